@@ -1,0 +1,6 @@
+"""Duo Chat."""
+
+from definitions import Feature
+
+feature = Feature("chat", owner="duo-chat")
+feature.events(request_duo_chat_response=6)

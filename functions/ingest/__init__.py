@@ -1,0 +1,1 @@
+"""From the producer to PostgreSQL: `api` puts events on the queue, `consumer` stores them."""

@@ -1,0 +1,46 @@
+"""Lambda function on the queue: transforms events and stores them in PostgreSQL."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from functions.ingest.consumption import Consumer
+from functions.shared import registry, settings
+from functions.shared.batch import Batch, read_batch
+from functions.shared.postgres import Database, TimeLimits
+
+logger = Logger()
+consumer = Consumer(
+    database=Database(settings.database_url(), TimeLimits(statement=30, transaction=45)),
+    registry=registry.load(),
+    retention_months=settings.retention_months(),
+)
+
+
+def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
+    """Stores a batch of messages: all of it, or nothing and each message is reported, to be delivered again."""
+    records = event["Records"]
+    try:
+        outcome = consumer.consume([_batch(record) for record in records])
+    except psycopg.OperationalError as error:
+        logger.warning("PostgreSQL is away", extra={"messages": len(records), "reason": str(error)})
+        return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in records]}
+    logger.info(
+        "consumed",
+        extra={
+            "messages": len(records),
+            "stored": outcome.stored,
+            "duplicates": outcome.duplicates,
+            "ignored": outcome.ignored,
+            "rejected": len(outcome.rejected),
+        },
+    )
+    return {"batchItemFailures": []}
+
+
+def _batch(record: dict[str, Any]) -> Batch:
+    sent_at = datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC)
+    return read_batch(record["body"].encode(), record["messageId"], sent_at)

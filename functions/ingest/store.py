@@ -1,0 +1,180 @@
+"""Writing to PostgreSQL: the events of a batch, and those that were rejected."""
+
+import struct
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import msgspec
+from psycopg.errors import UniqueViolation
+from psycopg.types.json import Jsonb
+
+from functions.shared.grant import Grant
+from functions.shared.postgres import Connection
+
+_COPY = """
+    COPY ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
+    FROM STDIN (FORMAT BINARY)
+"""
+
+_MAKE_STAGING = """
+    CREATE TEMPORARY TABLE IF NOT EXISTS staged_events (
+        id             uuid,
+        timestamp      timestamptz,
+        event          smallint,
+        user_id        bigint,
+        namespace_path text,
+        payload        jsonb
+    ) ON COMMIT DELETE ROWS
+"""
+
+_COPY_TO_STAGING = """
+    COPY staged_events (id, timestamp, event, user_id, namespace_path, payload)
+    FROM STDIN (FORMAT BINARY)
+"""
+
+_INSERT_STAGED = """
+    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
+    SELECT id, timestamp, event, user_id, namespace_path, payload
+    FROM staged_events
+    ORDER BY date_trunc('month', timestamp, 'UTC'), id
+    ON CONFLICT DO NOTHING
+"""
+
+# Of two events with one id whose times the server assigned, in two months, the second must see the first.
+_LOCK_ASSIGNED_TIMES = "SELECT pg_advisory_xact_lock(4197003)"
+
+_STORED_IDS = "SELECT id FROM ai_usage_events WHERE id = ANY(%s)"
+
+_INSERT_REJECTED = """
+    INSERT INTO rejected_events (id, received_at, source, code, message, body, sender_grant)
+    VALUES (%(id)s, %(received_at)s, %(source)s, %(code)s, %(message)s, %(body)s, %(sender_grant)s)
+    ON CONFLICT DO NOTHING
+"""
+
+# PostgreSQL's binary COPY: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
+_HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
+_TRAILER = struct.pack("!h", -1)
+_FIXED_FIELDS = struct.Struct("!h i16s iq ih iq i")  # number of fields; length and value of four; length of the fifth
+_PAYLOAD_HEAD = struct.Struct("!iB")
+_JSONB_VERSION = 1
+_NULL = -1
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A row of `ai_usage_events`, and what the way it is written depends on.
+
+    Attributes:
+        payload: JSON.
+        time_is_assigned: whether an event that has an id of its own got its time from the server.
+    """
+
+    id: UUID
+    timestamp: datetime
+    event: int
+    user_id: int
+    namespace_path: str | None
+    payload: bytes
+    time_is_assigned: bool = False
+
+
+class RejectedRow(msgspec.Struct, frozen=True):
+    """A row of `rejected_events`.
+
+    Attributes:
+        id: the same whenever the same message is read, so that a redelivery adds nothing.
+        source: `https`, `sqs` or `sync`.
+        body: the event as it came, with the id and the time that it was given.
+    """
+
+    id: UUID
+    received_at: datetime
+    source: str
+    code: str
+    message: str
+    body: str
+    sender_grant: Grant | None
+
+
+def write_events(rows: Iterable[Row], connection: Connection) -> int:
+    """Stores the rows whose ids are not stored yet. Belongs within a transaction.
+
+    Returns:
+        How many were stored.
+    """
+    new = _distinct(_without_stored(list(rows), connection))
+    if not new:
+        return 0
+    try:
+        with connection.transaction():
+            _copy(_COPY, new, connection)
+        return len(new)
+    except UniqueViolation:
+        connection.execute(_MAKE_STAGING)
+        _copy(_COPY_TO_STAGING, new, connection)
+        return connection.execute(_INSERT_STAGED).rowcount
+
+
+def write_rejected(rows: Sequence[RejectedRow], connection: Connection) -> None:
+    """Stores why events were rejected. Belongs within a transaction."""
+    values = [msgspec.structs.asdict(row) | {"sender_grant": _jsonb(row.sender_grant)} for row in rows]
+    if values:
+        connection.cursor().executemany(_INSERT_REJECTED, values)
+
+
+def _jsonb(grant: Grant | None) -> Jsonb | None:
+    return Jsonb(msgspec.to_builtins(grant)) if grant else None
+
+
+def _without_stored(rows: list[Row], connection: Connection) -> list[Row]:
+    """`rows` less those whose time was assigned and whose id is known, in whichever month."""
+    assigned = [row.id for row in rows if row.time_is_assigned]
+    if not assigned:
+        return rows
+    connection.execute(_LOCK_ASSIGNED_TIMES)
+    known = {identifier for (identifier,) in connection.execute(_STORED_IDS, [assigned])}
+    known.update(row.id for row in rows if not row.time_is_assigned)
+    kept = []
+    for row in rows:
+        if not row.time_is_assigned:
+            kept.append(row)
+        elif row.id not in known:
+            known.add(row.id)
+            kept.append(row)
+    return kept
+
+
+def _distinct(rows: Iterable[Row]) -> list[Row]:
+    """The first row of each id and month, in the order in which all batches write, so that none deadlock."""
+    first: dict[tuple[int, int, UUID], Row] = {}
+    for row in rows:
+        first.setdefault((row.timestamp.year, row.timestamp.month, row.id), row)
+    return [row for _, row in sorted(first.items())]
+
+
+def _copy(statement: str, rows: Iterable[Row], connection: Connection) -> None:
+    with connection.cursor().copy(statement) as copy:
+        copy.write(b"".join((_HEADER, *_packed(rows), _TRAILER)))
+
+
+def _packed(rows: Iterable[Row]) -> Iterable[bytes]:
+    for row in rows:
+        path = row.namespace_path
+        encoded_path = path.encode() if path else b""
+        yield _FIXED_FIELDS.pack(
+            6,
+            16,
+            row.id.bytes,
+            8,
+            (row.timestamp - _EPOCH) // _MICROSECOND,
+            2,
+            row.event,
+            8,
+            row.user_id,
+            len(encoded_path) if path else _NULL,
+        )
+        yield encoded_path
+        yield _PAYLOAD_HEAD.pack(len(row.payload) + 1, _JSONB_VERSION)
+        yield row.payload

@@ -1,0 +1,188 @@
+"""From events to the rows to store: prefetch, transformations, and the rules for payloads."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import psycopg
+
+from functions.ingest.directory import Directory
+from functions.ingest.store import Row
+from functions.shared.batch import Batch
+from functions.shared.context import Context
+from functions.shared.event import Event, require_namespace_path, require_storable_time, require_user_id
+from functions.shared.feature import Feature
+from functions.shared.payload import MAX_PAYLOAD_BYTES, converted, normalised
+from functions.shared.postgres import Connection, Database
+from functions.shared.registry import OVERRIDES, Registry
+from functions.shared.rejection import Rejection
+from functions.shared.timestamp import parse_timestamp
+
+PREFETCH_SECONDS = 5
+
+_LIMIT_PREFETCH = f"SET statement_timeout = '{PREFETCH_SECONDS}s'; SET transaction_timeout = '{PREFETCH_SECONDS}s'"
+_READ_ONLY = "SET TRANSACTION READ ONLY"
+_LIFT_LIMIT = "RESET statement_timeout; RESET transaction_timeout"
+
+_LONGEST_REASON = 200
+
+
+class Candidate(msgspec.Struct, eq=False):
+    """An event on its way to being a row.
+
+    Attributes:
+        context: what the transformations see, and what they returned so far.
+        project_id: the project that a transformation named.
+    """
+
+    batch: Batch
+    position: int
+    raw: msgspec.Raw
+    event: Event
+    context: Context
+    returned: dict[str, Any] = {}
+
+    @property
+    def returned_project_id(self) -> int | None:
+        """The project that a transformation named, where that is one."""
+        project_id = self.returned.get("project_id")
+        return project_id if type(project_id) is int and 0 < project_id < 2**63 else None
+
+
+def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, Rejection]:
+    """Adds what the features prefetch to the contexts.
+
+    Returns:
+        By feature, why its prefetch failed.
+
+    Raises:
+        psycopg.OperationalError: PostgreSQL went away.
+    """
+    groups: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        if candidate.event.type.feature.prefetcher is not None:
+            groups[candidate.event.type.feature.name].append(candidate)
+    failed = {}
+    for name, group in groups.items():
+        try:
+            prefetched = database.run(partial(_prefetched, group))
+        except Rejection as rejection:
+            failed[name] = rejection
+            continue
+        for candidate, additional in zip(group, prefetched, strict=True):
+            candidate.context.update(additional)
+    return failed
+
+
+def transform(candidate: Candidate, registry: Registry) -> None:
+    """Runs the event's transformations; what they return is left in `returned`, the payload converted.
+
+    Raises:
+        Rejection: a transformation raised, or returned what can't be stored.
+    """
+    event_type = candidate.event.type
+    context = candidate.context
+    returned: dict[str, Any] = {}
+    if not event_type.transformations and event_type.feature.payload is not None:
+        returned = context.slice(*event_type.feature.payload.fields())
+    for transformation in event_type.transformations:
+        try:
+            part = transformation(context)
+        except Exception as error:
+            raise Rejection("transformation_failed", f"{transformation.__name__}: {_reason(error)}") from error
+        if not isinstance(part, Mapping):
+            raise Rejection("not_json", f"{transformation.__name__} returned no dict but {type(part).__name__}.")
+        returned.update(part)
+        context.update(part)
+    try:
+        candidate.returned = normalised(converted(returned, registry.converters))
+    except ValueError as error:
+        raise _as_rejection(error) from error
+
+
+def row_of(candidate: Candidate, directory: Directory, retention_months: int) -> Row:
+    """The row to store for a transformed event.
+
+    Raises:
+        Rejection: it belongs where its sender may not write, or its payload can't be stored.
+    """
+    event, batch, returned = candidate.event, candidate.batch, candidate.returned
+    overrides = {key: returned.pop(key) for key in OVERRIDES if key in returned}
+    timestamp, user_id = event.timestamp, event.user_id
+    if "timestamp" in overrides:
+        timestamp = _time(overrides["timestamp"])
+        require_storable_time(timestamp, batch.received_at, retention_months)
+    if "user_id" in overrides:
+        user_id = require_user_id(overrides["user_id"])
+    if "namespace_path" in overrides:
+        namespace_path: str | None = require_namespace_path(overrides["namespace_path"])
+    else:
+        namespace_path = directory.namespace_path(event, candidate.returned_project_id)
+    batch.sender.require_writable(user_id, namespace_path)
+    return Row(
+        id=event.id,
+        timestamp=timestamp,
+        event=event.type.id,
+        user_id=user_id,
+        namespace_path=namespace_path,
+        payload=_encoded(returned, event.type.feature),
+        time_is_assigned=event.has_own_id and not event.has_own_time and "timestamp" not in overrides,
+    )
+
+
+def _prefetched(group: Sequence[Candidate], connection: Connection) -> Sequence[Mapping[str, Any]]:
+    """What the group's feature prefetches for it, within a read-only transaction of limited time."""
+    feature = group[0].event.type.feature
+    contexts = [candidate.context for candidate in group]
+    connection.execute(_LIMIT_PREFETCH)
+    try:
+        with connection.transaction():
+            connection.execute(_READ_ONLY)
+            prefetched = feature.prefetcher(contexts, connection) if feature.prefetcher else contexts
+    except Exception as error:
+        if connection.broken and not _is_timeout(error):
+            raise
+        raise Rejection("prefetch_failed", f"The prefetch of {feature.name} failed: {_reason(error)}") from error
+    finally:
+        if not connection.closed:
+            connection.execute(_LIFT_LIMIT)
+    if len(prefetched) != len(group) or not all(isinstance(additional, Mapping) for additional in prefetched):
+        raise Rejection("prefetch_failed", f"The prefetch of {feature.name} did not return a dict for each context.")
+    return prefetched
+
+
+def _is_timeout(error: Exception) -> bool:
+    return isinstance(error, psycopg.errors.TransactionTimeout | psycopg.errors.IdleInTransactionSessionTimeout)
+
+
+def _time(value: Any) -> Any:
+    try:
+        return parse_timestamp(value)
+    except ValueError as error:
+        raise Rejection("invalid_timestamp", f"The transformation's timestamp: {error}.") from error
+
+
+def _encoded(payload: dict[str, Any], feature: Feature) -> bytes:
+    try:
+        if feature.payload is not None:
+            msgspec.convert(payload, feature.payload)
+        encoded = msgspec.json.encode(payload)
+    except msgspec.ValidationError as error:
+        raise Rejection("invalid_payload", f"The payload is not a {feature.type_name}'s: {error}.") from error
+    except UnicodeEncodeError as error:
+        raise Rejection("invalid_text", "A string of the payload holds half a surrogate pair.") from error
+    if len(encoded) > MAX_PAYLOAD_BYTES:
+        raise Rejection(
+            "payload_too_large", f"The payload has {len(encoded)} bytes; at most {MAX_PAYLOAD_BYTES} are allowed."
+        )
+    return encoded
+
+
+def _as_rejection(error: ValueError) -> Rejection:
+    return error if isinstance(error, Rejection) else Rejection("invalid_payload", f"{error}.")
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:_LONGEST_REASON]

@@ -1,0 +1,76 @@
+"""Bearer tokens: who asks, and what the token allows."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jwt
+
+from functions.shared.grant import EVERYTHING, Grant, is_traversal_path
+from functions.shared.settings import AuthSettings
+
+_JWKS_TIMEOUT_SECONDS = 5
+
+
+class Unauthenticated(Exception):
+    """No token, or none that can be trusted; the message may be shown to the sender."""
+
+
+class Authenticator:
+    """Verifies tokens as the settings say."""
+
+    def __init__(self, settings: AuthSettings) -> None:
+        self._settings = settings
+        self._keys = settings.jwks_url and jwt.PyJWKClient(settings.jwks_url, timeout=_JWKS_TIMEOUT_SECONDS)
+
+    def grant(self, headers: Mapping[str, str | None] | None) -> Grant:
+        """What the bearer token in `headers` allows.
+
+        Raises:
+            Unauthenticated: there is no token, or it is malformed, expired or not signed as it must be.
+        """
+        token = _bearer_token(headers or {})
+        try:
+            return _grant_of(self._verified_claims(token))
+        except jwt.ExpiredSignatureError as error:
+            raise Unauthenticated("The token has expired.") from error
+        except jwt.PyJWTError as error:
+            raise Unauthenticated("The token is not valid.") from error
+
+    def _verified_claims(self, token: str) -> dict[str, Any]:
+        key: Any = self._settings.secret
+        algorithms = ["HS256"]
+        if self._keys:
+            key = self._keys.get_signing_key_from_jwt(token).key
+            algorithms = ["RS256", "ES256"]
+        return jwt.decode(
+            token,
+            key,
+            algorithms=algorithms,
+            audience=self._settings.audience,
+            issuer=self._settings.issuer,
+            options={"require": ["exp", "sub"], "verify_aud": self._settings.audience is not None},
+        )
+
+
+def _bearer_token(headers: Mapping[str, str | None]) -> str:
+    for name, value in headers.items():
+        if name.lower() == "authorization" and value:
+            scheme, _, token = value.partition(" ")
+            if scheme.lower() == "bearer" and token.strip():
+                return token.strip()
+            raise Unauthenticated("The Authorization header must be: Bearer, a space and the token.")
+    raise Unauthenticated("A bearer token is needed: Authorization: Bearer <token>.")
+
+
+def _grant_of(claims: Mapping[str, Any]) -> Grant:
+    scope = claims.get("scope")
+    namespaces = [path for path in _strings(claims.get("namespaces")) if path == EVERYTHING or is_traversal_path(path)]
+    return Grant(
+        sub=claims["sub"],
+        scopes=tuple(scope.split() if isinstance(scope, str) else _strings(scope)),
+        namespaces=tuple(namespaces),
+    )
+
+
+def _strings(value: Any) -> Iterable[str]:
+    return (item for item in value if isinstance(item, str)) if isinstance(value, list) else ()

@@ -1,0 +1,72 @@
+"""What a sender or reader may touch."""
+
+import re
+
+import msgspec
+
+from functions.shared.rejection import Rejection
+
+READ = "events:read"
+WRITE = "events:write"
+WRITE_OWN = "events:write:own"
+EVERYTHING = "*"
+
+_TRAVERSAL_PATH = re.compile(r"(?:[1-9][0-9]*/)+")
+_LONGEST_PATH = 1024
+
+
+def is_traversal_path(path: str) -> bool:
+    """Whether `path` is ids from the root, each followed by a slash, like `27/28/`.
+
+    >>> is_traversal_path("27/28/"), is_traversal_path("27/28"), is_traversal_path("gitlab-org/")
+    (True, False, False)
+    """
+    return len(path) <= _LONGEST_PATH and _TRAVERSAL_PATH.fullmatch(path) is not None
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """What a token allows; it travels with the events that were sent with it.
+
+    Attributes:
+        sub: the user's id, as the token writes it.
+        scopes: `events:read`, `events:write`, `events:write:own`.
+        namespaces: traversal paths that it may touch, with all below them; `*` for all.
+    """
+
+    sub: str
+    scopes: tuple[str, ...]
+    namespaces: tuple[str, ...]
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it may touch every namespace, and what has none."""
+        return EVERYTHING in self.namespaces
+
+    @property
+    def may_read(self) -> bool:
+        """Whether it is for GraphQL."""
+        return READ in self.scopes
+
+    @property
+    def may_write(self) -> bool:
+        """Whether it is for sending events, if only those of its own user."""
+        return WRITE in self.scopes or WRITE_OWN in self.scopes
+
+    def covers(self, namespace_path: str | None) -> bool:
+        """Whether the namespace is one of the grant's, or below one; what has no namespace is covered by `*` alone."""
+        return self.is_everywhere or (namespace_path is not None and namespace_path.startswith(self.namespaces))
+
+    def require_writable(self, user_id: int, namespace_path: str | None) -> None:
+        """Lets pass an event of this user in this namespace.
+
+        Raises:
+            Rejection: `forbidden_user`, `forbidden_namespace`.
+        """
+        if WRITE not in self.scopes and str(user_id) != self.sub:
+            raise Rejection("forbidden_user", f"The token may only write events of its own user, not of {user_id}.")
+        if namespace_path is not None and not self.covers(namespace_path):
+            raise Rejection("forbidden_namespace", f"The token does not cover the namespace {namespace_path}.")
+
+
+TRUSTED = Grant(sub="", scopes=(WRITE,), namespaces=(EVERYTHING,))
+"""The grant of what was published straight on the queue, which IAM guards."""

@@ -1,0 +1,37 @@
+"""Names as GraphQL writes them, made from the names of a definition."""
+
+import re
+
+_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*")
+
+
+def is_graphql_name(name: str) -> bool:
+    """Whether `name` may name something in a schema: a GraphQL name, not one of introspection's (`__…`).
+
+    >>> is_graphql_name("chat"), is_graphql_name("2fast"), is_graphql_name("__type")
+    (True, False, False)
+    """
+    return _NAME.fullmatch(name) is not None and not name.startswith("__")
+
+
+def camel_case(name: str) -> str:
+    """`name` in camelCase.
+
+    >>> camel_case("code_suggestions")
+    'codeSuggestions'
+    """
+    first, *rest = name.split("_")
+    return first + "".join(map(_capitalised, rest))
+
+
+def pascal_case(name: str) -> str:
+    """`name` in PascalCase.
+
+    >>> pascal_case("code_suggestions")
+    'CodeSuggestions'
+    """
+    return "".join(map(_capitalised, name.split("_")))
+
+
+def _capitalised(word: str) -> str:
+    return word[:1].upper() + word[1:]

@@ -1,0 +1,77 @@
+"""The monthly partitions of `ai_usage_events`."""
+
+from datetime import date
+
+from psycopg import sql
+
+from functions.shared.postgres import Connection
+
+MONTHS_AHEAD = 3
+
+_PARTITIONS = """
+    SELECT child.relname
+    FROM pg_inherits
+    JOIN pg_class child ON child.oid = inhrelid
+    WHERE inhparent = 'ai_usage_events'::regclass AND NOT inhdetachpending
+"""
+
+_CREATE = """
+    CREATE TABLE IF NOT EXISTS {partition} (
+        LIKE ai_usage_events INCLUDING ALL,
+        CONSTRAINT {unique_id} UNIQUE (id)
+    )
+"""
+
+_ATTACH = """
+    ALTER TABLE ai_usage_events ATTACH PARTITION {partition} FOR VALUES FROM ({start}) TO ({end})
+"""
+
+
+def month_of(day: date) -> date:
+    """The first of the month."""
+    return date(day.year, day.month, 1)
+
+
+def later_month(month: date, months: int) -> date:
+    """The first of the month that comes `months` later, or earlier where that is negative."""
+    year, index = divmod(month.year * 12 + month.month - 1 + months, 12)
+    return date(year, index + 1, 1)
+
+
+def partition_name(month: date) -> str:
+    """
+    >>> partition_name(date(2026, 11, 1))
+    'ai_usage_events_202611'
+    """
+    return f"ai_usage_events_{month:%Y%m}"
+
+
+def wanted_months(today: date, retention_months: int) -> list[date]:
+    """The months that need a partition: those retained, this one, and the next three."""
+    this_month = month_of(today)
+    return [later_month(this_month, months) for months in range(-retention_months, MONTHS_AHEAD + 1)]
+
+
+def make_partitions(connection: Connection, months: list[date]) -> list[str]:
+    """Makes the partitions of `months` that are missing, and returns their names.
+
+    They are created on their own and then attached, which waits for no writer.
+    """
+    present = {name for (name,) in connection.execute(_PARTITIONS)}
+    missing = [month for month in months if partition_name(month) not in present]
+    for month in missing:
+        _make_partition(connection, month)
+    return [partition_name(month) for month in missing]
+
+
+def _make_partition(connection: Connection, month: date) -> None:
+    name = partition_name(month)
+    parts = {
+        "partition": sql.Identifier(name),
+        "unique_id": sql.Identifier(f"{name}_id_key"),
+        "start": sql.Literal(month.isoformat() + " 00:00:00+00"),
+        "end": sql.Literal(later_month(month, 1).isoformat() + " 00:00:00+00"),
+    }
+    with connection.transaction():
+        connection.execute(sql.SQL(_CREATE).format(**parts))
+        connection.execute(sql.SQL(_ATTACH).format(**parts))

@@ -1,0 +1,266 @@
+"""Payloads: the base class that definitions declare theirs with, and the rules for what may be stored.
+
+PostgreSQL's `jsonb` and ClickHouse's `JSON` do not keep the same things. What either can't keep is refused
+or dropped here, before PostgreSQL, so that both hold the same.
+"""
+
+import math
+import types
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Union, get_args, get_origin
+
+import msgspec
+
+from functions.shared.rejection import Rejection
+from functions.shared.timestamp import format_timestamp, parse_timestamp
+
+MAX_PAYLOAD_BYTES = 16 * 1024
+MAX_DEPTH = 64
+
+_SMALLEST_INTEGER = -(2**63)
+_LARGEST_INTEGER = 2**64 - 1
+_LARGEST_EXACT_FLOAT = 2**53
+
+# Only a text with as many digits in a row can hold a number outside 64 bits that is no fraction.
+_LONG_NUMBER = b"0" * len(str(2**63))
+_DIGITS_AS_ZEROS = bytes(ord("0") if chr(code).isdigit() else code for code in range(128)) + bytes(range(128, 256))
+
+type Converter = Callable[[Any], Any]
+type PayloadType = type | list["PayloadType"] | dict[str, "PayloadType"]
+"""What a key holds: `str`, `int`, `float`, `bool`, `datetime`; `[item]` for a list; a dict for an object."""
+
+
+class Payload(msgspec.Struct, kw_only=True):
+    """Base class of what a feature's events carry. A key without a default is required."""
+
+    @classmethod
+    def fields(cls) -> tuple[str, ...]:
+        """The payload keys that the class names, in their order."""
+        return cls.__struct_encode_fields__
+
+
+def payload_type(annotation: Any) -> PayloadType:
+    """What the annotation of a payload's field lets its key hold.
+
+    Raises:
+        TypeError: the annotation is none that both stores can keep and GraphQL can show.
+    """
+    if annotation in (str, int, float, bool, datetime):
+        return annotation  # type: ignore[no-any-return]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        present = [argument for argument in arguments if argument is not types.NoneType]
+        if len(present) == 1:
+            return payload_type(present[0])
+    elif origin is list:
+        return [payload_type(arguments[0])]
+    elif isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return key_types(annotation)
+    raise TypeError(
+        f"{annotation!r} is no type for a payload key: use str, int, float, bool, datetime, "
+        "list[…], a nested Payload, or one of these with | None"
+    )
+
+
+def key_types(payload_class: type[msgspec.Struct]) -> dict[str, PayloadType]:
+    """What the keys of the class hold.
+
+    Raises:
+        TypeError: as for `payload_type`.
+    """
+    return {field.encode_name: payload_type(field.type) for field in msgspec.structs.fields(payload_class)}
+
+
+def describe(kept: PayloadType) -> str:
+    """The type's name for people: `int`, `list of str`, `object`."""
+    if isinstance(kept, list):
+        return f"list of {describe(kept[0])}"
+    return "object" if isinstance(kept, dict) else kept.__name__
+
+
+def converter(kept: PayloadType) -> Converter:
+    """A function that gives a value the type `kept` where nothing is lost (`"18"` to 18), else raises ValueError.
+
+    >>> converter(int)("18")
+    18
+    """
+    if isinstance(kept, list):
+        return _list_converter(converter(kept[0]))
+    if isinstance(kept, dict):
+        return _object_converter({key: converter(value) for key, value in kept.items()})
+    return _SCALAR_CONVERTERS[kept]
+
+
+def refuse_unstorable(raw: msgspec.Raw, value: Any) -> None:
+    """Lets pass the JSON value whose text is `raw`.
+
+    Raises:
+        Rejection: a string holds U+0000 (`invalid_text`), a number is outside 64 bits (`number_out_of_range`).
+    """
+    text = bytes(raw)
+    if rb"\u0000" in text or _LONG_NUMBER in text.translate(_DIGITS_AS_ZEROS):
+        require_storable(value)
+
+
+def require_storable(value: Any) -> None:
+    """As `refuse_unstorable`, for a value whose text is not known."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise Rejection("invalid_text", "A string contains the character U+0000, which PostgreSQL can't store.")
+    elif isinstance(value, int):
+        if not _SMALLEST_INTEGER <= value <= _LARGEST_INTEGER:
+            raise Rejection("number_out_of_range", "A number does not fit in 64 bits.")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            require_storable(key)
+            require_storable(item)
+    elif isinstance(value, list):
+        for item in value:
+            require_storable(item)
+
+
+def normalised(value: Any, depth: int = 0) -> Any:
+    """`value` without the keys that hold null or an empty object, at any depth.
+
+    Raises:
+        Rejection: it is not JSON, or holds what one of the stores can't keep.
+    """
+    kind = type(value)
+    if kind is str or kind is int:
+        require_storable(value)
+        return value
+    if kind is bool or value is None:
+        return value
+    if depth == MAX_DEPTH:
+        raise Rejection("too_deep", f"Objects and arrays are nested deeper than {MAX_DEPTH} levels.")
+    if kind is dict or isinstance(value, Mapping):
+        return _normalised_object(value, depth + 1)
+    if kind is list:
+        return _normalised_list(value, depth + 1)
+    if kind is float:
+        if not math.isfinite(value):
+            raise Rejection("number_out_of_range", "A number does not fit in a double.")
+        return value
+    raise Rejection("not_json", f"A value of type {kind.__name__} is not JSON.")
+
+
+def _normalised_object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    kept = {}
+    for key, item in value.items():
+        if type(key) is not str:
+            raise Rejection("not_json", f"The key {_shortened(repr(key))} is not a string.")
+        if "\0" in key or "%2E" in key:
+            raise Rejection("invalid_key", f"The key {_shortened(repr(key))} contains U+0000 or %2E.")
+        item = normalised(item, depth)
+        if item is not None and item != {}:
+            kept[key] = item
+    return kept
+
+
+def _normalised_list(value: list[Any], depth: int) -> list[Any]:
+    items = [normalised(item, depth) for item in value]
+    if any(type(item) is float for item in items) and any(
+        type(item) is int and abs(item) > _LARGEST_EXACT_FLOAT for item in items
+    ):
+        raise Rejection("number_out_of_range", "An array mixes fractions with integers above 2^53.")
+    return items
+
+
+def _to_string(value: Any) -> str:
+    if type(value) is not str:
+        raise _wrong_type(str, value)
+    return value
+
+
+def _to_integer(value: Any) -> int:
+    if type(value) is int:
+        return value
+    try:
+        return msgspec.convert(value, int, strict=False)
+    except msgspec.ValidationError as error:
+        raise _wrong_type(int, value) from error
+
+
+def _to_float(value: Any) -> float:
+    if type(value) is float:
+        return value
+    try:
+        number = msgspec.convert(value, float, strict=False)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise _wrong_type(float, value) from error
+    if type(value) is int and number != value:
+        raise ValueError(f"the number {_shortened(str(value))} can't be a fraction without loss")
+    return number
+
+
+def _to_boolean(value: Any) -> bool:
+    try:
+        return msgspec.convert(value, bool, strict=False)
+    except msgspec.ValidationError as error:
+        raise _wrong_type(bool, value) from error
+
+
+def _to_timestamp(value: Any) -> str:
+    return format_timestamp(parse_timestamp(value))
+
+
+_SCALAR_CONVERTERS: dict[type, Converter] = {
+    str: _to_string,
+    int: _to_integer,
+    float: _to_float,
+    bool: _to_boolean,
+    datetime: _to_timestamp,
+}
+
+
+def _list_converter(convert_item: Converter) -> Converter:
+    def convert(value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise _wrong_type(list, value)
+        return [item if item is None else convert_item(item) for item in value]
+
+    return convert
+
+
+def _object_converter(converters: Mapping[str, Converter]) -> Converter:
+    def convert(value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise _wrong_type(dict, value)
+        return converted(value, converters)
+
+    return convert
+
+
+def converted(payload: Mapping[str, Any], converters: Mapping[str, Converter]) -> dict[str, Any]:
+    """`payload` with the values of the keys in `converters` converted; other keys are kept as they are.
+
+    Raises:
+        ValueError: a value can't have its key's type without loss; the message names the key.
+    """
+    result = dict(payload)
+    for key in result.keys() & converters.keys():
+        if result[key] is not None:
+            try:
+                result[key] = converters[key](result[key])
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from error
+    return result
+
+
+def _wrong_type(expected: type, value: Any) -> ValueError:
+    return ValueError(f"expected {_JSON_NAMES[expected]}, got {_JSON_NAMES.get(type(value), type(value).__name__)}")
+
+
+_JSON_NAMES: dict[type, str] = {
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "a boolean",
+    list: "an array",
+    dict: "an object",
+}
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "…"

@@ -1,0 +1,82 @@
+"""The connection to PostgreSQL."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+type Connection = psycopg.Connection[tuple[Any, ...]]
+
+_CONNECT_TIMEOUT_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """How long one connection may hold anything, in seconds; below the time limit of the function that uses it."""
+
+    statement: int
+    transaction: int
+
+
+def connect(url: str, limits: TimeLimits) -> Connection:
+    """A connection in autocommit mode: `connection.transaction()` opens a transaction.
+
+    Its limits are set on the connection, so that a frozen function holds neither a lock nor the watermark.
+
+    Raises:
+        psycopg.OperationalError: PostgreSQL can't be reached.
+    """
+    known = psycopg.conninfo.conninfo_to_dict(url)
+    options = (
+        f"{known.get('options', '')} -c statement_timeout={limits.statement}s "
+        f"-c transaction_timeout={limits.transaction}s -c idle_in_transaction_session_timeout={limits.transaction}s "
+        "-c timezone=UTC"
+    )
+    return psycopg.connect(
+        psycopg.conninfo.make_conninfo(
+            url,
+            options=options.strip(),
+            connect_timeout=known.get("connect_timeout", _CONNECT_TIMEOUT_SECONDS),
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=limits.transaction * 1000,
+        ),
+        autocommit=True,
+    )
+
+
+class Database:
+    """Keeps a connection from one invocation of a function to the next, and replaces it once it is broken."""
+
+    def __init__(self, url: str, limits: TimeLimits) -> None:
+        self._url = url
+        self._limits = limits
+        self._connection: Connection | None = None
+
+    def run[Result](self, work: Callable[[Connection], Result]) -> Result:
+        """What `work` returns; it is called again, once, where a kept connection turns out to be dead.
+
+        `work` must therefore do no harm when done twice.
+
+        Raises:
+            psycopg.OperationalError: PostgreSQL can't be reached, or went away.
+        """
+        kept = self._connection
+        try:
+            return work(self._open())
+        except psycopg.OperationalError:
+            if kept is None or not kept.broken:
+                raise
+            return work(self._open())
+
+    def _open(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._url, self._limits)
+        return self._connection
+
+    def close(self) -> None:
+        """Closes the connection, if there is one; `run` opens another."""
+        if self._connection is not None:
+            self._connection.close()

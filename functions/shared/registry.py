@@ -1,0 +1,198 @@
+"""Every definition of the project, found, checked against each other, and looked up by name or id."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+
+from functions.shared.feature import DefinitionError, Feature, Transformation
+from functions.shared.names import camel_case, is_graphql_name
+from functions.shared.payload import Converter, PayloadType, converter, describe, key_types
+
+# Names that the GraphQL schema takes for itself.
+DATA_FIELDS = frozenset({"all"})
+EVENT_FIELDS = frozenset({"id", "timestamp", "event", "user", "namespacePath", "payload"})
+EVENT_TYPES = frozenset({"AiUsageEvent", "AiUsageEventConnection", "AiUsageEventEdge"})
+METRIC_FIELDS = frozenset({"totalEventCount", "contributorsCount"})
+FEATURE_METRIC_FIELDS = frozenset(
+    {
+        "codeSuggestionsAcceptedCount",
+        "duoChatInteractionsCount",
+        "featuresCount",
+        "lastDuoActivityOn",
+        "totalEventCount",
+        "user",
+        "usersCount",
+    }
+)
+
+OVERRIDES = ("timestamp", "user_id", "namespace_path")
+"""What a transformation returns of these replaces the event's own and is no payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """An event that a definition names."""
+
+    id: int
+    name: str
+    feature: Feature
+    deprecated: bool
+    transformations: tuple[Transformation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The definitions, in the order of their modules' names."""
+
+    features: Mapping[str, Feature]
+    events: Mapping[str, EventType]
+    by_id: Mapping[int, EventType]
+    payload_types: Mapping[str, PayloadType]
+    converters: Mapping[str, Converter]
+
+
+def load(package: str = "definitions") -> Registry:
+    """Imports every module of `package` and checks what they define.
+
+    Raises:
+        DefinitionError: a module can't be imported, or definitions contradict each other; the message has a
+            line for each problem, naming the files.
+    """
+    features = list(_features(importlib.import_module(package)))
+    problems = list(_name_problems(features))
+    payload_types = _payload_types(features, problems)
+    if problems:
+        raise DefinitionError("\n".join(problems))
+    events = [event for feature in features for event in _events(feature)]
+    return Registry(
+        features={feature.name: feature for feature in features},
+        events={event.name: event for event in events},
+        by_id={event.id: event for event in events},
+        payload_types=payload_types,
+        converters={key: converter(kept) for key, kept in payload_types.items()},
+    )
+
+
+def _features(package: ModuleType) -> Iterator[Feature]:
+    for found in pkgutil.iter_modules(package.__path__):
+        name = f"{package.__name__}.{found.name}"
+        try:
+            module = importlib.import_module(name)
+        except DefinitionError:
+            raise
+        except Exception as error:
+            raise DefinitionError(f"{name.replace('.', '/')}.py: {type(error).__name__}: {error}") from error
+        defined = {id(value): value for value in vars(module).values() if isinstance(value, Feature)}
+        yield from (feature for feature in defined.values() if feature.module == name)
+
+
+def _events(feature: Feature) -> Iterator[EventType]:
+    for ids, deprecated in ((feature.event_ids, False), (feature.deprecated_ids, True)):
+        for name, event_id in ids.items():
+            yield EventType(event_id, name, feature, deprecated, feature.transformations_of(name))
+
+
+def _name_problems(features: Iterable[Feature]) -> Iterator[str]:
+    """A line for each name or id that is reserved or claimed twice, and for each that nothing defines."""
+    claims: dict[tuple[str, object], list[Feature]] = {}
+    for feature in features:
+        for kind, name, reserved in _claims(feature):
+            if name in reserved:
+                yield f"{feature.file}: {kind} {name!r} is reserved"
+            claims.setdefault((kind, name), []).append(feature)
+        known = feature.event_ids.keys() | feature.deprecated_ids.keys()
+        for names, function in feature.transformations:
+            for name in sorted(names - known):
+                yield f"{feature.file}: transformation {function.__name__} names the unknown event {name!r}"
+    for (kind, name), claimants in claims.items():
+        if len(claimants) > 1:
+            files = " and ".join(sorted({feature.file for feature in claimants}))
+            yield f"{kind} {name!r} is defined more than once, in {files}"
+
+
+def _claims(feature: Feature) -> Iterator[tuple[str, object, frozenset[str]]]:
+    """What the feature takes for itself: kind, name, and the names of that kind that are reserved."""
+    yield "feature", feature.name, frozenset()
+    yield "GraphQL field", feature.field, DATA_FIELDS
+    for suffix in ("", "Connection", "Edge"):
+        yield "GraphQL type", feature.type_name + suffix, EVENT_TYPES
+    yield "metric", camel_case(feature.name), FEATURE_METRIC_FIELDS
+    for name, event_id in (feature.event_ids | feature.deprecated_ids).items():
+        yield "event", name, frozenset()
+        yield "event id", event_id, frozenset()
+        yield "GraphQL enum value", name.upper(), frozenset()
+        yield f"metric of {feature.name}", f"{camel_case(name)}EventCount", METRIC_FIELDS
+
+
+def _payload_types(features: Iterable[Feature], problems: list[str]) -> dict[str, PayloadType]:
+    """The type of every payload key; a line for each that can't be kept is added to `problems`."""
+    merged: dict[str, PayloadType] = {}
+    first: dict[str, tuple[str, Feature]] = {}
+    for feature in features:
+        if feature.payload is None:
+            continue
+        try:
+            types = key_types(feature.payload)
+        except TypeError as error:
+            problems.append(f"{feature.file}: {error}")
+            continue
+        problems += _key_problems(feature, types)
+        problems += _reserved_keys(feature, types)
+        for path, described in _paths(types):
+            known, other = first.setdefault(path, (described, feature))
+            if known != described:
+                problems.append(
+                    f"payload key {path!r} is {known} in {other.file} and {described} in {feature.file}; "
+                    "a key has one type in all definitions"
+                )
+        _merge(merged, types)
+    return merged
+
+
+def _reserved_keys(feature: Feature, types: Mapping[str, PayloadType]) -> Iterator[str]:
+    for key in types:
+        if key in OVERRIDES or camel_case(key) in EVENT_FIELDS:
+            yield f"{feature.file}: payload key {key!r} is reserved"
+
+
+def _key_problems(feature: Feature, types: Mapping[str, PayloadType]) -> Iterator[str]:
+    fields: dict[str, str] = {}
+    for key, kept in types.items():
+        field = camel_case(key)
+        if not is_graphql_name(field):
+            yield f"{feature.file}: payload key {key!r} is not a name that GraphQL allows"
+        if field in fields:
+            yield f"{feature.file}: payload keys {fields[field]!r} and {key!r} are both {field!r} in camelCase"
+        fields[field] = key
+        while isinstance(kept, list):
+            kept = kept[0]
+        if isinstance(kept, dict):
+            yield from _key_problems(feature, kept)
+
+
+def _paths(types: Mapping[str, PayloadType], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every path into the payload, and what it holds."""
+    for key, kept in types.items():
+        path = f"{prefix}{key}"
+        yield path, describe(kept)
+        while isinstance(kept, list):
+            path, kept = f"{path}[]", kept[0]
+        if isinstance(kept, dict):
+            yield from _paths(kept, f"{path}.")
+
+
+def _merge(merged: dict[str, PayloadType], types: Mapping[str, PayloadType]) -> None:
+    for key, kept in types.items():
+        merged[key] = _merged(merged.get(key), kept)
+
+
+def _merged(known: PayloadType | None, kept: PayloadType) -> PayloadType:
+    if isinstance(kept, list):
+        return [_merged(known[0] if isinstance(known, list) else None, kept[0])]
+    if isinstance(kept, dict):
+        both = dict(known) if isinstance(known, dict) else {}
+        _merge(both, kept)
+        return both
+    return kept

@@ -1,0 +1,105 @@
+"""The settings: read from the environment when a function starts, typed, each named where it is wrong."""
+
+import os
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import msgspec
+
+
+class SettingError(Exception):
+    """A setting is missing or malformed; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """How tokens are verified: by a shared secret, or by the keys that an issuer publishes."""
+
+    secret: str | None = None
+    jwks_url: str | None = None
+    issuer: str | None = None
+    audience: str | None = None
+
+
+def database_url() -> str:
+    """Where PostgreSQL is, as libpq writes it: `DATABASE_URL`, or the secret that `DATABASE_SECRET_ARN` names."""
+    url = _secret("DATABASE_URL", "DATABASE_SECRET_ARN")
+    if url is None:
+        raise SettingError("DATABASE_URL or DATABASE_SECRET_ARN must be set")
+    if url.startswith("{"):
+        return _url_of_rds_secret(url)
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise SettingError("DATABASE_URL must start with postgresql://")
+    return url
+
+
+def queue_url() -> str:
+    """The queue that accepted events wait in: `QUEUE_URL`."""
+    url = _text("QUEUE_URL")
+    if url is None:
+        raise SettingError("QUEUE_URL must be set")
+    return url
+
+
+def auth() -> AuthSettings:
+    """`AUTH_SECRET` (or `AUTH_SECRET_ARN`), or `AUTH_JWKS_URL` with `AUTH_ISSUER` and `AUTH_AUDIENCE`."""
+    settings = AuthSettings(
+        secret=_secret("AUTH_SECRET", "AUTH_SECRET_ARN"),
+        jwks_url=_text("AUTH_JWKS_URL"),
+        issuer=_text("AUTH_ISSUER"),
+        audience=_text("AUTH_AUDIENCE"),
+    )
+    if (settings.secret is None) == (settings.jwks_url is None):
+        raise SettingError("exactly one of AUTH_SECRET (or AUTH_SECRET_ARN) and AUTH_JWKS_URL must be set")
+    if settings.jwks_url and not (settings.issuer and settings.audience):
+        raise SettingError(
+            "AUTH_JWKS_URL needs AUTH_ISSUER and AUTH_AUDIENCE: others' tokens are signed with its keys too"
+        )
+    return settings
+
+
+def retention_months() -> int:
+    """For how many months PostgreSQL keeps events: `RETENTION_MONTHS`, 3 where it is not set."""
+    text = _text("RETENTION_MONTHS") or "3"
+    if not text.isdecimal() or not 1 <= int(text) <= 120:
+        raise SettingError(f"RETENTION_MONTHS must be a number of months from 1 to 120, not {text!r}")
+    return int(text)
+
+
+def _text(name: str) -> str | None:
+    return os.environ.get(name, "").strip() or None
+
+
+def _secret(name: str, arn_name: str) -> str | None:
+    value, arn = _text(name), _text(arn_name)
+    if value is not None or arn is None:
+        return value
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = boto3.client("secretsmanager").get_secret_value(SecretId=arn)
+        return str(answer["SecretString"]).strip()
+    except (BotoCoreError, ClientError, KeyError) as error:
+        raise SettingError(f"the secret that {arn_name} names can't be read: {error}") from error
+
+
+class _RdsSecret(msgspec.Struct):
+    """What RDS and Aurora keep in Secrets Manager for a database."""
+
+    username: str
+    password: str
+    host: str
+    port: int = 5432
+    dbname: str = "postgres"
+
+
+def _url_of_rds_secret(text: str) -> str:
+    try:
+        secret = msgspec.json.decode(text, type=_RdsSecret)
+    except msgspec.DecodeError as error:
+        raise SettingError(
+            f"the secret that DATABASE_SECRET_ARN names is neither a URL nor RDS's JSON: {error}"
+        ) from error
+    user, password = quote(secret.username, safe=""), quote(secret.password, safe="")
+    return f"postgresql://{user}:{password}@{secret.host}:{secret.port}/{secret.dbname}"

@@ -1,0 +1,68 @@
+"""Points in time as producers write them."""
+
+import calendar
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def parse_timestamp(value: Any) -> datetime:
+    """The moment that `value` names, in UTC, to the microsecond.
+
+    Args:
+        value: RFC 3339 (`2026-11-20T15:00:59.936Z`), `2026-11-20 12:55:11 UTC`, a date alone (its
+            midnight in UTC), seconds since 1970 as a number, or a datetime with an offset.
+
+    Raises:
+        ValueError: it is none of these.
+
+    >>> parse_timestamp("2026-11-20 12:55:11 UTC").isoformat()
+    '2026-11-20T12:55:11+00:00'
+    """
+    try:
+        moment = _convert(value)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise ValueError(f"{_quoted(value)} is no RFC 3339 time, date or number of seconds since 1970") from error
+    if moment.tzinfo is None:
+        raise ValueError(f"{_quoted(value)} has no offset from UTC, like a trailing Z")
+    return moment.astimezone(UTC)
+
+
+def format_timestamp(moment: datetime) -> str:
+    """`moment` as RFC 3339 in UTC, with as many digits as it needs.
+
+    >>> format_timestamp(datetime(2026, 11, 20, 15, tzinfo=UTC))
+    '2026-11-20T15:00:00Z'
+    """
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def months_before(moment: datetime, months: int) -> datetime:
+    """The same time of day, `months` calendar months earlier; a day the month lacks becomes its last.
+
+    >>> months_before(datetime(2026, 5, 31), 3).isoformat()
+    '2026-02-28T00:00:00'
+    """
+    year, month = divmod(moment.year * 12 + moment.month - 1 - months, 12)
+    last_day = calendar.monthrange(year, month + 1)[1]
+    return moment.replace(year=year, month=month + 1, day=min(moment.day, last_day))
+
+
+def _convert(value: Any) -> datetime:
+    if isinstance(value, str):
+        if _DATE.fullmatch(value):
+            value += "T00:00:00Z"
+        elif value.endswith(" UTC"):
+            value = value.removesuffix(" UTC") + "Z"
+    elif isinstance(value, bool):
+        raise msgspec.ValidationError("a boolean is no time")
+    return msgspec.convert(value, datetime, strict=isinstance(value, str))
+
+
+def _quoted(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

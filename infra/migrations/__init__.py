@@ -1,0 +1,1 @@
+"""PostgreSQL's schema, and the function that the deployment applies it with."""

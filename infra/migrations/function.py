@@ -1,0 +1,44 @@
+"""Lambda function behind the stack's custom resource: applies the migrations whenever the stack is deployed."""
+
+import json
+import urllib.request
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from functions.shared import registry, settings
+from infra.migrations.migrate import migrate
+
+logger = Logger()
+
+_ANSWER_TIMEOUT_SECONDS = 10
+_LONGEST_REASON = 1000
+
+
+def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
+    """Answers CloudFormation's request; a deployment whose migrations fail is rolled back with their reason."""
+    try:
+        if event["RequestType"] != "Delete":
+            for line in migrate(settings.database_url(), registry.load(), settings.retention_months()):
+                logger.info(line)
+        status, reason = "SUCCESS", ""
+    except Exception as error:
+        logger.exception("The migrations failed")
+        status, reason = "FAILED", str(error)[:_LONGEST_REASON]
+    answer = {
+        "Status": status,
+        "Reason": reason,
+        "PhysicalResourceId": event.get("PhysicalResourceId", "migrations"),
+        "StackId": event["StackId"],
+        "RequestId": event["RequestId"],
+        "LogicalResourceId": event["LogicalResourceId"],
+    }
+    _send(event["ResponseURL"], answer)
+    return answer
+
+
+def _send(url: str, answer: dict[str, Any]) -> None:
+    """Puts the answer where CloudFormation waits for it: a signed URL that takes no content type."""
+    request = urllib.request.Request(url, json.dumps(answer).encode(), {"Content-Type": ""}, method="PUT")  # noqa: S310
+    urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_SECONDS).close()  # noqa: S310 - CloudFormation's own URL

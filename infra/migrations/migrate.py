@@ -1,0 +1,91 @@
+"""Brings a database up to what this version of the project needs."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+
+from functions.shared.feature import DefinitionError
+from functions.shared.partitions import make_partitions, wanted_months
+from functions.shared.postgres import Connection, TimeLimits, connect
+from functions.shared.registry import Registry
+
+TIME_LIMITS = TimeLimits(statement=600, transaction=600)
+
+# Held by one deployment at a time; any number that nothing else in the database locks.
+_DEPLOYMENT_LOCK = 4_197_001
+
+_EVENT_TYPES = "SELECT id, name FROM event_types ORDER BY id"
+
+_IS_STORED = "SELECT EXISTS (SELECT FROM ai_usage_events WHERE event = %s)"
+
+_FORGET_EVENT_TYPES = "TRUNCATE event_types"
+
+_INSERT_EVENT_TYPE = """
+    INSERT INTO event_types (id, name, feature, deprecated)
+    VALUES (%(id)s, %(name)s, %(feature)s, %(deprecated)s)
+"""
+
+
+def migrate(database_url: str, registry: Registry, retention_months: int) -> list[str]:
+    """Applies the migrations, makes the partitions and records the definitions.
+
+    Returns:
+        A line for each thing that was done.
+
+    Raises:
+        DefinitionError: an event that is stored has no definition any more, or its id another name.
+        psycopg.OperationalError: PostgreSQL can't be reached.
+    """
+    with connect(database_url, TIME_LIMITS) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [_DEPLOYMENT_LOCK])
+        upgrade_schema(database_url)
+        partitions = make_partitions(connection, wanted_months(datetime.now(UTC).date(), retention_months))
+        with connection.transaction():
+            _record_definitions(connection, registry)
+    return [f"made partition {name}" for name in partitions] + [f"recorded {len(registry.events)} event types"]
+
+
+def upgrade_schema(database_url: str) -> None:
+    """Applies the migrations that the database lacks, all in one transaction."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=sqlalchemy.NullPool
+    )
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _record_definitions(connection: Connection, registry: Registry) -> None:
+    problems = [
+        problem
+        for event_id, name in connection.execute(_EVENT_TYPES).fetchall()
+        if (problem := _contradiction(registry, event_id, name)) and _is_stored(connection, event_id)
+    ]
+    if problems:
+        raise DefinitionError("\n".join(problems))
+    connection.execute(_FORGET_EVENT_TYPES)
+    rows = [
+        {"id": event.id, "name": event.name, "feature": event.feature.name, "deprecated": event.deprecated}
+        for event in registry.events.values()
+    ]
+    connection.cursor().executemany(_INSERT_EVENT_TYPE, rows)
+
+
+def _is_stored(connection: Connection, event_id: int) -> bool:
+    row = connection.execute(_IS_STORED, [event_id]).fetchone()
+    return row is not None and row[0] is True
+
+
+def _contradiction(registry: Registry, event_id: int, name: str) -> str | None:
+    event = registry.by_id.get(event_id)
+    if event is None:
+        return f"{name} ({event_id}) is stored but no longer defined: keep it with deprecated_events({name}={event_id})"
+    if event.name != name:
+        return f"events are stored as {name} ({event_id}), which {event.feature.file} now names {event.name}"
+    return None
