@@ -1,5 +1,6 @@
 """What a message on the queue carries: events as the producer wrote them, with what is known of their arrival."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from datetime import datetime
@@ -70,7 +71,8 @@ def read_batch(body: bytes, message_id: str, sent_at: datetime) -> Batch:
     A body that can't be read becomes a batch of that body as its one event, to be rejected as such.
     """
     if body.startswith(_KIND_PREFIX):
-        return _batch_decoder.decode(body)
+        with contextlib.suppress(msgspec.DecodeError):
+            return _batch_decoder.decode(body)
     try:
         events = split_events(body)
     except Rejection:

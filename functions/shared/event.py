@@ -233,13 +233,13 @@ def _decoded(raw: msgspec.Raw) -> tuple[Attributes, dict[str, Any]]:
     try:
         attributes = _decoder.decode(raw)
         content = _content_decoder.decode(raw)
+        refuse_unstorable(raw, content)
     except msgspec.ValidationError as error:
         raise _rejection(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejection("invalid_json", f"The event is not JSON: {error}.") from error
     except RecursionError as error:
         raise Rejection("too_deep", "Objects and arrays are nested too deep.") from error
-    refuse_unstorable(raw, content)
     return attributes, content
 
 

@@ -189,6 +189,8 @@ def _to_float(value: Any) -> float:
         number = msgspec.convert(value, float, strict=False)
     except (msgspec.ValidationError, OverflowError) as error:
         raise _wrong_type(float, value) from error
+    if not math.isfinite(number):
+        raise _wrong_type(float, value)
     if type(value) is int and number != value:
         raise ValueError(f"the number {_shortened(str(value))} can't be a fraction without loss")
     return number

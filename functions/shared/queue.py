@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MAX_BATCH_ENTRIES = 10
 MAX_BATCH_BYTES = 1024 * 1024
-_RETRY_AFTER_SECONDS = (0.1, 0.5)
+RETRY_AFTER_SECONDS = (0.1, 0.5)
 
 logger = Logger(child=True)
 
@@ -44,7 +44,7 @@ def _groups(bodies: Sequence[bytes]) -> Iterator[list[int]]:
 
 
 def _send_group(client: "SQSClient", queue_url: str, unsent: dict[int, str]) -> set[int]:
-    for pause in (*_RETRY_AFTER_SECONDS, None):
+    for pause in (*RETRY_AFTER_SECONDS, None):
         try:
             answer = client.send_message_batch(
                 QueueUrl=queue_url,

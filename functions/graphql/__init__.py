@@ -1,0 +1,1 @@
+"""GraphQL: the schema made from the definitions, and what answers it."""

@@ -1,0 +1,71 @@
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.shared.batch import KIND, Batch, read_batch, split_events
+from functions.shared.grant import TRUSTED, Grant
+from functions.shared.rejection import Rejection
+
+SENT_AT = datetime(2026, 11, 20, 15, 0, 59, 936000, UTC)
+GRANT = Grant("1", ("events:write",), ("27/",))
+
+
+@given(
+    sizes=st.lists(st.integers(min_value=0, max_value=400), max_size=60),
+    limit=st.integers(min_value=700, max_value=2000),
+)
+def test_events_travel_in_messages_within_the_limit_each_once_at_its_position(sizes: list[int], limit: int) -> None:
+    events = [msgspec.Raw(msgspec.json.encode({"a": "x" * size})) for size in sizes]
+    batch = Batch("request", SENT_AT, events, grant=GRANT)
+    bodies = [msgspec.json.encode(message) for message in batch.messages(limit)]
+    assert all(len(body) <= limit for body in bodies)
+    messages = [read_batch(body, "another", SENT_AT) for body in bodies]
+    arrived = [(position, bytes(event)) for message in messages for position, event in message.positioned()]
+    assert arrived == [(position, bytes(event)) for position, event in enumerate(events)]
+    assert all((message.id, message.grant) == ("request", GRANT) for message in messages)
+    assert len(bodies) <= 2 * sum(len(event) + 1 for event in events) / (limit - 500) + 1
+
+
+@pytest.mark.parametrize(
+    ("body", "events"),
+    [
+        ('{"event": "a"}', ['{"event": "a"}']),
+        ('  [{"event": "a"}, {"event": "b"}]\n', ['{"event": "a"}', '{"event": "b"}']),
+        ("[]", []),
+        ("5", ["5"]),
+        ('{"event": "a"', ['{"event": "a"']),
+        ('[{"event": "a"}', ['[{"event": "a"}']),
+        ("", [""]),
+        ('[{"event": "\\ud83d"}, {"event": "b"}]', ['{"event": "\\ud83d"}', '{"event": "b"}']),
+    ],
+)
+def test_events_published_straight_are_read_as_a_trusted_batch(body: str, events: list[str]) -> None:
+    batch = read_batch(body.encode(), "message", SENT_AT)
+    assert [bytes(event).decode() for event in batch.events] == events
+    assert (batch.id, batch.received_at, batch.grant, batch.sender) == ("message", SENT_AT, None, TRUSTED)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("", "invalid_json"),
+        ("nonsense", "invalid_json"),
+        ('{"event": "a"} {"event": "b"}', "invalid_json"),
+        ("[1, 2", "invalid_json"),
+        ('[{"a": "\\u00"}]', "invalid_json"),
+        ("[" * 20_000 + "]" * 20_000, "too_deep"),
+    ],
+)
+def test_a_body_that_is_not_json_is_rejected(body: str, code: str) -> None:
+    with pytest.raises(Rejection) as rejected:
+        split_events(body.encode())
+    assert rejected.value.code == code
+
+
+@pytest.mark.parametrize("event", [{"event": "a", "kind": KIND}, {"kind": KIND, "event": "a"}])
+def test_an_event_that_looks_like_a_batch_without_being_one_is_an_event(event: dict[str, str]) -> None:
+    body = msgspec.json.encode(event)
+    assert [bytes(raw) for raw in read_batch(body, "message", SENT_AT).events] == [body]

@@ -1,0 +1,452 @@
+import importlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
+from types import ModuleType
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from functions.ingest.consumption import Consumer
+from functions.shared.batch import Batch
+from functions.shared.grant import Grant
+from functions.shared.identifier import derived_id
+from functions.shared.postgres import Database, TimeLimits
+from functions.shared.timestamp import format_timestamp
+from tests.unit.bad_events import BAD_EVENTS, NOW
+
+YESTERDAY = NOW - timedelta(days=1)
+OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
+EVERYWHERE = Grant("1", ("events:write",), ("*",))
+TENANT = Grant("5", ("events:write",), ("27/",))
+
+type Query = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def consumer(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    import functions.ingest.consumer
+
+    module = importlib.reload(functions.ingest.consumer)
+    yield module
+    module.consumer.database.close()
+
+
+@pytest.fixture
+def query(database_url: str) -> Iterator[Query]:
+    with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
+        yield lambda statement, *values: connection.execute(statement, values).fetchall()
+
+
+def record(body: Any, message_id: str = "message", sent_at: datetime = NOW) -> dict[str, Any]:
+    """A message as SQS hands it to the function."""
+    text = body.decode() if isinstance(body, bytes) else json.dumps(body)
+    milliseconds = int(sent_at.timestamp() * 1000)
+    return {"messageId": message_id, "body": text, "attributes": {"SentTimestamp": str(milliseconds)}}
+
+
+def from_api(events: list[Any], grant: Grant, request_id: str = "request") -> dict[str, Any]:
+    """A message as the API sends it."""
+    raw = [msgspec.Raw(json.dumps(event).encode()) for event in events]
+    return record(msgspec.json.encode(Batch(request_id, NOW, raw, grant=grant)))
+
+
+def consume(module: ModuleType, *records: dict[str, Any]) -> list[str]:
+    """Hands the messages to the function, and returns the ids of those that it reports as failed."""
+    answer = module.handler({"Records": list(records)}, None)
+    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+
+def event(name: str = "request_duo_chat_response", **attributes: Any) -> dict[str, Any]:
+    return {"event": name, "user_id": 1} | attributes
+
+
+TROUBLESHOOTING = event(
+    "troubleshoot_job",
+    id=OWN_ID,
+    timestamp=format_timestamp(YESTERDAY),
+    user={"id": 1, "username": "root"},
+    namespace={"path": "27/28/", "full_path": "gitlab-org/gitlab"},
+    job={"id": 1, "project_id": 4, "pipeline": {"id": 1}},
+)
+
+
+def test_an_event_is_transformed_and_stored(consumer: ModuleType, query: Query) -> None:
+    assert consume(consumer, record(TROUBLESHOOTING)) == []
+    assert query("SELECT id, timestamp, event, user_id, namespace_path, payload FROM ai_usage_events") == [
+        {
+            "id": UUID(OWN_ID),
+            "timestamp": YESTERDAY,
+            "event": 7,
+            "user_id": 1,
+            "namespace_path": "27/28/",
+            "payload": {"job_id": 1, "project_id": 4, "pipeline_id": 1},
+        }
+    ]
+    assert query("SELECT * FROM users") == [{"id": 1, "username": "root", "last_activity_on": YESTERDAY.date()}]
+    assert query("SELECT * FROM namespaces") == [{"id": 28, "path": "27/28/", "full_path": "gitlab-org/gitlab"}]
+    assert query("SELECT * FROM rejected_events") == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "payload"),
+    [
+        (
+            event(
+                "code_suggestion_shown_in_ide",
+                project_id=4,
+                additional_properties={
+                    "unique_tracking_id": "foo",
+                    "timestamp": YESTERDAY.date().isoformat(),
+                    "language": "ruby",
+                    "suggestion_size": 18,
+                },
+            ),
+            {"unique_tracking_id": "foo", "language": "ruby", "suggestion_size": 18},
+        ),
+        (event("code_suggestion_accepted_in_ide", suggestion_size="18", language=None), {"suggestion_size": 18}),
+        (event("request_duo_chat_response", language="ruby"), {}),
+        (
+            event(
+                "agent_platform_session_started",
+                project_id="4",
+                additional_properties={"value": 7, "label": "chat", "property": "web"},
+            ),
+            {"project_id": 4, "session_id": 7, "flow_type": "chat", "environment": "web"},
+        ),
+        (event("troubleshoot_job", job={"id": 1, "pipeline": None}), {"job_id": 1}),
+    ],
+)
+def test_the_payload_is_what_the_definition_makes_of_the_context(
+    sent: dict[str, Any], payload: dict[str, Any], consumer: ModuleType, query: Query
+) -> None:
+    consume(consumer, record(sent))
+    assert [row["payload"] for row in query("SELECT payload FROM ai_usage_events")] == [payload]
+
+
+# What is no UTF-8 can't be in a queue.
+BAD_TEXTS = [(bad, code) for bad, code in BAD_EVENTS if b"\xff" not in bad]
+
+
+@pytest.mark.parametrize(("bad", "code"), BAD_TEXTS, ids=lambda value: str(value)[:60])
+def test_a_bad_event_becomes_a_rejected_row_beside_the_good_ones(
+    bad: bytes, code: str, consumer: ModuleType, query: Query
+) -> None:
+    message = record(b"[%b]" % bad if bad == b"[]" else bad, "bad")
+    for _ in range(2):
+        assert consume(consumer, record(event(), "good"), message, record([event(), event()], "better")) == []
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 3}]
+    (rejected,) = query("SELECT source, code, body, sender_grant, attempts, replayed_at FROM rejected_events")
+    assert rejected.pop("body").startswith(bad.decode().rstrip("}"))
+    assert rejected == {"source": "sqs", "code": code, "sender_grant": None, "attempts": 1, "replayed_at": None}
+
+
+def test_a_rejected_event_keeps_the_id_and_the_time_that_it_was_given(consumer: ModuleType, query: Query) -> None:
+    mended = {"event": "request_duo_chat_response", "user_id": 1}
+    sent = [
+        mended | {"event": "unknown"},
+        mended | {"user_id": 0, "id": None, "timestamp": "2026-11-20"},
+        mended | {"user_id": 0, "id": OWN_ID},
+        mended | {"user_id": 0, "id": str(derived_id(YESTERDAY, "", 0))},
+        mended | {"user_id": 0, "additional_properties": {"timestamp": "2026-11-20"}},
+        {},
+    ]
+    consume(consumer, record(sent))
+    bodies = [json.loads(row["body"]) for row in query("SELECT body FROM rejected_events ORDER BY body")]
+    assert len(bodies) == len(sent)
+    arrival = format_timestamp(NOW.replace(microsecond=NOW.microsecond // 1000 * 1000))
+    given = [(body.get("id"), body.get("timestamp")) for body in bodies]
+    own = [derived_id(datetime.fromisoformat(arrival), "message", position) for position in range(len(sent))]
+    assert sorted(given, key=str) == sorted(
+        [
+            (str(own[0]), arrival),
+            (str(own[1]), "2026-11-20"),
+            (OWN_ID, arrival),
+            (sent[3]["id"], None),
+            (str(own[4]), None),
+            (str(own[5]), arrival),
+        ],
+        key=str,
+    )
+
+
+def test_the_same_message_delivered_again_is_stored_once(consumer: ModuleType, query: Query) -> None:
+    events = [event(number=number) for number in range(5)]
+    for _ in range(3):
+        consume(consumer, record(events), record(events[0], "other"))
+    assert query("SELECT count(*), count(DISTINCT id) FROM ai_usage_events") == [{"count": 6}]
+
+
+@pytest.mark.parametrize(
+    "sendings",
+    [
+        [{"timestamp": format_timestamp(NOW)}, {"timestamp": format_timestamp(NOW)}],
+        [{"timestamp": format_timestamp(NOW - timedelta(days=45))}, {}],
+        [{}, {}],
+        [{}, {"timestamp": format_timestamp(NOW)}, {}],
+        [{"timestamp": format_timestamp(NOW)}, {}, {"timestamp": format_timestamp(NOW)}, {}, {}],
+    ],
+)
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])
+def test_an_id_sent_again_is_stored_once(
+    sendings: list[dict[str, Any]], together: bool, consumer: ModuleType, query: Query
+) -> None:
+    records = [record(event(id=OWN_ID) | sending, f"message {number}") for number, sending in enumerate(sendings)] + [
+        from_api([event(id=OWN_ID) | sendings[-1]], EVERYWHERE)
+    ]
+    for group in [records] if together else [[one] for one in records]:
+        assert consume(consumer, *group) == []
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 1}]
+
+
+def test_an_id_sent_at_two_explicit_times_is_one_event_within_a_month_and_two_across_months(
+    consumer: ModuleType, query: Query
+) -> None:
+    first = (NOW.replace(day=1) - timedelta(days=20)).replace(day=10)
+    for moment in (first, first + timedelta(days=1), first - timedelta(days=30)):
+        consume(consumer, record(event(id=OWN_ID, timestamp=format_timestamp(moment))))
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2}]
+
+
+def test_a_batch_with_a_duplicate_is_stored_but_for_the_duplicate(consumer: ModuleType, query: Query) -> None:
+    consume(consumer, record(event(id=OWN_ID, timestamp=format_timestamp(YESTERDAY))))
+    events = [event(number=number) for number in range(2_000)]
+    consume(consumer, record([*events, event(id=OWN_ID, timestamp=format_timestamp(YESTERDAY))], "other"))
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2_001}]
+
+
+def test_concurrent_batches_of_the_same_events_and_users_neither_deadlock_nor_store_twice(
+    consumer: ModuleType, query: Query, database_url: str
+) -> None:
+    def events(turn: int) -> list[Any]:
+        order = range(300) if turn % 2 else range(299, -1, -1)
+        return [
+            event(
+                id=str(derived_id(NOW - timedelta(days=40 * (number % 2)), "", number)),
+                timestamp=format_timestamp(NOW - timedelta(days=40 * (number % 2))),
+                user={"id": number + 1, "username": f"user {number} {turn}"},
+                user_id=None,
+                namespace={"path": f"27/{number + 100}/", "full_path": f"group/{(number + turn) % 300}"},
+                project={"id": number + 1, "full_path": f"group/{(number + turn) % 300}/project"},
+            )
+            for number in order
+        ]
+
+    failures: list[Any] = []
+
+    def consume_repeatedly(turn: int) -> None:
+        own = Consumer(Database(database_url, TimeLimits(30, 30)), consumer.consumer.registry, 3)
+        try:
+            for round_ in range(5):
+                raw = [msgspec.Raw(json.dumps(one).encode()) for one in events(turn + round_)]
+                own.consume([Batch(f"{turn} {round_}", NOW, raw)])
+        except psycopg.Error as error:
+            failures.append(error)
+        finally:
+            own.database.close()
+
+    threads = [threading.Thread(target=consume_repeatedly, args=[turn]) for turn in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 300}]
+    assert query("SELECT count(*) FROM users") == [{"count": 300}]
+
+
+def test_rows_of_users_and_namespaces_that_stay_the_same_are_not_rewritten(consumer: ModuleType, query: Query) -> None:
+    versions = "SELECT xmin::text FROM users UNION ALL SELECT xmin::text FROM namespaces"
+    consume(consumer, record(TROUBLESHOOTING))
+    before = query(versions)
+    consume(consumer, record(TROUBLESHOOTING | {"id": None}, "other"))
+    assert query(versions) == before
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2}]
+
+
+def test_a_users_last_activity_only_moves_on(consumer: ModuleType, query: Query) -> None:
+    for day in (YESTERDAY, NOW - timedelta(days=9), NOW):
+        consume(consumer, record(event(timestamp=format_timestamp(day)), str(day)))
+    assert query("SELECT last_activity_on FROM users") == [{"last_activity_on": NOW.date()}]
+
+
+def test_when_postgresql_is_away_every_message_is_reported_and_nothing_is_written(
+    consumer: ModuleType, query: Query, database_url: str
+) -> None:
+    consume(consumer, record(event()))
+    name = database_url.rpartition("/")[2]
+    with psycopg.connect(database_url.rpartition("/")[0] + "/postgres", autocommit=True) as administration:
+        administration.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        administration.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        records = [record(event(), "first"), record(b"{", "second")]
+        assert consume(consumer, *records) == ["first", "second"]
+        administration.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    assert consume(consumer, *records) == []
+    with psycopg.connect(database_url) as connection:
+        counts = connection.execute(
+            "SELECT (SELECT count(*) FROM ai_usage_events), (SELECT count(*) FROM rejected_events)"
+        )
+        assert counts.fetchone() == (2, 1)
+
+
+def test_a_write_that_fails_halfway_leaves_nothing_and_is_made_up_for(
+    consumer: ModuleType, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise psycopg.OperationalError("the server closed the connection unexpectedly")
+
+    records = [record([TROUBLESHOOTING, event("unknown")])]
+    with monkeypatch.context() as patched:
+        patched.setattr("functions.ingest.consumption.write_rejected", fail)
+        assert consume(consumer, *records) == ["message"]
+    tables = ("ai_usage_events", "users", "namespaces", "rejected_events")
+    assert [query(f"SELECT count(*) FROM {table}")[0]["count"] for table in tables] == [0, 0, 0, 0]
+    consume(consumer, *records)
+    assert [query(f"SELECT count(*) FROM {table}")[0]["count"] for table in tables] == [1, 1, 1, 1]
+
+
+def test_the_namespace_is_the_explicit_one_else_the_projects_else_that_of_its_id(
+    consumer: ModuleType, query: Query
+) -> None:
+    consume(consumer, record(event(project_id=4, namespace_path="27/28/")))
+    consume(
+        consumer,
+        record(
+            [
+                event("request_duo_chat_response", project_id=4, namespace_path="27/29/"),
+                event("code_suggestion_shown_in_ide", project_id=5, namespace_id=28),
+                event("code_suggestion_accepted_in_ide", namespace_id=29, project={"id": 6}),
+                event("troubleshoot_job", job={"id": 1, "project_id": 4}),
+                event("code_suggestion_rejected_in_ide", project={"id": 7, "namespace": {"path": "3/"}}),
+                event("find_no_issues_duo_code_review_after_review", namespace_id=99),
+            ],
+            "other",
+        ),
+    )
+    rows = query("SELECT event, namespace_path FROM ai_usage_events ORDER BY event, namespace_path")
+    assert [(row["event"], row["namespace_path"]) for row in rows] == [
+        (2, "27/28/"),
+        (3, "27/29/"),
+        (4, "3/"),
+        (6, "27/28/"),
+        (6, "27/29/"),
+        (7, "27/29/"),
+        (11, None),
+    ]
+
+
+FOREIGN = {"path": "3/4/", "full_path": "others/project"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (event(project_id=4), "forbidden_namespace"),
+        (event(namespace_id=4), "forbidden_namespace"),
+        (event("troubleshoot_job", job={"id": 1, "project_id": 4}), "forbidden_namespace"),
+        (event(project_id=5), None),
+        (event(project_id=99), None),
+        (event(), None),
+    ],
+)
+def test_an_event_that_resolves_outside_its_senders_grant_is_rejected(
+    sent: dict[str, Any], code: str | None, consumer: ModuleType, query: Query
+) -> None:
+    consume(
+        consumer,
+        record([event(project_id=4, namespace=FOREIGN), event(project_id=5, namespace_path="27/28/")]),
+    )
+    consume(consumer, from_api([sent], TENANT))
+    rejected = query("SELECT code, source, sender_grant FROM rejected_events")
+    grant = {"sub": "5", "scopes": ["events:write"], "namespaces": ["27/"]}
+    assert rejected == ([{"code": code, "source": "https", "sender_grant": grant}] if code else [])
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2 if code else 3}]
+
+
+@pytest.mark.parametrize(
+    ("sent", "projects", "namespaces"),
+    [
+        # its own project moves within its own namespaces
+        (event(project_id=5, namespace_path="27/29/"), {5: ("27/29/", "own/project")}, {29: ("27/29/", None)}),
+        # another's project stays where it is
+        (event(project_id=4, namespace_path="27/29/"), {4: ("3/4/", "others/it")}, {29: ("27/29/", None)}),
+        # a full path that another holds is not claimed
+        (
+            event(namespace={"path": "27/30/", "full_path": "others/project"}),
+            {},
+            {4: ("3/4/", "others/project"), 30: ("27/30/", None)},
+        ),
+        (
+            event(project={"id": 5, "full_path": "others/it"}),
+            {4: ("3/4/", "others/it"), 5: ("27/28/", "own/project")},
+            {},
+        ),
+        # a full path of its own moves on, and is taken from whoever had it
+        (
+            event(namespace={"path": "27/30/", "full_path": "own"}),
+            {},
+            {28: ("27/28/", None), 30: ("27/30/", "own")},
+        ),
+        # a project without a namespace gets no full path
+        (event(project={"id": 8, "full_path": "new"}), {8: None}, {}),
+    ],
+)
+def test_a_sender_changes_the_directory_only_within_its_grant(
+    sent: dict[str, Any],
+    projects: dict[int, Any],
+    namespaces: dict[int, Any],
+    consumer: ModuleType,
+    query: Query,
+) -> None:
+    own = {"path": "27/28/", "full_path": "own"}
+    consume(
+        consumer,
+        record(
+            [
+                event(project={"id": 4, "full_path": "others/it"}, namespace=FOREIGN),
+                event(project={"id": 5, "full_path": "own/project"}, namespace=own),
+            ]
+        ),
+    )
+    consume(consumer, from_api([sent], TENANT))
+    known_projects = {row["id"]: (row["namespace_path"], row["full_path"]) for row in query("SELECT * FROM projects")}
+    known_namespaces = {row["id"]: (row["path"], row["full_path"]) for row in query("SELECT * FROM namespaces")}
+    assert {number: known_projects.get(number) for number in projects} == projects
+    assert {number: known_namespaces.get(number) for number in namespaces} == namespaces
+
+
+@pytest.mark.parametrize(
+    ("grant", "username"),
+    [
+        (TENANT, "root"),
+        (Grant("1", ("events:write:own",), ()), "renamed"),
+        (EVERYWHERE, "renamed"),
+    ],
+)
+def test_a_known_username_changes_only_by_who_may_change_it(
+    grant: Grant, username: str, consumer: ModuleType, query: Query
+) -> None:
+    consume(consumer, record(event(user={"id": 1, "username": "root"})))
+    consume(consumer, from_api([event(user={"id": 1, "username": "renamed"})], grant))
+    consume(consumer, from_api([event()], grant, "without a name"))
+    assert query("SELECT username FROM users") == [{"username": username}]
+
+
+def test_several_full_paths_are_swapped_at_once(consumer: ModuleType, query: Query) -> None:
+    def say(first: str, second: str, message: str) -> None:
+        places = [{"path": "1/", "full_path": first}, {"path": "2/", "full_path": second}]
+        consume(consumer, record([event(namespace=place) for place in places], message))
+
+    say("a", "b", "first")
+    say("b", "a", "second")
+    assert query("SELECT id, full_path FROM namespaces ORDER BY id") == [
+        {"id": 1, "full_path": "b"},
+        {"id": 2, "full_path": "a"},
+    ]
+    assert query("SELECT last_activity_on FROM users") == [{"last_activity_on": date(NOW.year, NOW.month, NOW.day)}]

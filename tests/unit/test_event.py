@@ -1,0 +1,141 @@
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from functions.shared import registry
+from functions.shared.batch import Batch
+from functions.shared.event import Event, Place, read_event
+from functions.shared.grant import Grant
+from functions.shared.identifier import derived_id
+from functions.shared.rejection import Rejection
+from tests.unit.bad_events import BAD_EVENTS, NOW, chat
+
+RECEIVED_AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
+REGISTRY = registry.load()
+OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
+
+
+def read(event: bytes, grant: Grant | None = None, received_at: datetime = RECEIVED_AT) -> Event | None:
+    batch = Batch("message", received_at, [], grant=grant)
+    return read_event(msgspec.Raw(event), 0, batch, REGISTRY, 3)
+
+
+def read_chat(grant: Grant | None = None, **attributes: Any) -> Event:
+    event = read(chat(attributes), grant)
+    assert event is not None
+    return event
+
+
+@pytest.mark.parametrize(("event", "code"), BAD_EVENTS, ids=lambda value: str(value)[:60])
+def test_an_event_that_can_not_be_stored_is_rejected_with_its_reason(event: bytes, code: str) -> None:
+    with pytest.raises(Rejection) as rejected:
+        read(event, received_at=NOW)
+    assert rejected.value.code == code
+    assert 10 < len(rejected.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    ("attributes", "timestamp"),
+    [
+        ({"timestamp": "2026-11-20T15:00:59.936Z"}, datetime(2026, 11, 20, 15, 0, 59, 936000, UTC)),
+        ({"timestamp": "2026-08-24T12:00:00Z"}, datetime(2026, 8, 24, 12, tzinfo=UTC)),
+        ({"additional_properties": {"timestamp": "2026-11-20"}}, datetime(2026, 11, 20, tzinfo=UTC)),
+        (
+            {"timestamp": "2026-11-21", "additional_properties": {"timestamp": "2026-11-20"}},
+            datetime(2026, 11, 21, tzinfo=UTC),
+        ),
+        (
+            {"id": str(derived_id(datetime(2026, 11, 19, tzinfo=UTC), "", 0))},
+            datetime(2026, 11, 19, tzinfo=UTC),
+        ),
+        ({"id": OWN_ID}, RECEIVED_AT),
+        ({"timestamp": None}, RECEIVED_AT),
+        ({}, RECEIVED_AT),
+    ],
+)
+def test_the_time_is_the_events_own_else_its_ids_else_that_of_arrival(
+    attributes: dict[str, Any], timestamp: datetime
+) -> None:
+    assert read_chat(**attributes).timestamp == timestamp
+
+
+def test_an_event_without_an_id_gets_the_one_of_its_place_in_the_message() -> None:
+    assert read_chat().id == derived_id(RECEIVED_AT, "message", 0)
+    assert read_chat(id=OWN_ID).id == UUID(OWN_ID)
+
+
+def test_an_internal_event_that_no_definition_names_is_ignored() -> None:
+    assert read(b'{"event": "elsewhere", "additional_properties": {}}') is None
+
+
+OWN = Grant("5", ("events:write:own",), ("27/",))
+ALL_USERS = Grant("5", ("events:write",), ("27/",))
+WIDEST = Grant("5", ("events:write:own", "events:write"), ("*",))
+
+
+@pytest.mark.parametrize(
+    ("grant", "attributes", "code"),
+    [
+        (OWN, {"user_id": 5}, None),
+        (OWN, {"user_id": None}, None),
+        (OWN, {"user_id": 1}, "forbidden_user"),
+        (ALL_USERS, {"user_id": 1}, None),
+        (WIDEST, {"user_id": 1, "namespace_path": "3/"}, None),
+        (ALL_USERS, {"namespace_path": "27/28/"}, None),
+        (ALL_USERS, {"namespace_path": "28/"}, "forbidden_namespace"),
+        (ALL_USERS, {"namespace": {"path": "271/"}}, "forbidden_namespace"),
+        (ALL_USERS, {"project": {"id": 4, "namespace": {"path": "28/"}}}, "forbidden_namespace"),
+        (ALL_USERS, {"namespace_id": 28}, None),
+        (Grant("robot", ("events:write",), ()), {"user_id": None}, "invalid_user"),
+        (Grant("0", ("events:write",), ()), {"user_id": None}, "invalid_user"),
+    ],
+)
+def test_a_sender_may_send_what_its_grant_covers(grant: Grant, attributes: dict[str, Any], code: str | None) -> None:
+    if code is None:
+        assert read_chat(grant, **attributes).user_id == (attributes.get("user_id", 1) or 5)
+        return
+    with pytest.raises(Rejection) as rejected:
+        read_chat(grant, **attributes)
+    assert rejected.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("attributes", "namespace"),
+    [
+        ({"namespace": {"path": "27/28/", "full_path": "a/b"}}, Place(28, "27/28/", "a/b")),
+        ({"namespace": {"path": "27/28/", "id": "28"}}, Place(28, "27/28/")),
+        ({"namespace_path": "27/28/"}, Place(28, "27/28/")),
+        ({"namespace_id": 28.0}, Place(28)),
+        ({"namespace": {"id": 28}, "namespace_path": "27/28/"}, Place(28, "27/28/")),
+        ({"namespace": None, "namespace_id": None, "namespace_path": None}, Place()),
+    ],
+)
+def test_a_namespace_is_named_in_several_ways(attributes: dict[str, Any], namespace: Place) -> None:
+    assert read_chat(**attributes).namespace == namespace
+
+
+def test_the_context_has_everything_that_was_sent_and_the_ids_under_their_plain_names() -> None:
+    event = read_chat(
+        user={"id": 1, "username": "root"},
+        user_id=None,
+        project={"id": "4"},
+        namespace={"path": "27/28/"},
+        language="ruby",
+        additional_properties={"language": "go", "label": "x", "user_id": 9, "timestamp": "2026-11-20"},
+    )
+    context = event.context()
+    assert context.slice(
+        "event", "user_id", "project_id", "namespace_id", "language", "label", "timestamp", "missing"
+    ) == {
+        "event": "request_duo_chat_response",
+        "user_id": 1,
+        "project_id": 4,
+        "namespace_id": 28,
+        "language": "ruby",
+        "label": "x",
+        "timestamp": "2026-11-20",
+    }
+    assert context["user"] == {"id": 1, "username": "root"}

@@ -1,0 +1,23 @@
+from datetime import UTC, datetime
+from uuid import UUID
+
+from functions.shared.identifier import derived_id, time_of
+
+MOMENT = datetime(2026, 11, 20, 15, 0, 59, 936000, UTC)
+
+
+def test_a_derived_id_is_a_uuid_of_version_7_with_its_time() -> None:
+    identifier = derived_id(MOMENT, "message", 3)
+    assert (identifier.version, identifier.variant) == (7, UUID(int=1 << 63).variant)
+    assert time_of(identifier) == MOMENT
+
+
+def test_a_derived_id_is_the_same_each_time_and_another_for_each_position_and_source() -> None:
+    sources = [("message", 0), ("message", 1), ("other", 0), ("message/0", 1)]
+    first = [derived_id(MOMENT, source, position) for source, position in sources]
+    assert first == [derived_id(MOMENT, source, position) for source, position in sources]
+    assert len(set(first)) == len(sources)
+
+
+def test_only_a_uuid_of_version_7_has_a_time() -> None:
+    assert time_of(UUID("4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44")) is None

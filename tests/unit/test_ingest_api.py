@@ -1,0 +1,219 @@
+import base64
+import importlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+import jwt
+import pytest
+from moto import mock_aws
+
+from functions.shared import queue
+from functions.shared.batch import Batch, read_batch
+from functions.shared.grant import Grant
+from tests.unit.bad_events import BAD_EVENTS
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+SECRET = "a secret of thirty-two characters, at least"
+CHAT = {"event": "request_duo_chat_response", "user_id": 1}
+OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
+
+
+@pytest.fixture
+def sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator["SQSClient"]:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AUTH_SECRET": SECRET,
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        client = boto3.client("sqs")
+        monkeypatch.setenv("QUEUE_URL", client.create_queue(QueueName="events")["QueueUrl"])
+        yield client
+
+
+@pytest.fixture
+def api(sqs: "SQSClient") -> ModuleType:
+    import functions.ingest.api
+
+    return importlib.reload(functions.ingest.api)
+
+
+def post(api: ModuleType, body: Any, scope: str = "events:write", **request: Any) -> tuple[int, Any]:
+    claims = {"sub": "5", "scope": scope, "namespaces": ["27/"], "exp": time.time() + 60}
+    headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}", "Content-Type": "application/json"}
+    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+    answer = api.handler({"headers": headers, "body": text, "isBase64Encoded": False} | request, None)
+    assert answer["headers"] == {"Content-Type": "application/json"}
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def queued(sqs: "SQSClient") -> list[Batch]:
+    """What waits in the queue, in the order in which it was sent."""
+    batches = []
+    url = sqs.list_queues()["QueueUrls"][0]
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for message in messages:
+            assert len(message["Body"].encode()) <= 256 * 1024
+            batches.append(read_batch(message["Body"].encode(), message["MessageId"], datetime.now(UTC)))
+    return sorted(batches, key=lambda batch: batch.first)
+
+
+def test_an_accepted_event_is_queued_as_it_came_with_its_senders_grant(api: ModuleType, sqs: "SQSClient") -> None:
+    status, answer = post(api, CHAT)
+    (batch,) = queued(sqs)
+    assert (status, answer) == (202, {"accepted": 1, "ignored": 0, "rejected": [], "ids": [str(batch.event_id(0))]})
+    assert [json.loads(bytes(event)) for event in batch.events] == [CHAT]
+    assert batch.grant == Grant("5", ("events:write",), ("27/",))
+
+
+def test_each_event_of_a_request_is_judged_on_its_own(api: ModuleType, sqs: "SQSClient") -> None:
+    ignored = {"event": "elsewhere", "additional_properties": {}}
+    status, answer = post(api, [CHAT, {"event": "unknown"}, ignored, CHAT | {"id": OWN_ID}, 5])
+    (batch,) = queued(sqs)
+    assert (status, answer["accepted"], answer["ignored"]) == (207, 2, 1)
+    assert answer["ids"] == [str(batch.event_id(0)), None, None, OWN_ID, None]
+    assert [(rejected["index"], rejected["code"], rejected["retryable"]) for rejected in answer["rejected"]] == [
+        (1, "unknown_event", False),
+        (4, "not_an_object", False),
+    ]
+    assert [json.loads(bytes(event)) for event in batch.events] == [CHAT, CHAT | {"id": OWN_ID}]
+
+
+@pytest.mark.parametrize(("event", "code"), BAD_EVENTS, ids=lambda value: str(value)[:60])
+def test_a_bad_event_does_not_harm_the_good_ones_beside_it(
+    event: bytes, code: str, api: ModuleType, sqs: "SQSClient"
+) -> None:
+    good = json.dumps(CHAT).encode()
+    body = base64.b64encode(b"[%b, %b, %b]" % (good, event, good)).decode()
+    status, answer = post(api, body, isBase64Encoded=True)
+    if status == 400:  # the request as a whole is not JSON
+        assert code in ("invalid_json", "too_deep")
+        assert queued(sqs) == []
+        return
+    assert sum(len(batch.events) for batch in queued(sqs)) == answer["accepted"]
+    if code == "invalid_user" and b'"user_id": null' in event:  # the token's user stands in
+        assert (status, answer["accepted"]) == (202, 3)
+    else:
+        assert (status, answer["accepted"]) == (207, 2)
+        assert [(rejected["index"], rejected["code"]) for rejected in answer["rejected"]] == [(1, code)]
+
+
+@pytest.mark.parametrize(
+    ("body", "request_with", "status", "said"),
+    [
+        ("{", {}, 400, "not JSON"),
+        ("", {}, 400, "not JSON"),
+        ("!", {"isBase64Encoded": True}, 400, "base64"),
+        ([{"event": "unknown"}], {}, 400, None),
+        (CHAT, {"headers": None}, 401, "token"),
+        (CHAT, {"headers": {"Authorization": "Bearer x"}}, 401, "token"),
+        (CHAT, {"scope": "events:read"}, 403, "events:write"),
+        ([CHAT] * 10_001, {}, 413, "10000"),
+        ("[" + " " * 20 * 1024 * 1024 + "]", {}, 413, "20971520"),
+        ([], {}, 202, None),
+    ],
+)
+def test_a_request_that_can_not_be_taken_in_is_answered_clearly(
+    body: Any, request_with: dict[str, Any], status: int, said: str | None, api: ModuleType, sqs: "SQSClient"
+) -> None:
+    answered, answer = post(api, body, **request_with)
+    assert answered == status
+    assert said is None or said in answer["message"]
+    assert queued(sqs) == []
+
+
+def test_only_json_is_taken(api: ModuleType) -> None:
+    token = jwt.encode({"sub": "5", "scope": "events:write", "exp": time.time() + 60}, SECRET)
+    for content_type, status in [("application/json; charset=utf-8", 202), ("text/csv", 415), (None, 202)]:
+        headers = {"authorization": f"Bearer {token}"} | ({"content-type": content_type} if content_type else {})
+        assert post(api, CHAT, headers=headers)[0] == status
+
+
+def test_a_body_in_base64_is_unpacked(api: ModuleType, sqs: "SQSClient") -> None:
+    assert post(api, base64.b64encode(json.dumps(CHAT).encode()).decode(), isBase64Encoded=True)[0] == 202
+    assert len(queued(sqs)) == 1
+
+
+def test_ten_thousand_events_and_five_megabytes_travel_in_few_messages(api: ModuleType, sqs: "SQSClient") -> None:
+    events = [CHAT | {"number": number, "filler": "ä" * 225} for number in range(10_000)]
+    body = json.dumps(events, ensure_ascii=False)
+    assert len(body.encode()) > 5_000_000
+    status, answer = post(api, body)
+    batches = queued(sqs)
+    assert (status, answer["accepted"]) == (202, 10_000)
+    assert len(batches) <= len(body.encode()) / (256 * 1024) + 2
+    arrived = [(batch.event_id(position), raw) for batch in batches for position, raw in batch.positioned()]
+    assert [str(identifier) for identifier, _ in arrived] == answer["ids"]
+    assert [json.loads(bytes(raw)) for _, raw in arrived] == events
+
+
+def test_characters_that_sqs_refuses_arrive_all_the_same(api: ModuleType, sqs: "SQSClient") -> None:
+    event = CHAT | {"text": "\ufffe\uffff\ufffd\x7f\U0001f600"}
+    assert post(api, event)[0] == 202
+    (batch,) = queued(sqs)
+    assert b"\xef\xbf\xbe" not in bytes(batch.events[0])
+    assert json.loads(bytes(batch.events[0])) == event
+
+
+class FailingQueue:
+    """Takes or refuses messages as told, by their number and the attempt; `None` raises."""
+
+    def __init__(self, refused: dict[int, int]) -> None:
+        self.refused = refused
+        self.taken: list[str] = []
+
+    def send_message_batch(self, *, Entries: list[dict[str, str]], **_: Any) -> Any:  # noqa: N803 - as boto3 names it
+        failed = []
+        for entry in Entries:
+            number = int(entry["Id"])
+            if self.refused.get(number, 0) > 0:
+                self.refused[number] -= 1
+                failed.append({"Id": entry["Id"], "Code": "InternalError", "SenderFault": False})
+            else:
+                self.taken.append(entry["MessageBody"])
+        return {"Failed": failed}
+
+
+@pytest.mark.parametrize(
+    ("refused", "status", "lost"),
+    [
+        ({}, 202, 0),
+        ({0: 1, 1: 2}, 202, 0),
+        ({1: 99}, 207, 1),
+        ({0: 99, 1: 99, 2: 99}, 503, 3),
+    ],
+)
+def test_what_the_queue_does_not_take_is_tried_again_and_then_said(
+    refused: dict[int, int], status: int, lost: int, api: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.shared.queue.RETRY_AFTER_SECONDS", (0, 0))
+    failing = FailingQueue(refused)
+    monkeypatch.setattr(
+        api, "intake", replace(api.intake, send=partial(queue.send, cast("SQSClient", failing), "queue"))
+    )
+    events = [CHAT | {"filler": "x" * 60_000} for _ in range(12)]  # four a message
+    answered, answer = post(api, events)
+    assert (answered, len(failing.taken)) == (status, 3 - lost)
+    if status == 503:
+        assert "again" in answer["message"]
+        return
+    assert answer["accepted"] == 12 - 4 * lost == sum(identifier is not None for identifier in answer["ids"])
+    assert [rejected["index"] for rejected in answer["rejected"]] == ([4, 5, 6, 7] if lost else [])
+    assert all(rejected["retryable"] and rejected["code"] == "queue_unavailable" for rejected in answer["rejected"])
+
+
+def test_an_unreachable_queue_is_answered_with_503(api: ModuleType, sqs: "SQSClient") -> None:
+    sqs.delete_queue(QueueUrl=sqs.list_queues()["QueueUrls"][0])
+    assert post(api, CHAT)[0] == 503

@@ -1,0 +1,155 @@
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.shared.payload import Payload, converted, converter, key_types, normalised, refuse_unstorable
+from functions.shared.rejection import Rejection
+
+
+class Job(Payload):
+    id: int
+    name: str | None = None
+
+
+class Everything(Payload):
+    text: str | None = None
+    number: int | None = None
+    share: float | None = None
+    flag: bool | None = None
+    moment: datetime | None = None
+    tags: list[str] | None = None
+    job: Job | None = None
+    jobs: list[Job] | None = None
+
+
+CONVERTERS = {key: converter(kept) for key, kept in key_types(Everything).items()}
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "kept"),
+    [
+        ("text", "18", "18"),
+        ("number", 18, 18),
+        ("number", "18", 18),
+        ("number", 18.0, 18),
+        ("number", "-3", -3),
+        ("share", 1, 1.0),
+        ("share", "0.5", 0.5),
+        ("flag", "true", True),
+        ("flag", 0, False),
+        ("moment", "2026-11-20", "2026-11-20T00:00:00Z"),
+        ("moment", datetime(2026, 11, 20, tzinfo=UTC), "2026-11-20T00:00:00Z"),
+        ("tags", ["a"], ["a"]),
+        ("job", {"id": "4", "other": "5"}, {"id": 4, "other": "5"}),
+        ("jobs", [{"id": "4"}], [{"id": 4}]),
+        ("unnamed", "18", "18"),
+        ("number", None, None),
+    ],
+)
+def test_a_value_gets_its_keys_type_where_nothing_is_lost(key: str, written: Any, kept: Any) -> None:
+    result = converted({key: written}, CONVERTERS)
+    assert result == {key: kept}
+    assert type(result[key]) is type(kept)
+
+
+@pytest.mark.parametrize(
+    ("key", "written"),
+    [
+        ("text", 18),
+        ("text", ["a"]),
+        ("number", "eighteen"),
+        ("number", 18.5),
+        ("number", True),
+        ("number", [18]),
+        ("share", "half"),
+        ("share", 2**63 + 1),
+        ("share", "nan"),
+        ("share", "1e999"),
+        ("flag", "perhaps"),
+        ("flag", 2),
+        ("moment", "soon"),
+        ("tags", "a"),
+        ("tags", [1]),
+        ("job", 4),
+        ("job", {"id": "four"}),
+        ("jobs", [{"id": "four"}]),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_its_key(key: str, written: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{key}: "):
+        converted({key: written}, CONVERTERS)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ({"a": None, "b": 1}, {"b": 1}),
+        ({"a": {}, "b": {"c": {"d": None}}}, {}),
+        ({"a": [None, {}, {"b": None}]}, {"a": [None, {}, {}]}),
+        ({"a": [], "b": "", "c": 0, "d": False}, {"a": [], "b": "", "c": 0, "d": False}),
+        ({"a": 2**64 - 1, "b": -(2**63), "c": 1.5}, {"a": 2**64 - 1, "b": -(2**63), "c": 1.5}),
+    ],
+)
+def test_nulls_and_empty_objects_are_dropped_at_any_depth(value: Any, kept: Any) -> None:
+    assert normalised(value) == kept
+
+
+def nested(levels: int) -> Any:
+    return {"a": nested(levels - 1)} if levels else 1
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ({"a": "nul\0"}, "invalid_text"),
+        ({"a": [{"b": "nul\0"}]}, "invalid_text"),
+        ({"a": 2**64}, "number_out_of_range"),
+        ({"a": -(2**63) - 1}, "number_out_of_range"),
+        ({"a": math.inf}, "number_out_of_range"),
+        ({"a": math.nan}, "number_out_of_range"),
+        ({"a": [0.5, 2**53 + 1]}, "number_out_of_range"),
+        ({"a%2Eb": 1}, "invalid_key"),
+        ({"a\0": 1}, "invalid_key"),
+        ({1: 1}, "not_json"),
+        ({"a": datetime(2026, 1, 1, tzinfo=UTC)}, "not_json"),
+        ({"a": {1, 2}}, "not_json"),
+        (nested(65), "too_deep"),
+    ],
+)
+def test_what_a_store_can_not_keep_is_rejected(value: Any, code: str) -> None:
+    with pytest.raises(Rejection) as rejected:
+        normalised(value)
+    assert rejected.value.code == code
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
+    max_leaves=10,
+)
+
+
+def unstorable(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(unstorable(part) for item in value.items() for part in item)
+    if isinstance(value, list):
+        return any(map(unstorable, value))
+    if isinstance(value, str):
+        return "\0" in value
+    return type(value) is int and not -(2**63) <= value < 2**64
+
+
+@given(st.dictionaries(st.text(), JSON))
+def test_the_quick_look_at_the_text_misses_nothing_that_can_not_be_stored(value: dict[str, Any]) -> None:
+    raw = msgspec.Raw(msgspec.json.encode(value))
+    try:
+        refuse_unstorable(raw, value)
+    except Rejection:
+        assert unstorable(value)
+    else:
+        assert not unstorable(value)

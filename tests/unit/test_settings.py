@@ -1,0 +1,78 @@
+import json
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from functions.shared import settings
+
+NAMES = (
+    "AUTH_AUDIENCE",
+    "AUTH_ISSUER",
+    "AUTH_JWKS_URL",
+    "AUTH_SECRET",
+    "AUTH_SECRET_ARN",
+    "DATABASE_SECRET_ARN",
+    "DATABASE_URL",
+    "QUEUE_URL",
+    "RETENTION_MONTHS",
+)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+
+
+@pytest.mark.parametrize(
+    ("read", "environment", "named"),
+    [
+        (settings.database_url, {}, "DATABASE_URL or DATABASE_SECRET_ARN"),
+        (settings.database_url, {"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
+        (settings.queue_url, {}, "QUEUE_URL"),
+        (settings.queue_url, {"QUEUE_URL": " "}, "QUEUE_URL"),
+        (settings.auth, {}, "AUTH_SECRET"),
+        (settings.auth, {"AUTH_SECRET": "s", "AUTH_JWKS_URL": "https://keys"}, "exactly one"),
+        (settings.auth, {"AUTH_JWKS_URL": "https://keys", "AUTH_ISSUER": "i"}, "AUTH_AUDIENCE"),
+        (settings.retention_months, {"RETENTION_MONTHS": "three"}, "RETENTION_MONTHS"),
+        (settings.retention_months, {"RETENTION_MONTHS": "0"}, "RETENTION_MONTHS"),
+    ],
+)
+def test_a_missing_or_malformed_setting_is_named(
+    read: object, environment: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert callable(read)
+    with pytest.raises(settings.SettingError, match=named):
+        read()
+
+
+@mock_aws
+@pytest.mark.parametrize(
+    ("secret", "url"),
+    [
+        ("postgresql://a:b@c:5432/d", "postgresql://a:b@c:5432/d"),
+        (
+            json.dumps({"username": "us er", "password": "p@ss/", "host": "db", "port": 5433, "dbname": "events"}),
+            "postgresql://us%20er:p%40ss%2F@db:5433/events",
+        ),
+    ],
+)
+def test_the_database_comes_from_a_secret_as_a_url_or_as_rds_keeps_it(
+    secret: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = boto3.client("secretsmanager").create_secret(Name="database", SecretString=secret)["ARN"]
+    monkeypatch.setenv("DATABASE_SECRET_ARN", arn)
+    assert settings.database_url() == url
+
+
+@mock_aws
+def test_a_secret_that_can_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTH_SECRET_ARN", "arn:aws:secretsmanager:us-east-1:123456789012:secret:none")
+    with pytest.raises(settings.SettingError, match="AUTH_SECRET_ARN"):
+        settings.auth()

@@ -1,0 +1,272 @@
+"""What a team can do in a definition, on events that go through the consumer."""
+
+import json
+import textwrap
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+
+from functions.ingest.consumption import Consumer, Outcome
+from functions.shared.batch import Batch
+from functions.shared.grant import Grant
+from functions.shared.postgres import Database, TimeLimits
+from functions.shared.registry import load
+from functions.shared.timestamp import format_timestamp
+from tests.unit.bad_events import NOW
+
+type Consume = Callable[..., Outcome]
+
+type Stored = Callable[[str], list[Any]]
+
+YESTERDAY = NOW - timedelta(days=1)
+packages = count()
+
+
+@pytest.fixture
+def consume(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Consume]:
+    """Consumes events as a definition file says."""
+    database = Database(database_url, TimeLimits(30, 30))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def consume(definition: str, *events: dict[str, Any], grant: Grant | None = None) -> Outcome:
+        package = tmp_path / f"definitions{next(packages)}"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / "team.py").write_text(HEAD + textwrap.dedent(definition))
+        consumer = Consumer(database, load(package.name), 3)
+        raw = [msgspec.Raw(json.dumps({"event": "a", "user_id": 1} | event).encode()) for event in events]
+        return consumer.consume([Batch(package.name, NOW, raw, grant=grant)])
+
+    yield consume
+    database.close()
+
+
+HEAD = """
+from datetime import datetime
+
+from definitions import Context, Feature, Payload
+
+class Team(Payload):
+    number: int | None = None
+    text: str | None = None
+"""
+
+
+@pytest.fixture
+def stored(database_url: str) -> Iterator[Stored]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+
+        def stored(columns: str) -> list[Any]:
+            rows = connection.execute(f"SELECT {columns} FROM ai_usage_events ORDER BY id").fetchall()
+            return [row[0] if len(row) == 1 else row for row in rows]
+
+        yield stored
+
+
+def codes(outcome: Outcome) -> list[str]:
+    return [rejected.code for rejected in outcome.rejected]
+
+
+@pytest.mark.parametrize(
+    ("definition", "sent", "payload"),
+    [
+        # without a transformation: the context's keys that the class names
+        ('f = Feature("t", owner="o", payload=Team); f.events(a=1)', {"number": "18", "other": 1}, {"number": 18}),
+        # without a class either: nothing
+        ('f = Feature("t", owner="o"); f.events(a=1)', {"number": 18}, {}),
+        # keys that the class does not name are kept
+        (
+            """
+            f = Feature("t", owner="o", payload=Team)
+            @f.events(a=1)
+            def team(context): return {"number": context["number"], "other": {"deep": [None, {}]}, "none": None}
+            """,
+            {"number": 18},
+            {"number": 18, "other": {"deep": [None, {}]}},
+        ),
+        # each transformation sees what the earlier ones returned
+        (
+            """
+            f = Feature("t", owner="o")
+            @f.events(a=1)
+            def first(context): return {"number": context["number"] + 1}
+            @f.transformation("a")
+            def second(context): return {"twice": context["number"] * 2}
+            @f.transformation()
+            def third(context): return {"number": context["twice"] + 1}
+            """,
+            {"number": 1},
+            {"number": 5, "twice": 4},
+        ),
+    ],
+)
+def test_transformations_make_the_payload(
+    definition: str, sent: dict[str, Any], payload: dict[str, Any], consume: Consume, stored: Stored
+) -> None:
+    assert codes(consume(definition, sent)) == []
+    assert stored("payload") == [payload]
+
+
+RETURNING = """
+    f = Feature("t", owner="o", payload=Team)
+    @f.events(a=1)
+    def team(context): return eval(context["returned"], {{"datetime": datetime}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "code"),
+    [
+        ("1 / 0", "transformation_failed"),
+        ("None", "not_json"),
+        ("[]", "not_json"),
+        ("{'a': {1, 2}}", "not_json"),
+        ("{'a': datetime(2026, 1, 1)}", "not_json"),
+        ("{1: 1}", "not_json"),
+        ("{'a': chr(0)}", "invalid_text"),
+        ("{'a': chr(0xd800)}", "invalid_text"),
+        ("{'a': 2 ** 64}", "number_out_of_range"),
+        ("{'a': float('nan')}", "number_out_of_range"),
+        ("{'a%2Eb': 1}", "invalid_key"),
+        ("{'a': 'x' * 16384}", "payload_too_large"),
+        ("{'number': 'many'}", "invalid_payload"),
+        ("{'text': 1}", "invalid_payload"),
+        ("{'timestamp': 'nonsense'}", "invalid_timestamp"),
+        ("{'timestamp': '2020-01-01'}", "timestamp_out_of_range"),
+        ("{'user_id': 0}", "invalid_user"),
+        ("{'user_id': '1'}", "invalid_user"),
+        ("{'namespace_path': 'group/'}", "invalid_namespace"),
+    ],
+)
+def test_an_event_whose_payload_can_not_be_stored_is_rejected_alone(
+    returned: str, code: str, consume: Consume, stored: Stored
+) -> None:
+    outcome = consume(RETURNING.format(), {"returned": returned}, {"returned": "{'number': 1}"})
+    assert codes(outcome) == [code]
+    assert stored("payload") == [{"number": 1}]
+
+
+def test_what_a_transformation_returns_overrides_the_events_time_user_and_namespace(
+    consume: Consume, stored: Stored
+) -> None:
+    returned = {"timestamp": format_timestamp(YESTERDAY), "user_id": 7, "namespace_path": "3/4/", "number": 1}
+    assert codes(consume(RETURNING.format(), {"returned": repr(returned), "namespace_path": "27/"})) == []
+    assert stored("timestamp, user_id, namespace_path, payload") == [(YESTERDAY, 7, "3/4/", {"number": 1})]
+
+
+@pytest.mark.parametrize(
+    ("returned", "grant", "code"),
+    [
+        ({"user_id": 7}, Grant("1", ("events:write:own",), ("*",)), "forbidden_user"),
+        ({"namespace_path": "3/"}, Grant("1", ("events:write",), ("27/",)), "forbidden_namespace"),
+        ({"namespace_path": "27/28/"}, Grant("1", ("events:write",), ("27/",)), None),
+    ],
+)
+def test_the_grant_is_checked_again_after_the_transformations(
+    returned: dict[str, Any], grant: Grant, code: str | None, consume: Consume
+) -> None:
+    assert codes(consume(RETURNING.format(), {"returned": repr(returned)}, grant=grant)) == ([code] if code else [])
+
+
+def test_a_key_has_the_type_that_any_definition_declares(consume: Consume, stored: Stored) -> None:
+    definition = """
+        declaring = Feature("declaring", owner="o", payload=Team)
+        f = Feature("t", owner="o")
+        @f.events(a=1)
+        def team(context): return {"number": context["number"]}
+    """
+    assert codes(consume(definition, {"number": "18"}, {"number": "many"})) == ["invalid_payload"]
+    assert stored("payload") == [{"number": 18}]
+
+
+def test_a_required_key_must_be_there(consume: Consume, stored: Stored) -> None:
+    definition = """
+        class Strict(Payload):
+            needed: int
+        f = Feature("t", owner="o", payload=Strict)
+        f.events(a=1)
+    """
+    assert codes(consume(definition, {}, {"needed": None}, {"needed": 1})) == ["invalid_payload"] * 2
+    assert stored("payload") == [{"needed": 1}]
+
+
+def test_prefetch_is_called_once_for_a_batch_and_adds_to_the_contexts(consume: Consume, stored: Stored) -> None:
+    definition = """
+        f = Feature("t", owner="o")
+        calls = []
+        @f.events(a=1)
+        def team(context): return {"double": context["double"], "calls": len(calls)}
+        @f.prefetch
+        def double(contexts, connection):
+            calls.append(1)
+            numbers = [context["number"] for context in contexts]
+            rows = connection.execute("SELECT number * 2 FROM unnest(%s::int[]) AS number", [numbers])
+            return [{"double": double} for double, in rows]
+    """
+    assert codes(consume(definition, {"number": 1}, {"number": 2})) == []
+    assert sorted(payload["double"] for payload in stored("payload")) == [2, 4]
+    assert {payload["calls"] for payload in stored("payload")} == {1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "raise ValueError('broken')",
+        "return []",
+        "return [1] * len(contexts)",
+        "connection.execute('INSERT INTO users (id) VALUES (99)'); return [{} for _ in contexts]",
+        "connection.execute('SELECT 1 / 0')",
+        "connection.execute('SELECT pg_sleep(30)')",
+        "[connection.execute('SELECT pg_sleep(2)') for _ in range(4)]",
+    ],
+)
+def test_a_prefetch_that_fails_or_takes_too_long_rejects_only_its_features_events(
+    body: str, consume: Consume, stored: Stored
+) -> None:
+    definition = f"""
+        f = Feature("t", owner="o")
+        f.events(a=1)
+        @f.prefetch
+        def prefetch(contexts, connection):
+            {body}
+        other = Feature("other", owner="o")
+        other.events(b=2)
+    """
+    outcome = consume(definition, {}, {"event": "b"}, {})
+    assert codes(outcome) == ["prefetch_failed", "prefetch_failed"]
+    assert stored("event") == [2]
+
+
+def test_a_connection_that_breaks_within_a_prefetch_is_made_anew(consume: Consume, stored: Stored) -> None:
+    definition = """
+        f = Feature("t", owner="o")
+        f.events(a=1)
+        calls = []
+        @f.prefetch
+        def prefetch(contexts, connection):
+            calls.append(1)
+            if len(calls) == 1:
+                connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+            return [{} for _ in contexts]
+    """
+    assert codes(consume(definition, {})) == []
+    assert stored("event") == [1]
+
+
+def test_a_connection_that_keeps_breaking_is_no_fault_of_the_events(consume: Consume, stored: Stored) -> None:
+    definition = """
+        f = Feature("t", owner="o")
+        f.events(a=1)
+        @f.prefetch
+        def prefetch(contexts, connection):
+            connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    """
+    with pytest.raises(psycopg.OperationalError):
+        consume(definition, {})
+    assert stored("event") == []
