@@ -46,7 +46,7 @@ class Feature:
         self.field = field or f"{camel_case(name)}Events"
         self.type_name = f"{payload.__name__ if payload else pascal_case(name)}Event"
         self.description = inspect.cleandoc(caller.get("__doc__") or "")
-        self.module: str = caller["__name__"]
+        caller.setdefault("__features__", []).append(self)  # where the registry looks for it
         self.file = _file_within_project(caller.get("__file__", self.module))
         self.event_ids: dict[str, int] = {}
         self.deprecated_ids: dict[str, int] = {}

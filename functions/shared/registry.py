@@ -84,8 +84,7 @@ def _features(package: ModuleType) -> Iterator[Feature]:
             raise
         except Exception as error:
             raise DefinitionError(f"{name.replace('.', '/')}.py: {type(error).__name__}: {error}") from error
-        defined = {id(value): value for value in vars(module).values() if isinstance(value, Feature)}
-        yield from (feature for feature in defined.values() if feature.module == name)
+        yield from vars(module).get("__features__", ())
 
 
 def _events(feature: Feature) -> Iterator[EventType]:
