@@ -47,7 +47,7 @@ class Feature:
         self.type_name = f"{payload.__name__ if payload else pascal_case(name)}Event"
         self.description = inspect.cleandoc(caller.get("__doc__") or "")
         caller.setdefault("__features__", []).append(self)  # where the registry looks for it
-        self.file = _file_within_project(caller.get("__file__", self.module))
+        self.file = _file_within_project(caller.get("__file__") or caller["__name__"])
         self.event_ids: dict[str, int] = {}
         self.deprecated_ids: dict[str, int] = {}
         self.transformations: list[tuple[frozenset[str], Transformation]] = []
