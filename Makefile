@@ -1,0 +1,95 @@
+# AI usage events. `make` alone says what there is.
+
+PATH_UV := $(shell command -v uv 2>/dev/null)
+UV := $(or $(PATH_UV),$(CURDIR)/.local/tools/bin/uv)
+PYTHON := .venv/bin/python
+EXTRAS := ingest-api ingest-consumer graphql migrations sync retention
+LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --python-version 3.13 \
+	--python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup start stop demo test soak bench lint format lock clean
+
+help: ## Say what there is (this)
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## Make the environment (.venv); the other targets do it by themselves
+
+start: setup ## Bring the local stack up; it stays until Ctrl-C or `make stop`
+	@$(PYTHON) -m infra.local start
+
+stop: setup ## Stop the local stack
+	@$(PYTHON) -m infra.local stop
+
+demo: setup ## Bring the stack up, send every event by HTTPS and by the queue, show what is stored, stop
+	@$(PYTHON) -m infra.local demo
+
+test: setup ## Run every test
+	@$(PYTHON) -m pytest
+
+soak: setup ## Run every test, the long ones in full
+	@SOAK=1 $(PYTHON) -m pytest
+
+bench: setup ## Run the benchmarks
+	@echo "There is no benchmark yet."
+
+lint: setup ## Check the format, ruff's rules and the types
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@$(PYTHON) -m mypy
+
+format: setup ## Put the code into ruff's format
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+lock: $(UV) ## Lock the newest versions that pyproject.toml allows into requirements/
+	@$(LOCK) --upgrade --extra dev --output-file requirements/dev.txt
+	@for extra in $(EXTRAS); do \
+		$(LOCK) --upgrade --extra $$extra --constraint requirements/dev.txt --no-annotate \
+			--output-file requirements/$$extra.txt || exit 1; \
+	done
+
+clean: ## Remove what the targets made, the local stack's data too
+	@if [ -e .local/stack.json ]; then echo "The local stack is running: make stop first."; exit 1; fi
+	@rm -rf .venv .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+
+.venv/.ready: pyproject.toml requirements/dev.txt .python-version | $(UV)
+	@test -x $(PYTHON) || $(UV) venv --quiet .venv
+	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes requirements/dev.txt
+	@$(UV) pip install --quiet --python $(PYTHON) --no-deps --editable .
+	@touch $@
+
+# Only where no uv is on the PATH.
+$(CURDIR)/.local/tools/bin/uv:
+	@echo "Installing uv into .local/tools"
+	@python3 -m venv .local/tools
+	@.local/tools/bin/pip install --quiet --disable-pip-version-check uv
+
+# Packages: `sam build` makes build-<resource> for each function of infra/template.yaml. A package holds the locked
+# dependencies of its own extra (installed once into .local/packages), the definitions and its own code.
+.PHONY: build-IngestFunction build-ConsumerFunction build-GraphqlFunction build-MigrationsFunction check-definitions
+
+build-IngestFunction: EXTRA := ingest-api
+build-IngestFunction: CODE := functions/ingest
+build-ConsumerFunction: EXTRA := ingest-consumer
+build-ConsumerFunction: CODE := functions/ingest
+build-GraphqlFunction: EXTRA := graphql
+build-GraphqlFunction: CODE := functions/graphql
+build-MigrationsFunction: EXTRA := migrations
+build-MigrationsFunction: CODE := infra/__init__.py infra/migrations
+
+build-IngestFunction build-ConsumerFunction build-GraphqlFunction build-MigrationsFunction: check-definitions
+	@dependencies=.local/packages/$(EXTRA)-$$(sha256sum requirements/$(EXTRA).txt | cut -c 1-16); \
+	if [ ! -d $$dependencies ]; then \
+		mkdir -p .local/packages && scratch=$$(mktemp -d .local/packages/$(EXTRA).XXXXXX) && chmod 755 $$scratch && \
+		PYC_INVALIDATION_MODE=UNCHECKED_HASH $(UV) pip install --quiet --python $(PYTHON) --target $$scratch \
+			--require-hashes --python-platform x86_64-manylinux_2_28 --only-binary :all: --compile-bytecode \
+			--requirements requirements/$(EXTRA).txt && \
+		rm -rf $$scratch/bin $$scratch/.lock && \
+		{ mv -T $$scratch $$dependencies 2>/dev/null || rm -rf $$scratch; }; \
+	fi && \
+	{ cp -al $$dependencies/. $(ARTIFACTS_DIR) 2>/dev/null || cp -a $$dependencies/. $(ARTIFACTS_DIR); } && \
+	tar -c --exclude __pycache__ definitions functions/__init__.py functions/shared $(CODE) | tar -x -C $(ARTIFACTS_DIR)
+
+check-definitions: setup
+	@$(PYTHON) -m infra.cli definitions check >&2

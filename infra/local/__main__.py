@@ -1,0 +1,71 @@
+"""`python -m infra.local`: what `make start`, `make stop` and `make demo` run."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.local import stack
+from infra.local.process import StartError
+
+app = typer.Typer(help="The local stack: PostgreSQL, ClickHouse, AWS, and the functions.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Option(help="Where the stack keeps its state.")]
+DEFAULT_FOLDER = Path(".local")
+
+
+@app.command()
+def start(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Bring the stack up; it stays until Ctrl-C, or `stop` from elsewhere."""
+    with _reported(), stack.up(folder) as running:
+        typer.echo(
+            f"\nUp. Ctrl-C stops it.\n"
+            f"  events    {running.api_url}/v1/events\n"
+            f"  GraphQL   {running.api_url}/graphql\n"
+            f"  queue     {running.queue_url}\n"
+            f"  AWS       {running.aws_endpoint_url}\n"
+            f"  database  {running.database_url}\n"
+            f"  all of it, and a token, in {folder / 'stack.json'}"
+        )
+        signal.pause()
+
+
+@app.command()
+def stop(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Stop the stack that runs, and wait until it has."""
+    with _reported():
+        typer.echo("Stopped." if stack.stop(folder) else "The local stack is not running.")
+
+
+@app.command()
+def demo(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Bring the stack up (or use the one that runs), send every event, show what is stored."""
+    from infra.local.demo import show
+
+    with _reported():
+        already = stack.running(folder)
+        if already is not None:
+            show(already)
+            return
+        with stack.up(folder) as running:
+            show(running)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Tells a person what went wrong, instead of a trace; being asked to stop is not wrong."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except (stack.AlreadyRunning, StartError) as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+if __name__ == "__main__":
+    app()

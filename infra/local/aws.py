@@ -1,0 +1,76 @@
+"""The AWS endpoint: MiniStack, or a LocalStack that runs already."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from infra.local import ports, tools
+from infra.local.process import Processes, StartError, wait_until
+
+MINISTACK = "ministack[full]==1.5.33"
+PREFERRED_PORT = 4566
+START_SECONDS = 300  # the first time it is installed
+REGION = "us-east-1"
+ACCOUNT = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_REGION": REGION,
+}
+
+
+def running_endpoint() -> str | None:
+    """The endpoint that AWS_ENDPOINT_URL or LOCALSTACK_HOST names.
+
+    Raises:
+        StartError: nothing answers there.
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    host = os.environ.get("LOCALSTACK_HOST")
+    if endpoint is None and host is not None:
+        endpoint = f"http://{host}" if ":" in host else f"http://{host}:{PREFERRED_PORT}"
+    if endpoint is not None and not _answers(endpoint):
+        raise StartError(f"Nothing answers at {endpoint}, which AWS_ENDPOINT_URL or LOCALSTACK_HOST names")
+    return endpoint
+
+
+def start(folder: Path, log: Path, processes: Processes) -> str:
+    """Starts MiniStack with nothing in it, and returns its endpoint.
+
+    Raises:
+        StartError: it did not come up.
+    """
+    port = ports.free(PREFERRED_PORT)
+    endpoint = f"http://{ports.HOST}:{port}"
+    scratch = folder / "aws"
+    scratch.mkdir(exist_ok=True)
+    # In an environment of its own, so that functions find nothing but what their packages hold.
+    command = [tools.uvx(), "--python", tools.base_python(), "--from", MINISTACK, "ministack"]
+    environment = {
+        **ACCOUNT,
+        "BIND_HOST": ports.HOST,
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",
+        "TMPDIR": str(scratch),
+        "PYTHONPATH": "",
+        "VIRTUAL_ENV": "",
+    }
+    process = processes.start(command, log, environment)
+    wait_until(lambda: _answers(endpoint), process, "AWS (MiniStack)", log, START_SECONDS)
+    return endpoint
+
+
+def api_url(endpoint: str, api_id: str, stage: str) -> str:
+    """Where the endpoint serves a REST API."""
+    return f"{endpoint}/restapis/{api_id}/{stage}/_user_request_"
+
+
+def _answers(endpoint: str) -> bool:
+    if urlsplit(endpoint).scheme not in ("http", "https"):
+        return False
+    try:
+        with urlopen(endpoint + "/_localstack/health", timeout=2) as answer:  # noqa: S310 - checked above
+            return bool(answer.status == 200)
+    except OSError:
+        return False

@@ -1,0 +1,139 @@
+"""A demonstration: every event by both ways in, and what is stored of them."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import psycopg
+import typer
+
+from functions.shared.registry import load
+from infra.local import deploy
+from infra.local.process import StartError
+from infra.local.stack import Stack, step
+
+STORED_WITHIN_SECONDS = 60
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "code_suggestions": {
+        "project_id": 4,
+        "additional_properties": {"unique_tracking_id": "foo", "language": "ruby", "suggestion_size": 18},
+    },
+    "troubleshoot_job": {"job": {"id": 1, "project_id": 4, "pipeline": {"id": 1}}},
+    "agentic_chat": {"project_id": 4, "additional_properties": {"value": 7, "label": "chat", "property": "web"}},
+}
+SHOWN = "troubleshoot_job"
+
+QUERY = f"""{{
+  aiInstanceUsageData {{
+    all(events: [{SHOWN.upper()}], first: 1) {{
+      nodes {{ id timestamp event user {{ id username }} namespacePath payload }}
+    }}
+  }}
+}}"""
+PAGES = """
+    query ($after: String) {
+        aiInstanceUsageData {
+            all(first: 1000, after: $after) { nodes { id } pageInfo { hasNextPage endCursor } }
+        }
+    }
+"""
+SELECT = """
+    SELECT id, timestamp, event, user_id, namespace_path, payload
+    FROM ai_usage_events
+    WHERE id = %s
+"""
+STORED = "SELECT id FROM ai_usage_events WHERE id = ANY(%s)"
+
+
+def show(stack: Stack) -> None:
+    """Sends every event that is not deprecated by HTTPS and by SQS, and shows one of them as it is stored.
+
+    Raises:
+        StartError: some are not stored in time; the message names them.
+    """
+    by_https, by_queue = list(_events()), list(_events())
+    with step(f"Sending {len(by_https)} events by HTTPS and {len(by_queue)} by the queue"):
+        _post(stack, by_https)
+        sqs = deploy.client("sqs", stack.aws_endpoint_url)
+        sqs.send_message(QueueUrl=stack.queue_url, MessageBody=json.dumps(by_queue))
+    sent = {UUID(event["id"]): event["event"] for event in by_https + by_queue}
+    with step("Waiting until they are in PostgreSQL and in GraphQL"):
+        _wait(stack, sent)
+    shown = next(identifier for identifier, name in sent.items() if name == SHOWN)
+    typer.echo(f"\nGraphQL, {stack.api_url}/graphql\n{QUERY}")
+    typer.echo(json.dumps(_ask(stack, QUERY), indent=2))
+    typer.echo(f"\nPostgreSQL, {stack.database_url}{SELECT.rstrip()}")
+    with psycopg.connect(stack.database_url) as connection:
+        cursor = connection.execute(SELECT, [shown])
+        row = cursor.fetchone()
+        for column, value in zip(cursor.description or (), row or (), strict=True):
+            typer.echo(f"  {column.name:<15}{json.dumps(value) if isinstance(value, dict) else value}")
+    typer.echo(f"\nAll {len(sent)} events are stored.")
+
+
+def _events() -> Iterator[dict[str, Any]]:
+    for event in load().events.values():
+        if not event.deprecated:
+            yield {
+                "event": event.name,
+                "id": str(uuid4()),
+                "timestamp": datetime.now(UTC).isoformat(),
+                "user": {"id": 1, "username": "root"},
+                "namespace": {"path": "27/28/", "full_path": "gitlab-org/gitlab"},
+                **EXAMPLES.get(event.feature.name, {}),
+            }
+
+
+def _post(stack: Stack, events: list[dict[str, Any]]) -> None:
+    headers = {"Authorization": f"Bearer {stack.token}"}
+    response = httpx.post(f"{stack.api_url}/v1/events", json=events, headers=headers, timeout=60)
+    if response.status_code != httpx.codes.ACCEPTED:
+        raise StartError(f"The events were answered with {response.status_code}: {response.text}")
+
+
+def _ask(stack: Stack, query: str, **variables: Any) -> Any:
+    response = httpx.post(
+        f"{stack.api_url}/graphql",
+        json={"query": query, "variables": variables},
+        headers={"Authorization": f"Bearer {stack.token}"},
+        timeout=60,
+    )
+    answer = response.json()
+    if "data" not in answer or "errors" in answer:
+        raise StartError(f"GraphQL answered with {response.status_code}: {response.text}")
+    return answer["data"]
+
+
+def _wait(stack: Stack, sent: dict[UUID, str]) -> None:
+    give_up = time.monotonic() + STORED_WITHIN_SECONDS
+    while missing := sent.keys() - _in_postgres(stack, sent):
+        _give_up_in_time(give_up, "PostgreSQL", {sent[identifier] for identifier in missing})
+    while missing := sent.keys() - _in_graphql(stack):
+        _give_up_in_time(give_up, "GraphQL", {sent[identifier] for identifier in missing})
+
+
+def _give_up_in_time(give_up: float, where: str, missing: set[str]) -> None:
+    if time.monotonic() > give_up:
+        raise StartError(f"Not in {where} after {STORED_WITHIN_SECONDS} s: {', '.join(sorted(missing))}")
+    time.sleep(0.2)
+
+
+def _in_postgres(stack: Stack, sent: dict[UUID, str]) -> set[UUID]:
+    with psycopg.connect(stack.database_url) as connection:
+        return {identifier for (identifier,) in connection.execute(STORED, [list(sent)])}
+
+
+def _in_graphql(stack: Stack) -> set[UUID]:
+    found: set[UUID] = set()
+    after = None
+    while True:
+        page = _ask(stack, PAGES, after=after)["aiInstanceUsageData"]["all"]
+        found.update(UUID(node["id"]) for node in page["nodes"])
+        if not page["pageInfo"]["hasNextPage"]:
+            return found
+        after = page["pageInfo"]["endCursor"]

@@ -1,0 +1,140 @@
+"""Deploys the real template to an AWS endpoint, with `sam`, as a user would to AWS."""
+
+import os
+import secrets
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from infra.local import aws, tools
+from infra.local.process import StartError
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+
+SAM = "aws-sam-cli==1.170.0"
+STACK = "ai-usage-events"
+ARTIFACTS_BUCKET = "ai-usage-events-artifacts"
+DEPLOY_SECONDS = 600
+
+
+def client(service: Any, endpoint: str) -> Any:
+    """A boto3 client of the endpoint."""
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name=aws.REGION,
+        aws_access_key_id=aws.ACCOUNT["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=aws.ACCOUNT["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def auth_secret(folder: Path) -> str:
+    """The secret that the stack's tokens are signed with: made once, kept in its folder."""
+    file = folder / "auth_secret"
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_urlsafe(48))
+    return file.read_text()
+
+
+def check_definitions() -> None:
+    """Lets pass definitions that fit each other.
+
+    Raises:
+        StartError: they don't; the message names the files.
+    """
+    command = [sys.executable, "-m", "infra.cli", "definitions", "check"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise StartError(f"The definitions contradict each other:\n{result.stderr.strip()}")
+
+
+def put_secret(name: str, value: str, endpoint: str) -> str:
+    """Keeps `value` in Secrets Manager, and returns the secret's ARN."""
+    manager = client("secretsmanager", endpoint)
+    try:
+        return str(manager.create_secret(Name=name, SecretString=value)["ARN"])
+    except manager.exceptions.ResourceExistsException:
+        return str(manager.put_secret_value(SecretId=name, SecretString=value)["ARN"])
+
+
+def build(folder: Path, log: Path) -> None:
+    """Builds the functions' packages.
+
+    Raises:
+        StartError: `sam build` failed.
+    """
+    _sam(["build", "--build-dir", str(folder / "sam" / "build")], "The build", log, {})
+
+
+def deploy(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -> dict[str, str]:
+    """Deploys what was built, and returns the stack's outputs.
+
+    Raises:
+        StartError: the deployment failed; the message says which resource did, and why.
+    """
+    client("s3", endpoint).create_bucket(Bucket=ARTIFACTS_BUCKET)
+    overrides = [f"{name}={value}" for name, value in (_local_parameters() | parameters).items()]
+    arguments = [
+        "deploy",
+        "--template-file",
+        str(folder / "sam" / "build" / "template.yaml"),
+        "--s3-bucket",
+        ARTIFACTS_BUCKET,
+    ]
+    formation = client("cloudformation", endpoint)
+    try:
+        environment = {**aws.ACCOUNT, "AWS_ENDPOINT_URL": endpoint}
+        _sam([*arguments, "--parameter-overrides", *overrides], "The deployment", log, environment)
+    except StartError as error:
+        raise StartError("\n".join([str(error), *_reasons(formation)])) from None
+    outputs = formation.describe_stacks(StackName=STACK)["Stacks"][0]["Outputs"]
+    return {output["OutputKey"]: output["OutputValue"] for output in outputs}
+
+
+def _local_parameters() -> dict[str, str]:
+    """What samconfig.toml says for the local environment: options on the command line replace it whole."""
+    settings = tomllib.loads((tools.ROOT / "samconfig.toml").read_text())
+    overrides = settings["local"]["deploy"]["parameters"]["parameter_overrides"]
+    return dict(override.split("=", 1) for override in overrides)
+
+
+def _sam(arguments: list[str], what: str, log: Path, environment: dict[str, str]) -> None:
+    config = ["--config-file", str(tools.ROOT / "samconfig.toml"), "--config-env", "local"]
+    command = [tools.uvx(), "--python", tools.base_python(), "--from", SAM, "sam", *arguments, *config]
+    quiet = {"SAM_CLI_TELEMETRY": "0", "VIRTUAL_ENV": "", "PYTHONPATH": ""}
+    with log.open("ab") as output:
+        try:
+            result = subprocess.run(
+                command,
+                cwd=tools.ROOT,
+                env={**os.environ, **quiet, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=DEPLOY_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise StartError(f"{what} is not done after {DEPLOY_SECONDS} s; its log is {log}") from None
+    if result.returncode != 0:
+        raise StartError(f"{what} failed; its log is {log}")
+
+
+def _reasons(formation: "CloudFormationClient") -> list[str]:
+    """Why resources failed, as the stack's events say."""
+    try:
+        events = formation.describe_stack_events(StackName=STACK)["StackEvents"]
+    except ClientError:
+        return []
+    return [
+        f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}"
+        for event in reversed(events)
+        if event["ResourceStatus"].endswith("FAILED") and event.get("ResourceStatusReason")
+    ]

@@ -1,0 +1,84 @@
+"""Processes that the local stack starts: kept track of, so that none outlives it."""
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+STOP_SECONDS = 15
+
+
+class StartError(Exception):
+    """A component did not come up; the message says why and where its log is."""
+
+
+class Processes:
+    """The processes of a stack, each the leader of a group of its own; the record of them survives a kill."""
+
+    def __init__(self, record: Path) -> None:
+        self._record = record
+
+    def start(self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str]) -> psutil.Popen:
+        """Starts a program whose output goes to `log`."""
+        with log.open("ab") as output:
+            process = psutil.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+        self._write([*self._read(), (process.pid, process.create_time())])
+        return process
+
+    def stop(self) -> None:
+        """Stops all that are recorded and still run, also those that a killed stack left behind."""
+        for pid, created in reversed(self._read()):
+            _stop_group(pid, created)
+        self._record.unlink(missing_ok=True)
+
+    def _read(self) -> list[tuple[int, float]]:
+        if not self._record.exists():
+            return []
+        return [(int(pid), float(created)) for pid, created in json.loads(self._record.read_text())]
+
+    def _write(self, processes: Sequence[tuple[int, float]]) -> None:
+        self._record.write_text(json.dumps(processes))
+
+
+def wait_until(ready: Callable[[], bool], process: psutil.Popen, name: str, log: Path, seconds: float) -> None:
+    """Waits until `ready`.
+
+    Raises:
+        StartError: the process ended, or the time is over.
+    """
+    give_up = time.monotonic() + seconds
+    while not ready():
+        if process.poll() is not None:
+            raise StartError(f"{name} ended with exit code {process.returncode}; its log is {log}")
+        if time.monotonic() > give_up:
+            raise StartError(f"{name} is not ready after {seconds:.0f} s; its log is {log}")
+        time.sleep(0.1)
+
+
+def _stop_group(pid: int, created: float) -> None:
+    try:
+        leader = psutil.Process(pid)
+        if leader.create_time() != created:
+            return  # the number is another process's by now
+        members = [leader, *leader.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for process in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(members, timeout=STOP_SECONDS)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=STOP_SECONDS)

@@ -1,0 +1,189 @@
+"""The local stack as a whole: brought up, found again, taken down."""
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import IO
+
+import clickhouse_connect
+import msgspec
+from rich.console import Console
+
+from functions.shared.grant import EVERYTHING, READ, WRITE
+from infra.local import aws, deploy, ports, postgres, tools
+from infra.local.process import Processes, StartError, wait_until
+from infra.token import sign
+
+CLICKHOUSE_SECONDS = 60
+STOP_SECONDS = 60
+TOKEN_LIFE = timedelta(days=365)
+
+console = Console(highlight=False)
+
+
+class Stack(msgspec.Struct, frozen=True):
+    """Where the running stack is, as `stack.json` says."""
+
+    api_url: str
+    queue_url: str
+    dlq_url: str
+    aws_endpoint_url: str
+    database_url: str
+    clickhouse_url: str
+    token: str
+    auth_secret: str
+
+
+class AlreadyRunning(Exception):
+    """A stack of the same folder is running."""
+
+
+def running(folder: Path) -> Stack | None:
+    """The stack of the folder that is up, if one is."""
+    file = folder / "stack.json"
+    if not file.exists() or not _is_locked(folder):
+        return None
+    return msgspec.json.decode(file.read_bytes(), type=Stack)
+
+
+@contextmanager
+def up(folder: Path) -> Iterator[Stack]:
+    """Brings the stack up for as long as the block runs.
+
+    Raises:
+        AlreadyRunning: it is up.
+        StartError: a component did not come up; all that did is stopped.
+    """
+    folder = folder.absolute()
+    logs = folder / "log"
+    logs.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        processes = Processes(folder / "processes.json")
+        processes.stop()  # what a killed run left behind
+        try:
+            stack = _start(folder, logs, processes)
+            _write(folder / "stack.json", stack)
+            yield stack
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # nothing may be left behind
+            (folder / "stack.json").unlink(missing_ok=True)
+            with step("Stopping"):
+                processes.stop()
+                postgres.stop(folder / "postgres")
+
+
+def stop(folder: Path) -> bool:
+    """Asks the running stack to stop and waits until it has; False if there is none.
+
+    Raises:
+        StartError: it does not stop.
+    """
+    if not _is_locked(folder):
+        return False
+    os.kill(int((folder / "lock").read_text()), signal.SIGTERM)
+    give_up = time.monotonic() + STOP_SECONDS
+    while _is_locked(folder):
+        if time.monotonic() > give_up:
+            raise StartError(f"The stack does not stop; its logs are in {folder / 'log'}")
+        time.sleep(0.1)
+    return True
+
+
+def _start(folder: Path, logs: Path, processes: Processes) -> Stack:
+    with step("Checking the definitions"):
+        deploy.check_definitions()
+    with step("PostgreSQL"):
+        try:
+            database_url = postgres.start(folder / "postgres", logs / "postgres.log")
+        except postgres.PostgresError as error:
+            raise StartError(f"PostgreSQL did not start; its log is {logs / 'postgres.log'}: {error}") from error
+    with step("ClickHouse (chDB)"):
+        clickhouse_url = _start_clickhouse(folder, logs / "clickhouse.log", processes)
+    with step("AWS"):
+        endpoint = aws.running_endpoint() or aws.start(folder, logs / "aws.log", processes)
+    auth_secret = deploy.auth_secret(folder)
+    with step("Building the functions"):
+        deploy.build(folder, logs / "build.log")
+    with step("Deploying them"):
+        parameters = {
+            "DatabaseSecretArn": deploy.put_secret("ai-usage-events-database", database_url, endpoint),
+            "AuthSecretArn": deploy.put_secret("ai-usage-events-auth", auth_secret, endpoint),
+        }
+        outputs = deploy.deploy(folder, endpoint, parameters, logs / "deploy.log")
+    return Stack(
+        api_url=aws.api_url(endpoint, outputs["ApiId"], outputs["ApiStage"]),
+        queue_url=outputs["QueueUrl"],
+        dlq_url=outputs["DeadLetterQueueUrl"],
+        aws_endpoint_url=endpoint,
+        database_url=database_url,
+        clickhouse_url=clickhouse_url,
+        token=sign(auth_secret, "1", [READ, WRITE], [EVERYTHING], TOKEN_LIFE),
+        auth_secret=auth_secret,
+    )
+
+
+def _start_clickhouse(folder: Path, log: Path, processes: Processes) -> str:
+    port = ports.free()
+    url = f"clickhouse://default@{ports.HOST}:{port}/default"
+    module = ["-m", "infra.local.clickhouse"]
+    command = [sys.executable, *module, "--data", str(folder / "clickhouse"), "--port", str(port)]
+    process = processes.start(command, log, {"PYTHONPATH": str(tools.ROOT)})
+    wait_until(lambda: not ports.is_free(port), process, "ClickHouse", log, CLICKHOUSE_SECONDS)
+    clickhouse_connect.get_client(dsn=url).close()
+    return url
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Shows that something is being done, and how long it took."""
+    start = time.monotonic()
+    with console.status(f"{name} …"):
+        if not console.is_terminal:
+            console.print(f"{name} …")
+        yield
+    console.print(f"{name}: done in {time.monotonic() - start:.1f} s")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock, which goes with the process however it ends."""
+    with (folder / "lock").open("a+") as lock:
+        if not _lock(lock):
+            raise AlreadyRunning(f"The local stack is already running; `make stop` stops it. It is in {folder}")
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+        lock.truncate(0)
+
+
+def _is_locked(folder: Path) -> bool:
+    file = folder / "lock"
+    if not file.exists():
+        return False
+    with file.open() as lock:
+        return not _lock(lock)
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write(file: Path, stack: Stack) -> None:
+    """Writes the file whole or not at all."""
+    scratch = file.with_suffix(".new")
+    scratch.touch(mode=0o600)
+    scratch.write_text(json.dumps(msgspec.to_builtins(stack), indent=2) + "\n")
+    scratch.replace(file)
