@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from graphql import GraphQLError
 
 from functions.graphql.arguments import InvalidArgument
-from functions.graphql.postgres_store import PostgresDirectory, PostgresStore
+from functions.graphql.postgres_store import PLANNER_OPTIONS, PostgresDirectory, PostgresStore
 from functions.graphql.resolvers import Reading
 from functions.graphql.schema import executable_schema
 from functions.shared import settings
@@ -27,7 +27,7 @@ from functions.shared.registry import load
 logger = Logger()
 logging.getLogger("ariadne").setLevel(logging.CRITICAL)  # what it would log of errors, `_shown` logs
 authenticator = Authenticator(settings.auth())
-database = Database(settings.database_url(), TimeLimits(statement=20, transaction=25))
+database = Database(settings.database_url(), TimeLimits(statement=20, transaction=25), PLANNER_OPTIONS)
 registry = load()
 schema = executable_schema(registry)
 explorer = Path(__file__).with_name("explorer.html").read_text()

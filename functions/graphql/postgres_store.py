@@ -10,6 +10,9 @@ from psycopg import sql
 from functions.graphql.event_query import EventQuery, StoredEvent
 from functions.shared.postgres import Connection, Database
 
+# Every query wants the newest few in the order of an index; a bitmap scan would read all there are and sort them.
+PLANNER_OPTIONS = "-c enable_bitmapscan=off"
+
 # A namespace with at most so many below it is read path by path, each in the order of time; one with more is found
 # soon enough among all events in the order of time.
 MOST_PATHS = 40

@@ -19,24 +19,27 @@ class TimeLimits:
     transaction: int
 
 
-def connect(url: str, limits: TimeLimits) -> Connection:
+def connect(url: str, limits: TimeLimits, options: str = "") -> Connection:
     """A connection in autocommit mode: `connection.transaction()` opens a transaction.
 
     Its limits are set on the connection, so that a frozen function holds neither a lock nor the watermark.
+
+    Args:
+        options: further settings of the connection, like `-c enable_bitmapscan=off`.
 
     Raises:
         psycopg.OperationalError: PostgreSQL can't be reached.
     """
     known = psycopg.conninfo.conninfo_to_dict(url)
-    options = (
+    all_options = (
         f"{known.get('options', '')} -c statement_timeout={limits.statement}s "
         f"-c transaction_timeout={limits.transaction}s -c idle_in_transaction_session_timeout={limits.transaction}s "
-        "-c timezone=UTC"
+        f"-c timezone=UTC {options}"
     )
     return psycopg.connect(
         psycopg.conninfo.make_conninfo(
             url,
-            options=options.strip(),
+            options=all_options.strip(),
             connect_timeout=known.get("connect_timeout", _CONNECT_TIMEOUT_SECONDS),
             keepalives_idle=10,
             keepalives_interval=5,
@@ -50,9 +53,10 @@ def connect(url: str, limits: TimeLimits) -> Connection:
 class Database:
     """Keeps a connection from one invocation of a function to the next, and replaces it once it is broken."""
 
-    def __init__(self, url: str, limits: TimeLimits) -> None:
+    def __init__(self, url: str, limits: TimeLimits, options: str = "") -> None:
         self._url = url
         self._limits = limits
+        self._options = options
         self._connection: Connection | None = None
 
     def run[Result](self, work: Callable[[Connection], Result]) -> Result:
@@ -73,7 +77,7 @@ class Database:
 
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._url, self._limits)
+            self._connection = connect(self._url, self._limits, self._options)
         return self._connection
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from infra.local import ports
 
 CHUNK = 1024 * 1024
 DATABASE = "default"
+DEFAULT_FORMAT = "TabSeparated"
 
 # Of the URL's parameters these are no settings of the engine.
 TRANSPORT = {
@@ -47,6 +49,7 @@ TRANSPORT = {
 }
 
 _INSERT = re.compile(rb"\s*INSERT\s+INTO\s.+\sFORMAT\s+\w+[ \t\r]*;?[ \t\r]*", re.IGNORECASE | re.DOTALL)
+_ROWS = re.compile(r"(.+?)(\s+SETTINGS\s.+)?\s+FORMAT\s+(\w+)[\s;]*", re.IGNORECASE | re.DOTALL)
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
 _SETTING_NAME = re.compile(r"\w+")
 _ERROR_CODE = re.compile(r"Code: (\d+)")
@@ -60,6 +63,7 @@ class Request(NamedTuple):
     parameters: dict[str, str]
     settings: dict[str, str]
     database: str
+    default_format: str
 
 
 def run(path: str, request: Request) -> tuple[bytes, dict[str, str]]:
@@ -70,19 +74,21 @@ def run(path: str, request: Request) -> tuple[bytes, dict[str, str]]:
         for name, value in request.settings.items():
             connection.query(f"SET {name} = {_quoted(value)}")
         if request.rows is not None:
-            target, _, rows_format = request.statement.rstrip("; \t\r\n").rpartition("FORMAT ")
-            statement = f"{target} FROM INFILE {_quoted(str(request.rows))} FORMAT {rows_format}"
-            result = connection.query(statement, "TabSeparated")
+            insert = _ROWS.sub(rf"\1 FROM INFILE {_quoted(str(request.rows))}\2 FORMAT \3", request.statement)
+            result = connection.query(insert, "TabSeparated")
             written = {"written_rows": str(result.rows_read()), "written_bytes": str(result.bytes_read())}
             return b"", {"X-ClickHouse-Summary": json.dumps(written)}
-        answer_format = _FORMAT.search(request.statement)
-        if answer_format:
-            result = connection.query(request.statement, answer_format[1], params=request.parameters)
-            return result.bytes() or b"", {"X-ClickHouse-Format": answer_format[1]}
+        named = _FORMAT.search(request.statement)
+        answer_format = named[1] if named else request.default_format
+        if answer_format != DEFAULT_FORMAT:
+            result = connection.query(request.statement, answer_format, params=request.parameters)
+            return result.bytes() or b"", {"X-ClickHouse-Format": answer_format}
         # With their names, a statement that answers with no rows differs from one that answers nothing.
         result = connection.query(request.statement, "TabSeparatedWithNames", params=request.parameters)
         body = result.bytes() or b""
-        return body.partition(b"\n")[2], {"X-ClickHouse-Format": "TabSeparated"} if body else {}
+        if named:
+            return body, {"X-ClickHouse-Format": answer_format}
+        return body.partition(b"\n")[2], {"X-ClickHouse-Format": answer_format} if body else {}
     finally:
         connection.close()
 
@@ -108,6 +114,7 @@ class Handler(BaseHTTPRequestHandler):
             try:
                 answer, headers = run(self.server.data, self._request(Path(file.name), file))
             except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+                self.close_connection = True  # some of the body may be unread
                 code = _ERROR_CODE.search(str(error))
                 self._answer(500, f"{error}\n".encode(), {"X-ClickHouse-Exception-Code": code[1] if code else "1002"})
             else:
@@ -147,6 +154,7 @@ class Handler(BaseHTTPRequestHandler):
             },
             settings=settings,
             database=values.get("database") or DATABASE,
+            default_format=values.get("default_format") or DEFAULT_FORMAT,
         )
 
     def _chunks(self) -> Iterator[bytes]:
@@ -168,6 +176,8 @@ class Handler(BaseHTTPRequestHandler):
         while left > 0 and (chunk := self.rfile.read(min(left, CHUNK))):
             left -= len(chunk)
             yield chunk
+        if left > 0:
+            raise ConnectionError("The connection ended before the rows did")
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -187,7 +197,9 @@ class Server(ThreadingHTTPServer):
     def __init__(self, data: Path, port: int) -> None:
         data.mkdir(parents=True, exist_ok=True)
         self.data = str(data)
-        self.scratch = tempfile.mkdtemp(prefix="inserts-", dir=data.parent)
+        self.scratch = data.with_name(f"{data.name}-inserts")
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir()
         self.kept_open = chdb.connect(self.data)  # the engine starts once, not with each request
         super().__init__((ports.HOST, port), Handler)
 

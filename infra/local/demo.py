@@ -64,10 +64,11 @@ def show(stack: Stack) -> None:
     sent = {UUID(event["id"]): event["event"] for event in by_https + by_queue}
     with step("Waiting until they are in PostgreSQL and in GraphQL"):
         _wait(stack, sent)
-    shown = next(identifier for identifier, name in sent.items() if name == SHOWN)
+    answer = _ask(stack, QUERY)
+    shown = answer["aiInstanceUsageData"]["all"]["nodes"][0]["id"]
     typer.echo(f"\nGraphQL, {stack.api_url}/graphql\n{QUERY}")
-    typer.echo(json.dumps(_ask(stack, QUERY), indent=2))
-    typer.echo(f"\nPostgreSQL, {stack.database_url}{SELECT.rstrip()}")
+    typer.echo(json.dumps(answer, indent=2))
+    typer.echo(f"\nPostgreSQL, {stack.database_url}{SELECT.replace('%s', f"'{shown}'").rstrip()}")
     with psycopg.connect(stack.database_url) as connection:
         cursor = connection.execute(SELECT, [shown])
         row = cursor.fetchone()
