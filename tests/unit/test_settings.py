@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import boto3
 import pytest
@@ -76,3 +78,10 @@ def test_a_secret_that_can_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("AUTH_SECRET_ARN", "arn:aws:secretsmanager:us-east-1:123456789012:secret:none")
     with pytest.raises(settings.SettingError, match="AUTH_SECRET_ARN"):
         settings.auth()
+
+
+def test_the_readme_names_every_setting() -> None:
+    read = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', Path(settings.__file__).read_text()))
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert set(NAMES) == read
+    assert {name for name in read if f"`{name}`" not in readme} == set()

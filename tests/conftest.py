@@ -1,0 +1,49 @@
+"""A PostgreSQL server for the tests, and a migrated database for each test that asks for one."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from functions.shared import registry
+from infra.local import postgres
+from infra.migrations.migrate import migrate
+
+TEMPLATE = "template_events"
+RETENTION_MONTHS = 3
+SETTINGS = (
+    "ALTER SYSTEM SET autovacuum = off",  # a database that it looks at can't be copied
+    "ALTER SYSTEM SET fsync = off",
+    "SELECT pg_reload_conf()",
+)
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the tests' own; yields the URL of its migrated database, which no test may write to."""
+    folder: Path = tmp_path_factory.mktemp("postgres")
+    url = postgres.start(folder / "data", folder / "postgres.log", TEMPLATE)
+    with psycopg.connect(url, autocommit=True) as administration:
+        for setting in SETTINGS:
+            administration.execute(setting)
+    migrate(url, registry.load(), RETENTION_MONTHS)
+    yield url
+    postgres.stop(folder / "data")
+
+
+@pytest.fixture
+def database_url(postgres_server: str) -> Iterator[str]:
+    """The URL of a migrated database that no other test sees."""
+    server, _, template = postgres_server.rpartition("/")
+    name = f"test_{next(_numbers)}"
+    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as administration:
+        administration.execute(copy)
+        yield f"{server}/{name}"
+        administration.execute(drop)
