@@ -24,7 +24,7 @@ from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.registry import load
 
-logger = Logger()
+logger = Logger(level=settings.log_level())
 logging.getLogger("ariadne").setLevel(logging.CRITICAL)  # what it would log of errors, `_shown` logs
 authenticator = Authenticator(settings.auth())
 database = Database(settings.database_url(), TimeLimits(statement=20, transaction=25), PLANNER_OPTIONS)

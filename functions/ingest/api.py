@@ -16,7 +16,7 @@ from functions.shared import queue, registry, settings
 from functions.shared.auth import Authenticator, Unauthenticated
 from functions.shared.rejection import Rejection
 
-logger = Logger()
+logger = Logger(level=settings.log_level())
 authenticator = Authenticator(settings.auth())
 intake = Intake(
     registry=registry.load(),
@@ -77,7 +77,7 @@ def _require_json(headers: dict[str, str]) -> None:
 def _body(event: dict[str, Any]) -> bytes:
     body = event.get("body") or ""
     if not event.get("isBase64Encoded"):
-        return body.encode("utf-8", "surrogatepass")
+        return body.encode(errors="surrogatepass")
     try:
         return base64.b64decode(body, validate=True)
     except binascii.Error as error:

@@ -12,7 +12,7 @@ from functions.shared import registry, settings
 from functions.shared.batch import Batch, read_batch
 from functions.shared.postgres import Database, TimeLimits
 
-logger = Logger()
+logger = Logger(level=settings.log_level())
 consumer = Consumer(
     database=Database(settings.database_url(), TimeLimits(statement=30, transaction=45)),
     registry=registry.load(),
@@ -43,4 +43,4 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
 
 def _batch(record: dict[str, Any]) -> Batch:
     sent_at = datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC)
-    return read_batch(record["body"].encode(), record["messageId"], sent_at)
+    return read_batch(record["body"].encode(errors="replace"), record["messageId"], sent_at)

@@ -43,8 +43,8 @@ class Outcome:
                 received_at=batch.received_at,
                 source="sqs" if batch.grant is None else "https",
                 code=rejection.code,
-                message=rejection.message,
-                body=_with_id_and_time(raw, position, batch),
+                message=_storable(rejection.message),
+                body=_storable(_with_id_and_time(raw, position, batch)),
                 sender_grant=batch.grant,
             )
         )
@@ -137,9 +137,14 @@ def _write(outcome: Outcome, directory: Directory, users: Users, connection: Con
         write_rejected(outcome.rejected, connection)
 
 
+def _storable(text: str) -> str:
+    """`text` with a mark in the place of what PostgreSQL can't keep: U+0000, and halves of surrogate pairs."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 def _with_id_and_time(raw: msgspec.Raw, position: int, batch: Batch) -> str:
     """The event as it came; an object that lacks an id or a time has those it was given at its end."""
-    text = bytes(raw).decode()
+    text = bytes(raw).decode(errors="replace")
     try:
         content = msgspec.json.decode(raw, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError):

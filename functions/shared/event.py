@@ -247,13 +247,15 @@ def _rejection(problem: str) -> Rejection:
     """What msgspec says is wrong (`Expected `int`, got `str` - at `$.user.id``) as a rejection."""
     message, _, path = problem.partition(" - at `$")
     attribute = path.rstrip("`").lstrip(".")
-    if message == "Number out of range":
-        return Rejection("number_out_of_range", f"{attribute or 'A number'} does not fit in a double.")
+    if message.endswith("out of range"):
+        return Rejection("number_out_of_range", "A number fits neither in 64 bits nor in a double.")
     if not attribute and message.startswith("Expected `object`"):
         return Rejection("not_an_object", "An event must be a JSON object.")
-    base = attribute.partition(".")[0] or "event"
+    base = attribute.partition(".")[0]
+    if base not in BASE_KEYS:
+        return Rejection("invalid_event", f"{message}.")
     code = _CODES.get(attribute) or _CODES.get(base) or f"invalid_{base}"
-    return Rejection(code, f"{attribute}: {message}." if attribute else f"{message}.")
+    return Rejection(code, f"{attribute}: {message}.")
 
 
 def _own_time(attributes: Attributes) -> datetime | None:

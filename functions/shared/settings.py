@@ -6,6 +6,8 @@ from urllib.parse import quote
 
 import msgspec
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 
 class SettingError(Exception):
     """A setting is missing or malformed; the message names it."""
@@ -64,6 +66,14 @@ def retention_months() -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 120:
         raise SettingError(f"RETENTION_MONTHS must be a number of months from 1 to 120, not {text!r}")
     return int(text)
+
+
+def log_level() -> str:
+    """From which level on the functions log: `LOG_LEVEL`, INFO where it is not set."""
+    level = (_text("LOG_LEVEL") or "INFO").upper()
+    if level not in LOG_LEVELS:
+        raise SettingError(f"LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}, not {level!r}")
+    return level
 
 
 def _text(name: str) -> str | None:

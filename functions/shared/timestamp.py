@@ -25,11 +25,12 @@ def parse_timestamp(value: Any) -> datetime:
     """
     try:
         moment = _convert(value)
+        in_utc = moment.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError) as error:
         raise ValueError(f"{_quoted(value)} is no RFC 3339 time, date or number of seconds since 1970") from error
     if moment.tzinfo is None:
         raise ValueError(f"{_quoted(value)} has no offset from UTC, like a trailing Z")
-    return moment.astimezone(UTC)
+    return in_utc
 
 
 def format_timestamp(moment: datetime) -> str:

@@ -4,10 +4,12 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from functions.shared import registry
 from functions.shared.batch import Batch
-from functions.shared.event import Event, Place, read_event
+from functions.shared.event import BASE_KEYS, Event, Place, read_event
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id
 from functions.shared.rejection import Rejection
@@ -139,3 +141,28 @@ def test_the_context_has_everything_that_was_sent_and_the_ids_under_their_plain_
         "timestamp": "2026-11-20",
     }
     assert context["user"] == {"id": 1, "username": "root"}
+
+
+ODD_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["1", "27/28/", OWN_ID, "2026-11-20", "0001-01-01T00:00:00+14:00", "9" * 5_000, "\0"]),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "path", "full_path", "username", "timestamp", "namespace"]), children)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(BASE_KEYS - {"event"})), ODD_VALUES))
+def test_whatever_an_event_holds_it_is_taken_in_or_rejected(attributes: dict[str, Any]) -> None:
+    try:
+        event = read(chat(attributes), received_at=NOW)
+    except Rejection:
+        return
+    assert event is not None
+    assert event.context()["user_id"] > 0

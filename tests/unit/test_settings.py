@@ -16,6 +16,7 @@ NAMES = (
     "AUTH_SECRET_ARN",
     "DATABASE_SECRET_ARN",
     "DATABASE_URL",
+    "LOG_LEVEL",
     "QUEUE_URL",
     "RETENTION_MONTHS",
 )
@@ -42,6 +43,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (settings.auth, {"AUTH_JWKS_URL": "https://keys", "AUTH_ISSUER": "i"}, "AUTH_AUDIENCE"),
         (settings.retention_months, {"RETENTION_MONTHS": "three"}, "RETENTION_MONTHS"),
         (settings.retention_months, {"RETENTION_MONTHS": "0"}, "RETENTION_MONTHS"),
+        (settings.log_level, {"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
     ],
 )
 def test_a_missing_or_malformed_setting_is_named(

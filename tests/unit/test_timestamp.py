@@ -28,7 +28,22 @@ def test_a_time_is_read_as_producers_write_it(written: Any, moment: datetime) ->
 
 
 @pytest.mark.parametrize(
-    "written", ["yesterday", "2026-11-20T15:00:59", "2026-13-01", "2026-02-30", "", True, [], 1e300, "1763650859x"]
+    "written",
+    [
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        10**15,
+        -(10**15),
+        "yesterday",
+        "2026-11-20T15:00:59",
+        "2026-13-01",
+        "2026-02-30",
+        "",
+        True,
+        [],
+        1e300,
+        "1763650859x",
+    ],
 )
 def test_what_is_no_time_is_refused(written: Any) -> None:
     with pytest.raises(ValueError, match=r"no RFC 3339 time|no offset"):

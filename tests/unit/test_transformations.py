@@ -124,6 +124,9 @@ RETURNING = """
     ("returned", "code"),
     [
         ("1 / 0", "transformation_failed"),
+        ("[][chr(0) + chr(0xd800)]", "transformation_failed"),
+        ("int(chr(0))", "transformation_failed"),
+        ("(_ for _ in ()).throw(ValueError(chr(0) + chr(0xd800)))", "transformation_failed"),
         ("None", "not_json"),
         ("[]", "not_json"),
         ("{'a': {1, 2}}", "not_json"),

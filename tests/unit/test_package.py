@@ -1,0 +1,94 @@
+"""What `sam build` makes of each function."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import checkout
+
+# Function, its extra, its handler's module, and what its package holds of the project beside what all packages hold.
+FUNCTIONS = (
+    ("IngestFunction", "ingest-api", "functions.ingest.api", {"functions/ingest"}),
+    ("ConsumerFunction", "ingest-consumer", "functions.ingest.consumer", {"functions/ingest"}),
+    ("GraphqlFunction", "graphql", "functions.graphql.api", {"functions/graphql"}),
+    ("MigrationsFunction", "migrations", "infra.migrations.function", {"infra/__init__.py", "infra/migrations"}),
+)
+IN_EVERY_PACKAGE = {"functions/__init__.py", "functions/shared"}
+SETTINGS = {
+    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+    "QUEUE_URL": "http://127.0.0.1:1/queue",
+    "AUTH_SECRET": "a secret of at least thirty-two bytes",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+def build(function: str, package: Path, folder: Path = checkout.ROOT) -> subprocess.CompletedProcess[str]:
+    package.mkdir(exist_ok=True)
+    command = ["make", "--no-print-directory", f"build-{function}", f"ARTIFACTS_DIR={package}"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def locked(extra: str) -> set[str]:
+    """The names of the distributions that an extra's lock file has."""
+    lines = (checkout.ROOT / "requirements" / f"{extra}.txt").read_text()
+    return {name.replace("_", "-") for name in re.findall(r"^([a-z0-9_.-]+)==", lines, re.MULTILINE)}
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packages")
+    for function, *_ in FUNCTIONS:
+        result = build(function, folder / function)
+        assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.mark.parametrize(("function", "extra", "_module", "_own"), FUNCTIONS)
+def test_a_package_holds_the_dependencies_of_its_own_extra_alone(
+    packages: Path, function: str, extra: str, _module: str, _own: set[str]
+) -> None:
+    installed = {path.name.partition("-")[0].replace("_", "-") for path in (packages / function).glob("*.dist-info")}
+    assert installed == locked(extra)
+
+
+@pytest.mark.parametrize(("function", "_extra", "_module", "own"), FUNCTIONS)
+def test_a_package_holds_the_definitions_and_its_own_code_alone(
+    packages: Path, function: str, _extra: str, _module: str, own: set[str]
+) -> None:
+    package = packages / function
+    code = {str(path.relative_to(package)) for folder in ("functions", "infra") for path in package.glob(f"{folder}/*")}
+    assert code == IN_EVERY_PACKAGE | own
+    assert {path.name for path in package.glob("definitions/*")} == {
+        path.name for path in (checkout.ROOT / "definitions").iterdir() if path.name != "__pycache__"
+    }
+    assert not (package / "tests").exists()
+
+
+@pytest.mark.parametrize(("function", "_extra", "module", "_own"), FUNCTIONS)
+def test_a_function_starts_with_nothing_but_its_package(
+    packages: Path, function: str, _extra: str, module: str, _own: set[str]
+) -> None:
+    interpreter = sys._base_executable  # type: ignore[attr-defined]
+    program = f"import sys; sys.path.insert(0, {str(packages / function)!r}); from {module} import handler"
+    result = subprocess.run(
+        [interpreter, "-I", "-S", "-c", program], cwd="/", env=SETTINGS, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_definitions_that_contradict_each_other_are_not_built_and_both_files_are_named(tmp_path: Path) -> None:
+    copy = checkout.copy(tmp_path / "checkout")
+    (copy / "definitions" / "imitation.py").write_text(
+        "from definitions import Feature\n"
+        'feature = Feature("imitation", owner="nobody")\n'
+        "feature.events(an_event_with_the_id_of_another=6)\n"
+    )
+    result = build("IngestFunction", tmp_path / "package", copy)
+    assert result.returncode != 0
+    assert "imitation.py" in result.stderr
+    assert "chat.py" in result.stderr
+    assert os.listdir(tmp_path / "package") == []  # noqa: PTH208

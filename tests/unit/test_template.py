@@ -1,0 +1,124 @@
+"""What infra/template.yaml promises."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.decode import cfn_yaml
+
+from tests.checkout import ROOT
+
+TEMPLATE = ROOT / "infra" / "template.yaml"
+DAY_SECONDS = 24 * 60 * 60
+FUNCTIONS = ("IngestFunction", "ConsumerFunction", "GraphqlFunction", "MigrationsFunction")
+
+
+@pytest.fixture(scope="module")
+def template() -> Any:
+    return cfn_yaml.load(str(TEMPLATE))
+
+
+@pytest.fixture(params=["default", "local"])
+def parameters(request: pytest.FixtureRequest, template: Any) -> dict[str, Any]:
+    """The values of an environment's parameters."""
+    values = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
+    samconfig = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    overrides = samconfig[request.param]["deploy"]["parameters"]["parameter_overrides"]
+    return values | dict(override.split("=", 1) for override in overrides)
+
+
+def statements(template: Any, function: str) -> list[Any]:
+    """The statements of a function's policies, conditional ones included."""
+    return [
+        statement["Fn::If"][1] if "Fn::If" in statement else statement
+        for policy in template["Resources"][function]["Properties"]["Policies"]
+        for statement in policy["Statement"]
+    ]
+
+
+def test_the_template_is_without_fault() -> None:
+    linter = Path(sys.executable).with_name("cfn-lint")
+    result = subprocess.run([linter, TEMPLATE], capture_output=True, text=True, check=False)
+    assert (result.stdout, result.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("queue", ["EventQueue", "DeadLetterQueue"])
+def test_a_queue_is_encrypted_and_keeps_its_messages_for_fourteen_days(template: Any, queue: str) -> None:
+    properties = template["Resources"][queue]["Properties"]
+    assert properties["SqsManagedSseEnabled"] is True
+    assert properties["MessageRetentionPeriod"] == 14 * DAY_SECONDS
+
+
+def test_a_day_without_postgresql_sends_nothing_to_the_dead_letter_queue(parameters: dict[str, Any]) -> None:
+    assert int(parameters["VisibilityTimeout"]) * int(parameters["MaxReceiveCount"]) > DAY_SECONDS
+    assert int(parameters["MaxReceiveCount"]) <= 1000
+
+
+def test_a_batch_is_not_tried_again_while_it_may_still_be_stored(parameters: dict[str, Any]) -> None:
+    assert int(parameters["VisibilityTimeout"]) > int(parameters["ConsumerTimeout"])
+
+
+def test_on_aws_the_visibility_is_six_times_the_functions_time(template: Any) -> None:
+    parameters = template["Parameters"]
+    assert parameters["VisibilityTimeout"]["Default"] >= 6 * parameters["ConsumerTimeout"]["Default"]
+
+
+def test_the_queue_uses_these_parameters(template: Any) -> None:
+    properties = template["Resources"]["EventQueue"]["Properties"]
+    assert properties["VisibilityTimeout"] == {"Ref": "VisibilityTimeout"}
+    assert properties["RedrivePolicy"] == {
+        "deadLetterTargetArn": {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]},
+        "maxReceiveCount": {"Ref": "MaxReceiveCount"},
+    }
+
+
+def test_a_message_that_was_not_stored_is_tried_again_without_its_neighbours(template: Any) -> None:
+    properties = template["Resources"]["ConsumerEventSource"]["Properties"]
+    assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_may_do_nothing_to_all_resources(template: Any, function: str) -> None:
+    for statement in statements(template, function):
+        assert "*" not in str(statement["Action"])
+        assert "*" not in str(statement["Resource"])
+
+
+@pytest.mark.parametrize(
+    ("function", "actions"),
+    [
+        ("IngestFunction", {"sqs:SendMessage", "secretsmanager:GetSecretValue"}),
+        (
+            "ConsumerFunction",
+            {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "secretsmanager:GetSecretValue"},
+        ),
+        ("GraphqlFunction", {"secretsmanager:GetSecretValue"}),
+        ("MigrationsFunction", {"secretsmanager:GetSecretValue"}),
+    ],
+)
+def test_a_function_may_do_what_it_needs_alone(template: Any, function: str, actions: set[str]) -> None:
+    allowed: set[str] = set()
+    for statement in statements(template, function):
+        action = statement["Action"]
+        allowed.update([action] if isinstance(action, str) else action)
+    assert allowed == actions
+
+
+@pytest.mark.parametrize("function", ["IngestFunction", "ConsumerFunction", "GraphqlFunction"])
+def test_nothing_is_served_before_the_migrations_are_done(template: Any, function: str) -> None:
+    assert template["Resources"][function]["DependsOn"] == "Migrations"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_secrets_reach_a_function_by_their_arn_alone(template: Any, function: str) -> None:
+    variables = template["Resources"][function]["Properties"]["Environment"]["Variables"]
+    assert not {"DATABASE_URL", "AUTH_SECRET", "CLICKHOUSE_URL"} & set(variables)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_functions_logs_do_not_stay_for_ever(template: Any, function: str) -> None:
+    group = template["Resources"][function]["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
+    assert template["Resources"][group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
