@@ -73,7 +73,7 @@ class Directory:
     """The namespaces and projects that a batch of events has to do with."""
 
     def __init__(self) -> None:
-        self._facts: dict[Fact, None] = {}
+        self._facts: dict[tuple[object, ...], Fact] = {}
         self._namespaces: set[int] = set()
         self._projects: set[int] = set()
         self._entries: dict[Key, Entry] = {}
@@ -87,16 +87,17 @@ class Directory:
             if place.id is not None:
                 self._namespaces.add(place.id)
                 if place.path is not None:
-                    self._add(Fact("namespaces", place.id, place.path, place.full_path, sender))
+                    self._add("namespaces", place.id, place.path, place.full_path, sender)
         if event.project_id is not None:
             self._projects.add(event.project_id)
             path = stated.path or namespace.path
             if path is not None or event.project_full_path is not None:
-                self._add(Fact("projects", event.project_id, path, event.project_full_path, sender))
+                self._add("projects", event.project_id, path, event.project_full_path, sender)
 
-    def _add(self, fact: Fact) -> None:
-        self._facts.pop(fact, None)  # said again, it is the newest
-        self._facts[fact] = None
+    def _add(self, table: Table, number: int, path: str | None, full_path: str | None, sender: Grant) -> None:
+        said = (table, number, path, full_path, id(sender))
+        fact = self._facts.pop(said, None) or Fact(table, number, path, full_path, sender)
+        self._facts[said] = fact  # said again, it is the newest
 
     def learn(self, connection: Connection) -> None:
         """Reads what is known of all that was noted, and applies the facts that their senders may state."""
@@ -104,7 +105,7 @@ class Directory:
         self._holders.clear()
         self._changed.clear()
         self._read(connection)
-        for fact in self._facts:
+        for fact in self._facts.values():
             self._apply(fact)
 
     def look_up_projects(self, project_ids: Iterable[int | None], connection: Connection) -> None:
@@ -154,7 +155,7 @@ class Directory:
         values = {
             "namespaces": list(self._namespaces),
             "projects": list(self._projects if projects is None else projects),
-            "full_paths": [fact.full_path for fact in self._facts if fact.full_path],
+            "full_paths": [fact.full_path for fact in self._facts.values() if fact.full_path],
         }
         for table, number, path, full_path in connection.execute(_READ, values):
             self._entries.setdefault((table, number), Entry(path, full_path))

@@ -59,6 +59,7 @@ _FIXED_FIELDS = struct.Struct("!h i16s iq ih iq i")  # number of fields; length 
 _PAYLOAD_HEAD = struct.Struct("!iB")
 _JSONB_VERSION = 1
 _NULL = -1
+_ID_BITS = 128
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -148,10 +149,11 @@ def _without_stored(rows: list[Row], connection: Connection) -> list[Row]:
 
 def _distinct(rows: Iterable[Row]) -> list[Row]:
     """The first row of each id and month, in the order in which all batches write, so that none deadlock."""
-    first: dict[tuple[int, int, UUID], Row] = {}
+    first: dict[int, Row] = {}
     for row in rows:
-        first.setdefault((row.timestamp.year, row.timestamp.month, row.id), row)
-    return [row for _, row in sorted(first.items())]
+        month = row.timestamp.year * 12 + row.timestamp.month
+        first.setdefault(month << _ID_BITS | row.id.int, row)
+    return [first[key] for key in sorted(first)]
 
 
 def _copy(statement: str, rows: Iterable[Row], connection: Connection) -> None:

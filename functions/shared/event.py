@@ -1,6 +1,7 @@
 """An event on the wire: its base attributes, and whether it may be taken in."""
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ MAX_EVENT_BYTES = 64 * 1024
 _LONGEST_TEXT_BYTES = 1000  # an index entry of PostgreSQL's has room for it
 _LARGEST_ID = 2**63 - 1
 _FURTHEST_AHEAD = timedelta(days=1)
+_NOT_A_PATH = "A namespace's path must be ids, each followed by a slash, like 27/28/."
 
 type UserId = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST_ID)]
 type LooseId = int | float | str
@@ -217,14 +219,24 @@ def require_namespace_path(value: Any) -> str:
     Raises:
         Rejection: `invalid_namespace`.
     """
-    if not isinstance(value, str) or not is_traversal_path(value) or namespace_id_of(value) > _LARGEST_ID:
-        raise Rejection("invalid_namespace", "A namespace's path must be ids, each followed by a slash, like 27/28/.")
+    if not isinstance(value, str):
+        raise Rejection("invalid_namespace", _NOT_A_PATH)
+    namespace_id_of(value)
     return value
 
 
+@lru_cache(maxsize=4096)  # many events have few namespaces
 def namespace_id_of(path: str) -> int:
-    """The id of the namespace at a traversal path: its last."""
-    return int(path[path.rfind("/", 0, -1) + 1 : -1])
+    """The id of the namespace at a traversal path: its last.
+
+    Raises:
+        Rejection: `invalid_namespace`, it is no traversal path.
+    """
+    if is_traversal_path(path):
+        namespace_id = int(path[path.rfind("/", 0, -1) + 1 : -1])
+        if namespace_id <= _LARGEST_ID:
+            return namespace_id
+    raise Rejection("invalid_namespace", _NOT_A_PATH)
 
 
 def _decoded(raw: msgspec.Raw) -> tuple[Attributes, dict[str, Any]]:
@@ -305,7 +317,7 @@ _NOWHERE = Place()
 def _place(namespace: Namespace | None, attribute: str, code: str) -> Place:
     if namespace is None:
         return _NOWHERE
-    path = namespace.path if namespace.path is None else require_namespace_path(namespace.path)
+    path = namespace.path
     namespace_id = _identifier(namespace.id, f"{attribute}.id", code)
     if path is not None:
         namespace_id = namespace_id or namespace_id_of(path)
