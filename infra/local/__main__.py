@@ -57,7 +57,8 @@ def demo(folder: Folder = DEFAULT_FOLDER) -> None:
 @contextmanager
 def _reported() -> Iterator[None]:
     """Tells a person what went wrong, instead of a trace; being asked to stop is not wrong."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     except (stack.AlreadyRunning, StartError) as error:

@@ -1,6 +1,5 @@
 """Deploys the real template to an AWS endpoint, with `sam`, as a user would to AWS."""
 
-import os
 import secrets
 import subprocess
 import sys
@@ -9,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import psutil
 from botocore.exceptions import ClientError
 
 from infra.local import aws, tools
-from infra.local.process import StartError
+from infra.local.process import StartError, run
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -109,21 +109,11 @@ def _sam(arguments: list[str], what: str, log: Path, environment: dict[str, str]
     config = ["--config-file", str(tools.ROOT / "samconfig.toml"), "--config-env", "local"]
     command = [tools.uvx(), "--python", tools.base_python(), "--from", SAM, "sam", *arguments, *config]
     quiet = {"SAM_CLI_TELEMETRY": "0", "VIRTUAL_ENV": "", "PYTHONPATH": ""}
-    with log.open("ab") as output:
-        try:
-            result = subprocess.run(
-                command,
-                cwd=tools.ROOT,
-                env={**os.environ, **quiet, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=DEPLOY_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise StartError(f"{what} is not done after {DEPLOY_SECONDS} s; its log is {log}") from None
-    if result.returncode != 0:
+    try:
+        code = run(command, log, quiet | environment, tools.ROOT, DEPLOY_SECONDS)
+    except psutil.TimeoutExpired:
+        raise StartError(f"{what} is not done after {DEPLOY_SECONDS} s; its log is {log}") from None
+    if code != 0:
         raise StartError(f"{what} failed; its log is {log}")
 
 

@@ -52,6 +52,29 @@ class Processes:
         self._record.write_text(json.dumps(processes))
 
 
+def run(command: Sequence[str | Path], log: Path, environment: Mapping[str, str], folder: Path, seconds: float) -> int:
+    """Runs a program in `folder` to its end, and returns its exit code; nothing of it stays, however the wait ends.
+
+    Raises:
+        psutil.TimeoutExpired: it takes longer.
+    """
+    with log.open("ab") as output:
+        process = psutil.Popen(
+            [str(part) for part in command],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    created = process.create_time()
+    try:
+        return int(process.wait(seconds))
+    finally:
+        _stop_group(process.pid, created)
+
+
 def wait_until(ready: Callable[[], bool], process: psutil.Popen, name: str, log: Path, seconds: float) -> None:
     """Waits until `ready`.
 

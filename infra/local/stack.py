@@ -74,19 +74,18 @@ def up(folder: Path) -> Iterator[Stack]:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)  # nothing may be left behind
-            (folder / "stack.json").unlink(missing_ok=True)
             with step("Stopping"):
-                processes.stop()
-                postgres.stop(folder / "postgres")
+                _take_down(folder)
 
 
 def stop(folder: Path) -> bool:
-    """Asks the running stack to stop and waits until it has; False if there is none.
+    """Asks the running stack to stop and waits until it has; False if there is none, but what a killed one left.
 
     Raises:
         StartError: it does not stop.
     """
     if not _is_locked(folder):
+        _take_down(folder)
         return False
     os.kill(int((folder / "lock").read_text()), signal.SIGTERM)
     give_up = time.monotonic() + STOP_SECONDS
@@ -128,6 +127,12 @@ def _start(folder: Path, logs: Path, processes: Processes) -> Stack:
         token=sign(auth_secret, "1", [READ, WRITE], [EVERYTHING], TOKEN_LIFE),
         auth_secret=auth_secret,
     )
+
+
+def _take_down(folder: Path) -> None:
+    (folder / "stack.json").unlink(missing_ok=True)
+    Processes(folder / "processes.json").stop()
+    postgres.stop(folder / "postgres")
 
 
 def _start_clickhouse(folder: Path, log: Path, processes: Processes) -> str:

@@ -1,0 +1,111 @@
+"""The local stack's PostgreSQL."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from infra.local import postgres
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "postgres"
+    postgres.stop(tmp_path / "postgres")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log" / "postgres.log"
+
+
+def remember(url: str, number: int) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS numbers (number int)")
+        connection.execute("INSERT INTO numbers VALUES (%s)", [number])
+
+
+def numbers(url: str) -> list[int]:
+    with psycopg.connect(url) as connection:
+        return [number for (number,) in connection.execute("SELECT number FROM numbers ORDER BY number")]
+
+
+def test_what_is_stored_outlives_a_stop(data: Path, log: Path) -> None:
+    url = postgres.start(data, log)
+    remember(url, 1)
+    postgres.stop(data)
+    assert not postgres.is_running(data)
+    assert numbers(postgres.start(data, log)) == [1]
+
+
+def test_what_is_stored_outlives_a_kill(data: Path, log: Path) -> None:
+    url = postgres.start(data, log)
+    remember(url, 1)
+    os.kill(postgres.server_pid(data), signal.SIGKILL)
+    url = postgres.start(data, log)
+    remember(url, 2)
+    assert numbers(url) == [1, 2]
+
+
+def test_a_pid_file_whose_number_is_another_process_is_no_obstacle(data: Path, log: Path) -> None:
+    postgres.start(data, log)
+    written = (data / "postmaster.pid").read_text().splitlines()
+    postgres.stop(data)
+    (data / "postmaster.pid").write_text("\n".join([str(os.getpid()), *written[1:]]) + "\n")
+    assert not postgres.is_running(data)
+    postgres.start(data, log)
+    assert postgres.is_running(data)
+
+
+def test_a_server_that_a_killed_run_left_behind_is_replaced(data: Path, log: Path) -> None:
+    remember(postgres.start(data, log), 1)
+    left_behind = postgres.server_pid(data)
+    assert numbers(postgres.start(data, log)) == [1]
+    assert postgres.server_pid(data) != left_behind
+
+
+def test_the_address_stays_the_same(data: Path, log: Path) -> None:
+    url = postgres.start(data, log)
+    postgres.stop(data)
+    assert postgres.start(data, log) == url
+
+
+def test_a_stopped_server_is_started_by_pg_ctl_at_the_same_address(data: Path, log: Path) -> None:
+    url = postgres.start(data, log)
+    remember(url, 1)
+    owner = data.stat()
+    for action in ("stop", "start"):
+        subprocess.run(
+            [postgres.PROGRAMS / "pg_ctl", "-w", "-D", data, action],
+            cwd=data,
+            user=owner.st_uid,
+            group=owner.st_gid,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+    assert numbers(url) == [1]
+
+
+def test_nobody_but_this_machine_reaches_it(data: Path, log: Path) -> None:
+    url = postgres.start(data, log)
+    assert urlsplit(url).hostname == "127.0.0.1"
+    with psycopg.connect(url) as connection:
+        shown = [connection.execute(f"SHOW {name}").fetchone() for name in ("listen_addresses", "fsync")]
+    assert shown == [("127.0.0.1",), ("on",)]
+
+
+def test_a_server_that_can_not_start_says_why(data: Path, log: Path) -> None:
+    postgres.start(data, log)
+    postgres.stop(data)
+    with (data / "postgresql.conf").open("a") as file:
+        file.write("no_such_setting = 1\n")
+    with pytest.raises(postgres.PostgresError, match="pg_ctl"):
+        postgres.start(data, log)
+    assert "no_such_setting" in log.read_text()

@@ -1,0 +1,50 @@
+"""The processes of the local stack."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.local import stack
+from infra.local.process import Processes, StartError, wait_until
+
+PARENT = """
+import subprocess, sys, time
+
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print("up", flush=True)
+time.sleep(600)
+"""
+SECONDS = 30
+
+
+def start(folder: Path) -> psutil.Popen:
+    """Starts a process that has a child."""
+    log = folder / "log"
+    process = Processes(folder / "processes.json").start([sys.executable, "-c", PARENT], log, {})
+    wait_until(lambda: b"up" in log.read_bytes(), process, "The parent", log, SECONDS)
+    return process
+
+
+def test_what_a_killed_run_left_behind_is_stopped_with_its_children(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    family = [process, *process.children()]
+    assert len(family) == 2
+    assert not stack.stop(tmp_path)
+    assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family)
+
+
+def test_a_process_that_got_the_number_of_one_of_ours_is_left_alone(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        (tmp_path / "record").write_text(json.dumps([(other.pid, psutil.Process(other.pid).create_time() - 1)]))
+        Processes(tmp_path / "record").stop()
+        assert other.poll() is None
+
+
+def test_a_component_that_ends_while_it_is_waited_for_is_named_with_its_log(tmp_path: Path) -> None:
+    process = Processes(tmp_path / "record").start([sys.executable, "-c", "exit(3)"], tmp_path / "log", {})
+    with pytest.raises(StartError, match=rf"The component .* 3.*{tmp_path / 'log'}"):
+        wait_until(lambda: False, process, "The component", tmp_path / "log", SECONDS)
