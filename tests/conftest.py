@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from functions.shared import registry
@@ -21,6 +22,10 @@ SETTINGS = (
 )
 
 _numbers = itertools.count(1)
+
+# How long an example takes says more about the machine's other work than about the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """`python -m infra.local`: what `make start`, `make stop` and `make demo` run."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +9,14 @@ from typing import Annotated
 
 import typer
 
-from infra.local import stack
+from infra.local import ports, stack
 from infra.local.process import StartError
 
 app = typer.Typer(help="The local stack: PostgreSQL, ClickHouse, AWS, and the functions.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Option(help="Where the stack keeps its state.")]
 DEFAULT_FOLDER = Path(".local")
+INTERRUPTED = 130
 
 
 @app.command()
@@ -45,7 +47,7 @@ def demo(folder: Folder = DEFAULT_FOLDER) -> None:
     """Bring the stack up (or use the one that runs), send every event, show what is stored."""
     from infra.local.demo import show
 
-    with _reported():
+    with _reported(interrupted=INTERRUPTED):
         already = stack.running(folder)
         if already is not None:
             show(already)
@@ -55,8 +57,9 @@ def demo(folder: Folder = DEFAULT_FOLDER) -> None:
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
-    """Tells a person what went wrong, instead of a trace; being asked to stop is not wrong."""
+def _reported(interrupted: int = 0) -> Iterator[None]:
+    """Tells a person what went wrong, instead of a trace; `interrupted` is the exit code when asked to stop."""
+    _stay_on_this_machine()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -65,7 +68,15 @@ def _reported() -> Iterator[None]:
         typer.echo(error, err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+        raise typer.Exit(interrupted) from None
+
+
+def _stay_on_this_machine() -> None:
+    """Keeps a person's AWS profiles and proxies out of what only this machine's engines are asked."""
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        os.environ.pop(name, None)
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), ports.HOST, "localhost")))
 
 
 if __name__ == "__main__":

@@ -79,6 +79,8 @@ def deploy(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -
     Raises:
         StartError: the deployment failed; the message says which resource did, and why.
     """
+    formation = client("cloudformation", endpoint)
+    _remove(formation)
     client("s3", endpoint).create_bucket(Bucket=ARTIFACTS_BUCKET)
     overrides = [f"{name}={value}" for name, value in (_local_parameters() | parameters).items()]
     arguments = [
@@ -88,7 +90,6 @@ def deploy(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -
         "--s3-bucket",
         ARTIFACTS_BUCKET,
     ]
-    formation = client("cloudformation", endpoint)
     try:
         environment = {**aws.ACCOUNT, "AWS_ENDPOINT_URL": endpoint}
         _sam([*arguments, "--parameter-overrides", *overrides], "The deployment", log, environment)
@@ -96,6 +97,12 @@ def deploy(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -
         raise StartError("\n".join([str(error), *_reasons(formation)])) from None
     outputs = formation.describe_stacks(StackName=STACK)["Stacks"][0]["Outputs"]
     return {output["OutputKey"]: output["OutputValue"] for output in outputs}
+
+
+def _remove(formation: "CloudFormationClient") -> None:
+    """Removes what an earlier start deployed to the same endpoint: its functions know another database."""
+    formation.delete_stack(StackName=STACK)
+    formation.get_waiter("stack_delete_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
 
 
 def _local_parameters() -> dict[str, str]:

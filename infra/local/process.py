@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 STOP_SECONDS = 15
+RECORD = "LOCAL_STACK_RECORD"  # in the environment of all that a stack starts
 
 
 class StartError(Exception):
@@ -21,27 +22,32 @@ class Processes:
     """The processes of a stack, each the leader of a group of its own; the record of them survives a kill."""
 
     def __init__(self, record: Path) -> None:
-        self._record = record
+        self._record = record.absolute()
 
     def start(self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str]) -> psutil.Popen:
-        """Starts a program whose output goes to `log`."""
-        with log.open("ab") as output:
-            process = psutil.Popen(
-                [str(part) for part in command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
-                start_new_session=True,
-            )
+        """Starts a program whose output goes to `log`.
+
+        Raises:
+            StartError: there is no such program.
+        """
+        process = _started(command, log, {**environment, RECORD: str(self._record)}, None)
         self._write([*self._read(), (process.pid, process.create_time())])
         return process
 
     def stop(self) -> None:
         """Stops all that are recorded and still run, also those that a killed stack left behind."""
         for pid, created in reversed(self._read()):
-            _stop_group(pid, created)
+            _stop(list({*_members(pid, created), *self._orphans(pid)}))
         self._record.unlink(missing_ok=True)
+
+    def _orphans(self, pid: int) -> list[psutil.Process]:
+        """What is left of the session of `pid`, whose leader may be gone, with all below it."""
+        orphans = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if os.getsid(process.pid) == pid and process.environ().get(RECORD) == str(self._record):
+                    orphans += [process, *process.children(recursive=True)]
+        return orphans
 
     def _read(self) -> list[tuple[int, float]]:
         if not self._record.exists():
@@ -56,23 +62,15 @@ def run(command: Sequence[str | Path], log: Path, environment: Mapping[str, str]
     """Runs a program in `folder` to its end, and returns its exit code; nothing of it stays, however the wait ends.
 
     Raises:
+        StartError: there is no such program.
         psutil.TimeoutExpired: it takes longer.
     """
-    with log.open("ab") as output:
-        process = psutil.Popen(
-            [str(part) for part in command],
-            cwd=folder,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    process = _started(command, log, environment, folder)
     created = process.create_time()
     try:
         return int(process.wait(seconds))
     finally:
-        _stop_group(process.pid, created)
+        _stop(_members(process.pid, created))
 
 
 def wait_until(ready: Callable[[], bool], process: psutil.Popen, name: str, log: Path, seconds: float) -> None:
@@ -90,14 +88,34 @@ def wait_until(ready: Callable[[], bool], process: psutil.Popen, name: str, log:
         time.sleep(0.1)
 
 
-def _stop_group(pid: int, created: float) -> None:
+def _started(
+    command: Sequence[str | Path], log: Path, environment: Mapping[str, str], folder: Path | None
+) -> psutil.Popen:
+    with log.open("ab") as output:
+        try:
+            return psutil.Popen(
+                [str(part) for part in command],
+                cwd=folder,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise StartError(f"{command[0]} can't be run: {error.strerror}; its log is {log}") from error
+
+
+def _members(pid: int, created: float) -> list[psutil.Process]:
+    """The process and all below it; none if it is gone, or its number another's by now."""
     try:
         leader = psutil.Process(pid)
-        if leader.create_time() != created:
-            return  # the number is another process's by now
-        members = [leader, *leader.children(recursive=True)]
+        return [leader, *leader.children(recursive=True)] if leader.create_time() == created else []
     except psutil.NoSuchProcess:
-        return
+        return []
+
+
+def _stop(members: Sequence[psutil.Process]) -> None:
     for process in members:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()

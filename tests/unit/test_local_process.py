@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from infra.local import stack
-from infra.local.process import Processes, StartError, wait_until
+from infra.local.process import Processes, StartError, run, wait_until
 
 PARENT = """
 import subprocess, sys, time
@@ -35,6 +35,23 @@ def test_what_a_killed_run_left_behind_is_stopped_with_its_children(tmp_path: Pa
     assert len(family) == 2
     assert not stack.stop(tmp_path)
     assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family)
+
+
+def test_children_whose_parent_was_killed_are_stopped_too(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    children = process.children()
+    assert len(children) == 1
+    process.kill()
+    assert not stack.stop(tmp_path)
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+
+def test_a_program_that_is_missing_is_named_with_its_log(tmp_path: Path) -> None:
+    missing, log = tmp_path / "no-such-program", tmp_path / "log"
+    with pytest.raises(StartError, match=rf"{missing} can't be run.*{log}"):
+        Processes(tmp_path / "record").start([missing], log, {})
+    with pytest.raises(StartError, match=rf"{missing} can't be run.*{log}"):
+        run([missing], log, {}, tmp_path, SECONDS)
 
 
 def test_a_process_that_got_the_number_of_one_of_ours_is_left_alone(tmp_path: Path) -> None:

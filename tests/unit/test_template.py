@@ -80,6 +80,11 @@ def test_a_message_that_was_not_stored_is_tried_again_without_its_neighbours(tem
     assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
+def test_a_body_of_json_is_text_to_the_api(template: Any) -> None:
+    assert "BinaryMediaTypes" not in template["Resources"]["Api"]["Properties"]
+    assert "BinaryMediaTypes" not in template["Globals"].get("Api", {})
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_may_do_nothing_to_all_resources(template: Any, function: str) -> None:
     for statement in statements(template, function):
