@@ -13,6 +13,7 @@ _PARTITIONS = """
     FROM pg_inherits
     JOIN pg_class child ON child.oid = inhrelid
     WHERE inhparent = 'ai_usage_events'::regclass AND NOT inhdetachpending
+    ORDER BY child.relname
 """
 
 _CREATE = """
@@ -52,12 +53,17 @@ def wanted_months(today: date, retention_months: int) -> list[date]:
     return [later_month(this_month, months) for months in range(-retention_months, MONTHS_AHEAD + 1)]
 
 
+def partitions(connection: Connection) -> list[str]:
+    """The names of the partitions there are, oldest first."""
+    return [name for (name,) in connection.execute(_PARTITIONS)]
+
+
 def make_partitions(connection: Connection, months: list[date]) -> list[str]:
     """Makes the partitions of `months` that are missing, and returns their names.
 
     They are created on their own and then attached, which waits for no writer.
     """
-    present = {name for (name,) in connection.execute(_PARTITIONS)}
+    present = set(partitions(connection))
     missing = [month for month in months if partition_name(month) not in present]
     for month in missing:
         _make_partition(connection, month)

@@ -35,6 +35,38 @@ def database_url() -> str:
     return url
 
 
+def clickhouse_url() -> str | None:
+    """Where ClickHouse is: `CLICKHOUSE_URL`, or the secret that `CLICKHOUSE_SECRET_ARN` names; None where it is off."""
+    url = _secret("CLICKHOUSE_URL", "CLICKHOUSE_SECRET_ARN")
+    if url and not url.startswith(("clickhouse://", "clickhouses://", "http://", "https://")):
+        raise SettingError("CLICKHOUSE_URL must start with clickhouse:// or, for TLS, clickhouses://")
+    return url or None
+
+
+def clickhouse_cluster() -> str | None:
+    """The cluster that the table is made on, replicated: `CLICKHOUSE_CLUSTER`; None for a single server."""
+    return _text("CLICKHOUSE_CLUSTER")
+
+
+def clickhouse_retention_months() -> int | None:
+    """For how many months ClickHouse keeps events: `CLICKHOUSE_RETENTION_MONTHS`; None for ever."""
+    name = "CLICKHOUSE_RETENTION_MONTHS"
+    if _text(name) is None:
+        return None
+    months = _months(name, "", 1200)
+    if months < retention_months():
+        raise SettingError(f"{name} must not be below RETENTION_MONTHS: ClickHouse is what GraphQL reads from")
+    return months
+
+
+def sync_follow_seconds() -> int:
+    """How long a sync that has caught up goes on looking for new events: `SYNC_FOLLOW_SECONDS`, 0 if not set."""
+    text = _text("SYNC_FOLLOW_SECONDS") or "0"
+    if not text.isdecimal():
+        raise SettingError(f"SYNC_FOLLOW_SECONDS must be a number of seconds, not {text!r}")
+    return int(text)
+
+
 def queue_url() -> str:
     """The queue that accepted events wait in: `QUEUE_URL`."""
     url = _text("QUEUE_URL")
@@ -62,10 +94,7 @@ def auth() -> AuthSettings:
 
 def retention_months() -> int:
     """For how many months PostgreSQL keeps events: `RETENTION_MONTHS`, 3 where it is not set."""
-    text = _text("RETENTION_MONTHS") or "3"
-    if not text.isdecimal() or not 1 <= int(text) <= 120:
-        raise SettingError(f"RETENTION_MONTHS must be a number of months from 1 to 120, not {text!r}")
-    return int(text)
+    return _months("RETENTION_MONTHS", "3", 120)
 
 
 def log_level() -> str:
@@ -74,6 +103,13 @@ def log_level() -> str:
     if level not in LOG_LEVELS:
         raise SettingError(f"LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}, not {level!r}")
     return level
+
+
+def _months(name: str, default: str, most: int) -> int:
+    text = _text(name) or default
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise SettingError(f"{name} must be a number of months from 1 to {most}, not {text!r}")
+    return int(text)
 
 
 def _text(name: str) -> str | None:

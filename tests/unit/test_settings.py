@@ -14,11 +14,16 @@ NAMES = (
     "AUTH_JWKS_URL",
     "AUTH_SECRET",
     "AUTH_SECRET_ARN",
+    "CLICKHOUSE_CLUSTER",
+    "CLICKHOUSE_RETENTION_MONTHS",
+    "CLICKHOUSE_SECRET_ARN",
+    "CLICKHOUSE_URL",
     "DATABASE_SECRET_ARN",
     "DATABASE_URL",
     "LOG_LEVEL",
     "QUEUE_URL",
     "RETENTION_MONTHS",
+    "SYNC_FOLLOW_SECONDS",
 )
 
 
@@ -44,6 +49,10 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (settings.retention_months, {"RETENTION_MONTHS": "three"}, "RETENTION_MONTHS"),
         (settings.retention_months, {"RETENTION_MONTHS": "0"}, "RETENTION_MONTHS"),
         (settings.log_level, {"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
+        (settings.clickhouse_url, {"CLICKHOUSE_URL": "localhost:8123"}, "CLICKHOUSE_URL"),
+        (settings.clickhouse_retention_months, {"CLICKHOUSE_RETENTION_MONTHS": "soon"}, "CLICKHOUSE_RETENTION_MONTHS"),
+        (settings.clickhouse_retention_months, {"CLICKHOUSE_RETENTION_MONTHS": "2"}, "RETENTION_MONTHS"),
+        (settings.sync_follow_seconds, {"SYNC_FOLLOW_SECONDS": "-1"}, "SYNC_FOLLOW_SECONDS"),
     ],
 )
 def test_a_missing_or_malformed_setting_is_named(
@@ -54,6 +63,15 @@ def test_a_missing_or_malformed_setting_is_named(
     assert callable(read)
     with pytest.raises(settings.SettingError, match=named):
         read()
+
+
+def test_clickhouse_is_off_and_keeps_everything_unless_something_else_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CLICKHOUSE_URL", "CLICKHOUSE_CLUSTER", "CLICKHOUSE_RETENTION_MONTHS"):
+        monkeypatch.setenv(name, "")
+    assert settings.clickhouse_url() is None
+    assert settings.clickhouse_cluster() is None
+    assert settings.clickhouse_retention_months() is None
+    assert settings.sync_follow_seconds() == 0
 
 
 @mock_aws

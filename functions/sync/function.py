@@ -1,0 +1,66 @@
+"""Lambda function that is invoked every minute: brings ClickHouse up to what PostgreSQL has."""
+
+import time
+from typing import Any
+
+import msgspec
+import psycopg
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from functions.shared import settings
+from functions.shared.clickhouse import reason_of
+from functions.sync.sync import Report, Sync, SyncError
+
+logger = Logger(level=settings.log_level())
+metrics = Metrics(namespace="AiUsageEvents")
+database_url = settings.database_url()
+clickhouse_url = settings.clickhouse_url()
+cluster = settings.clickhouse_cluster()
+follow_seconds = settings.sync_follow_seconds()
+
+# What is left of the function's time for the chunks that are on their way, and for the answer.
+RESERVE_SECONDS = 30
+
+_POLL_SECONDS = 2
+
+
+@metrics.log_metrics
+def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answers with what was copied, and how far ClickHouse is behind; fails, and says why, where that can't go on."""
+    if clickhouse_url is None:
+        report = Report("disabled", reason="CLICKHOUSE_URL is not set")
+    else:
+        seconds = max(1, context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
+        report = _follow(Sync(database_url, clickhouse_url, cluster), seconds)
+    answer: dict[str, Any] = msgspec.to_builtins(report)
+    logger.info("synced", extra=answer)
+    return answer
+
+
+def _follow(sync: Sync, seconds: float) -> Report:
+    """Runs once and, where it has caught up, again every few seconds for as long as it is to follow."""
+    stop = time.monotonic() + min(seconds, follow_seconds)
+    report = _run(sync, seconds)
+    while report.status == "caught_up" and time.monotonic() < stop:
+        time.sleep(_POLL_SECONDS)
+        report = report.followed_by(_run(sync, seconds))
+    return report
+
+
+def _run(sync: Sync, seconds: float) -> Report:
+    try:
+        report = sync.run(seconds)
+    except (SyncError, psycopg.Error, ClickHouseError) as error:
+        metrics.add_metric("SyncFailures", MetricUnit.Count, 1)
+        logger.exception("The sync failed", extra={"reason": reason_of(error)})
+        raise
+    metrics.add_metric("SyncedRows", MetricUnit.Count, report.rows)
+    metrics.add_metric("SyncedChunks", MetricUnit.Count, report.chunks)
+    metrics.add_metric("SyncedBytes", MetricUnit.Bytes, report.bytes)
+    metrics.add_metric("SyncRefusedRows", MetricUnit.Count, report.refused)
+    if report.seconds_behind is not None:
+        metrics.add_metric("SyncSecondsBehind", MetricUnit.Seconds, report.seconds_behind)
+    return report

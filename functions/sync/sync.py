@@ -1,0 +1,283 @@
+"""The sync: copies to ClickHouse what is beyond the cursor and below the watermark."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+from clickhouse_connect.driver.client import Client
+from psycopg import sql
+
+from functions.shared import clickhouse
+from functions.shared.partitions import partitions
+from functions.shared.postgres import Connection, TimeLimits, connect
+from functions.shared.sync_state import BEGINNING, SyncState, Watermark, read_state, read_watermark
+from functions.sync import refused
+from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, id_of, read_chunks, timestamp_of
+from functions.sync.refused import Refusal, insert_others
+from functions.sync.table import RowRefused, ensure_table, insert
+
+MOST_REFUSALS = 100
+"""More of them in one run mean that something is wrong with the table, not with the rows."""
+
+# One chunk is on its way while ClickHouse works on the one before.
+_IN_FLIGHT = 2
+
+# Held by one sync at a time; nothing else locks this number.
+_SYNC_LOCK = 4_197_004
+
+# How much longer than a run its statements and connections may last.
+_GRACE_SECONDS = 10
+
+# For what is asked for by a person.
+_LONG_SECONDS = 3600
+
+_POLL_SECONDS = 0.2
+
+_TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
+
+# The row is looked up for its transaction, which is no column of ClickHouse's.
+_MOVE_CURSOR = """
+    INSERT INTO sync_state (target, xact_id, id, updated_at)
+    SELECT %(target)s, xact_id, id, now()
+    FROM ai_usage_events
+    WHERE id = %(id)s AND timestamp = %(timestamp)s::timestamptz
+    ON CONFLICT (target) DO UPDATE
+    SET xact_id = excluded.xact_id, id = excluded.id, updated_at = excluded.updated_at
+"""
+
+_CAUGHT_UP = """
+    INSERT INTO sync_state (target, xact_id, id, updated_at, caught_up_at)
+    VALUES (%(target)s, %(xact_id)s, %(id)s, now(), %(caught_up_at)s)
+    ON CONFLICT (target) DO UPDATE
+    SET updated_at = excluded.updated_at,
+        caught_up_at = greatest(sync_state.caught_up_at, excluded.caught_up_at)
+"""
+
+# A transaction that PostgreSQL has not come to yet can't have written a row, unless in another PostgreSQL.
+_FUTURE_ROW = """
+    SELECT xact_id
+    FROM ai_usage_events
+    WHERE xact_id >= pg_snapshot_xmax(pg_current_snapshot())
+    ORDER BY xact_id DESC
+    LIMIT 1
+"""
+
+
+_SECONDS_BEHIND = "SELECT extract(epoch FROM now() - caught_up_at) FROM sync_state WHERE target = %s"
+
+_REWRITE = sql.SQL("UPDATE {partition} SET xact_id = pg_current_xact_id() WHERE xact_id >= pg_current_xact_id()")
+
+_FORGET = "DELETE FROM sync_state"
+
+
+class SyncError(Exception):
+    """A sync that can't go on; the message says why. The cursor is where the last confirmed chunk ended."""
+
+
+class Report(msgspec.Struct):
+    """What a sync did.
+
+    Attributes:
+        status: `caught_up`; `out_of_time`, the next run goes on; `skipped`, another one is running; `disabled`.
+        bytes: of the rows, as they were sent.
+        refused: rows that ClickHouse does not take; they are in `rejected_events`.
+        seconds_behind: how old the newest moment is up to which everything is copied; None in the first backfill.
+    """
+
+    status: Literal["caught_up", "out_of_time", "skipped", "disabled"]
+    rows: int = 0
+    chunks: int = 0
+    bytes: int = 0
+    refused: int = 0
+    seconds_behind: float | None = None
+    reason: str = ""
+
+    def followed_by(self, later: "Report") -> "Report":
+        """What this run and a later one did together."""
+        if later.status == "skipped":
+            return self
+        counts = {name: getattr(self, name) + getattr(later, name) for name in ("rows", "chunks", "bytes", "refused")}
+        return msgspec.structs.replace(later, **counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """What copies events from PostgreSQL to ClickHouse.
+
+    Attributes:
+        cluster: the cluster that the table is made on; None for a single server.
+        progress: is told of each chunk that ClickHouse has confirmed.
+    """
+
+    database_url: str
+    clickhouse_url: str
+    cluster: str | None = None
+    progress: Callable[[Report], None] = lambda _: None
+    chunk_bytes: int = CHUNK_BYTES
+
+    def run(self, seconds: float) -> Report:
+        """Copies until it has caught up, or about `seconds` have passed; does nothing where another sync is running.
+
+        Raises:
+            SyncError: PostgreSQL was restored, or ClickHouse refuses too many rows.
+            psycopg.Error: PostgreSQL went away.
+            ClickHouseError: ClickHouse did.
+        """
+        deadline = time.monotonic() + seconds
+        report = Report("out_of_time")
+        with self._connect(seconds) as control:
+            if not _is_locked(control):
+                return Report("skipped")
+            with self._clickhouse(seconds) as client, self._connect(seconds) as reader:
+                target = ensure_table(client, self.cluster)
+                copying = _Copying(self, control, client, target, report, deadline)
+                while copying.one_pass(reader):
+                    pass
+                report.seconds_behind = _seconds_behind(control, target)
+        return report
+
+    def reset(self, wait_seconds: float) -> int:
+        """Makes the next run start from the first row, also in a PostgreSQL that was restored from another.
+
+        Returns:
+            How many rows bore a transaction that this PostgreSQL has not come to yet; they bear ours now.
+
+        Raises:
+            SyncError: another sync does not end within `wait_seconds`.
+        """
+        with self._connect(_LONG_SECONDS) as control:
+            _wait_for_lock(control, wait_seconds)
+            statements = [_REWRITE.format(partition=sql.Identifier(name)) for name in partitions(control)]
+            rewritten = sum(control.execute(statement).rowcount for statement in statements)
+            control.execute(_FORGET)
+        return rewritten
+
+    def replay(self, wait_seconds: float) -> tuple[int, int]:
+        """Tries the rows again that ClickHouse refused.
+
+        Returns:
+            How many ClickHouse took, and how many it refused again.
+
+        Raises:
+            SyncError: another sync does not end within `wait_seconds`.
+        """
+        with self._connect(_LONG_SECONDS) as control, self._clickhouse(_LONG_SECONDS) as client:
+            _wait_for_lock(control, wait_seconds)
+            ensure_table(client, self.cluster)
+            return refused.replay(control, client)
+
+    def _connect(self, seconds: float) -> Connection:
+        limit = int(seconds) + _GRACE_SECONDS
+        options = f"{PLANNER_OPTIONS} -c idle_session_timeout={limit}s"  # a frozen function must not keep the lock
+        return connect(self.database_url, TimeLimits(statement=limit, transaction=limit), options)
+
+    def _clickhouse(self, seconds: float) -> closing[Client]:
+        return closing(clickhouse.connect(self.clickhouse_url, seconds + _GRACE_SECONDS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Copying:
+    """A run that holds the lock."""
+
+    sync: Sync
+    control: Connection
+    client: Client
+    target: UUID
+    report: Report
+    deadline: float
+
+    def one_pass(self, reader: Connection) -> bool:
+        """Copies what is below the watermark of this moment; returns whether it is worth while to look again."""
+        watermark = read_watermark(self.control)
+        state = read_state(self.control, self.target)
+        _refuse_restored(self.control, state, watermark)
+        chunks_before = self.report.chunks
+        with (
+            closing(read_chunks(reader, state.cursor, watermark, self.sync.chunk_bytes)) as chunks,
+            ThreadPoolExecutor(_IN_FLIGHT) as pool,
+        ):
+            if not self._insert(chunks, pool):
+                return False
+        values = {"target": str(self.target), "caught_up_at": watermark.complete_until} | BEGINNING.values()
+        self.control.execute(_CAUGHT_UP, values)
+        self.report.status = "caught_up"
+        return self.report.chunks > chunks_before + 1
+
+    def _insert(self, chunks: Iterator[Chunk], pool: ThreadPoolExecutor) -> bool:
+        """Inserts the chunks, and moves the cursor behind each; returns whether all were inserted in time."""
+        pending: deque[tuple[Chunk, Future[None]]] = deque()
+        in_time = True
+        for chunk in chunks:
+            pending.append((chunk, pool.submit(insert, self.client, chunk.data)))
+            if len(pending) > _IN_FLIGHT:
+                self._confirm(*pending.popleft())
+            in_time = time.monotonic() < self.deadline
+            if not in_time:
+                self.report.status = "out_of_time"
+                break
+        while pending:
+            self._confirm(*pending.popleft())
+        return in_time
+
+    def _confirm(self, chunk: Chunk, inserted: Future[None]) -> None:
+        """Waits until ClickHouse has the chunk, and only then moves the cursor behind it."""
+        refusals: list[Refusal] = []
+        try:
+            inserted.result()
+        except RowRefused:
+            refusals = self._refusals(chunk)
+        values = {"target": str(self.target), "id": id_of(chunk.last), "timestamp": timestamp_of(chunk.last)}
+        with self.control.transaction():
+            refused.record(self.control, refusals)
+            if self.control.execute(_MOVE_CURSOR, values).rowcount != 1:
+                raise SyncError(f"the event {id_of(chunk.last)} went away while it was copied")
+        self.report.rows += chunk.rows - len(refusals)
+        self.report.chunks += 1
+        self.report.bytes += len(chunk.data)
+        self.report.refused += len(refusals)
+        self.sync.progress(self.report)
+
+    def _refusals(self, chunk: Chunk) -> list[Refusal]:
+        """Inserts all of the chunk but the rows that ClickHouse refuses, and returns those."""
+        refusals = []
+        for refusal in insert_others(self.client, chunk.data.splitlines(keepends=True)):
+            refusals.append(refusal)
+            if self.report.refused + len(refusals) > MOST_REFUSALS:
+                raise SyncError(f"ClickHouse refuses more than {MOST_REFUSALS} rows, like this one: {refusal.reason}")
+        return refusals
+
+
+def _is_locked(connection: Connection) -> bool:
+    """Whether the connection holds the lock now, for as long as it is open."""
+    row = connection.execute(_TRY_LOCK, [_SYNC_LOCK]).fetchone()
+    return row is not None and row[0] is True
+
+
+def _wait_for_lock(connection: Connection, seconds: float) -> None:
+    give_up = time.monotonic() + seconds
+    while not _is_locked(connection):
+        if time.monotonic() > give_up:
+            raise SyncError(f"another sync has been running for {seconds:.0f} s")
+        time.sleep(_POLL_SECONDS)
+
+
+def _refuse_restored(connection: Connection, state: SyncState, watermark: Watermark) -> None:
+    """Stops at positions that only another PostgreSQL can have written: rows behind them would never be copied."""
+    row = connection.execute(_FUTURE_ROW).fetchone()
+    newest = max(state.cursor.xact_id, int(row[0]) if row else 0)
+    if newest >= watermark.xact_id:
+        raise SyncError(
+            f"PostgreSQL is at transaction {watermark.xact_id}, but has been copied, or holds rows, up to {newest}: "
+            "it was restored from another. `usage-events sync --reset` starts from the first row"
+        )
+
+
+def _seconds_behind(connection: Connection, target: UUID) -> float | None:
+    row = connection.execute(_SECONDS_BEHIND, [str(target)]).fetchone()
+    return round(float(row[0]), 3) if row and row[0] is not None else None

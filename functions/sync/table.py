@@ -1,0 +1,89 @@
+"""The table in ClickHouse: made where it is missing, and what goes into it."""
+
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from clickhouse_connect.driver.binding import format_str, quote_identifier
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, reason_of, target_comment, target_of
+from functions.sync.chunks import COLUMNS
+
+_DEFINITION = Path(__file__).parents[2] / "infra" / "clickhouse" / "ai_usage_events.sql"
+
+_MARK = "ALTER TABLE ai_usage_events {on_cluster} MODIFY COMMENT {target}"
+
+# What ClickHouse says of a value or row that it can't take: its numbers are in src/Common/ErrorCodes.cpp.
+_REFUSALS = frozenset(
+    {
+        6,  # CANNOT_PARSE_TEXT
+        25,  # CANNOT_PARSE_ESCAPE_SEQUENCE
+        26,  # CANNOT_PARSE_QUOTED_STRING
+        27,  # CANNOT_PARSE_INPUT_ASSERTION_FAILED
+        33,  # CANNOT_READ_ALL_DATA
+        38,  # CANNOT_PARSE_DATE
+        41,  # CANNOT_PARSE_DATETIME
+        69,  # ARGUMENT_OUT_OF_BOUND
+        70,  # CANNOT_CONVERT_TYPE
+        72,  # CANNOT_PARSE_NUMBER
+        117,  # INCORRECT_DATA
+        131,  # TOO_LARGE_STRING_SIZE
+        306,  # TOO_DEEP_RECURSION
+        321,  # VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+        349,  # CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+        376,  # CANNOT_PARSE_UUID
+        407,  # DECIMAL_OVERFLOW
+        632,  # UNEXPECTED_DATA_AFTER_PARSED_VALUE
+    }
+)
+
+
+class RowRefused(Exception):
+    """ClickHouse can't take a row or value among those that were sent."""
+
+
+def definition(cluster: str | None, target: UUID) -> str:
+    """The statement that makes the table; on a cluster it makes it on every server, replicated."""
+    engine = "ReplicatedReplacingMergeTree" if cluster else "ReplacingMergeTree"
+    return _DEFINITION.read_text().format(engine=engine, **_parts(cluster, target))
+
+
+def ensure_table(client: Client, cluster: str | None) -> UUID:
+    """Makes the table if it is missing, and returns what identifies it.
+
+    Raises:
+        ClickHouseError: ClickHouse did not answer, or refused.
+    """
+    target = target_of(client)
+    if target is not None:
+        return target
+    new = uuid4()
+    client.command(definition(cluster, new))
+    target = target_of(client)  # another's, if one made it meanwhile
+    if target is None:
+        client.command(_MARK.format(**_parts(cluster, new)))  # made by hand, without our comment
+        target = new
+    return target
+
+
+def insert(client: Client, rows: bytes) -> None:
+    """Inserts rows in the format TabSeparated; after an error they may be sent again.
+
+    Raises:
+        RowRefused: ClickHouse can't take one of them.
+        ClickHouseError: it is anything else that went wrong.
+    """
+    try:
+        client.raw_insert(TABLE, COLUMNS, rows, settings=INSERT_SETTINGS, fmt="TabSeparated")
+    except ClickHouseError as error:
+        if getattr(error, "code", None) in _REFUSALS:
+            raise RowRefused(reason_of(error)) from error
+        raise
+
+
+def _parts(cluster: str | None, target: UUID) -> dict[str, str]:
+    return {
+        "on_cluster": f"ON CLUSTER {quote_identifier(cluster)}" if cluster else "",
+        "target": format_str(target_comment(target)),
+    }

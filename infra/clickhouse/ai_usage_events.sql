@@ -1,0 +1,15 @@
+-- The events, as ClickHouse keeps them. The sync makes the table where it is missing; the comment identifies this very
+-- table, so that one that is made anew is filled anew. A row that is sent twice is one row for who reads with FINAL.
+CREATE TABLE IF NOT EXISTS ai_usage_events {on_cluster}
+(
+    id             UUID,
+    timestamp      DateTime64(6, 'UTC'),
+    event          UInt16,
+    user_id        UInt64,
+    namespace_path String,
+    payload        JSON
+)
+ENGINE = {engine}
+PARTITION BY toYYYYMM(timestamp)
+ORDER BY (namespace_path, event, timestamp, id)
+COMMENT {target}
