@@ -67,18 +67,24 @@ $(CURDIR)/.local/tools/bin/uv:
 
 # Packages: `sam build` makes build-<resource> for each function of infra/template.yaml. A package holds the locked
 # dependencies of its own extra (installed once into .local/packages), the definitions and its own code.
-.PHONY: build-IngestFunction build-ConsumerFunction build-GraphqlFunction build-MigrationsFunction check-definitions
+BUILDS := $(addprefix build-,IngestFunction ConsumerFunction SyncFunction RetentionFunction GraphqlFunction \
+	MigrationsFunction)
+.PHONY: $(BUILDS) check-definitions
 
 build-IngestFunction: EXTRA := ingest-api
 build-IngestFunction: CODE := functions/ingest
 build-ConsumerFunction: EXTRA := ingest-consumer
 build-ConsumerFunction: CODE := functions/ingest
+build-SyncFunction: EXTRA := sync
+build-SyncFunction: CODE := functions/sync infra/clickhouse
+build-RetentionFunction: EXTRA := retention
+build-RetentionFunction: CODE := functions/retention
 build-GraphqlFunction: EXTRA := graphql
 build-GraphqlFunction: CODE := functions/graphql
 build-MigrationsFunction: EXTRA := migrations
 build-MigrationsFunction: CODE := infra/__init__.py infra/migrations
 
-build-IngestFunction build-ConsumerFunction build-GraphqlFunction build-MigrationsFunction: check-definitions
+$(BUILDS): check-definitions
 	@dependencies=.local/packages/$(EXTRA)-$$(sha256sum requirements/$(EXTRA).txt | cut -c 1-16); \
 	if [ ! -d $$dependencies ]; then \
 		mkdir -p .local/packages && scratch=$$(mktemp -d .local/packages/$(EXTRA).XXXXXX) && chmod 755 $$scratch && \

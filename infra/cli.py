@@ -4,24 +4,33 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from functions.shared import settings
 from functions.shared.feature import DefinitionError
+from functions.shared.postgres import TimeLimits, connect
 from functions.shared.registry import Registry, load
+from infra.environment import stack_file, use_local_stack
 
-app = typer.Typer(help="AI usage events: definitions, schema and tokens.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from functions.sync.sync import Report
+
+app = typer.Typer(help="AI usage events: definitions, schema, tokens, and where the events are.", no_args_is_help=True)
 definitions_app = typer.Typer(help="The events that definitions/ names.", no_args_is_help=True)
 token_app = typer.Typer(help="Tokens for the HTTPS routes.", no_args_is_help=True)
 app.add_typer(definitions_app, name="definitions")
 app.add_typer(token_app, name="token")
 
 WIDTH_WHERE_PIPED = 160
+WAIT_SECONDS = 60
+RUN_SECONDS = 24 * 60 * 60
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -33,7 +42,7 @@ def list_definitions() -> None:
     for _, event in sorted(registry.by_id.items()):
         deprecated = "yes" if event.deprecated else ""
         table.add_row(str(event.id), event.name, event.feature.name, event.feature.owner, deprecated)
-    Console(width=None if sys.stdout.isatty() else WIDTH_WHERE_PIPED).print(table)
+    _console().print(table)
 
 
 @definitions_app.command("check")
@@ -76,6 +85,70 @@ def create_token(
     typer.echo(sign(_auth_secret(), sub, scope, namespace or (), duration))
 
 
+@app.command("sync")
+def synchronise(
+    *,
+    reset: Annotated[bool, typer.Option("--reset", help="Start from the first row again.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="First try again the rows that ClickHouse refused.")] = False,
+) -> None:
+    """Copy to ClickHouse everything that was committed until now; when this ends well, it is all there."""
+    from functions.sync.catch_up import catch_up
+    from functions.sync.sync import Sync
+
+    use_local_stack()
+    with _explained():
+        url = settings.clickhouse_url()
+        if url is None:
+            raise settings.SettingError("ClickHouse is disabled: CLICKHOUSE_URL is not set")
+        database_url = settings.database_url()
+        sync = Sync(database_url, url, settings.clickhouse_cluster(), progress=_show_progress)
+        if reset:
+            typer.echo(f"Starting from the first row; {sync.reset(WAIT_SECONDS):,} rows were another PostgreSQL's.")
+        if replay:
+            taken, refused = sync.replay(WAIT_SECONDS)
+            typer.echo(f"Of the refused rows, {taken:,} are in ClickHouse now, {refused:,} were refused again.")
+        with connect(database_url, TimeLimits(WAIT_SECONDS, WAIT_SECONDS)) as connection:
+            report = catch_up(sync, connection, WAIT_SECONDS, RUN_SECONDS)
+        typer.echo(f"{report.rows:,} rows were copied; everything committed before is in ClickHouse.")
+        if report.refused:
+            typer.echo(f"ClickHouse refused {report.refused:,} rows: they are in rejected_events.", err=True)
+
+
+@app.command("status")
+def show_status() -> None:
+    """Show where the events are: partitions, ClickHouse, rejected events and queues."""
+    from infra.status import status
+
+    use_local_stack()
+    with _explained(), connect(settings.database_url(), TimeLimits(RUN_SECONDS, RUN_SECONDS)) as connection:
+        queue_url = settings.queue_url() if "QUEUE_URL" in os.environ else None
+        _console().print(status(connection, settings.clickhouse_url(), queue_url))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Tells a person what went wrong, instead of a trace."""
+    import psycopg
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from functions.shared.clickhouse import reason_of
+    from functions.sync.sync import SyncError
+
+    try:
+        yield
+    except (settings.SettingError, SyncError, ClickHouseError, psycopg.Error) as error:
+        typer.echo(reason_of(error), err=True)
+        raise typer.Exit(1) from None
+
+
+def _show_progress(report: "Report") -> None:
+    typer.echo(f"{report.rows:,} rows …", err=True)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else WIDTH_WHERE_PIPED)
+
+
 def _registry() -> Registry:
     try:
         return load()
@@ -95,10 +168,9 @@ def _auth_secret() -> str:
     secret = os.environ.get("AUTH_SECRET")
     if secret:
         return secret
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        stack = folder / ".local" / "stack.json"
-        if stack.exists():
-            return str(json.loads(stack.read_text())["auth_secret"])
+    file = stack_file()
+    if file is not None:
+        return str(json.loads(file.read_text())["auth_secret"])
     typer.echo("No secret to sign with: set AUTH_SECRET, or start the local stack (make start).", err=True)
     raise typer.Exit(1)
 

@@ -1,18 +1,23 @@
-"""A PostgreSQL server for the tests, and a migrated database for each test that asks for one."""
+"""A PostgreSQL and a ClickHouse server for the tests, and a database in each for every test that asks for one."""
 
 import itertools
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import clickhouse_connect
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from functions.shared import registry
-from infra.local import postgres
+from infra.local import ports, postgres
 from infra.migrations.migrate import migrate
 
+CLICKHOUSE_SECONDS = 60
 TEMPLATE = "template_events"
 RETENTION_MONTHS = 3
 SETTINGS = (
@@ -52,3 +57,37 @@ def database_url(postgres_server: str) -> Iterator[str]:
         administration.execute(copy)
         yield f"{server}/{name}"
         administration.execute(drop)
+
+
+def serve_clickhouse(data: Path, port: int) -> subprocess.Popen[bytes]:
+    """Starts a ClickHouse server and waits until it answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "infra.local.clickhouse", "--data", data, "--port", str(port)],
+        stdin=subprocess.DEVNULL,
+    )
+    give_up = time.monotonic() + CLICKHOUSE_SECONDS
+    while ports.is_free(port):
+        assert process.poll() is None
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    return process
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the tests' own; yields its URL without a database."""
+    port = ports.free()
+    process = serve_clickhouse(tmp_path_factory.mktemp("clickhouse") / "data", port)
+    yield f"clickhouse://default@{ports.HOST}:{port}"
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+def clickhouse_url(clickhouse_server: str) -> Iterator[str]:
+    """The URL of an empty database that no other test sees."""
+    name = f"test_{next(_numbers)}"
+    with clickhouse_connect.get_client(dsn=f"{clickhouse_server}/default") as administration:
+        administration.command(f"CREATE DATABASE {name}")
+        yield f"{clickhouse_server}/{name}"
+        administration.command(f"DROP DATABASE {name} SYNC")

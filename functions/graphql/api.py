@@ -15,9 +15,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from graphql import GraphQLError
 
 from functions.graphql.arguments import InvalidArgument
-from functions.graphql.postgres_store import PLANNER_OPTIONS, PostgresDirectory, PostgresStore
+from functions.graphql.event_query import QueryTooSlow, StoreUnavailable
+from functions.graphql.postgres_store import PLANNER_OPTIONS, PostgresDirectory
 from functions.graphql.resolvers import Reading
 from functions.graphql.schema import executable_schema
+from functions.graphql.source import Sources
 from functions.shared import settings
 from functions.shared.auth import Authenticator, Unauthenticated
 from functions.shared.grant import Grant
@@ -28,6 +30,7 @@ logger = Logger(level=settings.log_level())
 logging.getLogger("ariadne").setLevel(logging.CRITICAL)  # what it would log of errors, `_shown` logs
 authenticator = Authenticator(settings.auth())
 database = Database(settings.database_url(), TimeLimits(statement=20, transaction=25), PLANNER_OPTIONS)
+sources = Sources(database, settings.clickhouse_url())
 registry = load()
 schema = executable_schema(registry)
 explorer = Path(__file__).with_name("explorer.html").read_text()
@@ -76,8 +79,10 @@ def _query(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer(grant: Grant, query: dict[str, Any]) -> str:
-    reading = Reading(grant, registry, PostgresStore(database), PostgresDirectory(database))
+    reading = Reading(grant, registry, sources, PostgresDirectory(database))
     _, answer = graphql_sync(schema, query, context_value=reading, error_formatter=_shown)
+    if reading.source is not None:
+        answer["extensions"] = {"source": reading.source.name}
     return msgspec.json.encode(answer).decode()
 
 
@@ -85,13 +90,13 @@ def _shown(error: GraphQLError, _: bool) -> dict[str, Any]:
     """What the client is told of an error: all of its own mistakes, and of ours an id that is in the log."""
     shown = dict(error.formatted)
     original = error.original_error
-    if isinstance(original, psycopg.errors.QueryCanceled):
+    if isinstance(original, QueryTooSlow | psycopg.errors.QueryCanceled):
         shown["message"] = "The query took too long: ask for fewer days, events or namespaces."
     elif error.path is not None and not isinstance(original, InvalidArgument | GraphQLError | None):
         error_id = str(uuid4())
         logger.error("A query failed", extra={"error_id": error_id}, exc_info=original)
         shown["message"] = f"Something went wrong on our side; the log knows it as {error_id}."
-        if isinstance(original, psycopg.OperationalError):
+        if isinstance(original, StoreUnavailable | psycopg.OperationalError):
             shown["message"] = f"The database can't be reached; try again. The log knows it as {error_id}."
     return shown
 

@@ -1,5 +1,6 @@
 """The arguments of a query, checked."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -10,6 +11,7 @@ DEFAULT_DAYS = 7
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
 _LARGEST_ID = 2**63 - 1
+_DIGITS = re.compile(r"[0-9]{1,19}")
 
 
 class InvalidArgument(Exception):
@@ -20,15 +22,17 @@ def period(start_date: date | None, end_date: date | None, today: date) -> tuple
     """The first moment of the first day, and the moment after the last; the last seven days where none is given.
 
     Raises:
-        InvalidArgument: the last day is before the first, or is the calendar's last.
+        InvalidArgument: the last day is before the first, or at an end of the calendar.
     """
     end_date = end_date or max(today, start_date or today)
-    start_date = start_date or end_date - timedelta(days=DEFAULT_DAYS - 1)
+    try:
+        start_date = start_date or end_date - timedelta(days=DEFAULT_DAYS - 1)
+        day_after = end_date + timedelta(days=1)
+    except OverflowError:
+        raise InvalidArgument(f"endDate {end_date} is too close to an end of the calendar.") from None
     if end_date < start_date:
         raise InvalidArgument(f"endDate {end_date} is before startDate {start_date}.")
-    if end_date == date.max:
-        raise InvalidArgument(f"endDate {end_date} is too late.")
-    return _midnight(start_date), _midnight(end_date + timedelta(days=1))
+    return _midnight(start_date), _midnight(day_after)
 
 
 def page_size(first: int | None) -> int:
@@ -67,7 +71,7 @@ def users(user_ids: Sequence[str] | None) -> tuple[int, ...] | None:
     if user_ids is None:
         return None
     for user_id in user_ids:
-        if not (user_id.isascii() and user_id.isdecimal() and 0 < int(user_id) <= _LARGEST_ID):
+        if not (_DIGITS.fullmatch(user_id) and 0 < int(user_id) <= _LARGEST_ID):
             raise InvalidArgument(f"userIds: {user_id[:40]!r} is no user's id.")
     return tuple(dict.fromkeys(map(int, user_ids)))
 

@@ -35,6 +35,16 @@ class EventQuery(msgspec.Struct, frozen=True):
     after: Position | None
     limit: int
 
+    @property
+    def selects_nothing(self) -> bool:
+        """Whether no event can be among those asked for."""
+        return self.namespaces == () or self.user_ids == () or not self.event_ids
+
+
+def end_of_namespace(path: str) -> str:
+    """What comes right after all paths that begin with `path`, in the order of their bytes: "/" is before "0"."""
+    return path[:-1] + chr(ord("/") + 1)
+
 
 class StoredEvent(msgspec.Struct, frozen=True):
     """An event as it is stored; `payload` is JSON, untouched."""
@@ -47,11 +57,23 @@ class StoredEvent(msgspec.Struct, frozen=True):
     payload: msgspec.Raw
 
 
+class StoreUnavailable(Exception):
+    """The store can't be reached, or does not answer as it should."""
+
+
+class QueryTooSlow(Exception):
+    """The store gave up on a query that took too long."""
+
+
 class EventStore(Protocol):
     """Where events are read from."""
 
     def events(self, query: EventQuery) -> list[StoredEvent]:
-        """The events that are asked for, newest first."""
+        """The events that are asked for, newest first.
+
+        Raises:
+            StoreUnavailable, QueryTooSlow: there is no answer.
+        """
 
 
 class Directory(Protocol):

@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+import psycopg
 from psycopg import sql
 
-from functions.graphql.event_query import EventQuery, StoredEvent
+from functions.graphql.event_query import EventQuery, QueryTooSlow, StoredEvent, StoreUnavailable, end_of_namespace
 from functions.shared.postgres import Connection, Database
 
 # Every query wants the newest few in the order of an index; a bitmap scan would read all there are and sort them.
@@ -129,10 +130,15 @@ class PostgresStore:
         self._database = database
 
     def events(self, query: EventQuery) -> list[StoredEvent]:
-        """The events that are asked for, newest first."""
-        if query.namespaces == () or query.user_ids == () or not query.event_ids:
+        """As `EventStore.events`."""
+        if query.selects_nothing:
             return []
-        return self._database.run(lambda connection: _events(query, connection))
+        try:
+            return self._database.run(lambda connection: _events(query, connection))
+        except psycopg.errors.QueryCanceled as error:
+            raise QueryTooSlow from error
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable from error
 
 
 def _events(query: EventQuery, connection: Connection) -> list[StoredEvent]:
@@ -177,7 +183,7 @@ def _within(query: EventQuery, values: dict[str, Any]) -> list[sql.Composable]:
     conditions = []
     for number, path in enumerate(query.namespaces or ()):
         low, high = f"low_{number}", f"high_{number}"
-        values |= {low: path, high: _end_of(path)}
+        values |= {low: path, high: end_of_namespace(path)}
         conditions.append(_WITHIN_NAMESPACE.format(low=sql.Placeholder(low), high=sql.Placeholder(high)))
     return [sql.SQL("({})").format(sql.SQL(" OR ").join(conditions))] if conditions else []
 
@@ -187,16 +193,11 @@ def _paths(query: EventQuery, values: dict[str, Any], connection: Connection) ->
     found: set[str] = set()
     months = {"start": _month_of(values["start"]), "end": values["end"]}
     for namespace in query.namespaces or ():
-        bounds = {"low": namespace, "high": _end_of(namespace), "limit": MOST_PATHS + 1}
+        bounds = {"low": namespace, "high": end_of_namespace(namespace), "limit": MOST_PATHS + 1}
         found.update(path for (path,) in connection.execute(_PATHS, months | bounds, prepare=False))
         if len(found) > MOST_PATHS:
             return None
     return sorted(found)
-
-
-def _end_of(path: str) -> str:
-    """What comes right after all paths that begin with `path`, in the order of their bytes: "/" is before "0"."""
-    return path[:-1] + chr(ord("/") + 1)
 
 
 def _month_of(moment: datetime) -> datetime:

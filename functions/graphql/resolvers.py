@@ -10,18 +10,30 @@ from graphql import GraphQLResolveInfo
 from functions.graphql import arguments
 from functions.graphql.event_query import Directory, EventQuery, EventStore
 from functions.graphql.page import Node, Page, page_of
+from functions.graphql.source import Source, Sources
 from functions.shared.grant import Grant, is_traversal_path
 from functions.shared.registry import Registry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reading:
-    """What a request reads with: the context of its resolvers."""
+    """What a request reads with: the context of its resolvers.
+
+    Attributes:
+        source: where its events come from, once one was asked for.
+    """
 
     grant: Grant
     registry: Registry
-    events: EventStore
+    sources: Sources
     directory: Directory
+    source: Source | None = None
+
+    @property
+    def events(self) -> EventStore:
+        """Where events are read from: one store for the whole request."""
+        self.source = self.source or self.sources.current()
+        return self.source.events
 
 
 type Info = GraphQLResolveInfo[Reading]
@@ -57,10 +69,9 @@ usage_data_type = ObjectType("AiUsageData")
 def resolve_namespace(_: None, info: Info, full_path: str) -> Namespace | None:
     """The namespace at a path, where there is one that the token may read."""
     reading = info.context
-    if is_traversal_path(full_path):
-        path: str | None = full_path
-    else:
-        path = reading.directory.path_of(full_path)
+    if "\0" in full_path:
+        return None  # PostgreSQL has no text with such a character
+    path = full_path if is_traversal_path(full_path) else reading.directory.path_of(full_path)
     if path is None or not reading.grant.covers(path):
         return None
     if path == full_path:

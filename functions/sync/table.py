@@ -8,6 +8,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, reason_of, target_comment, target_of
+from functions.sync.blocks import blocks_of
 from functions.sync.chunks import COLUMNS
 
 _DEFINITION = Path(__file__).parents[2] / "infra" / "clickhouse" / "ai_usage_events.sql"
@@ -75,7 +76,8 @@ def insert(client: Client, rows: bytes) -> None:
         ClickHouseError: it is anything else that went wrong.
     """
     try:
-        client.raw_insert(TABLE, COLUMNS, rows, settings=INSERT_SETTINGS, fmt="TabSeparated")
+        for block in blocks_of(rows):
+            client.raw_insert(TABLE, COLUMNS, block, settings=INSERT_SETTINGS, fmt="TabSeparated")
     except ClickHouseError as error:
         if getattr(error, "code", None) in _REFUSALS:
             raise RowRefused(reason_of(error)) from error

@@ -114,6 +114,7 @@ def _start(folder: Path, logs: Path, processes: Processes) -> Stack:
     with step("Deploying them"):
         parameters = {
             "DatabaseSecretArn": deploy.put_secret("ai-usage-events-database", database_url, endpoint),
+            "ClickHouseSecretArn": deploy.put_secret("ai-usage-events-clickhouse", clickhouse_url, endpoint),
             "AuthSecretArn": deploy.put_secret("ai-usage-events-auth", auth_secret, endpoint),
         }
         outputs = deploy.deploy(folder, endpoint, parameters, logs / "deploy.log")

@@ -13,14 +13,16 @@ from infra.migrations.migrate import migrate
 logger = Logger()
 
 _ANSWER_TIMEOUT_SECONDS = 10
+_RESERVE_SECONDS = 20  # for the answer
 _LONGEST_REASON = 1000
 
 
-def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answers CloudFormation's request; a deployment whose migrations fail is rolled back with their reason."""
     try:
         if event["RequestType"] != "Delete":
-            for line in migrate(settings.database_url(), registry.load(), settings.retention_months()):
+            seconds = context.get_remaining_time_in_millis() // 1000 - _RESERVE_SECONDS
+            for line in migrate(settings.database_url(), registry.load(), settings.retention_months(), seconds):
                 logger.info(line)
         status, reason = "SUCCESS", ""
     except Exception as error:

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psycopg
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
@@ -13,7 +12,7 @@ from functions.shared.partitions import make_partitions, wanted_months
 from functions.shared.postgres import Connection, TimeLimits, connect
 from functions.shared.registry import Registry
 
-TIME_LIMITS = TimeLimits(statement=600, transaction=600)
+DEFAULT_SECONDS = 600
 
 # Held by one deployment at a time; any number that nothing else in the database locks.
 _DEPLOYMENT_LOCK = 4_197_001
@@ -30,8 +29,11 @@ _INSERT_EVENT_TYPE = """
 """
 
 
-def migrate(database_url: str, registry: Registry, retention_months: int) -> list[str]:
+def migrate(database_url: str, registry: Registry, retention_months: int, seconds: int = DEFAULT_SECONDS) -> list[str]:
     """Applies the migrations, makes the partitions and records the definitions.
+
+    Args:
+        seconds: how long any one statement or transaction may take.
 
     Returns:
         A line for each thing that was done.
@@ -40,21 +42,23 @@ def migrate(database_url: str, registry: Registry, retention_months: int) -> lis
         DefinitionError: an event that is stored has no definition any more, or its id another name.
         psycopg.OperationalError: PostgreSQL can't be reached.
     """
-    with connect(database_url, TIME_LIMITS) as connection:
+    limits = TimeLimits(statement=seconds, transaction=seconds)
+    with connect(database_url, limits) as connection, connect(database_url, limits) as schema_connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_DEPLOYMENT_LOCK])
-        upgrade_schema(database_url)
+        upgrade_schema(schema_connection)
         partitions = make_partitions(connection, wanted_months(datetime.now(UTC).date(), retention_months))
         with connection.transaction():
             _record_definitions(connection, registry)
     return [f"made partition {name}" for name in partitions] + [f"recorded {len(registry.events)} event types"]
 
 
-def upgrade_schema(database_url: str) -> None:
-    """Applies the migrations that the database lacks, all in one transaction."""
+def upgrade_schema(own_connection: Connection) -> None:
+    """Applies the migrations that the database lacks, all in one transaction; the connection is closed with it."""
+    own_connection.set_autocommit(False)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=sqlalchemy.NullPool
+        "postgresql+psycopg://", creator=lambda: own_connection, poolclass=sqlalchemy.NullPool
     )
     with engine.begin() as connection:
         config.attributes["connection"] = connection

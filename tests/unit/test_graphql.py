@@ -11,8 +11,10 @@ import jwt
 import psycopg
 import pytest
 
+from functions.graphql.source import Sources
 from functions.shared.identifier import derived_id
 from functions.shared.timestamp import format_timestamp
+from functions.sync.sync import Sync
 
 SECRET = "a secret of thirty-two characters, at least"
 NOW = datetime.now(UTC)
@@ -40,6 +42,25 @@ def api(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
     module = importlib.reload(functions.graphql.api)
     yield module
     module.database.close()
+
+
+@pytest.fixture(params=["postgresql", "clickhouse"])
+def either(
+    request: pytest.FixtureRequest, api: ModuleType, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> ModuleType:
+    """The API, reading from either store; what is in PostgreSQL is in ClickHouse before each request."""
+    if request.param == "clickhouse":
+        url = request.getfixturevalue("clickhouse_url")
+        sync, answer = Sync(database_url, url), api.handler
+        sync.run(60)
+        monkeypatch.setattr(api, "sources", Sources(api.database, url))
+
+        def handler(*arguments: Any) -> Any:
+            sync.run(60)
+            return answer(*arguments)
+
+        monkeypatch.setattr(api, "handler", handler)
+    return api
 
 
 @pytest.fixture
@@ -96,13 +117,13 @@ def ids(module: ModuleType, *namespaces: str, **variables: Any) -> list[str]:
 
 
 def test_an_event_is_shown_with_its_user_and_payload(
-    api: ModuleType, insert: Insert, connection: psycopg.Connection
+    either: ModuleType, insert: Insert, connection: psycopg.Connection
 ) -> None:
     connection.execute("INSERT INTO users (id, username) VALUES (1, 'root')")
     moment = NOW.replace(microsecond=123456)
     identifier = insert(moment, 7, 1, "27/28/", job_id=1, ratio=1.0, big=2**64 - 1)
     fields = "__typename id timestamp event user { id username } namespacePath payload"
-    answer = ask(api, f"{{ aiInstanceUsageData {{ all {{ nodes {{ {fields} }} }} }} }}")
+    answer = ask(either, f"{{ aiInstanceUsageData {{ all {{ nodes {{ {fields} }} }} }} }}")
     assert answer["aiInstanceUsageData"]["all"]["nodes"] == [
         {
             "__typename": "TroubleshootJobEvent",
@@ -118,7 +139,7 @@ def test_an_event_is_shown_with_its_user_and_payload(
 
 @pytest.mark.parametrize("size", [1, 3, 7, 20])
 def test_pages_show_every_event_once_newest_first_also_while_others_arrive(
-    size: int, api: ModuleType, insert: Insert
+    size: int, either: ModuleType, insert: Insert
 ) -> None:
     moments = [NOW - timedelta(hours=hours) for hours in (1, 2, 2, 2, 3, 3, 4, 5, 6, 6)]
     stored = {insert(moment): moment for moment in moments}
@@ -126,7 +147,7 @@ def test_pages_show_every_event_once_newest_first_also_while_others_arrive(
     seen: list[str] = []
     after = None
     while True:
-        answer = page(api, first=size, after=after)
+        answer = page(either, first=size, after=after)
         info = answer["pageInfo"]
         seen += [node["id"] for node in answer["nodes"]]
         assert [edge["node"] for edge in answer["edges"]] == answer["nodes"]
@@ -154,7 +175,7 @@ def test_pages_show_every_event_once_newest_first_also_while_others_arrive(
     ],
 )
 def test_days_are_inclusive_and_the_last_seven_by_default(
-    variables: dict[str, int], days: range, api: ModuleType, insert: Insert
+    variables: dict[str, int], days: range, either: ModuleType, insert: Insert
 ) -> None:
     midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
     stored = {
@@ -163,15 +184,15 @@ def test_days_are_inclusive_and_the_last_seven_by_default(
         for offset in (timedelta(0), timedelta(days=1) - timedelta(microseconds=1))
     }
     dates = {name: (midnight - timedelta(days=day)).date().isoformat() for name, day in variables.items()}
-    seen = {stored[identifier] for identifier in ids(api, **dates)}
+    seen = {stored[identifier] for identifier in ids(either, **dates)}
     assert seen == {day for day in stored.values() if day in days}
 
 
-def test_events_and_users_filter(api: ModuleType, insert: Insert) -> None:
+def test_events_and_users_filter(either: ModuleType, insert: Insert) -> None:
     stored = {insert(event=event, user_id=user): (event, user) for event in (2, 3, 6) for user in (1, 2, 3)}
 
     def seen(**variables: Any) -> set[tuple[int, int]]:
-        return {stored[identifier] for identifier in ids(api, **variables)}
+        return {stored[identifier] for identifier in ids(either, **variables)}
 
     assert seen(events=["REQUEST_DUO_CHAT_RESPONSE"]) == {(6, 1), (6, 2), (6, 3)}
     assert seen(users=["1", "3"]) == {(event, user) for event in (2, 3, 6) for user in (1, 3)}
@@ -199,12 +220,12 @@ PATHS = ["27/", "27/28/", "27/28/5/", "27/281/", "27/3/", "3/", "2/", None]
 @pytest.mark.parametrize("filters", [{}, {"users": ["1"]}, {"users": [str(user) for user in range(1, 100)]}])
 @pytest.mark.parametrize("crowd", [0, 60], ids=["few namespaces", "many namespaces"])
 def test_a_token_sees_only_its_namespaces(
-    namespaces: list[str], seen: set[str | None], filters: Any, crowd: int, api: ModuleType, insert: Insert
+    namespaces: list[str], seen: set[str | None], filters: Any, crowd: int, either: ModuleType, insert: Insert
 ) -> None:
     for number in range(crowd):
         insert(path=f"27/28/5/{number + 1}/", user_id=1000)
     stored = {insert(path=path): path for path in PATHS}
-    found = ids(api, *namespaces, **filters, first=1000)
+    found = ids(either, *namespaces, **filters, first=1000)
     assert {stored[identifier] for identifier in found if identifier in stored} == seen
     allowed = tuple(namespaces) if namespaces != ["27/28"] else ()
     crowded = crowd if not filters and ("*" in allowed or "27/28/5/".startswith(allowed)) else 0
@@ -234,6 +255,7 @@ def directory(connection: psycopg.Connection) -> None:
         ("27/281/", ["27/28/"], None),
         ("27/28", ["*"], None),
         ("unknown", ["*"], None),
+        ("nul\0", ["*"], None),
         ("lost", ["*"], None),
         ("", ["*"], None),
     ],
@@ -250,19 +272,19 @@ def test_a_namespace_is_found_by_either_path_within_the_grant(
 
 
 @pytest.mark.usefixtures("directory")
-def test_a_namespaces_events_are_its_own_and_those_of_all_below(api: ModuleType, insert: Insert) -> None:
+def test_a_namespaces_events_are_its_own_and_those_of_all_below(either: ModuleType, insert: Insert) -> None:
     stored = {insert(path=path): path for path in PATHS}
     query = "query ($path: ID!) { namespace(fullPath: $path) { aiUsageData { all { nodes { id } } } } }"
     for asked in ("gitlab-org/gitlab", "27/28/"):
-        nodes = ask(api, query, path=asked)["namespace"]["aiUsageData"]["all"]["nodes"]
+        nodes = ask(either, query, path=asked)["namespace"]["aiUsageData"]["all"]["nodes"]
         assert {stored[node["id"]] for node in nodes} == {"27/28/", "27/28/5/"}
 
 
-def test_a_stored_event_that_no_definition_names_is_left_out(api: ModuleType, insert: Insert) -> None:
+def test_a_stored_event_that_no_definition_names_is_left_out(either: ModuleType, insert: Insert) -> None:
     known = insert()
     for _ in range(3):
         insert(event=32767)
-    answer = page(api, first=1)
+    answer = page(either, first=1)
     assert [node["id"] for node in answer["nodes"]] == [known]
     assert answer["pageInfo"]["hasNextPage"] is False
 
@@ -297,10 +319,12 @@ def test_usernames_are_read_at_once_and_only_where_they_are_asked_for(
         ({"start": "2026-11-20", "end": "2026-11-19"}, "endDate 2026-11-19 is before startDate 2026-11-20"),
         ({"start": "20 November"}, "no day"),
         ({"start": 20}, "no day"),
-        ({"end": "9999-12-31"}, "too late"),
+        ({"end": "9999-12-31"}, "an end of the calendar"),
+        ({"end": "0001-01-01"}, "an end of the calendar"),
         ({"users": ["root"]}, "'root' is no user's id"),
         ({"users": ["0"]}, "'0' is no user's id"),
         ({"users": ["9223372036854775808"]}, "no user's id"),
+        ({"users": ["1" * 5_000]}, "no user's id"),
         ({"events": ["UNKNOWN"]}, "UNKNOWN"),
     ],
 )
@@ -312,9 +336,9 @@ def test_an_argument_that_can_not_be_used_is_named(variables: Any, said: str, ap
     assert "extensions" not in error
 
 
-def test_first_may_be_nothing(api: ModuleType, insert: Insert) -> None:
+def test_first_may_be_nothing(either: ModuleType, insert: Insert) -> None:
     insert()
-    answer = page(api, first=0)
+    answer = page(either, first=0)
     assert (answer["nodes"], answer["pageInfo"]["hasNextPage"]) == ([], True)
 
 
@@ -411,3 +435,38 @@ def test_the_schema_has_every_event_and_marks_the_deprecated_ones(api: ModuleTyp
     deprecated = {name for name, value in values.items() if value["isDeprecated"]}
     assert deprecated == {"CODE_SUGGESTIONS_REQUESTED", "CODE_SUGGESTION_DIRECT_ACCESS_TOKEN_REFRESH"}
     assert values["TROUBLESHOOT_JOB"]["description"].startswith("Root cause analysis of failed CI jobs.")
+
+
+@pytest.mark.parametrize("caught_up", [True, False])
+def test_events_come_from_clickhouse_once_the_first_backfill_has_caught_up(
+    caught_up: bool,
+    api: ModuleType,
+    insert: Insert,
+    database_url: str,
+    clickhouse_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for _ in range(3):
+        insert()
+    monkeypatch.setattr(api, "sources", Sources(api.database, clickhouse_url))
+    assert source_of(api) == "postgresql"
+    Sync(database_url, clickhouse_url, chunk_bytes=1).run(60 if caught_up else 0)
+    monkeypatch.setattr(api, "sources", Sources(api.database, clickhouse_url))
+    assert source_of(api) == ("clickhouse" if caught_up else "postgresql")
+    assert len(ids(api)) == 3
+
+
+def test_without_clickhouse_events_come_from_postgresql(
+    api: ModuleType, insert: Insert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert()
+    assert source_of(api) == "postgresql"
+    monkeypatch.setattr(api, "sources", Sources(api.database, "clickhouse://default@127.0.0.1:1/default"))
+    assert source_of(api) == "postgresql"
+    assert len(ids(api)) == 1
+
+
+def source_of(module: ModuleType) -> str:
+    status, answer = request(module, {"query": PAGE})
+    assert status == 200
+    return str(answer["extensions"]["source"])

@@ -2,9 +2,6 @@
 
 import gzip
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,31 +16,18 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from infra.local import ports
+from tests.conftest import serve_clickhouse
 
-START_SECONDS = 60
 EVENTS = """
     CREATE TABLE events (id UInt64, name String, payload JSON)
     ENGINE = ReplacingMergeTree ORDER BY id
 """
 
 
-def serve(data: Path, port: int) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "infra.local.clickhouse", "--data", data, "--port", str(port)],
-        stdin=subprocess.DEVNULL,
-    )
-    give_up = time.monotonic() + START_SECONDS
-    while ports.is_free(port):
-        assert process.poll() is None
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-    return process
-
-
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     port = ports.free()
-    process = serve(tmp_path_factory.mktemp("clickhouse") / "data", port)
+    process = serve_clickhouse(tmp_path_factory.mktemp("clickhouse") / "data", port)
     yield port
     process.terminate()
     process.wait()
@@ -189,7 +173,7 @@ def test_many_clients_at_once_are_answered(client: Client, port: int) -> None:
 def test_what_is_stored_outlives_the_server(tmp_path: Path) -> None:
     port = ports.free()
     for expected in (0, 1):
-        process = serve(tmp_path / "data", port)
+        process = serve_clickhouse(tmp_path / "data", port)
         try:
             with clickhouse_connect.get_client(host="127.0.0.1", port=port) as client:
                 client.command("CREATE TABLE IF NOT EXISTS kept (n Int64) ENGINE = MergeTree ORDER BY n")

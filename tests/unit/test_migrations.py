@@ -14,6 +14,7 @@ from functions.shared.feature import DefinitionError
 from functions.shared.partitions import later_month, partition_name, wanted_months
 from functions.shared.registry import EventType, Registry
 from infra.migrations.migrate import migrate
+from tests.lambda_context import FakeContext
 
 REGISTRY = registry.load()
 TABLES = {
@@ -212,7 +213,7 @@ def test_the_deployment_is_told_whether_the_migrations_went_well(
     names = {"StackId": "stack", "RequestId": "request", "LogicalResourceId": "Migrations"}
     port = cloudformation.server_address[1]
     event = names | {"RequestType": request_type, "ResponseURL": f"http://127.0.0.1:{port}/answer"}
-    handler(event, None)  # type: ignore[arg-type]
+    handler(event, FakeContext())
     (answer,) = cloudformation.answers
     assert reason in answer.pop("Reason")
     assert answer == names | {"Status": status, "PhysicalResourceId": "migrations"}

@@ -14,6 +14,8 @@ from tests import checkout
 FUNCTIONS = (
     ("IngestFunction", "ingest-api", "functions.ingest.api", {"functions/ingest"}),
     ("ConsumerFunction", "ingest-consumer", "functions.ingest.consumer", {"functions/ingest"}),
+    ("SyncFunction", "sync", "functions.sync.function", {"functions/sync", "infra/clickhouse"}),
+    ("RetentionFunction", "retention", "functions.retention.function", {"functions/retention"}),
     ("GraphqlFunction", "graphql", "functions.graphql.api", {"functions/graphql"}),
     ("MigrationsFunction", "migrations", "infra.migrations.function", {"infra/__init__.py", "infra/migrations"}),
 )

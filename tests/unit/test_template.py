@@ -13,7 +13,14 @@ from tests.checkout import ROOT
 
 TEMPLATE = ROOT / "infra" / "template.yaml"
 DAY_SECONDS = 24 * 60 * 60
-FUNCTIONS = ("IngestFunction", "ConsumerFunction", "GraphqlFunction", "MigrationsFunction")
+FUNCTIONS = (
+    "IngestFunction",
+    "ConsumerFunction",
+    "SyncFunction",
+    "RetentionFunction",
+    "GraphqlFunction",
+    "MigrationsFunction",
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +107,8 @@ def test_a_function_may_do_nothing_to_all_resources(template: Any, function: str
             "ConsumerFunction",
             {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "secretsmanager:GetSecretValue"},
         ),
+        ("SyncFunction", {"secretsmanager:GetSecretValue"}),
+        ("RetentionFunction", {"secretsmanager:GetSecretValue"}),
         ("GraphqlFunction", {"secretsmanager:GetSecretValue"}),
         ("MigrationsFunction", {"secretsmanager:GetSecretValue"}),
     ],
@@ -112,7 +121,7 @@ def test_a_function_may_do_what_it_needs_alone(template: Any, function: str, act
     assert allowed == actions
 
 
-@pytest.mark.parametrize("function", ["IngestFunction", "ConsumerFunction", "GraphqlFunction"])
+@pytest.mark.parametrize("function", [name for name in FUNCTIONS if name != "MigrationsFunction"])
 def test_nothing_is_served_before_the_migrations_are_done(template: Any, function: str) -> None:
     assert template["Resources"][function]["DependsOn"] == "Migrations"
 

@@ -1,0 +1,73 @@
+"""Where events are read from: ClickHouse once it has caught up with PostgreSQL, until then and otherwise PostgreSQL."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from aws_lambda_powertools import Logger
+
+from functions.graphql.event_query import EventStore
+from functions.graphql.postgres_store import PostgresStore
+from functions.shared.postgres import Database
+from functions.shared.sync_state import read_state
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+logger = Logger(child=True)
+
+_QUERY_SECONDS = 25
+
+# How long it is taken for granted that ClickHouse can be read, or can't.
+_RECHECK_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A store of events, and its name for whoever reads an answer."""
+
+    name: Literal["clickhouse", "postgresql"]
+    events: EventStore
+
+
+class Sources:
+    """Both stores, of which one is to be read at a time."""
+
+    def __init__(self, database: Database, clickhouse_url: str | None) -> None:
+        self._database = database
+        self._clickhouse_url = clickhouse_url
+        self._postgres = Source("postgresql", PostgresStore(database))
+        self._client: Client | None = None
+        self._current = self._postgres
+        self._checked_at: float | None = None
+
+    def current(self) -> Source:
+        """The store to read from now.
+
+        Raises:
+            psycopg.OperationalError: PostgreSQL, which knows whether ClickHouse has caught up, can't be reached.
+        """
+        if self._clickhouse_url is None:
+            return self._postgres
+        if self._checked_at is None or time.monotonic() > self._checked_at + _RECHECK_SECONDS:
+            self._current = self._check(self._clickhouse_url)
+            self._checked_at = time.monotonic()
+        return self._current
+
+    def _check(self, url: str) -> Source:
+        from clickhouse_connect.driver.exceptions import ClickHouseError
+
+        from functions.graphql.clickhouse_store import ClickHouseStore
+        from functions.shared import clickhouse
+
+        try:
+            if self._client is None:
+                self._client = clickhouse.connect(url, _QUERY_SECONDS)
+            target = clickhouse.target_of(self._client)
+        except ClickHouseError as error:
+            logger.warning("ClickHouse can't be read", extra={"reason": clickhouse.reason_of(error)})
+            return self._postgres
+        if target is None:
+            return self._postgres
+        state = self._database.run(lambda connection: read_state(connection, target))
+        return self._postgres if state.caught_up_at is None else Source("clickhouse", ClickHouseStore(self._client))
