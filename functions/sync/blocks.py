@@ -6,6 +6,7 @@ apart from rows that hold the other.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 
 # PostgreSQL writes `[1, 2]` and `"key": 3`: a number right after a bracket or a comma is in an array. What looks like
 # one within a string does no harm. 2^53 has 16 digits.
@@ -18,17 +19,33 @@ _SIXTEEN_DIGITS = b"0" * 16
 _STARTS = (b"[", b", ", b"[-", b", -")
 
 
-def blocks_of(rows: bytes) -> list[bytes]:
-    """The rows, in as few blocks as keep every integer as it is."""
+def may_hold_large_integers(rows: bytes) -> bool:
+    """Whether an array in one of the rows may hold an integer beyond 2^53; soon said, and rarely yes."""
     zeros = rows.translate(_ALL_DIGITS_ZERO)
-    if not any(start + _SIXTEEN_DIGITS in zeros for start in _STARTS):
-        return [rows]
-    usual, large, both = [], [], []
-    for row in rows.splitlines(keepends=True):
+    return any(start + _SIXTEEN_DIGITS in zeros for start in _STARTS)
+
+
+class Apart:
+    """Takes the rows with large integers out of those that are on their way, to be inserted apart."""
+
+    def __init__(self) -> None:
+        self._large: list[bytes] = []
+        self._with_fractions: list[bytes] = []
+
+    def passing(self, slices: Iterable[bytes]) -> Iterator[bytes]:
+        """The slices, without those rows."""
+        for rows in slices:
+            if may_hold_large_integers(rows):
+                yield b"".join(row for row in rows.splitlines(keepends=True) if not self._takes(row))
+            else:
+                yield rows
+
+    def blocks(self) -> list[bytes]:
+        """What was taken out, in as few blocks as keep every integer as it is."""
+        return [b"".join(self._large), *self._with_fractions] if self._large else self._with_fractions
+
+    def _takes(self, row: bytes) -> bool:
         if not _LARGE_INTEGER.search(row):
-            usual.append(row)
-        elif not _FRACTION.search(row):
-            large.append(row)
-        else:
-            both.append(row)
-    return [block for block in (b"".join(usual), b"".join(large), *both) if block]
+            return False
+        (self._with_fractions if _FRACTION.search(row) else self._large).append(row)
+        return True

@@ -1,9 +1,10 @@
 """Reading from PostgreSQL: the rows that are to be copied, as the bytes that ClickHouse takes."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Buffer, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
+from threading import Event
 
-import msgspec
 from psycopg import sql
 
 from functions.shared.postgres import Connection
@@ -42,18 +43,88 @@ _COPY = sql.SQL("""
 """).format(row=row_columns("ai_usage_events"))
 
 
-class Chunk(msgspec.Struct, frozen=True):
-    """Rows that are inserted together, one after the other in the order of the cursor.
+class RowStream:
+    """The rows that COPY writes, one after the other, as bytes."""
+
+    def __init__(self, rows: Iterable[Buffer]) -> None:
+        self._rows = map(bytes, rows)
+        self._next = next(self._rows, None)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is a row that was not taken."""
+        return self._next is not None
+
+    def take(self, count: int) -> list[bytes]:
+        """The next rows, `count` of them or all there are."""
+        if self._next is None:
+            return []
+        rows = [self._next, *islice(self._rows, count - 1)]
+        self._next = next(self._rows, None)
+        return rows
+
+    def take_while_id(self, row_id: str) -> list[bytes]:
+        """The next rows as long as they have this id."""
+        rows = []
+        while self._next is not None and id_of(self._next) == row_id:
+            rows += self.take(1)
+        return rows
+
+
+class Chunk:
+    """Rows that are inserted together, in the order of the cursor; they are read when they are iterated over.
+
+    Rows of one transaction with one id, in several months, are in one chunk: the cursor could not tell them apart.
 
     Attributes:
-        data: the rows in ClickHouse's format TabSeparated.
-        rows: how many they are.
+        rows: how many were read.
+        bytes: how long they are.
         last: the last of them.
+        was_read: set once all were read, or nobody reads them any more.
     """
 
-    data: bytes
-    rows: int
-    last: bytes
+    def __init__(self, stream: RowStream, chunk_bytes: int) -> None:
+        self._stream = stream
+        self._chunk_bytes = chunk_bytes
+        self.rows = 0
+        self.bytes = 0
+        self.last = b""
+        self.was_read = Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Some rows at a time, in ClickHouse's format TabSeparated; at least one."""
+        yield self._counted(self._stream.take(1))
+        while self.bytes < self._chunk_bytes and (taken := self._stream.take(_ROWS_AT_ONCE)):
+            yield self._counted(taken)
+        if same := self._stream.take_while_id(id_of(self.last)):
+            yield self._counted(same)
+        self.was_read.set()
+
+    def give_up_reading(self, _: object) -> None:
+        """Sets `was_read`, whoever read the chunk being done with it."""
+        self.was_read.set()
+
+    def _counted(self, rows: list[bytes]) -> bytes:
+        joined = b"".join(rows)
+        self.rows += len(rows)
+        self.bytes += len(joined)
+        self.last = rows[-1]
+        return joined
+
+
+class _Left(Exception):
+    """Makes psycopg cancel a COPY, whose rows it would otherwise wait for for ever."""
+
+
+@contextmanager
+def copied_rows(connection: Connection, after: Position, below: Watermark) -> Iterator[RowStream]:
+    """All rows after a position and below the watermark; those that are not taken within the block are left."""
+    values = after.values() | {"watermark": str(below.xact_id)}
+    with suppress(_Left), connection.cursor().copy(_COPY, values) as copy:
+        stream = RowStream(copy)
+        yield stream
+        if stream.has_more:
+            raise _Left
 
 
 def id_of(row: bytes) -> str:
@@ -64,28 +135,3 @@ def id_of(row: bytes) -> str:
 def timestamp_of(row: bytes) -> str:
     """The time of a row, in UTC, as PostgreSQL writes it."""
     return row.split(b"\t", 2)[1].decode()
-
-
-def read_chunks(
-    connection: Connection, after: Position, below: Watermark, chunk_bytes: int = CHUNK_BYTES
-) -> Generator[Chunk]:
-    """All rows after a position and below the watermark, in chunks of about `chunk_bytes`.
-
-    Rows of one transaction with one id, in several months, are in one chunk: the cursor could not tell them apart.
-    """
-    values = after.values() | {"watermark": str(below.xact_id)}
-    with connection.cursor().copy(_COPY, values) as copy:
-        yield from _chunks_of(map(bytes, copy), chunk_bytes)
-
-
-def _chunks_of(rows: Iterator[bytes], chunk_bytes: int) -> Iterator[Chunk]:
-    first = next(rows, None)
-    while first is not None:
-        parts, last, count, size = [first], first, 1, len(first)
-        while size < chunk_bytes and (taken := list(islice(rows, _ROWS_AT_ONCE))):
-            parts.append(b"".join(taken))
-            last, count, size = taken[-1], count + len(taken), size + len(parts[-1])
-        while (first := next(rows, None)) is not None and id_of(first) == id_of(last):
-            parts.append(first)
-            last, count = first, count + 1
-        yield Chunk(b"".join(parts), count, last)

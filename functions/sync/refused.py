@@ -56,7 +56,7 @@ def insert_others(client: Client, rows: Sequence[bytes]) -> Iterator[Refusal]:
         ClickHouseError: something else went wrong.
     """
     try:
-        insert(client, b"".join(rows))
+        insert(client, rows)
     except RowRefused as refused:
         if len(rows) == 1:
             yield Refusal(rows[0], str(refused))
@@ -91,7 +91,7 @@ def replay(connection: Connection, client: Client) -> tuple[int, int]:
     refused = 0
     for rejected_id, row in waiting:
         try:
-            insert(client, row)
+            insert(client, [row])
         except RowRefused as refusal:
             connection.execute(_REFUSED_AGAIN, [str(refusal), rejected_id.decode()])
             refused += 1

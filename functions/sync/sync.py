@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from psycopg import sql
 from functions.shared import clickhouse
 from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection, TimeLimits, connect
-from functions.shared.sync_state import BEGINNING, SyncState, Watermark, read_state, read_watermark
+from functions.shared.sync_state import BEGINNING, Position, Watermark, read_state, read_watermark
 from functions.sync import refused
-from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, id_of, read_chunks, timestamp_of
+from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, timestamp_of
 from functions.sync.refused import Refusal, insert_others
 from functions.sync.table import RowRefused, ensure_table, insert
 
@@ -27,6 +27,9 @@ MOST_REFUSALS = 100
 
 # One chunk is on its way while ClickHouse works on the one before.
 _IN_FLIGHT = 2
+
+# Of the chunks in which a row is looked for that ClickHouse refuses.
+_NARROW_CHUNK_BYTES = 4 * 1024 * 1024
 
 # Held by one sync at a time; nothing else locks this number.
 _SYNC_LOCK = 4_197_004
@@ -195,43 +198,75 @@ class _Copying:
     def one_pass(self, reader: Connection) -> bool:
         """Copies what is below the watermark of this moment; returns whether it is worth while to look again."""
         watermark = read_watermark(self.control)
-        state = read_state(self.control, self.target)
-        _refuse_restored(self.control, state, watermark)
         chunks_before = self.report.chunks
-        with (
-            closing(read_chunks(reader, state.cursor, watermark, self.sync.chunk_bytes)) as chunks,
-            ThreadPoolExecutor(_IN_FLIGHT) as pool,
-        ):
-            if not self._insert(chunks, pool):
-                return False
+        try:
+            self._stream(reader, watermark)
+        except RowRefused:
+            self._narrow(reader, watermark)
+            return True
+        if time.monotonic() > self.deadline:
+            self.report.status = "out_of_time"
+            return False
         values = {"target": str(self.target), "caught_up_at": watermark.complete_until} | BEGINNING.values()
         self.control.execute(_CAUGHT_UP, values)
         self.report.status = "caught_up"
         return self.report.chunks > chunks_before + 1
 
-    def _insert(self, chunks: Iterator[Chunk], pool: ThreadPoolExecutor) -> bool:
-        """Inserts the chunks, and moves the cursor behind each; returns whether all were inserted in time."""
+    def _stream(self, reader: Connection, watermark: Watermark) -> None:
+        """Inserts chunk after chunk, and moves the cursor behind each once ClickHouse has confirmed it.
+
+        Raises:
+            RowRefused: a chunk holds a row that ClickHouse can't take; the cursor is before that chunk.
+        """
         pending: deque[tuple[Chunk, Future[None]]] = deque()
-        in_time = True
-        for chunk in chunks:
-            pending.append((chunk, pool.submit(insert, self.client, chunk.data)))
-            if len(pending) > _IN_FLIGHT:
+        with (
+            copied_rows(reader, self._cursor(watermark), watermark) as stream,
+            ThreadPoolExecutor(_IN_FLIGHT) as pool,
+        ):
+            while stream.has_more and time.monotonic() < self.deadline:
+                chunk = Chunk(stream, self.sync.chunk_bytes)
+                inserted = pool.submit(insert, self.client, chunk)
+                inserted.add_done_callback(chunk.give_up_reading)
+                pending.append((chunk, inserted))
+                chunk.was_read.wait()
+                if inserted.done() and inserted.exception() is not None:
+                    break
+                if len(pending) == _IN_FLIGHT:
+                    self._confirm(*pending.popleft())
+            while pending:
                 self._confirm(*pending.popleft())
-            in_time = time.monotonic() < self.deadline
-            if not in_time:
-                self.report.status = "out_of_time"
-                break
-        while pending:
-            self._confirm(*pending.popleft())
-        return in_time
 
     def _confirm(self, chunk: Chunk, inserted: Future[None]) -> None:
-        """Waits until ClickHouse has the chunk, and only then moves the cursor behind it."""
+        inserted.result()
+        self._move_cursor(chunk, [])
+
+    def _narrow(self, reader: Connection, watermark: Watermark) -> None:
+        """Goes on from the cursor by small chunks, up to the first with rows that ClickHouse refuses."""
         refusals: list[Refusal] = []
-        try:
-            inserted.result()
-        except RowRefused:
-            refusals = self._refusals(chunk)
+        while not refusals and time.monotonic() < self.deadline:
+            with copied_rows(reader, self._cursor(watermark), watermark) as stream:
+                if not stream.has_more:
+                    return
+                chunk = Chunk(stream, _NARROW_CHUNK_BYTES)
+                rows = b"".join(chunk).splitlines(keepends=True)
+            refusals = self._refusals(rows)
+            self._move_cursor(chunk, refusals)
+
+    def _refusals(self, rows: Sequence[bytes]) -> list[Refusal]:
+        """Inserts all rows but those that ClickHouse refuses, and returns these."""
+        refusals = []
+        for refusal in insert_others(self.client, rows):
+            refusals.append(refusal)
+            if self.report.refused + len(refusals) > MOST_REFUSALS:
+                raise SyncError(f"ClickHouse refuses more than {MOST_REFUSALS} rows, like this one: {refusal.reason}")
+        return refusals
+
+    def _cursor(self, watermark: Watermark) -> Position:
+        cursor = read_state(self.control, self.target).cursor
+        _refuse_restored(self.control, cursor, watermark)
+        return cursor
+
+    def _move_cursor(self, chunk: Chunk, refusals: Sequence[Refusal]) -> None:
         values = {"target": str(self.target), "id": id_of(chunk.last), "timestamp": timestamp_of(chunk.last)}
         with self.control.transaction():
             refused.record(self.control, refusals)
@@ -239,18 +274,9 @@ class _Copying:
                 raise SyncError(f"the event {id_of(chunk.last)} went away while it was copied")
         self.report.rows += chunk.rows - len(refusals)
         self.report.chunks += 1
-        self.report.bytes += len(chunk.data)
+        self.report.bytes += chunk.bytes
         self.report.refused += len(refusals)
         self.sync.progress(self.report)
-
-    def _refusals(self, chunk: Chunk) -> list[Refusal]:
-        """Inserts all of the chunk but the rows that ClickHouse refuses, and returns those."""
-        refusals = []
-        for refusal in insert_others(self.client, chunk.data.splitlines(keepends=True)):
-            refusals.append(refusal)
-            if self.report.refused + len(refusals) > MOST_REFUSALS:
-                raise SyncError(f"ClickHouse refuses more than {MOST_REFUSALS} rows, like this one: {refusal.reason}")
-        return refusals
 
 
 def _is_locked(connection: Connection) -> bool:
@@ -267,10 +293,10 @@ def _wait_for_lock(connection: Connection, seconds: float) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _refuse_restored(connection: Connection, state: SyncState, watermark: Watermark) -> None:
+def _refuse_restored(connection: Connection, cursor: Position, watermark: Watermark) -> None:
     """Stops at positions that only another PostgreSQL can have written: rows behind them would never be copied."""
     row = connection.execute(_FUTURE_ROW).fetchone()
-    newest = max(state.cursor.xact_id, int(row[0]) if row else 0)
+    newest = max(cursor.xact_id, int(row[0]) if row else 0)
     if newest >= watermark.xact_id:
         raise SyncError(
             f"PostgreSQL is at transaction {watermark.xact_id}, but has been copied, or holds rows, up to {newest}: "

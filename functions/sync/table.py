@@ -1,5 +1,6 @@
 """The table in ClickHouse: made where it is missing, and what goes into it."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -8,7 +9,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, reason_of, target_comment, target_of
-from functions.sync.blocks import blocks_of
+from functions.sync.blocks import Apart
 from functions.sync.chunks import COLUMNS
 
 _DEFINITION = Path(__file__).parents[2] / "infra" / "clickhouse" / "ai_usage_events.sql"
@@ -68,20 +69,26 @@ def ensure_table(client: Client, cluster: str | None) -> UUID:
     return target
 
 
-def insert(client: Client, rows: bytes) -> None:
-    """Inserts rows in the format TabSeparated; after an error they may be sent again.
+def insert(client: Client, slices: Iterable[bytes]) -> None:
+    """Inserts rows in the format TabSeparated, some in each slice; after an error they may be sent again.
 
     Raises:
         RowRefused: ClickHouse can't take one of them.
         ClickHouseError: it is anything else that went wrong.
     """
+    apart = Apart()
     try:
-        for block in blocks_of(rows):
-            client.raw_insert(TABLE, COLUMNS, block, settings=INSERT_SETTINGS, fmt="TabSeparated")
+        _insert(client, apart.passing(slices))
+        for block in apart.blocks():
+            _insert(client, iter([block]))
     except ClickHouseError as error:
         if getattr(error, "code", None) in _REFUSALS:
             raise RowRefused(reason_of(error)) from error
         raise
+
+
+def _insert(client: Client, block: Iterator[bytes]) -> None:
+    client.raw_insert(TABLE, COLUMNS, (rows for rows in block), settings=INSERT_SETTINGS, fmt="TabSeparated")
 
 
 def _parts(cluster: str | None, target: UUID) -> dict[str, str]:

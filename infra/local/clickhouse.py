@@ -183,6 +183,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in ({"X-ClickHouse-Timezone": "UTC"} | headers).items():
             self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

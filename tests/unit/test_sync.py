@@ -336,6 +336,31 @@ def test_a_table_made_by_hand_is_filled(sync: Sync, connection: psycopg.Connecti
     assert in_clickhouse(client) == in_postgres(connection)
 
 
+LARGE = [2**53 + 1, 2**63 - 1]
+MIXED: list[dict[str, Any]] = [
+    {"a": [1.5]},
+    {"a": LARGE},
+    {"a": [2**64 - 1]},
+    {"a": [-(2**63)]},
+    {"a": [[1.5]], "b": LARGE},
+    {"a": {"b": [[LARGE]]}},
+    {"b": [1.5], "c": "[1, 9007199254740993, 1.5]"},
+    {"b": 1.5, "c": LARGE},
+]
+
+
+@pytest.mark.parametrize("order", [MIXED, MIXED[::-1], [{"a": LARGE}] * 3], ids=["", "reversed", "all"])
+def test_large_integers_in_arrays_stay_as_they_are_beside_fractions(
+    order: list[dict[str, Any]], sync: Sync, connection: psycopg.Connection, client: Client
+) -> None:
+    for payload in order:
+        insert(connection, payload)
+    sync.run(SECONDS)
+    assert in_clickhouse(client) == in_postgres(connection)
+    client.command("OPTIMIZE TABLE ai_usage_events FINAL")
+    assert in_clickhouse(client) == in_postgres(connection)
+
+
 def test_on_a_cluster_the_table_is_replicated_and_made_everywhere(client: Client) -> None:
     statement = table.definition("events `cluster`", UUID(int=7))
     formatted = client.query("SELECT formatQuery({statement:String})", parameters={"statement": statement})
