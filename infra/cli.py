@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -114,6 +114,29 @@ def synchronise(
             typer.echo(f"ClickHouse refused {report.refused:,} rows: they are in rejected_events.", err=True)
 
 
+@app.command("retention")
+def retain(
+    *, dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False
+) -> None:
+    """Make the partitions of the coming months, and drop those that are too old and in ClickHouse."""
+    from functions.retention.retention import Retention, RetentionError
+
+    use_local_stack()
+    with _explained():
+        retention = Retention(
+            database_url=settings.database_url(),
+            months=settings.retention_months(),
+            clickhouse_url=settings.clickhouse_url(),
+            clickhouse_months=settings.clickhouse_retention_months(),
+            cluster=settings.clickhouse_cluster(),
+        )
+        report = retention.run(datetime.now(UTC), RUN_SECONDS, dry_run=dry_run)
+        for line in report.lines():
+            typer.echo(line)
+        if report.failure:
+            raise RetentionError(report.failure)
+
+
 @app.command("status")
 def show_status() -> None:
     """Show where the events are: partitions, ClickHouse, rejected events and queues."""
@@ -131,12 +154,13 @@ def _explained() -> Iterator[None]:
     import psycopg
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
+    from functions.retention.retention import RetentionError
     from functions.shared.clickhouse import reason_of
     from functions.sync.sync import SyncError
 
     try:
         yield
-    except (settings.SettingError, SyncError, ClickHouseError, psycopg.Error) as error:
+    except (settings.SettingError, SyncError, RetentionError, ClickHouseError, psycopg.Error) as error:
         typer.echo(reason_of(error), err=True)
         raise typer.Exit(1) from None
 

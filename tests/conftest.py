@@ -1,9 +1,6 @@
-"""A PostgreSQL and a ClickHouse server for the tests, and a database in each for every test that asks for one."""
+"""Servers for the tests, and for each test that asks for one a migrated PostgreSQL database, or one in ClickHouse."""
 
 import itertools
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +13,8 @@ from psycopg import sql
 from functions.shared import registry
 from infra.local import ports, postgres
 from infra.migrations.migrate import migrate
+from tests.clickhouse import serve
 
-CLICKHOUSE_SECONDS = 60
 TEMPLATE = "template_events"
 RETENTION_MONTHS = 3
 SETTINGS = (
@@ -59,33 +56,19 @@ def database_url(postgres_server: str) -> Iterator[str]:
         administration.execute(drop)
 
 
-def serve_clickhouse(data: Path, port: int) -> subprocess.Popen[bytes]:
-    """Starts a ClickHouse server and waits until it answers."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "infra.local.clickhouse", "--data", data, "--port", str(port)],
-        stdin=subprocess.DEVNULL,
-    )
-    give_up = time.monotonic() + CLICKHOUSE_SECONDS
-    while ports.is_free(port):
-        assert process.poll() is None
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-    return process
-
-
 @pytest.fixture(scope="session")
 def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of the tests' own; yields its URL without a database."""
+    """The URL of a ClickHouse server of the tests' own, without a database."""
     port = ports.free()
-    process = serve_clickhouse(tmp_path_factory.mktemp("clickhouse") / "data", port)
-    yield f"clickhouse://default@{ports.HOST}:{port}"
+    process = serve(tmp_path_factory.mktemp("clickhouse") / "data", port)
+    yield f"clickhouse://default@127.0.0.1:{port}"
     process.terminate()
     process.wait()
 
 
 @pytest.fixture
 def clickhouse_url(clickhouse_server: str) -> Iterator[str]:
-    """The URL of an empty database that no other test sees."""
+    """The URL of an empty database in ClickHouse that no other test sees."""
     name = f"test_{next(_numbers)}"
     with clickhouse_connect.get_client(dsn=f"{clickhouse_server}/default") as administration:
         administration.command(f"CREATE DATABASE {name}")

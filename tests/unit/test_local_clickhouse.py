@@ -16,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from infra.local import ports
-from tests.conftest import serve_clickhouse
+from tests.clickhouse import serve
 
 EVENTS = """
     CREATE TABLE events (id UInt64, name String, payload JSON)
@@ -27,7 +27,7 @@ EVENTS = """
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     port = ports.free()
-    process = serve_clickhouse(tmp_path_factory.mktemp("clickhouse") / "data", port)
+    process = serve(tmp_path_factory.mktemp("clickhouse") / "data", port)
     yield port
     process.terminate()
     process.wait()
@@ -173,7 +173,7 @@ def test_many_clients_at_once_are_answered(client: Client, port: int) -> None:
 def test_what_is_stored_outlives_the_server(tmp_path: Path) -> None:
     port = ports.free()
     for expected in (0, 1):
-        process = serve_clickhouse(tmp_path / "data", port)
+        process = serve(tmp_path / "data", port)
         try:
             with clickhouse_connect.get_client(host="127.0.0.1", port=port) as client:
                 client.command("CREATE TABLE IF NOT EXISTS kept (n Int64) ENGINE = MergeTree ORDER BY n")

@@ -30,7 +30,7 @@ from functions.sync import table
 from functions.sync.catch_up import catch_up
 from functions.sync.sync import Sync, SyncError
 from infra.local import ports
-from tests.conftest import serve_clickhouse
+from tests.clickhouse import serve
 
 NOW = datetime.now(UTC)
 LAST_MONTH = NOW.replace(day=1) - timedelta(days=10)
@@ -228,7 +228,7 @@ def test_while_clickhouse_is_down_each_run_says_so_and_afterwards_nothing_is_mis
     port = ports.free()
     sync = Sync(database_url, f"clickhouse://default@127.0.0.1:{port}/default")
     for runs in range(2):
-        process = serve_clickhouse(tmp_path / "data", port)
+        process = serve(tmp_path / "data", port)
         try:
             insert(connection)
             sync.run(SECONDS)
