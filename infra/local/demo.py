@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,13 +11,17 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 import typer
+from clickhouse_connect.driver.client import Client
 
+from functions.shared import clickhouse
+from functions.shared.clickhouse import target_of
 from functions.shared.registry import load
 from infra.local import deploy
 from infra.local.process import StartError
 from infra.local.stack import Stack, step
 
 STORED_WITHIN_SECONDS = 60
+COPIED_WITHIN_SECONDS = 180  # the sync runs every minute
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "code_suggestions": {
@@ -48,10 +53,13 @@ SELECT = """
     WHERE id = %s
 """
 STORED = "SELECT id FROM ai_usage_events WHERE id = ANY(%s)"
+COPIED = "SELECT id FROM ai_usage_events WHERE id IN {ids:Array(UUID)}"
+DEEP_SELECT = "SELECT * FROM ai_usage_events WHERE payload.project_id > 1"
+SHOWN_ROWS = 10
 
 
 def show(stack: Stack) -> None:
-    """Sends every event that is not deprecated by HTTPS and by SQS, and shows one of them as it is stored.
+    """Sends every event that is not deprecated by HTTPS and by SQS, and shows how they are stored.
 
     Raises:
         StartError: some are not stored in time; the message names them.
@@ -74,6 +82,10 @@ def show(stack: Stack) -> None:
         row = cursor.fetchone()
         for column, value in zip(cursor.description or (), row or (), strict=True):
             typer.echo(f"  {column.name:<15}{json.dumps(value) if isinstance(value, dict) else value}")
+    with closing(clickhouse.connect(stack.clickhouse_url, COPIED_WITHIN_SECONDS)) as client:
+        with step("Waiting until they are in ClickHouse, where the sync brings them every minute"):
+            _wait_for_clickhouse(client, sent)
+        _show_deep_select(client, stack)
     typer.echo(f"\nAll {len(sent)} events are stored.")
 
 
@@ -110,18 +122,38 @@ def _ask(stack: Stack, query: str, **variables: Any) -> Any:
     return answer["data"]
 
 
+def _show_deep_select(client: Client, stack: Stack) -> None:
+    typer.echo(f"\nClickHouse, {stack.clickhouse_url}\n    {DEEP_SELECT}")
+    rows = list(client.query(DEEP_SELECT, settings=clickhouse.READ_SETTINGS).named_results())
+    for row in rows[:SHOWN_ROWS]:
+        place = f"user_id {row['user_id']}, event {row['event']}, {row['namespace_path']}"
+        typer.echo(f"  {place}, {json.dumps(row['payload'], sort_keys=True)}")
+    if len(rows) > SHOWN_ROWS:
+        typer.echo(f"  … and {len(rows) - SHOWN_ROWS} more")
+
+
 def _wait(stack: Stack, sent: dict[UUID, str]) -> None:
-    give_up = time.monotonic() + STORED_WITHIN_SECONDS
-    while missing := sent.keys() - _in_postgres(stack, sent):
-        _give_up_in_time(give_up, "PostgreSQL", {sent[identifier] for identifier in missing})
-    while missing := sent.keys() - _in_graphql(stack):
-        _give_up_in_time(give_up, "GraphQL", {sent[identifier] for identifier in missing})
+    _wait_until_all(sent, lambda: _in_postgres(stack, sent), "PostgreSQL", STORED_WITHIN_SECONDS)
+    _wait_until_all(sent, lambda: _in_graphql(stack), "GraphQL", STORED_WITHIN_SECONDS)
 
 
-def _give_up_in_time(give_up: float, where: str, missing: set[str]) -> None:
-    if time.monotonic() > give_up:
-        raise StartError(f"Not in {where} after {STORED_WITHIN_SECONDS} s: {', '.join(sorted(missing))}")
-    time.sleep(0.2)
+def _wait_for_clickhouse(client: Client, sent: dict[UUID, str]) -> None:
+    _wait_until_all(sent, lambda: _in_clickhouse(client, sent), "ClickHouse", COPIED_WITHIN_SECONDS)
+
+
+def _wait_until_all(sent: dict[UUID, str], found: Callable[[], set[UUID]], where: str, seconds: float) -> None:
+    give_up = time.monotonic() + seconds
+    while missing := sent.keys() - found():
+        if time.monotonic() > give_up:
+            names = sorted({sent[identifier] for identifier in missing})
+            raise StartError(f"Not in {where} after {seconds:.0f} s: {', '.join(names)}")
+        time.sleep(0.2)
+
+
+def _in_clickhouse(client: Client, sent: dict[UUID, str]) -> set[UUID]:
+    if target_of(client) is None:  # there is no table yet
+        return set()
+    return {identifier for (identifier,) in client.query(COPIED, parameters={"ids": list(sent)}).result_rows}
 
 
 def _in_postgres(stack: Stack, sent: dict[UUID, str]) -> set[UUID]:
