@@ -31,7 +31,7 @@ soak: setup ## Run every test, the long ones in full
 	@SOAK=1 $(PYTHON) -m pytest
 
 bench: setup ## Run the benchmarks
-	@echo "There is no benchmark yet."
+	@$(PYTHON) -m tests.bench
 
 lint: setup ## Check the format, ruff's rules and the types
 	@.venv/bin/ruff format --check .

@@ -32,6 +32,7 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answers with what was copied, and how far ClickHouse is behind; fails, and says why, where that can't go on."""
     if clickhouse_url is None:
         report = Report("disabled", reason="CLICKHOUSE_URL is not set")
+        metrics.add_metric("SyncedRows", MetricUnit.Count, 0)
     else:
         seconds = max(1, context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
         report = _follow(Sync(database_url, clickhouse_url, cluster), seconds)

@@ -20,9 +20,13 @@ INTERRUPTED = 130
 
 
 @app.command()
-def start(folder: Folder = DEFAULT_FOLDER) -> None:
+def start(
+    folder: Folder = DEFAULT_FOLDER,
+    *,
+    clickhouse: Annotated[bool, typer.Option(help="Whether the functions know of ClickHouse.")] = True,
+) -> None:
     """Bring the stack up; it stays until Ctrl-C, or `stop` from elsewhere."""
-    with _reported(), stack.up(folder) as running:
+    with _reported(), stack.up(folder, clickhouse=clickhouse) as running:
         typer.echo(
             f"\nUp. Ctrl-C stops it.\n"
             f"  events    {running.api_url}/v1/events\n"

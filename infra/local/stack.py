@@ -54,8 +54,11 @@ def running(folder: Path) -> Stack | None:
 
 
 @contextmanager
-def up(folder: Path) -> Iterator[Stack]:
+def up(folder: Path, *, clickhouse: bool = True) -> Iterator[Stack]:
     """Brings the stack up for as long as the block runs.
+
+    Args:
+        clickhouse: whether the functions know of ClickHouse.
 
     Raises:
         AlreadyRunning: it is up.
@@ -68,7 +71,7 @@ def up(folder: Path) -> Iterator[Stack]:
         processes = Processes(folder / "processes.json")
         processes.stop()  # what a killed run left behind
         try:
-            stack = _start(folder, logs, processes)
+            stack = _start(folder, logs, processes, clickhouse=clickhouse)
             _write(folder / "stack.json", stack)
             yield stack
         finally:
@@ -96,7 +99,23 @@ def stop(folder: Path) -> bool:
     return True
 
 
-def _start(folder: Path, logs: Path, processes: Processes) -> Stack:
+def start_clickhouse(folder: Path, log: Path, processes: Processes) -> str:
+    """Starts ClickHouse's engine on its data in the folder, and returns its URL.
+
+    Raises:
+        StartError: it did not come up.
+    """
+    port = ports.free()
+    url = f"clickhouse://default@{ports.HOST}:{port}/default"
+    module = ["-m", "infra.local.clickhouse"]
+    command = [sys.executable, *module, "--data", str(folder / "clickhouse"), "--port", str(port)]
+    process = processes.start(command, log, {"PYTHONPATH": str(tools.ROOT)})
+    wait_until(lambda: not ports.is_free(port), process, "ClickHouse", log, CLICKHOUSE_SECONDS)
+    clickhouse_connect.get_client(dsn=url).close()
+    return url
+
+
+def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) -> Stack:
     with step("Checking the definitions"):
         deploy.check_definitions()
     with step("PostgreSQL"):
@@ -105,7 +124,7 @@ def _start(folder: Path, logs: Path, processes: Processes) -> Stack:
         except postgres.PostgresError as error:
             raise StartError(f"PostgreSQL did not start; its log is {logs / 'postgres.log'}: {error}") from error
     with step("ClickHouse (chDB)"):
-        clickhouse_url = _start_clickhouse(folder, logs / "clickhouse.log", processes)
+        clickhouse_url = start_clickhouse(folder, logs / "clickhouse.log", processes)
     with step("AWS"):
         endpoint = aws.running_endpoint() or aws.start(folder, logs / "aws.log", processes)
     auth_secret = deploy.auth_secret(folder)
@@ -114,9 +133,11 @@ def _start(folder: Path, logs: Path, processes: Processes) -> Stack:
     with step("Deploying them"):
         parameters = {
             "DatabaseSecretArn": deploy.put_secret("ai-usage-events-database", database_url, endpoint),
-            "ClickHouseSecretArn": deploy.put_secret("ai-usage-events-clickhouse", clickhouse_url, endpoint),
             "AuthSecretArn": deploy.put_secret("ai-usage-events-auth", auth_secret, endpoint),
         }
+        clickhouse_secret = deploy.put_secret("ai-usage-events-clickhouse", clickhouse_url, endpoint)
+        if clickhouse:
+            parameters["ClickHouseSecretArn"] = clickhouse_secret
         outputs = deploy.deploy(folder, endpoint, parameters, logs / "deploy.log")
     return Stack(
         api_url=aws.api_url(endpoint, outputs["ApiId"], outputs["ApiStage"]),
@@ -134,17 +155,6 @@ def _take_down(folder: Path) -> None:
     (folder / "stack.json").unlink(missing_ok=True)
     Processes(folder / "processes.json").stop()
     postgres.stop(folder / "postgres")
-
-
-def _start_clickhouse(folder: Path, log: Path, processes: Processes) -> str:
-    port = ports.free()
-    url = f"clickhouse://default@{ports.HOST}:{port}/default"
-    module = ["-m", "infra.local.clickhouse"]
-    command = [sys.executable, *module, "--data", str(folder / "clickhouse"), "--port", str(port)]
-    process = processes.start(command, log, {"PYTHONPATH": str(tools.ROOT)})
-    wait_until(lambda: not ports.is_free(port), process, "ClickHouse", log, CLICKHOUSE_SECONDS)
-    clickhouse_connect.get_client(dsn=url).close()
-    return url
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The local stack, deployed once for all tests that go through it."""
 
+import random
 import re
 import subprocess
 import sys
@@ -56,7 +57,8 @@ def deployed_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     copy = checkout.copy(tmp_path_factory.mktemp("checkout"))
     (copy / "definitions" / "search.py").write_text(example_definition())
     folder = copy / ".local"
-    process = subprocess.Popen([sys.executable, "-m", "infra.local", "start"], cwd=copy, stdin=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "infra.local", "start", "--no-clickhouse"]  # until test_with_clickhouse.py
+    process = subprocess.Popen(command, cwd=copy, stdin=subprocess.DEVNULL)
     try:
         give_up = time.monotonic() + START_SECONDS
         while not (folder / "stack.json").exists():
@@ -74,3 +76,9 @@ def deployed_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def _path(kind: type, value: str) -> Path:
     assert kind is Path
     return Path(value)
+
+
+@pytest.fixture
+def user_id() -> int:
+    """A user of this test's own, so that tests do not see each other's events."""
+    return random.randrange(10**9, 10**12)

@@ -4,75 +4,23 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import httpx
-import psycopg
-import pytest
 
 from functions.shared import registry
 from functions.shared.timestamp import format_timestamp
 from infra.local import postgres
 from infra.token import sign
 from tests.e2e.conftest import Stack
+from tests.e2e.use import STORED_WITHIN_SECONDS, eventually, graphql, post, publish, rows
 from tests.unit.bad_events import BAD_EVENTS
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 CHAT = {"event": "request_duo_chat_response", "user_id": 1}
-STORED_WITHIN_SECONDS = 60
 STORED_AFTER_AN_OUTAGE_WITHIN_SECONDS = 300
-
-
-def post(stack: Stack, body: Any, token: str | None = None) -> httpx.Response:
-    """Sends events by HTTPS."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    headers = {"Authorization": f"Bearer {token or stack.token}", "Content-Type": "application/json"}
-    return httpx.post(f"{stack.api_url}/v1/events", content=content, headers=headers, timeout=60)
-
-
-def publish(stack: Stack, *bodies: bytes | Any) -> None:
-    """Puts messages straight on the queue."""
-    for body in bodies:
-        text = body.decode() if isinstance(body, bytes) else json.dumps(body)
-        stack.sqs().send_message(QueueUrl=stack.queue_url, MessageBody=text)
-
-
-def graphql(stack: Stack, query: str, token: str | None = None, **variables: Any) -> Any:
-    """What GraphQL answers."""
-    response = httpx.post(
-        f"{stack.api_url}/graphql",
-        json={"query": query, "variables": variables},
-        headers={"Authorization": f"Bearer {token or stack.token}"},
-        timeout=60,
-    )
-    assert response.status_code == 200, response.text
-    answer = response.json()
-    assert "errors" not in answer, answer
-    return answer["data"]
-
-
-def rows(stack: Stack, statement: str, *values: Any) -> list[Any]:
-    with psycopg.connect(stack.database_url) as connection:
-        return connection.execute(statement, values).fetchall()
-
-
-def eventually(look: Callable[[], Any], wanted: Any, seconds: float = STORED_WITHIN_SECONDS) -> None:
-    """Looks until it sees what is wanted, and then once more, in case there is too much of it."""
-    give_up = time.monotonic() + seconds
-    while (seen := look()) != wanted and time.monotonic() < give_up:
-        time.sleep(0.5)
-    assert seen == wanted
-    time.sleep(1)
-    assert look() == wanted
-
-
-@pytest.fixture
-def user_id() -> int:
-    """A user of this test's own, so that tests do not see each other's events."""
-    return random.randrange(10**9, 10**12)
 
 
 ALL_OF_USER = """

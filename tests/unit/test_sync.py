@@ -1,12 +1,14 @@
 """From PostgreSQL to ClickHouse, on real engines."""
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -31,6 +33,7 @@ from functions.sync.catch_up import catch_up
 from functions.sync.sync import Sync, SyncError
 from infra.local import ports
 from tests.clickhouse import serve
+from tests.lambda_context import FakeContext
 
 NOW = datetime.now(UTC)
 LAST_MONTH = NOW.replace(day=1) - timedelta(days=10)
@@ -60,6 +63,7 @@ CLICKHOUSE_ROWS = """
 """
 
 
+type Invoke = Callable[..., tuple[dict[str, Any], dict[str, Any]]]
 type Both = tuple[psycopg.Connection, Sync, Client]
 
 
@@ -449,3 +453,69 @@ def storable(payload: dict[str, Any]) -> Any:
         return normalised(payload)
     except Rejection:
         return None
+
+
+@pytest.fixture
+def function(database_url: str, clickhouse_url: str, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Invokes the function with these settings; returns its answer and the metrics that it emitted."""
+
+    def invoke(capsys: pytest.CaptureFixture[str], **environment: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        values = {"DATABASE_URL": database_url, "CLICKHOUSE_URL": clickhouse_url, "POWERTOOLS_SERVICE_NAME": "sync"}
+        for name, value in (values | environment).items():
+            monkeypatch.setenv(name, value)
+        import functions.sync.function
+
+        module = importlib.reload(functions.sync.function)
+        answer = module.handler({}, FakeContext())
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"_aws"')]
+        return answer, lines[0] if lines else {}
+
+    return invoke
+
+
+def test_the_function_answers_with_counts_and_lag_and_emits_them(
+    function: Invoke, connection: psycopg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    insert(connection, {"a": "b"})
+    insert(connection, user_id=-1)
+    answer, metrics = function(capsys)
+    assert (answer["status"], answer["rows"], answer["refused"]) == ("caught_up", 1, 1)
+    assert 0 <= answer["seconds_behind"] < SECONDS
+    assert answer["bytes"] > 50
+    assert metrics["SyncedRows"] == [1]
+    assert metrics["SyncRefusedRows"] == [1]
+    assert metrics["SyncedChunks"] == [answer["chunks"]]
+    assert metrics["SyncedBytes"] == [answer["bytes"]]
+    assert metrics["SyncSecondsBehind"] == [answer["seconds_behind"]]
+
+
+def test_without_clickhouse_the_function_says_that_it_is_disabled(
+    function: Invoke, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer, _ = function(capsys, CLICKHOUSE_URL="")
+    assert (answer["status"], answer["reason"]) == ("disabled", "CLICKHOUSE_URL is not set")
+
+
+def test_a_function_that_fails_says_why_and_counts_it(
+    function: Invoke, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ClickHouseError):
+        function(capsys, CLICKHOUSE_URL="clickhouse://default@127.0.0.1:1/default")
+    (logged,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "127.0.0.1:1" in logged.reason  # type: ignore[attr-defined]
+    assert '"SyncFailures":[1.0]' in capsys.readouterr().out.replace(" ", "")
+
+
+def test_a_function_that_is_to_follow_copies_what_comes_while_it_waits(
+    function: Invoke, connection: psycopg.Connection, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def insert_later() -> None:
+        with psycopg.connect(database_url, autocommit=True) as later:
+            insert(later)
+
+    timer = threading.Timer(1, insert_later)
+    timer.start()
+    insert(connection)
+    answer, _ = function(capsys, SYNC_FOLLOW_SECONDS="4")
+    timer.join()
+    assert (answer["status"], answer["rows"]) == ("caught_up", 2)

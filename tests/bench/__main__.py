@@ -1,0 +1,52 @@
+"""`python -m tests.bench`: every benchmark, each against something else that is measured in the same run."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import consume, sync
+from tests.bench.engines import clickhouse_server, postgres_server
+from tests.bench.measure import Measurement
+
+FOLDER = Path(".local/bench")
+RESULTS = Path(".local/bench.json")
+
+console = Console(width=120)
+
+
+def main() -> None:
+    """Measures everything, shows it in a table and writes it to `.local/bench.json`."""
+    logging.disable(logging.WARNING)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    found = []
+    for measurement in _measurements():
+        console.print(f"{measurement.name}: {measurement.ratio}")
+        found.append(measurement)
+        RESULTS.write_text(json.dumps([one.as_json() for one in found], indent=2) + "\n")
+    console.print(_table(found))
+
+
+def _measurements() -> Iterator[Measurement]:
+    folder = FOLDER.absolute()
+    with postgres_server(folder) as server, clickhouse_server(folder) as clickhouse_url:
+        console.print(f"The consumer stores {consume.EVENTS:,} events …")
+        yield from consume.measure(server)
+        console.print("The sync copies them …")
+        yield from sync.measure(server, clickhouse_url)
+
+
+def _table(found: list[Measurement]) -> Table:
+    table = Table("benchmark", "value", "baseline", "unit", "ratio", "goal", "")
+    for one in found:
+        goal = f"{'at most' if one.lower_is_better else 'at least'} {one.goal}"
+        reached = "reached" if one.is_reached else "missed"
+        table.add_row(one.name, f"{one.value:,}", f"{one.baseline:,}", one.unit, str(one.ratio), goal, reached)
+    return table
+
+
+if __name__ == "__main__":
+    main()

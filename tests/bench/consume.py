@@ -1,0 +1,81 @@
+"""The consumer, against what PostgreSQL can take at most, and against what is usual."""
+
+import importlib
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import batched
+from typing import Any
+
+import psycopg
+
+from tests.bench.engines import database
+from tests.bench.events import events, records
+from tests.bench.measure import Measurement, rates, seconds_of
+
+EVENTS = 300_000
+BATCH = 5_000
+WARM_UP = 2
+ROWS_PER_STATEMENT = 1_000
+
+COLUMNS = "id, timestamp, event, user_id, namespace_path, payload"
+READY_MADE = f"""
+    COPY (
+        SELECT {COLUMNS}
+        FROM ai_usage_events
+        WHERE xact_id = %s::xid8
+        ORDER BY date_trunc('month', timestamp), id
+    ) TO STDOUT (FORMAT BINARY)
+"""
+COPY = f"COPY ai_usage_events ({COLUMNS}) FROM STDIN (FORMAT BINARY)"
+NEWEST = "SELECT xact_id FROM ai_usage_events ORDER BY xact_id DESC LIMIT 1"
+SELECT = """
+    SELECT id, timestamp, event, user_id, namespace_path, payload::text FROM ai_usage_events WHERE xact_id = %s::xid8
+"""
+ROW = "(%s, %s, %s, %s, %s, %s)"
+
+
+def measure(server: str) -> Iterator[Measurement]:
+    """`consume_vs_binary_copy`, `consume_vs_upsert`; leaves the events in the database `consumed`."""
+    urls = [database(server, name) for name in ("consumed", "copied", "upserted")]
+    os.environ.update(DATABASE_URL=urls[0], LOG_LEVEL="WARNING")
+    consumer = importlib.import_module("functions.ingest.consumer")
+    consumed, copied, upserted = [], [], []
+    with (
+        psycopg.connect(urls[0], autocommit=True) as reader,
+        psycopg.connect(urls[1]) as copying,
+        psycopg.connect(urls[2]) as upserting,
+    ):
+        for batch in batched(events(EVENTS), BATCH, strict=True):
+            message = {"Records": records(list(batch))}
+            consumed.append(seconds_of(partial(consumer.handler, message, None)))
+            binary, rows = _written(reader)
+            copied.append(seconds_of(partial(_copy, copying, binary)))
+            upserted.append(seconds_of(partial(_upsert, upserting, rows)))
+    consumer.consumer.database.close()
+    own, others, upserts = consumed[WARM_UP:], copied[WARM_UP:], upserted[WARM_UP:]
+    yield rates("consume_vs_binary_copy", BATCH, "rows", own, others, 0.75)
+    yield rates("consume_vs_upsert", BATCH, "rows", own, upserts, 2.5)
+
+
+def _written(reader: psycopg.Connection) -> tuple[bytes, list[Any]]:
+    """The rows that the consumer has just written: as COPY takes them, and as values."""
+    (transaction,) = reader.execute(NEWEST).fetchone() or ("0",)
+    with reader.cursor().copy(READY_MADE, [transaction]) as copy:
+        binary = b"".join(map(bytes, copy))
+    return binary, reader.execute(SELECT, [transaction]).fetchall()
+
+
+def _copy(connection: psycopg.Connection, binary: bytes) -> None:
+    with connection.cursor().copy(COPY) as copy:
+        copy.write(binary)
+    connection.commit()
+
+
+def _upsert(connection: psycopg.Connection, rows: Sequence[Any]) -> None:
+    """What GitLab does: `INSERT` of a thousand rows a statement."""
+    for chunk in batched(rows, ROWS_PER_STATEMENT, strict=False):
+        values = ", ".join([ROW] * len(chunk))
+        statement = f"INSERT INTO ai_usage_events ({COLUMNS}) VALUES {values} ON CONFLICT DO NOTHING"
+        connection.execute(statement, [value for row in chunk for value in row])
+    connection.commit()

@@ -1,0 +1,135 @@
+"""The sync, against what ClickHouse can take at most, and against other ways of getting the rows there."""
+
+import csv
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import batched
+
+import psycopg
+from clickhouse_connect.driver.client import Client
+
+from functions.shared import clickhouse
+from functions.shared.clickhouse import INSERT_SETTINGS, TABLE
+from functions.shared.sync_state import BEGINNING, read_watermark
+from functions.sync.chunks import COLUMNS, PLANNER_OPTIONS, copied_rows
+from functions.sync.sync import Sync
+from functions.sync.table import ensure_table
+from tests.bench.engines import database
+from tests.bench.measure import Measurement, Work, rates, seconds_of
+
+TURNS = 3
+SECONDS = 600
+CSV_ROWS = 5_000
+FEW_ROWS = 30_000
+
+FETCH = """
+    SELECT id, timestamp AT TIME ZONE 'UTC', event, user_id, coalesce(namespace_path, ''), payload::text
+    FROM ai_usage_events
+    ORDER BY xact_id, id
+"""
+
+FROM_POSTGRESQL = f"""
+    INSERT INTO {TABLE} ({", ".join(COLUMNS)})
+    SELECT id, timestamp, event, user_id, ifNull(namespace_path, ''), payload
+    FROM postgresql('{{address}}', '{{name}}', '{TABLE}', 'postgres', '')
+"""
+
+FEW = f"""
+    COPY (SELECT {", ".join(COLUMNS)} FROM ai_usage_events ORDER BY xact_id, id LIMIT {FEW_ROWS}) TO STDOUT
+"""
+
+# Linux's `VmHWM`, in kB; what getrusage says is at least what the parent of a process has needed.
+PEAK = """
+import re, sys
+from pathlib import Path
+from functions.sync.sync import Sync
+Sync(sys.argv[1], sys.argv[2]).run(600)
+print(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1])
+"""
+
+
+def measure(server: str, clickhouse_url: str) -> Iterator[Measurement]:
+    """`sync_vs_…` and `sync_memory`, on the events in the database `consumed`."""
+    url = f"{server}/consumed"
+    with (
+        closing(clickhouse.connect(clickhouse_url, SECONDS)) as client,
+        psycopg.connect(url, autocommit=True, options=f"{PLANNER_OPTIONS} -c timezone=UTC") as connection,
+    ):
+        with copied_rows(connection, BEGINNING, read_watermark(connection)) as stream:
+            rows = stream.take(10**9)
+        data = b"".join(rows)
+        ways: dict[str, Work] = {
+            "sync": lambda: Sync(url, clickhouse_url).run(SECONDS),
+            "sync_vs_raw_insert": lambda: _insert(client, data, "TabSeparated"),
+            "sync_vs_postgresql_function": lambda: _from_postgresql(client, server),
+            "sync_vs_fetch_and_csv": lambda: _fetch_and_insert(client, connection),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(TURNS):
+            for name, work in ways.items():
+                _empty(client)
+                taken[name].append(seconds_of(work))
+                _require_all(client, len(rows))
+        for name, goal in (
+            ("sync_vs_raw_insert", 0.95),
+            ("sync_vs_postgresql_function", 1.2),
+            ("sync_vs_fetch_and_csv", 3.5),
+        ):
+            yield rates(name, len(rows), "rows", taken["sync"], taken[name], goal)
+        yield _memory(server, clickhouse_url, client)
+
+
+def _empty(client: Client) -> None:
+    """A new table, which the sync does not know: it begins with the first row."""
+    client.command(f"DROP TABLE IF EXISTS {TABLE} SYNC")
+    ensure_table(client, None)
+
+
+def _require_all(client: Client, rows: int) -> None:
+    found = client.command(f"SELECT count() FROM {TABLE} FINAL")
+    if found != rows:
+        raise RuntimeError(f"{found} rows instead of {rows} are in ClickHouse")
+
+
+def _insert(client: Client, data: bytes, form: str) -> None:
+    client.raw_insert(TABLE, COLUMNS, data, settings=INSERT_SETTINGS, fmt=form)
+
+
+def _from_postgresql(client: Client, server: str) -> None:
+    address = server.rpartition("@")[2]
+    client.command(FROM_POSTGRESQL.format(address=address, name="consumed"), settings=INSERT_SETTINGS)
+
+
+def _fetch_and_insert(client: Client, connection: psycopg.Connection) -> None:
+    """What GitLab does: the rows are fetched, written as CSV, and inserted some thousands at a time."""
+    with connection.transaction(), connection.cursor(name="rows") as cursor:
+        cursor.itersize = CSV_ROWS
+        for rows in batched(cursor.execute(FETCH), CSV_ROWS, strict=False):
+            text = io.StringIO()
+            csv.writer(text).writerows(rows)
+            _insert(client, text.getvalue().encode(), "CSV")
+
+
+def _memory(server: str, clickhouse_url: str, client: Client) -> Measurement:
+    """How much more memory the sync needs for ten times the rows."""
+    few_url = database(server, "few")
+    with (
+        psycopg.connect(f"{server}/consumed") as source,
+        psycopg.connect(few_url) as target,
+        source.cursor().copy(FEW) as rows,
+        target.cursor().copy(f"COPY ai_usage_events ({', '.join(COLUMNS)}) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write(row)
+    many, few = [_peak_megabytes(url, clickhouse_url, client) for url in (f"{server}/consumed", few_url)]
+    return Measurement("sync_memory", round(many), "MB", round(few), round(many / few, 3), 1.2, lower_is_better=True)
+
+
+def _peak_megabytes(url: str, clickhouse_url: str, client: Client) -> float:
+    _empty(client)
+    command = [sys.executable, "-c", PEAK, url, clickhouse_url]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return int(output) / 1024

@@ -1,0 +1,78 @@
+"""ClickHouse enabled in a stack that ran without it."""
+
+import json
+from contextlib import closing
+from datetime import UTC
+from typing import Any
+
+import pytest
+
+from functions.shared import clickhouse
+from infra.local import deploy
+from tests.e2e.conftest import Stack
+from tests.e2e.use import answer_of, eventually, post, rows
+
+CHAT = {"event": "request_duo_chat_response"}
+SECONDS = 60
+BACKFILLED_WITHIN_SECONDS = 300
+SEEN_WITHIN_SECONDS = 120
+SECRET = "ai-usage-events-clickhouse"
+
+POSTGRES_ROWS = """
+    SELECT id::text, timestamp, event, user_id, namespace_path, payload FROM ai_usage_events ORDER BY id, timestamp
+"""
+CLICKHOUSE_ROWS = """
+    SELECT toString(id), timestamp, event, user_id, namespace_path, toJSONString(payload)
+    FROM ai_usage_events FINAL
+    ORDER BY UUIDToNum(id), timestamp
+"""
+SOURCE = "query ($user: ID!) { aiInstanceUsageData { all(userIds: [$user]) { nodes { id } } } }"
+
+
+@pytest.fixture(scope="module")
+def with_clickhouse(stack: Stack) -> Stack:
+    """The stack, once it was deployed with ClickHouse's secret."""
+    lambdas = deploy.client("lambda", stack.aws_endpoint_url)
+    secret = deploy.client("secretsmanager", stack.aws_endpoint_url).describe_secret(SecretId=SECRET)["ARN"]
+    for function in lambdas.list_functions()["Functions"]:
+        variables = function.get("Environment", {}).get("Variables", {})
+        if "CLICKHOUSE_SECRET_ARN" in variables:
+            lambdas.update_function_configuration(
+                FunctionName=function["FunctionName"],
+                Environment={"Variables": variables | {"CLICKHOUSE_SECRET_ARN": secret}},
+            )
+    return stack
+
+
+def in_clickhouse(stack: Stack) -> list[Any]:
+    with closing(clickhouse.connect(stack.clickhouse_url, SECONDS)) as client:
+        if clickhouse.target_of(client) is None:
+            return []
+        found = client.query(CLICKHOUSE_ROWS, settings=clickhouse.READ_SETTINGS).result_rows
+    return [
+        (identifier, timestamp.replace(tzinfo=UTC), event, user_id, path or None, json.loads(payload))
+        for identifier, timestamp, event, user_id, path, payload in found
+    ]
+
+
+def test_everything_from_the_first_row_on_is_brought_to_clickhouse_by_the_schedule(
+    with_clickhouse: Stack, user_id: int
+) -> None:
+    stack = with_clickhouse
+    assert post(stack, [CHAT | {"user_id": user_id}] * 50).status_code == 202
+    count = "SELECT count(*) FROM ai_usage_events WHERE user_id = %s"
+    eventually(lambda: rows(stack, count, user_id), [(50,)])
+    stored = rows(stack, POSTGRES_ROWS)
+    eventually(lambda: len(in_clickhouse(stack)), len(stored), BACKFILLED_WITHIN_SECONDS)
+    assert in_clickhouse(stack) == stored
+
+
+def test_what_comes_later_is_read_from_clickhouse(with_clickhouse: Stack, user_id: int) -> None:
+    stack = with_clickhouse
+    assert post(stack, CHAT | {"user_id": user_id}).status_code == 202
+
+    def seen() -> tuple[str, int]:
+        answer = answer_of(stack, SOURCE, user=str(user_id))
+        return answer["extensions"]["source"], len(answer["data"]["aiInstanceUsageData"]["all"]["nodes"])
+
+    eventually(seen, ("clickhouse", 1), SEEN_WITHIN_SECONDS)

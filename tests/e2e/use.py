@@ -1,0 +1,62 @@
+"""Using the deployed stack as its users do."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import psycopg
+
+from tests.e2e.conftest import Stack
+
+STORED_WITHIN_SECONDS = 60
+
+
+def post(stack: Stack, body: Any, token: str | None = None) -> httpx.Response:
+    """Sends events by HTTPS."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {token or stack.token}", "Content-Type": "application/json"}
+    return httpx.post(f"{stack.api_url}/v1/events", content=content, headers=headers, timeout=60)
+
+
+def publish(stack: Stack, *bodies: bytes | Any) -> None:
+    """Puts messages straight on the queue."""
+    for body in bodies:
+        text = body.decode() if isinstance(body, bytes) else json.dumps(body)
+        stack.sqs().send_message(QueueUrl=stack.queue_url, MessageBody=text)
+
+
+def graphql(stack: Stack, query: str, token: str | None = None, **variables: Any) -> Any:
+    """The data of what GraphQL answers."""
+    return answer_of(stack, query, token, **variables)["data"]
+
+
+def answer_of(stack: Stack, query: str, token: str | None = None, **variables: Any) -> Any:
+    """All that GraphQL answers."""
+    response = httpx.post(
+        f"{stack.api_url}/graphql",
+        json={"query": query, "variables": variables},
+        headers={"Authorization": f"Bearer {token or stack.token}"},
+        timeout=60,
+    )
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert "errors" not in answer, answer
+    return answer
+
+
+def rows(stack: Stack, statement: str, *values: Any) -> list[Any]:
+    """What PostgreSQL answers."""
+    with psycopg.connect(stack.database_url) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def eventually(look: Callable[[], Any], wanted: Any, seconds: float = STORED_WITHIN_SECONDS) -> None:
+    """Looks until it sees what is wanted, and then once more, in case there is too much of it."""
+    give_up = time.monotonic() + seconds
+    while (seen := look()) != wanted and time.monotonic() < give_up:
+        time.sleep(0.5)
+    assert seen == wanted
+    time.sleep(1)
+    assert look() == wanted
