@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from functions.shared.event import Event
+from functions.shared.event import Event, Place, StatedProject
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
 
@@ -73,6 +73,7 @@ class Directory:
     """The namespaces and projects that a batch of events has to do with."""
 
     def __init__(self) -> None:
+        self._noted: dict[tuple[Place, StatedProject, int], Grant] = {}
         self._facts: dict[tuple[object, ...], Fact] = {}
         self._namespaces: set[int] = set()
         self._projects: set[int] = set()
@@ -82,17 +83,24 @@ class Directory:
 
     def note(self, event: Event, sender: Grant) -> None:
         """Keeps in mind what the event says and asks; `learn` makes use of it."""
-        namespace, stated = event.namespace, event.project_namespace
-        for place in (namespace, stated):
-            if place.id is not None:
-                self._namespaces.add(place.id)
-                if place.path is not None:
-                    self._add("namespaces", place.id, place.path, place.full_path, sender)
-        if event.project_id is not None:
-            self._projects.add(event.project_id)
-            path = stated.path or namespace.path
-            if path is not None or event.project_full_path is not None:
-                self._add("projects", event.project_id, path, event.project_full_path, sender)
+        said = (event.namespace, event.project, id(sender))
+        self._noted.pop(said, None)
+        self._noted[said] = sender  # said again, it is the newest
+
+    def _collect(self) -> None:
+        """Makes facts of what was noted."""
+        for (namespace, project, _), sender in self._noted.items():
+            for place in (namespace, project.namespace):
+                if place.id is not None:
+                    self._namespaces.add(place.id)
+                    if place.path is not None:
+                        self._add("namespaces", place.id, place.path, place.full_path, sender)
+            if project.id is not None:
+                self._projects.add(project.id)
+                path = project.namespace.path or namespace.path
+                if path is not None or project.full_path is not None:
+                    self._add("projects", project.id, path, project.full_path, sender)
+        self._noted.clear()
 
     def _add(self, table: Table, number: int, path: str | None, full_path: str | None, sender: Grant) -> None:
         said = (table, number, path, full_path, id(sender))
@@ -101,6 +109,7 @@ class Directory:
 
     def learn(self, connection: Connection) -> None:
         """Reads what is known of all that was noted, and applies the facts that their senders may state."""
+        self._collect()
         self._entries.clear()
         self._holders.clear()
         self._changed.clear()
@@ -123,16 +132,17 @@ class Directory:
         """
         if event.explicit_path is not None:
             return event.explicit_path
-        for project in (event.project_id, project_id):
+        for project in (event.project.id, project_id):
             if project is not None and (path := self._path(("projects", project))):
                 return path
-        for place in (event.project_namespace, event.namespace):
+        for place in (event.project.namespace, event.namespace):
             if place.id is not None and (path := self._path(("namespaces", place.id))):
                 return path
         return None
 
     def write(self, connection: Connection) -> None:
         """Writes what changed. Belongs within a transaction."""
+        self.learn(connection)
         if not self._changed:
             return
         connection.execute(_LOCK, [_DIRECTORY_LOCK])
@@ -164,6 +174,8 @@ class Directory:
     def _apply(self, fact: Fact) -> None:
         key = (fact.table, fact.id)
         known = self._entries.get(key, _UNKNOWN)
+        if fact.path in (None, known.path) and fact.full_path in (None, known.full_path):
+            return
         path = fact.path or known.path
         if not fact.sender.covers(path) or not (known.path is None or fact.sender.covers(known.path)):
             return

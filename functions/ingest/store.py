@@ -1,8 +1,9 @@
 """Writing to PostgreSQL: the events of a batch, and those that were rejected."""
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import batched
 from uuid import UUID
 
 import msgspec
@@ -60,6 +61,7 @@ _PAYLOAD_HEAD = struct.Struct("!iB")
 _JSONB_VERSION = 1
 _NULL = -1
 _ID_BITS = 128
+_ROWS_AT_ONCE = 100  # so few that PostgreSQL works on them while the next ones are made
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -99,22 +101,29 @@ class RejectedRow(msgspec.Struct, frozen=True):
     sender_grant: Grant | None
 
 
-def write_events(rows: Iterable[Row], connection: Connection) -> int:
+def place_in_order(timestamp: datetime, identifier: UUID) -> int:
+    """Where an event stands in the order in which all batches write, so that none deadlock: by month and id."""
+    return (timestamp.year * 12 + timestamp.month) << _ID_BITS | identifier.int
+
+
+def write_events(rows: Iterable[Row], connection: Connection, *, times_are_assigned: bool) -> int:
     """Stores the rows whose ids are not stored yet. Belongs within a transaction.
+
+    Args:
+        rows: in their order, so that they are written while the later ones are made; they may be asked for twice.
+        times_are_assigned: whether that is so of some; the rows are then in the order of their arrival.
 
     Returns:
         How many were stored.
     """
-    new = _distinct(_without_stored(list(rows), connection))
-    if not new:
-        return 0
+    if times_are_assigned:
+        rows = sorted(_without_stored(list(rows), connection), key=_place)
     try:
         with connection.transaction():
-            _copy(_COPY, new, connection)
-        return len(new)
+            return _copy(_COPY, rows, connection)
     except UniqueViolation:
         connection.execute(_MAKE_STAGING)
-        _copy(_COPY_TO_STAGING, new, connection)
+        _copy(_COPY_TO_STAGING, rows, connection)
         return connection.execute(_INSERT_STAGED).rowcount
 
 
@@ -147,21 +156,36 @@ def _without_stored(rows: list[Row], connection: Connection) -> list[Row]:
     return kept
 
 
-def _distinct(rows: Iterable[Row]) -> list[Row]:
-    """The first row of each id and month, in the order in which all batches write, so that none deadlock."""
-    first: dict[int, Row] = {}
+def _place(row: Row) -> int:
+    return place_in_order(row.timestamp, row.id)
+
+
+def _in_order(rows: Iterable[Row]) -> Iterator[Row]:
+    """The first row of each id and month; a row that a transformation moved to an earlier month comes at the end."""
+    latest = 0
+    moved = []
     for row in rows:
-        month = row.timestamp.year * 12 + row.timestamp.month
-        first.setdefault(month << _ID_BITS | row.id.int, row)
-    return [first[key] for key in sorted(first)]
+        place = _place(row)
+        if place > latest:
+            latest = place
+            yield row
+        elif place < latest:
+            moved.append(row)
+    if moved:
+        yield from _in_order(sorted(moved, key=_place))
 
 
-def _copy(statement: str, rows: Iterable[Row], connection: Connection) -> None:
-    with connection.cursor().copy(statement) as copy:
-        copy.write(b"".join((_HEADER, *_packed(rows), _TRAILER)))
+def _copy(statement: str, rows: Iterable[Row], connection: Connection) -> int:
+    cursor = connection.cursor()
+    with cursor.copy(statement) as copy:
+        copy.write(_HEADER)
+        for some in batched(_in_order(rows), _ROWS_AT_ONCE, strict=False):
+            copy.write(b"".join(_packed(some)))
+        copy.write(_TRAILER)
+    return cursor.rowcount
 
 
-def _packed(rows: Iterable[Row]) -> Iterable[bytes]:
+def _packed(rows: Iterable[Row]) -> Iterator[bytes]:
     for row in rows:
         path = row.namespace_path
         encoded_path = path.encode() if path else b""

@@ -1,5 +1,6 @@
 """An event on the wire: its base attributes, and whether it may be taken in."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ MAX_EVENT_BYTES = 64 * 1024
 _LONGEST_TEXT_BYTES = 1000  # an index entry of PostgreSQL's has room for it
 _LARGEST_ID = 2**63 - 1
 _FURTHEST_AHEAD = timedelta(days=1)
+_KNOWN_PLACES = 8192  # many events have few namespaces and projects
 _NOT_A_PATH = "A namespace's path must be ids, each followed by a slash, like 27/28/."
 
 type UserId = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST_ID)]
@@ -27,14 +29,14 @@ type LooseId = int | float | str
 type LooseTime = str | int | float
 
 
-class User(msgspec.Struct):
+class User(msgspec.Struct, frozen=True):
     """The user as an event names it."""
 
     id: UserId
     username: str | None = None
 
 
-class Namespace(msgspec.Struct):
+class Namespace(msgspec.Struct, frozen=True):
     """A namespace as an event names it: `path` is the traversal path, whose last id is its own."""
 
     path: str | None = None
@@ -42,7 +44,7 @@ class Namespace(msgspec.Struct):
     id: LooseId | None = None
 
 
-class Project(msgspec.Struct):
+class Project(msgspec.Struct, frozen=True):
     """A project as an event names it."""
 
     id: LooseId
@@ -73,6 +75,7 @@ class Attributes(msgspec.Struct):
 
 
 BASE_KEYS = frozenset(Attributes.__struct_encode_fields__)
+_NO_CONTEXT = BASE_KEYS - {"timestamp"}  # what additional properties never add to a context
 
 # The code for what is wrong with an attribute; any other is invalid_<attribute>.
 _CODES = {
@@ -98,15 +101,32 @@ class Place(msgspec.Struct, frozen=True):
     full_path: str | None = None
 
 
+NOWHERE = Place()
+
+
+class StatedProject(msgspec.Struct, frozen=True):
+    """A project, as far as an event names it.
+
+    Attributes:
+        namespace: the one that the event names for the project.
+    """
+
+    id: int | None = None
+    full_path: str | None = None
+    namespace: Place = NOWHERE
+
+
 class Event(msgspec.Struct):
     """An event that may be taken in.
 
     Attributes:
+        raw: the event as it came.
         has_own_id: whether the producer gave the id.
         has_own_time: whether the producer gave the time; else it is the id's, or that of arrival.
         namespace: the namespace that the event names for itself.
-        project_namespace: the one that it names for its project.
     """
+
+    raw: msgspec.Raw
 
     type: EventType
     id: UUID
@@ -116,46 +136,102 @@ class Event(msgspec.Struct):
     user_id: int
     username: str | None
     namespace: Place
-    project_id: int | None
-    project_full_path: str | None
-    project_namespace: Place
-    content: dict[str, Any]
+    project: StatedProject
+
+    @property
+    def time_is_assigned(self) -> bool:
+        """Whether the event has an id of its own but got its time from the server."""
+        return self.has_own_id and not self.has_own_time
 
     @property
     def explicit_path(self) -> str | None:
         """The namespace's path, where the event itself gives it."""
-        return self.namespace.path or self.project_namespace.path
+        return self.namespace.path or self.project.namespace.path
 
     def context(self) -> Context:
-        """What the transformations see: see `Context`."""
-        context = Context(self.content)
-        additional = context.get("additional_properties")
+        """What the transformations see: see `Context`.
+
+        Raises:
+            Rejection: what the event holds besides its base attributes can't be stored.
+        """
+        content = _content(self.raw)
+        context = Context(content)
+        additional = content.get("additional_properties")
         if additional:
-            for key, value in additional.items():
-                if context.get(key) is None and (key not in BASE_KEYS or key == "timestamp"):
-                    context[key] = value
+            context.update(additional)
+            if len(context) != len(content) + len(additional) or not _NO_CONTEXT.isdisjoint(additional):
+                context = _merged(content, additional)
         context["user_id"] = self.user_id
-        if self.project_id is not None:
-            context["project_id"] = self.project_id
+        if self.project.id is not None:
+            context["project_id"] = self.project.id
         if self.namespace.id is not None:
             context["namespace_id"] = self.namespace.id
         return context
 
 
 _decoder = msgspec.json.Decoder(Attributes)
+_list_decoder = msgspec.json.Decoder(list[Attributes])
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
 _integer = converter(int)
 
 
+def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[Attributes | None]:
+    """The base attributes of all the events, read at once; None for each where those of any can't be read."""
+    try:
+        attributes = _list_decoder.decode(b"[%b]" % b",".join(events))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [None] * len(events)
+    # A text that is no JSON by itself may be so among others.
+    return attributes if len(attributes) == len(events) else [None] * len(events)
+
+
 def read_event(
-    raw: msgspec.Raw, position: int, batch: Batch, registry: Registry, retention_months: int
+    raw: msgspec.Raw,
+    position: int,
+    batch: Batch,
+    registry: Registry,
+    retention_months: int,
+    attributes: Attributes | None = None,
 ) -> Event | None:
     """The event that `raw` is, at `position` of the batch; None for an internal event that no definition names.
+
+    Args:
+        attributes: the event's base attributes, where they are read already.
 
     Raises:
         Rejection: it can't be stored, or its sender may not send it.
     """
-    attributes, content = _decoded(raw)
+    event = read_attributes(raw, position, batch, registry, retention_months, attributes)
+    if event is not None:
+        _content(raw)
+    return event
+
+
+def read_attributes(
+    raw: msgspec.Raw,
+    position: int,
+    batch: Batch,
+    registry: Registry,
+    retention_months: int,
+    attributes: Attributes | None = None,
+) -> Event | None:
+    """As `read_event`, but what else an event holds is only looked at with its `context`, if it is not refused."""
+    if len(raw) > MAX_EVENT_BYTES:
+        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {MAX_EVENT_BYTES} are allowed.")
+    attributes = attributes or _attributes(raw)
+    try:
+        event = _event(attributes, raw, position, batch, registry, retention_months)
+    except Rejection:
+        _content(raw)  # a text that can't be stored is the first thing to say
+        raise
+    if event is None:
+        _content(raw)
+    return event
+
+
+def _event(
+    attributes: Attributes, raw: msgspec.Raw, position: int, batch: Batch, registry: Registry, retention_months: int
+) -> Event | None:
     event_type = registry.events.get(attributes.event)
     if event_type is None:
         if attributes.additional_properties is not None:
@@ -163,24 +239,21 @@ def read_event(
         raise Rejection("unknown_event", f"No definition names the event {attributes.event[:100]!r}.")
     if event_type.deprecated:
         raise Rejection("deprecated_event", f"The event {event_type.name} is no longer accepted.")
-    event_id = attributes.id or batch.event_id(position)
     own_time = _own_time(attributes)
     timestamp = own_time or (attributes.id and time_of(attributes.id)) or batch.received_at
     require_storable_time(timestamp, batch.received_at, retention_months)
-    project = attributes.project
+    user = attributes.user
     event = Event(
+        raw=raw,
         type=event_type,
-        id=event_id,
+        id=attributes.id or batch.event_id(position),
         timestamp=timestamp,
         has_own_id=attributes.id is not None,
         has_own_time=own_time is not None,
         user_id=_user_id(attributes, batch.sender.sub),
-        username=_text_within(attributes.user.username if attributes.user else None, "user.username", "invalid_user"),
-        namespace=_namespace(attributes),
-        project_id=_project_id(attributes),
-        project_full_path=_full_path(project.full_path if project else None, "project.full_path", "invalid_project"),
-        project_namespace=_place(project.namespace if project else None, "project.namespace", "invalid_project"),
-        content=content,
+        username=_text_within(user.username, "user.username", "invalid_user") if user else None,
+        namespace=_namespace(attributes.namespace, attributes.namespace_path, attributes.namespace_id),
+        project=_project(attributes.project, attributes.project_id),
     )
     batch.sender.require_writable(event.user_id, event.explicit_path)
     return event
@@ -239,20 +312,37 @@ def namespace_id_of(path: str) -> int:
     raise Rejection("invalid_namespace", _NOT_A_PATH)
 
 
-def _decoded(raw: msgspec.Raw) -> tuple[Attributes, dict[str, Any]]:
-    if len(raw) > MAX_EVENT_BYTES:
-        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {MAX_EVENT_BYTES} are allowed.")
+def _attributes(raw: msgspec.Raw) -> Attributes:
+    return _decoded(_decoder, raw)
+
+
+def _content(raw: msgspec.Raw) -> dict[str, Any]:
+    content = _decoded(_content_decoder, raw)
     try:
-        attributes = _decoder.decode(raw)
-        content = _content_decoder.decode(raw)
         refuse_unstorable(raw, content)
+    except RecursionError as error:
+        raise Rejection("too_deep", "Objects and arrays are nested too deep.") from error
+    return content
+
+
+def _decoded[Decoded](decoder: msgspec.json.Decoder[Decoded], raw: msgspec.Raw) -> Decoded:
+    try:
+        return decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise _rejection(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejection("invalid_json", f"The event is not JSON: {error}.") from error
     except RecursionError as error:
         raise Rejection("too_deep", "Objects and arrays are nested too deep.") from error
-    return attributes, content
+
+
+def _merged(content: dict[str, Any], additional: dict[str, Any]) -> Context:
+    """The context of an event some of whose additional properties are left out."""
+    context = Context(content)
+    for key, value in additional.items():
+        if key not in _NO_CONTEXT and context.get(key) is None:
+            context[key] = value
+    return context
 
 
 def _rejection(problem: str) -> Rejection:
@@ -294,15 +384,15 @@ def _user_id(attributes: Attributes, sub: str) -> int:
     return require_user_id(int(sub) if sub.isascii() and sub.isdecimal() else None)
 
 
-def _namespace(attributes: Attributes) -> Place:
-    place = _place(attributes.namespace, "namespace", "invalid_namespace")
-    path = attributes.namespace_path
+@lru_cache(_KNOWN_PLACES)
+def _namespace(namespace: Namespace | None, path: str | None, loose_id: LooseId | None) -> Place:
+    place = _place(namespace, "namespace", "invalid_namespace")
     if path is not None:
         if place.path not in (None, require_namespace_path(path)):
             raise Rejection("invalid_namespace", "namespace.path and namespace_path name two namespaces.")
         place = msgspec.structs.replace(place, path=path, id=place.id or namespace_id_of(path))
-    if attributes.namespace_id is not None:
-        namespace_id = _identifier(attributes.namespace_id, "namespace_id", "invalid_namespace")
+    if loose_id is not None:
+        namespace_id = _identifier(loose_id, "namespace_id", "invalid_namespace")
         place = msgspec.structs.replace(place, id=place.id or namespace_id)
         if place.id != namespace_id:
             raise Rejection("invalid_namespace", "namespace_id is not the namespace's id.")
@@ -311,12 +401,9 @@ def _namespace(attributes: Attributes) -> Place:
     return place
 
 
-_NOWHERE = Place()
-
-
 def _place(namespace: Namespace | None, attribute: str, code: str) -> Place:
     if namespace is None:
-        return _NOWHERE
+        return NOWHERE
     path = namespace.path
     namespace_id = _identifier(namespace.id, f"{attribute}.id", code)
     if path is not None:
@@ -326,14 +413,19 @@ def _place(namespace: Namespace | None, attribute: str, code: str) -> Place:
     return Place(namespace_id, path, _full_path(namespace.full_path, f"{attribute}.full_path", code))
 
 
-def _project_id(attributes: Attributes) -> int | None:
-    project_id = _identifier(attributes.project_id, "project_id", "invalid_project")
-    if attributes.project is None:
-        return project_id
-    own_id = _identifier(attributes.project.id, "project.id", "invalid_project")
+@lru_cache(_KNOWN_PLACES)
+def _project(project: Project | None, loose_id: LooseId | None) -> StatedProject:
+    project_id = _identifier(loose_id, "project_id", "invalid_project")
+    if project is None:
+        return StatedProject(project_id)
+    own_id = _identifier(project.id, "project.id", "invalid_project")
     if project_id not in (None, own_id):
         raise Rejection("invalid_project", "project.id and project_id name two projects.")
-    return own_id
+    return StatedProject(
+        own_id,
+        _full_path(project.full_path, "project.full_path", "invalid_project"),
+        _place(project.namespace, "project.namespace", "invalid_project"),
+    )
 
 
 def _identifier(value: LooseId | None, attribute: str, code: str) -> int | None:

@@ -8,6 +8,7 @@ import math
 import types
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from operator import is_
 from typing import Any, Union, get_args, get_origin
 
 import msgspec
@@ -25,6 +26,9 @@ _LARGEST_EXACT_FLOAT = 2**53
 # Only a text with as many digits in a row can hold a number outside 64 bits that is no fraction.
 _LONG_NUMBER = b"0" * len(str(2**63))
 _DIGITS_AS_ZEROS = bytes(ord("0") if chr(code).isdigit() else code for code in range(128)) + bytes(range(128, 256))
+
+_SMALLEST_FLOAT_WRITTEN_OUT = 2.0**63
+_PLAIN_TYPES = (str, int, bool)
 
 type Converter = Callable[[Any], Any]
 type PayloadType = type | list["PayloadType"] | dict[str, "PayloadType"]
@@ -98,9 +102,13 @@ def refuse_unstorable(raw: msgspec.Raw, value: Any) -> None:
     Raises:
         Rejection: a string holds U+0000 (`invalid_text`), a number is outside 64 bits (`number_out_of_range`).
     """
-    text = bytes(raw)
-    if rb"\u0000" in text or _LONG_NUMBER in text.translate(_DIGITS_AS_ZEROS):
+    if _may_be_unstorable(bytes(raw)):
         require_storable(value)
+
+
+def _may_be_unstorable(text: bytes) -> bool:
+    """Whether the values in a JSON text are worth a look: some of those that are not can't be stored."""
+    return rb"\u0000" in text or _LONG_NUMBER in text.translate(_DIGITS_AS_ZEROS)
 
 
 def require_storable(value: Any) -> None:
@@ -248,6 +256,49 @@ def converted(payload: Mapping[str, Any], converters: Mapping[str, Converter]) -
             except ValueError as error:
                 raise ValueError(f"{key}: {error}") from error
     return result
+
+
+def plain_types(payload_types: Mapping[str, PayloadType]) -> dict[str, type]:
+    """The keys whose values may be stored as they are where they have the key's type, with that."""
+    return {key: kept for key, kept in payload_types.items() if isinstance(kept, type) and kept in _PLAIN_TYPES}
+
+
+def plainly_encoded(payload: dict[str, Any], types: Mapping[str, type]) -> bytes | None:
+    """The JSON of a payload of which nothing has to be converted or dropped; None where a closer look is needed.
+
+    Args:
+        types: as `plain_types` gives them.
+    """
+    if not all(map(is_, map(type, payload.values()), map(types.get, payload))):
+        return None
+    try:
+        encoded = msgspec.json.encode(payload)
+    except UnicodeEncodeError:
+        return None
+    return None if _may_be_unstorable(encoded) else encoded
+
+
+def encode_payload(payload: Mapping[str, Any]) -> bytes:
+    """The JSON of a payload.
+
+    Raises:
+        UnicodeEncodeError: a string holds half a surrogate pair.
+    """
+    return msgspec.json.encode(_with_large_floats_written_out(payload))
+
+
+def _with_large_floats_written_out(value: Any) -> Any:
+    """`value` with a fraction in each float that PostgreSQL would else write as an integer beyond 64 bits.
+
+    ClickHouse would take that for a string.
+    """
+    if isinstance(value, float) and abs(value) >= _SMALLEST_FLOAT_WRITTEN_OUT:
+        return msgspec.Raw(b"%d.0" % int(value))
+    if isinstance(value, dict):
+        return {key: _with_large_floats_written_out(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_large_floats_written_out(item) for item in value]
+    return value
 
 
 def _wrong_type(expected: type, value: Any) -> ValueError:

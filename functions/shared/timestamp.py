@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DATE_LENGTH = 10
 
 
 def parse_timestamp(value: Any) -> datetime:
@@ -57,7 +58,7 @@ def months_before(moment: datetime, months: int) -> datetime:
 
 def _convert(value: Any) -> datetime:
     if isinstance(value, str):
-        if _DATE.fullmatch(value):
+        if len(value) == _DATE_LENGTH and _DATE.fullmatch(value):
             value += "T00:00:00Z"
         elif value.endswith(" UTC"):
             value = value.removesuffix(" UTC") + "Z"
