@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import batched
 from typing import Any
 from uuid import UUID
 
@@ -14,13 +15,15 @@ from functions.ingest.store import RejectedRow, Row, place_in_order, write_event
 from functions.ingest.transform import Candidate, prefetch, read_context, row_of, transform
 from functions.ingest.users import Users
 from functions.shared.batch import Batch
-from functions.shared.event import attributes_of, read_attributes
+from functions.shared.event import attributes_of, contents_of, read_attributes
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id, time_of
 from functions.shared.postgres import Connection, Database
 from functions.shared.registry import Registry
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import format_timestamp
+
+_READ_AT_ONCE = 100
 
 
 @dataclass(slots=True)
@@ -122,16 +125,20 @@ class Consumer:
 
         What they say about users and places is noted last, while PostgreSQL still works on the rows.
         """
-        for candidate in candidates if _times_are_assigned(candidates) else sorted(candidates, key=_place_in_order):
-            try:
-                if candidate.returned is None:
-                    transform(candidate, self.registry)
-                row = candidate.row = row_of(candidate, directory, self.retention_months)
-            except Rejection as rejection:
-                outcome.reject(candidate.event.raw, candidate.position, candidate.batch, rejection)
-            else:
-                outcome.accepted += 1
-                yield row
+        ordered = candidates if _times_are_assigned(candidates) else sorted(candidates, key=_place_in_order)
+        for some in batched(ordered, _READ_AT_ONCE, strict=False):
+            contents = contents_of([candidate.event.raw for candidate in some])
+            for candidate, content in zip(some, contents, strict=True):
+                try:
+                    if candidate.returned is None:
+                        transform(candidate, self.registry, content)
+                    row = candidate.row = row_of(candidate, directory, self.retention_months)
+                except Rejection as rejection:
+                    outcome.reject(candidate.event.raw, candidate.position, candidate.batch, rejection)
+                else:
+                    outcome.accepted += 1
+                    candidate.context = candidate.returned = candidate.encoded = None
+                    yield row
         for candidate in candidates:
             directory.note(candidate.event, candidate.sender)
             if (row := candidate.row) is not None:

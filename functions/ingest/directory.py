@@ -18,14 +18,17 @@ _DIRECTORY_LOCK = 4_197_002
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s)"
 
+# JSON is passed on in a fraction of the time that lists take.
 _READ = """
     SELECT 'namespaces', id, path, full_path
     FROM namespaces
-    WHERE id = ANY(%(namespaces)s) OR full_path = ANY(%(full_paths)s)
+    WHERE id = ANY(ARRAY(SELECT json_array_elements_text(%(namespaces)s::json)::bigint))
+       OR full_path = ANY(ARRAY(SELECT json_array_elements_text(%(full_paths)s::json)))
     UNION ALL
     SELECT 'projects', id, namespace_path, full_path
     FROM projects
-    WHERE id = ANY(%(projects)s) OR full_path = ANY(%(full_paths)s)
+    WHERE id = ANY(ARRAY(SELECT json_array_elements_text(%(projects)s::json)::bigint))
+       OR full_path = ANY(ARRAY(SELECT json_array_elements_text(%(full_paths)s::json)))
 """
 
 # A full path moves from one row to another: it is first taken from all that change, then given.
@@ -67,6 +70,10 @@ class Fact(msgspec.Struct, frozen=True):
 
 
 _UNKNOWN = Entry()
+
+
+def _json(values: set[int] | set[str]) -> str:
+    return msgspec.json.encode(values).decode()
 
 
 class Directory:
@@ -163,9 +170,9 @@ class Directory:
 
     def _read(self, connection: Connection, projects: set[int] | None = None) -> None:
         values = {
-            "namespaces": list(self._namespaces),
-            "projects": list(self._projects if projects is None else projects),
-            "full_paths": [fact.full_path for fact in self._facts.values() if fact.full_path],
+            "namespaces": _json(self._namespaces),
+            "projects": _json(self._projects if projects is None else projects),
+            "full_paths": _json({fact.full_path for fact in self._facts.values() if fact.full_path}),
         }
         for table, number, path, full_path in connection.execute(_READ, values):
             self._entries.setdefault((table, number), Entry(path, full_path))

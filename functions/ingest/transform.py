@@ -69,14 +69,17 @@ class Candidate(msgspec.Struct, eq=False):
         return project_id if type(project_id) is int and 0 < project_id < 2**63 else None
 
 
-def read_context(candidate: Candidate) -> Context:
+def read_context(candidate: Candidate, content: dict[str, Any] | None = None) -> Context:
     """The candidate's context, read from its event once.
+
+    Args:
+        content: what the event holds, where it is read already.
 
     Raises:
         Rejection: what the event holds can't be stored.
     """
     if candidate.context is None:
-        candidate.context = candidate.event.context()
+        candidate.context = candidate.event.context(content)
         if candidate.namespace_path is not None:
             candidate.context["namespace_path"] = candidate.namespace_path
     return candidate.context
@@ -106,14 +109,17 @@ def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, R
     return failed
 
 
-def transform(candidate: Candidate, registry: Registry) -> None:
+def transform(candidate: Candidate, registry: Registry, content: dict[str, Any] | None = None) -> None:
     """Runs the event's transformations; what they return is left in `returned`, the payload converted.
+
+    Args:
+        content: what the event holds, where it is read already.
 
     Raises:
         Rejection: a transformation raised, or returned what can't be stored.
     """
     event_type = candidate.event.type
-    context = read_context(candidate)
+    context = read_context(candidate, content)
     returned: dict[str, Any] = {}
     if not event_type.transformations and event_type.feature.payload is not None:
         returned = context.slice(*event_type.feature.payload.fields())
@@ -126,14 +132,13 @@ def transform(candidate: Candidate, registry: Registry) -> None:
             raise Rejection("not_json", f"{transformation.__name__} returned no dict but {type(part).__name__}.")
         returned.update(part)
         context.update(part)
-    candidate.encoded = plainly_encoded(returned, registry.plain_types)
-    if candidate.encoded is not None:
-        candidate.returned = returned
-        return
-    try:
-        candidate.returned = normalised(converted(returned, registry.converters))
-    except ValueError as error:
-        raise _as_rejection(error) from error
+    candidate.encoded = plainly_encoded(returned, event_type.feature.payload)
+    if candidate.encoded is None:
+        try:
+            returned = normalised(converted(returned, registry.converters))
+        except ValueError as error:
+            raise _as_rejection(error) from error
+    candidate.returned = returned
 
 
 def row_of(candidate: Candidate, directory: Directory, retention_months: int) -> Row:
@@ -162,7 +167,7 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
         event=event.type.id,
         user_id=user_id,
         namespace_path=namespace_path,
-        payload=_payload(returned, candidate.encoded, event.type.feature),
+        payload=_within_limit(candidate.encoded or _encoded(returned, event.type.feature)),
         time_is_assigned=event.time_is_assigned and "timestamp" not in overrides,
     )
 
@@ -199,16 +204,18 @@ def _time(value: Any) -> Any:
         raise Rejection("invalid_timestamp", f"The transformation's timestamp: {error}.") from error
 
 
-def _payload(returned: dict[str, Any], encoded: bytes | None, feature: Feature) -> bytes:
+def _encoded(payload: dict[str, Any], feature: Feature) -> bytes:
     try:
         if feature.payload is not None:
-            msgspec.convert(returned, feature.payload)
-        if encoded is None:
-            encoded = encode_payload(returned)
+            msgspec.convert(payload, feature.payload)
+        return encode_payload(payload)
     except msgspec.ValidationError as error:
         raise Rejection("invalid_payload", f"The payload is not a {feature.type_name}'s: {error}.") from error
     except UnicodeEncodeError as error:
         raise Rejection("invalid_text", "A string of the payload holds half a surrogate pair.") from error
+
+
+def _within_limit(encoded: bytes) -> bytes:
     if len(encoded) > MAX_PAYLOAD_BYTES:
         raise Rejection(
             "payload_too_large", f"The payload has {len(encoded)} bytes; at most {MAX_PAYLOAD_BYTES} are allowed."

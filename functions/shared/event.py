@@ -12,7 +12,7 @@ from functions.shared.batch import Batch
 from functions.shared.context import Context
 from functions.shared.grant import is_traversal_path
 from functions.shared.identifier import time_of
-from functions.shared.payload import converter, refuse_unstorable
+from functions.shared.payload import converter, may_be_unstorable, refuse_unstorable
 from functions.shared.registry import EventType, Registry
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import months_before, parse_timestamp
@@ -148,13 +148,17 @@ class Event(msgspec.Struct):
         """The namespace's path, where the event itself gives it."""
         return self.namespace.path or self.project.namespace.path
 
-    def context(self) -> Context:
+    def context(self, content: dict[str, Any] | None = None) -> Context:
         """What the transformations see: see `Context`.
+
+        Args:
+            content: what the event holds, where it is read already.
 
         Raises:
             Rejection: what the event holds besides its base attributes can't be stored.
         """
-        content = _content(self.raw)
+        if content is None:
+            content = _content(self.raw)
         context = Context(content)
         additional = content.get("additional_properties")
         if additional:
@@ -172,17 +176,36 @@ class Event(msgspec.Struct):
 _decoder = msgspec.json.Decoder(Attributes)
 _list_decoder = msgspec.json.Decoder(list[Attributes])
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
+_content_list_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 _integer = converter(int)
 
 
 def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[Attributes | None]:
     """The base attributes of all the events, read at once; None for each where those of any can't be read."""
-    try:
-        attributes = _list_decoder.decode(b"[%b]" % b",".join(events))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    return _decoded_at_once(_list_decoder, _array(events), len(events))
+
+
+def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None]:
+    """All that the events hold, read at once; None for each where that of any can't be read, or perhaps not stored."""
+    array = _array(events)
+    if may_be_unstorable(array):
         return [None] * len(events)
+    return _decoded_at_once(_content_list_decoder, array, len(events))
+
+
+def _array(events: Sequence[msgspec.Raw]) -> bytes:
+    return b"[%b]" % b",".join(events)
+
+
+def _decoded_at_once[Decoded](
+    decoder: msgspec.json.Decoder[list[Decoded]], array: bytes, count: int
+) -> Sequence[Decoded | None]:
+    try:
+        decoded = decoder.decode(array)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [None] * count
     # A text that is no JSON by itself may be so among others.
-    return attributes if len(attributes) == len(events) else [None] * len(events)
+    return decoded if len(decoded) == count else [None] * count
 
 
 def read_event(
@@ -447,6 +470,8 @@ def _full_path(value: str | None, attribute: str, code: str) -> str | None:
 
 
 def _text_within(value: str | None, attribute: str, code: str) -> str | None:
+    if value and "\0" in value:
+        raise Rejection("invalid_text", f"{attribute} contains the character U+0000.")
     if value and len(value.encode()) > _LONGEST_TEXT_BYTES:
         raise Rejection(code, f"{attribute} is longer than {_LONGEST_TEXT_BYTES} bytes.")
     return value or None

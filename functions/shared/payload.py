@@ -8,8 +8,8 @@ import math
 import types
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from operator import is_
-from typing import Any, Union, get_args, get_origin
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -28,7 +28,12 @@ _LONG_NUMBER = b"0" * len(str(2**63))
 _DIGITS_AS_ZEROS = bytes(ord("0") if chr(code).isdigit() else code for code in range(128)) + bytes(range(128, 256))
 
 _SMALLEST_FLOAT_WRITTEN_OUT = 2.0**63
-_PLAIN_TYPES = (str, int, bool)
+_ESCAPE = rb"\u"
+_PLAIN_TYPES: dict[Any, Any] = {
+    str: str,
+    int: Annotated[int, msgspec.Meta(ge=_SMALLEST_INTEGER, le=2**63 - 1)],
+    bool: bool,
+}
 
 type Converter = Callable[[Any], Any]
 type PayloadType = type | list["PayloadType"] | dict[str, "PayloadType"]
@@ -102,13 +107,13 @@ def refuse_unstorable(raw: msgspec.Raw, value: Any) -> None:
     Raises:
         Rejection: a string holds U+0000 (`invalid_text`), a number is outside 64 bits (`number_out_of_range`).
     """
-    if _may_be_unstorable(bytes(raw)):
+    if may_be_unstorable(bytes(raw)):
         require_storable(value)
 
 
-def _may_be_unstorable(text: bytes) -> bool:
+def may_be_unstorable(text: bytes) -> bool:
     """Whether the values in a JSON text are worth a look: some of those that are not can't be stored."""
-    return rb"\u0000" in text or _LONG_NUMBER in text.translate(_DIGITS_AS_ZEROS)
+    return (_ESCAPE in text and rb"\u0000" in text) or _LONG_NUMBER in text.translate(_DIGITS_AS_ZEROS)
 
 
 def require_storable(value: Any) -> None:
@@ -258,24 +263,42 @@ def converted(payload: Mapping[str, Any], converters: Mapping[str, Converter]) -
     return result
 
 
-def plain_types(payload_types: Mapping[str, PayloadType]) -> dict[str, type]:
-    """The keys whose values may be stored as they are where they have the key's type, with that."""
-    return {key: kept for key, kept in payload_types.items() if isinstance(kept, type) and kept in _PLAIN_TYPES}
+def plainly_encoded(payload: Mapping[str, Any], payload_class: type[Payload] | None) -> bytes | None:
+    """The JSON of a payload whose values only have to be written down; None where a closer look is needed.
 
-
-def plainly_encoded(payload: dict[str, Any], types: Mapping[str, type]) -> bytes | None:
-    """The JSON of a payload of which nothing has to be converted or dropped; None where a closer look is needed.
-
-    Args:
-        types: as `plain_types` gives them.
+    It is what the longer way (`converted`, `normalised`, `encode_payload`) comes to, at a fraction of the time.
     """
-    if not all(map(is_, map(type, payload.values()), map(types.get, payload))):
+    if not payload:
+        return None if payload_class else b"{}"
+    plain_class = _plain_class(payload_class) if payload_class else None
+    if plain_class is None:
         return None
     try:
-        encoded = msgspec.json.encode(payload)
-    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(msgspec.convert(payload, plain_class))
+    except (msgspec.ValidationError, UnicodeEncodeError):
         return None
-    return None if _may_be_unstorable(encoded) else encoded
+    return None if _ESCAPE in encoded else encoded
+
+
+@cache
+def _plain_class(payload_class: type[Payload]) -> type[msgspec.Struct] | None:
+    """The class of the payloads that hold nothing but texts, integers and booleans, each of its key's type.
+
+    None where `payload_class` needs a key that holds anything else.
+    """
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for field in msgspec.structs.fields(payload_class):
+        plain_type = _PLAIN_TYPES.get(payload_type(field.type))  # type: ignore[arg-type]
+        if field.required:
+            if plain_type is None:
+                return None
+            fields.append((field.name, plain_type))
+        elif plain_type is not None:
+            fields.append((field.name, plain_type | None, None))
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(payload_class)}
+    return msgspec.defstruct(
+        payload_class.__name__, fields, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, rename=names
+    )
 
 
 def encode_payload(payload: Mapping[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from functions.shared.feature import DefinitionError, Feature, Transformation
 from functions.shared.names import camel_case, is_graphql_name
-from functions.shared.payload import Converter, PayloadType, converter, describe, key_types, plain_types
+from functions.shared.payload import Converter, PayloadType, converter, describe, key_types
 
 # Names that the GraphQL schema takes for itself.
 DATA_FIELDS = frozenset({"all"})
@@ -51,7 +51,6 @@ class Registry:
     by_id: Mapping[int, EventType]
     payload_types: Mapping[str, PayloadType]
     converters: Mapping[str, Converter]
-    plain_types: Mapping[str, type]
 
 
 def load(package: str = "definitions") -> Registry:
@@ -73,7 +72,6 @@ def load(package: str = "definitions") -> Registry:
         by_id={event.id: event for event in events},
         payload_types=payload_types,
         converters={key: converter(kept) for key, kept in payload_types.items()},
-        plain_types=plain_types(payload_types),
     )
 
 

@@ -450,3 +450,16 @@ def test_several_full_paths_are_swapped_at_once(consumer: ModuleType, query: Que
         {"id": 2, "full_path": "a"},
     ]
     assert query("SELECT last_activity_on FROM users") == [{"last_activity_on": date(NOW.year, NOW.month, NOW.day)}]
+
+
+def test_what_can_not_be_stored_teaches_nothing_and_stops_nothing(consumer: ModuleType, query: Query) -> None:
+    odd = [
+        event(namespace={"path": "27/28/", "full_path": "nul\0"}),
+        event(project={"id": 4, "full_path": "nul\0"}),
+        event(user={"id": 1, "username": "nul\0"}),
+    ]
+    for name, group in (("alone", odd), ("among others", [event(), *odd, event(namespace_id=29)])):
+        assert consume(consumer, record(group, name)) == []
+    assert query("SELECT code, count(*) FROM rejected_events GROUP BY code") == [{"code": "invalid_text", "count": 6}]
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2}]
+    assert query("SELECT full_path FROM namespaces UNION ALL SELECT full_path FROM projects") == []
