@@ -23,7 +23,7 @@ from functions.shared.registry import Registry
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import format_timestamp
 
-_READ_AT_ONCE = 100
+_ROWS_AT_ONCE = 100  # so few that PostgreSQL works on them while the next ones are made
 
 
 @dataclass(slots=True)
@@ -72,11 +72,12 @@ class Consumer:
         outcome = Outcome()
         directory, users = Directory(), Users()
         candidates = self._prepared(self._read(batches, outcome), directory, outcome)
-        rows = Kept(self._rows(candidates, directory, users, outcome))
+        slices = Kept(self._slices(candidates, directory, users, outcome))
+        times_are_assigned = _times_are_assigned(candidates)
 
         def write(connection: Connection) -> None:
             with connection.transaction():
-                outcome.stored = write_events(rows, connection, times_are_assigned=_times_are_assigned(candidates))
+                outcome.stored = write_events(slices, connection, times_are_assigned=times_are_assigned)
                 directory.write(connection)
                 users.write(connection)
                 write_rejected(outcome.rejected, connection)
@@ -118,32 +119,38 @@ class Consumer:
             self.database.run(partial(directory.look_up_projects, named_projects))
         return candidates
 
-    def _rows(
+    def _slices(
         self, candidates: Sequence[Candidate], directory: Directory, users: Users, outcome: Outcome
-    ) -> Iterator[Row]:
+    ) -> Iterator[list[Row]]:
         """The rows of the candidates, in the order in which they are written; the others become rejected rows.
 
         What they say about users and places is noted last, while PostgreSQL still works on the rows.
         """
         ordered = candidates if _times_are_assigned(candidates) else sorted(candidates, key=_place_in_order)
-        for some in batched(ordered, _READ_AT_ONCE, strict=False):
-            contents = contents_of([candidate.event.raw for candidate in some])
-            for candidate, content in zip(some, contents, strict=True):
-                try:
-                    if candidate.returned is None:
-                        transform(candidate, self.registry, content)
-                    row = candidate.row = row_of(candidate, directory, self.retention_months)
-                except Rejection as rejection:
-                    outcome.reject(candidate.event.raw, candidate.position, candidate.batch, rejection)
-                else:
-                    outcome.accepted += 1
-                    candidate.context = candidate.returned = candidate.encoded = None
-                    yield row
+        for some in batched(ordered, _ROWS_AT_ONCE, strict=False):
+            yield self._rows(some, directory, outcome)
         for candidate in candidates:
-            directory.note(candidate.event, candidate.sender)
-            if (row := candidate.row) is not None:
-                username = candidate.event.username if row.user_id == candidate.event.user_id else None
-                users.note(row.user_id, username, row.timestamp, candidate.sender)
+            event, row, sender = candidate.event, candidate.row, candidate.sender
+            directory.note(event, sender)
+            if row is not None:
+                username = event.username if row.user_id == event.user_id else None
+                users.note(row.user_id, username, row.timestamp, sender)
+
+    def _rows(self, candidates: Sequence[Candidate], directory: Directory, outcome: Outcome) -> list[Row]:
+        rows = []
+        contents = contents_of([candidate.event.raw for candidate in candidates])
+        for candidate, content in zip(candidates, contents, strict=True):
+            try:
+                if candidate.returned is None:
+                    transform(candidate, self.registry, content)
+                row = candidate.row = row_of(candidate, directory, self.retention_months)
+            except Rejection as rejection:
+                outcome.reject(candidate.event.raw, candidate.position, candidate.batch, rejection)
+            else:
+                rows.append(row)
+            candidate.forget()
+        outcome.accepted += len(rows)
+        return rows
 
 
 def _passing(step: Callable[[Candidate], object], candidates: Iterable[Candidate], outcome: Outcome) -> list[Candidate]:

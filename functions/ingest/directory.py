@@ -80,7 +80,7 @@ class Directory:
     """The namespaces and projects that a batch of events has to do with."""
 
     def __init__(self) -> None:
-        self._noted: dict[tuple[Place, StatedProject, int], Grant] = {}
+        self._noted: dict[tuple[int, int, int], tuple[Place, StatedProject, Grant]] = {}
         self._facts: dict[tuple[object, ...], Fact] = {}
         self._namespaces: set[int] = set()
         self._projects: set[int] = set()
@@ -90,13 +90,14 @@ class Directory:
 
     def note(self, event: Event, sender: Grant) -> None:
         """Keeps in mind what the event says and asks; `learn` makes use of it."""
-        said = (event.namespace, event.project, id(sender))
-        self._noted.pop(said, None)
-        self._noted[said] = sender  # said again, it is the newest
+        said = (event.namespace, event.project, sender)
+        key = (id(event.namespace), id(event.project), id(sender))  # many events share these very objects
+        self._noted.pop(key, None)
+        self._noted[key] = said  # said again, it is the newest
 
     def _collect(self) -> None:
         """Makes facts of what was noted."""
-        for (namespace, project, _), sender in self._noted.items():
+        for namespace, project, sender in self._noted.values():
             for place in (namespace, project.namespace):
                 if place.id is not None:
                     self._namespaces.add(place.id)

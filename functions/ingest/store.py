@@ -3,7 +3,6 @@
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import batched
 from uuid import UUID
 
 import msgspec
@@ -61,7 +60,6 @@ _PAYLOAD_HEAD = struct.Struct("!iB")
 _JSONB_VERSION = 1
 _NULL = -1
 _ID_BITS = 128
-_ROWS_AT_ONCE = 100  # so few that PostgreSQL works on them while the next ones are made
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -106,24 +104,24 @@ def place_in_order(timestamp: datetime, identifier: UUID) -> int:
     return (timestamp.year * 12 + timestamp.month) << _ID_BITS | identifier.int
 
 
-def write_events(rows: Iterable[Row], connection: Connection, *, times_are_assigned: bool) -> int:
+def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, times_are_assigned: bool) -> int:
     """Stores the rows whose ids are not stored yet. Belongs within a transaction.
 
     Args:
-        rows: in their order, so that they are written while the later ones are made; they may be asked for twice.
+        slices: of the rows in their order: each is written while the next one is made. They may be asked for twice.
         times_are_assigned: whether that is so of some; the rows are then in the order of their arrival.
 
     Returns:
         How many were stored.
     """
     if times_are_assigned:
-        rows = sorted(_without_stored(list(rows), connection), key=_place)
+        slices = [sorted(_without_stored([row for rows in slices for row in rows], connection), key=_place)]
     try:
         with connection.transaction():
-            return _copy(_COPY, rows, connection)
+            return _copy(_COPY, slices, connection)
     except UniqueViolation:
         connection.execute(_MAKE_STAGING)
-        _copy(_COPY_TO_STAGING, rows, connection)
+        _copy(_COPY_TO_STAGING, slices, connection)
         return connection.execute(_INSERT_STAGED).rowcount
 
 
@@ -160,47 +158,54 @@ def _place(row: Row) -> int:
     return place_in_order(row.timestamp, row.id)
 
 
-def _in_order(rows: Iterable[Row]) -> Iterator[Row]:
+def _in_order(slices: Iterable[Sequence[Row]]) -> Iterator[list[Row]]:
     """The first row of each id and month; a row that a transformation moved to an earlier month comes at the end."""
     latest = 0
     moved = []
-    for row in rows:
-        place = _place(row)
-        if place > latest:
-            latest = place
-            yield row
-        elif place < latest:
-            moved.append(row)
+    for rows in slices:
+        kept = []
+        for row in rows:
+            place = _place(row)
+            if place > latest:
+                latest = place
+                kept.append(row)
+            elif place < latest:
+                moved.append(row)
+        yield kept
     if moved:
-        yield from _in_order(sorted(moved, key=_place))
+        yield from _in_order([sorted(moved, key=_place)])
 
 
-def _copy(statement: str, rows: Iterable[Row], connection: Connection) -> int:
+def _copy(statement: str, slices: Iterable[Sequence[Row]], connection: Connection) -> int:
     cursor = connection.cursor()
     with cursor.copy(statement) as copy:
         copy.write(_HEADER)
-        for some in batched(_in_order(rows), _ROWS_AT_ONCE, strict=False):
-            copy.write(b"".join(_packed(some)))
+        for rows in _in_order(slices):
+            copy.write(_packed(rows))
         copy.write(_TRAILER)
     return cursor.rowcount
 
 
-def _packed(rows: Iterable[Row]) -> Iterator[bytes]:
+def _packed(rows: Iterable[Row]) -> bytes:
+    parts: list[bytes] = []
     for row in rows:
         path = row.namespace_path
         encoded_path = path.encode() if path else b""
-        yield _FIXED_FIELDS.pack(
-            6,
-            16,
-            row.id.bytes,
-            8,
-            (row.timestamp - _EPOCH) // _MICROSECOND,
-            2,
-            row.event,
-            8,
-            row.user_id,
-            len(encoded_path) if path else _NULL,
+        parts += (
+            _FIXED_FIELDS.pack(
+                6,
+                16,
+                row.id.bytes,
+                8,
+                (row.timestamp - _EPOCH) // _MICROSECOND,
+                2,
+                row.event,
+                8,
+                row.user_id,
+                len(encoded_path) if path else _NULL,
+            ),
+            encoded_path,
+            _PAYLOAD_HEAD.pack(len(row.payload) + 1, _JSONB_VERSION),
+            row.payload,
         )
-        yield encoded_path
-        yield _PAYLOAD_HEAD.pack(len(row.payload) + 1, _JSONB_VERSION)
-        yield row.payload
+    return b"".join(parts)

@@ -13,7 +13,7 @@ from functions.ingest.store import Row
 from functions.shared.batch import Batch
 from functions.shared.context import Context
 from functions.shared.event import Event, require_namespace_path, require_storable_time, require_user_id
-from functions.shared.feature import Feature
+from functions.shared.feature import Feature, Transformation
 from functions.shared.grant import Grant
 from functions.shared.payload import MAX_PAYLOAD_BYTES, converted, encode_payload, normalised, plainly_encoded
 from functions.shared.postgres import Connection, Database
@@ -61,6 +61,10 @@ class Candidate(msgspec.Struct, eq=False):
     def prefetches(self) -> bool:
         """Whether the event's feature adds to the context what PostgreSQL knows."""
         return self.event.type.feature.prefetcher is not None
+
+    def forget(self) -> None:
+        """Lets go of what is big and no longer needed, so that the next candidates get the memory."""
+        self.context = self.returned = self.encoded = None
 
     @property
     def returned_project_id(self) -> int | None:
@@ -120,19 +124,16 @@ def transform(candidate: Candidate, registry: Registry, content: dict[str, Any] 
     """
     event_type = candidate.event.type
     context = read_context(candidate, content)
+    payload_class = event_type.feature.payload
     returned: dict[str, Any] = {}
-    if not event_type.transformations and event_type.feature.payload is not None:
-        returned = context.slice(*event_type.feature.payload.fields())
+    if not event_type.transformations and payload_class is not None:
+        returned = context.slice(*payload_class.fields())
+    part: Mapping[str, Any] = {}
     for transformation in event_type.transformations:
-        try:
-            part = transformation(context)
-        except Exception as error:
-            raise Rejection("transformation_failed", f"{transformation.__name__}: {_reason(error)}") from error
-        if not isinstance(part, Mapping):
-            raise Rejection("not_json", f"{transformation.__name__} returned no dict but {type(part).__name__}.")
-        returned.update(part)
         context.update(part)
-    candidate.encoded = plainly_encoded(returned, event_type.feature.payload)
+        part = _returned(transformation, context)
+        returned.update(part)
+    candidate.encoded = plainly_encoded(returned, payload_class)
     if candidate.encoded is None:
         try:
             returned = normalised(converted(returned, registry.converters))
@@ -148,8 +149,9 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
         Rejection: it belongs where its sender may not write, or its payload can't be stored.
     """
     event, returned = candidate.event, candidate.returned or {}
-    overrides = {key: returned.pop(key) for key in OVERRIDES if key in returned}
-    timestamp, user_id, namespace_path = event.timestamp, event.user_id, candidate.namespace_path
+    timestamp, user_id, namespace_path = event.timestamp, event.user_id, event.explicit_path
+    # What is plainly a payload has no key that is none.
+    overrides = {} if candidate.encoded else {key: returned.pop(key) for key in OVERRIDES if key in returned}
     if "timestamp" in overrides:
         timestamp = _time(overrides["timestamp"])
         require_storable_time(timestamp, candidate.batch.received_at, retention_months)
@@ -157,19 +159,29 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
         user_id = require_user_id(overrides["user_id"])
     if "namespace_path" in overrides:
         namespace_path = require_namespace_path(overrides["namespace_path"])
-    elif not candidate.names_its_path:
+    elif namespace_path is None:
         namespace_path = directory.namespace_path(event, candidate.returned_project_id)
-    if user_id != event.user_id or namespace_path != candidate.namespace_path:
+    if user_id != event.user_id or namespace_path != event.explicit_path:
         candidate.sender.require_writable(user_id, namespace_path)
     return Row(
-        id=event.id,
-        timestamp=timestamp,
-        event=event.type.id,
-        user_id=user_id,
-        namespace_path=namespace_path,
-        payload=_within_limit(candidate.encoded or _encoded(returned, event.type.feature)),
+        event.id,
+        timestamp,
+        event.type.id,
+        user_id,
+        namespace_path,
+        candidate.encoded or _encoded(returned, event.type.feature),
         time_is_assigned=event.time_is_assigned and "timestamp" not in overrides,
     )
+
+
+def _returned(transformation: Transformation, context: Context) -> Mapping[str, Any]:
+    try:
+        returned = transformation(context)
+    except Exception as error:
+        raise Rejection("transformation_failed", f"{transformation.__name__}: {_reason(error)}") from error
+    if type(returned) is not dict and not isinstance(returned, Mapping):
+        raise Rejection("not_json", f"{transformation.__name__} returned no dict but {type(returned).__name__}.")
+    return returned
 
 
 def _prefetched(group: Sequence[Candidate], connection: Connection) -> Sequence[Mapping[str, Any]]:
@@ -208,14 +220,11 @@ def _encoded(payload: dict[str, Any], feature: Feature) -> bytes:
     try:
         if feature.payload is not None:
             msgspec.convert(payload, feature.payload)
-        return encode_payload(payload)
+        encoded = encode_payload(payload)
     except msgspec.ValidationError as error:
         raise Rejection("invalid_payload", f"The payload is not a {feature.type_name}'s: {error}.") from error
     except UnicodeEncodeError as error:
         raise Rejection("invalid_text", "A string of the payload holds half a surrogate pair.") from error
-
-
-def _within_limit(encoded: bytes) -> bytes:
     if len(encoded) > MAX_PAYLOAD_BYTES:
         raise Rejection(
             "payload_too_large", f"The payload has {len(encoded)} bytes; at most {MAX_PAYLOAD_BYTES} are allowed."

@@ -1,6 +1,6 @@
 """An event on the wire: its base attributes, and whether it may be taken in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ from functions.shared.timestamp import months_before, parse_timestamp
 
 MAX_EVENT_BYTES = 64 * 1024
 _LONGEST_TEXT_BYTES = 1000  # an index entry of PostgreSQL's has room for it
+_LONGEST_CHARACTER_BYTES = 4
 _LARGEST_ID = 2**63 - 1
 _FURTHEST_AHEAD = timedelta(days=1)
 _KNOWN_PLACES = 8192  # many events have few namespaces and projects
@@ -121,32 +122,21 @@ class Event(msgspec.Struct):
 
     Attributes:
         raw: the event as it came.
-        has_own_id: whether the producer gave the id.
-        has_own_time: whether the producer gave the time; else it is the id's, or that of arrival.
+        time_is_assigned: whether the event has an id of its own, but its time from that or from its arrival.
         namespace: the namespace that the event names for itself.
+        explicit_path: the namespace's path, where the event itself gives it.
     """
 
     raw: msgspec.Raw
-
     type: EventType
     id: UUID
     timestamp: datetime
-    has_own_id: bool
-    has_own_time: bool
+    time_is_assigned: bool
     user_id: int
     username: str | None
     namespace: Place
     project: StatedProject
-
-    @property
-    def time_is_assigned(self) -> bool:
-        """Whether the event has an id of its own but got its time from the server."""
-        return self.has_own_id and not self.has_own_time
-
-    @property
-    def explicit_path(self) -> str | None:
-        """The namespace's path, where the event itself gives it."""
-        return self.namespace.path or self.project.namespace.path
+    explicit_path: str | None
 
     def context(self, content: dict[str, Any] | None = None) -> Context:
         """What the transformations see: see `Context`.
@@ -215,17 +205,19 @@ def read_event(
     registry: Registry,
     retention_months: int,
     attributes: Attributes | None = None,
+    content: dict[str, Any] | None = None,
 ) -> Event | None:
     """The event that `raw` is, at `position` of the batch; None for an internal event that no definition names.
 
     Args:
-        attributes: the event's base attributes, where they are read already.
+        attributes: what `attributes_of` gives for the event.
+        content: what `contents_of` gives for the event.
 
     Raises:
         Rejection: it can't be stored, or its sender may not send it.
     """
     event = read_attributes(raw, position, batch, registry, retention_months, attributes)
-    if event is not None:
+    if event is not None and content is None:
         _content(raw)
     return event
 
@@ -238,14 +230,14 @@ def read_attributes(
     retention_months: int,
     attributes: Attributes | None = None,
 ) -> Event | None:
-    """As `read_event`, but what else an event holds is only looked at with its `context`, if it is not refused."""
+    """As `read_event`, but what else an accepted event holds is only looked at with its `context`."""
     if len(raw) > MAX_EVENT_BYTES:
         raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {MAX_EVENT_BYTES} are allowed.")
-    attributes = attributes or _attributes(raw)
+    attributes = attributes or _decoded(_decoder, raw)
     try:
         event = _event(attributes, raw, position, batch, registry, retention_months)
     except Rejection:
-        _content(raw)  # a text that can't be stored is the first thing to say
+        _content(raw)  # that the text can't be stored is the first thing to say
         raise
     if event is None:
         _content(raw)
@@ -262,24 +254,29 @@ def _event(
         raise Rejection("unknown_event", f"No definition names the event {attributes.event[:100]!r}.")
     if event_type.deprecated:
         raise Rejection("deprecated_event", f"The event {event_type.name} is no longer accepted.")
-    own_time = _own_time(attributes)
-    timestamp = own_time or (attributes.id and time_of(attributes.id)) or batch.received_at
+    own_id, own_time = attributes.id, _own_time(attributes)
+    timestamp = own_time or (own_id and time_of(own_id)) or batch.received_at
     require_storable_time(timestamp, batch.received_at, retention_months)
+    sender = batch.sender
+    user_id = _user_id(attributes, sender.sub)
     user = attributes.user
-    event = Event(
+    username = _text_within(user.username, "user.username", "invalid_user") if user else None
+    namespace = _namespace(attributes.namespace, attributes.namespace_path, attributes.namespace_id)
+    project = _project(attributes.project, attributes.project_id)
+    explicit_path = namespace.path or project.namespace.path
+    sender.require_writable(user_id, explicit_path)
+    return Event(
         raw=raw,
         type=event_type,
-        id=attributes.id or batch.event_id(position),
+        id=own_id or batch.event_id(position),
         timestamp=timestamp,
-        has_own_id=attributes.id is not None,
-        has_own_time=own_time is not None,
-        user_id=_user_id(attributes, batch.sender.sub),
-        username=_text_within(user.username, "user.username", "invalid_user") if user else None,
-        namespace=_namespace(attributes.namespace, attributes.namespace_path, attributes.namespace_id),
-        project=_project(attributes.project, attributes.project_id),
+        time_is_assigned=own_id is not None and own_time is None,
+        user_id=user_id,
+        username=username,
+        namespace=namespace,
+        project=project,
+        explicit_path=explicit_path,
     )
-    batch.sender.require_writable(event.user_id, event.explicit_path)
-    return event
 
 
 def require_storable_time(timestamp: datetime, received_at: datetime, retention_months: int) -> None:
@@ -335,28 +332,26 @@ def namespace_id_of(path: str) -> int:
     raise Rejection("invalid_namespace", _NOT_A_PATH)
 
 
-def _attributes(raw: msgspec.Raw) -> Attributes:
-    return _decoded(_decoder, raw)
-
-
 def _content(raw: msgspec.Raw) -> dict[str, Any]:
-    content = _decoded(_content_decoder, raw)
-    try:
-        refuse_unstorable(raw, content)
-    except RecursionError as error:
-        raise Rejection("too_deep", "Objects and arrays are nested too deep.") from error
-    return content
+    return _decoded(_content_decoder, raw, refuse_unstorable)
 
 
-def _decoded[Decoded](decoder: msgspec.json.Decoder[Decoded], raw: msgspec.Raw) -> Decoded:
+def _decoded[Decoded](
+    decoder: msgspec.json.Decoder[Decoded],
+    raw: msgspec.Raw,
+    check: Callable[[msgspec.Raw, Decoded], None] | None = None,
+) -> Decoded:
     try:
-        return decoder.decode(raw)
+        decoded = decoder.decode(raw)
+        if check is not None:
+            check(raw, decoded)
     except msgspec.ValidationError as error:
         raise _rejection(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejection("invalid_json", f"The event is not JSON: {error}.") from error
     except RecursionError as error:
         raise Rejection("too_deep", "Objects and arrays are nested too deep.") from error
+    return decoded
 
 
 def _merged(content: dict[str, Any], additional: dict[str, Any]) -> Context:
@@ -470,8 +465,10 @@ def _full_path(value: str | None, attribute: str, code: str) -> str | None:
 
 
 def _text_within(value: str | None, attribute: str, code: str) -> str | None:
-    if value and "\0" in value:
+    if not value:
+        return None
+    if "\0" in value:
         raise Rejection("invalid_text", f"{attribute} contains the character U+0000.")
-    if value and len(value.encode()) > _LONGEST_TEXT_BYTES:
+    if len(value) > _LONGEST_TEXT_BYTES // _LONGEST_CHARACTER_BYTES and len(value.encode()) > _LONGEST_TEXT_BYTES:
         raise Rejection(code, f"{attribute} is longer than {_LONGEST_TEXT_BYTES} bytes.")
-    return value or None
+    return value

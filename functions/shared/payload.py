@@ -28,7 +28,7 @@ _LONG_NUMBER = b"0" * len(str(2**63))
 _DIGITS_AS_ZEROS = bytes(ord("0") if chr(code).isdigit() else code for code in range(128)) + bytes(range(128, 256))
 
 _SMALLEST_FLOAT_WRITTEN_OUT = 2.0**63
-_ESCAPE = rb"\u"
+_BACKSLASH = b"\\"  # one byte is found far faster than several
 _PLAIN_TYPES: dict[Any, Any] = {
     str: str,
     int: Annotated[int, msgspec.Meta(ge=_SMALLEST_INTEGER, le=2**63 - 1)],
@@ -113,7 +113,7 @@ def refuse_unstorable(raw: msgspec.Raw, value: Any) -> None:
 
 def may_be_unstorable(text: bytes) -> bool:
     """Whether the values in a JSON text are worth a look: some of those that are not can't be stored."""
-    return (_ESCAPE in text and rb"\u0000" in text) or _LONG_NUMBER in text.translate(_DIGITS_AS_ZEROS)
+    return (_BACKSLASH in text and rb"\u0000" in text) or _LONG_NUMBER in text.translate(_DIGITS_AS_ZEROS)
 
 
 def require_storable(value: Any) -> None:
@@ -277,7 +277,9 @@ def plainly_encoded(payload: Mapping[str, Any], payload_class: type[Payload] | N
         encoded = msgspec.json.encode(msgspec.convert(payload, plain_class))
     except (msgspec.ValidationError, UnicodeEncodeError):
         return None
-    return None if _ESCAPE in encoded else encoded
+    if len(encoded) > MAX_PAYLOAD_BYTES:
+        return None
+    return None if _BACKSLASH in encoded and rb"\u" in encoded else encoded
 
 
 @cache
@@ -288,7 +290,8 @@ def _plain_class(payload_class: type[Payload]) -> type[msgspec.Struct] | None:
     """
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for field in msgspec.structs.fields(payload_class):
-        plain_type = _PLAIN_TYPES.get(payload_type(field.type))  # type: ignore[arg-type]
+        kept = payload_type(field.type)
+        plain_type = _PLAIN_TYPES.get(kept) if isinstance(kept, type) else None
         if field.required:
             if plain_type is None:
                 return None

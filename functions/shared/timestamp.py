@@ -27,7 +27,7 @@ def parse_timestamp(value: Any) -> datetime:
     """
     try:
         moment = _convert(value)
-        in_utc = moment.astimezone(UTC)
+        in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError) as error:
         raise ValueError(f"{_quoted(value)} is no RFC 3339 time, date or number of seconds since 1970") from error
     if moment.tzinfo is None:
