@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import batched
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -12,10 +13,10 @@ import msgspec
 from functions.ingest.directory import Directory
 from functions.ingest.kept import Kept
 from functions.ingest.store import RejectedRow, Row, place_in_order, write_events, write_rejected
-from functions.ingest.transform import Candidate, prefetch, read_context, row_of, transform
+from functions.ingest.transform import Candidate, prefetch, read_context, read_together, row_of, transform
 from functions.ingest.users import Users
 from functions.shared.batch import Batch
-from functions.shared.event import attributes_of, contents_of, read_attributes
+from functions.shared.event import attributes_of, read_attributes
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id, time_of
 from functions.shared.postgres import Connection, Database
@@ -99,7 +100,8 @@ class Consumer:
                 if event is None:
                     outcome.ignored += 1
                 else:
-                    candidates.append(Candidate(batch, position, event, sender, event.explicit_path))
+                    place = place_in_order(event.timestamp, event.id)
+                    candidates.append(Candidate(batch, position, event, sender, place, event.explicit_path))
         return candidates
 
     def _prepared(self, candidates: list[Candidate], directory: Directory, outcome: Outcome) -> list[Candidate]:
@@ -126,7 +128,7 @@ class Consumer:
 
         What they say about users and places is noted last, while PostgreSQL still works on the rows.
         """
-        ordered = candidates if _times_are_assigned(candidates) else sorted(candidates, key=_place_in_order)
+        ordered = candidates if _times_are_assigned(candidates) else sorted(candidates, key=attrgetter("place"))
         for some in batched(ordered, _ROWS_AT_ONCE, strict=False):
             yield self._rows(some, directory, outcome)
         for candidate in candidates:
@@ -138,11 +140,11 @@ class Consumer:
 
     def _rows(self, candidates: Sequence[Candidate], directory: Directory, outcome: Outcome) -> list[Row]:
         rows = []
-        contents = contents_of([candidate.event.raw for candidate in candidates])
-        for candidate, content in zip(candidates, contents, strict=True):
+        read_together(candidates)
+        for candidate in candidates:
             try:
                 if candidate.returned is None:
-                    transform(candidate, self.registry, content)
+                    transform(candidate, self.registry)
                 row = candidate.row = row_of(candidate, directory, self.retention_months)
             except Rejection as rejection:
                 outcome.reject(candidate.event.raw, candidate.position, candidate.batch, rejection)
@@ -192,10 +194,6 @@ def _transform_to_place(candidate: Candidate, registry: Registry) -> None:
 
 def _times_are_assigned(candidates: Iterable[Candidate]) -> bool:
     return any(candidate.event.time_is_assigned for candidate in candidates)
-
-
-def _place_in_order(candidate: Candidate) -> int:
-    return place_in_order(candidate.event.timestamp, candidate.event.id)
 
 
 def _storable(text: str) -> str:

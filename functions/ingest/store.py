@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from uuid import UUID
 
 import msgspec
@@ -69,6 +70,7 @@ class Row(msgspec.Struct, frozen=True):
 
     Attributes:
         payload: JSON.
+        place: see `place_in_order`.
         time_is_assigned: whether an event that has an id of its own got its time from the server.
     """
 
@@ -78,6 +80,7 @@ class Row(msgspec.Struct, frozen=True):
     user_id: int
     namespace_path: str | None
     payload: bytes
+    place: int
     time_is_assigned: bool = False
 
 
@@ -115,7 +118,8 @@ def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, tim
         How many were stored.
     """
     if times_are_assigned:
-        slices = [sorted(_without_stored([row for rows in slices for row in rows], connection), key=_place)]
+        unstored = _without_stored([row for rows in slices for row in rows], connection)
+        slices = [sorted(unstored, key=attrgetter("place"))]
     try:
         with connection.transaction():
             return _copy(_COPY, slices, connection)
@@ -154,10 +158,6 @@ def _without_stored(rows: list[Row], connection: Connection) -> list[Row]:
     return kept
 
 
-def _place(row: Row) -> int:
-    return place_in_order(row.timestamp, row.id)
-
-
 def _in_order(slices: Iterable[Sequence[Row]]) -> Iterator[list[Row]]:
     """The first row of each id and month; a row that a transformation moved to an earlier month comes at the end."""
     latest = 0
@@ -165,15 +165,14 @@ def _in_order(slices: Iterable[Sequence[Row]]) -> Iterator[list[Row]]:
     for rows in slices:
         kept = []
         for row in rows:
-            place = _place(row)
-            if place > latest:
-                latest = place
+            if row.place > latest:
+                latest = row.place
                 kept.append(row)
-            elif place < latest:
+            elif row.place < latest:
                 moved.append(row)
         yield kept
     if moved:
-        yield from _in_order([sorted(moved, key=_place)])
+        yield from _in_order([sorted(moved, key=attrgetter("place"))])
 
 
 def _copy(statement: str, slices: Iterable[Sequence[Row]], connection: Connection) -> int:

@@ -9,10 +9,10 @@ import msgspec
 import psycopg
 
 from functions.ingest.directory import Directory
-from functions.ingest.store import Row
+from functions.ingest.store import Row, place_in_order
 from functions.shared.batch import Batch
 from functions.shared.context import Context
-from functions.shared.event import Event, require_namespace_path, require_storable_time, require_user_id
+from functions.shared.event import Event, contents_of, require_namespace_path, require_storable_time, require_user_id
 from functions.shared.feature import Feature, Transformation
 from functions.shared.grant import Grant
 from functions.shared.payload import MAX_PAYLOAD_BYTES, converted, encode_payload, normalised, plainly_encoded
@@ -35,8 +35,10 @@ class Candidate(msgspec.Struct, eq=False):
 
     Attributes:
         sender: what the event's sender may touch.
+        place: of its row, unless a transformation gives another time: see `place_in_order`.
         namespace_path: the namespace that the event belongs to, as far as it is known without a transformation.
-        context: what the transformations see, and what they returned so far; read when it is needed.
+        content: what the event holds, where it was read together with others.
+        context: what the transformations see, and what they returned so far.
         returned: what the transformations returned.
         encoded: the payload, where what they returned can be stored as it is.
         row: what the event became.
@@ -46,7 +48,9 @@ class Candidate(msgspec.Struct, eq=False):
     position: int
     event: Event
     sender: Grant
+    place: int
     namespace_path: str | None
+    content: dict[str, Any] | None = None
     context: Context | None = None
     returned: dict[str, Any] | None = None
     encoded: bytes | None = None
@@ -64,7 +68,7 @@ class Candidate(msgspec.Struct, eq=False):
 
     def forget(self) -> None:
         """Lets go of what is big and no longer needed, so that the next candidates get the memory."""
-        self.context = self.returned = self.encoded = None
+        self.content = self.context = self.returned = self.encoded = None
 
     @property
     def returned_project_id(self) -> int | None:
@@ -73,17 +77,21 @@ class Candidate(msgspec.Struct, eq=False):
         return project_id if type(project_id) is int and 0 < project_id < 2**63 else None
 
 
-def read_context(candidate: Candidate, content: dict[str, Any] | None = None) -> Context:
-    """The candidate's context, read from its event once.
+def read_together(candidates: Iterable[Candidate]) -> None:
+    """Reads what the events hold in one go, of those that were not transformed yet."""
+    unread = [candidate for candidate in candidates if candidate.returned is None]
+    for candidate, content in zip(unread, contents_of([one.event.raw for one in unread]), strict=True):
+        candidate.content = content
 
-    Args:
-        content: what the event holds, where it is read already.
+
+def read_context(candidate: Candidate) -> Context:
+    """The candidate's context, read from its event once.
 
     Raises:
         Rejection: what the event holds can't be stored.
     """
     if candidate.context is None:
-        candidate.context = candidate.event.context(content)
+        candidate.context = candidate.event.context(candidate.content)
         if candidate.namespace_path is not None:
             candidate.context["namespace_path"] = candidate.namespace_path
     return candidate.context
@@ -113,17 +121,14 @@ def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, R
     return failed
 
 
-def transform(candidate: Candidate, registry: Registry, content: dict[str, Any] | None = None) -> None:
+def transform(candidate: Candidate, registry: Registry) -> None:
     """Runs the event's transformations; what they return is left in `returned`, the payload converted.
-
-    Args:
-        content: what the event holds, where it is read already.
 
     Raises:
         Rejection: a transformation raised, or returned what can't be stored.
     """
     event_type = candidate.event.type
-    context = read_context(candidate, content)
+    context = read_context(candidate)
     payload_class = event_type.feature.payload
     returned: dict[str, Any] = {}
     if not event_type.transformations and payload_class is not None:
@@ -149,12 +154,14 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
         Rejection: it belongs where its sender may not write, or its payload can't be stored.
     """
     event, returned = candidate.event, candidate.returned or {}
-    timestamp, user_id, namespace_path = event.timestamp, event.user_id, event.explicit_path
+    timestamp, place = event.timestamp, candidate.place
+    user_id, namespace_path = event.user_id, event.explicit_path
     # What is plainly a payload has no key that is none.
     overrides = {} if candidate.encoded else {key: returned.pop(key) for key in OVERRIDES if key in returned}
     if "timestamp" in overrides:
         timestamp = _time(overrides["timestamp"])
         require_storable_time(timestamp, candidate.batch.received_at, retention_months)
+        place = place_in_order(timestamp, event.id)
     if "user_id" in overrides:
         user_id = require_user_id(overrides["user_id"])
     if "namespace_path" in overrides:
@@ -170,6 +177,7 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
         user_id,
         namespace_path,
         candidate.encoded or _encoded(returned, event.type.feature),
+        place,
         time_is_assigned=event.time_is_assigned and "timestamp" not in overrides,
     )
 

@@ -62,9 +62,10 @@ def _convert(value: Any) -> datetime:
             value += "T00:00:00Z"
         elif value.endswith(" UTC"):
             value = value.removesuffix(" UTC") + "Z"
-    elif isinstance(value, bool):
+        return msgspec.convert(value, datetime)
+    if isinstance(value, bool):
         raise msgspec.ValidationError("a boolean is no time")
-    return msgspec.convert(value, datetime, strict=isinstance(value, str))
+    return msgspec.convert(value, datetime, strict=False)
 
 
 def _quoted(value: Any) -> str:
