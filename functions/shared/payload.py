@@ -34,6 +34,7 @@ _PLAIN_TYPES: dict[Any, Any] = {
     int: Annotated[int, msgspec.Meta(ge=_SMALLEST_INTEGER, le=2**63 - 1)],
     bool: bool,
 }
+_PLAIN_KINDS = {*_PLAIN_TYPES, types.NoneType}  # and no class derived from one of these
 
 type Converter = Callable[[Any], Any]
 type PayloadType = type | list["PayloadType"] | dict[str, "PayloadType"]
@@ -271,7 +272,7 @@ def plainly_encoded(payload: Mapping[str, Any], payload_class: type[Payload] | N
     if not payload:
         return None if payload_class else b"{}"
     plain_class = _plain_class(payload_class) if payload_class else None
-    if plain_class is None:
+    if plain_class is None or not _PLAIN_KINDS.issuperset(map(type, payload.values())):
         return None
     try:
         encoded = msgspec.json.encode(msgspec.convert(payload, plain_class))
@@ -286,8 +287,10 @@ def plainly_encoded(payload: Mapping[str, Any], payload_class: type[Payload] | N
 def _plain_class(payload_class: type[Payload]) -> type[msgspec.Struct] | None:
     """The class of the payloads that hold nothing but texts, integers and booleans, each of its key's type.
 
-    None where `payload_class` needs a key that holds anything else.
+    None where `payload_class` needs a key that holds anything else, or has checks of its own.
     """
+    if hasattr(payload_class, "__post_init__") or payload_class.__struct_config__.tag is not None:
+        return None
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for field in msgspec.structs.fields(payload_class):
         kept = payload_type(field.type)

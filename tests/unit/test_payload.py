@@ -181,6 +181,22 @@ class StrictAboutMore(Payload):
     share: float
 
 
+class Checked(Payload):
+    number: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.number == 0:
+            raise ValueError("zero")
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Number(int):
+    pass
+
+
 def encoded_the_longer_way(payload: dict[str, Any], payload_class: type[Payload]) -> bytes:
     converters = {key: converter(kept) for key, kept in key_types(payload_class).items()}
     kept = normalised(converted(payload, converters))
@@ -228,6 +244,9 @@ def test_what_is_plainly_encoded_is_what_the_longer_way_comes_to(
         ({"share": 0.5}, StrictAboutMore, None),
         ({"number": 1}, None, None),
         ({"text": "x" * 16384}, Plain, None),
+        ({"number": 1}, Checked, None),
+        ({"text": Text("a")}, Plain, None),
+        ({"number": Number(1)}, Plain, None),
     ],
 )
 def test_a_payload_is_plain_where_its_values_are_of_their_keys_types(
