@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.ingest.intake import Answer, Intake, QueueUnavailable, TooLarge
 from functions.shared import queue, registry, settings
 from functions.shared.auth import Authenticator, Unauthenticated
+from functions.shared.garbage import collected_afterwards
 from functions.shared.rejection import Rejection
 
 logger = Logger(level=settings.log_level())
@@ -45,6 +46,7 @@ STATUSES: dict[type[Exception], int] = {
 }
 
 
+@collected_afterwards()
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """Answers API Gateway's request: what became of each event, or why none was looked at."""
     try:

@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.ingest.consumption import Consumer
 from functions.shared import registry, settings
 from functions.shared.batch import Batch, read_batch
+from functions.shared.garbage import collected_afterwards
 from functions.shared.postgres import Database, TimeLimits
 
 logger = Logger(level=settings.log_level())
@@ -20,6 +21,7 @@ consumer = Consumer(
 )
 
 
+@collected_afterwards()
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """Stores a batch of messages: all of it, or nothing and each message is reported, to be delivered again."""
     records = event["Records"]

@@ -1,8 +1,9 @@
 """Writing to PostgreSQL: the events of a batch, and those that were rejected."""
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from uuid import UUID
 
 import msgspec
@@ -69,6 +70,7 @@ class Row(msgspec.Struct, frozen=True):
 
     Attributes:
         payload: JSON.
+        place: see `place_in_order`.
         time_is_assigned: whether an event that has an id of its own got its time from the server.
     """
 
@@ -78,6 +80,7 @@ class Row(msgspec.Struct, frozen=True):
     user_id: int
     namespace_path: str | None
     payload: bytes
+    place: int
     time_is_assigned: bool = False
 
 
@@ -99,22 +102,30 @@ class RejectedRow(msgspec.Struct, frozen=True):
     sender_grant: Grant | None
 
 
-def write_events(rows: Iterable[Row], connection: Connection) -> int:
+def place_in_order(timestamp: datetime, identifier: UUID) -> int:
+    """Where an event stands in the order in which all batches write, so that none deadlock: by month and id."""
+    return (timestamp.year * 12 + timestamp.month) << _ID_BITS | identifier.int
+
+
+def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, times_are_assigned: bool) -> int:
     """Stores the rows whose ids are not stored yet. Belongs within a transaction.
+
+    Args:
+        slices: of the rows in their order: each is written while the next one is made. They may be asked for twice.
+        times_are_assigned: whether that is so of some; the rows are then in the order of their arrival.
 
     Returns:
         How many were stored.
     """
-    new = _distinct(_without_stored(list(rows), connection))
-    if not new:
-        return 0
+    if times_are_assigned:
+        unstored = _without_stored([row for rows in slices for row in rows], connection)
+        slices = [sorted(unstored, key=attrgetter("place"))]
     try:
         with connection.transaction():
-            _copy(_COPY, new, connection)
-        return len(new)
+            return _copy(_COPY, slices, connection)
     except UniqueViolation:
         connection.execute(_MAKE_STAGING)
-        _copy(_COPY_TO_STAGING, new, connection)
+        _copy(_COPY_TO_STAGING, slices, connection)
         return connection.execute(_INSERT_STAGED).rowcount
 
 
@@ -147,36 +158,53 @@ def _without_stored(rows: list[Row], connection: Connection) -> list[Row]:
     return kept
 
 
-def _distinct(rows: Iterable[Row]) -> list[Row]:
-    """The first row of each id and month, in the order in which all batches write, so that none deadlock."""
-    first: dict[int, Row] = {}
-    for row in rows:
-        month = row.timestamp.year * 12 + row.timestamp.month
-        first.setdefault(month << _ID_BITS | row.id.int, row)
-    return [first[key] for key in sorted(first)]
+def _in_order(slices: Iterable[Sequence[Row]]) -> Iterator[list[Row]]:
+    """The first row of each id and month; a row that a transformation moved to an earlier month comes at the end."""
+    latest = 0
+    moved = []
+    for rows in slices:
+        kept = []
+        for row in rows:
+            if row.place > latest:
+                latest = row.place
+                kept.append(row)
+            elif row.place < latest:
+                moved.append(row)
+        yield kept
+    if moved:
+        yield from _in_order([sorted(moved, key=attrgetter("place"))])
 
 
-def _copy(statement: str, rows: Iterable[Row], connection: Connection) -> None:
-    with connection.cursor().copy(statement) as copy:
-        copy.write(b"".join((_HEADER, *_packed(rows), _TRAILER)))
+def _copy(statement: str, slices: Iterable[Sequence[Row]], connection: Connection) -> int:
+    cursor = connection.cursor()
+    with cursor.copy(statement) as copy:
+        copy.write(_HEADER)
+        for rows in _in_order(slices):
+            copy.write(_packed(rows))
+        copy.write(_TRAILER)
+    return cursor.rowcount
 
 
-def _packed(rows: Iterable[Row]) -> Iterable[bytes]:
+def _packed(rows: Iterable[Row]) -> bytes:
+    parts: list[bytes] = []
     for row in rows:
         path = row.namespace_path
         encoded_path = path.encode() if path else b""
-        yield _FIXED_FIELDS.pack(
-            6,
-            16,
-            row.id.bytes,
-            8,
-            (row.timestamp - _EPOCH) // _MICROSECOND,
-            2,
-            row.event,
-            8,
-            row.user_id,
-            len(encoded_path) if path else _NULL,
+        parts += (
+            _FIXED_FIELDS.pack(
+                6,
+                16,
+                row.id.bytes,
+                8,
+                (row.timestamp - _EPOCH) // _MICROSECOND,
+                2,
+                row.event,
+                8,
+                row.user_id,
+                len(encoded_path) if path else _NULL,
+            ),
+            encoded_path,
+            _PAYLOAD_HEAD.pack(len(row.payload) + 1, _JSONB_VERSION),
+            row.payload,
         )
-        yield encoded_path
-        yield _PAYLOAD_HEAD.pack(len(row.payload) + 1, _JSONB_VERSION)
-        yield row.payload
+    return b"".join(parts)

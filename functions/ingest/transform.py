@@ -9,12 +9,13 @@ import msgspec
 import psycopg
 
 from functions.ingest.directory import Directory
-from functions.ingest.store import Row
+from functions.ingest.store import Row, place_in_order
 from functions.shared.batch import Batch
 from functions.shared.context import Context
-from functions.shared.event import Event, require_namespace_path, require_storable_time, require_user_id
-from functions.shared.feature import Feature
-from functions.shared.payload import MAX_PAYLOAD_BYTES, converted, normalised
+from functions.shared.event import Event, contents_of, require_namespace_path, require_storable_time, require_user_id
+from functions.shared.feature import Feature, Transformation
+from functions.shared.grant import Grant
+from functions.shared.payload import MAX_PAYLOAD_BYTES, converted, encode_payload, normalised, plainly_encoded
 from functions.shared.postgres import Connection, Database
 from functions.shared.registry import OVERRIDES, Registry
 from functions.shared.rejection import Rejection
@@ -33,26 +34,71 @@ class Candidate(msgspec.Struct, eq=False):
     """An event on its way to being a row.
 
     Attributes:
+        sender: what the event's sender may touch.
+        place: of its row, unless a transformation gives another time: see `place_in_order`.
+        namespace_path: the namespace that the event belongs to, as far as it is known without a transformation.
+        content: what the event holds, where it was read together with others.
         context: what the transformations see, and what they returned so far.
-        project_id: the project that a transformation named.
+        returned: what the transformations returned.
+        encoded: the payload, where what they returned can be stored as it is.
+        row: what the event became.
     """
 
     batch: Batch
     position: int
-    raw: msgspec.Raw
     event: Event
-    context: Context
-    returned: dict[str, Any] = {}
+    sender: Grant
+    place: int
+    namespace_path: str | None
+    content: dict[str, Any] | None = None
+    context: Context | None = None
+    returned: dict[str, Any] | None = None
+    encoded: bytes | None = None
+    row: Row | None = None
+
+    @property
+    def names_its_path(self) -> bool:
+        """Whether the event itself says which namespace it belongs to."""
+        return self.event.explicit_path is not None
+
+    @property
+    def prefetches(self) -> bool:
+        """Whether the event's feature adds to the context what PostgreSQL knows."""
+        return self.event.type.feature.prefetcher is not None
+
+    def forget(self) -> None:
+        """Lets go of what is big and no longer needed, so that the next candidates get the memory."""
+        self.content = self.context = self.returned = self.encoded = None
 
     @property
     def returned_project_id(self) -> int | None:
         """The project that a transformation named, where that is one."""
-        project_id = self.returned.get("project_id")
+        project_id = self.returned.get("project_id") if self.returned else None
         return project_id if type(project_id) is int and 0 < project_id < 2**63 else None
 
 
+def read_together(candidates: Iterable[Candidate]) -> None:
+    """Reads what the events hold in one go, of those that were not transformed yet."""
+    unread = [candidate for candidate in candidates if candidate.returned is None]
+    for candidate, content in zip(unread, contents_of([one.event.raw for one in unread]), strict=True):
+        candidate.content = content
+
+
+def read_context(candidate: Candidate) -> Context:
+    """The candidate's context, read from its event once.
+
+    Raises:
+        Rejection: what the event holds can't be stored.
+    """
+    if candidate.context is None:
+        candidate.context = candidate.event.context(candidate.content)
+        if candidate.namespace_path is not None:
+            candidate.context["namespace_path"] = candidate.namespace_path
+    return candidate.context
+
+
 def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, Rejection]:
-    """Adds what the features prefetch to the contexts.
+    """Adds what the features of the candidates prefetch to the contexts.
 
     Returns:
         By feature, why its prefetch failed.
@@ -62,8 +108,7 @@ def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, R
     """
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
-        if candidate.event.type.feature.prefetcher is not None:
-            groups[candidate.event.type.feature.name].append(candidate)
+        groups[candidate.event.type.feature.name].append(candidate)
     failed = {}
     for name, group in groups.items():
         try:
@@ -72,7 +117,7 @@ def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, R
             failed[name] = rejection
             continue
         for candidate, additional in zip(group, prefetched, strict=True):
-            candidate.context.update(additional)
+            read_context(candidate).update(additional)
     return failed
 
 
@@ -83,23 +128,23 @@ def transform(candidate: Candidate, registry: Registry) -> None:
         Rejection: a transformation raised, or returned what can't be stored.
     """
     event_type = candidate.event.type
-    context = candidate.context
+    context = read_context(candidate)
+    payload_class = event_type.feature.payload
     returned: dict[str, Any] = {}
-    if not event_type.transformations and event_type.feature.payload is not None:
-        returned = context.slice(*event_type.feature.payload.fields())
+    if not event_type.transformations and payload_class is not None:
+        returned = context.slice(*payload_class.fields())
+    part: Mapping[str, Any] = {}
     for transformation in event_type.transformations:
-        try:
-            part = transformation(context)
-        except Exception as error:
-            raise Rejection("transformation_failed", f"{transformation.__name__}: {_reason(error)}") from error
-        if not isinstance(part, Mapping):
-            raise Rejection("not_json", f"{transformation.__name__} returned no dict but {type(part).__name__}.")
-        returned.update(part)
         context.update(part)
-    try:
-        candidate.returned = normalised(converted(returned, registry.converters))
-    except ValueError as error:
-        raise _as_rejection(error) from error
+        part = _returned(transformation, context)
+        returned.update(part)
+    candidate.encoded = plainly_encoded(returned, payload_class)
+    if candidate.encoded is None:
+        try:
+            returned = normalised(converted(returned, registry.converters))
+        except ValueError as error:
+            raise _as_rejection(error) from error
+    candidate.returned = returned
 
 
 def row_of(candidate: Candidate, directory: Directory, retention_months: int) -> Row:
@@ -108,34 +153,49 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
     Raises:
         Rejection: it belongs where its sender may not write, or its payload can't be stored.
     """
-    event, batch, returned = candidate.event, candidate.batch, candidate.returned
-    overrides = {key: returned.pop(key) for key in OVERRIDES if key in returned}
-    timestamp, user_id = event.timestamp, event.user_id
+    event, returned = candidate.event, candidate.returned or {}
+    timestamp, place = event.timestamp, candidate.place
+    user_id, namespace_path = event.user_id, event.explicit_path
+    # What is plainly a payload has no key that is none.
+    overrides = {} if candidate.encoded else {key: returned.pop(key) for key in OVERRIDES if key in returned}
     if "timestamp" in overrides:
         timestamp = _time(overrides["timestamp"])
-        require_storable_time(timestamp, batch.received_at, retention_months)
+        require_storable_time(timestamp, candidate.batch.received_at, retention_months)
+        place = place_in_order(timestamp, event.id)
     if "user_id" in overrides:
         user_id = require_user_id(overrides["user_id"])
     if "namespace_path" in overrides:
-        namespace_path: str | None = require_namespace_path(overrides["namespace_path"])
-    else:
+        namespace_path = require_namespace_path(overrides["namespace_path"])
+    elif namespace_path is None:
         namespace_path = directory.namespace_path(event, candidate.returned_project_id)
-    batch.sender.require_writable(user_id, namespace_path)
+    if user_id != event.user_id or namespace_path != event.explicit_path:
+        candidate.sender.require_writable(user_id, namespace_path)
     return Row(
-        id=event.id,
-        timestamp=timestamp,
-        event=event.type.id,
-        user_id=user_id,
-        namespace_path=namespace_path,
-        payload=_encoded(returned, event.type.feature),
-        time_is_assigned=event.has_own_id and not event.has_own_time and "timestamp" not in overrides,
+        event.id,
+        timestamp,
+        event.type.id,
+        user_id,
+        namespace_path,
+        candidate.encoded or _encoded(returned, event.type.feature),
+        place,
+        time_is_assigned=event.time_is_assigned and "timestamp" not in overrides,
     )
+
+
+def _returned(transformation: Transformation, context: Context) -> Mapping[str, Any]:
+    try:
+        returned = transformation(context)
+    except Exception as error:
+        raise Rejection("transformation_failed", f"{transformation.__name__}: {_reason(error)}") from error
+    if type(returned) is not dict and not isinstance(returned, Mapping):
+        raise Rejection("not_json", f"{transformation.__name__} returned no dict but {type(returned).__name__}.")
+    return returned
 
 
 def _prefetched(group: Sequence[Candidate], connection: Connection) -> Sequence[Mapping[str, Any]]:
     """What the group's feature prefetches for it, within a read-only transaction of limited time."""
     feature = group[0].event.type.feature
-    contexts = [candidate.context for candidate in group]
+    contexts = [read_context(candidate) for candidate in group]
     connection.execute(_LIMIT_PREFETCH)
     try:
         with connection.transaction():
@@ -168,7 +228,7 @@ def _encoded(payload: dict[str, Any], feature: Feature) -> bytes:
     try:
         if feature.payload is not None:
             msgspec.convert(payload, feature.payload)
-        encoded = msgspec.json.encode(payload)
+        encoded = encode_payload(payload)
     except msgspec.ValidationError as error:
         raise Rejection("invalid_payload", f"The payload is not a {feature.type_name}'s: {error}.") from error
     except UnicodeEncodeError as error:

@@ -7,33 +7,28 @@ import msgspec
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
 
-# Both statements take their locks in the order of the ids, so that concurrent batches wait but never deadlock.
-_INSERT_MISSING = """
-    INSERT INTO users (id)
-    SELECT id FROM unnest(%(ids)s::bigint[]) AS said (id)
-    WHERE NOT EXISTS (SELECT FROM users WHERE users.id = said.id)
-    ORDER BY id
-    ON CONFLICT DO NOTHING
-"""
-
-_UPDATE_DIFFERING = """
-    WITH news AS MATERIALIZED (
-        SELECT users.id,
-               coalesce(said.new_name, users.username, said.first_name) AS username,
-               greatest(users.last_activity_on, said.active_on) AS last_activity_on
-        FROM users
-        JOIN unnest(%(ids)s::bigint[], %(first_names)s::text[], %(new_names)s::text[], %(days)s::date[])
-             AS said (id, first_name, new_name, active_on) USING (id)
-        WHERE users.username IS DISTINCT FROM coalesce(said.new_name, users.username, said.first_name)
-           OR users.last_activity_on IS NULL
-           OR users.last_activity_on < said.active_on
-        ORDER BY users.id
-        FOR UPDATE OF users
+# The locks are taken in the order of the ids, so that concurrent batches wait but never deadlock.
+# Whoever only names a user gives a name to one without; a rename counts always.
+_WRITE_DIFFERING = """
+    WITH said AS MATERIALIZED (
+        SELECT *
+        FROM json_to_recordset(%s::json) AS said (id bigint, active_on date, username text, is_renamed boolean)
     )
-    UPDATE users
-    SET username = news.username, last_activity_on = news.last_activity_on
-    FROM news
-    WHERE users.id = news.id
+    INSERT INTO users (id, username, last_activity_on)
+    SELECT said.id, said.username, said.active_on
+    FROM said
+    LEFT JOIN users USING (id)
+    WHERE users.id IS NULL
+       OR users.last_activity_on IS NULL
+       OR users.last_activity_on < said.active_on
+       OR CASE WHEN said.is_renamed OR users.username IS NULL THEN users.username IS DISTINCT FROM said.username END
+    ORDER BY said.id
+    ON CONFLICT (id) DO UPDATE SET
+        username = CASE
+            WHEN excluded.id IN (SELECT id FROM said WHERE is_renamed) THEN excluded.username
+            ELSE coalesce(users.username, excluded.username)
+        END,
+        last_activity_on = greatest(users.last_activity_on, excluded.last_activity_on)
 """
 
 
@@ -41,13 +36,14 @@ class _User(msgspec.Struct):
     """What a batch says of one user.
 
     Attributes:
-        first_name: a name to keep where none is known.
-        new_name: a name from a sender who may change a known one.
+        username: a name to keep where none is known.
+        is_renamed: whether it is from a sender who may change a known one.
     """
 
+    id: int
     active_on: date
-    first_name: str | None = None
-    new_name: str | None = None
+    username: str | None = None
+    is_renamed: bool = False
 
 
 class Users:
@@ -61,22 +57,17 @@ class Users:
         active_on = timestamp.date()
         user = self._users.get(user_id)
         if user is None:
-            user = self._users[user_id] = _User(active_on)
+            user = self._users[user_id] = _User(user_id, active_on)
         elif user.active_on < active_on:
             user.active_on = active_on
         if username:
-            user.first_name = user.first_name or username
             if sender.is_everywhere or sender.sub == str(user_id):
-                user.new_name = username
+                user.username, user.is_renamed = username, True
+            elif user.username is None:
+                user.username = username
 
     def write(self, connection: Connection) -> None:
         """Writes what differs from what is known. Belongs within a transaction."""
-        users = sorted(self._users.items())
-        values = {
-            "ids": [user_id for user_id, _ in users],
-            "first_names": [user.first_name for _, user in users],
-            "new_names": [user.new_name for _, user in users],
-            "days": [user.active_on for _, user in users],
-        }
-        connection.execute(_INSERT_MISSING, values)
-        connection.execute(_UPDATE_DIFFERING, values)
+        if self._users:
+            # One text is passed on in a fraction of the time that lists take.
+            connection.execute(_WRITE_DIFFERING, [msgspec.json.encode(list(self._users.values())).decode()])

@@ -1,5 +1,6 @@
 """An event on the wire: its base attributes, and whether it may be taken in."""
 
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any
@@ -11,15 +12,17 @@ from functions.shared.batch import Batch
 from functions.shared.context import Context
 from functions.shared.grant import is_traversal_path
 from functions.shared.identifier import time_of
-from functions.shared.payload import converter, refuse_unstorable
+from functions.shared.payload import converter, may_be_unstorable, refuse_unstorable
 from functions.shared.registry import EventType, Registry
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import months_before, parse_timestamp
 
 MAX_EVENT_BYTES = 64 * 1024
 _LONGEST_TEXT_BYTES = 1000  # an index entry of PostgreSQL's has room for it
+_LONGEST_CHARACTER_BYTES = 4
 _LARGEST_ID = 2**63 - 1
 _FURTHEST_AHEAD = timedelta(days=1)
+_KNOWN_PLACES = 8192  # many events have few namespaces and projects
 _NOT_A_PATH = "A namespace's path must be ids, each followed by a slash, like 27/28/."
 
 type UserId = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST_ID)]
@@ -27,14 +30,14 @@ type LooseId = int | float | str
 type LooseTime = str | int | float
 
 
-class User(msgspec.Struct):
+class User(msgspec.Struct, frozen=True):
     """The user as an event names it."""
 
     id: UserId
     username: str | None = None
 
 
-class Namespace(msgspec.Struct):
+class Namespace(msgspec.Struct, frozen=True):
     """A namespace as an event names it: `path` is the traversal path, whose last id is its own."""
 
     path: str | None = None
@@ -42,7 +45,7 @@ class Namespace(msgspec.Struct):
     id: LooseId | None = None
 
 
-class Project(msgspec.Struct):
+class Project(msgspec.Struct, frozen=True):
     """A project as an event names it."""
 
     id: LooseId
@@ -73,6 +76,7 @@ class Attributes(msgspec.Struct):
 
 
 BASE_KEYS = frozenset(Attributes.__struct_encode_fields__)
+_NO_CONTEXT = BASE_KEYS - {"timestamp"}  # what additional properties never add to a context
 
 # The code for what is wrong with an attribute; any other is invalid_<attribute>.
 _CODES = {
@@ -98,64 +102,151 @@ class Place(msgspec.Struct, frozen=True):
     full_path: str | None = None
 
 
+NOWHERE = Place()
+
+
+class StatedProject(msgspec.Struct, frozen=True):
+    """A project, as far as an event names it.
+
+    Attributes:
+        namespace: the one that the event names for the project.
+    """
+
+    id: int | None = None
+    full_path: str | None = None
+    namespace: Place = NOWHERE
+
+
 class Event(msgspec.Struct):
     """An event that may be taken in.
 
     Attributes:
-        has_own_id: whether the producer gave the id.
-        has_own_time: whether the producer gave the time; else it is the id's, or that of arrival.
+        raw: the event as it came.
+        time_is_assigned: whether the event has an id of its own, but its time from that or from its arrival.
         namespace: the namespace that the event names for itself.
-        project_namespace: the one that it names for its project.
+        explicit_path: the namespace's path, where the event itself gives it.
     """
 
+    raw: msgspec.Raw
     type: EventType
     id: UUID
     timestamp: datetime
-    has_own_id: bool
-    has_own_time: bool
+    time_is_assigned: bool
     user_id: int
     username: str | None
     namespace: Place
-    project_id: int | None
-    project_full_path: str | None
-    project_namespace: Place
-    content: dict[str, Any]
+    project: StatedProject
+    explicit_path: str | None
 
-    @property
-    def explicit_path(self) -> str | None:
-        """The namespace's path, where the event itself gives it."""
-        return self.namespace.path or self.project_namespace.path
+    def context(self, content: dict[str, Any] | None = None) -> Context:
+        """What the transformations see: see `Context`.
 
-    def context(self) -> Context:
-        """What the transformations see: see `Context`."""
-        context = Context(self.content)
-        additional = context.get("additional_properties")
+        Args:
+            content: what the event holds, where it is read already.
+
+        Raises:
+            Rejection: what the event holds besides its base attributes can't be stored.
+        """
+        if content is None:
+            content = _content(self.raw)
+        context = Context(content)
+        additional = content.get("additional_properties")
         if additional:
-            for key, value in additional.items():
-                if context.get(key) is None and (key not in BASE_KEYS or key == "timestamp"):
-                    context[key] = value
+            context.update(additional)
+            if len(context) != len(content) + len(additional) or not _NO_CONTEXT.isdisjoint(additional):
+                context = _merged(content, additional)
         context["user_id"] = self.user_id
-        if self.project_id is not None:
-            context["project_id"] = self.project_id
+        if self.project.id is not None:
+            context["project_id"] = self.project.id
         if self.namespace.id is not None:
             context["namespace_id"] = self.namespace.id
         return context
 
 
 _decoder = msgspec.json.Decoder(Attributes)
+_list_decoder = msgspec.json.Decoder(list[Attributes])
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
+_content_list_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 _integer = converter(int)
 
 
+def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[Attributes | None]:
+    """The base attributes of all the events, read at once; None for each where those of any can't be read."""
+    return _decoded_at_once(_list_decoder, _array(events), len(events))
+
+
+def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None]:
+    """All that the events hold, read at once; None for each where that of any can't be read, or perhaps not stored."""
+    array = _array(events)
+    if may_be_unstorable(array):
+        return [None] * len(events)
+    return _decoded_at_once(_content_list_decoder, array, len(events))
+
+
+def _array(events: Sequence[msgspec.Raw]) -> bytes:
+    return b"[%b]" % b",".join(events)
+
+
+def _decoded_at_once[Decoded](
+    decoder: msgspec.json.Decoder[list[Decoded]], array: bytes, count: int
+) -> Sequence[Decoded | None]:
+    try:
+        decoded = decoder.decode(array)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [None] * count
+    # A text that is no JSON by itself may be so among others.
+    return decoded if len(decoded) == count else [None] * count
+
+
 def read_event(
-    raw: msgspec.Raw, position: int, batch: Batch, registry: Registry, retention_months: int
+    raw: msgspec.Raw,
+    position: int,
+    batch: Batch,
+    registry: Registry,
+    retention_months: int,
+    attributes: Attributes | None = None,
+    content: dict[str, Any] | None = None,
 ) -> Event | None:
     """The event that `raw` is, at `position` of the batch; None for an internal event that no definition names.
+
+    Args:
+        attributes: what `attributes_of` gives for the event.
+        content: what `contents_of` gives for the event.
 
     Raises:
         Rejection: it can't be stored, or its sender may not send it.
     """
-    attributes, content = _decoded(raw)
+    event = read_attributes(raw, position, batch, registry, retention_months, attributes)
+    if event is not None and content is None:
+        _content(raw)
+    return event
+
+
+def read_attributes(
+    raw: msgspec.Raw,
+    position: int,
+    batch: Batch,
+    registry: Registry,
+    retention_months: int,
+    attributes: Attributes | None = None,
+) -> Event | None:
+    """As `read_event`, but what else an accepted event holds is only looked at with its `context`."""
+    if len(raw) > MAX_EVENT_BYTES:
+        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {MAX_EVENT_BYTES} are allowed.")
+    attributes = attributes or _decoded(_decoder, raw)
+    try:
+        event = _event(attributes, raw, position, batch, registry, retention_months)
+    except Rejection:
+        _content(raw)  # that the text can't be stored is the first thing to say
+        raise
+    if event is None:
+        _content(raw)
+    return event
+
+
+def _event(
+    attributes: Attributes, raw: msgspec.Raw, position: int, batch: Batch, registry: Registry, retention_months: int
+) -> Event | None:
     event_type = registry.events.get(attributes.event)
     if event_type is None:
         if attributes.additional_properties is not None:
@@ -163,27 +254,29 @@ def read_event(
         raise Rejection("unknown_event", f"No definition names the event {attributes.event[:100]!r}.")
     if event_type.deprecated:
         raise Rejection("deprecated_event", f"The event {event_type.name} is no longer accepted.")
-    event_id = attributes.id or batch.event_id(position)
-    own_time = _own_time(attributes)
-    timestamp = own_time or (attributes.id and time_of(attributes.id)) or batch.received_at
+    own_id, own_time = attributes.id, _own_time(attributes)
+    timestamp = own_time or (own_id and time_of(own_id)) or batch.received_at
     require_storable_time(timestamp, batch.received_at, retention_months)
-    project = attributes.project
-    event = Event(
+    sender = batch.sender
+    user_id = _user_id(attributes, sender.sub)
+    user = attributes.user
+    username = _text_within(user.username, "user.username", "invalid_user") if user else None
+    namespace = _namespace(attributes.namespace, attributes.namespace_path, attributes.namespace_id)
+    project = _project(attributes.project, attributes.project_id)
+    explicit_path = namespace.path or project.namespace.path
+    sender.require_writable(user_id, explicit_path)
+    return Event(
+        raw=raw,
         type=event_type,
-        id=event_id,
+        id=own_id or batch.event_id(position),
         timestamp=timestamp,
-        has_own_id=attributes.id is not None,
-        has_own_time=own_time is not None,
-        user_id=_user_id(attributes, batch.sender.sub),
-        username=_text_within(attributes.user.username if attributes.user else None, "user.username", "invalid_user"),
-        namespace=_namespace(attributes),
-        project_id=_project_id(attributes),
-        project_full_path=_full_path(project.full_path if project else None, "project.full_path", "invalid_project"),
-        project_namespace=_place(project.namespace if project else None, "project.namespace", "invalid_project"),
-        content=content,
+        time_is_assigned=own_id is not None and own_time is None,
+        user_id=user_id,
+        username=username,
+        namespace=namespace,
+        project=project,
+        explicit_path=explicit_path,
     )
-    batch.sender.require_writable(event.user_id, event.explicit_path)
-    return event
 
 
 def require_storable_time(timestamp: datetime, received_at: datetime, retention_months: int) -> None:
@@ -239,20 +332,35 @@ def namespace_id_of(path: str) -> int:
     raise Rejection("invalid_namespace", _NOT_A_PATH)
 
 
-def _decoded(raw: msgspec.Raw) -> tuple[Attributes, dict[str, Any]]:
-    if len(raw) > MAX_EVENT_BYTES:
-        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {MAX_EVENT_BYTES} are allowed.")
+def _content(raw: msgspec.Raw) -> dict[str, Any]:
+    return _decoded(_content_decoder, raw, refuse_unstorable)
+
+
+def _decoded[Decoded](
+    decoder: msgspec.json.Decoder[Decoded],
+    raw: msgspec.Raw,
+    check: Callable[[msgspec.Raw, Decoded], None] | None = None,
+) -> Decoded:
     try:
-        attributes = _decoder.decode(raw)
-        content = _content_decoder.decode(raw)
-        refuse_unstorable(raw, content)
+        decoded = decoder.decode(raw)
+        if check is not None:
+            check(raw, decoded)
     except msgspec.ValidationError as error:
         raise _rejection(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejection("invalid_json", f"The event is not JSON: {error}.") from error
     except RecursionError as error:
         raise Rejection("too_deep", "Objects and arrays are nested too deep.") from error
-    return attributes, content
+    return decoded
+
+
+def _merged(content: dict[str, Any], additional: dict[str, Any]) -> Context:
+    """The context of an event some of whose additional properties are left out."""
+    context = Context(content)
+    for key, value in additional.items():
+        if key not in _NO_CONTEXT and context.get(key) is None:
+            context[key] = value
+    return context
 
 
 def _rejection(problem: str) -> Rejection:
@@ -294,15 +402,15 @@ def _user_id(attributes: Attributes, sub: str) -> int:
     return require_user_id(int(sub) if sub.isascii() and sub.isdecimal() else None)
 
 
-def _namespace(attributes: Attributes) -> Place:
-    place = _place(attributes.namespace, "namespace", "invalid_namespace")
-    path = attributes.namespace_path
+@lru_cache(_KNOWN_PLACES)
+def _namespace(namespace: Namespace | None, path: str | None, loose_id: LooseId | None) -> Place:
+    place = _place(namespace, "namespace", "invalid_namespace")
     if path is not None:
         if place.path not in (None, require_namespace_path(path)):
             raise Rejection("invalid_namespace", "namespace.path and namespace_path name two namespaces.")
         place = msgspec.structs.replace(place, path=path, id=place.id or namespace_id_of(path))
-    if attributes.namespace_id is not None:
-        namespace_id = _identifier(attributes.namespace_id, "namespace_id", "invalid_namespace")
+    if loose_id is not None:
+        namespace_id = _identifier(loose_id, "namespace_id", "invalid_namespace")
         place = msgspec.structs.replace(place, id=place.id or namespace_id)
         if place.id != namespace_id:
             raise Rejection("invalid_namespace", "namespace_id is not the namespace's id.")
@@ -311,12 +419,9 @@ def _namespace(attributes: Attributes) -> Place:
     return place
 
 
-_NOWHERE = Place()
-
-
 def _place(namespace: Namespace | None, attribute: str, code: str) -> Place:
     if namespace is None:
-        return _NOWHERE
+        return NOWHERE
     path = namespace.path
     namespace_id = _identifier(namespace.id, f"{attribute}.id", code)
     if path is not None:
@@ -326,14 +431,19 @@ def _place(namespace: Namespace | None, attribute: str, code: str) -> Place:
     return Place(namespace_id, path, _full_path(namespace.full_path, f"{attribute}.full_path", code))
 
 
-def _project_id(attributes: Attributes) -> int | None:
-    project_id = _identifier(attributes.project_id, "project_id", "invalid_project")
-    if attributes.project is None:
-        return project_id
-    own_id = _identifier(attributes.project.id, "project.id", "invalid_project")
+@lru_cache(_KNOWN_PLACES)
+def _project(project: Project | None, loose_id: LooseId | None) -> StatedProject:
+    project_id = _identifier(loose_id, "project_id", "invalid_project")
+    if project is None:
+        return StatedProject(project_id)
+    own_id = _identifier(project.id, "project.id", "invalid_project")
     if project_id not in (None, own_id):
         raise Rejection("invalid_project", "project.id and project_id name two projects.")
-    return own_id
+    return StatedProject(
+        own_id,
+        _full_path(project.full_path, "project.full_path", "invalid_project"),
+        _place(project.namespace, "project.namespace", "invalid_project"),
+    )
 
 
 def _identifier(value: LooseId | None, attribute: str, code: str) -> int | None:
@@ -355,6 +465,10 @@ def _full_path(value: str | None, attribute: str, code: str) -> str | None:
 
 
 def _text_within(value: str | None, attribute: str, code: str) -> str | None:
-    if value and len(value.encode()) > _LONGEST_TEXT_BYTES:
+    if not value:
+        return None
+    if "\0" in value:
+        raise Rejection("invalid_text", f"{attribute} contains the character U+0000.")
+    if len(value) > _LONGEST_TEXT_BYTES // _LONGEST_CHARACTER_BYTES and len(value.encode()) > _LONGEST_TEXT_BYTES:
         raise Rejection(code, f"{attribute} is longer than {_LONGEST_TEXT_BYTES} bytes.")
-    return value or None
+    return value

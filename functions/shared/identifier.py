@@ -6,6 +6,7 @@ from uuid import UUID
 
 _VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
 _OUTSIDE_VERSION_AND_VARIANT = ~(0xF << 76 | 0b11 << 62)
+_LATEST_MILLISECONDS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000)  # Python knows none of later years
 
 
 def derived_id(moment: datetime, source: str, position: int) -> UUID:
@@ -26,4 +27,4 @@ def time_of(identifier: UUID) -> datetime | None:
     """The time within a UUIDv7; None for any other UUID."""
     if identifier.version != 7:
         return None
-    return datetime.fromtimestamp((identifier.int >> 80) / 1000, UTC)
+    return datetime.fromtimestamp(min(identifier.int >> 80, _LATEST_MILLISECONDS) / 1000, UTC)

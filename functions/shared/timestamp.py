@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DATE_LENGTH = 10
 
 
 def parse_timestamp(value: Any) -> datetime:
@@ -26,7 +27,7 @@ def parse_timestamp(value: Any) -> datetime:
     """
     try:
         moment = _convert(value)
-        in_utc = moment.astimezone(UTC)
+        in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError) as error:
         raise ValueError(f"{_quoted(value)} is no RFC 3339 time, date or number of seconds since 1970") from error
     if moment.tzinfo is None:
@@ -57,13 +58,14 @@ def months_before(moment: datetime, months: int) -> datetime:
 
 def _convert(value: Any) -> datetime:
     if isinstance(value, str):
-        if _DATE.fullmatch(value):
+        if len(value) == _DATE_LENGTH and _DATE.fullmatch(value):
             value += "T00:00:00Z"
         elif value.endswith(" UTC"):
             value = value.removesuffix(" UTC") + "Z"
-    elif isinstance(value, bool):
+        return msgspec.convert(value, datetime)
+    if isinstance(value, bool):
         raise msgspec.ValidationError("a boolean is no time")
-    return msgspec.convert(value, datetime, strict=isinstance(value, str))
+    return msgspec.convert(value, datetime, strict=False)
 
 
 def _quoted(value: Any) -> str:

@@ -51,6 +51,7 @@ BAD_EVENTS: list[tuple[bytes, str]] = [
     (chat({"timestamp": format_timestamp(months_before(NOW, 4))}), "timestamp_out_of_range"),
     (chat({"timestamp": format_timestamp(NOW + timedelta(days=2))}), "timestamp_out_of_range"),
     (chat({"id": str(derived_id(NOW + timedelta(days=2), "", 0))}), "timestamp_out_of_range"),
+    (chat({"id": "ffffffff-ffff-7fff-bfff-ffffffffffff"}), "timestamp_out_of_range"),
     (chat({"filler": "x" * 65536}), "too_large"),
     (chat({"a": "nul\0"}), "invalid_text"),
     (chat({"a": {"nul\0": 1}}), "invalid_text"),

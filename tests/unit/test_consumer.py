@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from functions.ingest import store
 from functions.ingest.consumption import Consumer
 from functions.shared.batch import Batch
 from functions.shared.grant import Grant
@@ -450,3 +451,59 @@ def test_several_full_paths_are_swapped_at_once(consumer: ModuleType, query: Que
         {"id": 2, "full_path": "a"},
     ]
     assert query("SELECT last_activity_on FROM users") == [{"last_activity_on": date(NOW.year, NOW.month, NOW.day)}]
+
+
+def test_what_can_not_be_stored_teaches_nothing_and_stops_nothing(consumer: ModuleType, query: Query) -> None:
+    odd = [
+        event(namespace={"path": "27/28/", "full_path": "nul\0"}),
+        event(project={"id": 4, "full_path": "nul\0"}),
+        event(user={"id": 1, "username": "nul\0"}),
+    ]
+    for name, group in (("alone", odd), ("among others", [event(), *odd, event(namespace_id=29)])):
+        assert consume(consumer, record(group, name)) == []
+    assert query("SELECT code, count(*) FROM rejected_events GROUP BY code") == [{"code": "invalid_text", "count": 6}]
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2}]
+    assert query("SELECT full_path FROM namespaces UNION ALL SELECT full_path FROM projects") == []
+
+
+def test_bad_events_of_every_kind_are_rejected_among_good_ones_of_the_same_message(
+    consumer: ModuleType, query: Query
+) -> None:
+    bad = [(text, code) for text, code in BAD_TEXTS if code not in ("invalid_json", "too_deep")]
+    good = [json.dumps(event(number=number)).encode() for number in range(300)]
+    consume(consumer, record(b"[%b]" % b",".join([*good[:150], *(text for text, _ in bad), *good[150:]])))
+    rejected = query("SELECT code FROM rejected_events")
+    assert sorted(row["code"] for row in rejected) == sorted(code for _, code in bad)
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 300}]
+
+
+@pytest.mark.parametrize("written", [0, 2])
+def test_a_connection_that_breaks_while_rows_are_written_loses_and_repeats_nothing(
+    written: int, consumer: ModuleType, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consume(consumer, record(event()))
+    pack = store._packed
+    slices = []
+
+    def break_connection(rows: Any) -> bytes:
+        slices.append(rows)
+        if len(slices) == written + 1:
+            query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        return pack(rows)
+
+    monkeypatch.setattr(store, "_packed", break_connection)
+    sent = [event(number=number) for number in range(350)]
+    assert consume(consumer, record([*sent, event("unknown"), event(job=1)], "other")) == []
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 352}]
+    assert query("SELECT count(*) FROM rejected_events") == [{"count": 1}]
+
+
+def test_the_name_that_was_said_last_counts_whatever_the_order_of_the_rows(consumer: ModuleType, query: Query) -> None:
+    names = [f"name {number}" for number in range(250)]
+    consume(consumer, record([event(user={"id": 1, "username": name}) for name in names]))
+    assert query("SELECT username FROM users") == [{"username": names[-1]}]
+    consume(consumer, from_api([event(user={"id": 2, "username": name}, user_id=2) for name in names], TENANT))
+    assert query("SELECT username FROM users WHERE id = 2") == [{"username": names[0]}]

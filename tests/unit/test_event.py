@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from functions.shared import registry
 from functions.shared.batch import Batch
-from functions.shared.event import BASE_KEYS, Event, Place, read_event
+from functions.shared.event import BASE_KEYS, Event, Place, attributes_of, contents_of, read_attributes, read_event
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id
 from functions.shared.rejection import Rejection
@@ -166,3 +168,68 @@ def test_whatever_an_event_holds_it_is_taken_in_or_rejected(attributes: dict[str
         return
     assert event is not None
     assert event.context()["user_id"] > 0
+
+
+ODD_EVENTS = st.dictionaries(st.sampled_from([*sorted(BASE_KEYS - {"event"}), "a", "b"]), ODD_VALUES).map(chat)
+FINE_EVENTS = st.builds(
+    lambda number, text: chat({"id": None, "namespace_path": f"27/{number}/", "a": text, "additional_properties": {}}),
+    st.integers(1, 9),
+    st.text(),
+)
+GOOD_AND_BAD_EVENTS = st.lists(
+    FINE_EVENTS | ODD_EVENTS | st.sampled_from([bad for bad, _ in BAD_EVENTS if len(bad) < 10_000])
+)
+
+
+def outcome(read_one: Callable[[], tuple[Event | None, Any]]) -> Any:
+    try:
+        return read_one()
+    except Rejection as rejection:
+        return rejection.code, rejection.message
+
+
+@given(GOOD_AND_BAD_EVENTS)
+def test_many_events_read_at_once_are_what_they_are_one_by_one(texts: list[bytes]) -> None:
+    raw = [msgspec.Raw(text) for text in texts]
+    batch = Batch("message", NOW, raw)
+
+    def alone(position: int) -> tuple[Event | None, Any]:
+        event = read_event(raw[position], position, batch, REGISTRY, 3)
+        return event, event and event.context()
+
+    def at_once(position: int) -> tuple[Event | None, Any]:
+        event = read_attributes(raw[position], position, batch, REGISTRY, 3, attributes[position])
+        return event, event and event.context(contents[position])
+
+    def accepted(position: int) -> tuple[Event | None, Any]:
+        event = read_event(raw[position], position, batch, REGISTRY, 3, attributes[position], contents[position])
+        return event, event and event.context()
+
+    attributes, contents = attributes_of(raw), contents_of(raw)
+    assert len(attributes) == len(contents) == len(raw)
+    for position in range(len(raw)):
+        expected = outcome(partial(alone, position))
+        assert repr(outcome(partial(at_once, position))) == repr(expected)
+        assert repr(outcome(partial(accepted, position))) == repr(expected)
+
+
+def test_events_that_are_fine_are_read_at_once() -> None:
+    raw = [msgspec.Raw(chat({"number": number})) for number in range(3)]
+    assert None not in attributes_of(raw)
+    assert [content and content["number"] for content in contents_of(raw)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("text", [b"", b'{"event": "a"}, {"event": "b"}', b'{"event": "a"}], [{"event": "b"}', b"1, 2"])
+def test_a_text_that_is_no_json_by_itself_is_none_among_others(text: bytes) -> None:
+    assert attributes_of([msgspec.Raw(text)]) == contents_of([msgspec.Raw(text)]) == [None]
+
+
+@given(st.dictionaries(st.sampled_from([*sorted(BASE_KEYS), "a", "b"]), st.none() | st.integers(-9, 9)))
+def test_additional_properties_join_the_context_where_it_has_nothing_of_the_name(additional: dict[str, Any]) -> None:
+    attributes: dict[str, Any] = {"a": 1, "b": None, "additional_properties": additional | {"timestamp": None}}
+    context = read_chat(**attributes).context()
+    expected = {key: value for key, value in additional.items() if key not in BASE_KEYS}
+    assert context["a"] == 1
+    assert context["b"] == additional.get("b")
+    assert context["user_id"] == 1
+    assert context.keys() - {"timestamp"} == {"event", "user_id", "a", "b", "additional_properties"} | expected.keys()

@@ -1,3 +1,4 @@
+import json
 import math
 from datetime import UTC, datetime
 from typing import Any
@@ -7,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.shared.payload import Payload, converted, converter, key_types, normalised, refuse_unstorable
+from functions.shared.payload import (
+    Payload,
+    converted,
+    converter,
+    encode_payload,
+    key_types,
+    normalised,
+    plainly_encoded,
+    refuse_unstorable,
+)
 from functions.shared.rejection import Rejection
 
 
@@ -153,3 +163,106 @@ def test_the_quick_look_at_the_text_misses_nothing_that_can_not_be_stored(value:
         assert unstorable(value)
     else:
         assert not unstorable(value)
+
+
+class Plain(Payload):
+    text: str | None = None
+    number: int | None = None
+    flag: bool | None = None
+    other: str = "default"
+
+
+class Strict(Payload):
+    number: int
+    moment: datetime | None = None
+
+
+class StrictAboutMore(Payload):
+    share: float
+
+
+class Checked(Payload):
+    number: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.number == 0:
+            raise ValueError("zero")
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Number(int):
+    pass
+
+
+def encoded_the_longer_way(payload: dict[str, Any], payload_class: type[Payload]) -> bytes:
+    converters = {key: converter(kept) for key, kept in key_types(payload_class).items()}
+    kept = normalised(converted(payload, converters))
+    msgspec.convert(kept, payload_class)
+    return encode_payload(kept)
+
+
+PLAIN_VALUES = (
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats() | st.sampled_from(["18", "\0", "\\u0000"])
+)
+KEYS = st.sampled_from(["text", "number", "flag", "other", "moment", "share", "timestamp", "unknown"])
+
+
+@given(
+    st.dictionaries(KEYS, PLAIN_VALUES | st.integers(-(2**65), 2**65), max_size=4),
+    st.sampled_from([Plain, Strict, StrictAboutMore, Everything]),
+)
+def test_what_is_plainly_encoded_is_what_the_longer_way_comes_to(
+    payload: dict[str, Any], payload_class: type[Payload]
+) -> None:
+    encoded = plainly_encoded(payload, payload_class)
+    if encoded is not None:
+        longer = encoded_the_longer_way(payload, payload_class)
+        assert len(encoded) == len(longer)
+        assert msgspec.json.decode(encoded) == msgspec.json.decode(longer)
+
+
+@pytest.mark.parametrize(
+    ("payload", "payload_class", "encoded"),
+    [
+        (
+            {"text": 'a "quoted" word', "number": None, "flag": True},
+            Plain,
+            b'{"text":"a \\"quoted\\" word","flag":true}',
+        ),
+        ({"other": "default"}, Plain, b'{"other":"default"}'),
+        ({"number": 2**63 - 1}, Strict, b'{"number":9223372036854775807}'),
+        ({}, None, b"{}"),
+        ({"number": 2**64}, Plain, None),
+        ({"number": "18"}, Plain, None),
+        ({"text": "nul\0"}, Plain, None),
+        ({"text": "\ud800"}, Plain, None),
+        ({"unknown": 1}, Plain, None),
+        ({"number": None}, Strict, None),
+        ({"share": 0.5}, StrictAboutMore, None),
+        ({"number": 1}, None, None),
+        ({"text": "x" * 16384}, Plain, None),
+        ({"number": 1}, Checked, None),
+        ({"text": Text("a")}, Plain, None),
+        ({"number": Number(1)}, Plain, None),
+    ],
+)
+def test_a_payload_is_plain_where_its_values_are_of_their_keys_types(
+    payload: dict[str, Any], payload_class: type[Payload] | None, encoded: bytes | None
+) -> None:
+    assert plainly_encoded(payload, payload_class) == encoded
+
+
+@given(st.recursive(st.floats(allow_nan=False, allow_infinity=False), st.lists) | JSON)
+def test_a_float_stays_the_same_and_is_never_written_as_a_large_integer(value: Any) -> None:
+    encoded = encode_payload({"a": value, "b": [value], "c": {"d": value}})
+    assert json.loads(encoded) == {"a": value, "b": [value], "c": {"d": value}}
+    assert b"e+" not in encode_payload({"a": 1e300})
+
+
+def test_a_float_beyond_64_bits_is_written_with_a_fraction() -> None:
+    assert (
+        encode_payload({"x": 1e20, "y": [-(2.0**63)]}) == b'{"x":100000000000000000000.0,"y":[-9223372036854775808.0]}'
+    )

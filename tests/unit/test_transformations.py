@@ -15,6 +15,7 @@ import pytest
 from functions.ingest.consumption import Consumer, Outcome
 from functions.shared.batch import Batch
 from functions.shared.grant import Grant
+from functions.shared.identifier import derived_id
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.registry import load
 from functions.shared.timestamp import format_timestamp
@@ -273,3 +274,26 @@ def test_a_connection_that_keeps_breaking_is_no_fault_of_the_events(consume: Con
     with pytest.raises(psycopg.OperationalError):
         consume(definition, {})
     assert stored("event") == []
+
+
+def test_a_large_float_is_stored_with_a_fraction(consume: Consume, stored: Stored) -> None:
+    returned = {"x": 1e20, "y": [1e300, -1e25], "z": {"w": 1e19}}
+    assert codes(consume(RETURNING.format(), {"returned": repr(returned)})) == []
+    (text,) = stored("payload::text")
+    assert json.loads(text) == returned
+    assert text.count(".0") == 4
+
+
+def test_rows_that_transformations_move_to_other_months_are_stored_once(consume: Consume, stored: Stored) -> None:
+    events = [
+        {
+            "id": str(derived_id(NOW, "", number)),
+            "timestamp": format_timestamp(NOW - timedelta(days=number % 3)),
+            "returned": repr({"number": number, "timestamp": format_timestamp(NOW - timedelta(days=number % 80))}),
+        }
+        for number in range(500)
+    ]
+    assert codes(consume(RETURNING.format(), *events)) == []
+    outcome = consume(RETURNING.format(), *events, events[0])
+    assert (outcome.stored, outcome.duplicates) == (0, 501)
+    assert sorted(payload["number"] for payload in stored("payload")) == list(range(500))

@@ -1,0 +1,16 @@
+from functions.ingest.kept import Kept
+
+
+def test_each_item_is_made_once_however_often_and_far_it_is_asked_for() -> None:
+    made: list[int] = []
+
+    def make(number: int) -> int:
+        made.append(number)
+        return number
+
+    kept = Kept(make(number) for number in range(4))
+    first = iter(kept)
+    assert [next(first), next(first)] == [0, 1]
+    del first
+    assert list(kept) == list(kept) == [0, 1, 2, 3]
+    assert made == [0, 1, 2, 3]
