@@ -129,8 +129,8 @@ class Directory:
         """Reads further projects, so that `namespace_path` knows them."""
         unread = {project_id for project_id in project_ids if project_id is not None} - self._projects
         if unread:
-            self._projects |= unread
             self._read(connection, projects=unread)
+            self._projects |= unread
 
     def namespace_path(self, event: Event, project_id: int | None = None) -> str | None:
         """The namespace that the event belongs to: its own, else its project's, else that of its namespace's id.

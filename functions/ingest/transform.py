@@ -13,9 +13,16 @@ from functions.ingest.store import Row, place_in_order
 from functions.shared.batch import Batch
 from functions.shared.context import Context
 from functions.shared.event import Event, contents_of, require_namespace_path, require_storable_time, require_user_id
-from functions.shared.feature import Feature, Transformation
+from functions.shared.feature import Feature, Transformation, function_name
 from functions.shared.grant import Grant
-from functions.shared.payload import MAX_PAYLOAD_BYTES, converted, encode_payload, normalised, plainly_encoded
+from functions.shared.payload import (
+    MAX_PAYLOAD_BYTES,
+    Payload,
+    converted,
+    encode_payload,
+    normalised,
+    plainly_encoded,
+)
 from functions.shared.postgres import Connection, Database
 from functions.shared.registry import OVERRIDES, Registry
 from functions.shared.rejection import Rejection
@@ -186,9 +193,10 @@ def _returned(transformation: Transformation, context: Context) -> Mapping[str, 
     try:
         returned = transformation(context)
     except Exception as error:
-        raise Rejection("transformation_failed", f"{transformation.__name__}: {_reason(error)}") from error
+        raise Rejection("transformation_failed", f"{function_name(transformation)}: {_reason(error)}") from error
     if type(returned) is not dict and not isinstance(returned, Mapping):
-        raise Rejection("not_json", f"{transformation.__name__} returned no dict but {type(returned).__name__}.")
+        name = function_name(transformation)
+        raise Rejection("not_json", f"{name} returned no dict but {type(returned).__name__}.")
     return returned
 
 
@@ -208,9 +216,17 @@ def _prefetched(group: Sequence[Candidate], connection: Connection) -> Sequence[
     finally:
         if not connection.closed:
             connection.execute(_LIFT_LIMIT)
-    if len(prefetched) != len(group) or not all(isinstance(additional, Mapping) for additional in prefetched):
+    if not _is_a_dict_for_each(prefetched, len(group)):
         raise Rejection("prefetch_failed", f"The prefetch of {feature.name} did not return a dict for each context.")
     return prefetched
+
+
+def _is_a_dict_for_each(prefetched: object, count: int) -> bool:
+    return (
+        isinstance(prefetched, list | tuple)
+        and len(prefetched) == count
+        and all(isinstance(additional, Mapping) for additional in prefetched)
+    )
 
 
 def _is_timeout(error: Exception) -> bool:
@@ -225,12 +241,10 @@ def _time(value: Any) -> Any:
 
 
 def _encoded(payload: dict[str, Any], feature: Feature) -> bytes:
+    if feature.payload is not None:
+        _require_class(payload, feature.payload)
     try:
-        if feature.payload is not None:
-            msgspec.convert(payload, feature.payload)
         encoded = encode_payload(payload)
-    except msgspec.ValidationError as error:
-        raise Rejection("invalid_payload", f"The payload is not a {feature.type_name}'s: {error}.") from error
     except UnicodeEncodeError as error:
         raise Rejection("invalid_text", "A string of the payload holds half a surrogate pair.") from error
     if len(encoded) > MAX_PAYLOAD_BYTES:
@@ -240,9 +254,21 @@ def _encoded(payload: dict[str, Any], feature: Feature) -> bytes:
     return encoded
 
 
+def _require_class(payload: dict[str, Any], payload_class: type[Payload]) -> None:
+    try:
+        msgspec.convert(payload, payload_class)
+    except Exception as error:
+        message = f"{error}" if isinstance(error, msgspec.ValidationError) else _reason(error)
+        raise Rejection("invalid_payload", f"The payload is not a {payload_class.__name__}: {message}.") from error
+
+
 def _as_rejection(error: ValueError) -> Rejection:
     return error if isinstance(error, Rejection) else Rejection("invalid_payload", f"{error}.")
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"[:_LONGEST_REASON]
+    except Exception:  # noqa: BLE001 - a definition's exception may fail to say what it is
+        return name

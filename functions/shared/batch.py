@@ -3,7 +3,8 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -28,7 +29,7 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
     """
 
     id: str
-    received_at: datetime
+    received_at: Annotated[datetime, msgspec.Meta(tz=True)]
     events: list[msgspec.Raw]
     first: int = 0
     grant: Grant | None = None
@@ -59,6 +60,7 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
             yield replace(self, events=self.events[first:], first=first)
 
 
+_LONGEST_WAY = timedelta(days=60)  # each of the two queues keeps a message for fourteen days
 _KIND_PREFIX = b'{"kind":"%b",' % KIND.encode()
 _batch_decoder = msgspec.json.Decoder(Batch)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -72,7 +74,9 @@ def read_batch(body: bytes, message_id: str, sent_at: datetime) -> Batch:
     """
     if body.startswith(_KIND_PREFIX):
         with contextlib.suppress(msgspec.DecodeError):
-            return _batch_decoder.decode(body)
+            batch = _batch_decoder.decode(body)
+            if abs(batch.received_at - sent_at) < _LONGEST_WAY:
+                return batch
     try:
         events = split_events(body)
     except Rejection:
@@ -103,6 +107,7 @@ def _split_with_lone_surrogates(body: bytes) -> list[msgspec.Raw]:
     msgspec refuses the whole array; only the event at fault should be.
     """
     try:
-        return [msgspec.Raw(json.dumps(event).encode()) for event in json.loads(body)]
+        texts = [json.dumps(event, ensure_ascii=False) for event in json.loads(body)]
+        return [msgspec.Raw(text.encode(errors="backslashreplace")) for text in texts]
     except (ValueError, RecursionError) as error:
         raise Rejection("invalid_json", f"The body is not JSON: {error}.") from error

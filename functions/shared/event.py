@@ -76,7 +76,6 @@ class Attributes(msgspec.Struct):
 
 
 BASE_KEYS = frozenset(Attributes.__struct_encode_fields__)
-_NO_CONTEXT = BASE_KEYS - {"timestamp"}  # what additional properties never add to a context
 
 # The code for what is wrong with an attribute; any other is invalid_<attribute>.
 _CODES = {
@@ -153,7 +152,7 @@ class Event(msgspec.Struct):
         additional = content.get("additional_properties")
         if additional:
             context.update(additional)
-            if len(context) != len(content) + len(additional) or not _NO_CONTEXT.isdisjoint(additional):
+            if len(context) != len(content) + len(additional):
                 context = _merged(content, additional)
         context["user_id"] = self.user_id
         if self.project.id is not None:
@@ -166,6 +165,7 @@ class Event(msgspec.Struct):
 _decoder = msgspec.json.Decoder(Attributes)
 _list_decoder = msgspec.json.Decoder(list[Attributes])
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
+_json_decoder = msgspec.json.Decoder(msgspec.Raw)
 _content_list_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 _integer = converter(int)
 
@@ -233,7 +233,13 @@ def read_attributes(
     """As `read_event`, but what else an accepted event holds is only looked at with its `context`."""
     if len(raw) > MAX_EVENT_BYTES:
         raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {MAX_EVENT_BYTES} are allowed.")
-    attributes = attributes or _decoded(_decoder, raw)
+    if attributes is None:
+        try:
+            attributes = _decoded(_decoder, raw)
+        except Rejection:
+            if _is_for_others(raw, registry):
+                return None
+            raise
     try:
         event = _event(attributes, raw, position, batch, registry, retention_months)
     except Rejection:
@@ -242,6 +248,13 @@ def read_attributes(
     if event is None:
         _content(raw)
     return event
+
+
+def _is_for_others(raw: msgspec.Raw, registry: Registry) -> bool:
+    """Whether it is an internal event that no definition names: its attributes are as other trackers want them."""
+    content = _content(raw)
+    name = content.get("event")
+    return isinstance(name, str) and name not in registry.events and type(content.get("additional_properties")) is dict
 
 
 def _event(
@@ -346,6 +359,8 @@ def _decoded[Decoded](
         if check is not None:
             check(raw, decoded)
     except msgspec.ValidationError as error:
+        if decoder is not _json_decoder:
+            _decoded(_json_decoder, raw)  # that it is no JSON at all is the first thing to say
         raise _rejection(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejection("invalid_json", f"The event is not JSON: {error}.") from error
@@ -355,12 +370,9 @@ def _decoded[Decoded](
 
 
 def _merged(content: dict[str, Any], additional: dict[str, Any]) -> Context:
-    """The context of an event some of whose additional properties are left out."""
-    context = Context(content)
-    for key, value in additional.items():
-        if key not in _NO_CONTEXT and context.get(key) is None:
-            context[key] = value
-    return context
+    """The context of an event that has keys of its own among its additional properties."""
+    own = {key: value for key, value in content.items() if value is not None}
+    return Context(content | additional | own)
 
 
 def _rejection(problem: str) -> Rejection:

@@ -110,6 +110,11 @@ class Feature:
             registered[name] = event_id
 
 
+def function_name(function: Callable[..., Any]) -> str:
+    """The name of a function, or what stands for it where it has none, like a `partial`."""
+    return getattr(function, "__name__", None) or repr(function)
+
+
 def _file_within_project(file: str) -> str:
     root = Path(__file__).parents[2]
     return str(Path(file).relative_to(root)) if Path(file).is_relative_to(root) else file

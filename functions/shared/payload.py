@@ -6,7 +6,7 @@ or dropped here, before PostgreSQL, so that both hold the same.
 
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -174,11 +174,23 @@ def _normalised_object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
 
 def _normalised_list(value: list[Any], depth: int) -> list[Any]:
     items = [normalised(item, depth) for item in value]
-    if any(type(item) is float for item in items) and any(
-        type(item) is int and abs(item) > _LARGEST_EXACT_FLOAT for item in items
-    ):
+    if None in items and all(item is None or type(item) in (list, dict) for item in items):
+        raise Rejection("invalid_array", "An array holds null, but no string, number or boolean.")
+    kinds = {type(number) for number in _numbers(items) if type(number) is float or abs(number) > _LARGEST_EXACT_FLOAT}
+    if len(kinds) > 1:
         raise Rejection("number_out_of_range", "An array mixes fractions with integers above 2^53.")
     return items
+
+
+def _numbers(items: Iterable[Any]) -> Iterator[int | float]:
+    """The numbers in an array, and in the arrays in it: ClickHouse gives all of them one type."""
+    for item in items:
+        if type(item) is int or type(item) is float:
+            yield item
+        elif type(item) is list:
+            yield from _numbers(item)
+        elif type(item) is dict:
+            yield from _numbers(inner for inner in item.values() if type(inner) in (list, dict))
 
 
 def _to_string(value: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
-from functions.shared.feature import DefinitionError, Feature, Transformation
+from functions.shared.feature import DefinitionError, Feature, Transformation, function_name
 from functions.shared.names import camel_case, is_graphql_name
 from functions.shared.payload import Converter, PayloadType, converter, describe, key_types
 
@@ -104,7 +104,7 @@ def _name_problems(features: Iterable[Feature]) -> Iterator[str]:
         known = feature.event_ids.keys() | feature.deprecated_ids.keys()
         for names, function in feature.transformations:
             for name in sorted(names - known):
-                yield f"{feature.file}: transformation {function.__name__} names the unknown event {name!r}"
+                yield f"{feature.file}: transformation {function_name(function)} names the unknown event {name!r}"
     for (kind, name), claimants in claims.items():
         if len(claimants) > 1:
             files = " and ".join(sorted({feature.file for feature in claimants}))

@@ -20,6 +20,8 @@ BAD_EVENTS: list[tuple[bytes, str]] = [
     (json.dumps([]).encode(), "not_an_object"),
     (json.dumps(None).encode(), "not_an_object"),
     (b'{"event": "request_duo', "invalid_json"),
+    (b'[{"event": "request_duo_chat_response", "user_id": 1}, {"eve', "invalid_json"),
+    (b'{"event": 7, "us', "invalid_json"),
     (b'{"event": "request_duo_chat_response", "a": "\xff"}', "invalid_json"),
     (b'{"event": "request_duo_chat_response", "user_id": 1, "a": "\\ud83d"}', "invalid_json"),
     (json.dumps({}).encode(), "invalid_event"),

@@ -39,7 +39,7 @@ def test_events_travel_in_messages_within_the_limit_each_once_at_its_position(si
         ('{"event": "a"', ['{"event": "a"']),
         ('[{"event": "a"}', ['[{"event": "a"}']),
         ("", [""]),
-        ('[{"event": "\\ud83d"}, {"event": "b"}]', ['{"event": "\\ud83d"}', '{"event": "b"}']),
+        ('[{"event": "\\ud83d"}, {"event": "漢"}]', ['{"event": "\\ud83d"}', '{"event": "漢"}']),
     ],
 )
 def test_events_published_straight_are_read_as_a_trusted_batch(body: str, events: list[str]) -> None:
@@ -69,3 +69,10 @@ def test_a_body_that_is_not_json_is_rejected(body: str, code: str) -> None:
 def test_an_event_that_looks_like_a_batch_without_being_one_is_an_event(event: dict[str, str]) -> None:
     body = msgspec.json.encode(event)
     assert [bytes(raw) for raw in read_batch(body, "message", SENT_AT).events] == [body]
+
+
+@pytest.mark.parametrize("received_at", ["2026-11-20T00:00:00", "0001-01-01T00:00:00Z", "9999-12-31T00:00:00Z"])
+def test_a_batch_with_an_odd_time_of_arrival_is_none_of_ours(received_at: str) -> None:
+    body = b'{"kind":"%b","id":"x","received_at":"%b","events":[{}]}' % (KIND.encode(), received_at.encode())
+    batch = read_batch(body, "message", SENT_AT)
+    assert (batch.id, batch.received_at, [bytes(raw) for raw in batch.events]) == ("message", SENT_AT, [body])

@@ -100,7 +100,7 @@ def test_a_value_of_another_type_is_refused_with_its_key(key: str, written: Any)
     [
         ({"a": None, "b": 1}, {"b": 1}),
         ({"a": {}, "b": {"c": {"d": None}}}, {}),
-        ({"a": [None, {}, {"b": None}]}, {"a": [None, {}, {}]}),
+        ({"a": [None, 1, {}, {"b": None}]}, {"a": [None, 1, {}, {}]}),
         ({"a": [], "b": "", "c": 0, "d": False}, {"a": [], "b": "", "c": 0, "d": False}),
         ({"a": 2**64 - 1, "b": -(2**63), "c": 1.5}, {"a": 2**64 - 1, "b": -(2**63), "c": 1.5}),
     ],
@@ -266,3 +266,39 @@ def test_a_float_beyond_64_bits_is_written_with_a_fraction() -> None:
     assert (
         encode_payload({"x": 1e20, "y": [-(2.0**63)]}) == b'{"x":100000000000000000000.0,"y":[-9223372036854775808.0]}'
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ([None], "invalid_array"),
+        ([[None]], "invalid_array"),
+        ([None, [1]], "invalid_array"),
+        ([None, {"a": 1}], "invalid_array"),
+        ([{"a": [None, None]}], "invalid_array"),
+        ([1.5, 2**53 + 1], "number_out_of_range"),
+        ([[1.5], [2**53 + 1]], "number_out_of_range"),
+        ([{"a": [1.5]}, {"b": {"a": [-(2**53) - 1]}}], "number_out_of_range"),
+    ],
+)
+def test_an_array_that_clickhouse_would_alter_is_refused(value: Any, code: str) -> None:
+    with pytest.raises(Rejection) as rejection:
+        normalised({"key": value})
+    assert rejection.value.code == code
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [None, 1],
+        [None, "", [None, False]],
+        [],
+        [[]],
+        [{}],
+        [2**53 + 1, 2**63],
+        [1.5, 2**53],
+        [{"a": 1.5}, {"a": 2**53 + 1}],
+    ],
+)
+def test_an_array_that_both_stores_keep_stays_as_it_is(value: Any) -> None:
+    assert normalised({"key": value}) == {"key": value}

@@ -86,10 +86,10 @@ def codes(outcome: Outcome) -> list[str]:
             """
             f = Feature("t", owner="o", payload=Team)
             @f.events(a=1)
-            def team(context): return {"number": context["number"], "other": {"deep": [None, {}]}, "none": None}
+            def team(context): return {"number": context["number"], "other": {"deep": [None, 1, {}]}, "none": None}
             """,
             {"number": 18},
-            {"number": 18, "other": {"deep": [None, {}]}},
+            {"number": 18, "other": {"deep": [None, 1, {}]}},
         ),
         # each transformation sees what the earlier ones returned
         (
@@ -297,3 +297,82 @@ def test_rows_that_transformations_move_to_other_months_are_stored_once(consume:
     outcome = consume(RETURNING.format(), *events, events[0])
     assert (outcome.stored, outcome.duplicates) == (0, 501)
     assert sorted(payload["number"] for payload in stored("payload")) == list(range(500))
+
+
+ODD_DEFINITIONS = {
+    "a prefetch that returns nothing": (
+        """
+        f = Feature("t", owner="o"); f.events(a=1)
+        @f.prefetch
+        def fetch(contexts, connection): pass
+        """,
+        "prefetch_failed",
+    ),
+    "a prefetch that yields": (
+        """
+        f = Feature("t", owner="o"); f.events(a=1)
+        @f.prefetch
+        def fetch(contexts, connection): yield from contexts
+        """,
+        "prefetch_failed",
+    ),
+    "a transformation without a name that raises": (
+        """
+        from functools import partial
+        f = Feature("t", owner="o")
+        f.events(a=1)(partial(lambda key, context: context[key], "missing"))
+        """,
+        "transformation_failed",
+    ),
+    "an exception that can't be shown": (
+        """
+        class Odd(Exception):
+            def __str__(self): raise RuntimeError
+        f = Feature("t", owner="o")
+        @f.events(a=1)
+        def team(context): raise Odd
+        """,
+        "transformation_failed",
+    ),
+    "a class that raises": (
+        """
+        class Picky(Payload):
+            number: int | None = None
+            def __post_init__(self): raise KeyError("number")
+        f = Feature("t", owner="o", payload=Picky); f.events(a=1)
+        """,
+        "invalid_payload",
+    ),
+}
+
+
+@pytest.mark.parametrize(("definition", "code"), ODD_DEFINITIONS.values(), ids=ODD_DEFINITIONS)
+def test_an_odd_definition_rejects_its_own_events_alone(
+    definition: str, code: str, consume: Consume, stored: Stored
+) -> None:
+    other = 'Feature("other", owner="o").events(b=2)'
+    outcome = consume(f"{textwrap.dedent(definition)}\n{other}", {"number": 1}, {"event": "b"})
+    assert codes(outcome) == [code]
+    assert stored("event") == [2]
+
+
+def test_a_project_that_a_transformation_names_is_looked_up_again_on_a_new_connection(
+    consume: Consume, stored: Stored, database_url: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO projects (id, namespace_path) VALUES (4444, '99/100/')")
+    cutting = f"""
+        import psycopg
+        f = Feature("t", owner="o")
+        @f.events(a=1)
+        def team(context):
+            with psycopg.connect({database_url!r}, autocommit=True) as other:
+                other.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND query LIKE '%projects%' AND pid <> pg_backend_pid()"
+                )
+            return {{"project_id": 4444}}
+    """
+    outcome = consume(cutting, {}, grant=Grant("1", ("events:write",), ("27/",)))
+    assert codes(outcome) == ["forbidden_namespace"]
+    assert stored("id") == []
