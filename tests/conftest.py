@@ -1,17 +1,19 @@
-"""A PostgreSQL server for the tests, and a migrated database for each test that asks for one."""
+"""Servers for the tests, and for each test that asks for one a migrated PostgreSQL database, or one in ClickHouse."""
 
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import clickhouse_connect
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from functions.shared import registry
-from infra.local import postgres
+from infra.local import ports, postgres
 from infra.migrations.migrate import migrate
+from tests.clickhouse import serve
 
 TEMPLATE = "template_events"
 RETENTION_MONTHS = 3
@@ -52,3 +54,23 @@ def database_url(postgres_server: str) -> Iterator[str]:
         administration.execute(copy)
         yield f"{server}/{name}"
         administration.execute(drop)
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a ClickHouse server of the tests' own, without a database."""
+    port = ports.free()
+    process = serve(tmp_path_factory.mktemp("clickhouse") / "data", port)
+    yield f"clickhouse://default@127.0.0.1:{port}"
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+def clickhouse_url(clickhouse_server: str) -> Iterator[str]:
+    """The URL of an empty database in ClickHouse that no other test sees."""
+    name = f"test_{next(_numbers)}"
+    with clickhouse_connect.get_client(dsn=f"{clickhouse_server}/default") as administration:
+        administration.command(f"CREATE DATABASE {name}")
+        yield f"{clickhouse_server}/{name}"
+        administration.command(f"DROP DATABASE {name} SYNC")

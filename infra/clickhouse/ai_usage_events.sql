@@ -1,5 +1,6 @@
 -- The events, as ClickHouse keeps them. The sync makes the table where it is missing; the comment identifies this very
 -- table, so that one that is made anew is filled anew. A row that is sent twice is one row for who reads with FINAL.
+-- A TTL, where the retention sets one, drops whole parts: neither it nor a change of it rewrites any.
 CREATE TABLE IF NOT EXISTS ai_usage_events {on_cluster}
 (
     id             UUID,
@@ -12,4 +13,5 @@ CREATE TABLE IF NOT EXISTS ai_usage_events {on_cluster}
 ENGINE = {engine}
 PARTITION BY toYYYYMM(timestamp)
 ORDER BY (namespace_path, event, timestamp, id)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT {target}

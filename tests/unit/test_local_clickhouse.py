@@ -2,9 +2,6 @@
 
 import gzip
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,25 +16,12 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from infra.local import ports
+from tests.clickhouse import serve
 
-START_SECONDS = 60
 EVENTS = """
     CREATE TABLE events (id UInt64, name String, payload JSON)
     ENGINE = ReplacingMergeTree ORDER BY id
 """
-
-
-def serve(data: Path, port: int) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "infra.local.clickhouse", "--data", data, "--port", str(port)],
-        stdin=subprocess.DEVNULL,
-    )
-    give_up = time.monotonic() + START_SECONDS
-    while ports.is_free(port):
-        assert process.poll() is None
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-    return process
 
 
 @pytest.fixture(scope="module")

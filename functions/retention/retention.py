@@ -1,0 +1,110 @@
+"""What is done every day so that both stores hold the months that they should."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from psycopg.errors import LockNotAvailable
+
+from functions.retention.rejected_events import count_rejected, delete_rejected
+from functions.retention.report import Report
+from functions.retention.time_to_live import keep_months
+from functions.retention.upkeep import ClickHouseState, Upkeep
+from functions.shared import clickhouse
+from functions.shared.clickhouse import reason_of, target_of
+from functions.shared.partitions import wanted_months
+from functions.shared.postgres import Connection, TimeLimits, connect
+from functions.shared.timestamp import months_before
+
+LOCK_TIMEOUT_SECONDS = 2
+"""No writer waits longer for the retention; what it has to wait for longer itself, it leaves to the next run."""
+
+# Held by one retention at a time; nothing else locks this number.
+_RETENTION_LOCK = 4_197_005
+
+_LOCK = "SELECT pg_advisory_lock(%s)"
+
+
+class RetentionError(Exception):
+    """Something that should have been done was not; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Where events are, and for how long they are kept there.
+
+    Attributes:
+        months: for how many PostgreSQL keeps them.
+        clickhouse_url: None where ClickHouse is off.
+        clickhouse_months: for how many ClickHouse keeps them; None for ever.
+        cluster: the cluster that ClickHouse's table is on; None for a single server.
+    """
+
+    database_url: str
+    months: int
+    clickhouse_url: str | None = None
+    clickhouse_months: int | None = None
+    cluster: str | None = None
+
+    def run(self, now: datetime, seconds: float, *, dry_run: bool = False) -> Report:
+        """Makes the partitions that are missing, and removes what is too old.
+
+        Args:
+            now: with its offset from UTC.
+            seconds: how long a statement or a transaction may last.
+            dry_run: change nothing, and report what would be done.
+
+        Raises:
+            RetentionError: another retention is running.
+            psycopg.Error: PostgreSQL went away.
+        """
+        report = Report(dry_run)
+        with self._connect(seconds) as connection:
+            _lock(connection)
+            upkeep = Upkeep(connection, wanted_months(now.astimezone(UTC).date(), self.months), report)
+            upkeep.make_missing()
+            upkeep.finish_detaching()
+            with self._clickhouse(seconds) as (client, state):
+                upkeep.retain_and_drop(state)
+                remove_rejected = count_rejected if dry_run else delete_rejected
+                report.rejected_events_deleted = remove_rejected(connection, months_before(now, self.months))
+                report.failure = state.away
+                if client:
+                    self._set_time_to_live(client, report)
+        return report
+
+    def _connect(self, seconds: float) -> Connection:
+        limit = max(1, int(seconds))
+        options = f"-c lock_timeout={LOCK_TIMEOUT_SECONDS}s"
+        return connect(self.database_url, TimeLimits(statement=limit, transaction=limit), options)
+
+    @contextmanager
+    def _clickhouse(self, seconds: float) -> Iterator[tuple[Client | None, ClickHouseState]]:
+        """A client, if ClickHouse is enabled and can be reached, and what is known of it."""
+        if self.clickhouse_url is None:
+            yield None, ClickHouseState(enabled=False)
+            return
+        try:
+            client = clickhouse.connect(self.clickhouse_url, seconds)
+            state = ClickHouseState(enabled=True, target=target_of(client))
+        except ClickHouseError as error:
+            yield None, ClickHouseState(enabled=True, away=f"ClickHouse can't be reached: {reason_of(error)}")
+            return
+        with client:
+            yield client, state
+
+    def _set_time_to_live(self, client: Client, report: Report) -> None:
+        try:
+            report.clickhouse_ttl = keep_months(client, self.clickhouse_months, self.cluster, dry_run=report.dry_run)
+        except ClickHouseError as error:
+            report.failure = f"ClickHouse's TTL is not what it should be: {reason_of(error)}"
+
+
+def _lock(connection: Connection) -> None:
+    try:
+        connection.execute(_LOCK, [_RETENTION_LOCK])
+    except LockNotAvailable as error:
+        raise RetentionError("another retention is running") from error

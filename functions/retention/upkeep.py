@@ -1,0 +1,165 @@
+"""The partitions: those that are missing are made, and old ones dropped, but none that ClickHouse does not have."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from uuid import UUID
+
+import msgspec
+from psycopg.errors import DeadlockDetected, LockNotAvailable, ObjectNotInPrerequisiteState
+
+from functions.retention.bookmark import Bookmark, current_bookmark, sync_again, write_bookmark
+from functions.retention.monthly_tables import (
+    MonthlyTable,
+    detach,
+    drop,
+    drop_if_synced,
+    finalize_detach,
+    monthly_tables,
+)
+from functions.retention.report import Kept, Report
+from functions.shared.partitions import make_partitions, partition_name
+from functions.shared.postgres import Connection
+from functions.shared.sync_state import BEGINNING, Position, count_unsynced
+
+# Others hold what is needed; or another partition is still being detached, and there can be only one.
+_BUSY = (LockNotAvailable, DeadlockDetected, ObjectNotInPrerequisiteState)
+
+_UNSYNCED = "it holds rows that are not in ClickHouse yet"
+
+_UNKNOWN = "ClickHouse can't be asked what it has"
+
+
+class ClickHouseState(msgspec.Struct, frozen=True):
+    """What is known of ClickHouse.
+
+    Attributes:
+        away: why it can't be asked; empty where it can.
+        target: what identifies its table; None where there is none yet.
+    """
+
+    enabled: bool
+    away: str = ""
+    target: UUID | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether it is known what it has."""
+        return self.enabled and not self.away
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """One run's work on the partitions, written down in its report.
+
+    Attributes:
+        wanted: the months that need a partition; those before the first are old.
+    """
+
+    connection: Connection
+    wanted: list[date]
+    report: Report
+
+    def make_missing(self) -> None:
+        """Makes the partitions of the months that have no table at all."""
+        present = {table.month for table in monthly_tables(self.connection)}
+        for month in self.wanted:
+            if month not in present:
+                with self._or_busy(partition_name(month)):
+                    if not self.report.dry_run:
+                        make_partitions(self.connection, [month])
+                    self.report.made.append(partition_name(month))
+
+    def finish_detaching(self) -> None:
+        """Ends the detach that an earlier run began."""
+        for table in monthly_tables(self.connection):
+            if table.state == "detaching" and not self.report.dry_run:
+                with self._or_busy(table.name):
+                    finalize_detach(self.connection, table.name)
+
+    def retain_and_drop(self, clickhouse: ClickHouseState) -> None:
+        """Sees to it that all tables of wanted months are attached, and that old ones go, the oldest first."""
+        for table in monthly_tables(self.connection):
+            if table.name in self.report.busy:
+                continue
+            with self._or_busy(table.name):
+                if table.month >= self.wanted[0]:
+                    self._retain(table, clickhouse)
+                elif not clickhouse.enabled:
+                    self._drop(table)
+                elif clickhouse.away:
+                    self.report.kept.append(Kept(table.name, None, _UNKNOWN))
+                else:
+                    self._drop_if_synced(table, clickhouse.target)
+
+    def _retain(self, table: MonthlyTable, clickhouse: ClickHouseState) -> None:
+        if not self.report.dry_run:
+            if table.state == "detached":
+                self._attach(table, clickhouse)
+            elif table.bookmark and clickhouse.answers:
+                sync_again(self.connection, table.name, self._synced_up_to(table, clickhouse.target))
+        if table.state != "attached":
+            self.report.made.append(table.name)
+
+    def _drop(self, table: MonthlyTable) -> None:
+        if not self.report.dry_run:
+            if table.state == "attached":
+                detach(self.connection, table.name)
+            drop(self.connection, table.name)
+        self.report.dropped.append(table.name)
+
+    def _drop_if_synced(self, table: MonthlyTable, target: UUID | None) -> None:
+        if self.report.dry_run:
+            unsynced = count_unsynced(self.connection, table.name, self._synced_up_to(table, target))
+        elif table.state == "attached":
+            unsynced = self._detach_and_drop(table, target)
+        else:
+            unsynced = self._drop_or_attach(table, target)
+        if unsynced:
+            self.report.kept.append(Kept(table.name, unsynced, _UNSYNCED))
+        else:
+            self.report.dropped.append(table.name)
+
+    def _detach_and_drop(self, table: MonthlyTable, target: UUID | None) -> int:
+        """Returns how many rows keep the partition from being dropped."""
+        cursor = self._synced_up_to(table, target)
+        unsynced = count_unsynced(self.connection, table.name, cursor)
+        if unsynced:
+            if table.bookmark:
+                sync_again(self.connection, table.name, cursor)
+            return unsynced
+        bookmark = Bookmark(target, cursor)
+        write_bookmark(self.connection, table.name, bookmark)
+        detach(self.connection, table.name)
+        return self._drop_or_attach(MonthlyTable(table.month, "detached", bookmark), target)
+
+    def _drop_or_attach(self, table: MonthlyTable, target: UUID | None) -> int:
+        """Looks once more at a table that is detached: a transaction that was open may have written to it."""
+        unsynced = drop_if_synced(self.connection, table.name, self._synced_up_to(table, target))
+        if unsynced:
+            self._attach(table, ClickHouseState(enabled=True, target=target))
+        return unsynced
+
+    def _attach(self, table: MonthlyTable, clickhouse: ClickHouseState) -> None:
+        if clickhouse.enabled and table.bookmark is None:
+            write_bookmark(self.connection, table.name, Bookmark())  # until the rows are before the sync again
+        make_partitions(self.connection, [table.month])
+        if clickhouse.answers:
+            sync_again(self.connection, table.name, self._synced_up_to(table, clickhouse.target))
+
+    def _synced_up_to(self, table: MonthlyTable, target: UUID | None) -> Position:
+        """Up to where all rows of the table are in ClickHouse for certain."""
+        current = current_bookmark(self.connection, target)
+        if table.state == "attached" and table.bookmark is None:
+            return current.cursor
+        noted = table.bookmark or Bookmark()
+        return min(noted.cursor, current.cursor) if noted.target == target else BEGINNING
+
+    @contextmanager
+    def _or_busy(self, name: str) -> Iterator[None]:
+        """Reports the partition as busy where others use it."""
+        try:
+            yield
+        except _BUSY:
+            self.report.busy.append(name)
