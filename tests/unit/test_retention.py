@@ -341,13 +341,18 @@ class Dying(psycopg.Connection[tuple[Any, ...]]):
         return cursor
 
 
-# The bookmark, the detach, the lock; the attach in two statements; the update and the end of the bookmark.
-@pytest.mark.parametrize("statements", range(7))
+# Of a partition: bookmark, detach, lock; create, attach; update, end of the bookmark. No transaction ends half done.
+@pytest.mark.parametrize(
+    ("state", "statements"), [("attached", 0), ("attached", 1), ("attached", 4), ("attached", 5), ("detached", 4)]
+)
 def test_a_run_that_ends_at_any_point_loses_nothing_and_is_finished_by_the_next(
-    statements: int, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    state: str, statements: int, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Dying.stores, Dying.rows, Dying.left = stores, {stores.store(OLD)}, iter(range(statements, -1, -1))
     stores.connection.execute(f"DROP TABLE {partition_name(OLDER)}")
+    if state == "detached":
+        stores.detach(OLD)
+        Dying.rows.add(stores.store(THIS_MONTH))
     stores.sync()
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -367,11 +372,16 @@ def test_a_run_that_ends_at_any_point_loses_nothing_and_is_finished_by_the_next(
     assert stores.synced() == Dying.rows
 
 
-# Whether the sync had all rows when the table was detached, what the run is to do with it, and what becomes of it.
-@pytest.mark.parametrize("state", ["detached", "detaching"])
+# How many rows it holds that the sync did not see, for how many months events are kept, and what becomes of the table.
 @pytest.mark.parametrize(
-    ("rows", "months", "made", "dropped", "kept_rows"),
-    [(0, 3, [], [OLD], []), (2, 3, [], [], [2]), (0, 4, [OLD], [], []), (2, 4, [OLD], [], [])],
+    ("state", "rows", "months", "made", "dropped", "kept_rows"),
+    [
+        ("detached", 0, 3, [], [OLD], []),
+        ("detached", 2, 3, [], [], [2]),
+        ("detaching", 2, 3, [], [], [2]),
+        ("detached", 2, 4, [OLD], [], []),
+        ("detaching", 2, 4, [OLD], [], []),
+    ],
 )
 def test_a_table_that_was_detached_by_whomever_goes_when_it_is_empty_and_else_comes_back(
     state: str, rows: int, months: int, made: list[date], dropped: list[date], kept_rows: list[int], stores: Stores
