@@ -13,5 +13,8 @@ CREATE TABLE IF NOT EXISTS ai_usage_events {on_cluster}
 ENGINE = {engine}
 PARTITION BY toYYYYMM(timestamp)
 ORDER BY (namespace_path, event, timestamp, id)
-SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
+SETTINGS
+    ttl_only_drop_parts = 1,
+    materialize_ttl_recalculate_only = 1,
+    min_bytes_for_wide_part = 67108864  -- what the sync inserts is one file a part, not several a path of the payload
 COMMENT {target}

@@ -71,8 +71,10 @@ def run(path: str, request: Request) -> tuple[bytes, dict[str, str]]:
     connection = chdb.connect(path)
     try:
         connection.query(f"USE {_quoted(request.database, '`')}")
-        for name, value in request.settings.items():
-            connection.query(f"SET {name} = {_quoted(value)}")
+        if request.settings:
+            connection.query(
+                "SET " + ", ".join(f"{name} = {_quoted(value)}" for name, value in request.settings.items())
+            )
         if request.rows is not None:
             insert = _ROWS.sub(rf"\1 FROM INFILE {_quoted(str(request.rows))}\2 FORMAT \3", request.statement)
             result = connection.query(insert, "TabSeparated")

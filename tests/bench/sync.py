@@ -63,7 +63,7 @@ def measure(server: str, clickhouse_url: str) -> Iterator[Measurement]:
         data = b"".join(rows)
         ways: dict[str, Work] = {
             "sync": lambda: Sync(url, clickhouse_url).run(SECONDS),
-            "sync_vs_raw_insert": lambda: _insert(client, data, "TabSeparated"),
+            "sync_vs_raw_insert": lambda: _insert(client, data, "TabSeparated", optimize_on_insert=0),
             "sync_vs_postgresql_function": lambda: _from_postgresql(client, server),
             "sync_vs_fetch_and_csv": lambda: _fetch_and_insert(client, connection),
         }
@@ -94,8 +94,8 @@ def _require_all(client: Client, rows: int) -> None:
         raise RuntimeError(f"{found} rows instead of {rows} are in ClickHouse")
 
 
-def _insert(client: Client, data: bytes, form: str) -> None:
-    client.raw_insert(TABLE, COLUMNS, data, settings=INSERT_SETTINGS, fmt=form)
+def _insert(client: Client, data: bytes, form: str, **settings: int) -> None:
+    client.raw_insert(TABLE, COLUMNS, data, settings=INSERT_SETTINGS | settings, fmt=form)
 
 
 def _from_postgresql(client: Client, server: str) -> None:
