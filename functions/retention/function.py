@@ -32,7 +32,6 @@ class Request(msgspec.Struct):
     dry_run: bool = False
 
 
-@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answers with what was done, or would be with `{"dry_run": true}`; fails where something was left undone."""
     request = msgspec.convert(event, Request)
@@ -54,3 +53,4 @@ def _count(report: Report) -> None:
     metrics.add_metric("PartitionsBusy", MetricUnit.Count, len(report.busy))
     metrics.add_metric("UnsyncedRowsInOldPartitions", MetricUnit.Count, unsynced)
     metrics.add_metric("RejectedEventsDeleted", MetricUnit.Count, report.rejected_events_deleted)
+    metrics.flush_metrics()

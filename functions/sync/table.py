@@ -16,7 +16,7 @@ _DEFINITION = Path(__file__).parents[2] / "infra" / "clickhouse" / "ai_usage_eve
 
 _MARK = "ALTER TABLE ai_usage_events {on_cluster} MODIFY COMMENT {target}"
 
-# Rows that are there twice are dropped when parts are merged; to look for them in each insert takes a third of its time.
+# Rows that are there twice go when parts are merged; to look for them at each insert takes a third of its time.
 # Two chunks at once keep two cores busy with less ado than one chunk that is parsed in parallel.
 _SPEED_SETTINGS = {"optimize_on_insert": 0, "input_format_parallel_parsing": 0}
 

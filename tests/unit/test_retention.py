@@ -1,7 +1,6 @@
 """Old partitions go and new ones come, on real stores, beside transactions that are open at the wrong time."""
 
 import importlib
-import json
 import os
 import threading
 import time
@@ -35,6 +34,8 @@ from functions.shared.postgres import Connection, Database, TimeLimits
 from functions.shared.timestamp import months_before
 from functions.sync.sync import Sync
 from infra.local import ports
+from tests.lambda_context import FakeContext
+from tests.metrics import metrics
 
 NOW = datetime.now(UTC)
 THIS_MONTH = month_of(NOW.date())
@@ -181,22 +182,11 @@ def handler(stores: Stores, monkeypatch: pytest.MonkeyPatch, clickhouse_url: str
     yield importlib.reload(functions.retention.function)
 
 
-class Invocation:
-    """What Lambda tells a function of its invocation."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        return RUN_SECONDS * 1000
-
-
-def metrics(output: str) -> dict[str, float]:
-    """The counts among the lines that a function wrote."""
-    lines = [json.loads(line) for line in output.splitlines() if "CloudWatchMetrics" in line]
-    counted = [(line, metric["Name"]) for line in lines for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
-    return {name: line[name][0] for line, name in counted}
-
-
 def test_while_clickhouse_is_away_partitions_are_made_but_none_is_dropped_and_the_function_fails(
-    stores: Stores, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stores: Stores,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     newest = partition_name(later_month(THIS_MONTH, 3))
     stores.connection.execute(f"DROP TABLE {newest}")
@@ -205,10 +195,10 @@ def test_while_clickhouse_is_away_partitions_are_made_but_none_is_dropped_and_th
     away = f"clickhouse://default@127.0.0.1:{ports.free()}/default"
     with handler(stores, monkeypatch, away) as function:
         with pytest.raises(RetentionError, match="ClickHouse can't be reached"):
-            function.handler({}, Invocation())
+            function.handler({}, FakeContext())
         output = capsys.readouterr().out
-        (line,) = [json.loads(line) for line in output.splitlines() if '"retained"' in line]
-        answer = function.handler({"dry_run": True}, Invocation())
+        (line,) = [vars(record) for record in caplog.records if record.message == "retained"]
+        answer = function.handler({"dry_run": True}, FakeContext())
     assert (line["made"], line["dropped"], line["rejected_events_deleted"]) == ([newest], [], 1)
     assert [list(entry.values()) for entry in line["kept"]] == [
         [partition_name(OLDER), None, "ClickHouse can't be asked what it has"],
@@ -227,9 +217,9 @@ def test_the_function_answers_and_counts_what_it_did(
     stores.store(OLD)
     stores.store(OLD)
     with handler(stores, monkeypatch, stores.retention.clickhouse_url) as function:
-        answer = function.handler({"time": "2026-11-24T03:00:00Z"}, Invocation())
+        answer = function.handler({"time": "2026-11-24T03:00:00Z"}, FakeContext())
         with pytest.raises(msgspec.ValidationError):
-            function.handler({"dry_run": "no"}, Invocation())
+            function.handler({"dry_run": "no"}, FakeContext())
     assert answer == {
         "dry_run": False,
         "made": [],

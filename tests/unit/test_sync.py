@@ -34,6 +34,7 @@ from functions.sync.sync import Sync, SyncError
 from infra.local import ports
 from tests.clickhouse import serve
 from tests.lambda_context import FakeContext
+from tests.metrics import metrics
 
 NOW = datetime.now(UTC)
 LAST_MONTH = NOW.replace(day=1) - timedelta(days=10)
@@ -63,7 +64,7 @@ CLICKHOUSE_ROWS = """
 """
 
 
-type Invoke = Callable[..., tuple[dict[str, Any], dict[str, Any]]]
+type Invoke = Callable[..., tuple[dict[str, Any], dict[str, float]]]
 type Both = tuple[psycopg.Connection, Sync, Client]
 
 
@@ -459,7 +460,7 @@ def storable(payload: dict[str, Any]) -> Any:
 def function(database_url: str, clickhouse_url: str, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Invokes the function with these settings; returns its answer and the metrics that it emitted."""
 
-    def invoke(capsys: pytest.CaptureFixture[str], **environment: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    def invoke(capsys: pytest.CaptureFixture[str], **environment: str) -> tuple[dict[str, Any], dict[str, float]]:
         values = {"DATABASE_URL": database_url, "CLICKHOUSE_URL": clickhouse_url, "POWERTOOLS_SERVICE_NAME": "sync"}
         for name, value in (values | environment).items():
             monkeypatch.setenv(name, value)
@@ -467,8 +468,7 @@ def function(database_url: str, clickhouse_url: str, monkeypatch: pytest.MonkeyP
 
         module = importlib.reload(functions.sync.function)
         answer = module.handler({}, FakeContext())
-        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"_aws"')]
-        return answer, lines[0] if lines else {}
+        return answer, metrics(capsys.readouterr().out)
 
     return invoke
 
@@ -478,15 +478,17 @@ def test_the_function_answers_with_counts_and_lag_and_emits_them(
 ) -> None:
     insert(connection, {"a": "b"})
     insert(connection, user_id=-1)
-    answer, metrics = function(capsys)
+    answer, emitted = function(capsys)
     assert (answer["status"], answer["rows"], answer["refused"]) == ("caught_up", 1, 1)
     assert 0 <= answer["seconds_behind"] < SECONDS
     assert answer["bytes"] > 50
-    assert metrics["SyncedRows"] == [1]
-    assert metrics["SyncRefusedRows"] == [1]
-    assert metrics["SyncedChunks"] == [answer["chunks"]]
-    assert metrics["SyncedBytes"] == [answer["bytes"]]
-    assert metrics["SyncSecondsBehind"] == [answer["seconds_behind"]]
+    assert emitted == {
+        "SyncedRows": 1,
+        "SyncRefusedRows": 1,
+        "SyncedChunks": answer["chunks"],
+        "SyncedBytes": answer["bytes"],
+        "SyncSecondsBehind": answer["seconds_behind"],
+    }
 
 
 def test_without_clickhouse_the_function_says_that_it_is_disabled(
@@ -503,7 +505,7 @@ def test_a_function_that_fails_says_why_and_counts_it(
         function(capsys, CLICKHOUSE_URL="clickhouse://default@127.0.0.1:1/default")
     (logged,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "127.0.0.1:1" in logged.reason  # type: ignore[attr-defined]
-    assert '"SyncFailures":[1.0]' in capsys.readouterr().out.replace(" ", "")
+    assert metrics(capsys.readouterr().out) == {"SyncFailures": 1}
 
 
 def test_a_function_that_is_to_follow_copies_what_comes_while_it_waits(
