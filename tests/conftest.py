@@ -1,6 +1,7 @@
 """Servers for the tests, and for each test that asks for one a migrated PostgreSQL database, or one in ClickHouse."""
 
 import itertools
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,9 +32,16 @@ settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def open_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL, never run as root, gets to: a start of pytest closes those that it makes itself."""
+    with tempfile.TemporaryDirectory(prefix="ai-usage-events-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(open_folder: Path) -> Iterator[str]:
     """A server of the tests' own; yields the URL of its migrated database, which no test may write to."""
-    folder: Path = tmp_path_factory.mktemp("postgres")
+    folder = open_folder / "postgres"
     url = postgres.start(folder / "data", folder / "postgres.log", TEMPLATE)
     with psycopg.connect(url, autocommit=True) as administration:
         for setting in SETTINGS:

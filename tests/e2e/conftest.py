@@ -52,9 +52,9 @@ def example_definition() -> str:
 
 
 @pytest.fixture(scope="session", name="stack")
-def deployed_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def deployed_stack(open_folder: Path) -> Iterator[Stack]:
     """A stack of the tests' own, deployed from a copy of this checkout that has the README's definition beside ours."""
-    copy = checkout.copy(tmp_path_factory.mktemp("checkout"))
+    copy = checkout.copy(open_folder / "checkout")
     (copy / "definitions" / "search.py").write_text(example_definition())
     folder = copy / ".local"
     command = [sys.executable, "-m", "infra.local", "start", "--no-clickhouse"]  # until test_with_clickhouse.py
