@@ -93,6 +93,7 @@ def synchronise(
 ) -> None:
     """Copy to ClickHouse everything that was committed until now; when this ends well, it is all there."""
     from functions.sync.catch_up import catch_up
+    from functions.sync.refused import count_waiting
     from functions.sync.sync import Sync
 
     use_local_stack()
@@ -109,9 +110,9 @@ def synchronise(
             typer.echo(f"Of the refused rows, {taken:,} are in ClickHouse now, {refused:,} were refused again.")
         with connect(database_url, TimeLimits(WAIT_SECONDS, WAIT_SECONDS)) as connection:
             report = catch_up(sync, connection, WAIT_SECONDS, RUN_SECONDS)
-        typer.echo(f"{report.rows:,} rows were copied; everything committed before is in ClickHouse.")
-        if report.refused:
-            typer.echo(f"ClickHouse refused {report.refused:,} rows: they are in rejected_events.", err=True)
+            refused = count_waiting(connection)
+        but = f", but for {refused:,} rows that it refused: they are in rejected_events" if refused else ""
+        typer.echo(f"{report.rows:,} rows were copied; everything committed before is in ClickHouse{but}.")
 
 
 @app.command("retention")
@@ -130,6 +131,8 @@ def retain(
             clickhouse_months=settings.clickhouse_retention_months(),
             cluster=settings.clickhouse_cluster(),
         )
+        clickhouse = "off" if retention.clickhouse_url is None else "on"
+        typer.echo(f"PostgreSQL keeps {retention.months} months; ClickHouse is {clickhouse}.")
         report = retention.run(datetime.now(UTC), RUN_SECONDS, dry_run=dry_run)
         for line in report.lines():
             typer.echo(line)

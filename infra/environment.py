@@ -24,10 +24,11 @@ def stack_file() -> Path | None:
 
 
 def use_local_stack() -> None:
-    """Sets the settings to those of the local stack, where one is running and the environment names no database."""
+    """Sets the settings that are not set to the local stack's, where one runs and the environment names no database."""
     file = stack_file()
     if file is None or os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_SECRET_ARN"):
         return
     stack = json.loads(file.read_text())
-    os.environ.update({name: stack[key] for name, key in _VARIABLES.items()})
+    os.environ.pop("DATABASE_URL", None)
+    os.environ.update({name: stack[key] for name, key in _VARIABLES.items() if name not in os.environ})
     os.environ.update(aws.ACCOUNT)

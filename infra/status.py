@@ -16,7 +16,7 @@ from rich.table import Table
 from functions.shared import clickhouse
 from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import SyncState, count_unsynced, read_state, read_watermark
+from functions.shared.sync_state import SyncState, count_unsynced, foreign_position, read_state, read_watermark
 from functions.sync.catch_up import oldest_transaction
 
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ def _state(connection: Connection, clickhouse_url: str | None) -> tuple[SyncStat
         return None, f"can't be reached: {clickhouse.reason_of(error)}"
     if target is None:
         return SyncState(), "has no table yet"
-    return read_state(connection, target), f"table {target}"
+    state = read_state(connection, target)
+    if foreign_position(connection, state.cursor) is not None:
+        return None, "not known: PostgreSQL was restored from another, so that `usage-events sync --reset` is needed"
+    return state, f"table {target}"
 
 
 def _partitions(connection: Connection, state: SyncState | None) -> Table:

@@ -97,6 +97,7 @@ def _shown(error: GraphQLError, _: bool) -> dict[str, Any]:
         logger.error("A query failed", extra={"error_id": error_id}, exc_info=original)
         shown["message"] = f"Something went wrong on our side; the log knows it as {error_id}."
         if isinstance(original, StoreUnavailable | psycopg.OperationalError):
+            sources.check_again()
             shown["message"] = f"The database can't be reached; try again. The log knows it as {error_id}."
     return shown
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 logger = Logger(child=True)
 
 _QUERY_SECONDS = 25
+_CHECK_SECONDS = 3
 
 # How long it is taken for granted that ClickHouse can be read, or can't.
 _RECHECK_SECONDS = 10
@@ -54,6 +55,10 @@ class Sources:
             self._checked_at = time.monotonic()
         return self._current
 
+    def check_again(self) -> None:
+        """Makes the next call of `current` look anew, since what it said last can't be read."""
+        self._checked_at = None
+
     def _check(self, url: str) -> Source:
         from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -61,9 +66,9 @@ class Sources:
         from functions.shared import clickhouse
 
         try:
-            if self._client is None:
-                self._client = clickhouse.connect(url, _QUERY_SECONDS)
-            target = clickhouse.target_of(self._client)
+            with clickhouse.connect(url, _CHECK_SECONDS) as checking:
+                target = clickhouse.target_of(checking)
+            self._client = self._client or clickhouse.connect(url, _QUERY_SECONDS)
         except ClickHouseError as error:
             logger.warning("ClickHouse can't be read", extra={"reason": clickhouse.reason_of(error)})
             return self._postgres

@@ -15,7 +15,7 @@ from functions.shared.postgres import Database, TimeLimits
 
 logger = Logger(level=settings.log_level())
 consumer = Consumer(
-    database=Database(settings.database_url(), TimeLimits(statement=30, transaction=45)),
+    database=Database(settings.database_url(), TimeLimits(statement=45, transaction=50)),
     registry=registry.load(),
     retention_months=settings.retention_months(),
 )
@@ -28,7 +28,7 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     try:
         outcome = consumer.consume([_batch(record) for record in records])
     except psycopg.OperationalError as error:
-        logger.warning("PostgreSQL is away", extra={"messages": len(records), "reason": str(error)})
+        logger.warning("PostgreSQL did not store the batch", extra={"messages": len(records), "reason": str(error)})
         return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in records]}
     logger.info(
         "consumed",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from itertools import batched
 from operator import attrgetter
@@ -11,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from functions.ingest.directory import Directory
-from functions.ingest.kept import Kept
+from functions.ingest.made_once import MadeOnce
 from functions.ingest.store import RejectedRow, Row, place_in_order, write_events, write_rejected
 from functions.ingest.transform import Candidate, prefetch, read_context, read_together, row_of, transform
 from functions.ingest.users import Users
@@ -19,6 +20,7 @@ from functions.shared.batch import Batch
 from functions.shared.event import attributes_of, read_attributes
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id, time_of
+from functions.shared.partitions import first_moment, wanted_months
 from functions.shared.postgres import Connection, Database
 from functions.shared.registry import Registry
 from functions.shared.rejection import Rejection
@@ -73,7 +75,7 @@ class Consumer:
         outcome = Outcome()
         directory, users = Directory(), Users()
         candidates = self._prepared(self._read(batches, outcome), directory, outcome)
-        slices = Kept(self._slices(candidates, directory, users, outcome))
+        slices = MadeOnce(self._slices(candidates, directory, users, outcome))
         times_are_assigned = _times_are_assigned(candidates)
 
         def write(connection: Connection) -> None:
@@ -140,12 +142,14 @@ class Consumer:
 
     def _rows(self, candidates: Sequence[Candidate], directory: Directory, outcome: Outcome) -> list[Row]:
         rows = []
+        first_month = first_moment(wanted_months(datetime.now(UTC).date(), self.retention_months)[0])
         read_together(candidates)
         for candidate in candidates:
             try:
                 if candidate.returned is None:
                     transform(candidate, self.registry)
                 row = candidate.row = row_of(candidate, directory, self.retention_months)
+                _require_kept_month(row, first_month)
             except Rejection as rejection:
                 outcome.reject(candidate.event.raw, candidate.position, candidate.batch, rejection)
             else:
@@ -190,6 +194,12 @@ def _transform_to_place(candidate: Candidate, registry: Registry) -> None:
     """A transformation may name the project, and with it the namespace, of an event that names none."""
     if not candidate.names_its_path:
         transform(candidate, registry)
+
+
+def _require_kept_month(row: Row, first_month: datetime) -> None:
+    """Lets pass what still has a partition: an event may have waited for long since it could be taken in."""
+    if row.timestamp < first_month:
+        raise Rejection("timestamp_out_of_range", "The month of the event is no longer kept.")
 
 
 def _times_are_assigned(candidates: Iterable[Candidate]) -> bool:

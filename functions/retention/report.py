@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 
-class Kept(msgspec.Struct, frozen=True):
+class KeptPartition(msgspec.Struct, frozen=True):
     """An old partition that is not dropped.
 
     Attributes:
@@ -30,7 +30,7 @@ class Report(msgspec.Struct):
     dry_run: bool
     made: list[str] = []
     dropped: list[str] = []
-    kept: list[Kept] = []
+    kept: list[KeptPartition] = []
     busy: list[str] = []
     rejected_events_deleted: int = 0
     clickhouse_ttl: str | None = None

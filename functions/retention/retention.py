@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -17,6 +18,7 @@ from functions.shared import clickhouse
 from functions.shared.clickhouse import reason_of, target_of
 from functions.shared.partitions import wanted_months
 from functions.shared.postgres import Connection, TimeLimits, connect
+from functions.shared.sync_state import BEGINNING, foreign_position, read_state
 from functions.shared.timestamp import months_before
 
 LOCK_TIMEOUT_SECONDS = 2
@@ -67,7 +69,7 @@ class Retention:
             upkeep = Upkeep(connection, wanted_months(now.astimezone(UTC).date(), self.months), report)
             upkeep.make_missing()
             upkeep.finish_detaching()
-            with self._clickhouse(seconds) as (client, state):
+            with self._clickhouse(connection, seconds) as (client, state):
                 upkeep.retain_and_drop(state)
                 remove_rejected = count_rejected if dry_run else delete_rejected
                 report.rejected_events_deleted = remove_rejected(connection, months_before(now, self.months))
@@ -82,25 +84,33 @@ class Retention:
         return connect(self.database_url, TimeLimits(statement=limit, transaction=limit), options)
 
     @contextmanager
-    def _clickhouse(self, seconds: float) -> Iterator[tuple[Client | None, ClickHouseState]]:
+    def _clickhouse(self, connection: Connection, seconds: float) -> Iterator[tuple[Client | None, ClickHouseState]]:
         """A client, if ClickHouse is enabled and can be reached, and what is known of it."""
         if self.clickhouse_url is None:
             yield None, ClickHouseState(enabled=False)
             return
         try:
             client = clickhouse.connect(self.clickhouse_url, seconds)
-            state = ClickHouseState(enabled=True, target=target_of(client))
+            target = target_of(client)
         except ClickHouseError as error:
             yield None, ClickHouseState(enabled=True, away=f"ClickHouse can't be reached: {reason_of(error)}")
             return
         with client:
-            yield client, state
+            yield client, ClickHouseState(enabled=True, target=target, away=_restored(connection, target))
 
     def _set_time_to_live(self, client: Client, report: Report) -> None:
         try:
             report.clickhouse_ttl = keep_months(client, self.clickhouse_months, self.cluster, dry_run=report.dry_run)
         except ClickHouseError as error:
             report.failure = f"ClickHouse's TTL is not what it should be: {reason_of(error)}"
+
+
+def _restored(connection: Connection, target: UUID | None) -> str:
+    """Why the cursor says nothing of the rows there are; empty where it does."""
+    cursor = read_state(connection, target).cursor if target else BEGINNING
+    if foreign_position(connection, cursor) is None:
+        return ""
+    return "PostgreSQL was restored from another: `usage-events sync --reset` must come first"
 
 
 def _lock(connection: Connection) -> None:

@@ -18,7 +18,7 @@ from functions.retention.monthly_tables import (
     finalize_detach,
     monthly_tables,
 )
-from functions.retention.report import Kept, Report
+from functions.retention.report import KeptPartition, Report
 from functions.shared.partitions import make_partitions, partition_name
 from functions.shared.postgres import Connection
 from functions.shared.sync_state import BEGINNING, Position, count_unsynced
@@ -28,7 +28,7 @@ _BUSY = (LockNotAvailable, DeadlockDetected, ObjectNotInPrerequisiteState)
 
 _UNSYNCED = "it holds rows that are not in ClickHouse yet"
 
-_UNKNOWN = "ClickHouse can't be asked what it has"
+_UNKNOWN = "it is not known what ClickHouse has"
 
 
 class ClickHouseState(msgspec.Struct, frozen=True):
@@ -89,7 +89,7 @@ class Upkeep:
                 elif not clickhouse.enabled:
                     self._drop(table)
                 elif clickhouse.away:
-                    self.report.kept.append(Kept(table.name, None, _UNKNOWN))
+                    self.report.kept.append(KeptPartition(table.name, None, _UNKNOWN))
                 else:
                     self._drop_if_synced(table, clickhouse.target)
 
@@ -117,7 +117,7 @@ class Upkeep:
         else:
             unsynced = self._drop_or_attach(table, target)
         if unsynced:
-            self.report.kept.append(Kept(table.name, unsynced, _UNSYNCED))
+            self.report.kept.append(KeptPartition(table.name, unsynced, _UNSYNCED))
         else:
             self.report.dropped.append(table.name)
 

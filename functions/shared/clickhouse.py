@@ -19,6 +19,7 @@ INSERT_SETTINGS = READ_SETTINGS | {
     "input_format_json_read_bools_as_numbers": 0,
     "input_format_json_read_bools_as_strings": 0,
     "throw_if_no_data_to_insert": 0,
+    "async_insert": 0,  # what is confirmed is stored
 }
 
 _CONNECT_TIMEOUT_SECONDS = 5

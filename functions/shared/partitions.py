@@ -1,6 +1,6 @@
 """The monthly partitions of `ai_usage_events`."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 from psycopg import sql
 
@@ -37,6 +37,11 @@ def later_month(month: date, months: int) -> date:
     """The first of the month that comes `months` later, or earlier where that is negative."""
     year, index = divmod(month.year * 12 + month.month - 1 + months, 12)
     return date(year, index + 1, 1)
+
+
+def first_moment(month: date) -> datetime:
+    """When the month begins, in UTC."""
+    return datetime(month.year, month.month, 1, tzinfo=UTC)
 
 
 def partition_name(month: date) -> str:

@@ -22,7 +22,8 @@ class TimeLimits:
 def connect(url: str, limits: TimeLimits, options: str = "") -> Connection:
     """A connection in autocommit mode: `connection.transaction()` opens a transaction.
 
-    Its limits are set on the connection, so that a frozen function holds neither a lock nor the watermark.
+    Its limits are set on the connection, so that a frozen function holds neither a lock nor the watermark, and both
+    ends look whether the other is still there.
 
     Args:
         options: further settings of the connection, like `-c enable_bitmapscan=off`.
@@ -34,7 +35,7 @@ def connect(url: str, limits: TimeLimits, options: str = "") -> Connection:
     all_options = (
         f"{known.get('options', '')} -c statement_timeout={limits.statement}s "
         f"-c transaction_timeout={limits.transaction}s -c idle_in_transaction_session_timeout={limits.transaction}s "
-        f"-c timezone=UTC {options}"
+        f"-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c timezone=UTC {options}"
     )
     return psycopg.connect(
         psycopg.conninfo.make_conninfo(

@@ -6,17 +6,24 @@ apart from rows that hold the other.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+_LARGEST_EXACT_FLOAT = 2**53
 
 # PostgreSQL writes `[1, 2]` and `"key": 3`: a number right after a bracket or a comma is in an array. What looks like
 # one within a string does no harm. 2^53 has 16 digits.
-_LARGE_INTEGER = re.compile(rb"(?:\[|, )-?[0-9]{16}")
-_FRACTION = re.compile(rb"(?:\[|, )-?[0-9]+\.")
+_LONG_INTEGER = re.compile(rb"(?:\[|, )-?([0-9]{16,})")
 
-# As fast as looking at so many bytes can be: what may be large integers once all digits are zeros.
+# As fast as looking at so many bytes can be: what may be long integers once all digits are zeros.
 _ALL_DIGITS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _SIXTEEN_DIGITS = b"0" * 16
 _STARTS = (b"[", b", ", b"[-", b", -")
+
+type Path = tuple[str, ...]
 
 
 def may_hold_large_integers(rows: bytes) -> bool:
@@ -27,12 +34,11 @@ def may_hold_large_integers(rows: bytes) -> bool:
     return any(start + _SIXTEEN_DIGITS in zeros for start in _STARTS)
 
 
-class Apart:
+class SeparatedRows:
     """Takes the rows with large integers out of those that are on their way, to be inserted apart."""
 
     def __init__(self) -> None:
-        self._large: list[bytes] = []
-        self._with_fractions: list[bytes] = []
+        self._groups: defaultdict[object, list[bytes]] = defaultdict(list)
 
     def passing(self, slices: Iterable[bytes]) -> Iterator[bytes]:
         """The slices, without those rows."""
@@ -42,12 +48,30 @@ class Apart:
             else:
                 yield rows
 
-    def blocks(self) -> list[bytes]:
-        """What was taken out, in as few blocks as keep every integer as it is."""
-        return [b"".join(self._large), *self._with_fractions] if self._large else self._with_fractions
+    def blocks(self) -> Iterator[bytes]:
+        """What was taken out: the rows that have fractions and large integers at the same paths together."""
+        for rows in self._groups.values():
+            yield b"".join(rows)
 
     def _takes(self, row: bytes) -> bool:
-        if not _LARGE_INTEGER.search(row):
+        if not any(int(digits) > _LARGEST_EXACT_FLOAT for digits in _LONG_INTEGER.findall(row)):
             return False
-        (self._with_fractions if _FRACTION.search(row) else self._large).append(row)
+        payload = msgspec.json.decode(row.rpartition(b"\t")[2].replace(rb"\\", b"\\"))
+        fractions = {path for path, number in _numbers_in_arrays(payload) if type(number) is float}
+        large = {path for path, number in _numbers_in_arrays(payload) if abs(number) > _LARGEST_EXACT_FLOAT}
+        # Where both are at one path, not even rows like it may be in its block.
+        alone = row if fractions & large else None
+        self._groups[frozenset(fractions), frozenset(large), alone].append(row)
         return True
+
+
+def _numbers_in_arrays(value: Any, path: Path = (), *, in_array: bool = False) -> Iterator[tuple[Path, int | float]]:
+    """The numbers that are items of arrays, each with the keys that lead to it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _numbers_in_arrays(item, (*path, key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers_in_arrays(item, path, in_array=True)
+    elif in_array and type(value) in (int, float):
+        yield path, value

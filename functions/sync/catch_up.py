@@ -12,13 +12,16 @@ from functions.sync.sync import Report, Sync, SyncError
 _NEWEST = "SELECT pg_snapshot_xmax(pg_current_snapshot())"
 
 _OLDEST_TRANSACTION = """
-    SELECT 'process ' || pid, backend_xid::text, xact_start, state || ': ' || left(query, 100)
-    FROM pg_stat_activity
-    WHERE backend_xid IS NOT NULL
-    UNION ALL
-    SELECT 'prepared as ' || gid, transaction::text, prepared, 'PREPARE TRANSACTION'
-    FROM pg_prepared_xacts
-    ORDER BY 3
+    SELECT owner, xact_id::text, started_at
+    FROM (
+        SELECT 'process ' || pid, backend_xid, xact_start
+        FROM pg_stat_activity
+        WHERE backend_xid IS NOT NULL
+        UNION ALL
+        SELECT 'prepared as ' || gid, transaction, prepared
+        FROM pg_prepared_xacts
+    ) AS transactions (owner, xact_id, started_at)
+    ORDER BY age(xact_id) DESC
     LIMIT 1
 """
 
@@ -26,15 +29,19 @@ _POLL_SECONDS = 0.2
 
 
 class OldestTransaction(msgspec.Struct, frozen=True):
-    """The transaction that has been open longest of those that have written: the watermark waits for it."""
+    """The transaction that has been open longest of those that have written: the watermark waits for it.
+
+    Attributes:
+        started_at: None where the role may not read the statistics of others.
+    """
 
     owner: str
     xact_id: str
-    started_at: datetime
-    activity: str
+    started_at: datetime | None
 
     def __str__(self) -> str:
-        return f"transaction {self.xact_id} of {self.owner}, open since {self.started_at:%Y-%m-%d %H:%M:%S} UTC"
+        since = f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC" if self.started_at else "when it is not ours to know"
+        return f"transaction {self.xact_id} of {self.owner}, open since {since}"
 
 
 def oldest_transaction(connection: Connection) -> OldestTransaction | None:

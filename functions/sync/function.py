@@ -1,6 +1,7 @@
 """Lambda function that is invoked every minute: brings ClickHouse up to what PostgreSQL has."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -43,11 +44,11 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 def _follow(sync: Sync, seconds: float) -> Report:
     """Runs once and, where it has caught up, again every few seconds for as long as it is to follow."""
-    stop = time.monotonic() + min(seconds, follow_seconds)
+    start = time.monotonic()
     report = _run(sync, seconds)
-    while report.status == "caught_up" and time.monotonic() < stop:
+    while report.status == "caught_up" and (passed := time.monotonic() - start) < min(seconds, follow_seconds):
         time.sleep(_POLL_SECONDS)
-        report = report.followed_by(_run(sync, seconds))
+        report = report.followed_by(_run(sync, seconds - passed))
     return report
 
 
@@ -56,12 +57,18 @@ def _run(sync: Sync, seconds: float) -> Report:
         report = sync.run(seconds)
     except (SyncError, psycopg.Error, ClickHouseError) as error:
         metrics.add_metric("SyncFailures", MetricUnit.Count, 1)
+        with suppress(psycopg.Error):
+            _count_lag(sync.seconds_behind())
         logger.exception("The sync failed", extra={"reason": reason_of(error)})
         raise
     metrics.add_metric("SyncedRows", MetricUnit.Count, report.rows)
     metrics.add_metric("SyncedChunks", MetricUnit.Count, report.chunks)
     metrics.add_metric("SyncedBytes", MetricUnit.Bytes, report.bytes)
     metrics.add_metric("SyncRefusedRows", MetricUnit.Count, report.refused)
-    if report.seconds_behind is not None:
-        metrics.add_metric("SyncSecondsBehind", MetricUnit.Seconds, report.seconds_behind)
+    _count_lag(report.seconds_behind)
     return report
+
+
+def _count_lag(seconds_behind: float | None) -> None:
+    if seconds_behind is not None:
+        metrics.add_metric("SyncSecondsBehind", MetricUnit.Seconds, seconds_behind)

@@ -23,7 +23,8 @@ _RECORD = """
         FROM ai_usage_events
         WHERE id = %(id)s AND timestamp = %(timestamp)s::timestamptz
     ) AS stored
-    ON CONFLICT (id) DO UPDATE SET attempts = rejected_events.attempts + 1, message = excluded.message
+    ON CONFLICT (id) DO UPDATE SET attempts = rejected_events.attempts + 1, message = excluded.message,
+        replayed_at = NULL
 """
 
 _WAITING = sql.SQL("""
@@ -36,6 +37,8 @@ _WAITING = sql.SQL("""
         WHERE source = 'sync' AND replayed_at IS NULL
     ) TO STDOUT
 """).format(row=row_columns("stored"))
+
+_COUNT_WAITING = "SELECT count(*) FROM rejected_events WHERE source = 'sync' AND replayed_at IS NULL"
 
 _REPLAYED = "UPDATE rejected_events SET replayed_at = now() WHERE id = %s"
 
@@ -56,7 +59,7 @@ def insert_others(client: Client, rows: Sequence[bytes]) -> Iterator[Refusal]:
         ClickHouseError: something else went wrong.
     """
     try:
-        insert(client, rows)
+        insert(client, [b"".join(rows)])
     except RowRefused as refused:
         if len(rows) == 1:
             yield Refusal(rows[0], str(refused))
@@ -78,6 +81,12 @@ def record(connection: Connection, refusals: Iterable[Refusal]) -> None:
             "timestamp": timestamp,
         }
         connection.execute(_RECORD, values)
+
+
+def count_waiting(connection: Connection) -> int:
+    """How many rows ClickHouse has refused that were not replayed."""
+    row = connection.execute(_COUNT_WAITING).fetchone()
+    return int(row[0]) if row else 0
 
 
 def replay(connection: Connection, client: Client) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -16,7 +16,7 @@ from psycopg import sql
 from functions.shared import clickhouse
 from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection, TimeLimits, connect
-from functions.shared.sync_state import BEGINNING, Position, Watermark, read_state, read_watermark
+from functions.shared.sync_state import BEGINNING, Position, Watermark, foreign_position, read_state, read_watermark
 from functions.sync import refused
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, timestamp_of
 from functions.sync.refused import Refusal, insert_others
@@ -44,35 +44,36 @@ _POLL_SECONDS = 0.2
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
 
-# The row is looked up for its transaction, which is no column of ClickHouse's.
+# The row is looked up for its transaction, which is no column of ClickHouse's. One that the retention has meanwhile put
+# before the sync once more is no place to go on from: there are others before it.
 _MOVE_CURSOR = """
     INSERT INTO sync_state (target, xact_id, id, updated_at)
     SELECT %(target)s, xact_id, id, now()
     FROM ai_usage_events
-    WHERE id = %(id)s AND timestamp = %(timestamp)s::timestamptz
+    WHERE id = %(id)s AND timestamp = %(timestamp)s::timestamptz AND xact_id < %(watermark)s::xid8
     ON CONFLICT (target) DO UPDATE
     SET xact_id = excluded.xact_id, id = excluded.id, updated_at = excluded.updated_at
 """
 
 _CAUGHT_UP = """
     INSERT INTO sync_state (target, xact_id, id, updated_at, caught_up_at)
-    VALUES (%(target)s, %(xact_id)s, %(id)s, now(), %(caught_up_at)s)
+    VALUES (%(target)s, %(xact_id)s, %(id)s, now(), coalesce(%(caught_up_at)s, now()))
     ON CONFLICT (target) DO UPDATE
     SET updated_at = excluded.updated_at,
-        caught_up_at = greatest(sync_state.caught_up_at, excluded.caught_up_at)
+        caught_up_at = coalesce(greatest(sync_state.caught_up_at, %(caught_up_at)s), excluded.caught_up_at)
 """
 
-# A transaction that PostgreSQL has not come to yet can't have written a row, unless in another PostgreSQL.
-_FUTURE_ROW = """
-    SELECT xact_id
-    FROM ai_usage_events
-    WHERE xact_id >= pg_snapshot_xmax(pg_current_snapshot())
-    ORDER BY xact_id DESC
-    LIMIT 1
+# Greater than any transaction's number, so that every run from now on sees that PostgreSQL was restored.
+_MARK_RESTORED = """
+    INSERT INTO sync_state (target, xact_id, id, updated_at)
+    VALUES (%s, '18446744073709551615', gen_random_uuid(), now())
+    ON CONFLICT (target) DO UPDATE
+    SET xact_id = excluded.xact_id, updated_at = excluded.updated_at, caught_up_at = NULL
 """
-
 
 _SECONDS_BEHIND = "SELECT extract(epoch FROM now() - caught_up_at) FROM sync_state WHERE target = %s"
+
+_NEWEST_SECONDS_BEHIND = "SELECT extract(epoch FROM now() - max(caught_up_at)) FROM sync_state"
 
 _REWRITE = sql.SQL("UPDATE {partition} SET xact_id = pg_current_xact_id() WHERE xact_id >= pg_current_xact_id()")
 
@@ -136,7 +137,7 @@ class Sync:
         report = Report("out_of_time")
         with self._connect(seconds) as control:
             if not _is_locked(control):
-                return Report("skipped")
+                return Report("skipped", seconds_behind=_rounded(control.execute(_NEWEST_SECONDS_BEHIND).fetchone()))
             with self._clickhouse(seconds) as client, self._connect(seconds) as reader:
                 target = ensure_table(client, self.cluster)
                 copying = _Copying(self, control, client, target, report, deadline)
@@ -144,6 +145,16 @@ class Sync:
                     pass
                 report.seconds_behind = _seconds_behind(control, target)
         return report
+
+    def seconds_behind(self) -> float | None:
+        """How far behind ClickHouse is, as far as PostgreSQL knows; None in the first backfill.
+
+        Raises:
+            psycopg.Error: PostgreSQL can't be reached.
+        """
+        with self._connect(_GRACE_SECONDS) as connection:
+            row = connection.execute(_NEWEST_SECONDS_BEHIND).fetchone()
+        return _rounded(row)
 
     def reset(self, wait_seconds: float) -> int:
         """Makes the next run start from the first row, also in a PostgreSQL that was restored from another.
@@ -220,7 +231,7 @@ class _Copying:
         """
         pending: deque[tuple[Chunk, Future[None]]] = deque()
         with (
-            copied_rows(reader, self._cursor(watermark), watermark) as stream,
+            copied_rows(reader, self._cursor(), watermark) as stream,
             ThreadPoolExecutor(_IN_FLIGHT) as pool,
         ):
             while stream.has_more and time.monotonic() < self.deadline:
@@ -232,25 +243,25 @@ class _Copying:
                 if inserted.done() and inserted.exception() is not None:
                     break
                 if len(pending) == _IN_FLIGHT:
-                    self._confirm(*pending.popleft())
+                    self._confirm(*pending.popleft(), watermark)
             while pending:
-                self._confirm(*pending.popleft())
+                self._confirm(*pending.popleft(), watermark)
 
-    def _confirm(self, chunk: Chunk, inserted: Future[None]) -> None:
+    def _confirm(self, chunk: Chunk, inserted: Future[None], watermark: Watermark) -> None:
         inserted.result()
-        self._move_cursor(chunk, [])
+        self._move_cursor(chunk, watermark)
 
     def _narrow(self, reader: Connection, watermark: Watermark) -> None:
         """Goes on from the cursor by small chunks, up to the first with rows that ClickHouse refuses."""
         refusals: list[Refusal] = []
         while not refusals and time.monotonic() < self.deadline:
-            with copied_rows(reader, self._cursor(watermark), watermark) as stream:
+            with copied_rows(reader, self._cursor(), watermark) as stream:
                 if not stream.has_more:
                     return
                 chunk = Chunk(stream, _NARROW_CHUNK_BYTES)
                 rows = b"".join(chunk).splitlines(keepends=True)
             refusals = self._refusals(rows)
-            self._move_cursor(chunk, refusals)
+            self._move_cursor(chunk, watermark, refusals)
 
     def _refusals(self, rows: Sequence[bytes]) -> list[Refusal]:
         """Inserts all rows but those that ClickHouse refuses, and returns these."""
@@ -261,17 +272,29 @@ class _Copying:
                 raise SyncError(f"ClickHouse refuses more than {MOST_REFUSALS} rows, like this one: {refusal.reason}")
         return refusals
 
-    def _cursor(self, watermark: Watermark) -> Position:
+    def _cursor(self) -> Position:
+        """The cursor, unless it is, or rows are, another PostgreSQL's: rows behind it would never be copied."""
         cursor = read_state(self.control, self.target).cursor
-        _refuse_restored(self.control, cursor, watermark)
+        foreign = foreign_position(self.control, cursor)
+        if foreign is not None:
+            self.control.execute(_MARK_RESTORED, [str(self.target)])
+            raise SyncError(
+                "PostgreSQL was restored from another, which had come further than it: `usage-events sync --reset` "
+                "starts from the first row"
+            )
         return cursor
 
-    def _move_cursor(self, chunk: Chunk, refusals: Sequence[Refusal]) -> None:
-        values = {"target": str(self.target), "id": id_of(chunk.last), "timestamp": timestamp_of(chunk.last)}
+    def _move_cursor(self, chunk: Chunk, watermark: Watermark, refusals: Sequence[Refusal] = ()) -> None:
+        values = {
+            "target": str(self.target),
+            "id": id_of(chunk.last),
+            "timestamp": timestamp_of(chunk.last),
+            "watermark": str(watermark.xact_id),
+        }
         with self.control.transaction():
             refused.record(self.control, refusals)
             if self.control.execute(_MOVE_CURSOR, values).rowcount != 1:
-                raise SyncError(f"the event {id_of(chunk.last)} went away while it was copied")
+                raise SyncError(f"the event {id_of(chunk.last)} was moved while it was copied; the next run copies it")
         self.report.rows += chunk.rows - len(refusals)
         self.report.chunks += 1
         self.report.bytes += chunk.bytes
@@ -293,17 +316,9 @@ def _wait_for_lock(connection: Connection, seconds: float) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _refuse_restored(connection: Connection, cursor: Position, watermark: Watermark) -> None:
-    """Stops at positions that only another PostgreSQL can have written: rows behind them would never be copied."""
-    row = connection.execute(_FUTURE_ROW).fetchone()
-    newest = max(cursor.xact_id, int(row[0]) if row else 0)
-    if newest >= watermark.xact_id:
-        raise SyncError(
-            f"PostgreSQL is at transaction {watermark.xact_id}, but has been copied, or holds rows, up to {newest}: "
-            "it was restored from another. `usage-events sync --reset` starts from the first row"
-        )
-
-
 def _seconds_behind(connection: Connection, target: UUID) -> float | None:
-    row = connection.execute(_SECONDS_BEHIND, [str(target)]).fetchone()
+    return _rounded(connection.execute(_SECONDS_BEHIND, [str(target)]).fetchone())
+
+
+def _rounded(row: tuple[Any, ...] | None) -> float | None:
     return round(float(row[0]), 3) if row and row[0] is not None else None

@@ -9,7 +9,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, reason_of, target_comment, target_of
-from functions.sync.blocks import Apart
+from functions.sync.blocks import SeparatedRows
 from functions.sync.chunks import COLUMNS
 
 _DEFINITION = Path(__file__).parents[2] / "infra" / "clickhouse" / "ai_usage_events.sql"
@@ -80,10 +80,10 @@ def insert(client: Client, slices: Iterable[bytes]) -> None:
         RowRefused: ClickHouse can't take one of them.
         ClickHouseError: it is anything else that went wrong.
     """
-    apart = Apart()
+    separated = SeparatedRows()
     try:
-        _insert(client, apart.passing(slices))
-        for block in apart.blocks():
+        _insert(client, separated.passing(slices))
+        for block in separated.blocks():
             _insert(client, iter([block]))
     except ClickHouseError as error:
         if getattr(error, "code", None) in _REFUSALS:

@@ -63,7 +63,10 @@ def _written(reader: psycopg.Connection) -> tuple[bytes, list[Any]]:
     (transaction,) = reader.execute(NEWEST).fetchone() or ("0",)
     with reader.cursor().copy(READY_MADE, [transaction]) as copy:
         binary = b"".join(map(bytes, copy))
-    return binary, reader.execute(SELECT, [transaction]).fetchall()
+    rows = reader.execute(SELECT, [transaction]).fetchall()
+    if len(rows) != BATCH:
+        raise RuntimeError(f"The consumer stored {len(rows)} of {BATCH} events")
+    return binary, rows
 
 
 def _copy(connection: psycopg.Connection, binary: bytes) -> None:

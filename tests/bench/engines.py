@@ -23,6 +23,7 @@ SETTINGS = ("ALTER SYSTEM SET max_wal_size = '4GB'", "SELECT pg_reload_conf()")
 @contextmanager
 def postgres_server(folder: Path) -> Iterator[str]:
     """A server without any data; yields its URL without a database."""
+    postgres.stop(folder / "postgres")  # what a killed run left
     shutil.rmtree(folder / "postgres", ignore_errors=True)
     url = postgres.start(folder / "postgres", folder / "postgres.log", "postgres")
     try:
@@ -46,8 +47,9 @@ def database(server: str, name: str) -> str:
 @contextmanager
 def clickhouse_server(folder: Path) -> Iterator[str]:
     """The URL of a server without any data."""
-    shutil.rmtree(folder / "clickhouse", ignore_errors=True)
     processes = Processes(folder / "processes.json")
+    processes.stop()  # what a killed run left
+    shutil.rmtree(folder / "clickhouse", ignore_errors=True)
     try:
         yield start_clickhouse(folder, folder / "clickhouse.log", processes)
     finally:

@@ -147,7 +147,7 @@ def test_sync_copies_what_is_there_and_status_tells_of_it(
     synced = call(addresses, "sync")
     assert synced.exit_code == 0, synced.output
     assert "1 rows were copied" in synced.output
-    assert "refused 1 rows" in synced.output
+    assert "in ClickHouse, but for 1 rows that it refused" in synced.output
     after = call(addresses, "status").output
     for said in ("cursor", "watermark", "complete up to", "lag", "none is open", "refused_by_clickhouse"):
         assert said in after

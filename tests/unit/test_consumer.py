@@ -271,6 +271,16 @@ def test_rows_of_users_and_namespaces_that_stay_the_same_are_not_rewritten(consu
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2}]
 
 
+def test_an_event_whose_month_was_dropped_while_it_waited_is_rejected_beside_the_good_ones(
+    consumer: ModuleType, query: Query
+) -> None:
+    months_ago = NOW - timedelta(days=125)
+    waited = event(timestamp=format_timestamp(months_ago - timedelta(days=20)))
+    assert consume(consumer, record([waited, event()], sent_at=months_ago), record(event(), "good")) == []
+    assert query("SELECT code FROM rejected_events") == [{"code": "timestamp_out_of_range"}] * 2
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 1}]
+
+
 def test_a_users_last_activity_only_moves_on(consumer: ModuleType, query: Query) -> None:
     for day in (YESTERDAY, NOW - timedelta(days=9), NOW):
         consume(consumer, record(event(timestamp=format_timestamp(day)), str(day)))

@@ -23,7 +23,7 @@ import functions.retention.retention
 from functions.ingest.consumption import Consumer
 from functions.retention import rejected_events
 from functions.retention.bookmark import current_bookmark, write_bookmark
-from functions.retention.report import Kept, Report
+from functions.retention.report import KeptPartition, Report
 from functions.retention.retention import LOCK_TIMEOUT_SECONDS, Retention, RetentionError
 from functions.retention.time_to_live import keep_months
 from functions.shared import clickhouse, registry
@@ -126,8 +126,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functions.retention.retention, "LOCK_TIMEOUT_SECONDS", 0.2)
 
 
-def kept(month: date, rows: int) -> Kept:
-    return Kept(partition_name(month), rows, UNSYNCED)
+def kept(month: date, rows: int) -> KeptPartition:
+    return KeptPartition(partition_name(month), rows, UNSYNCED)
 
 
 def test_an_old_partition_stays_until_clickhouse_has_its_rows(stores: Stores) -> None:
@@ -144,6 +144,23 @@ def test_an_old_partition_stays_until_clickhouse_has_its_rows(stores: Stores) ->
     assert stores.tables() == set()
     assert len(stores.stored()) == 1
     assert stores.synced() == rows | {late}
+
+
+def test_in_a_restored_postgresql_nothing_is_dropped_until_the_sync_is_reset(stores: Stores) -> None:
+    stores.store(OLD)
+    stores.sync()
+    ahead = "(pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1000)::text::xid8"
+    stores.connection.execute(f"UPDATE sync_state SET xact_id = {ahead}")
+    late = stores.store(OLD)
+    report = stores.retain()
+    assert report.dropped == []
+    assert {one.unsynced_rows for one in report.kept} == {None}
+    assert "sync --reset" in report.failure
+    assert stores.retention.clickhouse_url
+    Sync(stores.retention.database_url, stores.retention.clickhouse_url).reset(RUN_SECONDS)
+    stores.sync()
+    assert stores.retain().dropped == [partition_name(OLDER), partition_name(OLD)]
+    assert late in stores.synced()
 
 
 def test_without_clickhouse_old_partitions_go_at_once_and_those_of_foreign_names_stay(stores: Stores) -> None:
@@ -201,8 +218,8 @@ def test_while_clickhouse_is_away_partitions_are_made_but_none_is_dropped_and_th
         answer = function.handler({"dry_run": True}, FakeContext())
     assert (line["made"], line["dropped"], line["rejected_events_deleted"]) == ([newest], [], 1)
     assert [list(entry.values()) for entry in line["kept"]] == [
-        [partition_name(OLDER), None, "ClickHouse can't be asked what it has"],
-        [partition_name(OLD), None, "ClickHouse can't be asked what it has"],
+        [partition_name(OLDER), None, "it is not known what ClickHouse has"],
+        [partition_name(OLD), None, "it is not known what ClickHouse has"],
     ]
     assert metrics(output)["PartitionsMade"] == 1
     assert newest in partitions(stores.connection)

@@ -159,6 +159,24 @@ def test_rows_of_one_id_and_transaction_in_two_months_are_both_copied_whatever_t
     assert in_clickhouse(client) == in_postgres(connection)
 
 
+def test_a_row_that_is_put_before_the_sync_once_more_takes_no_other_with_it(
+    sync: Sync, connection: psycopg.Connection, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = insert(connection)
+
+    def insert_and_rewrite(*arguments: Any) -> None:
+        table.insert(*arguments)
+        insert(connection)
+        connection.execute("UPDATE ai_usage_events SET xact_id = pg_current_xact_id() WHERE id = %s", [first])
+
+    with monkeypatch.context() as patched:
+        patched.setattr("functions.sync.sync.insert", insert_and_rewrite)
+        with pytest.raises(SyncError, match="was moved while it was copied"):
+            sync.run(SECONDS)
+    assert sync.run(SECONDS).status == "caught_up"
+    assert in_clickhouse(client) == in_postgres(connection)
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_chunk_whose_confirmation_was_lost_is_sent_again_and_counts_once(
     when: str, sync: Sync, connection: psycopg.Connection, client: Client, monkeypatch: pytest.MonkeyPatch
@@ -288,8 +306,11 @@ def test_a_refused_row_that_was_mended_is_replayed_once(
     assert sync.replay(SECONDS) == (1, 1)
     assert sync.replay(SECONDS) == (0, 1)
     assert [(row[0], row[3], row[5]) for row in in_clickhouse(client)] == [(mended, 5, {"a": 1})]
-    rows = connection.execute("SELECT body::jsonb ->> 'id', attempts, replayed_at IS NULL FROM rejected_events")
-    assert set(rows.fetchall()) == {(str(mended), 1, False), (str(still_bad), 3, True)}
+    state = "SELECT body::jsonb ->> 'id', attempts, replayed_at IS NULL FROM rejected_events"
+    assert set(connection.execute(state).fetchall()) == {(str(mended), 1, False), (str(still_bad), 3, True)}
+    sync.reset(SECONDS)
+    assert sync.run(SECONDS).refused == 2
+    assert set(connection.execute(state).fetchall()) == {(str(mended), 2, True), (str(still_bad), 4, True)}
 
 
 def test_too_many_refused_rows_stop_the_run_with_the_cursor_where_it_was(
@@ -351,6 +372,9 @@ MIXED: list[dict[str, Any]] = [
     {"a": {"b": [[LARGE]]}},
     {"b": [1.5], "c": "[1, 9007199254740993, 1.5]"},
     {"b": 1.5, "c": LARGE},
+    {"a": [0.5], "b": LARGE},
+    {"a": LARGE, "b": [0.5], "c": 'a tab\t, a backslash \\ and a quote "'},
+    {"a": [1764028800000000], "b": [0.5]},
 ]
 
 
@@ -363,6 +387,18 @@ def test_large_integers_in_arrays_stay_as_they_are_beside_fractions(
     sync.run(SECONDS)
     assert in_clickhouse(client) == in_postgres(connection)
     client.command("OPTIMIZE TABLE ai_usage_events FINAL")
+    assert in_clickhouse(client) == in_postgres(connection)
+
+
+def test_rows_of_one_shape_share_a_block_whatever_numbers_they_hold(
+    sync: Sync, connection: psycopg.Connection, client: Client
+) -> None:
+    for number in range(50):
+        insert(connection, {"at": [1764028800000000 + number], "ids": [2**60 + number], "scores": [number + 0.5]})
+        insert(connection, {"at": [1764028800000000 + number], "scores": [number + 0.5]})
+    sync.run(SECONDS)
+    parts = "SELECT count() FROM system.parts WHERE database = currentDatabase() AND active"
+    assert client.command(parts) == 2
     assert in_clickhouse(client) == in_postgres(connection)
 
 
@@ -382,12 +418,15 @@ def test_a_restored_postgresql_stops_the_sync_until_it_is_reset(
     insert(connection)
     sync.run(SECONDS)
     restored_table = "sync_state" if restored == "cursor" else "ai_usage_events"
-    connection.execute(f"UPDATE {restored_table} SET xact_id = '4000000000'")
+    ahead = "(pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 8)::text::xid8"
+    connection.execute(f"UPDATE {restored_table} SET xact_id = {ahead}")
     insert(connection)
-    for _ in range(2):
+    for _ in range(3):
         with pytest.raises(SyncError, match=r"restored.*sync --reset"):
             sync.run(SECONDS)
-    assert sync.reset(SECONDS) == (1 if restored == "rows" else 0)
+        for _ in range(10):  # with which the transactions come to the foreign one's number
+            connection.execute("SELECT pg_current_xact_id()")
+    sync.reset(SECONDS)
     assert sync.run(SECONDS).rows == 2
     assert in_clickhouse(client) == in_postgres(connection)
 
