@@ -20,7 +20,7 @@ from functions.shared.registry import Registry, load
 from infra.environment import stack_file, use_local_stack
 
 if TYPE_CHECKING:
-    from functions.sync.sync import Report
+    from functions.sync.report import Report
 
 app = typer.Typer(help="AI usage events: definitions, schema, tokens, and where the events are.", no_args_is_help=True)
 definitions_app = typer.Typer(help="The events that definitions/ names.", no_args_is_help=True)

@@ -7,7 +7,8 @@ import msgspec
 
 from functions.shared.postgres import Connection
 from functions.shared.sync_state import read_watermark
-from functions.sync.sync import Report, Sync, SyncError
+from functions.sync.report import Report
+from functions.sync.sync import Sync, SyncError
 
 _NEWEST = "SELECT pg_snapshot_xmax(pg_current_snapshot())"
 

@@ -13,7 +13,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.shared import settings
 from functions.shared.clickhouse import reason_of
-from functions.sync.sync import Report, Sync, SyncError
+from functions.sync.report import Report
+from functions.sync.sync import Sync, SyncError
 
 logger = Logger(level=settings.log_level())
 metrics = Metrics(namespace="AiUsageEvents")

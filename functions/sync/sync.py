@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
-import msgspec
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
@@ -20,6 +19,7 @@ from functions.shared.sync_state import BEGINNING, Position, Watermark, foreign_
 from functions.sync import refused
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, timestamp_of
 from functions.sync.refused import Refusal, insert_others
+from functions.sync.report import Report
 from functions.sync.table import RowRefused, ensure_table, insert
 
 MOST_REFUSALS = 100
@@ -82,32 +82,6 @@ _FORGET = "DELETE FROM sync_state"
 
 class SyncError(Exception):
     """A sync that can't go on; the message says why. The cursor is where the last confirmed chunk ended."""
-
-
-class Report(msgspec.Struct):
-    """What a sync did.
-
-    Attributes:
-        status: `caught_up`; `out_of_time`, the next run goes on; `skipped`, another one is running; `disabled`.
-        bytes: of the rows, as they were sent.
-        refused: rows that ClickHouse does not take; they are in `rejected_events`.
-        seconds_behind: how old the newest moment is up to which everything is copied; None in the first backfill.
-    """
-
-    status: Literal["caught_up", "out_of_time", "skipped", "disabled"]
-    rows: int = 0
-    chunks: int = 0
-    bytes: int = 0
-    refused: int = 0
-    seconds_behind: float | None = None
-    reason: str = ""
-
-    def followed_by(self, later: "Report") -> "Report":
-        """What this run and a later one did together."""
-        if later.status == "skipped":
-            return self
-        counts = {name: getattr(self, name) + getattr(later, name) for name in ("rows", "chunks", "bytes", "refused")}
-        return msgspec.structs.replace(later, **counts)
 
 
 @dataclass(frozen=True, slots=True)
