@@ -124,13 +124,7 @@ def retain(
 
     use_local_stack()
     with _explained():
-        retention = Retention(
-            database_url=settings.database_url(),
-            months=settings.retention_months(),
-            clickhouse_url=settings.clickhouse_url(),
-            clickhouse_months=settings.clickhouse_retention_months(),
-            cluster=settings.clickhouse_cluster(),
-        )
+        retention = Retention.of_settings()
         clickhouse = "off" if retention.clickhouse_url is None else "on"
         typer.echo(f"PostgreSQL keeps {retention.months} months; ClickHouse is {clickhouse}.")
         report = retention.run(datetime.now(UTC), RUN_SECONDS, dry_run=dry_run)

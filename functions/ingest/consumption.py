@@ -17,7 +17,7 @@ from functions.ingest.store import RejectedRow, Row, place_in_order, write_event
 from functions.ingest.transform import Candidate, prefetch, read_context, read_together, row_of, transform
 from functions.ingest.users import Users
 from functions.shared.batch import Batch
-from functions.shared.event import attributes_of, read_attributes
+from functions.shared.event import read_attributes
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id, time_of
 from functions.shared.partitions import first_moment, wanted_months
@@ -25,6 +25,7 @@ from functions.shared.postgres import Connection, Database
 from functions.shared.registry import Registry
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import format_timestamp
+from functions.shared.wire import attributes_of
 
 _ROWS_AT_ONCE = 100  # so few that PostgreSQL works on them while the next ones are made
 

@@ -6,8 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from functions.shared.event import Event, Place, StatedProject
+from functions.shared.event import Event
 from functions.shared.grant import Grant
+from functions.shared.place import Place, StatedProject
 from functions.shared.postgres import Connection
 
 type Table = Literal["namespaces", "projects"]

@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 import msgspec
 
 from functions.shared.batch import Batch, split_events
-from functions.shared.event import Attributes, attributes_of, contents_of, read_event
+from functions.shared.event import read_event
 from functions.shared.grant import Grant
 from functions.shared.registry import Registry
 from functions.shared.rejection import Rejection
+from functions.shared.wire import Attributes, attributes_of, contents_of
 
 MAX_EVENTS = 10_000
 MAX_BODY_BYTES = 20 * 1024 * 1024

@@ -12,7 +12,7 @@ from functions.ingest.directory import Directory
 from functions.ingest.store import Row, place_in_order
 from functions.shared.batch import Batch
 from functions.shared.context import Context
-from functions.shared.event import Event, contents_of, require_namespace_path, require_storable_time, require_user_id
+from functions.shared.event import Event, require_storable_time, require_user_id
 from functions.shared.feature import Feature, Transformation, function_name
 from functions.shared.grant import Grant
 from functions.shared.payload import (
@@ -23,10 +23,12 @@ from functions.shared.payload import (
     normalised,
     plainly_encoded,
 )
+from functions.shared.place import require_namespace_path
 from functions.shared.postgres import Connection, Database
 from functions.shared.registry import OVERRIDES, Registry
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import parse_timestamp
+from functions.shared.wire import contents_of
 
 PREFETCH_SECONDS = 5
 

@@ -14,13 +14,7 @@ from functions.shared import settings
 
 logger = Logger(level=settings.log_level())
 metrics = Metrics(namespace="AiUsageEvents")
-retention = Retention(
-    database_url=settings.database_url(),
-    months=settings.retention_months(),
-    clickhouse_url=settings.clickhouse_url(),
-    clickhouse_months=settings.clickhouse_retention_months(),
-    cluster=settings.clickhouse_cluster(),
-)
+retention = Retention.of_settings()
 
 # What is left of the function's time for the answer.
 RESERVE_SECONDS = 10

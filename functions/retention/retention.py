@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
 from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
@@ -14,7 +15,7 @@ from functions.retention.rejected_events import count_rejected, delete_rejected
 from functions.retention.report import Report
 from functions.retention.time_to_live import keep_months
 from functions.retention.upkeep import ClickHouseState, Upkeep
-from functions.shared import clickhouse
+from functions.shared import clickhouse, settings
 from functions.shared.clickhouse import reason_of, target_of
 from functions.shared.partitions import wanted_months
 from functions.shared.postgres import Connection, TimeLimits, connect
@@ -50,6 +51,21 @@ class Retention:
     clickhouse_url: str | None = None
     clickhouse_months: int | None = None
     cluster: str | None = None
+
+    @classmethod
+    def of_settings(cls) -> Self:
+        """As the environment says.
+
+        Raises:
+            SettingError: it lacks a setting, or has a malformed one.
+        """
+        return cls(
+            database_url=settings.database_url(),
+            months=settings.retention_months(),
+            clickhouse_url=settings.clickhouse_url(),
+            clickhouse_months=settings.clickhouse_retention_months(),
+            cluster=settings.clickhouse_cluster(),
+        )
 
     def run(self, now: datetime, seconds: float, *, dry_run: bool = False) -> Report:
         """Makes the partitions that are missing, and removes what is too old.

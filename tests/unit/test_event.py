@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from functions.shared import registry
 from functions.shared.batch import Batch
-from functions.shared.event import BASE_KEYS, Event, Place, attributes_of, contents_of, read_attributes, read_event
+from functions.shared.event import Event, read_attributes, read_event
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id
+from functions.shared.place import Place
 from functions.shared.rejection import Rejection
+from functions.shared.wire import BASE_KEYS, attributes_of, contents_of
 from tests.unit.bad_events import BAD_EVENTS, NOW, chat
 
 RECEIVED_AT = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -1,0 +1,178 @@
+"""An event as it is written: its base attributes, what else it holds, and what is wrong with how it is written."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+
+from functions.shared.payload import may_be_unstorable, refuse_unstorable
+from functions.shared.rejection import Rejection
+
+LARGEST_ID = 2**63 - 1
+_LONGEST_TEXT_BYTES = 1000  # an index entry of PostgreSQL's has room for it
+_LONGEST_CHARACTER_BYTES = 4
+
+type UserId = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_ID)]
+type LooseId = int | float | str
+type LooseTime = str | int | float
+
+
+class User(msgspec.Struct, frozen=True):
+    """The user as an event names it."""
+
+    id: UserId
+    username: str | None = None
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    """A namespace as an event names it: `path` is the traversal path, whose last id is its own."""
+
+    path: str | None = None
+    full_path: str | None = None
+    id: LooseId | None = None
+
+
+class Project(msgspec.Struct, frozen=True):
+    """A project as an event names it."""
+
+    id: LooseId
+    full_path: str | None = None
+    namespace: Namespace | None = None
+
+
+class AdditionalProperties(msgspec.Struct):
+    """Of an internal event's own properties only the time counts as a base attribute."""
+
+    timestamp: LooseTime | None = None
+
+
+class Attributes(msgspec.Struct):
+    """The base attributes of an event; any other key is context for the transformations."""
+
+    event: str
+    id: UUID | None = None
+    timestamp: LooseTime | None = None
+    user: User | None = None
+    user_id: UserId | None = None
+    namespace: Namespace | None = None
+    namespace_id: LooseId | None = None
+    namespace_path: str | None = None
+    project: Project | None = None
+    project_id: LooseId | None = None
+    additional_properties: AdditionalProperties | None = None
+
+
+BASE_KEYS = frozenset(Attributes.__struct_encode_fields__)
+
+# The code for what is wrong with an attribute; any other is invalid_<attribute>.
+_CODES = {
+    "user_id": "invalid_user",
+    "namespace_id": "invalid_namespace",
+    "namespace_path": "invalid_namespace",
+    "project_id": "invalid_project",
+    "additional_properties.timestamp": "invalid_timestamp",
+}
+
+
+_decoder = msgspec.json.Decoder(Attributes)
+_list_decoder = msgspec.json.Decoder(list[Attributes])
+_content_decoder = msgspec.json.Decoder(dict[str, Any])
+_json_decoder = msgspec.json.Decoder(msgspec.Raw)
+_content_list_decoder = msgspec.json.Decoder(list[dict[str, Any]])
+
+
+def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[Attributes | None]:
+    """The base attributes of all the events, read at once; None for each where those of any can't be read."""
+    return _decoded_at_once(_list_decoder, _array(events), len(events))
+
+
+def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None]:
+    """All that the events hold, read at once; None for each where that of any can't be read, or perhaps not stored."""
+    array = _array(events)
+    if may_be_unstorable(array):
+        return [None] * len(events)
+    return _decoded_at_once(_content_list_decoder, array, len(events))
+
+
+def _array(events: Sequence[msgspec.Raw]) -> bytes:
+    return b"[%b]" % b",".join(events)
+
+
+def _decoded_at_once[Decoded](
+    decoder: msgspec.json.Decoder[list[Decoded]], array: bytes, count: int
+) -> Sequence[Decoded | None]:
+    try:
+        decoded = decoder.decode(array)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [None] * count
+    # A text that is no JSON by itself may be so among others.
+    return decoded if len(decoded) == count else [None] * count
+
+
+def read_base_attributes(raw: msgspec.Raw) -> Attributes:
+    """The base attributes of the event.
+
+    Raises:
+        Rejection: it is no JSON object, or one of them is not as it must be.
+    """
+    return _decoded(_decoder, raw)
+
+
+def content_of(raw: msgspec.Raw) -> dict[str, Any]:
+    """All that the event holds.
+
+    Raises:
+        Rejection: it is no JSON object, or one of its values can't be stored.
+    """
+    return _decoded(_content_decoder, raw, refuse_unstorable)
+
+
+def _decoded[Decoded](
+    decoder: msgspec.json.Decoder[Decoded],
+    raw: msgspec.Raw,
+    check: Callable[[msgspec.Raw, Decoded], None] | None = None,
+) -> Decoded:
+    try:
+        decoded = decoder.decode(raw)
+        if check is not None:
+            check(raw, decoded)
+    except msgspec.ValidationError as error:
+        if decoder is not _json_decoder:
+            _decoded(_json_decoder, raw)  # that it is no JSON at all is the first thing to say
+        raise _rejection(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Rejection("invalid_json", f"The event is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise Rejection("too_deep", "Objects and arrays are nested too deep.") from error
+    return decoded
+
+
+def text_within(value: str | None, attribute: str, code: str) -> str | None:
+    """The text of an attribute; None where it is empty.
+
+    Raises:
+        Rejection: it is too long, or can't be stored.
+    """
+    if not value:
+        return None
+    if "\0" in value:
+        raise Rejection("invalid_text", f"{attribute} contains the character U+0000.")
+    if len(value) > _LONGEST_TEXT_BYTES // _LONGEST_CHARACTER_BYTES and len(value.encode()) > _LONGEST_TEXT_BYTES:
+        raise Rejection(code, f"{attribute} is longer than {_LONGEST_TEXT_BYTES} bytes.")
+    return value
+
+
+def _rejection(problem: str) -> Rejection:
+    """What msgspec says is wrong (`Expected `int`, got `str` - at `$.user.id``) as a rejection."""
+    message, _, path = problem.partition(" - at `$")
+    attribute = path.rstrip("`").lstrip(".")
+    if message.endswith("out of range"):
+        return Rejection("number_out_of_range", "A number fits neither in 64 bits nor in a double.")
+    if not attribute and message.startswith("Expected `object`"):
+        return Rejection("not_an_object", "An event must be a JSON object.")
+    base = attribute.partition(".")[0]
+    if base not in BASE_KEYS:
+        return Rejection("invalid_event", f"{message}.")
+    code = _CODES.get(attribute) or _CODES.get(base) or f"invalid_{base}"
+    return Rejection(code, f"{attribute}: {message}.")
