@@ -56,13 +56,20 @@ class SeparatedRows:
     def _takes(self, row: bytes) -> bool:
         if not any(int(digits) > _LARGEST_EXACT_FLOAT for digits in _LONG_INTEGER.findall(row)):
             return False
-        payload = msgspec.json.decode(row.rpartition(b"\t")[2].replace(rb"\\", b"\\"))
-        fractions = {path for path, number in _numbers_in_arrays(payload) if type(number) is float}
-        large = {path for path, number in _numbers_in_arrays(payload) if abs(number) > _LARGEST_EXACT_FLOAT}
-        # Where both are at one path, not even rows like it may be in its block.
-        alone = row if fractions & large else None
-        self._groups[frozenset(fractions), frozenset(large), alone].append(row)
+        self._groups[_group_of(row)].append(row)
         return True
+
+
+def _group_of(row: bytes) -> object:
+    """What is the same for rows that may be in one block; the row itself where no other may be in its."""
+    try:
+        payload = msgspec.json.decode(row.rpartition(b"\t")[2].replace(rb"\\", b"\\"))
+        numbers = list(_numbers_in_arrays(payload))
+    except (msgspec.DecodeError, RecursionError):
+        return row  # ClickHouse will say what it thinks of it
+    fractions = frozenset(path for path, number in numbers if type(number) is float)
+    large = frozenset(path for path, number in numbers if abs(number) > _LARGEST_EXACT_FLOAT)
+    return row if fractions & large else (fractions, large)
 
 
 def _numbers_in_arrays(value: Any, path: Path = (), *, in_array: bool = False) -> Iterator[tuple[Path, int | float]]:

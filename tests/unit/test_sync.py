@@ -402,6 +402,24 @@ def test_rows_of_one_shape_share_a_block_whatever_numbers_they_hold(
     assert in_clickhouse(client) == in_postgres(connection)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        '{"a": [9007199254740993], "b": 1' + "0" * 400 + ".5}",
+        '{"a": [9007199254740993], "b": ' + "[" * 3000 + "]" * 3000 + "}",
+    ],
+)
+def test_a_row_with_large_integers_that_no_parser_takes_is_refused_alone(
+    odd: str, sync: Sync, connection: psycopg.Connection, client: Client
+) -> None:
+    insert(connection, {"a": LARGE})
+    connection.execute(INSERT, [uuid4(), NOW, 6, 1, None, odd])
+    insert(connection, {"a": LARGE})
+    report = sync.run(SECONDS)
+    assert (report.status, report.rows, report.refused) == ("caught_up", 2, 1)
+    assert count(client) == 2
+
+
 def test_on_a_cluster_the_table_is_replicated_and_made_everywhere(client: Client) -> None:
     statement = table.definition("events `cluster`", UUID(int=7))
     formatted = client.query("SELECT formatQuery({statement:String})", parameters={"statement": statement})
