@@ -39,6 +39,7 @@ class Sources:
         self._clickhouse_url = clickhouse_url
         self._postgres = Source("postgresql", PostgresStore(database))
         self._client: Client | None = None
+        self._checking_client: Client | None = None
         self._current = self._postgres
         self._checked_at: float | None = None
 
@@ -66,8 +67,8 @@ class Sources:
         from functions.shared import clickhouse
 
         try:
-            with clickhouse.connect(url, _CHECK_SECONDS) as checking:
-                target = clickhouse.target_of(checking)
+            self._checking_client = self._checking_client or clickhouse.connect(url, _CHECK_SECONDS)
+            target = clickhouse.target_of(self._checking_client)
             self._client = self._client or clickhouse.connect(url, _QUERY_SECONDS)
         except ClickHouseError as error:
             logger.warning("ClickHouse can't be read", extra={"reason": clickhouse.reason_of(error)})
