@@ -97,6 +97,14 @@ def retention_months() -> int:
     return _months("RETENTION_MONTHS", "3", 120)
 
 
+def graphql_introspection() -> bool:
+    """Whether clients may ask GraphQL for its schema: `GRAPHQL_INTROSPECTION`, on where it is not set."""
+    switch = _text("GRAPHQL_INTROSPECTION") or "on"
+    if switch not in ("on", "off"):
+        raise SettingError(f"GRAPHQL_INTROSPECTION must be on or off, not {switch!r}")
+    return switch == "on"
+
+
 def log_level() -> str:
     """From which level on the functions log: `LOG_LEVEL`, INFO where it is not set."""
     level = (_text("LOG_LEVEL") or "INFO").upper()

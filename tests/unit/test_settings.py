@@ -20,6 +20,7 @@ NAMES = (
     "CLICKHOUSE_URL",
     "DATABASE_SECRET_ARN",
     "DATABASE_URL",
+    "GRAPHQL_INTROSPECTION",
     "LOG_LEVEL",
     "QUEUE_URL",
     "RETENTION_MONTHS",
@@ -48,6 +49,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (settings.auth, {"AUTH_JWKS_URL": "https://keys", "AUTH_ISSUER": "i"}, "AUTH_AUDIENCE"),
         (settings.retention_months, {"RETENTION_MONTHS": "three"}, "RETENTION_MONTHS"),
         (settings.retention_months, {"RETENTION_MONTHS": "0"}, "RETENTION_MONTHS"),
+        (settings.graphql_introspection, {"GRAPHQL_INTROSPECTION": "no"}, "GRAPHQL_INTROSPECTION"),
         (settings.log_level, {"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
         (settings.clickhouse_url, {"CLICKHOUSE_URL": "localhost:8123"}, "CLICKHOUSE_URL"),
         (settings.clickhouse_retention_months, {"CLICKHOUSE_RETENTION_MONTHS": "soon"}, "CLICKHOUSE_RETENTION_MONTHS"),
@@ -72,6 +74,14 @@ def test_clickhouse_is_off_and_keeps_everything_unless_something_else_is_said(mo
     assert settings.clickhouse_cluster() is None
     assert settings.clickhouse_retention_months() is None
     assert settings.sync_follow_seconds() == 0
+
+
+@pytest.mark.parametrize(("switch", "introspection"), [("", True), ("on", True), ("off", False)])
+def test_introspection_is_on_unless_it_is_turned_off(
+    switch: str, introspection: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAPHQL_INTROSPECTION", switch)
+    assert settings.graphql_introspection() is introspection
 
 
 @mock_aws
