@@ -1,7 +1,7 @@
 """What resolves the schema's fields."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 from ariadne import InterfaceType, ObjectType, QueryType
@@ -9,6 +9,7 @@ from graphql import GraphQLResolveInfo
 
 from functions.graphql import arguments
 from functions.graphql.event_query import Directory, EventQuery, EventStore
+from functions.graphql.limits import Deadline, NodeBudget
 from functions.graphql.page import Node, Page, page_of
 from functions.graphql.source import Source, Sources
 from functions.shared.grant import Grant, is_traversal_path
@@ -21,6 +22,8 @@ class Reading:
 
     Attributes:
         source: where its events come from, once one was asked for.
+        deadline: when the whole query must be answered.
+        nodes: how many more nodes it may ask for.
     """
 
     grant: Grant
@@ -28,6 +31,8 @@ class Reading:
     sources: Sources
     directory: Directory
     source: Source | None = None
+    deadline: Deadline = field(default_factory=Deadline)
+    nodes: NodeBudget = field(default_factory=NodeBudget)
 
     @property
     def events(self) -> EventStore:

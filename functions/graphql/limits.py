@@ -1,0 +1,188 @@
+"""How much one query may ask for."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    OperationDefinitionNode,
+    SelectionNode,
+    SelectionSetNode,
+)
+
+from functions.graphql.arguments import InvalidArgument
+from functions.graphql.event_query import QueryTooSlow
+
+MAX_BODY_BYTES = 256 * 1024
+MAX_LENGTH = 10_000  # characters
+MAX_TOKENS = 4000
+MAX_DEPTH = 20  # fields within fields
+MAX_NESTING = 50  # the fragments around and between these fields counted too
+MAX_FIELDS = 500  # as they are written
+MAX_EXPANDED_FIELDS = 1000  # with a fragment's fields counted wherever it is spread
+MAX_ALIASES = 50
+MAX_DIRECTIVES = 50
+MAX_INTROSPECTIONS = 5
+MAX_NODES = 10_000
+MAX_SECONDS = 9.0
+
+# Lambda sends at most 6 MiB, of which what is around the body takes some.
+MAX_ANSWER_BYTES = 6 * 1024 * 1024 - 1024
+
+_INTROSPECTION = ("__schema", "__type")
+
+
+class Extent(NamedTuple):
+    """How far a selection goes once its fragments are expanded."""
+
+    depth: int = 0
+    nesting: int = 0
+    fields: int = 0
+
+
+class NodeBudget:
+    """How many more nodes a query may ask for: the sizes of all its pages and lists count."""
+
+    def __init__(self, nodes: int = MAX_NODES) -> None:
+        self._most = nodes
+        self._taken = 0
+
+    def take(self, count: int) -> None:
+        """Counts the nodes of a page or list, before they are read.
+
+        Raises:
+            InvalidArgument: the query has asked for too many by now.
+        """
+        self._taken += count
+        if self._taken > self._most:
+            raise InvalidArgument(
+                f"The query asks for {self._taken:,} nodes or more in all; at most {self._most:,} are allowed: "
+                "ask for smaller pages, or in several queries."
+            )
+
+
+class Deadline:
+    """The moment by which a query must be answered."""
+
+    def __init__(self, seconds: float = MAX_SECONDS) -> None:
+        self._end = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """The seconds that are left, more than 0.
+
+        Raises:
+            QueryTooSlow: none are left.
+        """
+        seconds = self._end - time.monotonic()
+        if seconds <= 0:
+            raise QueryTooSlow
+        return seconds
+
+
+def check_length(text: str) -> None:
+    """Refuses a query that is too long to be looked at.
+
+    Raises:
+        GraphQLError: it is.
+    """
+    _at_most(MAX_LENGTH, len(text), "characters")
+
+
+def check(document: DocumentNode) -> None:
+    """Refuses a document that would take too long to be validated or answered; it may still be invalid.
+
+    Raises:
+        GraphQLError: a limit is exceeded; the message says which, and by how much.
+    """
+    definitions = [
+        definition
+        for definition in document.definitions
+        if isinstance(definition, OperationDefinitionNode | FragmentDefinitionNode)
+    ]
+    selections = [selection for definition in definitions for selection in _selections(definition.selection_set)]
+    fields = [selection for selection in selections if isinstance(selection, FieldNode)]
+    _at_most(MAX_FIELDS, len(fields), "fields")
+    _at_most(MAX_ALIASES, sum(field.alias is not None for field in fields), "aliases")
+    _at_most(MAX_DIRECTIVES, sum(len(node.directives or ()) for node in (*definitions, *selections)), "directives")
+    introspections = sum(field.name.value in _INTROSPECTION for field in fields)
+    _at_most(MAX_INTROSPECTIONS, introspections, f"fields {' and '.join(_INTROSPECTION)}")
+    fragments = {node.name.value: node for node in definitions if isinstance(node, FragmentDefinitionNode)}
+    extents = _Extents(fragments)
+    for definition in definitions:
+        if isinstance(definition, OperationDefinitionNode):
+            _at_most(MAX_DEPTH, extents.of(definition.selection_set).depth, "levels of fields")
+
+
+def check_answer(body: str) -> None:
+    """Refuses an answer that Lambda could not send: as a text in JSON, where its quotes are escaped.
+
+    Raises:
+        GraphQLError: it is too large.
+    """
+    size = len(msgspec.json.encode(body))
+    if size > MAX_ANSWER_BYTES:
+        raise GraphQLError(
+            f"The answer has {size:,} bytes; at most {MAX_ANSWER_BYTES:,} can be sent: ask for fewer events or fields."
+        )
+
+
+def _selections(selection_set: SelectionSetNode) -> Iterator[SelectionNode]:
+    """All that is selected, at any depth; fragments are not followed."""
+    pending = [selection_set]
+    while pending:
+        for selection in pending.pop().selections:
+            yield selection
+            within = getattr(selection, "selection_set", None)
+            if within is not None:
+                pending.append(within)
+
+
+class _Extents:
+    """The extents of selections; each fragment is looked into once, however often it is spread."""
+
+    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
+        self._fragments = fragments
+        self._known: dict[str, Extent] = {}
+
+    def of(self, selection_set: SelectionSetNode, nesting: int = 1) -> Extent:
+        """The extent of what is selected, `nesting` levels into its operation."""
+        _check_nesting(nesting)
+        extents = [self._of_selection(selection, nesting) for selection in selection_set.selections]
+        fields = sum(extent.fields for extent in extents)
+        _at_most(MAX_EXPANDED_FIELDS, fields, "fields or more once its fragments are expanded")
+        depth = max((extent.depth for extent in extents), default=0)
+        return Extent(depth, 1 + max((extent.nesting for extent in extents), default=0), fields)
+
+    def _of_selection(self, selection: SelectionNode, nesting: int) -> Extent:
+        if isinstance(selection, FragmentSpreadNode):
+            extent = self._of_fragment(selection.name.value, nesting + 1)
+            _check_nesting(nesting + extent.nesting)
+            return extent
+        within = getattr(selection, "selection_set", None)
+        extent = Extent() if within is None else self.of(within, nesting + 1)
+        if isinstance(selection, FieldNode):
+            return extent._replace(depth=extent.depth + 1, fields=extent.fields + 1)
+        return extent
+
+    def _of_fragment(self, name: str, nesting: int) -> Extent:
+        """As `of`; nothing where there is no such fragment, or it is within itself: validation will say so."""
+        if name not in self._known and name in self._fragments:
+            self._known[name] = Extent()
+            self._known[name] = self.of(self._fragments[name].selection_set, nesting)
+        return self._known.get(name, Extent())
+
+
+def _check_nesting(nesting: int) -> None:
+    if nesting > MAX_NESTING:
+        raise GraphQLError(f"The query has more than {MAX_NESTING} levels of fields and fragments.")
+
+
+def _at_most(limit: int, found: int, what: str) -> None:
+    if found > limit:
+        raise GraphQLError(f"The query has {found:,} {what}; at most {limit:,} are allowed.")
