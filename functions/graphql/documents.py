@@ -1,0 +1,56 @@
+"""Queries as documents: each text is parsed and validated once for as long as it is among the last that were asked."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    NoSchemaIntrospectionCustomRule,
+    parse,
+    specified_rules,
+    validate,
+)
+
+from functions.graphql import limits
+
+KEPT_DOCUMENTS = 100
+
+
+class InvalidQuery(Exception):
+    """A query that can't be run; `errors` say why, for the client."""
+
+    def __init__(self, errors: Sequence[GraphQLError]) -> None:
+        super().__init__(*errors)
+        self.errors = errors
+
+
+class Documents:
+    """The documents of the queries that a schema was last asked."""
+
+    def __init__(self, schema: GraphQLSchema, *, introspection: bool) -> None:
+        self._schema = schema
+        self._introspection = introspection
+        self._rules = specified_rules if introspection else (*specified_rules, NoSchemaIntrospectionCustomRule)
+        self._kept = lru_cache(KEPT_DOCUMENTS)(self._made)
+
+    def document(self, text: str) -> DocumentNode:
+        """The document of a query, which is within the limits and fits the schema.
+
+        Raises:
+            InvalidQuery: it is not.
+        """
+        return self._kept(text)
+
+    def _made(self, text: str) -> DocumentNode:
+        try:
+            limits.check_length(text)
+            document = parse(text, max_lexical_tokens=limits.MAX_TOKENS)
+            limits.check(document)
+        except GraphQLError as error:
+            raise InvalidQuery([error]) from error
+        errors = validate(self._schema, document, self._rules, hide_suggestions=not self._introspection)
+        if errors:
+            raise InvalidQuery(errors)
+        return document

@@ -1,0 +1,36 @@
+"""The execution of a query, within its time."""
+
+from typing import Any
+
+from graphql import DocumentNode, ExecutionResult, GraphQLSchema, execute_sync
+from graphql.execution import Executor
+
+from functions.graphql.request import Query
+from functions.graphql.resolvers import Reading
+
+
+class _TimedExecutor(Executor[Any]):
+    """Looks at the time before the fields of each object are resolved."""
+
+    def execute_fields(self, *arguments: Any) -> Any:
+        self.context_value.deadline.remaining()
+        return super().execute_fields(*arguments)
+
+
+def execute(
+    schema: GraphQLSchema, document: DocumentNode, query: Query, reading: Reading, *, suggestions: bool
+) -> ExecutionResult:
+    """What the query's operation comes to; errors of its resolvers are in the result.
+
+    Args:
+        suggestions: whether messages may name what else there is in the schema.
+    """
+    return execute_sync(
+        schema,
+        document,
+        context_value=reading,
+        variable_values=query.variables,
+        operation_name=query.operation_name,
+        executor_class=_TimedExecutor,
+        hide_suggestions=not suggestions,
+    )
