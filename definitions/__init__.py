@@ -6,5 +6,6 @@ A definition imports what it needs from here: `from definitions import Context, 
 from functions.shared.context import Context
 from functions.shared.feature import DefinitionError, Feature
 from functions.shared.payload import Payload
+from functions.shared.usage import Usage
 
-__all__ = ["Context", "DefinitionError", "Feature", "Payload"]
+__all__ = ["Context", "DefinitionError", "Feature", "Payload", "Usage"]

@@ -34,3 +34,26 @@ feature.deprecated_events(code_suggestions_requested=1, code_suggestion_direct_a
 def suggestion(context: Context) -> dict[str, Any]:
     """The keys of a suggestion, as the extension sent them."""
     return context.slice(*CodeSuggestion.fields())
+
+
+feature.metric("shownCount", events=["code_suggestion_shown_in_ide"], description="Suggestions that were shown.")
+feature.metric("acceptedCount", events=["code_suggestion_accepted_in_ide"], description="Suggestions that were taken.")
+feature.metric(
+    "shownLinesOfCode",
+    sum="suggestion_size",
+    events=["code_suggestion_shown_in_ide"],
+    description="Lines of the suggestions that were shown.",
+)
+feature.metric(
+    "acceptedLinesOfCode",
+    sum="suggestion_size",
+    events=["code_suggestion_accepted_in_ide"],
+    description="Lines of the suggestions that were taken.",
+)
+feature.metric(
+    "acceptanceRate",
+    ratio=("acceptedCount", "shownCount"),
+    description="The share of shown suggestions that were taken.",
+)
+feature.metric("languages", distinct="language", description="Languages that suggestions were made in.")
+feature.metric("ideNames", distinct="ide_name", description="IDEs that suggestions were made in.")

@@ -1,4 +1,4 @@
-"""What a team writes in its definition file: a feature, its events and their transformations."""
+"""What a team writes in its definition file: a feature, its events and what is to be known of them."""
 
 import inspect
 import sys
@@ -6,9 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from functions.shared.context import Context
-from functions.shared.names import camel_case, is_graphql_name, pascal_case
+from functions.shared.metric import Metric, declared_metric
+from functions.shared.names import camel_case, enum_value, is_field_name, is_graphql_name, pascal_case
 from functions.shared.payload import Payload
+from functions.shared.payload_type import PayloadType, key_types, nested_classes
+from functions.shared.usage import OUTPUT_TYPES, Answer, Resolver, is_output_type
 
 if TYPE_CHECKING:
     import psycopg
@@ -33,7 +38,7 @@ class Feature:
         field: its field of `aiUsageData` in GraphQL; the name in camelCase + `Events` where not given.
 
     Raises:
-        DefinitionError: a name is not usable in GraphQL.
+        DefinitionError: a name is not usable in GraphQL, or the payload's class holds what can't be stored.
     """
 
     def __init__(
@@ -45,16 +50,28 @@ class Feature:
         self.payload = payload
         self.field = field or f"{camel_case(name)}Events"
         self.type_name = f"{payload.__name__ if payload else pascal_case(name)}Event"
+        self.connection_type_name = f"{self.type_name}Connection"
+        self.edge_type_name = f"{self.type_name}Edge"
+        self.metrics_field = camel_case(name)
+        self.metrics_type_name = f"{pascal_case(name)}Metrics"
+        self.enum_value = enum_value(name)
+        self.module = caller["__name__"]
         self.description = inspect.cleandoc(caller.get("__doc__") or "")
         caller.setdefault("__features__", []).append(self)  # where the registry looks for it
-        self.file = _file_within_project(caller.get("__file__") or caller["__name__"])
+        self.file = _file_within_project(caller.get("__file__") or self.module)
         self.event_ids: dict[str, int] = {}
         self.deprecated_ids: dict[str, int] = {}
         self.transformations: list[tuple[frozenset[str], Transformation]] = []
         self.prefetcher: Prefetch | None = None
+        self.metrics: dict[str, Metric] = {}
+        self.resolvers: dict[str, Resolver] = {}
         for written in (name, self.field, self.type_name):
             if not is_graphql_name(written):
                 raise DefinitionError(f"{self.file}: {written!r} is not a name that GraphQL allows")
+        try:
+            self.payload_types: dict[str, PayloadType] = key_types(payload) if payload else {}
+        except (TypeError, NameError) as error:
+            raise DefinitionError(f"{self.file}: {error}") from error
 
     def events(self, **ids: int) -> Callable[[Transformation], Transformation]:
         """Registers events by name and id, at once; what it returns may decorate their transformation.
@@ -95,6 +112,91 @@ class Feature:
         self.prefetcher = function
         return function
 
+    def metric(
+        self,
+        name: str,
+        *,
+        events: Sequence[str] | None = None,
+        sum: str | None = None,  # noqa: A002 (what it does, and what teams write)
+        distinct: str | None = None,
+        ratio: Sequence[str] | None = None,
+        description: str = "",
+    ) -> None:
+        """Declares a figure of the feature's events: how many there are, or one of `sum`, `distinct` and `ratio`.
+
+        What it names may be declared after it.
+
+        Args:
+            name: its field among the feature's metrics in GraphQL.
+            events: the names of the events it is about; all of the feature's, deprecated ones included, if not given.
+            sum: the payload key whose numbers it adds up, or keys with dots between them.
+            distinct: the payload key whose different values it lists, likewise.
+            ratio: the names of two counts or sums of the feature, of which it is the quotient.
+
+        Raises:
+            DefinitionError: it has no usable name, one that the feature has already, or is not of one kind.
+        """
+        try:
+            metric = declared_metric(
+                name, events=events, total_of=sum, distinct=distinct, ratio=ratio, description=description
+            )
+        except ValueError as error:
+            raise DefinitionError(f"{self.file}: {error}") from error
+        if name in self.metrics:
+            raise DefinitionError(f"{self.file}: metric {name!r} is declared twice")
+        self.metrics[name] = metric
+
+    def resolver(self, name: str, *, returns: str) -> Callable[[Answer], Answer]:
+        """Decorates a function that answers a further field of `AiUsageData` from the feature's events.
+
+        Args:
+            name: of the field.
+            returns: its type in GraphQL: a scalar, or a list.
+
+        Raises:
+            DefinitionError: a name or type that can't be used, or a name that the feature has already.
+        """
+        if not is_field_name(name):
+            message = f"resolver {name!r} is not a name that GraphQL allows, beginning in lower case"
+            raise DefinitionError(f"{self.file}: {message}")
+        if not is_output_type(returns):
+            message = f"resolver {name!r} returns {returns!r}: use {', '.join(OUTPUT_TYPES)}, or a list of one"
+            raise DefinitionError(f"{self.file}: {message}")
+        if name in self.resolvers:
+            raise DefinitionError(f"{self.file}: resolver {name!r} is defined twice")
+
+        def register(function: Answer) -> Answer:
+            self.resolvers[name] = Resolver(name, returns, function)
+            return function
+
+        return register
+
+    @property
+    def all_ids(self) -> dict[str, int]:
+        """The ids of its events by name, those of deprecated ones included."""
+        return self.event_ids | self.deprecated_ids
+
+    def ids_of(self, names: Sequence[str]) -> tuple[int, ...]:
+        """The ids of the events named, or of all the feature's where none is.
+
+        Raises:
+            ValueError: the feature has no such event.
+        """
+        ids = self.all_ids
+        for name in names:
+            if name not in ids:
+                raise ValueError(f"{self.file}: the feature {self.name} has no event {name!r}")
+        return tuple(ids[name] for name in names or ids)
+
+    def nested_type_name(self, nested: type[msgspec.Struct]) -> str:
+        """The GraphQL type of the objects of a class within its payload."""
+        return f"{self.type_name}{nested.__name__}"
+
+    def type_names(self) -> tuple[str, ...]:
+        """The GraphQL types that are made for it, twice the same where classes within its payload share a name."""
+        nested = map(self.nested_type_name, nested_classes(self.payload) if self.payload else ())
+        return (self.type_name, self.connection_type_name, self.edge_type_name, self.metrics_type_name, *nested)
+
     def transformations_of(self, event_name: str) -> tuple[Transformation, ...]:
         """The transformations of one event, in the order in which they run."""
         return tuple(function for names, function in self.transformations if not names or event_name in names)
@@ -105,7 +207,7 @@ class Feature:
                 raise DefinitionError(f"{self.file}: event name {name!r} is not a name that GraphQL allows")
             if type(event_id) is not int or not 1 <= event_id <= LARGEST_EVENT_ID:
                 raise DefinitionError(f"{self.file}: id {event_id!r} of {name} is outside 1..{LARGEST_EVENT_ID}")
-            if name in self.event_ids or name in self.deprecated_ids:
+            if name in self.all_ids:
                 raise DefinitionError(f"{self.file}: event {name} is defined twice")
             registered[name] = event_id
 

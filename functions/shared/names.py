@@ -14,6 +14,11 @@ def is_graphql_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and not name.startswith("__")
 
 
+def is_field_name(name: str) -> bool:
+    """Whether `name` may name a field that a definition declares itself: a GraphQL name that begins in lower case."""
+    return is_graphql_name(name) and name[0].islower()
+
+
 def camel_case(name: str) -> str:
     """`name` in camelCase.
 
@@ -31,6 +36,24 @@ def pascal_case(name: str) -> str:
     'CodeSuggestions'
     """
     return "".join(map(_capitalised, name.split("_")))
+
+
+def enum_value(name: str) -> str:
+    """The value that stands for the feature or event `name` in an enum.
+
+    >>> enum_value("code_suggestions")
+    'CODE_SUGGESTIONS'
+    """
+    return name.upper()
+
+
+def event_count_field(event_name: str) -> str:
+    """The metric that counts one event.
+
+    >>> event_count_field("troubleshoot_job")
+    'troubleshootJobEventCount'
+    """
+    return f"{camel_case(event_name)}EventCount"
 
 
 def _capitalised(word: str) -> str:

@@ -9,10 +9,11 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any
 
 import msgspec
 
+from functions.shared.payload_type import PayloadType, payload_type
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import format_timestamp, parse_timestamp
 
@@ -37,8 +38,6 @@ _PLAIN_TYPES: dict[Any, Any] = {
 _PLAIN_KINDS = {*_PLAIN_TYPES, types.NoneType}  # and no class derived from one of these
 
 type Converter = Callable[[Any], Any]
-type PayloadType = type | list["PayloadType"] | dict[str, "PayloadType"]
-"""What a key holds: `str`, `int`, `float`, `bool`, `datetime`; `[item]` for a list; a dict for an object."""
 
 
 class Payload(msgspec.Struct, kw_only=True):
@@ -48,45 +47,6 @@ class Payload(msgspec.Struct, kw_only=True):
     def fields(cls) -> tuple[str, ...]:
         """The payload keys that the class names, in their order."""
         return cls.__struct_encode_fields__
-
-
-def payload_type(annotation: Any) -> PayloadType:
-    """What the annotation of a payload's field lets its key hold.
-
-    Raises:
-        TypeError: the annotation is none that both stores can keep and GraphQL can show.
-    """
-    if annotation in (str, int, float, bool, datetime):
-        return annotation  # type: ignore[no-any-return]
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        present = [argument for argument in arguments if argument is not types.NoneType]
-        if len(present) == 1:
-            return payload_type(present[0])
-    elif origin is list:
-        return [payload_type(arguments[0])]
-    elif isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-        return key_types(annotation)
-    raise TypeError(
-        f"{annotation!r} is no type for a payload key: use str, int, float, bool, datetime, "
-        "list[…], a nested Payload, or one of these with | None"
-    )
-
-
-def key_types(payload_class: type[msgspec.Struct]) -> dict[str, PayloadType]:
-    """What the keys of the class hold.
-
-    Raises:
-        TypeError: as for `payload_type`.
-    """
-    return {field.encode_name: payload_type(field.type) for field in msgspec.structs.fields(payload_class)}
-
-
-def describe(kept: PayloadType) -> str:
-    """The type's name for people: `int`, `list of str`, `object`."""
-    if isinstance(kept, list):
-        return f"list of {describe(kept[0])}"
-    return "object" if isinstance(kept, dict) else kept.__name__
 
 
 def converter(kept: PayloadType) -> Converter:

@@ -6,26 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
+from functions.shared.claims import EVENT_FIELDS, name_problems
 from functions.shared.feature import DefinitionError, Feature, Transformation, function_name
+from functions.shared.metric import metric_problems
 from functions.shared.names import camel_case, is_graphql_name
-from functions.shared.payload import Converter, PayloadType, converter, describe, key_types
-
-# Names that the GraphQL schema takes for itself.
-DATA_FIELDS = frozenset({"all"})
-EVENT_FIELDS = frozenset({"id", "timestamp", "event", "user", "namespacePath", "payload"})
-EVENT_TYPES = frozenset({"AiUsageEvent", "AiUsageEventConnection", "AiUsageEventEdge"})
-METRIC_FIELDS = frozenset({"totalEventCount", "contributorsCount"})
-FEATURE_METRIC_FIELDS = frozenset(
-    {
-        "codeSuggestionsAcceptedCount",
-        "duoChatInteractionsCount",
-        "featuresCount",
-        "lastDuoActivityOn",
-        "totalEventCount",
-        "user",
-        "usersCount",
-    }
-)
+from functions.shared.payload import Converter, converter
+from functions.shared.payload_type import PayloadType, describe
 
 OVERRIDES = ("timestamp", "user_id", "namespace_path")
 """What a transformation returns of these replaces the event's own and is no payload."""
@@ -61,7 +47,7 @@ def load(package: str = "definitions") -> Registry:
             line for each problem, naming the files.
     """
     features = list(_features(importlib.import_module(package)))
-    problems = list(_name_problems(features))
+    problems = [*name_problems(features), *_unknown_names(features)]
     payload_types = _payload_types(features, problems)
     if problems:
         raise DefinitionError("\n".join(problems))
@@ -93,36 +79,14 @@ def _events(feature: Feature) -> Iterator[EventType]:
             yield EventType(event_id, name, feature, deprecated, feature.transformations_of(name))
 
 
-def _name_problems(features: Iterable[Feature]) -> Iterator[str]:
-    """A line for each name or id that is reserved or claimed twice, and for each that nothing defines."""
-    claims: dict[tuple[str, object], list[Feature]] = {}
+def _unknown_names(features: Iterable[Feature]) -> Iterator[str]:
+    """A line for each name in a definition that nothing has."""
     for feature in features:
-        for kind, name, reserved in _claims(feature):
-            if name in reserved:
-                yield f"{feature.file}: {kind} {name!r} is reserved"
-            claims.setdefault((kind, name), []).append(feature)
-        known = feature.event_ids.keys() | feature.deprecated_ids.keys()
         for names, function in feature.transformations:
-            for name in sorted(names - known):
+            for name in sorted(names - feature.all_ids.keys()):
                 yield f"{feature.file}: transformation {function_name(function)} names the unknown event {name!r}"
-    for (kind, name), claimants in claims.items():
-        if len(claimants) > 1:
-            files = " and ".join(sorted({feature.file for feature in claimants}))
-            yield f"{kind} {name!r} is defined more than once, in {files}"
-
-
-def _claims(feature: Feature) -> Iterator[tuple[str, object, frozenset[str]]]:
-    """What the feature takes for itself: kind, name, and the names of that kind that are reserved."""
-    yield "feature", feature.name, frozenset()
-    yield "GraphQL field", feature.field, DATA_FIELDS
-    for suffix in ("", "Connection", "Edge"):
-        yield "GraphQL type", feature.type_name + suffix, EVENT_TYPES
-    yield "metric", camel_case(feature.name), FEATURE_METRIC_FIELDS
-    for name, event_id in (feature.event_ids | feature.deprecated_ids).items():
-        yield "event", name, frozenset()
-        yield "event id", event_id, frozenset()
-        yield "GraphQL enum value", name.upper(), frozenset()
-        yield f"metric of {feature.name}", f"{camel_case(name)}EventCount", METRIC_FIELDS
+        for problem in metric_problems(feature.metrics, feature.all_ids, feature.payload_types):
+            yield f"{feature.file}: {problem}"
 
 
 def _payload_types(features: Iterable[Feature], problems: list[str]) -> dict[str, PayloadType]:
@@ -130,28 +94,21 @@ def _payload_types(features: Iterable[Feature], problems: list[str]) -> dict[str
     merged: dict[str, PayloadType] = {}
     first: dict[str, tuple[str, Feature]] = {}
     for feature in features:
-        if feature.payload is None:
-            continue
-        try:
-            types = key_types(feature.payload)
-        except TypeError as error:
-            problems.append(f"{feature.file}: {error}")
-            continue
-        problems += _key_problems(feature, types)
-        problems += _reserved_keys(feature, types)
-        for path, described in _paths(types):
+        problems += _key_problems(feature, feature.payload_types)
+        problems += _reserved_keys(feature)
+        for path, described in _paths(feature.payload_types):
             known, other = first.setdefault(path, (described, feature))
             if known != described:
                 problems.append(
                     f"payload key {path!r} is {known} in {other.file} and {described} in {feature.file}; "
                     "a key has one type in all definitions"
                 )
-        _merge(merged, types)
+        _merge(merged, feature.payload_types)
     return merged
 
 
-def _reserved_keys(feature: Feature, types: Mapping[str, PayloadType]) -> Iterator[str]:
-    for key in types:
+def _reserved_keys(feature: Feature) -> Iterator[str]:
+    for key in feature.payload_types:
         if key in OVERRIDES or camel_case(key) in EVENT_FIELDS:
             yield f"{feature.file}: payload key {key!r} is reserved"
 
@@ -169,6 +126,8 @@ def _key_problems(feature: Feature, types: Mapping[str, PayloadType]) -> Iterato
             kept = kept[0]
         if isinstance(kept, dict):
             yield from _key_problems(feature, kept)
+            if not kept:
+                yield f"{feature.file}: payload key {key!r} is an object whose class names no key"
 
 
 def _paths(types: Mapping[str, PayloadType], prefix: str = "") -> Iterator[tuple[str, str]]:

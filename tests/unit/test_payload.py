@@ -13,11 +13,11 @@ from functions.shared.payload import (
     converted,
     converter,
     encode_payload,
-    key_types,
     normalised,
     plainly_encoded,
     refuse_unstorable,
 )
+from functions.shared.payload_type import key_types
 from functions.shared.rejection import Rejection
 
 

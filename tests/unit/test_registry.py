@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from functions.graphql.schema import executable_schema
+from functions.shared.claims import TYPES
 from functions.shared.feature import DefinitionError
+from functions.shared.metric import Metric
 from functions.shared.registry import Registry, load
 
 packages = count()
@@ -17,6 +20,26 @@ CONFLICTS = [
     ("field", 'Feature("a", owner="o", field="f")', 'Feature("b", owner="o", field="f")', "GraphQL field 'f'"),
     ("metric", 'Feature("a_b", owner="o")', 'Feature("aB", owner="o", field="c")', "metric 'aB'"),
     ("enum value", 'Feature("a", owner="o").events(x=1)', 'Feature("b", owner="o").events(X=2)', "enum value 'X'"),
+    ("feature's enum value", 'Feature("a_b", owner="o")', 'Feature("A_B", owner="o", field="c")', "feature 'A_B'"),
+    (
+        "resolver and field",
+        'Feature("a", owner="o").resolver("bEvents", returns="Int")(len)',
+        'Feature("b", owner="o")',
+        "GraphQL field 'bEvents'",
+    ),
+    (
+        "resolvers",
+        'Feature("a", owner="o").resolver("x", returns="Int")(len)',
+        'Feature("b", owner="o").resolver("x", returns="Int")(len)',
+        "GraphQL field 'x'",
+    ),
+    ("metrics type", 'Feature("a_b", owner="o")', 'Feature("aB", owner="o", field="c")', "GraphQL type 'ABMetrics'"),
+    (
+        "nested type",
+        'class JEvent(Payload):\n    id: int\nclass P(Payload):\n    j: JEvent\nFeature("a", owner="o", payload=P)',
+        'class PEventJ(Payload): pass\nFeature("b", owner="o", payload=PEventJ)',
+        "GraphQL type 'PEventJEvent'",
+    ),
     (
         "type",
         'class P(Payload): pass\nFeature("a", owner="o", payload=P)',
@@ -49,6 +72,17 @@ CONFLICTS = [
     ),
 ]
 
+TWO_CLASSES_OF_ONE_NAME = """
+class Job(Payload):
+    id: int
+class P(Payload):
+    class Job(Payload):
+        size: int
+    first: Job
+    second: "Job"
+Feature("a", owner="o", payload=P)
+"""
+
 # (one definition file, what the message says)
 MISTAKES = [
     ('Feature("a", owner="o").events(x=0)', "outside 1..32767"),
@@ -76,9 +110,80 @@ MISTAKES = [
     ('class P(Payload):\n    a_b: int\n    aB: int\nFeature("a", owner="o", payload=P)', "are both 'aB' in camelCase"),
     ('class P(Payload):\n    key: dict\nFeature("a", owner="o", payload=P)', "is no type for a payload key"),
     ('class P(Payload):\n    key: int | str\nFeature("a", owner="o", payload=P)', "is no type for a payload key"),
+    ('class P(Payload):\n    next: "P | None"\nFeature("a", owner="o", payload=P)', "P holds itself"),
+    (
+        'class J(Payload):\n    all: "list[P]"\nclass P(Payload):\n    job: J\nFeature("a", owner="o", payload=P)',
+        "P holds itself",
+    ),
+    ('class P(Payload):\n    key: "Q"\nFeature("a", owner="o", payload=P)', "name 'Q' is not defined"),
+    ('class J(Payload): pass\nclass P(Payload):\n    job: J\nFeature("a", owner="o", payload=P)', "names no key"),
+    (TWO_CLASSES_OF_ONE_NAME, "GraphQL type 'PEventJob' is defined more than once"),
+    (
+        'class Edge(Payload):\n    id: int\nclass P(Payload):\n    a: Edge\nFeature("a", owner="o", payload=P)',
+        "GraphQL type 'PEventEdge' is defined more than once",
+    ),
+    ('Feature("ai_user", owner="o")', "GraphQL type 'AiUserMetrics' is reserved"),
     ("class P(Payload:", "SyntaxError"),
     ("import nonsense", "ModuleNotFoundError"),
     ("1 / 0", "ZeroDivisionError"),
+]
+
+# A feature whose payload has something of everything.
+BUILDS = """
+from datetime import datetime
+class Job(Payload):
+    size: int
+    seconds: float
+class Build(Payload):
+    job: Job
+    jobs: list[Job]
+    tags: list[str]
+    name: str
+    done: bool
+    at: datetime
+feature = Feature("builds", owner="o", payload=Build)
+feature.events(build_done=1)
+"""
+
+# (a metric or resolver of it, what the message says)
+MISTAKES_WITH_BUILDS = [
+    ('metric("a-b")', "'a-b' is not a name"),
+    ('metric("")', "'' is not a name"),
+    ('metric("Total")', "'Total' is not a name that GraphQL allows, beginning in lower case"),
+    ('metric("x"); feature.metric("x")', "metric 'x' is declared twice"),
+    ('metric("totalEventCount")', "'totalEventCount' is reserved"),
+    ('metric("contributorsCount")', "'contributorsCount' is reserved"),
+    ('metric("buildDoneEventCount")', "'buildDoneEventCount' is defined more than once"),
+    ('metric("x", sum="job.size", distinct="name")', "more than one of"),
+    ('metric("x", distinct="name", ratio=("a", "b"))', "more than one of"),
+    ('metric("x", events="build_done")', "are not a list of names"),
+    ('metric("x", events=[])', "are not a list of names"),
+    ('metric("x", events=["other"])', "names the unknown event 'other'"),
+    ('metric("x", sum="other")', "names the payload key 'other'"),
+    ('metric("x", sum="job.other")', "names the payload key 'job.other'"),
+    ('metric("x", sum="name.size")', "names the payload key 'name.size'"),
+    ('metric("x", sum="jobs.size")', "names the payload key 'jobs.size'"),
+    ('metric("x", sum="jobs[0].size")', "names the payload key 'jobs[0].size'"),
+    ('metric("x", distinct="")', "names the payload key ''"),
+    ('metric("x", sum="name")', "needs one of int, float: the payload key 'name' is str"),
+    ('metric("x", sum="done")', "needs one of int, float: the payload key 'done' is bool"),
+    ('metric("x", distinct="job")', "the payload key 'job' is object"),
+    ('metric("x", distinct="tags")', "the payload key 'tags' is list of str"),
+    ('metric("x", ratio="ab")', "is not of two metrics"),
+    ('metric("x", ratio=("a", "b", "c"))', "is not of two metrics"),
+    ('metric("x", ratio=("a", "a"), events=["build_done"])', "is a ratio: its two metrics say of which events"),
+    ('metric("a"); feature.metric("x", ratio=("a", "b"))', "is a ratio of 'b', which is no count and no sum"),
+    (
+        'metric("a", distinct="name"); feature.metric("b"); feature.metric("x", ratio=("a", "b"))',
+        "is a ratio of 'a', which is no count and no sum",
+    ),
+    ('resolver("X", returns="Int")(len)', "resolver 'X' is not a name"),
+    ('resolver("all", returns="Int")(len)', "GraphQL field 'all' is reserved"),
+    ('resolver("buildsEvents", returns="Int")(len)', "GraphQL field 'buildsEvents' is defined more than once"),
+    ('resolver("x", returns="Int")(len); feature.resolver("x", returns="Int")', "resolver 'x' is defined twice"),
+    ('resolver("x", returns="Namespace")(len)', "returns 'Namespace': use String, "),
+    ('resolver("x", returns="[Int")(len)', "returns '[Int'"),
+    ('resolver("x", returns="Int!!")(len)', "returns 'Int!!'"),
 ]
 
 
@@ -119,6 +224,65 @@ def test_a_definition_that_can_not_be_used_is_refused_with_its_file(text: str, s
     assert "one.py" in line
 
 
+@pytest.mark.parametrize(("text", "said"), MISTAKES_WITH_BUILDS)
+def test_a_metric_or_resolver_that_can_not_be_used_is_refused_with_its_file(text: str, said: str, folder: Path) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        load_from(folder, one=f"{BUILDS}feature.{text}")
+    (line,) = [line for line in str(refused.value).splitlines() if said in line]
+    assert "one.py" in line
+
+
+def test_a_feature_declares_metrics_in_any_order(folder: Path) -> None:
+    text = """
+    feature = Feature("a", owner="o", payload=P)
+    feature.metric("rate", ratio=["finished", "seconds"])
+    feature.metric("finished", events=["done", "failed", "done"], description="How many ended.")
+    feature.metric("seconds", sum="job.seconds")
+    feature.metric("days", distinct="at", events=("old",))
+    feature.events(done=1, failed=2)
+    feature.deprecated_events(old=3)
+    """
+    head = "from datetime import datetime\nclass Job(Payload):\n    seconds: float\nclass P(Payload):\n"
+    head += "    job: Job | None = None\n    at: datetime | None = None\n"
+    feature = load_from(folder, one=head + textwrap.dedent(text)).features["a"]
+    assert feature.metrics == {
+        "rate": Metric("rate", "ratio", of=("finished", "seconds")),
+        "finished": Metric("finished", "count", ("done", "failed"), description="How many ended."),
+        "seconds": Metric("seconds", "sum", path="job.seconds"),
+        "days": Metric("days", "distinct", ("old",), "at"),
+    }
+    assert [feature.ids_of(metric.events) for metric in feature.metrics.values()] == [
+        (1, 2, 3),
+        (1, 2),
+        (1, 2, 3),
+        (3,),
+    ]
+
+
+def test_a_feature_adds_fields_of_its_own(folder: Path) -> None:
+    text = """
+    feature = Feature("a", owner="o")
+    @feature.resolver("usersOfA", returns="[[Int!]!]")
+    def users(usage):
+        \"""How many they are.\"""
+        return [[usage.users()]]
+    """
+    (resolver,) = load_from(folder, one=text.replace("\n    ", "\n")).features["a"].resolvers.values()
+    assert (resolver.name, resolver.returns, resolver.description) == ("usersOfA", "[[Int!]!]", "How many they are.")
+
+
+def test_the_events_that_a_feature_is_asked_for_must_be_its_own() -> None:
+    with pytest.raises(ValueError, match="the feature chat has no event 'troubleshoot_job'"):
+        load().features["chat"].ids_of(["troubleshoot_job"])
+
+
+def test_every_type_of_the_schema_is_reserved_or_made_from_a_definition() -> None:
+    registry = load()
+    schema = executable_schema(registry)
+    made = {name for feature in registry.features.values() for name in feature.type_names()}
+    assert {name for name in schema.type_map if not name.startswith("__")} <= TYPES | made
+
+
 def test_every_problem_is_reported_at_once(folder: Path) -> None:
     with pytest.raises(DefinitionError) as refused:
         load_from(
@@ -152,7 +316,27 @@ def test_a_feature_says_what_it_is(folder: Path) -> None:
         "AnswerEvent",
         "A team's events.",
     )
+    assert (feature.metrics_field, feature.metrics_type_name, feature.enum_value) == (
+        "searchBox",
+        "SearchBoxMetrics",
+        "SEARCH_BOX",
+    )
     assert feature.file.endswith("one.py")
+
+
+def test_the_shipped_metrics_are_those_of_code_suggestions() -> None:
+    features = load().features
+    assert {name: list(feature.metrics) for name, feature in features.items() if feature.metrics} == {
+        "code_suggestions": [
+            "shownCount",
+            "acceptedCount",
+            "shownLinesOfCode",
+            "acceptedLinesOfCode",
+            "acceptanceRate",
+            "languages",
+            "ideNames",
+        ]
+    }
 
 
 def test_the_shipped_definitions_keep_their_names_and_ids() -> None:
