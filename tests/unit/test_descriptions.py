@@ -1,0 +1,176 @@
+import compileall
+import importlib
+import time
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from functions.graphql.descriptions import Descriptions
+from functions.shared.payload_type import nested_classes
+from functions.shared.registry import load
+
+DEFINITION = '''
+"""What people ask.
+
+More about it.
+"""
+
+from typing import Any
+
+from definitions import Context, Feature, Payload
+from {package}.places import Located
+
+
+class Author(Payload):
+    """Who wrote it."""
+
+    name: str | None = None  # as shown
+    age: int | None = None
+
+
+class Question(Located, kw_only=True, rename={{"kind": "question_kind"}}):
+    """A question.
+
+    With its author.
+    """
+
+    class Part(Payload):
+        text: str = "#"  # with a # in it
+
+    plain: str | None = None
+    beside: str | None = None  # beside it  # noqa: E501
+    # above it,
+    # in two lines
+    above: str | None = None
+
+    # a heading, not about a field
+
+    below: str | None = None
+    """Below it."""
+    several_lines: str | None = (
+        None  # within
+    )  # at the end
+    for_tools: int | None = None  # type: ignore[assignment]
+    kind: str | None = None  #: renamed
+    author: Author | None = None
+    parts: list[Part] | None = None
+
+
+feature = Feature("questions", owner="o", payload=Question)
+# No longer asked.
+feature.deprecated_events(old=1, older=2)
+
+
+@feature.events(
+    asked=3,  # somebody asked
+    # somebody answered
+    answered=4,
+    voted=5,
+)
+def question(context: Context) -> dict[str, Any]:
+    """What was asked,
+    and by whom.
+
+    Not used.
+    """
+    return {{}}
+
+
+feature.events(forgotten=6)
+'''
+PLACES = """
+from definitions import Payload
+
+
+class Located(Payload):
+    place: str | None = None  # where it was
+"""
+packages = count()
+
+
+def write_package(folder: Path) -> Path:
+    package = folder / f"described{next(packages)}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "questions.py").write_text(DEFINITION.format(package=package.name).lstrip())
+    (package / "places.py").write_text(PLACES)
+    return package
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def described(package: Path) -> tuple[Descriptions, dict[str, str], dict[str, str]]:
+    """The descriptions of the one feature, those of its events and those of its payload's keys."""
+    feature = load(package.name).features["questions"]
+    descriptions = Descriptions.of(feature)
+    assert feature.payload is not None
+    keys = {key: descriptions.key(feature.payload, key) for key in feature.payload.fields()}
+    return descriptions, {name: descriptions.event(name) for name in feature.all_ids}, keys
+
+
+def test_a_payload_key_is_described_by_the_comment_or_docstring_at_its_field(folder: Path) -> None:
+    _, _, keys = described(write_package(folder))
+    assert keys == {
+        "place": "where it was",
+        "plain": "",
+        "beside": "beside it",
+        "above": "above it,\nin two lines",
+        "below": "Below it.",
+        "several_lines": "at the end",
+        "for_tools": "",
+        "question_kind": "renamed",
+        "author": "",
+        "parts": "",
+    }
+
+
+def test_a_nested_payload_is_described_by_its_own_class(folder: Path) -> None:
+    feature = load(write_package(folder).name).features["questions"]
+    assert feature.payload is not None
+    descriptions = Descriptions.of(feature)
+    author, part = nested_classes(feature.payload)
+    assert descriptions.payload_class(feature.payload) == "A question.\n\nWith its author."
+    assert descriptions.payload_class(author) == "Who wrote it."
+    assert descriptions.payload_class(part) == ""
+    assert descriptions.key(author, "name") == "as shown"
+    assert descriptions.key(part, "text") == "with a # in it"
+
+
+def test_an_event_is_described_by_its_comment_or_its_transformation_or_its_module(folder: Path) -> None:
+    _, events, _ = described(write_package(folder))
+    assert events == {
+        "asked": "somebody asked",
+        "answered": "somebody answered",
+        "voted": "What was asked, and by whom.",
+        "forgotten": "What people ask.",
+        "old": "No longer asked.",
+        "older": "No longer asked.",
+    }
+
+
+def test_a_definition_without_source_is_described_by_its_docstrings(folder: Path) -> None:
+    package = write_package(folder)
+    compileall.compile_dir(package, legacy=True, quiet=1)
+    for source in package.glob("*.py"):
+        source.unlink()
+    importlib.invalidate_caches()
+    _, events, keys = described(package)
+    assert set(keys.values()) == {""}
+    assert (events["asked"], events["old"]) == ("What was asked, and by whom.", "What people ask.")
+
+
+def test_the_shipped_definitions_are_described_in_a_moment() -> None:
+    features = list(load().features.values())
+    started = time.perf_counter()
+    described = [Descriptions.of(feature).event(name) for feature in features for name in feature.all_ids]
+    taken = time.perf_counter() - started
+    assert all(described)
+    assert taken < 0.1  # some milliseconds, on a machine that may be busy
+    suggestions = next(feature for feature in features if feature.name == "code_suggestions")
+    assert suggestions.payload is not None
+    assert Descriptions.of(suggestions).key(suggestions.payload, "suggestion_size") == "lines of code"
