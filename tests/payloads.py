@@ -1,0 +1,128 @@
+"""Payloads in both stores at once, and a plain model of which of them pass a filter."""
+
+import operator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from clickhouse_connect.driver.client import Client
+from psycopg import sql
+
+from functions.graphql import clickhouse_payload, postgres_payload
+from functions.graphql.payload_filter import Compares, Condition, Differs, EqualsAny, Exists
+from functions.graphql.payload_path import Path
+from functions.graphql.payload_scalar import stored_number
+from functions.shared import clickhouse
+from functions.shared.payload import encode_payload, normalised
+from functions.sync.sync import Sync
+
+SECONDS = 60
+
+_INSERT = """
+    INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload)
+    SELECT id, now(), 6, 1, payload FROM unnest(%s::uuid[], %s::jsonb[]) AS given (id, payload)
+"""
+_POSTGRES_IDS = sql.SQL("SELECT id FROM ai_usage_events AS events WHERE {}")
+_CLICKHOUSE_IDS = "SELECT id FROM ai_usage_events FINAL WHERE {}"
+_POSTGRES_VALUES = sql.SQL("SELECT id, {} FROM ai_usage_events AS events")
+_CLICKHOUSE_VALUES = "SELECT id, {} FROM ai_usage_events FINAL"
+
+
+class Stores:
+    """PostgreSQL and, a copy of it, ClickHouse."""
+
+    def __init__(self, connection: psycopg.Connection, sync: Sync, client: Client) -> None:
+        self.connection = connection
+        self.sync = sync
+        self.client = client
+
+    def store(self, payloads: Sequence[dict[str, Any]]) -> list[UUID]:
+        """Stores the payloads as the consumer does, instead of all that are there, and returns their ids."""
+        return self.store_texts([encode_payload(normalised(payload)).decode() for payload in payloads])
+
+    def store_texts(self, texts: Sequence[str]) -> list[UUID]:
+        """Stores payloads as any client of PostgreSQL may, instead of all that are there, and returns their ids."""
+        ids = [uuid4() for _ in texts]
+        self.connection.execute("TRUNCATE ai_usage_events")
+        self.client.command("TRUNCATE TABLE IF EXISTS ai_usage_events")
+        self.connection.execute(_INSERT, [ids, list(texts)])
+        report = self.sync.run(SECONDS)
+        assert (report.refused, report.rows) == (0, len(ids))
+        return ids
+
+    def in_postgres(self, conditions: Sequence[Condition]) -> set[UUID]:
+        """The ids of the payloads that fulfil all of the conditions."""
+        values: dict[str, Any] = {}
+        parts = [postgres_payload.condition(condition, values) for condition in conditions]
+        statement = _POSTGRES_IDS.format(sql.SQL(" AND ").join(parts))
+        return {identifier for (identifier,) in self.connection.execute(statement, values)}
+
+    def in_clickhouse(self, conditions: Sequence[Condition]) -> set[UUID]:
+        """As `in_postgres`."""
+        values: dict[str, Any] = {}
+        parts = [clickhouse_payload.condition(condition, values) for condition in conditions]
+        statement = _CLICKHOUSE_IDS.format(" AND ".join(parts))
+        rows = self.client.query(statement, parameters=values, settings=clickhouse_payload.SETTINGS).result_rows
+        return {identifier for (identifier,) in rows}
+
+    def postgres_values(self, expressions: Sequence[sql.Composable], values: dict[str, Any]) -> dict[UUID, Any]:
+        """What the expressions are for each payload."""
+        statement = _POSTGRES_VALUES.format(sql.SQL(", ").join(expressions))
+        return {row[0]: row[1:] for row in self.connection.execute(statement, values)}
+
+    def clickhouse_values(self, expressions: Sequence[str], values: dict[str, Any]) -> dict[UUID, Any]:
+        """As `postgres_values`."""
+        statement = _CLICKHOUSE_VALUES.format(", ".join(expressions))
+        rows = self.client.query(statement, parameters=values, settings=clickhouse_payload.SETTINGS).result_rows
+        return {row[0]: tuple(row[1:]) for row in rows}
+
+
+@contextmanager
+def open_stores(database_url: str, clickhouse_url: str) -> Iterator[Stores]:
+    """Both stores, empty."""
+    client = clickhouse.connect(clickhouse_url, SECONDS)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield Stores(connection, Sync(database_url, clickhouse_url), client)
+    client.close()
+
+
+def value_at(payload: Any, path: Path) -> Any:
+    """What is at the path; None where nothing or null is."""
+    for step in path:
+        if isinstance(step, str) and isinstance(payload, dict):
+            payload = payload.get(step)
+        elif isinstance(step, int) and isinstance(payload, list) and step < len(payload):
+            payload = payload[step]
+        else:
+            return None
+    return payload
+
+
+def fulfils(payload: dict[str, Any], condition: Condition) -> bool:
+    """Whether a payload, normalised, fulfils a condition."""
+    value = value_at(payload, condition.path)
+    match condition:
+        case Exists(_, exists):
+            return (value is not None) == exists
+        case EqualsAny(_, operands):
+            return comparable(value) in map(comparable, operands)
+        case Differs(_, operand):
+            return value is not None and comparable(value) != comparable(operand)
+        case Compares(_, ordering, operand):
+            compare = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}[ordering]
+            left, right = comparable(value), comparable(operand)
+            return type(left) is type(right) and compare(left, right)
+
+
+def comparable(value: Any) -> bool | bytes | Decimal | list[Any]:
+    """Something of a type of its own for strings, numbers, booleans; something equal to none of these for others."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, int | float):
+        return stored_number(value)
+    return []
