@@ -5,6 +5,7 @@ import binascii
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from functions.graphql.days import FIRST_DAY, LAST_DAY
 from functions.graphql.event_query import Position
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,6 +28,9 @@ def from_cursor(cursor: str) -> Position:
     try:
         content = base64.b64decode(cursor, altchars=b"-_", validate=True)
         microseconds = int.from_bytes(content[:_TIME_BYTES], signed=True)
-        return Position(_EPOCH + microseconds * _MICROSECOND, UUID(bytes=content[_TIME_BYTES:]))
+        position = Position(_EPOCH + microseconds * _MICROSECOND, UUID(bytes=content[_TIME_BYTES:]))
     except (binascii.Error, ValueError, OverflowError) as error:
         raise ValueError("it is no cursor") from error
+    if not FIRST_DAY <= position.timestamp.date() <= LAST_DAY:
+        raise ValueError("it is no cursor of an event")
+    return position

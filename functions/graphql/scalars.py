@@ -7,6 +7,7 @@ from typing import Any
 from ariadne import ScalarType
 from graphql import GraphQLError, Undefined
 
+from functions.graphql.days import FIRST_DAY, LAST_DAY
 from functions.shared.payload import MAX_DEPTH
 from functions.shared.timestamp import format_timestamp
 
@@ -19,13 +20,16 @@ def parse_date(value: Any) -> date:
     """A day as GraphQL clients write it.
 
     Raises:
-        GraphQLError: it is none.
+        GraphQLError: it is none, or none that can be asked for.
     """
     try:
-        return date.fromisoformat(value)
+        day = date.fromisoformat(value)
     except (TypeError, ValueError):
         shown = repr(value[:_SHOWN_CHARACTERS]) if isinstance(value, str) else "What is given"
         raise GraphQLError(f"{shown} is no day, like 2026-11-20.") from None
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise GraphQLError(f"{day} is too close to an end of the calendar: days are from {FIRST_DAY} to {LAST_DAY}.")
+    return day
 
 
 def parse_json(value: Any, depth: int = MAX_DEPTH) -> Any:

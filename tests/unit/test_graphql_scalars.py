@@ -85,6 +85,12 @@ def test_a_day_within_json_is_refused() -> None:
         echoed("query ($d: Date) { echo(json: [$d]) }", d="2026-11-20")
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "1969-12-31", "2200-01-01", "9999-12-31"])
+def test_a_day_that_no_store_can_compare_with_is_refused(day: str) -> None:
+    with pytest.raises(GraphQLError, match="days are from 1970-01-01 to 2199-12-31"):
+        echoed(f'{{ echo(day: "{day}") }}')
+
+
 @pytest.mark.parametrize("value", ["x" * 100_000, 10**300, ["x" * 100_000], {"a": "x" * 100_000}, True])
 def test_a_day_that_is_none_is_not_repeated_at_length(value: Any) -> None:
     with pytest.raises(GraphQLError, match="is no day") as raised:

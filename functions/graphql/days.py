@@ -1,0 +1,6 @@
+"""The days that can be asked for: all that an event can be of, and that both stores can compare with."""
+
+from datetime import date
+
+FIRST_DAY = date(1970, 1, 1)
+LAST_DAY = date(2199, 12, 31)
