@@ -8,7 +8,7 @@ LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-ind
 	--python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop demo test soak bench lint format lock clean
+.PHONY: help setup start stop demo test soak bench lint format schema lock clean
 
 help: ## Say what there is (this)
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ lint: setup ## Check the format, ruff's rules and the types
 format: setup ## Put the code into ruff's format
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
+
+schema: setup ## Print the GraphQL schema into functions/graphql/schema.graphql
+	@$(PYTHON) -m infra.cli schema > functions/graphql/schema.graphql
 
 lock: $(UV) ## Lock the newest versions that pyproject.toml allows into requirements/
 	@$(LOCK) --upgrade --extra dev --output-file requirements/dev.txt

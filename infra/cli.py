@@ -57,7 +57,7 @@ def print_schema() -> None:
     """Print the GraphQL schema that the definitions make."""
     from functions.graphql.schema import schema_text
 
-    typer.echo(schema_text(_registry()))
+    typer.echo(schema_text(_registry()), nl=False)
 
 
 @token_app.command("create")

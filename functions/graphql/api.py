@@ -1,5 +1,6 @@
 """Lambda function behind `/graphql`: answers queries, and serves a page to try them."""
 
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,17 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from graphql import GraphQLError
 
-from functions.graphql.arguments import InvalidArgument
 from functions.graphql.documents import Documents, InvalidQuery
-from functions.graphql.event_query import QueryTooSlow, StoreUnavailable
 from functions.graphql.execution import execute
+from functions.graphql.invalid_argument import InvalidArgument
 from functions.graphql.limits import check_answer
-from functions.graphql.postgres_store import PLANNER_OPTIONS, PostgresDirectory
+from functions.graphql.postgres_directory import PostgresDirectory
+from functions.graphql.postgres_store import PLANNER_OPTIONS, STATEMENT_SECONDS
+from functions.graphql.reading import Reading
 from functions.graphql.request import Query, Refused, check_address, query_of
-from functions.graphql.resolvers import Reading
 from functions.graphql.schema import executable_schema
 from functions.graphql.source import Sources
+from functions.graphql.store import QueryTooSlow, StoreUnavailable
 from functions.shared import settings
 from functions.shared.auth import Authenticator, Unauthenticated
 from functions.shared.grant import Grant
@@ -37,7 +39,7 @@ _TOO_SLOW = "The query took too long: ask for fewer days, events or namespaces."
 
 logger = Logger(level=settings.log_level())
 authenticator = Authenticator(settings.auth())
-database = Database(settings.database_url(), TimeLimits(statement=20, transaction=25), PLANNER_OPTIONS)
+database = Database(settings.database_url(), TimeLimits(statement=STATEMENT_SECONDS, transaction=25), PLANNER_OPTIONS)
 sources = Sources(database, settings.clickhouse_url())
 registry = load()
 schema = executable_schema(registry)
@@ -80,7 +82,7 @@ def _reader(event: dict[str, Any]) -> Grant:
 
 
 def _answer(grant: Grant, query: Query) -> str:
-    reading = Reading(grant, registry, sources, PostgresDirectory(database))
+    reading = Reading(grant, registry, sources, PostgresDirectory(database), datetime.now(UTC).date())
     result = execute(schema, documents.document(query.text), query, reading, suggestions=introspection)
     answer: dict[str, Any] = {"data": result.data}
     if result.errors:

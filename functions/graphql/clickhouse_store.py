@@ -1,95 +1,120 @@
 """Events as ClickHouse has them."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from functions.graphql.event_query import EventQuery, QueryTooSlow, StoredEvent, StoreUnavailable, end_of_namespace
-from functions.shared.clickhouse import READ_SETTINGS
+from functions.graphql import clickhouse_payload
+from functions.graphql.aggregation import Aggregation, finished, of_nothing
+from functions.graphql.clickhouse_aggregation import statement_of
+from functions.graphql.clickhouse_selection import selected
+from functions.graphql.limits import Deadline
+from functions.graphql.selection import Selection
+from functions.graphql.store import QueryTooSlow, StoredEvent, StoreUnavailable, Wanted, Window
 
 # A row that was sent twice counts once. Both are in the partition of their month, so no other need be looked at.
-_SETTINGS = READ_SETTINGS | {"do_not_merge_across_partitions_select_final": 1, "max_execution_time": 20}
+_SETTINGS = clickhouse_payload.SETTINGS | {"do_not_merge_across_partitions_select_final": 1}
 _TIMEOUT_EXCEEDED = 159
 
 # The payloads, by far the largest column, are read only for the few rows of the page, which are found by their key.
 # ClickHouse compares UUIDs by their second halves; as bytes they are in the order of their text, as in PostgreSQL.
 _EVENTS = """
-    SELECT id, timestamp, event, user_id, namespace_path, toJSONString(payload)
+    SELECT id, timestamp, event, user_id, namespace_path{payload}
     FROM ai_usage_events FINAL
     WHERE (namespace_path, event, timestamp, id) IN (
         SELECT namespace_path, event, timestamp, id
         FROM ai_usage_events FINAL
         WHERE {asked_for}
-        ORDER BY timestamp DESC, UUIDToNum(id) DESC
+        ORDER BY timestamp {order}, UUIDToNum(id) {order}
         LIMIT {{limit:UInt32}}
     )
     ORDER BY timestamp DESC, UUIDToNum(id) DESC
 """
 
-_WITHIN_PERIOD = """
-    timestamp >= {start:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')}
-    AND event IN {event_ids:Array(UInt16)}
-"""
-_OF_USERS = "user_id IN {user_ids:Array(UInt64)}"
-_WITHIN_NAMESPACE = "namespace_path >= {{low_{number}:String}} AND namespace_path < {{high_{number}:String}}"
-_AFTER_POSITION = """
-    timestamp <= {after_timestamp:DateTime64(6, 'UTC')}
-    AND (timestamp, UUIDToNum(id)) < ({after_timestamp:DateTime64(6, 'UTC')}, UUIDToNum({after_id:UUID}))
-"""
+_COUNT = "SELECT count() FROM ai_usage_events FINAL WHERE {asked_for}"
+
+_WHOLE_PAYLOAD = "toJSONString(payload)"
+
+
+class _Direction(NamedTuple):
+    order: str
+    is_beyond: str
+
+
+_FORWARDS = _Direction(
+    "DESC",
+    """
+    timestamp <= {timestamp:DateTime64(6, 'UTC')}
+    AND (timestamp, UUIDToNum(id)) < ({timestamp:DateTime64(6, 'UTC')}, UUIDToNum({id:UUID}))
+    """,
+)
+_BACKWARDS = _Direction(
+    "ASC",
+    """
+    timestamp >= {timestamp:DateTime64(6, 'UTC')}
+    AND (timestamp, UUIDToNum(id)) > ({timestamp:DateTime64(6, 'UTC')}, UUIDToNum({id:UUID}))
+    """,
+)
 
 
 class ClickHouseStore:
     """The events that ClickHouse keeps."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, deadline: Deadline) -> None:
         self._client = client
+        self._deadline = deadline
 
-    def events(self, query: EventQuery) -> list[StoredEvent]:
+    def events(self, selection: Selection, window: Window, wanted: Wanted) -> list[StoredEvent]:
         """As `EventStore.events`."""
-        if query.selects_nothing:
+        if selection.selects_nothing:
             return []
-        conditions, values = _asked_for(query)
-        statement = _EVENTS.format(asked_for=" AND ".join(conditions))
+        values: dict[str, Any] = {"limit": window.limit}
+        asked_for = selected(selection, values)
+        direction = _BACKWARDS if window.backwards else _FORWARDS
+        if window.beyond is not None:
+            values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
+            asked_for += f" AND {direction.is_beyond}"
+        columns = [_WHOLE_PAYLOAD] if wanted.whole else []
+        columns += [clickhouse_payload.json_text(path, values) for path in wanted.paths]
+        payload = "".join(f", {column}" for column in columns)
+        statement = _EVENTS.format(payload=payload, asked_for=asked_for, order=direction.order)
+        return [_stored(row, wanted) for row in self._rows(statement, values)]
+
+    def count(self, selection: Selection) -> int:
+        """As `EventStore.count`."""
+        if selection.selects_nothing:
+            return 0
+        values: dict[str, Any] = {}
+        statement = _COUNT.format(asked_for=selected(selection, values))
+        return int(self._rows(statement, values)[0][0])
+
+    def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
+        """As `EventStore.aggregate`."""
+        if aggregation.selection.selects_nothing:
+            return of_nothing(aggregation)
+        values: dict[str, Any] = {}
+        rows = self._rows(statement_of(aggregation, values), values)
+        return list(finished(aggregation, rows))
+
+    def _rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        settings = _SETTINGS | {"max_execution_time": self._deadline.remaining()}
         try:
-            rows = self._client.query(statement, parameters=values, settings=_SETTINGS).result_rows
+            return self._client.query(statement, parameters=dict(values), settings=settings).result_rows
         except ClickHouseError as error:
             if getattr(error, "code", None) == _TIMEOUT_EXCEEDED:
                 raise QueryTooSlow from error
             raise StoreUnavailable from error
-        return [
-            StoredEvent(
-                identifier,
-                timestamp.replace(tzinfo=UTC),
-                event,
-                user_id,
-                namespace_path or None,
-                msgspec.Raw(payload.encode()),
-            )
-            for identifier, timestamp, event, user_id, namespace_path, payload in rows
-        ]
 
 
-def _asked_for(query: EventQuery) -> tuple[list[str], dict[str, Any]]:
-    """The conditions that the query's events fulfil, and the values that are bound in them."""
-    values: dict[str, Any] = {
-        "start": query.start,
-        "end": query.end,
-        "event_ids": list(query.event_ids),
-        "limit": query.limit,
-    }
-    conditions = [_WITHIN_PERIOD]
-    if query.user_ids is not None:
-        values["user_ids"] = list(query.user_ids)
-        conditions.append(_OF_USERS)
-    if query.namespaces is not None:
-        for number, path in enumerate(query.namespaces):
-            values |= {f"low_{number}": path, f"high_{number}": end_of_namespace(path)}
-        within = [_WITHIN_NAMESPACE.format(number=number) for number in range(len(query.namespaces))]
-        conditions.append(f"({' OR '.join(within)})")
-    if query.after is not None:
-        values |= {"after_timestamp": query.after.timestamp, "after_id": query.after.id}
-        conditions.append(_AFTER_POSITION)
-    return conditions, values
+def _stored(row: Sequence[Any], wanted: Wanted) -> StoredEvent:
+    """The event of a row: five columns, the whole payload if that is wanted, then what is at each path."""
+    identifier, timestamp, event, user_id, namespace_path, *texts = row
+    raws = [None if text is None else msgspec.Raw(text.encode()) for text in texts]
+    payload = raws.pop(0) if wanted.whole else None
+    return StoredEvent(
+        identifier, timestamp.replace(tzinfo=UTC), event, user_id, namespace_path or None, payload, tuple(raws)
+    )

@@ -15,7 +15,6 @@ import msgspec
 
 from functions.shared.feature import Feature
 from functions.shared.payload import Payload
-from functions.shared.usage import docstring
 
 _REGISTERING = ("events", "deprecated_events")
 _FOR_TOOLS = re.compile(r"#\W*(noqa|nosec|type: ignore|fmt:|ruff:|mypy:|pragma:|pylint:|pyright:).*")
@@ -45,10 +44,8 @@ class Descriptions:
         return cls(feature)
 
     def event(self, name: str) -> str:
-        """The comment at the event, else the summary of its transformation, else that of the definition's module."""
-        transformations = map(docstring, self._feature.transformations_of(name))
-        said = self._source(self._feature.module).events.get(name)
-        return said or next(filter(None, map(_summary, (*transformations, self._feature.description))), "")
+        """The comment at the event, else the summary of the definition's module."""
+        return self._source(self._feature.module).events.get(name) or _summary(self._feature.description)
 
     def payload_class(self, payload_class: type[msgspec.Struct]) -> str:
         """The docstring of the class."""

@@ -5,8 +5,8 @@ from typing import Any
 from graphql import DocumentNode, ExecutionResult, GraphQLSchema, execute_sync
 from graphql.execution import Executor
 
+from functions.graphql.reading import Reading
 from functions.graphql.request import Query
-from functions.graphql.resolvers import Reading
 
 
 class _TimedExecutor(Executor[Any]):

@@ -16,8 +16,8 @@ from graphql import (
     SelectionSetNode,
 )
 
-from functions.graphql.arguments import InvalidArgument
-from functions.graphql.event_query import QueryTooSlow
+from functions.graphql.invalid_argument import InvalidArgument
+from functions.graphql.store import QueryTooSlow
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_LENGTH = 10_000  # characters

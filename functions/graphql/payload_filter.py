@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from functions.graphql.arguments import InvalidArgument
+from functions.graphql.invalid_argument import InvalidArgument
 from functions.graphql.payload_path import Path, read_path
 from functions.graphql.payload_scalar import LARGEST_INTEGER, SMALLEST_INTEGER, Scalar, stored_number
 

@@ -1,54 +1,15 @@
-"""What resolves the schema's fields."""
+"""What resolves the schema's fields from the top down to events and metrics."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from ariadne import InterfaceType, ObjectType, QueryType
-from graphql import GraphQLResolveInfo
+from ariadne import ObjectType, QueryType
 
-from functions.graphql import arguments
-from functions.graphql.event_query import Directory, EventQuery, EventStore
-from functions.graphql.limits import Deadline, NodeBudget
-from functions.graphql.page import Node, Page, page_of
-from functions.graphql.source import Source, Sources
-from functions.shared.grant import Grant, is_traversal_path
-from functions.shared.registry import Registry
-
-
-@dataclass(slots=True)
-class Reading:
-    """What a request reads with: the context of its resolvers.
-
-    Attributes:
-        source: where its events come from, once one was asked for.
-        deadline: when the whole query must be answered.
-        nodes: how many more nodes it may ask for.
-    """
-
-    grant: Grant
-    registry: Registry
-    sources: Sources
-    directory: Directory
-    source: Source | None = None
-    deadline: Deadline = field(default_factory=Deadline)
-    nodes: NodeBudget = field(default_factory=NodeBudget)
-
-    @property
-    def events(self) -> EventStore:
-        """Where events are read from: one store for the whole request."""
-        self.source = self.source or self.sources.current()
-        return self.source.events
-
-
-type Info = GraphQLResolveInfo[Reading]
-
-
-@dataclass(frozen=True, slots=True)
-class UsageData:
-    """The events within some namespaces; None for everything."""
-
-    namespaces: tuple[str, ...] | None
+from functions.graphql.event_definitions import EventDefinition, event_definitions
+from functions.graphql.metrics import Metrics
+from functions.graphql.reading import Info, Scope
+from functions.graphql.usage_rows import resolve_usage
+from functions.shared.grant import is_traversal_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +20,29 @@ class Namespace:
     full_path: str
 
     @property
-    def ai_usage_data(self) -> UsageData:
-        """The events of the namespace and of all below it."""
-        return UsageData((self.path,))
+    def scope(self) -> Scope:
+        """The namespace and all below it."""
+        return Scope((self.path,))
 
 
-query_type = QueryType()
-usage_data_type = ObjectType("AiUsageData")
+def top_level_types(metrics: Metrics) -> tuple[QueryType, ObjectType]:
+    """The types `Query` and `Namespace`."""
+    query_type, namespace_type = QueryType(), ObjectType("Namespace")
+    for field in ("namespace", "group", "project"):
+        query_type.set_field(field, resolve_namespace)
+    query_type.set_field("eventDefinitions", resolve_event_definitions)
+    query_type.set_field("aiInstanceUsageData", _instance)
+    namespace_type.set_field("aiUsageData", lambda namespace, _: namespace.scope)
+    for suffix, resolve in (
+        ("Metrics", metrics.of_all),
+        ("UserMetrics", metrics.of_users),
+        ("Usage", resolve_usage),
+    ):
+        query_type.set_field(f"aiInstance{suffix}", _of_instance(resolve))
+        namespace_type.set_field(f"ai{suffix}", _of_namespace(resolve))
+    return query_type, namespace_type
 
 
-@query_type.field("namespace")
-@query_type.field("group")
-@query_type.field("project")
 def resolve_namespace(_: None, info: Info, full_path: str) -> Namespace | None:
     """The namespace at a path, where there is one that the token may read."""
     reading = info.context
@@ -84,48 +56,20 @@ def resolve_namespace(_: None, info: Info, full_path: str) -> Namespace | None:
     return Namespace(path, full_path)
 
 
-@query_type.field("aiInstanceUsageData")
-def resolve_instance_usage_data(_: None, info: Info) -> UsageData:
-    """The events of everything that the token may read."""
+def resolve_event_definitions(_: None, info: Info) -> list[EventDefinition]:
+    """What the definitions say of each event."""
+    return event_definitions(info.context.registry)
+
+
+def _instance(_: None, info: Info) -> Scope:
+    """Everything that the token may read."""
     grant = info.context.grant
-    return UsageData(None if grant.is_everywhere else grant.namespaces)
+    return Scope(None if grant.is_everywhere else grant.namespaces)
 
 
-@usage_data_type.field("all")
-def resolve_all(
-    data: UsageData,
-    info: Info,
-    start_date: date | None = None,
-    end_date: date | None = None,
-    events: Sequence[int] | None = None,
-    user_ids: Sequence[str] | None = None,
-    first: int | None = None,
-    after: str | None = None,
-) -> Page:
-    """A page of the events of all features."""
-    reading = info.context
-    start, end = arguments.period(start_date, end_date, datetime.now(UTC).date())
-    size = arguments.page_size(first)
-    query = EventQuery(
-        namespaces=data.namespaces,
-        start=start,
-        end=end,
-        event_ids=tuple(reading.registry.by_id if events is None else events),
-        user_ids=arguments.users(user_ids),
-        after=arguments.position(after),
-        limit=size + 1,
-    )
-    return page_of(reading.events.events(query), size, query, reading.directory)
+def _of_instance[Result](resolve: Callable[..., Result]) -> Callable[..., Result]:
+    return lambda nothing, info, **given: resolve(_instance(nothing, info), info, **given)
 
 
-def event_interface(registry: Registry) -> InterfaceType:
-    """Tells of which type an event is: that of its feature."""
-    type_names = {event.id: event.feature.type_name for event in registry.events.values()}
-
-    def type_of(node: Node, *_: object) -> str:
-        return type_names[node.event]
-
-    return InterfaceType("AiUsageEvent", type_of)
-
-
-RESOLVERS = (query_type, usage_data_type)
+def _of_namespace[Result](resolve: Callable[..., Result]) -> Callable[..., Result]:
+    return lambda namespace, info, **given: resolve(namespace.scope, info, **given)

@@ -70,4 +70,5 @@ SCALARS = (
     ScalarType("Date", serializer=date.isoformat, value_parser=parse_date),
     ScalarType("Time", serializer=format_timestamp),
     ScalarType("JSON", serializer=lambda value: value, value_parser=parse_json),
+    ScalarType("Long", serializer=lambda value: value),
 )

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from aws_lambda_powertools import Logger
 
-from functions.graphql.event_query import EventStore
+from functions.graphql.limits import MAX_SECONDS, Deadline
 from functions.graphql.postgres_store import PostgresStore
+from functions.graphql.store import EventStore
 from functions.shared.postgres import Database
 from functions.shared.sync_state import read_state
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 logger = Logger(child=True)
 
-_QUERY_SECONDS = 25
 _CHECK_SECONDS = 3
 
 # How long it is taken for granted that ClickHouse can be read, or can't.
@@ -37,43 +37,47 @@ class Sources:
     def __init__(self, database: Database, clickhouse_url: str | None) -> None:
         self._database = database
         self._clickhouse_url = clickhouse_url
-        self._postgres = Source("postgresql", PostgresStore(database))
         self._client: Client | None = None
         self._checking_client: Client | None = None
-        self._current = self._postgres
+        self._is_caught_up = False
         self._checked_at: float | None = None
 
-    def current(self) -> Source:
-        """The store to read from now.
+    def current(self, deadline: Deadline) -> Source:
+        """The store to read from now, until the deadline.
 
         Raises:
             psycopg.OperationalError: PostgreSQL, which knows whether ClickHouse has caught up, can't be reached.
         """
-        if self._clickhouse_url is None:
-            return self._postgres
-        if self._checked_at is None or time.monotonic() > self._checked_at + _RECHECK_SECONDS:
-            self._current = self._check(self._clickhouse_url)
+        if self._clickhouse_url is not None and self._is_to_be_checked():
+            self._is_caught_up = self._check(self._clickhouse_url)
             self._checked_at = time.monotonic()
-        return self._current
+        if self._is_caught_up and self._client is not None:
+            from functions.graphql.clickhouse_store import ClickHouseStore
+
+            return Source("clickhouse", ClickHouseStore(self._client, deadline))
+        return Source("postgresql", PostgresStore(self._database, deadline))
 
     def check_again(self) -> None:
         """Makes the next call of `current` look anew, since what it said last can't be read."""
         self._checked_at = None
 
-    def _check(self, url: str) -> Source:
+    def _is_to_be_checked(self) -> bool:
+        return self._checked_at is None or time.monotonic() > self._checked_at + _RECHECK_SECONDS
+
+    def _check(self, url: str) -> bool:
+        """Whether ClickHouse can be reached and has caught up."""
         from clickhouse_connect.driver.exceptions import ClickHouseError
 
-        from functions.graphql.clickhouse_store import ClickHouseStore
         from functions.shared import clickhouse
 
         try:
             self._checking_client = self._checking_client or clickhouse.connect(url, _CHECK_SECONDS)
             target = clickhouse.target_of(self._checking_client)
-            self._client = self._client or clickhouse.connect(url, _QUERY_SECONDS)
+            self._client = self._client or clickhouse.connect(url, MAX_SECONDS)
         except ClickHouseError as error:
             logger.warning("ClickHouse can't be read", extra={"reason": clickhouse.reason_of(error)})
-            return self._postgres
+            return False
         if target is None:
-            return self._postgres
+            return False
         state = self._database.run(lambda connection: read_state(connection, target))
-        return self._postgres if state.caught_up_at is None else Source("clickhouse", ClickHouseStore(self._client))
+        return state.caught_up_at is not None

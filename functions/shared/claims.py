@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from functions.shared.feature import Feature
-from functions.shared.names import enum_value, event_count_field
+from functions.shared.names import enum_value, event_count_field, upper_snake_case
 
 # Names that the schema takes for itself: fields of `AiUsageData`, of an event, of `AiMetrics` and `AiUserMetrics`, and
-# of the object that a feature has among these; and types.
+# of the object that a feature has among these; what users are sorted by; and types.
 DATA_FIELDS = frozenset({"all"})
 EVENT_FIELDS = frozenset({"id", "timestamp", "event", "user", "namespacePath", "payload"})
 METRICS_FIELDS = frozenset(
@@ -21,6 +21,7 @@ METRICS_FIELDS = frozenset(
     }
 )
 FEATURE_METRICS_FIELDS = frozenset({"contributorsCount", "totalEventCount"})
+USER_SORTS = frozenset({"DUO_CHAT_INTERACTIONS_COUNT", "TOTAL_EVENT_COUNT"})
 TYPES = frozenset(
     {
         "AiMetrics",
@@ -82,6 +83,8 @@ def _claims(feature: Feature) -> Iterator[tuple[str, object, frozenset[str]]]:
     for type_name in feature.type_names():
         yield "GraphQL type", type_name, TYPES
     yield "metric", feature.metrics_field, METRICS_FIELDS
+    for name in (*feature.metrics, *map(event_count_field, feature.all_ids)):
+        yield "order of users", upper_snake_case(f"{feature.name}_{name}"), USER_SORTS
     for name in feature.metrics:
         yield f"metric of {feature.name}", name, FEATURE_METRICS_FIELDS
     for name, event_id in feature.all_ids.items():

@@ -2,6 +2,7 @@
 
 import re
 
+_CAPITAL = re.compile(r"(?<=[a-z0-9])[A-Z]")
 _NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*")
 
 
@@ -45,6 +46,15 @@ def enum_value(name: str) -> str:
     'CODE_SUGGESTIONS'
     """
     return name.upper()
+
+
+def upper_snake_case(name: str) -> str:
+    """`name` in UPPER_SNAKE_CASE.
+
+    >>> upper_snake_case("code_suggestions_shownCount")
+    'CODE_SUGGESTIONS_SHOWN_COUNT'
+    """
+    return _CAPITAL.sub(r"_\g<0>", name).upper()
 
 
 def event_count_field(event_name: str) -> str:

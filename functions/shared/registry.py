@@ -38,6 +38,11 @@ class Registry:
     payload_types: Mapping[str, PayloadType]
     converters: Mapping[str, Converter]
 
+    @property
+    def feature_of(self) -> dict[int, str]:
+        """The name of the feature of each event, by the event's id."""
+        return {event.id: event.feature.name for event in self.by_id.values()}
+
 
 def load(package: str = "definitions") -> Registry:
     """Imports every module of `package` and checks what they define.

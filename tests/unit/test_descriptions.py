@@ -1,6 +1,5 @@
 import compileall
 import importlib
-import time
 from itertools import count
 from pathlib import Path
 
@@ -141,12 +140,12 @@ def test_a_nested_payload_is_described_by_its_own_class(folder: Path) -> None:
     assert descriptions.key(part, "text") == "with a # in it"
 
 
-def test_an_event_is_described_by_its_comment_or_its_transformation_or_its_module(folder: Path) -> None:
+def test_an_event_is_described_by_its_comment_or_its_module(folder: Path) -> None:
     _, events, _ = described(write_package(folder))
     assert events == {
         "asked": "somebody asked",
         "answered": "somebody answered",
-        "voted": "What was asked, and by whom.",
+        "voted": "What people ask.",
         "forgotten": "What people ask.",
         "old": "No longer asked.",
         "older": "No longer asked.",
@@ -161,16 +160,4 @@ def test_a_definition_without_source_is_described_by_its_docstrings(folder: Path
     importlib.invalidate_caches()
     _, events, keys = described(package)
     assert set(keys.values()) == {""}
-    assert (events["asked"], events["old"]) == ("What was asked, and by whom.", "What people ask.")
-
-
-def test_the_shipped_definitions_are_described_in_a_moment() -> None:
-    features = list(load().features.values())
-    started = time.perf_counter()
-    described = [Descriptions.of(feature).event(name) for feature in features for name in feature.all_ids]
-    taken = time.perf_counter() - started
-    assert all(described)
-    assert taken < 0.1  # some milliseconds, on a machine that may be busy
-    suggestions = next(feature for feature in features if feature.name == "code_suggestions")
-    assert suggestions.payload is not None
-    assert Descriptions.of(suggestions).key(suggestions.payload, "suggestion_size") == "lines of code"
+    assert set(events.values()) == {"What people ask."}

@@ -299,7 +299,7 @@ def test_usernames_are_read_at_once_and_only_where_they_are_asked_for(
         asked.append(user_ids)
         return {1: "root"}
 
-    monkeypatch.setattr("functions.graphql.postgres_store.PostgresDirectory.usernames", usernames)
+    monkeypatch.setattr("functions.graphql.postgres_directory.PostgresDirectory.usernames", usernames)
     query = "{ aiInstanceUsageData { all { nodes { user { id %s } } } } }"
     ask(api, query % "")
     assert asked == []

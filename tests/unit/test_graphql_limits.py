@@ -12,9 +12,9 @@ import pytest
 from graphql import GraphQLError, get_introspection_query, parse
 
 from functions.graphql import limits
-from functions.graphql.arguments import InvalidArgument
 from functions.graphql.documents import Documents, InvalidQuery
-from functions.graphql.event_query import QueryTooSlow
+from functions.graphql.invalid_argument import InvalidArgument
+from functions.graphql.store import QueryTooSlow
 from tests.unit.test_graphql import SECRET, ask, request
 
 NODES = "{ aiInstanceUsageData { all(first: 1000) { nodes { %s } } } }"
@@ -120,7 +120,7 @@ def test_without_introspection_no_message_tells_of_the_schema(closed: ModuleType
     assert ask(closed, "{ __typename aiInstanceUsageData { __typename } }")["__typename"] == "Query"
     event = "query ($event: AiUsageEventType!) { aiInstanceUsageData { all(events: [$event]) { nodes { id } } } }"
     wrong = [
-        {"query": "{ aiInstanceUsage }"},
+        {"query": "{ aiInstanceUsag }"},
         {"query": "{ aiInstanceUsageData { all(firsd: 1) { nodes { id } } } }"},
         {"query": "{ aiInstanceUsageData { all(events: [TROUBLESHOOT_JOBS]) { nodes { id } } } }"},
         {"query": event, "variables": {"event": "TROUBLESHOOT_JOBS"}},
@@ -164,7 +164,7 @@ def test_a_query_that_takes_too_long_is_given_up(
     store(database_url, 10, {})
     assert len(ask(api, NODES % "user { id }")["aiInstanceUsageData"]["all"]["nodes"]) == 10
     seconds = iter([*[1.0] * 5, *[-1.0] * 100])
-    monkeypatch.setattr("functions.graphql.resolvers.Deadline.remaining", lambda _: late(next(seconds)))
+    monkeypatch.setattr("functions.graphql.limits.Deadline.remaining", lambda _: late(next(seconds)))
     assert errors(api, NODES % "user { id }") == ["The query took too long: ask for fewer days, events or namespaces."]
 
 

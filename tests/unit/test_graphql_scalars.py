@@ -8,7 +8,7 @@ from graphql import GraphQLError, graphql_sync
 
 from functions.graphql.scalars import SCALARS
 
-ECHO = "type Query { echo(json: JSON, day: Date, number: Int): JSON } scalar JSON scalar Date scalar Time"
+ECHO = "type Query { echo(json: JSON, day: Date, number: Int): JSON } scalar JSON scalar Date scalar Time scalar Long"
 
 
 def echoed(query: str, **variables: Any) -> Any:

@@ -1,0 +1,58 @@
+"""Pieces of the schema's text that several of its parts are made with."""
+
+from graphql.language.block_string import print_block_string
+
+FILTERS = """\
+    "The first day, in UTC; six days before `endDate` where it is not given."
+    startDate: Date
+    "The last day, in UTC; today where it is not given."
+    endDate: Date
+    "Only these events."
+    events: [AiUsageEventType!]
+    "Only events of these features."
+    features: [AiUsageFeature!]
+    "Only events of these users."
+    userIds: [ID!]
+    "Only events whose payload passes all of these."
+    payload: [PayloadFilter!]
+"""
+
+PAGE = """\
+    "How many to return, from the beginning or after a cursor: 100 where it is not given, at most 1,000."
+    first: Int
+    "Only what comes after this cursor."
+    after: String
+    "How many to return, from the end or before a cursor."
+    last: Int
+    "Only what comes before this cursor."
+    before: String
+"""
+
+
+def description(text: str) -> str:
+    """`text` as GraphQL's block string, which may hold quotes; nothing where there is none."""
+    return f"{print_block_string(text)}\n" if text else ""
+
+
+def connection(node_type: str, nodes: str) -> str:
+    """The types of a connection and its edges.
+
+    Args:
+        nodes: what the nodes are, for people.
+    """
+    return f"""\
+"A page of {nodes}."
+type {node_type}Connection {{
+  nodes: [{node_type}!]!
+  edges: [{node_type}Edge!]!
+  pageInfo: PageInfo!
+  "How many there are on all pages."
+  count: Long!
+}}
+
+"One of the {nodes}, and where it is in the connection."
+type {node_type}Edge {{
+  node: {node_type}!
+  cursor: String!
+}}
+"""

@@ -1,0 +1,71 @@
+"""What a query selects below a field, so that no more is read than is asked for."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from graphql import (
+    FieldNode,
+    FragmentSpreadNode,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    InlineFragmentNode,
+    SelectionSetNode,
+)
+from graphql.execution.values import get_argument_values
+
+
+class Selected:
+    """Fields of a query, and what they select.
+
+    Fragments are followed whatever type they are on, and fields that `@skip` or `@include` leave out are among them.
+    """
+
+    def __init__(self, info: GraphQLResolveInfo[Any], nodes: Iterable[FieldNode]) -> None:
+        self._info = info
+        self._nodes = tuple(nodes)
+        self._below: dict[str, list[FieldNode]] | None = None
+
+    @classmethod
+    def of(cls, info: GraphQLResolveInfo[Any]) -> "Selected":
+        """The field that is being resolved."""
+        return cls(info, info.field_nodes)
+
+    def __bool__(self) -> bool:
+        return bool(self._nodes)
+
+    def names(self) -> Iterable[str]:
+        """The names of the fields right below."""
+        return self._fields().keys()
+
+    def below(self, *names: str) -> "Selected":
+        """The fields of these names right below."""
+        return Selected(self._info, (node for name in names for node in self._fields().get(name, ())))
+
+    def arguments(self, parent: GraphQLObjectType | GraphQLInterfaceType) -> Iterator[dict[str, Any]]:
+        """The arguments of each of the fields, which are fields of the type `parent`.
+
+        Raises:
+            GraphQLError: one is not usable.
+        """
+        for node in self._nodes:
+            yield get_argument_values(parent.fields[node.name.value], node, self._info.variable_values)
+
+    def _fields(self) -> dict[str, list[FieldNode]]:
+        if self._below is None:
+            self._below = {}
+            spread: set[str] = set()
+            for node in self._nodes:
+                if node.selection_set is not None:
+                    self._gather(node.selection_set, self._below, spread)
+        return self._below
+
+    def _gather(self, selections: SelectionSetNode, below: dict[str, list[FieldNode]], spread: set[str]) -> None:
+        for selection in selections.selections:
+            if isinstance(selection, FieldNode):
+                below.setdefault(selection.name.value, []).append(selection)
+            elif isinstance(selection, InlineFragmentNode):
+                self._gather(selection.selection_set, below, spread)
+            elif isinstance(selection, FragmentSpreadNode) and selection.name.value not in spread:
+                spread.add(selection.name.value)
+                self._gather(self._info.fragments[selection.name.value].selection_set, below, spread)
