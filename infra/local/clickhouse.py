@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
+from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,8 +128,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _request(self, path: Path, file: Any) -> Request:
         values = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
-        head = values.get("query", "").encode()
         chunks = self._chunks()
+        if self.headers.get_content_type() == "multipart/form-data":
+            values |= _form(self.headers["Content-Type"], b"".join(chunks))
+        head = values.get("query", "").encode()
         if not _INSERT.fullmatch(head):
             # The statement is in the body: whole, or in its first line if rows follow it.
             body = next(chunks, b"")
@@ -220,6 +223,15 @@ def _unpacker(encoding: str) -> Any:
     if encoding in ("", "identity"):
         return bytes
     raise ValueError(f"Code: 90. The encoding {encoding!r} is not supported")
+
+
+def _form(content_type: str, body: bytes) -> dict[str, str]:
+    """The fields of a form, as which clients send a statement whose parameters are too long for a URL."""
+    whole = message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body, policy=policy.HTTP)
+    return {
+        str(part.get_param("name", header="content-disposition")): bytes(part.get_payload(decode=True)).decode()
+        for part in whole.iter_parts()
+    }
 
 
 def _quoted(text: str, quote: str = "'") -> str:

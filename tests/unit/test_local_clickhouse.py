@@ -90,6 +90,14 @@ def test_a_query_takes_parameters(
     assert client.query(statement, parameters=parameters).result_rows == [(answer,)]
 
 
+def test_a_query_takes_parameters_that_are_too_long_for_a_url(client: Client) -> None:
+    numbers = list(range(10_000))
+    text = "é'\"\r\n--\t\\%{} \U0001f600" * 1000
+    parameters = {"numbers": numbers, "text": text}
+    result = client.query("SELECT {numbers:Array(UInt64)}, {text:String}, 1", parameters=parameters)
+    assert result.result_rows == [(numbers, text, 1)]
+
+
 def test_settings_hold_for_their_query_alone(client: Client) -> None:
     read = "SELECT value FROM system.settings WHERE name = 'max_block_size'"
     before = client.query(read).result_rows
