@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from graphql import (
@@ -29,6 +29,8 @@ MAX_EXPANDED_FIELDS = 1000  # with a fragment's fields counted wherever it is sp
 MAX_ALIASES = 50
 MAX_DIRECTIVES = 50
 MAX_INTROSPECTIONS = 5
+MAX_LIST = 1000  # values of one list among the variables
+MAX_TEXT = 16 * 1024  # characters of one text among the variables: a payload holds no longer one
 MAX_NODES = 10_000
 MAX_SECONDS = 9.0
 
@@ -117,6 +119,24 @@ def check(document: DocumentNode) -> None:
     for definition in definitions:
         if isinstance(definition, OperationDefinitionNode):
             _at_most(MAX_DEPTH, extents.of(definition.selection_set).depth, "levels of fields")
+
+
+def check_variables(variables: Mapping[str, Any]) -> None:
+    """Refuses variables with more in one list or text than a store should compare with.
+
+    Raises:
+        GraphQLError: one has.
+    """
+    pending: list[Any] = [variables]
+    while pending:
+        match pending.pop():
+            case str() as text:
+                _at_most(MAX_TEXT, len(text), "characters in one of its variables' texts")
+            case list() as values:
+                _at_most(MAX_LIST, len(values), "values in one of its variables' lists")
+                pending += values
+            case dict() as values:
+                pending += [*values, *values.values()]
 
 
 def check_answer(body: str) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from graphql import GraphQLError
 
 from functions.graphql.documents import InvalidQuery
-from functions.graphql.limits import MAX_BODY_BYTES
+from functions.graphql.limits import MAX_BODY_BYTES, check_variables
 
 # What clients put in the address of a GET request that is a query.
 _QUERY_PARAMETERS = frozenset({"query", "variables", "operationName", "extensions", "documentId", "id"})
@@ -46,7 +46,7 @@ def query_of(body: str, *, is_base64: bool) -> Query:
 
     Raises:
         Refused: it holds none, or another number than one.
-        InvalidQuery: a part of it has the wrong type.
+        InvalidQuery: a part of it has the wrong type, or is too large.
     """
     request = _decoded(body, is_base64=is_base64)
     if not isinstance(request, dict):
@@ -60,6 +60,10 @@ def query_of(body: str, *, is_base64: bool) -> Query:
         raise InvalidQuery([GraphQLError("variables must be an object, or null.")])
     if not isinstance(operation_name, str | None):
         raise InvalidQuery([GraphQLError("operationName must be a text, or null.")])
+    try:
+        check_variables(variables or {})
+    except GraphQLError as error:
+        raise InvalidQuery([error]) from error
     return Query(text, variables, operation_name)
 
 

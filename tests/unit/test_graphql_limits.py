@@ -236,6 +236,8 @@ def test_what_is_not_one_query_is_refused(body: Any, status: int, said: str, api
         ({"query": "{ __typename }", "variables": "{}"}, "variables must be an object, or null."),
         ({"query": "{ __typename }", "operationName": 1}, "operationName must be a text, or null."),
         ({"query": "{ __typename }", "operationName": "x" * 100_000}, "Unknown operation named 'xxx"),
+        ({"query": "{ __typename }", "variables": {"a": ["1"] * 1001}}, "1,001 values in one of its variables' lists"),
+        ({"query": "{ __typename }", "variables": {"a": [{"b": "x" * 20_000}]}}, "20,000 characters in one of its"),
         ({"query": ["{ __typename }"]}, "query must be a text that is not empty."),
         ({"query": "query a { __typename } query b { __typename }"}, "Must provide operation name"),
         ({"query": "mutation { __typename }"}, "mutation"),
