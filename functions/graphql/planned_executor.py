@@ -1,0 +1,156 @@
+"""Execution of queries that show many alike objects, like the events of a page.
+
+graphql-core looks every field of every object up anew: its definition, its arguments, how it is resolved and completed.
+`PlannedExecutor` does so once for all objects of a type that a list shows, and leaves to graphql-core whatever is not
+plain: the answer, errors included, is the same.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from graphql import GraphQLField, GraphQLObjectType, default_field_resolver, is_leaf_type, is_object_type
+from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
+from graphql.execution.execute import assume_not_awaitable
+from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental
+from graphql.execution.values import get_argument_values
+from graphql.pyutils import Path, Undefined
+from graphql.type import GraphQLNonNull, GraphQLOutputType, GraphQLResolveInfo
+
+type Resolver = Callable[..., Any]
+
+
+class _PlannedField(NamedTuple):
+    """A field of a selection, looked up once.
+
+    Attributes:
+        attribute: what of the object the value is; None where `resolve` is to be called.
+        arguments: what `resolve` is called with.
+        coerce: makes of a value what is shown; None where it is completed in the ordinary way.
+        object_type: of the value, where its fields are to be shown.
+    """
+
+    name: str
+    details: FieldDetailsList
+    definition: GraphQLField
+    attribute: str | None
+    resolve: Resolver
+    arguments: dict[str, Any]
+    coerce: Callable[[Any], Any] | None
+    object_type: GraphQLObjectType | None
+
+
+type _Plan = tuple[_PlannedField, ...]
+
+
+class PlannedExecutor(ExecutorThrowingOnIncremental):
+    """Executes as graphql-core does, but plans the fields of a selection once for all objects.
+
+    For synchronous resolvers, and those that leave their arguments as they are: all objects share these.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._is_plannable = self.is_awaitable is assume_not_awaitable and self.middleware_manager is None
+        # By the identity of the selection, which is kept here so that no other one gets it.
+        self._plans: dict[tuple[int, str], tuple[GroupedFieldSet, _Plan | None]] = {}
+
+    def execute_fields(
+        self,
+        parent_type: GraphQLObjectType,
+        source_value: Any,
+        path: Path | None,
+        grouped_field_set: GroupedFieldSet,
+        position_context: None,
+    ) -> Any:
+        """The fields of one object, by their names in the answer."""
+        plan = self._plan(parent_type, grouped_field_set)
+        if plan is None or isinstance(source_value, Mapping):
+            return super().execute_fields(parent_type, source_value, path, grouped_field_set, position_context)
+        shown = {}
+        for field in plan:
+            name, attribute, coerce = field.name, field.attribute, field.coerce
+            try:
+                if attribute is None:
+                    value = field.resolve(source_value, self._info(field, parent_type, path), **field.arguments)
+                else:
+                    value = getattr(source_value, attribute, None)
+                    if callable(value):
+                        value = value(self._info(field, parent_type, path))
+                coerced = None if coerce is None or _is_odd(value) else coerce(value)
+                if coerced is None or coerced is Undefined:
+                    coerced = self._completed(field, parent_type, path, value)
+                shown[name] = coerced
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is shown where it belongs
+                self.handle_field_error(error, field.definition.type, field.details, Path(path, name, parent_type.name))
+                shown[name] = None
+        return shown
+
+    def _completed(self, field: _PlannedField, parent_type: GraphQLObjectType, path: Path | None, value: Any) -> Any:
+        """A value that is completed in the ordinary way."""
+        field_path = Path(path, field.name, parent_type.name)
+        if field.object_type is not None and not _is_odd(value):
+            return self.collect_and_execute_subfields(field.object_type, field.details, field_path, value, None)
+        info = self._info(field, parent_type, path)
+        return self.complete_value(field.definition.type, field.details, info, field_path, value, None)
+
+    def _info(self, field: _PlannedField, parent_type: GraphQLObjectType, path: Path | None) -> GraphQLResolveInfo[Any]:
+        nodes = [details.node for details in field.details]
+        return self.build_resolve_info(field.definition, nodes, parent_type, Path(path, field.name, parent_type.name))
+
+    def _plan(self, parent_type: GraphQLObjectType, selection: GroupedFieldSet) -> _Plan | None:
+        """How to show the selection of a type's objects; None where it is for graphql-core to see how."""
+        key = id(selection), parent_type.name
+        if key not in self._plans:
+            self._plans[key] = selection, self._new_plan(parent_type, selection) if self._is_plannable else None
+        return self._plans[key][1]
+
+    def _new_plan(self, parent_type: GraphQLObjectType, selection: GroupedFieldSet) -> _Plan | None:
+        try:
+            fields = [self._planned(parent_type, name, details) for name, details in selection.items()]
+        except Exception:  # noqa: BLE001 - an argument is not usable: graphql-core says why, where it belongs
+            return None
+        return tuple(field for field in fields if field is not None)
+
+    def _planned(self, parent_type: GraphQLObjectType, name: str, details: FieldDetailsList) -> _PlannedField | None:
+        """The field of a selection; None where the type has no such field."""
+        first = details[0]
+        definition = self.schema.get_field(parent_type, first.node.name.value)
+        if definition is None:
+            return None
+        resolve = definition.resolve or self.field_resolver
+        arguments = {}
+        if definition.args or first.node.arguments:
+            arguments = get_argument_values(
+                definition, first.node, self.variable_values, first.fragment_variable_values, self.hide_suggestions
+            )
+        shown = _nullable(definition.type)
+        return _PlannedField(
+            name,
+            details,
+            definition,
+            None if arguments else _attribute(resolve, first.node.name.value),
+            resolve,
+            arguments,
+            shown.coerce_output_value if is_leaf_type(shown) else None,
+            shown if is_object_type(shown) and shown.is_type_of is None else None,
+        )
+
+
+def _is_odd(value: Any) -> bool:
+    """Whether the value is none of a type: nothing, or an error that was not raised."""
+    return value is None or value is Undefined or isinstance(value, Exception)
+
+
+def _nullable(shown: GraphQLOutputType) -> GraphQLOutputType:
+    return shown.of_type if isinstance(shown, GraphQLNonNull) else shown
+
+
+def _attribute(resolve: Resolver, field_name: str) -> str | None:
+    """The attribute that the resolver does no more than read, if that is what it does."""
+    if resolve is default_field_resolver:
+        return field_name
+    if getattr(resolve, "_ariadne_alias_resolver", False):
+        name = inspect.getclosurevars(resolve).nonlocals.get("attr_name")
+        return name if isinstance(name, str) and "." not in name else None
+    return None
