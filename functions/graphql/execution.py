@@ -3,13 +3,13 @@
 from typing import Any
 
 from graphql import DocumentNode, ExecutionResult, GraphQLSchema, execute_sync
-from graphql.execution import Executor
 
+from functions.graphql.planned_executor import PlannedExecutor
 from functions.graphql.reading import Reading
 from functions.graphql.request import Query
 
 
-class _TimedExecutor(Executor[Any]):
+class _TimedExecutor(PlannedExecutor):
     """Looks at the time before the fields of each object are resolved."""
 
     def execute_fields(self, *arguments: Any) -> Any:
