@@ -17,6 +17,7 @@ from functions.graphql.payload_scalar import LARGEST_INTEGER, SMALLEST_INTEGER, 
 
 MOST_FILTERS = 20
 MOST_VALUES = 1000
+MOST_BYTES = 64 * 1024  # of the texts of one `in`: ClickHouse takes no parameter of more than 128 KiB
 
 _OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "exists")
 
@@ -118,6 +119,9 @@ def _operands(operands: Any) -> tuple[Scalar, ...]:
         raise InvalidArgument("payload: in takes a list.")
     if len(operands) > MOST_VALUES:
         raise InvalidArgument(f"payload: in takes at most {MOST_VALUES:,} values, not {len(operands):,}.")
+    size = sum(len(operand.encode(errors="replace")) for operand in operands if isinstance(operand, str))
+    if size > MOST_BYTES:
+        raise InvalidArgument(f"payload: in takes texts of at most {MOST_BYTES:,} bytes in all, not {size:,}.")
     return tuple(_scalar("in", operand) for operand in operands)
 
 
