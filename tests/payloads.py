@@ -3,7 +3,6 @@
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -114,15 +113,15 @@ def fulfils(payload: dict[str, Any], condition: Condition) -> bool:
         case Compares(_, ordering, operand):
             compare = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}[ordering]
             left, right = comparable(value), comparable(operand)
-            return type(left) is type(right) and compare(left, right)
+            return left[0] == right[0] and bool(compare(left[1], right[1]))
 
 
-def comparable(value: Any) -> bool | bytes | Decimal | list[Any]:
-    """Something of a type of its own for strings, numbers, booleans; something equal to none of these for others."""
+def comparable(value: Any) -> tuple[str, Any]:
+    """What kind of scalar it is, and something that is equal, less or more as it is; for anything else itself."""
     if isinstance(value, bool):
-        return value
+        return "boolean", value
     if isinstance(value, str):
-        return value.encode()
+        return "string", value.encode()
     if isinstance(value, int | float):
-        return stored_number(value)
-    return []
+        return "number", stored_number(value)
+    return "other", value
