@@ -39,7 +39,7 @@ class _Value(NamedTuple):
 
     Attributes:
         signed: Int64, where it is a number that fits.
-        unsigned: UInt64, where it is a number that fits; not necessarily where `signed` has it.
+        unsigned: UInt64, where it is a number that fits; where `signed` has it as well, this or NULL.
         fraction: Float64, where it is any other number, or a whole one that was written as a fraction.
         string: String.
         boolean: Bool.
@@ -181,7 +181,7 @@ def _equals_any(value: _Value, operands: Iterable[Scalar], values: dict[str, Any
     floats = [float(number) for number in numbers if float(number) == number]
     among = (
         (value.signed, "Int64", [number for number in integers if number <= _LARGEST_SIGNED]),
-        (value.unsigned, "UInt64", [number for number in integers if number >= 0]),
+        (value.unsigned, "UInt64", [number for number in integers if number > _LARGEST_SIGNED]),
         (value.fraction, "Float64", floats + [-0.0] * (0 in floats)),  # a set tells -0.0 from 0.0
         (value.string, "String", strings),
         (value.boolean, "Bool", booleans),

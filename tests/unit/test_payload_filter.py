@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from functions.graphql.arguments import InvalidArgument
 from functions.graphql.payload_filter import conditions
 from functions.graphql.payload_path import Path, write_path
 from functions.shared.payload import normalised
@@ -178,3 +179,127 @@ def test_both_stores_find_what_the_model_finds(
         }
         assert both.in_postgres(asked) == expected, filters
         assert both.in_clickhouse(asked) == expected, filters
+
+
+TABLE: list[dict[str, Any]] = [
+    {},  # 0
+    {"v": None},  # 1
+    {"v": 1},  # 2
+    {"v": 1.0},  # 3
+    {"v": 1.5},  # 4
+    {"v": "1"},  # 5
+    {"v": "ä"},  # 6
+    {"v": "Z"},  # 7
+    {"v": True},  # 8
+    {"v": False},  # 9
+    {"v": [1]},  # 10
+    {"v": {"0": 1, "w": 1}},  # 11
+    {"v": 2**53 + 1},  # 12
+    {"v": 2.0**53},  # 13
+    {"v": 2**64 - 1},  # 14
+    {"v": {}},  # 15
+    {"v": [{"w": 1}, None, {}, [7], ""]},  # 16
+    {"v": 2.0**60},  # 17
+]
+PRESENT = {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17}
+
+
+FILTERS: list[tuple[dict[str, Any], set[int]]] = [
+    ({"path": "v", "exists": True}, PRESENT),
+    ({"path": "v", "exists": False}, set(range(18)) - PRESENT),
+    ({"path": "v", "eq": 1}, {2, 3}),
+    ({"path": "v", "eq": 1.0}, {2, 3}),
+    ({"path": "v", "eq": "1"}, {5}),
+    ({"path": "v", "eq": True}, {8}),
+    ({"path": "v", "ne": 1}, PRESENT - {2, 3}),
+    ({"path": "v", "ne": "missing"}, PRESENT),
+    ({"path": "v", "gt": 1}, {4, 12, 13, 14, 17}),
+    ({"path": "v", "gt": 2**53}, {12, 14, 17}),
+    ({"path": "v", "gt": 4503599627370495.5}, {12, 13, 14, 17}),
+    ({"path": "v", "lte": 2.0**53}, {2, 3, 4, 13}),
+    ({"path": "v", "gte": 2**64 - 1}, {14}),
+    ({"path": "v", "lt": 2.0**64}, {2, 3, 4, 12, 13, 14, 17}),
+    ({"path": "v", "eq": 2.0**60}, {17}),
+    ({"path": "v", "gt": "Z"}, {6}),
+    ({"path": "v", "lt": "a"}, {5, 7}),
+    ({"path": "v", "lt": True}, {9}),
+    ({"path": "v", "gte": False}, {8, 9}),
+    ({"path": "v", "in": [1, "1", True]}, {2, 3, 5, 8}),
+    ({"path": "v", "in": []}, set()),
+    ({"path": "v", "gt": 1, "lt": 2}, {4}),
+    ({"path": "v[0]", "eq": 1}, {10}),
+    ({"path": "v[0]", "exists": True}, {10, 16}),
+    ({"path": "v[1]", "exists": True}, set()),
+    ({"path": "v[2]", "exists": True}, {16}),
+    ({"path": "v[0].w", "eq": 1}, {16}),
+    ({"path": "v[3][0]", "eq": 7}, {16}),
+    ({"path": "v.0", "eq": 1}, {11}),
+    ({"path": "v.w", "exists": True}, {11}),
+    ({"path": "' OR true --", "exists": True}, set()),
+    ({"path": "v", "eq": "' OR true --"}, set()),
+    ({"path": "v`) OR 1 --", "ne": 1}, set()),
+    ({"path": "v\\", "exists": True}, set()),
+    ({"path": "{value_0:String}", "eq": "%(value_0)s"}, set()),
+]
+
+
+def test_both_stores_compare_numbers_strings_and_booleans_each_with_their_like(stores: Stores) -> None:
+    ids = stores.store(TABLE)
+    for asked, found in FILTERS:
+        numbers = {identifier: number for number, identifier in enumerate(ids)}
+        assert {numbers[identifier] for identifier in stores.in_postgres(conditions([asked]))} == found, asked
+        assert {numbers[identifier] for identifier in stores.in_clickhouse(conditions([asked]))} == found, asked
+
+
+def test_all_filters_must_be_passed_and_no_filter_passes_all(stores: Stores) -> None:
+    ids = stores.store([{"a": 1, "b": 1}, {"a": 1}, {"b": 1}])
+    asked = conditions([{"path": "a", "gte": 1, "lte": 1}, {"path": "b", "exists": False}])
+    assert stores.in_postgres(asked) == stores.in_clickhouse(asked) == {ids[1]}
+    assert conditions(None) == conditions([]) == ()
+
+
+def test_as_many_filters_as_may_be_with_paths_as_long_as_may_be_are_answered(stores: Stores) -> None:
+    (identifier,) = stores.store([{"a": 1}])
+    everything = {"ne": 1, "gt": 1, "gte": 1, "lt": 1, "lte": 1, "in": [1], "exists": False}
+    long = [{"path": "'" * 1024} | everything, {"path": ".".join("a" * 64)} | everything] * 10
+    assert stores.in_postgres(conditions(long)) == stores.in_clickhouse(conditions(long)) == set()
+    deep = [{"path": f"a{'[0]' * 63}", "exists": False}, {"path": f"x{'[0].b' * 31}", "exists": False}] * 10
+    assert stores.in_postgres(conditions(deep)) == stores.in_clickhouse(conditions(deep)) == {identifier}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"path": "a..b", "eq": 1}, "'a..b' is no path"),
+        ({"path": "a"}, "at least one of eq, ne"),
+        ({"path": "a", "eq": [1]}, "eq takes a string, a number or a boolean"),
+        ({"path": "a", "gt": {"b": 1}}, "gt takes a string, a number or a boolean"),
+        ({"path": "a", "eq": None}, "eq can't be null; for what is null or missing, use exists: false"),
+        ({"path": "a", "in": [1, None]}, "in can't be null"),
+        ({"path": "a", "in": None}, "in takes a list"),
+        ({"path": "a", "in": "a"}, "in takes a list"),
+        ({"path": "a", "in": [[1]]}, "in takes a string"),
+        ({"path": "a", "exists": None}, "exists is true or false"),
+        ({"path": "a", "lt": 2**64}, "lt has a number that does not fit in 64 bits"),
+        ({"path": "a", "lt": -(2**63) - 1}, "does not fit in 64 bits"),
+        ({"path": "a", "lt": float("inf")}, "does not fit in a double"),
+        ({"path": "a", "ne": "a\0"}, "U+0000"),
+        ({"path": "a", "ne": "\ud800"}, "half a character"),
+        ({"path": "a", "in": list(range(1001))}, "at most 1,000 values, not 1,001"),
+    ],
+)
+def test_a_filter_that_can_not_be_meant_is_refused_with_the_reason(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        conditions([asked])
+    assert said in str(refused.value)
+
+
+def test_a_thousand_values_may_be_asked_for(stores: Stores) -> None:
+    ids = stores.store([{"v": 999}, {"v": 999.0}, {"v": "999"}, {"v": [999]}])
+    asked = conditions([{"path": "v", "in": list(range(1000))}])
+    assert stores.in_postgres(asked) == stores.in_clickhouse(asked) == set(ids[:2])
+
+
+def test_more_than_twenty_filters_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="at most 20 filters, not 21"):
+        conditions([{"path": "a", "eq": 1}] * 21)
