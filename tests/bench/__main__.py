@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import consume, sync
+from tests.bench import analysis, consume, pages, sync
+from tests.bench.dataset import dataset
 from tests.bench.engines import clickhouse_server, postgres_server
 from tests.bench.measure import Measurement
 
@@ -37,6 +38,11 @@ def _measurements() -> Iterator[Measurement]:
         yield from consume.measure(server)
         console.print("The sync copies them …")
         yield from sync.measure(server, clickhouse_url)
+    with dataset(folder / "read") as made:
+        console.print("GraphQL reads pages of events from PostgreSQL …")
+        yield from pages.measure(made)
+        console.print("GraphQL searches and counts events in ClickHouse …")
+        yield from analysis.measure(made)
 
 
 def _table(found: list[Measurement]) -> Table:

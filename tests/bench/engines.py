@@ -1,4 +1,4 @@
-"""The engines that are measured: real ones, made anew."""
+"""The engines that are measured: real ones, made anew unless what they hold is to be kept."""
 
 import shutil
 from collections.abc import Iterator
@@ -21,15 +21,17 @@ SETTINGS = ("ALTER SYSTEM SET max_wal_size = '4GB'", "SELECT pg_reload_conf()")
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
-    """A server without any data; yields its URL without a database."""
+def postgres_server(folder: Path, *, anew: bool = True) -> Iterator[str]:
+    """A server without any data, or with what the folder holds; yields its URL without a database."""
     postgres.stop(folder / "postgres")  # what a killed run left
-    shutil.rmtree(folder / "postgres", ignore_errors=True)
+    if anew:
+        shutil.rmtree(folder / "postgres", ignore_errors=True)
     url = postgres.start(folder / "postgres", folder / "postgres.log", "postgres")
     try:
-        with psycopg.connect(url, autocommit=True) as connection:
-            for setting in SETTINGS:
-                connection.execute(setting)
+        if anew:
+            with psycopg.connect(url, autocommit=True) as connection:
+                for setting in SETTINGS:
+                    connection.execute(setting)
         yield url.rpartition("/")[0]
     finally:
         postgres.stop(folder / "postgres")
@@ -45,11 +47,12 @@ def database(server: str, name: str) -> str:
 
 
 @contextmanager
-def clickhouse_server(folder: Path) -> Iterator[str]:
-    """The URL of a server without any data."""
+def clickhouse_server(folder: Path, *, anew: bool = True) -> Iterator[str]:
+    """The URL of a server without any data, or with what the folder holds."""
     processes = Processes(folder / "processes.json")
     processes.stop()  # what a killed run left
-    shutil.rmtree(folder / "clickhouse", ignore_errors=True)
+    if anew:
+        shutil.rmtree(folder / "clickhouse", ignore_errors=True)
     try:
         yield start_clickhouse(folder, folder / "clickhouse.log", processes)
     finally:

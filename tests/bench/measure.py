@@ -48,3 +48,16 @@ def rates(name: str, units: int, unit: str, own: Sequence[float], others: Sequen
     """How much faster the project is, from the seconds that it and the baseline took for so many `units`, by turns."""
     value, baseline = units / median(own), units / median(others)
     return Measurement(name, round(value), f"{unit}/s", round(baseline), round(value / baseline, 3), goal)
+
+
+def by_turns(turns: int, warm_up: int, *works: Work) -> list[list[float]]:
+    """The seconds of each work, which are done `turns` times one after the other, after `warm_up` that don't count."""
+    taken = [[seconds_of(work) for work in works] for _ in range(warm_up + turns)]
+    return [list(seconds) for seconds in zip(*taken[warm_up:], strict=True)]
+
+
+def times(name: str, own: Sequence[float], others: Sequence[float], goal: float) -> Measurement:
+    """How many times as long the project takes as the baseline, from the seconds of both, measured by turns."""
+    value, baseline = (round(median(seconds) * 1000, 3) for seconds in (own, others))
+    ratio = round(value / baseline, 3)
+    return Measurement(name, value, "ms", baseline, ratio, goal, lower_is_better=True)

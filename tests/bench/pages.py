@@ -1,0 +1,157 @@
+"""Pages of events by GraphQL, against the bare SQL that answers the same, and against other pages."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, time, timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+import psycopg
+
+from tests.bench.api import Api, Variables
+from tests.bench.dataset import Dataset
+from tests.bench.measure import Measurement, by_turns, times
+
+TURNS = 60
+WARM_UP = 10
+PAGE_SIZE = 100
+DEEP_PAGE = 1_000
+STRIDE = 900  # events a request on the way to the deep page
+
+ROOT = "9/"
+MIDDLE = "9/130/"
+LEAF = "9/130/1304/"
+USER = 4_711
+
+NODES = "nodes { id timestamp event user { id username } namespacePath payload } pageInfo { hasNextPage endCursor }"
+VARIABLES = "$path: ID!, $start: Date, $end: Date, $first: Int, $after: String"
+PAGE = f"""
+    query ({VARIABLES}) {{
+        namespace(fullPath: $path) {{
+            aiUsageData {{ all(startDate: $start, endDate: $end, first: $first, after: $after) {{ {NODES} }} }}
+        }}
+    }}
+"""
+CURSOR = PAGE.replace(NODES, "pageInfo { endCursor }")
+OF_USER = f"""
+    query ($user: ID!, $start: Date, $end: Date, $first: Int) {{
+        aiInstanceUsageData {{ all(startDate: $start, endDate: $end, userIds: [$user], first: $first) {{ {NODES} }} }}
+    }}
+"""
+
+SELECT = """
+    SELECT events.id, events.timestamp, events.event, events.user_id, users.username, events.namespace_path,
+           events.payload::text
+"""
+WITHIN_PERIOD = "timestamp >= %(start)s AND timestamp < %(end)s"
+NEWEST = f"ORDER BY timestamp DESC, id DESC LIMIT {PAGE_SIZE + 1}"
+OF_ROOT_SQL = f"""
+    {SELECT}
+    FROM (
+        SELECT *
+        FROM ai_usage_events
+        WHERE {WITHIN_PERIOD} AND namespace_path >= '9/' AND namespace_path < '90'
+        {NEWEST}
+    ) AS events
+    LEFT JOIN users ON users.id = events.user_id
+    ORDER BY events.timestamp DESC, events.id DESC
+"""
+OF_MIDDLE_SQL = f"""
+    {SELECT}
+    FROM (
+        SELECT events.*
+        FROM namespaces
+        CROSS JOIN LATERAL (
+            SELECT * FROM ai_usage_events WHERE {WITHIN_PERIOD} AND namespace_path = namespaces.path {NEWEST}
+        ) AS events
+        WHERE namespaces.path >= '9/130/' AND namespaces.path < '9/1300'
+        {NEWEST}
+    ) AS events
+    LEFT JOIN users ON users.id = events.user_id
+    ORDER BY events.timestamp DESC, events.id DESC
+"""
+OF_LEAF_SQL = f"""
+    {SELECT}
+    FROM (
+        SELECT * FROM ai_usage_events WHERE {WITHIN_PERIOD} AND namespace_path = '{LEAF}' {NEWEST}
+    ) AS events
+    LEFT JOIN users ON users.id = events.user_id
+    ORDER BY events.timestamp DESC, events.id DESC
+"""
+OF_USER_SQL = f"""
+    {SELECT}
+    FROM (SELECT * FROM ai_usage_events WHERE {WITHIN_PERIOD} AND user_id = {USER} {NEWEST}) AS events
+    LEFT JOIN users ON users.id = events.user_id
+    ORDER BY events.timestamp DESC, events.id DESC
+"""
+
+
+def measure(dataset: Dataset) -> Iterator[Measurement]:
+    """`page_…`, on PostgreSQL."""
+    with (
+        closing(Api(dataset.large)) as api,
+        closing(Api(dataset.small)) as small_api,
+        psycopg.connect(dataset.large, autocommit=True) as connection,
+    ):
+        yield from _pages(dataset, api, connection)
+        yield _deep(dataset, api)
+        yield _growth(dataset, api, small_api)
+
+
+def _pages(dataset: Dataset, api: Api, connection: psycopg.Connection) -> Iterator[Measurement]:
+    """Pages of events against the bare SQL, its rows encoded."""
+    period = _period(dataset)
+    values = {
+        "start": datetime.combine(dataset.first_day, time(), UTC),
+        "end": datetime.combine(dataset.last_day + timedelta(days=1), time(), UTC),
+    }
+    for name, query, variables, statement in (
+        ("page_root", PAGE, {"path": ROOT}, OF_ROOT_SQL),
+        ("page_mid", PAGE, {"path": MIDDLE}, OF_MIDDLE_SQL),
+        ("page_leaf", PAGE, {"path": LEAF}, OF_LEAF_SQL),
+        ("page_user", OF_USER, {"user": str(USER)}, OF_USER_SQL),
+    ):
+        bare = partial(_bare, connection, statement, values)
+        rows = msgspec.json.decode(bare())
+        nodes = _connection(api.ask(query, period | variables))["nodes"]
+        if len(nodes) != PAGE_SIZE or [node["id"] for node in nodes] != [row[0] for row in rows[:PAGE_SIZE]]:
+            raise RuntimeError(f"{name} has other events than the SQL")
+        own, others = by_turns(TURNS, WARM_UP, api.request(query, period | variables), bare)
+        yield times(name, own, others, 8)
+
+
+def _bare(connection: psycopg.Connection, statement: Any, values: Variables) -> bytes:
+    # Never as a prepared statement, whose plan would be a slower one for all values.
+    return msgspec.json.encode(connection.execute(statement, values, prepare=False).fetchall())
+
+
+def _deep(dataset: Dataset, api: Api) -> Measurement:
+    """A page after many others against the first."""
+    first = _period(dataset) | {"path": ROOT}
+    after = None
+    for _ in range((DEEP_PAGE - 1) * PAGE_SIZE // STRIDE):
+        after = _connection(api.ask(CURSOR, first | {"first": STRIDE, "after": after}))["pageInfo"]["endCursor"]
+    deep = first | {"after": after}
+    api.ask(PAGE, deep)
+    own, others = by_turns(TURNS, WARM_UP, api.request(PAGE, deep), api.request(PAGE, first))
+    return times("page_deep", own, others, 1.3)
+
+
+def _growth(dataset: Dataset, api: Api, small_api: Api) -> Measurement:
+    """A page of many events against one of few."""
+    variables = _period(dataset) | {"path": ROOT}
+    for one in (api, small_api):
+        one.ask(PAGE, variables)
+    own, others = by_turns(TURNS, WARM_UP, api.request(PAGE, variables), small_api.request(PAGE, variables))
+    return times("page_growth", own, others, 1.3)
+
+
+def _period(dataset: Dataset) -> Variables:
+    return {"start": str(dataset.first_day), "end": str(dataset.last_day), "first": PAGE_SIZE}
+
+
+def _connection(data: Any) -> Any:
+    """The connection in an answer to one of the queries of pages."""
+    usage = data["aiInstanceUsageData"] if "aiInstanceUsageData" in data else data["namespace"]["aiUsageData"]
+    return usage["all"]
