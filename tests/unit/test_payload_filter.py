@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from functions.graphql.arguments import InvalidArgument
+from functions.graphql.invalid_argument import InvalidArgument
 from functions.graphql.payload_filter import conditions
 from functions.graphql.payload_path import Path, write_path
 from functions.shared.payload import normalised
@@ -286,6 +286,7 @@ def test_as_many_filters_as_may_be_with_paths_as_long_as_may_be_are_answered(sto
         ({"path": "a", "ne": "a\0"}, "U+0000"),
         ({"path": "a", "ne": "\ud800"}, "half a character"),
         ({"path": "a", "in": list(range(1001))}, "at most 1,000 values, not 1,001"),
+        ({"path": "a", "in": ["é" * 16_384] * 3}, "texts of at most 65,536 bytes in all, not 98,304"),
     ],
 )
 def test_a_filter_that_can_not_be_meant_is_refused_with_the_reason(asked: dict[str, Any], said: str) -> None:
