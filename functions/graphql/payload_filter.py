@@ -14,10 +14,14 @@ import msgspec
 from functions.graphql.invalid_argument import InvalidArgument
 from functions.graphql.payload_path import Path, read_path
 from functions.graphql.payload_scalar import LARGEST_INTEGER, SMALLEST_INTEGER, Scalar, stored_number
+from functions.shared.payload import MAX_PAYLOAD_BYTES
 
 MOST_FILTERS = 20
 MOST_VALUES = 1000
 MOST_BYTES = 64 * 1024  # of the texts of one `in`: ClickHouse takes no parameter of more than 128 KiB
+
+# ClickHouse takes values of up to 128 KiB, and of the characters of a string some are escaped.
+MOST_BYTES = 64 * 1024
 
 _OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "exists")
 
@@ -119,10 +123,10 @@ def _operands(operands: Any) -> tuple[Scalar, ...]:
         raise InvalidArgument("payload: in takes a list.")
     if len(operands) > MOST_VALUES:
         raise InvalidArgument(f"payload: in takes at most {MOST_VALUES:,} values, not {len(operands):,}.")
-    size = sum(len(operand.encode(errors="replace")) for operand in operands if isinstance(operand, str))
-    if size > MOST_BYTES:
-        raise InvalidArgument(f"payload: in takes texts of at most {MOST_BYTES:,} bytes in all, not {size:,}.")
-    return tuple(_scalar("in", operand) for operand in operands)
+    scalars = tuple(_scalar("in", operand) for operand in operands)
+    if sum(len(scalar.encode()) for scalar in scalars if isinstance(scalar, str)) > MOST_BYTES:
+        raise InvalidArgument(f"payload: in takes strings of at most {MOST_BYTES:,} bytes in all.")
+    return scalars
 
 
 def _scalar(operator: str, operand: Any) -> Scalar:
@@ -139,7 +143,8 @@ def _scalar(operator: str, operand: Any) -> Scalar:
 
 def _text(operator: str, text: str) -> str:
     try:
-        text.encode()
+        if len(text.encode()) > MAX_PAYLOAD_BYTES:
+            raise InvalidArgument(f"payload: {operator} is longer than any payload, {MAX_PAYLOAD_BYTES:,} bytes.")
     except UnicodeEncodeError:
         raise InvalidArgument(f"payload: {operator} holds half a character, which no payload does.") from None
     if "\0" in text:
