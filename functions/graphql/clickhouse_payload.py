@@ -112,13 +112,14 @@ def scalar_key(path: Path, values: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _integer(value: _Value) -> str:
-    whole = (
-        value.signed,
+    # Nearly all are signed, and for those nothing else is worked out.
+    others = (
         value.unsigned,
         f"accurateCastOrNull({value.fraction}, 'Int64')",
         f"accurateCastOrNull({value.fraction}, 'UInt64')",
     )
-    return f"coalesce({', '.join(f'toInt128({expression})' for expression in whole)})"
+    other = f"coalesce({', '.join(f'toInt128({expression})' for expression in others)})"
+    return f"if(isNotNull({value.signed}), toInt128({value.signed}), {other})"
 
 
 def _number(value: _Value) -> str:
@@ -126,8 +127,9 @@ def _number(value: _Value) -> str:
 
 
 def _value(path: Path, values: dict[str, Any]) -> _Value:
-    keys = [step for step in takewhile(lambda step: isinstance(step, str), path) if isinstance(step, str)]
+    keys = [str(step) for step in takewhile(lambda step: isinstance(step, str), path)]
     name = ".".join(key.replace(".", "%2E") for key in keys)
+    # ClickHouse has a meaning of its own for backticks in a name, and takes %2E for a dot, which is no key that is stored.
     if not name or any("`" in key or "%2E" in key for key in keys):
         return _extracted(_PAYLOAD_TEXT, path, values)
     quoted = f"`{_UNSAFE.sub(lambda unsafe: f'\\x{ord(unsafe[0]):02x}', name)}`"
