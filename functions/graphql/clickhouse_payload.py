@@ -129,7 +129,7 @@ def _number(value: _Value) -> str:
 def _value(path: Path, values: dict[str, Any]) -> _Value:
     keys = [str(step) for step in takewhile(lambda step: isinstance(step, str), path)]
     name = ".".join(key.replace(".", "%2E") for key in keys)
-    # ClickHouse has a meaning of its own for backticks in a name, and takes %2E for a dot, which is no key that is stored.
+    # ClickHouse has a meaning of its own for backticks in a name, and takes %2E, which no stored key has, for a dot.
     if not name or any("`" in key or "%2E" in key for key in keys):
         return _extracted(_PAYLOAD_TEXT, path, values)
     quoted = f"`{_UNSAFE.sub(lambda unsafe: f'\\x{ord(unsafe[0]):02x}', name)}`"
