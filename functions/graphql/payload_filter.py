@@ -18,9 +18,8 @@ from functions.shared.payload import MAX_PAYLOAD_BYTES
 
 MOST_FILTERS = 20
 MOST_VALUES = 1000
-MOST_BYTES = 64 * 1024  # of the texts of one `in`: ClickHouse takes no parameter of more than 128 KiB
 
-# ClickHouse takes values of up to 128 KiB, and of the characters of a string some are escaped.
+# Of the strings of one `in`: ClickHouse takes values of up to 128 KiB, and some characters are escaped in them.
 MOST_BYTES = 64 * 1024
 
 _OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "exists")
