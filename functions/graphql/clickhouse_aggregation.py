@@ -102,11 +102,11 @@ def _measure(number: int, measure: Measure, is_current: str, values: dict[str, A
         case Kind.USERS:
             return f"uniqExactIf(user_id, {counts})"
         case Kind.FEATURES:
-            return f"uniqExactIf({_FEATURE}, {counts})"
+            return f"arrayUniq(arrayMap(event -> {_FEATURE}, groupUniqArrayIf(event, {counts})))"
         case Kind.LAST_DAY:
             return f"toDate(maxOrNullIf(timestamp, {counts}))"
         case Kind.SUM:
-            return f"ifNull(sumIf({_VALUES[measure.value_type](measure.path, values)}, {counts}), 0)"
+            return " + ".join(f"ifNull(sumIf({number}, {counts}), 0)" for number in _numbers(measure, values))
         case Kind.DISTINCT:
             return f"groupUniqArrayIf({_VALUES[measure.value_type](measure.path, values)}, {counts})"
         case Kind.PREVIOUS_USERS:
@@ -115,6 +115,13 @@ def _measure(number: int, measure: Measure, is_current: str, values: dict[str, A
             # Those of either period are those of both taken together, but for the ones that are in both.
             either = f"uniqExactIf(user_id, {is_current}) + uniqExactIf(user_id, NOT {is_current})"
             return f"{either} - uniqExact(user_id)"
+
+
+def _numbers(measure: Measure, values: dict[str, Any]) -> Sequence[str]:
+    """What a sum adds up: each number is in one of the expressions."""
+    if measure.value_type is int:
+        return clickhouse_payload.integers(measure.path, values)
+    return (_VALUES[measure.value_type](measure.path, values),)
 
 
 def _having(aggregation: Aggregation, is_current: str, values: dict[str, Any]) -> str:

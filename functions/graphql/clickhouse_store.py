@@ -16,23 +16,21 @@ from functions.graphql.limits import Deadline
 from functions.graphql.selection import Selection
 from functions.graphql.store import QueryTooSlow, StoredEvent, StoreUnavailable, Wanted, Window
 
-# A row that was sent twice counts once. Both are in the partition of their month, so no other need be looked at.
-_SETTINGS = clickhouse_payload.SETTINGS | {"do_not_merge_across_partitions_select_final": 1}
+_SETTINGS = clickhouse_payload.SETTINGS | {
+    # A row that was sent twice counts once. Both are in the partition of their month: no other need be looked at.
+    "do_not_merge_across_partitions_select_final": 1,
+    # The payloads, by far the largest column, are read only for the rows of a page, once these are found.
+    "query_plan_max_limit_for_lazy_materialization": 0,
+}
 _TIMEOUT_EXCEEDED = 159
 
-# The payloads, by far the largest column, are read only for the few rows of the page, which are found by their key.
 # ClickHouse compares UUIDs by their second halves; as bytes they are in the order of their text, as in PostgreSQL.
 _EVENTS = """
     SELECT id, timestamp, event, user_id, namespace_path{payload}
     FROM ai_usage_events FINAL
-    WHERE (namespace_path, event, timestamp, id) IN (
-        SELECT namespace_path, event, timestamp, id
-        FROM ai_usage_events FINAL
-        WHERE {asked_for}
-        ORDER BY timestamp {order}, UUIDToNum(id) {order}
-        LIMIT {{limit:UInt32}}
-    )
-    ORDER BY timestamp DESC, UUIDToNum(id) DESC
+    WHERE {asked_for}
+    ORDER BY timestamp {order}, UUIDToNum(id) {order}
+    LIMIT {{limit:UInt32}}
 """
 
 _COUNT = "SELECT count() FROM ai_usage_events FINAL WHERE {asked_for}"
@@ -82,7 +80,8 @@ class ClickHouseStore:
         columns += [clickhouse_payload.json_text(path, values) for path in wanted.paths]
         payload = "".join(f", {column}" for column in columns)
         statement = _EVENTS.format(payload=payload, asked_for=asked_for, order=direction.order)
-        return [_stored(row, wanted) for row in self._rows(statement, values)]
+        found = [_stored(row, wanted) for row in self._rows(statement, values)]
+        return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
         """As `EventStore.count`."""
