@@ -1,5 +1,4 @@
 import textwrap
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -8,9 +7,8 @@ from functions.graphql.schema import executable_schema
 from functions.shared.claims import TYPES
 from functions.shared.feature import DefinitionError
 from functions.shared.metric import Metric
-from functions.shared.registry import Registry, load
-
-packages = count()
+from functions.shared.registry import load
+from tests.definitions import load_from
 
 # (what is wrong, two definition files, what the message says; both files must be named where both are at fault)
 CONFLICTS = [
@@ -185,16 +183,6 @@ MISTAKES_WITH_BUILDS = [
     ('resolver("x", returns="[Int")(len)', "returns '[Int'"),
     ('resolver("x", returns="Int!!")(len)', "returns 'Int!!'"),
 ]
-
-
-def load_from(folder: Path, **modules: str) -> Registry:
-    package = folder / f"defined{next(packages)}"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    for name, text in modules.items():
-        head = '"""A team\'s events."""\nfrom definitions import Feature, Payload\n'
-        (package / f"{name}.py").write_text(head + textwrap.dedent(text))
-    return load(package.name)
 
 
 @pytest.fixture

@@ -1,0 +1,20 @@
+"""Definitions that tests write."""
+
+import textwrap
+from itertools import count
+from pathlib import Path
+
+from functions.shared.registry import Registry, load
+
+_packages = count()
+
+
+def load_from(folder: Path, **modules: str) -> Registry:
+    """The definitions in a new package of modules with these texts, in a folder that modules are imported from."""
+    package = folder / f"defined{next(_packages)}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for name, text in modules.items():
+        head = '"""A team\'s events."""\nfrom definitions import Feature, Payload\n'
+        (package / f"{name}.py").write_text(head + textwrap.dedent(text))
+    return load(package.name)
