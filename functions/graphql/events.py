@@ -41,9 +41,12 @@ class Node:
     values: Mapping[Path, msgspec.Raw | None]
 
     def value(self, key: str) -> Any:
-        """What the payload has at a key that the query asks for."""
+        """What the payload has at a key that the query asks for; None where it holds a number beyond all doubles."""
         raw = self.values[(key,)]
-        return None if raw is None else msgspec.json.decode(raw)
+        try:
+            return None if raw is None else msgspec.json.decode(raw)
+        except msgspec.ValidationError:
+            return None
 
 
 def event_connection(

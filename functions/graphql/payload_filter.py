@@ -13,8 +13,8 @@ import msgspec
 
 from functions.graphql.invalid_argument import InvalidArgument
 from functions.graphql.payload_path import Path, read_path
-from functions.graphql.payload_scalar import LARGEST_INTEGER, SMALLEST_INTEGER, Scalar, stored_number
-from functions.shared.payload import MAX_PAYLOAD_BYTES
+from functions.graphql.payload_scalar import Scalar, stored_number
+from functions.shared.payload import LARGEST_INTEGER, MAX_PAYLOAD_BYTES, SMALLEST_INTEGER
 
 MOST_FILTERS = 20
 MOST_VALUES = 1000

@@ -5,9 +5,6 @@ from enum import IntEnum
 
 type Scalar = str | int | float | bool
 
-SMALLEST_INTEGER = -(2**63)
-LARGEST_INTEGER = 2**64 - 1
-
 _SMALLEST_FLOAT_WRITTEN_OUT = 2.0**63
 
 

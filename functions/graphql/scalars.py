@@ -8,11 +8,9 @@ from ariadne import ScalarType
 from graphql import GraphQLError, Undefined
 
 from functions.graphql.days import FIRST_DAY, LAST_DAY
-from functions.shared.payload import MAX_DEPTH
+from functions.shared.payload import LARGEST_INTEGER, MAX_DEPTH, SMALLEST_INTEGER
 from functions.shared.timestamp import format_timestamp
 
-_SMALLEST_INTEGER = -(2**63)
-_LARGEST_INTEGER = 2**64 - 1
 _SHOWN_CHARACTERS = 40
 
 
@@ -49,7 +47,7 @@ def parse_json(value: Any, depth: int = MAX_DEPTH) -> Any:
             return value
         case str():
             raise GraphQLError("JSON values hold no text with U+0000.")
-        case int() if _SMALLEST_INTEGER <= value <= _LARGEST_INTEGER:
+        case int() if SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
             return value
         case float() if math.isfinite(value):
             return value

@@ -19,9 +19,9 @@ from functions.shared.timestamp import format_timestamp, parse_timestamp
 
 MAX_PAYLOAD_BYTES = 16 * 1024
 MAX_DEPTH = 64
+SMALLEST_INTEGER = -(2**63)
+LARGEST_INTEGER = 2**64 - 1
 
-_SMALLEST_INTEGER = -(2**63)
-_LARGEST_INTEGER = 2**64 - 1
 _LARGEST_EXACT_FLOAT = 2**53
 
 # Only a text with as many digits in a row can hold a number outside 64 bits that is no fraction.
@@ -32,7 +32,7 @@ _SMALLEST_FLOAT_WRITTEN_OUT = 2.0**63
 _BACKSLASH = b"\\"  # one byte is found far faster than several
 _PLAIN_TYPES: dict[Any, Any] = {
     str: str,
-    int: Annotated[int, msgspec.Meta(ge=_SMALLEST_INTEGER, le=2**63 - 1)],
+    int: Annotated[int, msgspec.Meta(ge=SMALLEST_INTEGER, le=2**63 - 1)],
     bool: bool,
 }
 _PLAIN_KINDS = {*_PLAIN_TYPES, types.NoneType}  # and no class derived from one of these
@@ -83,7 +83,7 @@ def require_storable(value: Any) -> None:
         if "\0" in value:
             raise Rejection("invalid_text", "A string contains the character U+0000, which PostgreSQL can't store.")
     elif isinstance(value, int):
-        if not _SMALLEST_INTEGER <= value <= _LARGEST_INTEGER:
+        if not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
             raise Rejection("number_out_of_range", "A number does not fit in 64 bits.")
     elif isinstance(value, Mapping):
         for key, item in value.items():
