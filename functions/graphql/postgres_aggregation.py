@@ -4,6 +4,7 @@ Events are first counted by user and event in each group: what is distinct is th
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import count, islice
 from typing import Any
 
 import msgspec
@@ -152,12 +153,9 @@ def _inner_name(number: int) -> sql.Identifier:
 
 def _outer_keys(aggregation: Aggregation) -> list[sql.Composable]:
     """Each group's keys, as they are ordered by where nothing else is said."""
-    numbers = iter(range(len(aggregation.dimensions) + len(aggregation.paths) * KEY_COLUMNS))
-    keys: list[sql.Composable] = [
-        _KEYS.get(dimension) or sql.Identifier("counted", f"key_{next(numbers)}")
-        for dimension in aggregation.dimensions
-    ]
-    return [*keys, *(sql.Identifier("counted", f"key_{number}") for number in numbers)]
+    inner_keys = (sql.Identifier("counted", f"key_{number}") for number in count())
+    of_dimensions = [_KEYS.get(dimension) or next(inner_keys) for dimension in aggregation.dimensions]
+    return [*of_dimensions, *islice(inner_keys, len(aggregation.paths) * KEY_COLUMNS)]
 
 
 def _sums(aggregation: Aggregation, values: dict[str, Any]) -> Iterable[sql.Composable]:
