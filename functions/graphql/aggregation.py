@@ -149,7 +149,10 @@ def finished(aggregation: Aggregation, rows: Iterable[Sequence[Any]]) -> Iterato
     first_path = len(aggregation.dimensions)
     first_measure = first_path + KEY_COLUMNS * len(aggregation.paths)
     for row in rows:
-        keys = [key or None for key in row[:first_path]]
+        keys = [
+            None if dimension is Dimension.NAMESPACE and not key else key
+            for dimension, key in zip(aggregation.dimensions, row, strict=False)
+        ]
         paths = [scalar_of(*columns) for columns in batched(row[first_path:first_measure], KEY_COLUMNS, strict=True)]
         measured = zip(aggregation.measures, row[first_measure:], strict=True)
         yield (*keys, *paths, *(_finished_measure(measure, value) for measure, value in measured))

@@ -131,7 +131,7 @@ def _having(aggregation: Aggregation, is_current: str, values: dict[str, Any]) -
     if aggregation.beyond is not None:
         (order,) = aggregation.order
         values |= {"beyond_value": aggregation.beyond.value, "beyond_user_id": aggregation.beyond.user_id}
-        beyond = "({beyond_value:Int64}, {beyond_user_id:UInt64})"
+        beyond = "({beyond_value:Int128}, {beyond_user_id:UInt64})"
         comparison = "<" if order.descending else ">"
         conditions.append(f"({_ordered_by(order, aggregation)}, user_id) {comparison} {beyond}")
     return f"HAVING {' AND '.join(conditions)}" if conditions else ""

@@ -14,7 +14,8 @@ from functions.graphql.store import Position
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _TIME_BYTES = 8
-_WITHIN_64_BITS = range(-(2**63), 2**63)
+_VALUES = range(-(2**127), 2**127)
+_USER_IDS = range(2**63)
 
 
 def to_cursor(position: Position) -> str:
@@ -42,7 +43,7 @@ def from_cursor(cursor: str) -> Position:
 
 def to_user_cursor(sort: str, position: UserPosition) -> str:
     """The position among users, sorted by what `sort` names, as an opaque text."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((sort, position.value, position.user_id))).decode()
+    return base64.urlsafe_b64encode(msgspec.json.encode((sort, str(position.value), position.user_id))).decode()
 
 
 def from_user_cursor(sort: str, cursor: str) -> UserPosition:
@@ -53,9 +54,10 @@ def from_user_cursor(sort: str, cursor: str) -> UserPosition:
     """
     try:
         content = base64.b64decode(cursor, altchars=b"-_", validate=True)
-        sorted_by, value, user_id = msgspec.json.decode(content, type=tuple[str, int, int])
+        sorted_by, digits, user_id = msgspec.json.decode(content, type=tuple[str, str, int])
+        value = int(digits)
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:
         raise ValueError("this connection has none like it") from error
-    if sorted_by != sort or value not in _WITHIN_64_BITS or user_id not in _WITHIN_64_BITS:
+    if sorted_by != sort or value not in _VALUES or user_id not in _USER_IDS:
         raise ValueError("it is of another order")
     return UserPosition(value, user_id)
