@@ -162,5 +162,5 @@ def _finished_measure(measure: Measure, value: Any) -> Any:
     if measure.kind is Kind.SUM:
         return measure.value_type(value)
     if measure.kind is Kind.DISTINCT:
-        return sorted(value or ())[:MOST_DISTINCT]
+        return sorted(map(measure.value_type, value or ()))[:MOST_DISTINCT]
     return value

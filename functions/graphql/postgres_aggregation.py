@@ -35,11 +35,14 @@ _GROUPS = sql.SQL("""
     SELECT {keys}{measures}
     FROM counted
     LEFT JOIN unnest(%(known_events)s::smallint[], %(known_features)s::text[]) AS features (event, name) USING (event)
-    {groups}
+    GROUP BY {groups}
     {having}
     {order}
     LIMIT %(limit)s
 """)
+
+# There is a row for it, though there be no events, and nothing that is counted of them.
+_ONE_GROUP = sql.SQL("()")
 
 _DISTINCT = sql.SQL("""
     SELECT {key}, array_agg(DISTINCT {value})
@@ -141,7 +144,7 @@ def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed
         asked_for=asked_for,
         keys=_each(sql.SQL("{}, ").format(key) for key in keys),
         measures=sql.SQL(", ").join(measures),
-        groups=sql.SQL("GROUP BY {}").format(sql.SQL(", ").join(keys)) if keys else sql.SQL(""),
+        groups=sql.SQL(", ").join(keys) if keys else _ONE_GROUP,
         having=_having(aggregation, measures, values),
         order=_order(aggregation, keys, measures),
     )
