@@ -3,8 +3,6 @@ import importlib
 from itertools import count
 from pathlib import Path
 
-import pytest
-
 from functions.graphql.descriptions import Descriptions
 from functions.shared.payload_type import nested_classes
 from functions.shared.registry import load
@@ -95,12 +93,6 @@ def write_package(folder: Path) -> Path:
     (package / "questions.py").write_text(DEFINITION.format(package=package.name).lstrip())
     (package / "places.py").write_text(PLACES)
     return package
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path
 
 
 def described(package: Path) -> tuple[Descriptions, dict[str, str], dict[str, str]]:

@@ -1,8 +1,6 @@
-import importlib
 import json
 import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import product
 from types import ModuleType
 from typing import Any
@@ -13,12 +11,10 @@ import psycopg
 import pytest
 
 from functions.graphql.source import Sources
-from functions.shared.identifier import derived_id
 from functions.shared.timestamp import format_timestamp
 from functions.sync.sync import Sync
+from tests.graphql import NOW, SECRET, Insert, ask, request
 
-SECRET = "a secret of thirty-two characters, at least"
-NOW = datetime.now(UTC)
 PAGE = """
     query ($first: Int, $after: String, $events: [AiUsageEventType!], $users: [ID!], $start: Date, $end: Date) {
         aiInstanceUsageData {
@@ -30,83 +26,6 @@ PAGE = """
         }
     }
 """
-
-type Insert = Callable[..., str]
-
-
-@pytest.fixture
-def api(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("AUTH_SECRET", SECRET)
-    import functions.graphql.api
-
-    module = importlib.reload(functions.graphql.api)
-    yield module
-    module.database.close()
-
-
-@pytest.fixture(params=["postgresql", "clickhouse"])
-def either(
-    request: pytest.FixtureRequest, api: ModuleType, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> ModuleType:
-    """The API, reading from either store; what is in PostgreSQL is in ClickHouse before each request."""
-    if request.param == "clickhouse":
-        url = request.getfixturevalue("clickhouse_url")
-        sync, answer = Sync(database_url, url), api.handler
-        sync.run(60)
-        monkeypatch.setattr(api, "sources", Sources(api.database, url))
-
-        def handler(*arguments: Any) -> Any:
-            sync.run(60)
-            return answer(*arguments)
-
-        monkeypatch.setattr(api, "handler", handler)
-    return api
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def insert(connection: psycopg.Connection) -> Insert:
-    """Stores an event as any client of the database may, and returns its id."""
-    numbers = iter(range(1_000_000))
-
-    def insert(
-        timestamp: datetime = NOW, event: int = 6, user_id: int = 1, path: str | None = None, **payload: Any
-    ) -> str:
-        identifier = derived_id(timestamp, "test", next(numbers))
-        connection.execute(
-            "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
-            " VALUES (%s, %s, %s, %s, %s, %s)",
-            [identifier, timestamp, event, user_id, path, json.dumps(payload)],
-        )
-        return str(identifier)
-
-    return insert
-
-
-def request(module: ModuleType, query: Any, *namespaces: str, **changes: Any) -> tuple[int, Any]:
-    claims = {"sub": "1", "scope": "events:read", "namespaces": namespaces or ["*"], "exp": time.time() + 60}
-    body = query if isinstance(query, str) else json.dumps(query)
-    event = {
-        "httpMethod": "POST",
-        "headers": {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}"},
-        "body": body,
-        "isBase64Encoded": False,
-    }
-    answer = module.handler(event | changes, None)
-    return answer["statusCode"], json.loads(answer["body"])
-
-
-def ask(module: ModuleType, query: str, *namespaces: str, **variables: Any) -> Any:
-    status, answer = request(module, {"query": query, "variables": variables}, *namespaces)
-    assert status == 200
-    assert "errors" not in answer, answer
-    return answer["data"]
 
 
 def page(module: ModuleType, *namespaces: str, **variables: Any) -> Any:

@@ -1,11 +1,10 @@
 """Queries that no well-meaning client sends: none brings the function down, takes long or shows an inside."""
 
 import base64
-import importlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from random import Random
 from types import ModuleType
@@ -16,10 +15,8 @@ import psycopg
 import pytest
 from graphql import GraphQLSchema
 
-from functions.graphql.source import Sources
-from functions.sync.sync import Sync
+from tests.graphql import SECRET
 from tests.graphql_queries import ODD_NUMBERS, ODD_TEXTS, QueryMaker, tokens, ways
-from tests.unit.test_graphql import SECRET
 
 COUNT = 10_000 if os.environ.get("SOAK") else 150
 STATUSES = {200, 400, 401, 403, 405, 413}
@@ -207,42 +204,32 @@ def token(scope: str = "events:read", namespace: str = "*") -> str:
     return f"Bearer {jwt.encode(claims, SECRET)}"
 
 
-@pytest.fixture(params=["postgresql", "clickhouse"])
-def api(request: pytest.FixtureRequest, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+@pytest.fixture
+def attacked(api: ModuleType, connection: psycopg.Connection, bring: Callable[[], Any]) -> ModuleType:
     """The API, reading a few events from either store."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("AUTH_SECRET", SECRET)
-    import functions.graphql.api
-
-    module = importlib.reload(functions.graphql.api)
-    with psycopg.connect(database_url) as connection:
-        for payload in PAYLOADS:
-            connection.execute(
-                "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
-                " SELECT gen_random_uuid(), %s, event, event, '27/28/', %s"
-                " FROM generate_series(1, 22) AS events (event)",
-                [datetime.now(UTC), json.dumps(payload)],
-            )
-        connection.execute("INSERT INTO namespaces VALUES (27, '27/', 'gitlab-org')")
-    if request.param == "clickhouse":
-        url = request.getfixturevalue("clickhouse_url")
-        Sync(database_url, url).run(60)
-        monkeypatch.setattr(module, "sources", Sources(module.database, url))
-    yield module
-    module.database.close()
+    for payload in PAYLOADS:
+        connection.execute(
+            "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
+            " SELECT gen_random_uuid(), %s, event, event, '27/28/', %s"
+            " FROM generate_series(1, 22) AS events (event)",
+            [datetime.now(UTC), json.dumps(payload)],
+        )
+    connection.execute("INSERT INTO namespaces VALUES (27, '27/', 'gitlab-org')")
+    bring()
+    return api
 
 
 def test_no_hostile_query_brings_the_function_down_takes_long_or_shows_an_inside(
-    api: ModuleType, database_url: str
+    attacked: ModuleType, database_url: str
 ) -> None:
     allowed = [{"Authorization": token()}, {"Authorization": token(namespace="27/28/")}]
     answered = 0
     for number in range(COUNT):
         chance = Random(number)
         attack = ATTACKS[number % len(ATTACKS)]
-        event = {"headers": chance.choice(allowed)} | attack(api.schema, chance)
+        event = {"headers": chance.choice(allowed)} | attack(attacked.schema, chance)
         started = time.monotonic()
-        answer = api.handler(event, None)
+        answer = attacked.handler(event, None)
         seconds = time.monotonic() - started
         said = f"{attack.__name__} {number}: {str(event)[:2000]} -> {answer['statusCode']} {answer['body'][:2000]}"
         assert answer["statusCode"] in STATUSES, said

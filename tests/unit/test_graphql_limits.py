@@ -1,8 +1,6 @@
-import importlib
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
@@ -15,26 +13,9 @@ from functions.graphql import limits
 from functions.graphql.documents import Documents, InvalidQuery
 from functions.graphql.invalid_argument import InvalidArgument
 from functions.graphql.store import QueryTooSlow
-from tests.unit.test_graphql import SECRET, ask, request
+from tests.graphql import ask, loaded, request
 
 NODES = "{ aiInstanceUsageData { all(first: 1000) { nodes { %s } } } }"
-
-
-@contextmanager
-def loaded(database_url: str, monkeypatch: pytest.MonkeyPatch, **settings: str) -> Iterator[ModuleType]:
-    for name, value in {"DATABASE_URL": database_url, "AUTH_SECRET": SECRET, **settings}.items():
-        monkeypatch.setenv(name, value)
-    import functions.graphql.api
-
-    module = importlib.reload(functions.graphql.api)
-    yield module
-    module.database.close()
-
-
-@pytest.fixture
-def api(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    with loaded(database_url, monkeypatch) as module:
-        yield module
 
 
 @pytest.fixture

@@ -31,12 +31,6 @@ TABLES = {
 }
 
 
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
-
-
 def with_events(*events: EventType) -> Registry:
     """The shipped definitions with these events in the place of those that have their ids."""
     changed = {event.id: event for event in events}

@@ -185,12 +185,6 @@ MISTAKES_WITH_BUILDS = [
 ]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     ("first", "second", "said"), [case[1:] for case in CONFLICTS], ids=[case[0] for case in CONFLICTS]
 )

@@ -69,12 +69,6 @@ type Both = tuple[psycopg.Connection, Sync, Client]
 
 
 @pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
 def client(clickhouse_url: str) -> Iterator[Client]:
     with closing(clickhouse.connect(clickhouse_url, SECONDS)) as client:
         yield client

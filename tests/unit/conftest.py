@@ -1,0 +1,85 @@
+"""What several of the tests start from."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psycopg
+import pytest
+
+from functions.graphql.source import Sources
+from functions.shared.identifier import derived_id
+from functions.sync.sync import Sync
+from tests.graphql import NOW, Insert, loaded
+
+SYNC_SECONDS = 60
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that modules are imported from."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    """A connection to the database, on which each statement is a transaction."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def insert(connection: psycopg.Connection) -> Insert:
+    """Stores an event as any client of the database may, and returns its id."""
+    numbers = iter(range(1_000_000))
+
+    def insert(
+        timestamp: datetime = NOW, event: int = 6, user_id: int = 1, path: str | None = None, **payload: Any
+    ) -> str:
+        identifier = derived_id(timestamp, "test", next(numbers))
+        connection.execute(
+            "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            [identifier, timestamp, event, user_id, path, json.dumps(payload)],
+        )
+        return str(identifier)
+
+    return insert
+
+
+@pytest.fixture
+def api(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The module `functions.graphql.api`, reading from PostgreSQL."""
+    with loaded(database_url, monkeypatch) as module:
+        yield module
+
+
+@pytest.fixture(params=["postgresql", "clickhouse"])
+def bring(
+    request: pytest.FixtureRequest, api: ModuleType, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Any]:
+    """Makes the API read from either store; brings what is in PostgreSQL to it."""
+    if request.param == "postgresql":
+        return lambda: None
+    url = request.getfixturevalue("clickhouse_url")
+    sync = Sync(database_url, url)
+    sync.run(SYNC_SECONDS)
+    monkeypatch.setattr(api, "sources", Sources(api.database, url))
+    return lambda: sync.run(SYNC_SECONDS)
+
+
+@pytest.fixture
+def either(api: ModuleType, bring: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The API, reading from either store; what is in PostgreSQL is there before each request."""
+    answer = api.handler
+
+    def handler(*arguments: Any) -> Any:
+        bring()
+        return answer(*arguments)
+
+    monkeypatch.setattr(api, "handler", handler)
+    return api
