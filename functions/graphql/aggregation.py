@@ -162,5 +162,6 @@ def _finished_measure(measure: Measure, value: Any) -> Any:
     if measure.kind is Kind.SUM:
         return measure.value_type(value)
     if measure.kind is Kind.DISTINCT:
-        return sorted(map(measure.value_type, value or ()))[:MOST_DISTINCT]
+        values: list[Any] = [measure.value_type(each) for each in value or ()]
+        return sorted(values)[:MOST_DISTINCT]
     return value
