@@ -3,7 +3,12 @@
 import textwrap
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 
+import pytest
+
+from functions.graphql.documents import Documents
+from functions.graphql.schema import executable_schema
 from functions.shared.registry import Registry, load
 
 _packages = count()
@@ -18,3 +23,11 @@ def load_from(folder: Path, **modules: str) -> Registry:
         head = '"""A team\'s events."""\nfrom definitions import Feature, Payload\n'
         (package / f"{name}.py").write_text(head + textwrap.dedent(text))
     return load(package.name)
+
+
+def answer_with(registry: Registry, api: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the module `functions.graphql.api` answer with these definitions instead of the shipped ones."""
+    schema = executable_schema(registry)
+    monkeypatch.setattr(api, "registry", registry)
+    monkeypatch.setattr(api, "schema", schema)
+    monkeypatch.setattr(api, "documents", Documents(schema, introspection=True))
