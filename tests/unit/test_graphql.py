@@ -254,12 +254,6 @@ def test_an_argument_that_can_not_be_used_is_named(variables: Any, said: str, ap
     assert "extensions" not in error
 
 
-def test_first_may_be_nothing(either: ModuleType, insert: Insert) -> None:
-    insert()
-    answer = page(either, first=0)
-    assert (answer["nodes"], answer["pageInfo"]["hasNextPage"]) == ([], True)
-
-
 @pytest.mark.parametrize(
     ("changes", "status"),
     [
