@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -134,11 +134,17 @@ def ways(schema: GraphQLSchema) -> list[Way]:
 
 @dataclass
 class QueryMaker:
-    """Makes one query: with plain arguments, or with odd ones."""
+    """Makes one query: with plain arguments, or with odd ones.
+
+    Attributes:
+        fitting: the values that arguments, and fields of input objects, of these names are given one of; those without
+            any are not given.
+    """
 
     schema: GraphQLSchema
     chance: Random
     odd: bool = False
+    fitting: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     variables: dict[str, Any] = field(default_factory=dict)
     _declared: list[str] = field(default_factory=list)
 
@@ -181,8 +187,8 @@ class QueryMaker:
     def _arguments(self, field: GraphQLField | None, *, everything: bool) -> str:
         given = []
         for name, argument in field.args.items() if field else ():
-            if everything or is_required_argument(argument) or self.chance.random() < 0.3:
-                value = self.value(argument.type)
+            if self._is_given(name, is_required_argument(argument), 1 if everything else 0.3):
+                value = self._named_value(name, argument.type)
                 given.append(f"{name}: {self._variable(argument.type, value)}")
         return f"({', '.join(given)})" if given else ""
 
@@ -194,6 +200,13 @@ class QueryMaker:
         self.variables[name] = value
         self._declared.append(f"${name}: {type_}")
         return f"${name}"
+
+    def _is_given(self, name: str, is_required: bool, probability: float) -> bool:
+        return bool(self.fitting.get(name, True)) and (is_required or self.chance.random() < probability)
+
+    def _named_value(self, name: str, type_: GraphQLInputType) -> Any:
+        """A value for the argument, or the field of an input object, of this name."""
+        return self.chance.choice(self.fitting[name]) if name in self.fitting else self.value(type_)
 
     def value(self, type_: GraphQLInputType) -> Any:
         """A value of the type."""
@@ -207,9 +220,9 @@ class QueryMaker:
             return Name(self.chance.choice(sorted(type_.values)))
         if isinstance(type_, GraphQLInputObjectType):
             return {
-                name: self.value(field.type)
+                name: self._named_value(name, field.type)
                 for name, field in type_.fields.items()
-                if is_required_input_field(field) or self.chance.random() < 0.4
+                if self._is_given(name, is_required_input_field(field), 0.4)
             }
         return self._scalar(type_.name)
 
