@@ -42,7 +42,6 @@ class Measured:
     """What was measured of a group of events: the figures are resolved from it."""
 
     values: Mapping[Measure, Any]
-    user: User | None = None
 
     def figure(self, figure: Figure) -> Any:
         """The figure's value."""
@@ -50,6 +49,13 @@ class Measured:
             return self.values[figure]
         divisor = self.values[figure.divisor]
         return self.values[figure.dividend] / divisor if divisor else None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredUser(Measured):
+    """What was measured of a user's events."""
+
+    user: User
 
 
 def total_figures() -> dict[str, Figure]:

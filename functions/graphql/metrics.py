@@ -1,6 +1,6 @@
 """`aiMetrics` and `aiUserMetrics`: how much features were used, by all and by each user."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from functions.graphql.figures import (
     USERS,
     Figure,
     Measured,
+    MeasuredUser,
     Ratio,
     feature_figures,
     measures_of,
@@ -32,6 +33,14 @@ _DEFAULT_SORT = "TOTAL_EVENT_COUNT_DESC"
 _GRAPHQL_TYPES = {str: "String", int: "Long", float: "Float", bool: "Boolean"}
 
 
+class UserSort(msgspec.Struct, frozen=True):
+    """What users are sorted by, under its name in the schema."""
+
+    name: str
+    measure: Measure
+    descending: bool
+
+
 class Metrics:
     """The metrics that definitions make, their types and what resolves them."""
 
@@ -40,8 +49,7 @@ class Metrics:
         self._total = total_figures()
         self._of_user = user_figures(registry)
         self._of_features = {feature.metrics_field: feature_figures(feature) for feature in self._features}
-        self._sorts = dict(self._sort_orders())
-        self._sort_names = {order: name for name, order in self._sorts.items()}
+        self._sorts = {sort.name: sort for sort in self._user_sorts()}
 
     def text(self) -> str:
         """The types, and the fields that have them."""
@@ -82,13 +90,13 @@ class Metrics:
         (values,) = reading.events.aggregate(Aggregation(selection, reading.registry.feature_of, measures))
         return Measured(dict(zip(measures, values, strict=True)))
 
-    def of_users(self, scope: Scope, info: Info, **given: Any) -> Connection[Measured]:
+    def of_users(self, scope: Scope, info: Info, **given: Any) -> Connection[MeasuredUser]:
         """Resolves `aiUserMetrics`."""
         reading = info.context
         selection = select(scope.namespaces, reading.registry, reading.today, given)
         stretch = arguments.stretch(given.get("first"), given.get("after"), given.get("last"), given.get("before"))
-        sort: Order = given.get("sort") or self._sorts[_DEFAULT_SORT]
-        beyond = stretch.position(lambda cursor: from_user_cursor(self._sort_names[sort], cursor))
+        sort: UserSort = given.get("sort") or self._sorts[_DEFAULT_SORT]
+        beyond = stretch.position(lambda cursor: from_user_cursor(sort.name, cursor))
         reading.budget.take(stretch.size)
         selected = Selected.of(info)
         wanted = [
@@ -97,20 +105,18 @@ class Metrics:
             for measure in measures_of(nodes, self._of_user, self._of_features)
         ]
 
-        def read(limit: int) -> list[Measured]:
+        def read(limit: int) -> list[MeasuredUser]:
             aggregation = _of_users(selection, reading.registry, sort, stretch, wanted, limit, beyond)
             rows = reading.events.aggregate(aggregation)
             users = Users((row[0] for row in rows), reading.directory)
             found = [
-                Measured(dict(zip(aggregation.measures, row[1:], strict=True)), User(row[0], users)) for row in rows
+                MeasuredUser(dict(zip(aggregation.measures, values, strict=True)), User(user_id, users))
+                for user_id, *values in rows
             ]
             return found[::-1] if stretch.backwards else found
 
-        def cursor_of(measured: Measured) -> str:
-            if not isinstance(sort.by, Measure) or measured.user is None:
-                raise TypeError("users are sorted by a measure")
-            position = UserPosition(measured.values[sort.by], measured.user.id)
-            return to_user_cursor(self._sort_names[sort], position)
+        def cursor_of(measured: MeasuredUser) -> str:
+            return to_user_cursor(sort.name, UserPosition(measured.values[sort.measure], measured.user.id))
 
         def count() -> int:
             ((users,),) = reading.events.aggregate(Aggregation(selection, reading.registry.feature_of, (USERS,)))
@@ -118,21 +124,21 @@ class Metrics:
 
         return Connection(stretch, read, cursor_of, count)
 
-    def _sort_orders(self) -> Iterator[tuple[str, Order]]:
+    def _user_sorts(self) -> Iterator[UserSort]:
         """By each figure that is a count, or a total of whole numbers."""
         names = [(upper_snake_case(field), figure) for field, figure in self._of_user.items()]
         for feature, figures in self._of_features.items():
             names += [(upper_snake_case(f"{feature}_{field}"), figure) for field, figure in figures.items()]
         for name, figure in names:
             if isinstance(figure, Measure) and _is_sortable(figure):
-                yield f"{name}_ASC", Order(figure, descending=False)
-                yield f"{name}_DESC", Order(figure, descending=True)
+                yield UserSort(f"{name}_ASC", figure, descending=False)
+                yield UserSort(f"{name}_DESC", figure, descending=True)
 
 
 def _of_users(
     selection: Selection,
     registry: Registry,
-    sort: Order,
+    sort: UserSort,
     stretch: Stretch,
     wanted: Sequence[Measure],
     limit: int,
@@ -142,9 +148,9 @@ def _of_users(
     return Aggregation(
         selection,
         registry.feature_of,
-        measures=_unique([sort.by, *wanted] if isinstance(sort.by, Measure) else wanted),
+        measures=_unique([sort.measure, *wanted]),
         dimensions=(Dimension.USER,),
-        order=(msgspec.structs.replace(sort, descending=descending),),
+        order=(Order(sort.measure, descending),),
         limit=limit,
         beyond=beyond,
         ties_descend=descending,
@@ -155,7 +161,7 @@ def _is_sortable(figure: Measure) -> bool:
     return figure.kind is Kind.EVENTS or (figure.kind is Kind.SUM and figure.value_type is int)
 
 
-def _unique(measures: Any) -> tuple[Measure, ...]:
+def _unique(measures: Iterable[Measure]) -> tuple[Measure, ...]:
     return tuple(dict.fromkeys(measures))
 
 
