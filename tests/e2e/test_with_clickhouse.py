@@ -10,6 +10,11 @@ import pytest
 from functions.shared import clickhouse
 from infra.local import deploy
 from tests.e2e.conftest import Stack
+from tests.e2e.reading import (
+    assert_gitlabs_queries_are_answered,
+    assert_the_new_definition_is_answered,
+    send_what_is_asked_for,
+)
 from tests.e2e.use import answer_of, eventually, post, rows
 
 CHAT = {"event": "request_duo_chat_response"}
@@ -67,12 +72,14 @@ def test_everything_from_the_first_row_on_is_brought_to_clickhouse_by_the_schedu
     assert in_clickhouse(stack) == stored
 
 
-def test_what_comes_later_is_read_from_clickhouse(with_clickhouse: Stack, user_id: int) -> None:
+def test_what_comes_later_is_read_from_clickhouse_with_the_same_answers(with_clickhouse: Stack, user_id: int) -> None:
     stack = with_clickhouse
-    assert post(stack, CHAT | {"user_id": user_id}).status_code == 202
+    send_what_is_asked_for(stack, user_id)
 
     def seen() -> tuple[str, int]:
         answer = answer_of(stack, SOURCE, user=str(user_id))
         return answer["extensions"]["source"], len(answer["data"]["aiInstanceUsageData"]["all"]["nodes"])
 
-    eventually(seen, ("clickhouse", 1), SEEN_WITHIN_SECONDS)
+    eventually(seen, ("clickhouse", 6), SEEN_WITHIN_SECONDS)
+    assert_gitlabs_queries_are_answered(stack, user_id)
+    assert_the_new_definition_is_answered(stack, user_id)
