@@ -1,6 +1,6 @@
 """The types of events, made from the definitions: for each feature one that has its payload's fields."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +11,12 @@ from functions.graphql.descriptions import Descriptions
 from functions.graphql.events import Node, event_connection, resolve_payload
 from functions.graphql.reading import Info, Scope
 from functions.graphql.sdl import FILTERS, PAGE, connection, description
+from functions.graphql.typed_value import typed
 from functions.graphql.usage import usage_resolver
 from functions.shared.feature import Feature
 from functions.shared.names import camel_case, enum_value
-from functions.shared.payload import LARGEST_INTEGER, SMALLEST_INTEGER
 from functions.shared.payload_type import PayloadType, key_types, nested_classes, object_class, payload_type
 from functions.shared.registry import EventType, Registry
-from functions.shared.timestamp import parse_timestamp
 from functions.shared.usage import Resolver
 
 _FIELDS = """\
@@ -117,57 +116,6 @@ def _nested_resolver(key: str, kept: PayloadType) -> Any:
         return typed(value.get(key), kept)
 
     return resolve
-
-
-def typed(value: Any, kept: PayloadType) -> Any:
-    """A stored value where it is of the type that its key is declared with, else None: not all that is stored is.
-
-    >>> typed([1, "a"], [int])
-    [1, None]
-    """
-    if isinstance(kept, list):
-        return [typed(item, kept[0]) for item in value] if isinstance(value, list) else None
-    if isinstance(kept, dict):
-        return value if isinstance(value, dict) else None
-    return _READERS[kept](value)
-
-
-def _string(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _boolean(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
-def _integer(value: Any) -> int | None:
-    """Also of a number that was stored with a fraction of nothing: not every store tells 8.0 from 8."""
-    if type(value) not in (int, float) or not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
-        return None
-    return int(value) if value == int(value) else None
-
-
-def _float(value: Any) -> float | None:
-    try:
-        return float(value) if type(value) in (int, float) else None
-    except OverflowError:
-        return None
-
-
-def _moment(value: Any) -> datetime | None:
-    try:
-        return parse_timestamp(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-
-
-_READERS: dict[type, Callable[[Any], Any]] = {
-    str: _string,
-    int: _integer,
-    float: _float,
-    bool: _boolean,
-    datetime: _moment,
-}
 
 
 def _connection_field(name: str, node_type: str, said: str) -> str:
