@@ -2,6 +2,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +13,9 @@ from graphql import GraphQLError, get_introspection_query, parse
 from functions.graphql import limits
 from functions.graphql.documents import Documents, InvalidQuery
 from functions.graphql.invalid_argument import InvalidArgument
+from functions.graphql.source import Sources
 from functions.graphql.store import QueryTooSlow
+from functions.sync.sync import Sync
 from tests.graphql import ask, loaded, request
 
 NODES = "{ aiInstanceUsageData { all(first: 1000) { nodes { %s } } } }"
@@ -139,6 +142,34 @@ def test_a_deadline_says_how_long_is_left() -> None:
         limits.Deadline(0).remaining()
 
 
+TOO_SLOW = "The query took too long: ask for fewer days, events or namespaces."
+
+
+def test_a_statement_that_postgresql_takes_too_long_for_is_given_up(
+    api: ModuleType, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(database_url, 10, {})
+    with psycopg.connect(database_url) as blocker:
+        blocker.execute("LOCK TABLE ai_usage_events IN ACCESS EXCLUSIVE MODE")
+        with monkeypatch.context() as patch:
+            patch.setattr(api, "Reading", partial(api.Reading, deadline=limits.Deadline(0.5)))
+            assert errors(api, NODES % "id") == [TOO_SLOW]
+    assert len(ask(api, NODES % "id")["aiInstanceUsageData"]["all"]["nodes"]) == 10
+    limit = api.database.run(lambda connection: connection.execute("SHOW statement_timeout").fetchone())
+    assert limit == ("9s",)
+
+
+def test_a_statement_that_clickhouse_takes_too_long_for_is_given_up(
+    api: ModuleType, database_url: str, clickhouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Sync(database_url, clickhouse_url).run(60)
+    monkeypatch.setattr(api, "sources", Sources(api.database, clickhouse_url))
+    endless = "SELECT sum(sleepEachRow(0.1)) FROM numbers(100) SETTINGS max_block_size = 1"
+    monkeypatch.setattr("functions.graphql.clickhouse_store._COUNT", endless)
+    monkeypatch.setattr(api, "Reading", partial(api.Reading, deadline=limits.Deadline(2)))
+    assert errors(api, "{ aiInstanceUsageData { all { count } } }") == [TOO_SLOW]
+
+
 def test_a_query_that_takes_too_long_is_given_up(
     api: ModuleType, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,7 +177,7 @@ def test_a_query_that_takes_too_long_is_given_up(
     assert len(ask(api, NODES % "user { id }")["aiInstanceUsageData"]["all"]["nodes"]) == 10
     seconds = iter([*[1.0] * 5, *[-1.0] * 100])
     monkeypatch.setattr("functions.graphql.limits.Deadline.remaining", lambda _: late(next(seconds)))
-    assert errors(api, NODES % "user { id }") == ["The query took too long: ask for fewer days, events or namespaces."]
+    assert errors(api, NODES % "user { id }") == [TOO_SLOW]
 
 
 def late(seconds: float) -> float:
