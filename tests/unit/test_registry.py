@@ -100,6 +100,10 @@ MISTAKES = [
         "GraphQL type 'AiUsageEvent' is reserved",
     ),
     ('Feature("users_count", owner="o")', "metric 'usersCount' is reserved"),
+    (
+        'Feature("a", owner="o")\nFeature("a_total", owner="o").metric("eventCount")',
+        "order of users 'A_TOTAL_EVENT_COUNT' is defined more than once",
+    ),
     ('Feature("a", owner="o").events(total=1)', "'totalEventCount' is reserved"),
     ('Feature("a", owner="o").events(a_b=1, aB=2)', "'aBEventCount' is defined more than once"),
     ('f = Feature("a", owner="o"); f.events(x=1); f.transformation("y")(dict)', "the unknown event 'y'"),
