@@ -26,7 +26,7 @@ class Kind(StrEnum):
     USERS = "users"
     FEATURES = "features"
     LAST_DAY = "last_day"  # of the latest event
-    SUM = "sum"  # of the numbers at a path: of whole ones, or as doubles
+    SUM = "sum"  # of the numbers at a path: of whole ones, or as doubles of those below TOO_LARGE_TO_ADD
     DISTINCT = "distinct"  # the values at a path, in order, at most MOST_DISTINCT of them
     PREVIOUS_USERS = "previous_users"  # those of the previous period
     RETURNING_USERS = "returning_users"  # those that the previous period has as well
@@ -48,6 +48,7 @@ class Measure(msgspec.Struct, frozen=True):
 
 
 MOST_DISTINCT = 1000
+TOO_LARGE_TO_ADD = 1e300  # doubles like it, of one payload or a few, would make a total infinite
 KEY_COLUMNS = 3  # of a path's value, see `scalar_of`
 PREVIOUS = frozenset({Kind.PREVIOUS_USERS, Kind.RETURNING_USERS})
 

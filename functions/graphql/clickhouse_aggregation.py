@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from functions.graphql import clickhouse_payload
-from functions.graphql.aggregation import Aggregation, Dimension, Kind, Measure, Order
+from functions.graphql.aggregation import TOO_LARGE_TO_ADD, Aggregation, Dimension, Kind, Measure, Order
 from functions.graphql.clickhouse_selection import selected
 
 _GROUPS = """
@@ -29,6 +29,8 @@ _SHIFTS = {
 _MOMENT_WITHIN_PERIOD = "moment.1 >= {own_start:DateTime64(6, 'UTC')} AND moment.1 < {end:DateTime64(6, 'UTC')}"
 
 _FEATURE = "transform(event, {known_events:Array(UInt16)}, {known_features:Array(String)}, '')"
+
+_ADDED = "if(abs({number}) < {{too_large_to_add:Float64}}, {number}, NULL)"
 
 _VALUES = {
     str: clickhouse_payload.text,
@@ -121,7 +123,8 @@ def _numbers(measure: Measure, values: dict[str, Any]) -> Sequence[str]:
     """What a sum adds up: each number is in one of the expressions."""
     if measure.value_type is int:
         return clickhouse_payload.integers(measure.path, values)
-    return (_VALUES[measure.value_type](measure.path, values),)
+    values["too_large_to_add"] = TOO_LARGE_TO_ADD
+    return (_ADDED.format(number=clickhouse_payload.number(measure.path, values)),)
 
 
 def _having(aggregation: Aggregation, is_current: str, values: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Figures of the metrics in GraphQL, and what has to be measured for them."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ _USER_COUNTS = {
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """One measure by another; nothing where that is 0."""
+    """One measure by another; nothing where that is 0, or so small that no double is near to the ratio."""
 
     dividend: Measure
     divisor: Measure
@@ -48,7 +49,8 @@ class Measured:
         if isinstance(figure, Measure):
             return self.values[figure]
         divisor = self.values[figure.divisor]
-        return self.values[figure.dividend] / divisor if divisor else None
+        ratio = self.values[figure.dividend] / divisor if divisor else math.inf
+        return ratio if math.isfinite(ratio) else None
 
 
 @dataclass(frozen=True, slots=True)

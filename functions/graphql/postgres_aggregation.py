@@ -13,6 +13,7 @@ from psycopg import sql
 from functions.graphql import postgres_payload
 from functions.graphql.aggregation import (
     KEY_COLUMNS,
+    TOO_LARGE_TO_ADD,
     Aggregation,
     Dimension,
     Kind,
@@ -100,6 +101,10 @@ _VALUES = {
     float: postgres_payload.number,
     bool: postgres_payload.boolean,
 }
+_TOTALS = {
+    int: sql.SQL("sum({value})"),
+    float: sql.SQL("sum({value}) FILTER (WHERE abs({value}) < %(too_large_to_add)s)"),
+}
 
 
 def aggregated(aggregation: Aggregation, connection: Connection) -> list[tuple[Any, ...]]:
@@ -133,6 +138,7 @@ def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed
         "known_events": list(aggregation.feature_of),
         "known_features": list(aggregation.feature_of.values()),
         "limit": aggregation.limit,
+        "too_large_to_add": TOO_LARGE_TO_ADD,
     }
     measures = [_measure(number, measure, values) for number, measure in enumerate(aggregation.measures)]
     return _GROUPS.format(
@@ -164,8 +170,8 @@ def _outer_keys(aggregation: Aggregation) -> list[sql.Composable]:
 def _sums(aggregation: Aggregation, values: dict[str, Any]) -> Iterable[sql.Composable]:
     for number, measure in enumerate(aggregation.measures):
         if measure.kind is Kind.SUM:
-            value = _VALUES[measure.value_type](measure.path, values)
-            yield sql.SQL(", sum({}) AS {}").format(value, sql.Identifier(f"sum_{number}"))
+            total = _TOTALS[measure.value_type].format(value=_VALUES[measure.value_type](measure.path, values))
+            yield sql.SQL(", {} AS {}").format(total, sql.Identifier(f"sum_{number}"))
 
 
 def _measure(number: int, measure: Measure, values: dict[str, Any]) -> sql.Composable:

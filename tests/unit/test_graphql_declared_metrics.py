@@ -4,8 +4,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psycopg
 import pytest
 
+from functions.shared.payload import encode_payload
 from tests.definitions import answer_with, load_from
 from tests.graphql import Insert, ask
 
@@ -183,3 +185,23 @@ def test_users_are_sorted_by_each_whole_number_that_is_declared(builds: ModuleTy
         found = of_users(builds, sort)
         assert list(found) == order, sort
         assert (found[1]["bytes"], found[4]["bytes"], found[3]["coreCounts"]) == (-(2**63), 2**65 - 2, [2, 3])
+
+
+def test_no_number_of_a_payload_makes_a_figure_infinite(
+    builds: ModuleType, insert: Insert, connection: psycopg.Connection
+) -> None:
+    for seconds in (1e300, -1.7e308, 1.7e308, 1.7e308, 5e299, 5e299, 1.5):
+        insert(event=1)
+        payload = encode_payload({"seconds": seconds, "size": 1}).decode()  # a large fraction is no integer there
+        connection.execute("UPDATE ai_usage_events SET payload = %s WHERE payload = '{}'", [payload])
+    found = metrics(builds)
+    assert found["seconds"] == 1e300  # what is as large as that or larger is not added
+    assert found["durations"] == [-1.7e308, 1.5, 5e299, 1e300, 1.7e308]
+    assert found["bytesASecond"] == 7 / 1e300
+
+
+def test_a_ratio_that_no_double_is_near_to_is_none(builds: ModuleType, insert: Insert) -> None:
+    insert(event=1, size=2**63, seconds=5e-324)
+    found = metrics(builds)
+    assert (found["bytes"], found["seconds"]) == (2**63, 5e-324)
+    assert "bytesASecond" not in found
