@@ -11,6 +11,7 @@ from functions.shared.names import camel_case
 from functions.shared.registry import Registry, load
 from tests.payloads import fulfils, value_at
 
+_WHOLE_NUMBERS = range(-(2**63), 2**64)
 DIMENSIONS = ("FEATURE", "EVENT", "USER", "NAMESPACE", "DAY", "WEEK", "MONTH")
 
 
@@ -113,7 +114,7 @@ class Model:
         ]
 
     def usage(
-        self, filters: dict[str, Any], dimensions: Sequence[str], paths: Sequence[str], order: str
+        self, filters: dict[str, Any], dimensions: Sequence[str], paths: Sequence[str], orders: Sequence[str]
     ) -> list[dict[str, Any]]:
         """The rows of `aiUsage`, all of them."""
         groups = self._groups(self.selected(filters), dimensions, paths)
@@ -121,12 +122,13 @@ class Model:
         if not dimensions and not paths:
             groups.setdefault((), [])
         rows = [(key, self._row(key, groups[key], before.get(key, []), dimensions, paths)) for key in sorted(groups)]
-        name, _, direction = order.rpartition("_")
-        if name in dimensions:
-            place = dimensions.index(name)
-            rows.sort(key=lambda item: item[0][place], reverse=direction == "DESC")
-        else:
-            rows.sort(key=lambda item: item[1][camel_case(name.lower())], reverse=direction == "DESC")
+        for order in reversed(orders or ["TOTAL_COUNT_DESC"]):  # sorting leaves what is alike in its order
+            name, _, direction = order.rpartition("_")
+            place = dimensions.index(name) if name in dimensions else None
+            rows.sort(
+                key=lambda item: item[1][camel_case(name.lower())] if place is None else item[0][place],
+                reverse=direction == "DESC",
+            )
         return [row for _, row in rows]
 
     def _groups(
@@ -217,10 +219,10 @@ def users(events: Iterable[Event]) -> int:
 
 
 def lines(events: Iterable[Event]) -> int:
-    """The total of the suggestions' sizes, as far as they are whole numbers."""
+    """The total of the suggestions' sizes, as far as they are whole numbers of 64 bits."""
     sizes = [event.payload.get("suggestion_size") for event in events]
     numbers = [size for size in sizes if isinstance(size, int | float) and not isinstance(size, bool)]
-    return sum(int(number) for number in numbers if number == int(number))
+    return sum(int(number) for number in numbers if number == int(number) and int(number) in _WHOLE_NUMBERS)
 
 
 def _scalar(value: Any) -> tuple[int, float, str, Any]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from random import Random
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +15,8 @@ from functions.graphql.source import Sources
 from functions.shared.identifier import derived_id
 from functions.sync.sync import Sync
 from tests.graphql import NOW, Insert, loaded
+from tests.metrics_model import Event
+from tests.random_events import random_events, store
 
 SYNC_SECONDS = 60
 
@@ -49,6 +52,14 @@ def insert(connection: psycopg.Connection) -> Insert:
         return str(identifier)
 
     return insert
+
+
+@pytest.fixture
+def events(connection: psycopg.Connection) -> list[Event]:
+    """Random events, stored."""
+    made = random_events(Random(7))
+    store(connection, made)
+    return made
 
 
 @pytest.fixture

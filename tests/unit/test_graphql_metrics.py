@@ -1,22 +1,17 @@
-import json
 import os
 from collections.abc import Iterator
-from datetime import datetime, time, timedelta
+from datetime import timedelta
 from random import Random
 from types import ModuleType
 from typing import Any
-from uuid import UUID
 
-import psycopg
 import pytest
 
-from tests.graphql import NOW, Insert, ask, request
-from tests.metrics_model import DIMENSIONS, Event, Model
+from tests.graphql import Insert, ask, request
+from tests.metrics_model import Event, Model
+from tests.random_events import FILTERS, GIVEN, TODAY, model_of, random_filters
 
 QUERIES = 300 if os.environ.get("SOAK") else 40
-EVENTS = 400
-TODAY = NOW.date()
-PATHS = ["27/", "27/28/", "27/28/5/", "27/281/", "27/29/", "3/", None]
 SORTS = (
     "TOTAL_EVENT_COUNT",
     "CODE_SUGGESTIONS_ACCEPTED_COUNT",
@@ -32,10 +27,6 @@ FIGURES = """
     }
     chat { totalEventCount contributorsCount }
 """
-FILTERS = "$startDate: Date, $endDate: Date, $events: [AiUsageEventType!], $features: [AiUsageFeature!], "
-FILTERS += "$userIds: [ID!], $payload: [PayloadFilter!]"
-GIVEN = "startDate: $startDate, endDate: $endDate, events: $events, features: $features, userIds: $userIds, "
-GIVEN += "payload: $payload"
 METRICS = f"query ({FILTERS}) {{ aiInstanceMetrics({GIVEN}) {{ {FIGURES} usersCount featuresCount }} }}"
 USERS = f"""
     query ({FILTERS}, $sort: AiUserMetricsSort, $first: Int, $after: String, $last: Int, $before: String) {{
@@ -46,73 +37,6 @@ USERS = f"""
         }}
     }}
 """
-USAGE = f"""
-    query ({FILTERS}, $groups: [AiUsageDimension!], $paths: [String!], $order: [AiUsageOrder!], $first: Int) {{
-        aiInstanceUsage({GIVEN}, groupBy: $groups, payloadGroupBy: $paths, orderBy: $order, first: $first) {{
-            feature event user {{ id }} namespacePath day week month payload
-            totalCount usersCount featuresCount previousPeriodUsersCount returningUsersCount
-        }}
-    }}
-"""
-
-
-def random_events(chance: Random) -> list[Event]:
-    """Events of three months, with payloads of all sorts."""
-    sizes: list[Any] = [1, 5, 5.0, 2.5, "5", True, [5], {"a": 5}, None, 2**63 - 1]
-    languages: list[Any] = ["ruby", "go", "Go", "é", "1", 1, 1.0, True, ["ruby"], None]
-    midnight = datetime.combine(TODAY, time(), NOW.tzinfo)
-    return [
-        Event(
-            timestamp=midnight
-            - timedelta(days=chance.choice([0, 1, 2, 6, 7, 8, 13, 20, 30, 31, 45, 60]))
-            + chance.choice([timedelta(0), timedelta(hours=12), timedelta(days=1) - timedelta(microseconds=1)]),
-            event=chance.choice([*range(1, 23), 2, 3, 6, 2, 3, 6, 32_000]),
-            user=chance.choice([1, 2, 3, 5, 8, 13, 2**62]),
-            path=chance.choice(PATHS),
-            payload={
-                key: value
-                for key, value in (("suggestion_size", chance.choice(sizes)), ("language", chance.choice(languages)))
-                if value is not None
-            },
-        )
-        for _ in range(EVENTS)
-    ]
-
-
-def random_filters(chance: Random) -> dict[str, Any]:
-    """Arguments that select some of the events."""
-    start, end = sorted(chance.sample([0, 1, 2, 5, 6, 7, 12, 13, 14, 30, 59], 2), reverse=True)
-    filters: dict[str, Any] = {
-        "startDate": (TODAY - timedelta(days=start)).isoformat(),
-        "endDate": (TODAY - timedelta(days=end)).isoformat(),
-    }
-    optional: dict[str, list[Any]] = {
-        "events": [["CODE_SUGGESTION_SHOWN_IN_IDE", "REQUEST_DUO_CHAT_RESPONSE"], [], ["TROUBLESHOOT_JOB"]],
-        "features": [["CODE_SUGGESTIONS"], ["CHAT", "CODE_REVIEW"]],
-        "userIds": [["1", "2", "99"], [str(2**62)]],
-        "payload": [
-            [{"path": "suggestion_size", "gte": 2}],
-            [{"path": "language", "in": ["ruby", "go", 1]}, {"path": "suggestion_size", "exists": True}],
-            [{"path": "language", "ne": "ruby"}],
-        ],
-    }
-    return filters | {name: chance.choice(values) for name, values in optional.items() if chance.random() < 0.3}
-
-
-@pytest.fixture
-def events(connection: psycopg.Connection) -> list[Event]:
-    """Random events, stored."""
-    made = random_events(Random(7))
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
-            " VALUES (%s, %s, %s, %s, %s, %s)",
-            [
-                (UUID(int=number), each.timestamp, each.event, each.user, each.path, json.dumps(each.payload))
-                for number, each in enumerate(made)
-            ],
-        )
-    return made
 
 
 @pytest.mark.parametrize("namespaces", [["*"], ["27/28/"], ["27/28/", "3/"]], ids=str)
@@ -163,27 +87,47 @@ def pages_of_users(
     return reversed(pages) if backwards else iter(pages)
 
 
-@pytest.mark.parametrize("namespaces", [["*"], ["27/28/"]], ids=str)
-def test_groups_of_events_are_counted(
-    namespaces: list[str],
-    either: ModuleType,
-    events: list[Event],
+NAMESPACE = f"""
+    query ($path: ID!, $start: Date) {{
+        namespace(fullPath: $path) {{
+            aiMetrics(startDate: $start) {{ {FIGURES} usersCount featuresCount }}
+            aiUserMetrics(startDate: $start) {{ count nodes {{ user {{ id }} lastDuoActivityOn {FIGURES} }} }}
+            aiUsage(startDate: $start, groupBy: [NAMESPACE, WEEK], first: 1000) {{
+                namespacePath week totalCount usersCount featuresCount previousPeriodUsersCount returningUsersCount
+            }}
+        }}
+    }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "namespaces", "is_found"),
+    [
+        ("27/28/", ["27/28/"], True),
+        ("27/28/", ["27/"], True),
+        ("27/28/", ["*"], True),
+        ("27/28/5/", ["27/28/"], True),
+        ("27/", ["*"], True),
+        ("27/", ["27/28/"], False),
+        ("27/281/", ["27/28/"], False),
+    ],
+)
+def test_a_namespaces_metrics_are_of_what_is_in_it_and_below_alone(
+    path: str, namespaces: list[str], is_found: bool, either: ModuleType, events: list[Event]
 ) -> None:
-    chance, model = Random(3), model_of(events, namespaces)
-    for _ in range(QUERIES):
-        filters = random_filters(chance)
-        dimensions = chance.sample(DIMENSIONS, chance.choice([0, 1, 1, 2, 3]))
-        paths = chance.sample(["language", "suggestion_size", "suggestion_size.a"], chance.choice([0, 0, 1, 2]))
-        by = chance.choice(["TOTAL_COUNT", "USERS_COUNT", "PREVIOUS_PERIOD_USERS_COUNT", *dimensions])
-        order = f"{by}_{chance.choice(['ASC', 'DESC'])}"
-        first = chance.choice([1, 3, 1000])
-        given = filters | {"groups": dimensions, "paths": paths, "order": [order], "first": first}
-        rows = ask(either, USAGE, *namespaces, **given)["aiInstanceUsage"]
-        assert rows == model.usage(filters, dimensions, paths, order)[:first], given
-
-
-def model_of(events: list[Event], namespaces: list[str]) -> Model:
-    return Model(events, None if namespaces == ["*"] else tuple(namespaces))
+    start = (TODAY - timedelta(days=35)).isoformat()
+    namespace = ask(either, NAMESPACE, *namespaces, path=path, start=start)["namespace"]
+    if not is_found:
+        assert namespace is None
+        return
+    model, filters = Model(events, (path,)), {"startDate": start, "endDate": TODAY.isoformat()}
+    assert namespace["aiMetrics"] == model.metrics(filters)
+    of_users = model.user_metrics(filters, "TOTAL_EVENT_COUNT_DESC")
+    assert namespace["aiUserMetrics"]["count"] == len(of_users)
+    for node, user in zip(namespace["aiUserMetrics"]["nodes"], of_users, strict=True):
+        assert node == {name: user[name] for name in node}
+    rows = model.usage(filters, ["NAMESPACE", "WEEK"], [], [])
+    assert namespace["aiUsage"] == [{name: row[name] for name in namespace["aiUsage"][0]} for row in rows]
 
 
 SHIPPED = """
@@ -223,10 +167,6 @@ def test_the_shipped_metrics_of_code_suggestions(either: ModuleType, insert: Ins
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        ("aiInstanceUsage(orderBy: [DAY_ASC]) { totalCount }", "orderBy names DAY, by which groupBy does not group"),
-        ("aiInstanceUsage(first: -1) { totalCount }", "first must be from 0 to 1000"),
-        ('aiInstanceUsage(payloadGroupBy: ["a..b"]) { totalCount }', "payloadGroupBy: 'a..b' is no path"),
-        ('aiInstanceUsage(payloadGroupBy: ["a", "b", "c", "d", "e", "f"]) { totalCount }', "at most 5 paths, not 6"),
         ('aiInstanceUserMetrics(after: "x") { count }', "after is no cursor"),
         ("aiInstanceUserMetrics(first: 1, last: 1) { count }", "not by both"),
         ('aiInstanceMetrics(userIds: ["x"]) { usersCount }', "is no user's id"),
