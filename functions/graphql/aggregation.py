@@ -65,7 +65,8 @@ class Dimension(StrEnum):
     MONTH = "month"
 
 
-PERIODS = (Dimension.DAY, Dimension.WEEK, Dimension.MONTH)  # from the shortest
+# From the shortest, and how long each is at most.
+PERIODS = {Dimension.DAY: timedelta(days=1), Dimension.WEEK: timedelta(days=7), Dimension.MONTH: timedelta(days=31)}
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -130,11 +131,11 @@ class Aggregation(msgspec.Struct, frozen=True):
 
     @property
     def read_from(self) -> datetime:
-        """The first moment to be read: no period is longer than 31 days."""
+        """The first moment to be read."""
         if not self.looks_back:
             return self.selection.start
-        longest = self.length if self.period is None else timedelta(days=31)
-        return max(self.selection.start - longest, midnight(FIRST_DAY))
+        previous = self.length if self.period is None else PERIODS[self.period]
+        return max(self.selection.start - previous, midnight(FIRST_DAY))
 
 
 def of_nothing(aggregation: Aggregation) -> list[tuple[Any, ...]]:
