@@ -40,7 +40,7 @@ class Model:
     def selected(self, filters: dict[str, Any], shift: Callable[[datetime], datetime] | None = None) -> list[Event]:
         """The events that pass the filters, with the shifted moment in the period and in place of their own."""
         start, end = period(filters)
-        required = conditions(filters.get("payload"))
+        required = conditions(filters.get("payload") or ())
         return [
             event._replace(timestamp=moment)
             for event in self._events

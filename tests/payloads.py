@@ -1,11 +1,13 @@
 """Payloads in both stores at once, and a plain model of which of them pass a filter."""
 
 import operator
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
@@ -19,6 +21,8 @@ from functions.shared.payload import encode_payload, normalised
 from functions.sync.sync import Sync
 
 SECONDS = 60
+
+_BARE = re.compile(r'[^.\[\]"]+')
 
 _INSERT = """
     INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload)
@@ -125,3 +129,15 @@ def comparable(value: Any) -> tuple[str, Any]:
     if isinstance(value, int | float):
         return "number", stored_number(value)
     return "other", value
+
+
+def write_path(path: Path) -> str:
+    """The text that `read_path` reads as this path."""
+    first, *further = path
+    return _written_key(first) + "".join(
+        f"[{step}]" if isinstance(step, int) else f".{_written_key(step)}" for step in further
+    )
+
+
+def _written_key(key: str | int) -> str:
+    return key if isinstance(key, str) and _BARE.fullmatch(key) else msgspec.json.encode(key).decode()

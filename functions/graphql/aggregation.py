@@ -15,7 +15,7 @@ from functions.graphql.payload_scalar import scalar_of
 from functions.graphql.selection import Selection
 
 
-class Kind(StrEnum):
+class MeasureKind(StrEnum):
     """What a measure is a measure of.
 
     The previous period of a group is as long as the group's own, right before it: of a day, week or month that is the
@@ -41,7 +41,7 @@ class Measure(msgspec.Struct, frozen=True):
         value_type: what is at the path; values of other types do not count.
     """
 
-    kind: Kind
+    kind: MeasureKind
     event_ids: tuple[int, ...] | None = None
     path: Path = ()
     value_type: type[str | int | float | bool] = int
@@ -50,7 +50,7 @@ class Measure(msgspec.Struct, frozen=True):
 MOST_DISTINCT = 1000
 TOO_LARGE_TO_ADD = 1e300  # doubles like it, of one payload or a few, would make a total infinite
 KEY_COLUMNS = 3  # of a path's value, see `scalar_of`
-PREVIOUS = frozenset({Kind.PREVIOUS_USERS, Kind.RETURNING_USERS})
+PREVIOUS = frozenset({MeasureKind.PREVIOUS_USERS, MeasureKind.RETURNING_USERS})
 
 
 class Dimension(StrEnum):
@@ -142,7 +142,7 @@ def of_nothing(aggregation: Aggregation) -> list[tuple[Any, ...]]:
     """The rows where no event is selected."""
     if aggregation.is_grouped:
         return []
-    nothing: dict[Kind, Any] = {Kind.LAST_DAY: None, Kind.DISTINCT: []}
+    nothing: dict[MeasureKind, Any] = {MeasureKind.LAST_DAY: None, MeasureKind.DISTINCT: []}
     return [tuple(nothing.get(measure.kind, 0) for measure in aggregation.measures)]
 
 
@@ -161,9 +161,9 @@ def finished(aggregation: Aggregation, rows: Iterable[Sequence[Any]]) -> Iterato
 
 
 def _finished_measure(measure: Measure, value: Any) -> Any:
-    if measure.kind is Kind.SUM:
+    if measure.kind is MeasureKind.SUM:
         return measure.value_type(value)
-    if measure.kind is Kind.DISTINCT:
+    if measure.kind is MeasureKind.DISTINCT:
         values: list[Any] = [measure.value_type(each) for each in value or ()]
         return sorted(values)[:MOST_DISTINCT]
     return value

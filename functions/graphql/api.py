@@ -12,6 +12,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from graphql import GraphQLError
 
+from functions.graphql.budget import QueryTooSlow
 from functions.graphql.documents import Documents, InvalidQuery
 from functions.graphql.execution import execute
 from functions.graphql.invalid_argument import InvalidArgument
@@ -22,7 +23,7 @@ from functions.graphql.reading import Reading
 from functions.graphql.request import Query, Refused, check_address, query_of
 from functions.graphql.schema import executable_schema
 from functions.graphql.source import Sources
-from functions.graphql.store import QueryTooSlow, StoreUnavailable
+from functions.graphql.store import StoreUnavailable
 from functions.shared import settings
 from functions.shared.auth import Authenticator, Unauthenticated
 from functions.shared.grant import Grant
@@ -106,11 +107,18 @@ def _shown(error: GraphQLError) -> dict[str, Any]:
     elif isinstance(original, StoreUnavailable | psycopg.OperationalError):
         sources.check_again()
         shown["message"] = _UNREACHABLE.format(_logged(original))
-    elif error.path is not None and not isinstance(original, InvalidArgument | GraphQLError | None):
+    elif error.path is not None and original is not None and not _is_of_the_client(original):
         shown["message"] = _WENT_WRONG.format(_logged(original))
     elif len(error.message) > _LONGEST_MESSAGE:
         shown["message"] = f"{error.message[:_LONGEST_MESSAGE]}…"
     return shown
+
+
+def _is_of_the_client(original: Exception) -> bool:
+    """Whether a field's error is a mistake in the query; one of a result that can't be shown names no part of it."""
+    if isinstance(original, GraphQLError):
+        return original.nodes is not None
+    return isinstance(original, InvalidArgument)
 
 
 def _logged(error: Exception) -> str:
@@ -125,5 +133,7 @@ def _encoded(answer: Any) -> str:
 
 
 def _response(status: int, body: str, content_type: str = "application/json") -> dict[str, Any]:
-    headers = {"Content-Type": content_type} | ({"Allow": "POST"} if status == HTTPStatus.METHOD_NOT_ALLOWED else {})
+    headers = {"Content-Type": content_type} | (
+        {"Allow": "GET, POST"} if status == HTTPStatus.METHOD_NOT_ALLOWED else {}
+    )
     return {"statusCode": status, "headers": headers, "body": body}

@@ -1,11 +1,13 @@
 """The arguments of a query, checked."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 from functions.graphql.connection import Stretch
 from functions.graphql.invalid_argument import InvalidArgument
+from functions.graphql.payload_path import Path, read_path
 
 DEFAULT_DAYS = 7
 DEFAULT_PAGE = 100
@@ -28,18 +30,33 @@ def period(start_date: date | None, end_date: date | None, today: date) -> tuple
     return midnight(start_date), midnight(end_date + timedelta(days=1))
 
 
-def stretch(first: int | None, after: str | None, last: int | None, before: str | None) -> Stretch:
-    """The stretch of a connection that a page is asked to be.
+def stretch(given: Mapping[str, Any]) -> Stretch:
+    """The stretch of a connection that the arguments `first`, `after`, `last` and `before` ask for.
 
     Raises:
         InvalidArgument: a size is negative or too large, or the arguments are of both directions.
     """
+    first, after, last, before = (given.get(name) for name in ("first", "after", "last", "before"))
     backwards = last is not None or before is not None
     if backwards and (first is not None or after is not None):
         raise InvalidArgument("A page is asked for by first and after, or by last and before, not by both.")
     if backwards:
         return Stretch(size("last", last), before, backwards=True)
     return Stretch(size("first", first), after)
+
+
+def paths(name: str, texts: Sequence[str], most: int) -> tuple[Path, ...]:
+    """The paths that the argument `name` has.
+
+    Raises:
+        InvalidArgument: one is none, or there are more than `most`.
+    """
+    if len(texts) > most:
+        raise InvalidArgument(f"{name} takes at most {most} paths, not {len(texts)}.")
+    try:
+        return tuple(map(read_path, texts))
+    except ValueError as error:
+        raise InvalidArgument(f"{name}: {error}") from None
 
 
 def size(name: str, asked: int | None) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from functions.graphql import clickhouse_payload
-from functions.graphql.aggregation import TOO_LARGE_TO_ADD, Aggregation, Dimension, Kind, Measure, Order
+from functions.graphql.aggregation import TOO_LARGE_TO_ADD, Aggregation, Dimension, Measure, MeasureKind, Order
 from functions.graphql.clickhouse_selection import selected
 
 _GROUPS = """
@@ -99,21 +99,21 @@ def _measure(number: int, measure: Measure, is_current: str, values: dict[str, A
         values[f"events_{number}"] = list(measure.event_ids)
         counts = f"{is_current} AND event IN {{events_{number}:Array(UInt16)}}"
     match measure.kind:
-        case Kind.EVENTS:
+        case MeasureKind.EVENTS:
             return f"countIf({counts})"
-        case Kind.USERS:
+        case MeasureKind.USERS:
             return f"uniqExactIf(user_id, {counts})"
-        case Kind.FEATURES:
+        case MeasureKind.FEATURES:
             return f"arrayUniq(arrayMap(event -> {_FEATURE}, groupUniqArrayIf(event, {counts})))"
-        case Kind.LAST_DAY:
+        case MeasureKind.LAST_DAY:
             return f"toDate(maxOrNullIf(timestamp, {counts}))"
-        case Kind.SUM:
+        case MeasureKind.SUM:
             return " + ".join(f"ifNull(sumIf({number}, {counts}), 0)" for number in _numbers(measure, values))
-        case Kind.DISTINCT:
+        case MeasureKind.DISTINCT:
             return f"groupUniqArrayIf({_VALUES[measure.value_type](measure.path, values)}, {counts})"
-        case Kind.PREVIOUS_USERS:
+        case MeasureKind.PREVIOUS_USERS:
             return f"uniqExactIf(user_id, NOT {is_current})"
-        case Kind.RETURNING_USERS:
+        case MeasureKind.RETURNING_USERS:
             # Those of either period are those of both taken together, but for the ones that are in both.
             either = f"uniqExactIf(user_id, {is_current}) + uniqExactIf(user_id, NOT {is_current})"
             return f"{either} - uniqExact(user_id)"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from functions.graphql.payload_filter import Compares, Condition, Differs, EqualsAny, Exists
 from functions.graphql.payload_path import Path
-from functions.graphql.payload_scalar import Kind, Scalar
+from functions.graphql.payload_scalar import Scalar, ScalarKind
 from functions.graphql.statement_values import add_value
 from functions.shared.clickhouse import READ_SETTINGS
 
@@ -109,8 +109,8 @@ def scalar_key(path: Path, values: dict[str, Any]) -> tuple[str, str, str]:
     value = _value(path, values)
     as_number = _number(value)
     kind = (
-        f"multiIf(isNotNull({value.boolean}), {Kind.BOOLEAN}, isNotNull({as_number}), {Kind.NUMBER},"
-        f" isNotNull({value.string}), {Kind.STRING}, {Kind.NOTHING})"
+        f"multiIf(isNotNull({value.boolean}), {ScalarKind.BOOLEAN}, isNotNull({as_number}), {ScalarKind.NUMBER},"
+        f" isNotNull({value.string}), {ScalarKind.STRING}, {ScalarKind.NOTHING})"
     )
     any_text = (
         f"coalesce({value.string}, toString({value.boolean}), toString(coalesce({', '.join(_integers(value))})), '')"

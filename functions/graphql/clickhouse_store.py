@@ -10,11 +10,11 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.graphql import clickhouse_payload
 from functions.graphql.aggregation import Aggregation, finished, of_nothing
+from functions.graphql.budget import Deadline, QueryTooSlow
 from functions.graphql.clickhouse_aggregation import statement_of
 from functions.graphql.clickhouse_selection import selected
-from functions.graphql.limits import Deadline
 from functions.graphql.selection import Selection
-from functions.graphql.store import QueryTooSlow, StoredEvent, StoreUnavailable, Wanted, Window
+from functions.graphql.store import StoredEvent, StoreUnavailable, Wanted, Window
 
 _SETTINGS = clickhouse_payload.SETTINGS | {
     # A row that was sent twice counts once. Both are in the partition of their month: no other need be looked at.
@@ -22,7 +22,18 @@ _SETTINGS = clickhouse_payload.SETTINGS | {
     # The payloads, by far the largest column, are read only for the rows of a page, once these are found.
     "query_plan_max_limit_for_lazy_materialization": 0,
 }
-_TIMEOUT_EXCEEDED = 159
+
+# ClickHouse's codes of errors; one that is in neither is a fault of ours.
+_TOO_MUCH = {159: "TIMEOUT_EXCEEDED", 241: "MEMORY_LIMIT_EXCEEDED"}
+_UNAVAILABLE = {
+    60: "UNKNOWN_TABLE",
+    81: "UNKNOWN_DATABASE",
+    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    209: "SOCKET_TIMEOUT",
+    210: "NETWORK_ERROR",
+    242: "TABLE_IS_READ_ONLY",
+    516: "AUTHENTICATION_FAILED",
+}
 
 # ClickHouse compares UUIDs by their second halves; as bytes they are in the order of their text, as in PostgreSQL.
 _EVENTS = """
@@ -104,9 +115,12 @@ class ClickHouseStore:
         try:
             return self._client.query(statement, parameters=dict(values), settings=settings).result_rows
         except ClickHouseError as error:
-            if getattr(error, "code", None) == _TIMEOUT_EXCEEDED:
+            code = getattr(error, "code", None)
+            if code in _TOO_MUCH:
                 raise QueryTooSlow from error
-            raise StoreUnavailable from error
+            if code is None or code in _UNAVAILABLE:
+                raise StoreUnavailable from error
+            raise
 
 
 def _stored(row: Sequence[Any], wanted: Wanted) -> StoredEvent:

@@ -8,6 +8,7 @@ import sys
 import tokenize
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import zip_longest
 from typing import Self
 
@@ -39,8 +40,9 @@ class Descriptions:
         self._sources: dict[str, _Source] = {}
 
     @classmethod
+    @cache
     def of(cls, feature: Feature) -> Self:
-        """The descriptions in the definition of `feature`."""
+        """The descriptions in the definition of `feature`, whose source is read once."""
         return cls(feature)
 
     def event(self, name: str) -> str:

@@ -11,8 +11,8 @@ from functions.graphql.descriptions import Descriptions
 from functions.graphql.events import Node, event_connection, resolve_payload
 from functions.graphql.reading import Info, Scope
 from functions.graphql.sdl import FILTERS, PAGE, connection, description
+from functions.graphql.selected_usage import usage_resolver
 from functions.graphql.typed_value import typed
-from functions.graphql.usage import usage_resolver
 from functions.shared.feature import Feature
 from functions.shared.names import camel_case, enum_value
 from functions.shared.payload_type import PayloadType, key_types, nested_classes, object_class, payload_type

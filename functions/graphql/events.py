@@ -14,13 +14,14 @@ from functions.graphql import arguments
 from functions.graphql.connection import Connection
 from functions.graphql.cursor import from_cursor, to_cursor
 from functions.graphql.invalid_argument import InvalidArgument
-from functions.graphql.payload_path import Path, only_these, read_path
+from functions.graphql.payload_path import Path, only_these
 from functions.graphql.reading import Info, Scope, User, Users
 from functions.graphql.selected import Selected
-from functions.graphql.selection import Selection, select
+from functions.graphql.selection import select
 from functions.graphql.store import Position, StoredEvent, Wanted, Window
 
-MOST_PATHS = 50
+MOST_PAYLOAD_PATHS = 50  # of one `payload`
+MOST_STEPS = 500  # of all paths of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def event_connection(
     selection = msgspec.structs.replace(
         selection, event_ids=tuple(event_id for event_id in selection.event_ids if event_id in event_ids)
     )
-    stretch = arguments.stretch(given.get("first"), given.get("after"), given.get("last"), given.get("before"))
+    stretch = arguments.stretch(given)
     beyond = stretch.position(from_cursor)
     reading.budget.take(stretch.size)
     wanted = _wanted(info, keys)
@@ -76,7 +77,7 @@ def event_connection(
         window = Window(limit, beyond, stretch.backwards)
         return _nodes(reading.events.events(selection, window, wanted), wanted, info)
 
-    return Connection(stretch, read, _cursor_of, lambda: _count(selection, info))
+    return Connection(stretch, read, _cursor_of, lambda: reading.events.count(selection))
 
 
 def resolve_payload(node: Node, _: Info, paths: Sequence[str] | None = None) -> object:
@@ -103,10 +104,6 @@ def _nodes(events: Sequence[StoredEvent], wanted: Wanted, info: Info) -> list[No
     ]
 
 
-def _count(selection: Selection, info: Info) -> int:
-    return info.context.events.count(selection)
-
-
 def _cursor_of(node: Node) -> str:
     return to_cursor(Position(node.timestamp, node.id))
 
@@ -119,21 +116,21 @@ def _wanted(info: Info, keys: Mapping[str, Sequence[str]]) -> Wanted:
     connection = Selected.of(info)
     whole = False
     paths: dict[Path, None] = {}
+    names: set[str] = set()
     for nodes in (connection.below("nodes"), connection.below("edges").below("node")):
         for given in nodes.below("payload").arguments(interface):
             if given.get("paths") is None:
                 whole = True
             else:
                 paths |= dict.fromkeys(_paths(tuple(given["paths"])))
-        paths |= {(key,): None for name in nodes.names() for key in keys.get(name, ())}
+        names.update(nodes.names())
+    steps = sum(map(len, paths))
+    if steps > MOST_STEPS:
+        raise InvalidArgument(f"A page takes paths into payloads of at most {MOST_STEPS} steps in all, not {steps:,}.")
+    paths |= {(key,): None for name in names for key in keys.get(name, ())}
     return Wanted(whole, tuple(paths))
 
 
 @lru_cache
 def _paths(texts: tuple[str, ...]) -> tuple[Path, ...]:
-    if len(texts) > MOST_PATHS:
-        raise InvalidArgument(f"payload takes at most {MOST_PATHS} paths, not {len(texts)}.")
-    try:
-        return tuple(map(read_path, texts))
-    except ValueError as error:
-        raise InvalidArgument(f"payload: {error}") from None
+    return arguments.paths("payload", texts, MOST_PAYLOAD_PATHS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from functions.graphql.aggregation import Kind, Measure
+from functions.graphql.aggregation import Measure, MeasureKind
 from functions.graphql.payload_path import Path
 from functions.graphql.reading import User
 from functions.graphql.selected import Selected
@@ -17,9 +17,9 @@ from functions.shared.names import event_count_field
 from functions.shared.payload_type import type_at
 from functions.shared.registry import Registry
 
-EVENTS = Measure(Kind.EVENTS)
-USERS = Measure(Kind.USERS)
-FEATURES = Measure(Kind.FEATURES)
+EVENTS = Measure(MeasureKind.EVENTS)
+USERS = Measure(MeasureKind.USERS)
+FEATURES = Measure(MeasureKind.FEATURES)
 
 # Of GitLab's schema: counts of single events, beside the features' own figures.
 _USER_COUNTS = {
@@ -68,20 +68,22 @@ def total_figures() -> dict[str, Figure]:
 def user_figures(registry: Registry) -> dict[str, Figure]:
     """The figures of `AiUserMetrics`, but for the features'."""
     counts: dict[str, Figure] = {
-        name: Measure(Kind.EVENTS, (registry.events[event].id,) if event in registry.events else ())
+        name: Measure(MeasureKind.EVENTS, (registry.events[event].id,) if event in registry.events else ())
         for name, event in _USER_COUNTS.items()
     }
-    return {"totalEventCount": EVENTS, "lastDuoActivityOn": Measure(Kind.LAST_DAY)} | counts
+    return {"totalEventCount": EVENTS, "lastDuoActivityOn": Measure(MeasureKind.LAST_DAY)} | counts
 
 
 def feature_figures(feature: Feature) -> dict[str, Figure]:
     """The figures of a feature: those that each has, and those that it declares."""
     ids = tuple(feature.all_ids.values())
     figures: dict[str, Figure] = {
-        "totalEventCount": Measure(Kind.EVENTS, ids),
-        "contributorsCount": Measure(Kind.USERS, ids),
+        "totalEventCount": Measure(MeasureKind.EVENTS, ids),
+        "contributorsCount": Measure(MeasureKind.USERS, ids),
     }
-    figures |= {event_count_field(name): Measure(Kind.EVENTS, (number,)) for name, number in feature.all_ids.items()}
+    figures |= {
+        event_count_field(name): Measure(MeasureKind.EVENTS, (number,)) for name, number in feature.all_ids.items()
+    }
     measures = {metric.name: _measure(metric, feature) for metric in feature.metrics.values() if not metric.of}
     for metric in feature.metrics.values():
         figures[metric.name] = Ratio(*(measures[name] for name in metric.of)) if metric.of else measures[metric.name]
@@ -91,8 +93,8 @@ def feature_figures(feature: Feature) -> dict[str, Figure]:
 def _measure(metric: Metric, feature: Feature) -> Measure:
     ids = feature.ids_of(metric.events)
     if metric.kind == "count":
-        return Measure(Kind.EVENTS, ids)
-    kind = Kind.SUM if metric.kind == "sum" else Kind.DISTINCT
+        return Measure(MeasureKind.EVENTS, ids)
+    kind = MeasureKind.SUM if metric.kind == "sum" else MeasureKind.DISTINCT
     return Measure(kind, ids, path_of(metric.path), value_type(feature, metric.path))
 
 

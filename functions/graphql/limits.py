@@ -1,6 +1,5 @@
 """How much one query may ask for."""
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -16,9 +15,6 @@ from graphql import (
     SelectionSetNode,
 )
 
-from functions.graphql.invalid_argument import InvalidArgument
-from functions.graphql.store import QueryTooSlow
-
 MAX_BODY_BYTES = 256 * 1024
 MAX_LENGTH = 10_000  # characters
 MAX_TOKENS = 4000
@@ -26,13 +22,11 @@ MAX_DEPTH = 20  # fields within fields
 MAX_NESTING = 50  # the fragments around and between these fields counted too
 MAX_FIELDS = 500  # as they are written
 MAX_EXPANDED_FIELDS = 1000  # with a fragment's fields counted wherever it is spread
-MAX_ALIASES = 50
+MAX_ALIASES = 50  # likewise
 MAX_DIRECTIVES = 50
 MAX_INTROSPECTIONS = 5
 MAX_LIST = 1000  # values of one list among the variables
 MAX_TEXT = 16 * 1024  # characters of one text among the variables: a payload holds no longer one
-MAX_NODES = 10_000
-MAX_SECONDS = 9.0
 
 # Lambda sends at most 6 MiB, of which what is around the body takes some.
 MAX_ANSWER_BYTES = 6 * 1024 * 1024 - 1024
@@ -46,45 +40,7 @@ class Extent(NamedTuple):
     depth: int = 0
     nesting: int = 0
     fields: int = 0
-
-
-class NodeBudget:
-    """How many more nodes a query may ask for: the sizes of all its pages and lists count."""
-
-    def __init__(self, nodes: int = MAX_NODES) -> None:
-        self._most = nodes
-        self._taken = 0
-
-    def take(self, count: int) -> None:
-        """Counts the nodes of a page or list, before they are read.
-
-        Raises:
-            InvalidArgument: the query has asked for too many by now.
-        """
-        self._taken += count
-        if self._taken > self._most:
-            raise InvalidArgument(
-                f"The query asks for {self._taken:,} nodes or more in all; at most {self._most:,} are allowed: "
-                "ask for smaller pages, or in several queries."
-            )
-
-
-class Deadline:
-    """The moment by which a query must be answered."""
-
-    def __init__(self, seconds: float = MAX_SECONDS) -> None:
-        self._end = time.monotonic() + seconds
-
-    def remaining(self) -> float:
-        """The seconds that are left, more than 0.
-
-        Raises:
-            QueryTooSlow: none are left.
-        """
-        seconds = self._end - time.monotonic()
-        if seconds <= 0:
-            raise QueryTooSlow
-        return seconds
+    aliases: int = 0
 
 
 def check_length(text: str) -> None:
@@ -110,7 +66,6 @@ def check(document: DocumentNode) -> None:
     selections = [selection for definition in definitions for selection in _selections(definition.selection_set)]
     fields = [selection for selection in selections if isinstance(selection, FieldNode)]
     _at_most(MAX_FIELDS, len(fields), "fields")
-    _at_most(MAX_ALIASES, sum(field.alias is not None for field in fields), "aliases")
     _at_most(MAX_DIRECTIVES, sum(len(node.directives or ()) for node in (*definitions, *selections)), "directives")
     introspections = sum(field.name.value in _INTROSPECTION for field in fields)
     _at_most(MAX_INTROSPECTIONS, introspections, f"fields {' and '.join(_INTROSPECTION)}")
@@ -118,7 +73,9 @@ def check(document: DocumentNode) -> None:
     extents = _Extents(fragments)
     for definition in definitions:
         if isinstance(definition, OperationDefinitionNode):
-            _at_most(MAX_DEPTH, extents.of(definition.selection_set).depth, "levels of fields")
+            extent = extents.of(definition.selection_set)
+            _at_most(MAX_DEPTH, extent.depth, "levels of fields")
+            _at_most(MAX_ALIASES, extent.aliases, "aliases")
 
 
 def check_variables(variables: Mapping[str, Any]) -> None:
@@ -176,8 +133,12 @@ class _Extents:
         extents = [self._of_selection(selection, nesting) for selection in selection_set.selections]
         fields = sum(extent.fields for extent in extents)
         _at_most(MAX_EXPANDED_FIELDS, fields, "fields or more once its fragments are expanded")
-        depth = max((extent.depth for extent in extents), default=0)
-        return Extent(depth, 1 + max((extent.nesting for extent in extents), default=0), fields)
+        return Extent(
+            depth=max((extent.depth for extent in extents), default=0),
+            nesting=1 + max((extent.nesting for extent in extents), default=0),
+            fields=fields,
+            aliases=sum(extent.aliases for extent in extents),
+        )
 
     def _of_selection(self, selection: SelectionNode, nesting: int) -> Extent:
         if isinstance(selection, FragmentSpreadNode):
@@ -187,7 +148,8 @@ class _Extents:
         within = getattr(selection, "selection_set", None)
         extent = Extent() if within is None else self.of(within, nesting + 1)
         if isinstance(selection, FieldNode):
-            return extent._replace(depth=extent.depth + 1, fields=extent.fields + 1)
+            aliases = extent.aliases + (selection.alias is not None)
+            return extent._replace(depth=extent.depth + 1, fields=extent.fields + 1, aliases=aliases)
         return extent
 
     def _of_fragment(self, name: str, nesting: int) -> Extent:

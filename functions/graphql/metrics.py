@@ -7,7 +7,7 @@ import msgspec
 from ariadne import EnumType, ObjectType, SchemaBindable
 
 from functions.graphql import arguments
-from functions.graphql.aggregation import Aggregation, Dimension, Kind, Measure, Order, UserPosition
+from functions.graphql.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order, UserPosition
 from functions.graphql.connection import Connection, Stretch
 from functions.graphql.cursor import from_user_cursor, to_user_cursor
 from functions.graphql.figures import (
@@ -94,7 +94,7 @@ class Metrics:
         """Resolves `aiUserMetrics`."""
         reading = info.context
         selection = select(scope.namespaces, reading.registry, reading.today, given)
-        stretch = arguments.stretch(given.get("first"), given.get("after"), given.get("last"), given.get("before"))
+        stretch = arguments.stretch(given)
         sort: UserSort = given.get("sort") or self._sorts[_DEFAULT_SORT]
         beyond = stretch.position(lambda cursor: from_user_cursor(sort.name, cursor))
         reading.budget.take(stretch.size)
@@ -158,7 +158,8 @@ def _of_users(
 
 
 def _is_sortable(figure: Measure) -> bool:
-    return figure.kind is Kind.EVENTS or (figure.kind is Kind.SUM and figure.value_type is int)
+    is_total = figure.kind is MeasureKind.SUM and figure.value_type is int
+    return is_total or figure.kind in (MeasureKind.EVENTS, MeasureKind.USERS)
 
 
 def _unique(measures: Iterable[Measure]) -> tuple[Measure, ...]:
@@ -195,9 +196,9 @@ def _said(feature: Feature, field: str) -> str:
 def _type_text(figure: Figure) -> str:
     if isinstance(figure, Ratio):
         return "Float"
-    if figure.kind is Kind.DISTINCT:
+    if figure.kind is MeasureKind.DISTINCT:
         return f"[{_GRAPHQL_TYPES[figure.value_type]}!]!"
-    return "Float!" if figure.kind is Kind.SUM and figure.value_type is float else "Long!"
+    return "Float!" if figure.kind is MeasureKind.SUM and figure.value_type is float else "Long!"
 
 
 def _fields(prefix: str) -> str:

@@ -18,6 +18,7 @@ from functions.shared.payload import LARGEST_INTEGER, MAX_PAYLOAD_BYTES, SMALLES
 
 MOST_FILTERS = 20
 MOST_VALUES = 1000
+MOST_STEPS = 1000  # of the paths, each counted once for each of its operators: what ClickHouse can parse
 
 # Of the strings of one `in`: ClickHouse takes values of up to 128 KiB, and some characters are escaped in them.
 MOST_BYTES = 64 * 1024
@@ -75,7 +76,7 @@ type Condition = Exists | EqualsAny | Differs | Compares
 """What a payload fulfils or not. A number among the operands is a float only where no 64-bit integer equals it."""
 
 
-def conditions(filters: Sequence[Mapping[str, Any]] | None) -> tuple[Condition, ...]:
+def conditions(filters: Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
     """What payloads must fulfil, all of it, to pass the filters.
 
     Args:
@@ -84,11 +85,13 @@ def conditions(filters: Sequence[Mapping[str, Any]] | None) -> tuple[Condition, 
     Raises:
         InvalidArgument: a path, an operand or the number of them is not usable.
     """
-    if filters is None:
-        return ()
     if len(filters) > MOST_FILTERS:
         raise InvalidArgument(f"payload takes at most {MOST_FILTERS} filters, not {len(filters)}.")
-    return tuple(condition for each in filters for condition in _conditions_of(each))
+    found = tuple(condition for each in filters for condition in _conditions_of(each))
+    steps = sum(len(condition.path) for condition in found)
+    if steps > MOST_STEPS:
+        raise InvalidArgument(f"payload takes filters of at most {MOST_STEPS:,} steps of paths in all, not {steps:,}.")
+    return found
 
 
 def _conditions_of(payload_filter: Mapping[str, Any]) -> list[Condition]:

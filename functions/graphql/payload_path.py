@@ -16,7 +16,6 @@ type Path = tuple[str | int, ...]
 _KEY = r'"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^.\[\]"]+)'
 _FIRST_STEP = re.compile(_KEY, re.DOTALL)
 _FURTHER_STEP = re.compile(rf"\[(?P<index>0|[1-9][0-9]{{0,8}})\]|\.(?:{_KEY})", re.DOTALL)
-_BARE = re.compile(r'[^.\[\]"]+')
 
 type _Tree = dict[str | int, "_Tree | msgspec.Raw"]
 
@@ -60,18 +59,6 @@ def _step(match: re.Match[str], text: str) -> str | int:
     if "\0" in key:
         raise ValueError(f"{_shown(text)} contains the character U+0000, which no key does.")
     return key
-
-
-def write_path(path: Path) -> str:
-    """The text that `read_path` reads as this path."""
-    first, *further = path
-    return _written_key(first) + "".join(
-        f"[{step}]" if isinstance(step, int) else f".{_written_key(step)}" for step in further
-    )
-
-
-def _written_key(key: str | int) -> str:
-    return key if isinstance(key, str) and _BARE.fullmatch(key) else msgspec.json.encode(key).decode()
 
 
 def only_these(paths: Sequence[Path], texts: Sequence[msgspec.Raw | None]) -> dict[str, object]:

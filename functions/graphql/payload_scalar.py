@@ -8,7 +8,7 @@ type Scalar = str | int | float | bool
 _SMALLEST_FLOAT_WRITTEN_OUT = 2.0**63
 
 
-class Kind(IntEnum):
+class ScalarKind(IntEnum):
     """What a value is, in the order in which unlike ones are sorted."""
 
     NOTHING = 0
@@ -31,14 +31,14 @@ def scalar_of(kind: int, number: float, text: str) -> Scalar | None:
     """The scalar whose key, as both stores select it, consists of these; None for anything else and for nothing.
 
     Args:
-        kind: a `Kind`.
+        kind: a `ScalarKind`.
         number: of a number, what is nearest to it as a double; else 0.
         text: of a string, itself; of a boolean, `true` or `false`; of a whole number of at most 64 bits, its digits.
     """
-    if kind == Kind.STRING:
+    if kind == ScalarKind.STRING:
         return text
-    if kind == Kind.BOOLEAN:
+    if kind == ScalarKind.BOOLEAN:
         return text == "true"
-    if kind == Kind.NUMBER:
+    if kind == ScalarKind.NUMBER:
         return int(text) if text else number
     return None

@@ -16,8 +16,8 @@ from functions.graphql.aggregation import (
     TOO_LARGE_TO_ADD,
     Aggregation,
     Dimension,
-    Kind,
     Measure,
+    MeasureKind,
     Order,
     finished,
     of_nothing,
@@ -78,16 +78,16 @@ _KEYS: dict[Dimension, sql.SQL] = {
     Dimension.USER: sql.SQL("counted.user_id"),
 }
 
-_MEASURES: dict[Kind, sql.SQL] = {
-    Kind.EVENTS: sql.SQL("coalesce(sum(counted.total) FILTER (WHERE {counts}), 0)::bigint"),
-    Kind.USERS: sql.SQL("count(DISTINCT counted.user_id) FILTER (WHERE {counts})"),
-    Kind.FEATURES: sql.SQL("count(DISTINCT features.name) FILTER (WHERE {counts})"),
-    Kind.LAST_DAY: sql.SQL("max(counted.last) FILTER (WHERE {counts})::date"),
-    Kind.SUM: sql.SQL("coalesce(sum(counted.{sum}) FILTER (WHERE {counts}), 0)"),
-    Kind.DISTINCT: sql.SQL("NULL"),
-    Kind.PREVIOUS_USERS: sql.SQL("count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)"),
+_MEASURES: dict[MeasureKind, sql.SQL] = {
+    MeasureKind.EVENTS: sql.SQL("coalesce(sum(counted.total) FILTER (WHERE {counts}), 0)::bigint"),
+    MeasureKind.USERS: sql.SQL("count(DISTINCT counted.user_id) FILTER (WHERE {counts})"),
+    MeasureKind.FEATURES: sql.SQL("count(DISTINCT features.name) FILTER (WHERE {counts})"),
+    MeasureKind.LAST_DAY: sql.SQL("max(counted.last) FILTER (WHERE {counts})::date"),
+    MeasureKind.SUM: sql.SQL("coalesce(sum(counted.{sum}) FILTER (WHERE {counts}), 0)"),
+    MeasureKind.DISTINCT: sql.SQL("NULL"),
+    MeasureKind.PREVIOUS_USERS: sql.SQL("count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)"),
     # Those of either period are those of both taken together, but for the ones that are in both.
-    Kind.RETURNING_USERS: sql.SQL("""
+    MeasureKind.RETURNING_USERS: sql.SQL("""
         count(DISTINCT counted.user_id) FILTER (WHERE counted.is_current)
         + count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)
         - count(DISTINCT counted.user_id)
@@ -114,7 +114,7 @@ def aggregated(aggregation: Aggregation, connection: Connection) -> list[tuple[A
     values: dict[str, Any] = {}
     statement = _statement(aggregation, values)
     rows = connection.execute(statement, values, prepare=False).fetchall()
-    if any(measure.kind is Kind.DISTINCT for measure in aggregation.measures):
+    if any(measure.kind is MeasureKind.DISTINCT for measure in aggregation.measures):
         rows = _with_distinct(aggregation, rows, connection)
     return list(finished(aggregation, rows))
 
@@ -169,7 +169,7 @@ def _outer_keys(aggregation: Aggregation) -> list[sql.Composable]:
 
 def _sums(aggregation: Aggregation, values: dict[str, Any]) -> Iterable[sql.Composable]:
     for number, measure in enumerate(aggregation.measures):
-        if measure.kind is Kind.SUM:
+        if measure.kind is MeasureKind.SUM:
             total = _TOTALS[measure.value_type].format(value=_VALUES[measure.value_type](measure.path, values))
             yield sql.SQL(", {} AS {}").format(total, sql.Identifier(f"sum_{number}"))
 
@@ -231,7 +231,7 @@ def _with_distinct(
         return rows
     completed = [list(row) for row in rows]
     for number, measure in enumerate(aggregation.measures):
-        if measure.kind is Kind.DISTINCT:
+        if measure.kind is MeasureKind.DISTINCT:
             found = _distinct(measure, selection, connection, by_user=by_user)
             for row in completed:
                 row[number + by_user] = found.get(row[0] if by_user else None, [])

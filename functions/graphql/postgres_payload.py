@@ -11,7 +11,7 @@ from psycopg.sql import Composable
 
 from functions.graphql.payload_filter import Compares, Condition, Differs, EqualsAny, Exists
 from functions.graphql.payload_path import Path
-from functions.graphql.payload_scalar import Kind, Scalar, stored_number
+from functions.graphql.payload_scalar import Scalar, ScalarKind, stored_number
 from functions.graphql.statement_values import add_value
 
 _PAYLOAD = sql.SQL("events.payload")
@@ -112,10 +112,10 @@ def scalar_key(path: Path, values: dict[str, Any]) -> tuple[Composable, Composab
         boolean=as_boolean,
         number=as_number,
         text=as_text,
-        a_boolean=Kind.BOOLEAN,
-        a_number=Kind.NUMBER,
-        a_string=Kind.STRING,
-        nothing=Kind.NOTHING,
+        a_boolean=ScalarKind.BOOLEAN,
+        a_number=ScalarKind.NUMBER,
+        a_string=ScalarKind.STRING,
+        nothing=ScalarKind.NOTHING,
     )
     any_text = _ANY_TEXT.format(text=as_text, boolean=as_boolean, integer=_INTEGER.format(numeric=numeric))
     return kind, _NUMBER_OR_ZERO.format(number=as_number), any_text

@@ -10,11 +10,11 @@ from psycopg import sql
 
 from functions.graphql import postgres_payload
 from functions.graphql.aggregation import Aggregation
-from functions.graphql.limits import Deadline
+from functions.graphql.budget import Deadline, QueryTooSlow
 from functions.graphql.postgres_aggregation import aggregated
 from functions.graphql.postgres_selection import month_of, of_users, selected, within_namespaces, within_period
 from functions.graphql.selection import Selection, end_of_namespace
-from functions.graphql.store import QueryTooSlow, StoredEvent, StoreUnavailable, Wanted, Window
+from functions.graphql.store import StoredEvent, StoreUnavailable, Wanted, Window
 from functions.shared.postgres import Connection, Database
 
 # Every page wants the newest few in the order of an index; a bitmap scan would read all there are and sort them.
@@ -27,7 +27,7 @@ _LIMIT = "SELECT set_config('statement_timeout', %s, true)"
 
 # A namespace with at most so many below it is read path by path, each in the order of time; one with more is found
 # soon enough among all events in the order of time.
-MOST_PATHS = 40
+MOST_PATHS_APART = 40
 
 # Of users as well: each one's events are in the order of time.
 MOST_USERS_APART = 40
@@ -208,8 +208,8 @@ def _paths(selection: Selection, values: dict[str, Any], connection: Connection)
     found: set[str] = set()
     months = {"start": month_of(values["start"]), "end": values["end"]}
     for namespace in selection.namespaces:
-        bounds = {"low": namespace, "high": end_of_namespace(namespace), "limit": MOST_PATHS + 1}
+        bounds = {"low": namespace, "high": end_of_namespace(namespace), "limit": MOST_PATHS_APART + 1}
         found.update(path for (path,) in connection.execute(_PATHS, months | bounds, prepare=False))
-        if len(found) > MOST_PATHS:
+        if len(found) > MOST_PATHS_APART:
             return None
     return sorted(found)

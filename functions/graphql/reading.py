@@ -6,7 +6,7 @@ from datetime import date
 
 from graphql import GraphQLResolveInfo
 
-from functions.graphql.limits import Deadline, NodeBudget
+from functions.graphql.budget import Deadline, NodeBudget
 from functions.graphql.source import Source, Sources
 from functions.graphql.store import Directory, EventStore
 from functions.shared.grant import Grant

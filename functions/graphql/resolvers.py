@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from ariadne import ObjectType, QueryType
 
-from functions.graphql.event_definitions import EventDefinition, event_definitions
+from functions.graphql.event_definitions import event_definitions
 from functions.graphql.metrics import Metrics
 from functions.graphql.reading import Info, Scope
 from functions.graphql.usage_rows import resolve_usage
 from functions.shared.grant import is_traversal_path
+from functions.shared.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,13 @@ class Namespace:
         return Scope((self.path,))
 
 
-def top_level_types(metrics: Metrics) -> tuple[QueryType, ObjectType]:
+def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, ObjectType]:
     """The types `Query` and `Namespace`."""
     query_type, namespace_type = QueryType(), ObjectType("Namespace")
     for field in ("namespace", "group", "project"):
         query_type.set_field(field, resolve_namespace)
-    query_type.set_field("eventDefinitions", resolve_event_definitions)
+    definitions = event_definitions(registry)
+    query_type.set_field("eventDefinitions", lambda *_: definitions)
     query_type.set_field("aiInstanceUsageData", _instance)
     namespace_type.set_field("aiUsageData", lambda namespace, _: namespace.scope)
     for suffix, resolve in (
@@ -54,11 +56,6 @@ def resolve_namespace(_: None, info: Info, full_path: str) -> Namespace | None:
     if path == full_path:
         full_path = reading.directory.full_path_of(path) or path
     return Namespace(path, full_path)
-
-
-def resolve_event_definitions(_: None, info: Info) -> list[EventDefinition]:
-    """What the definitions say of each event."""
-    return event_definitions(info.context.registry)
 
 
 def _instance(_: None, info: Info) -> Scope:

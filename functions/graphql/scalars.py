@@ -1,6 +1,7 @@
 """The scalars of the schema."""
 
 import math
+import re
 from datetime import date
 from typing import Any
 
@@ -11,6 +12,7 @@ from functions.graphql.days import FIRST_DAY, LAST_DAY
 from functions.shared.payload import LARGEST_INTEGER, MAX_DEPTH, SMALLEST_INTEGER
 from functions.shared.timestamp import format_timestamp
 
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SHOWN_CHARACTERS = 40
 
 
@@ -21,7 +23,7 @@ def parse_date(value: Any) -> date:
         GraphQLError: it is none, or none that can be asked for.
     """
     try:
-        day = date.fromisoformat(value)
+        day = date.fromisoformat(value if _DAY.fullmatch(value) else "")
     except (TypeError, ValueError):
         shown = repr(value[:_SHOWN_CHARACTERS]) if isinstance(value, str) else "What is given"
         raise GraphQLError(f"{shown} is no day, like 2026-11-20.") from None
@@ -64,9 +66,15 @@ def parse_json(value: Any, depth: int = MAX_DEPTH) -> Any:
     raise GraphQLError("JSON values hold variables of the types JSON, String, ID, Int, Float and Boolean only.")
 
 
+def _long(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("a whole number is needed")
+    return value
+
+
 SCALARS = (
     ScalarType("Date", serializer=date.isoformat, value_parser=parse_date),
     ScalarType("Time", serializer=format_timestamp),
     ScalarType("JSON", serializer=lambda value: value, value_parser=parse_json),
-    ScalarType("Long", serializer=lambda value: value),
+    ScalarType("Long", serializer=_long),
 )

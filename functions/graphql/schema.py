@@ -29,6 +29,6 @@ def executable_schema(registry: Registry) -> GraphQLSchema:
         *event_bindables(registry),
         *metrics.bindables(),
         *usage_rows_bindables(),
-        *top_level_types(metrics),
+        *top_level_types(registry, metrics),
         convert_names_case=True,
     )

@@ -5,7 +5,7 @@ from graphql.language.block_string import print_block_string
 FILTERS = """\
     "The first day, in UTC; six days before `endDate` where it is not given."
     startDate: Date
-    "The last day, in UTC; today where it is not given."
+    "The last day, in UTC; where it is not given today, or `startDate` if that is later."
     endDate: Date
     "Only these events."
     events: [AiUsageEventType!]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aws_lambda_powertools import Logger
 
-from functions.graphql.limits import MAX_SECONDS, Deadline
+from functions.graphql.budget import MAX_SECONDS, Deadline
 from functions.graphql.postgres_store import PostgresStore
 from functions.graphql.store import EventStore
 from functions.shared.postgres import Database

@@ -60,10 +60,6 @@ class StoreUnavailable(Exception):
     """The store can't be reached, or does not answer as it should."""
 
 
-class QueryTooSlow(Exception):
-    """The store gave up on a query that took too long."""
-
-
 class EventStore(Protocol):
     """Where events are read from.
 

@@ -7,22 +7,21 @@ from typing import Any
 from ariadne import EnumType, ObjectType, SchemaBindable
 
 from functions.graphql import arguments
-from functions.graphql.aggregation import Aggregation, Dimension, Kind, Measure, Order
+from functions.graphql.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order
 from functions.graphql.invalid_argument import InvalidArgument
-from functions.graphql.payload_path import Path, read_path
 from functions.graphql.reading import Info, Scope, User, Users
 from functions.graphql.sdl import FILTERS, description
 from functions.graphql.selected import Selected
 from functions.graphql.selection import select
 
-MOST_PATHS = 5
+MOST_GROUP_PATHS = 5
 
 _MEASURES = {
-    "totalCount": Measure(Kind.EVENTS),
-    "usersCount": Measure(Kind.USERS),
-    "featuresCount": Measure(Kind.FEATURES),
-    "returningUsersCount": Measure(Kind.RETURNING_USERS),
-    "previousPeriodUsersCount": Measure(Kind.PREVIOUS_USERS),
+    "totalCount": Measure(MeasureKind.EVENTS),
+    "usersCount": Measure(MeasureKind.USERS),
+    "featuresCount": Measure(MeasureKind.FEATURES),
+    "returningUsersCount": Measure(MeasureKind.RETURNING_USERS),
+    "previousPeriodUsersCount": Measure(MeasureKind.PREVIOUS_USERS),
 }
 _ORDERS: dict[str, Measure | Dimension] = {
     "TOTAL_COUNT": _MEASURES["totalCount"],
@@ -111,7 +110,7 @@ def resolve_usage(
         reading.registry.feature_of,
         measures=tuple(measures) or (_MEASURES["totalCount"],),
         dimensions=dimensions,
-        paths=_paths(texts),
+        paths=arguments.paths("payloadGroupBy", texts, MOST_GROUP_PATHS),
         order=order,
         limit=size,
     )
@@ -140,15 +139,6 @@ def _require_grouped(order: Sequence[Order], dimensions: Sequence[Dimension]) ->
     for each in order:
         if isinstance(each.by, Dimension) and each.by not in dimensions:
             raise InvalidArgument(f"orderBy names {each.by.name}, by which groupBy does not group.")
-
-
-def _paths(texts: Sequence[str]) -> tuple[Path, ...]:
-    if len(texts) > MOST_PATHS:
-        raise InvalidArgument(f"payloadGroupBy takes at most {MOST_PATHS} paths, not {len(texts)}.")
-    try:
-        return tuple(map(read_path, texts))
-    except ValueError as error:
-        raise InvalidArgument(f"payloadGroupBy: {error}") from None
 
 
 def _key_resolver(dimension: Dimension) -> Any:

@@ -83,7 +83,7 @@ def _claims(feature: Feature) -> Iterator[tuple[str, object, frozenset[str]]]:
     for type_name in feature.type_names():
         yield "GraphQL type", type_name, TYPES
     yield "metric", feature.metrics_field, METRICS_FIELDS
-    for name in ("totalEventCount", *feature.metrics, *map(event_count_field, feature.all_ids)):
+    for name in (*sorted(FEATURE_METRICS_FIELDS), *feature.metrics, *map(event_count_field, feature.all_ids)):
         yield "order of users", upper_snake_case(f"{feature.metrics_field}_{name}"), USER_SORTS
     for name in feature.metrics:
         yield f"metric of {feature.name}", name, FEATURE_METRICS_FIELDS

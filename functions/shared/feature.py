@@ -10,7 +10,14 @@ import msgspec
 
 from functions.shared.context import Context
 from functions.shared.metric import Metric, declared_metric
-from functions.shared.names import camel_case, enum_value, is_field_name, is_graphql_name, pascal_case
+from functions.shared.names import (
+    camel_case,
+    enum_value,
+    event_count_field,
+    is_field_name,
+    is_graphql_name,
+    pascal_case,
+)
 from functions.shared.payload import Payload
 from functions.shared.payload_type import PayloadType, key_types, nested_classes
 from functions.shared.usage import OUTPUT_TYPES, Answer, Resolver, is_output_type
@@ -65,7 +72,7 @@ class Feature:
         self.prefetcher: Prefetch | None = None
         self.metrics: dict[str, Metric] = {}
         self.resolvers: dict[str, Resolver] = {}
-        for written in (name, self.field, self.type_name):
+        for written in (name, self.field, self.type_name, self.metrics_field):
             if not is_graphql_name(written):
                 raise DefinitionError(f"{self.file}: {written!r} is not a name that GraphQL allows")
         try:
@@ -166,6 +173,8 @@ class Feature:
             raise DefinitionError(f"{self.file}: resolver {name!r} is defined twice")
 
         def register(function: Answer) -> Answer:
+            if inspect.iscoroutinefunction(function):
+                raise DefinitionError(f"{self.file}: resolver {name!r} is async; it must be an ordinary function")
             self.resolvers[name] = Resolver(name, returns, function)
             return function
 
@@ -203,7 +212,7 @@ class Feature:
 
     def _register(self, registered: dict[str, int], ids: Mapping[str, int]) -> None:
         for name, event_id in ids.items():
-            if not is_graphql_name(name):
+            if not (is_graphql_name(name) and is_graphql_name(event_count_field(name))):
                 raise DefinitionError(f"{self.file}: event name {name!r} is not a name that GraphQL allows")
             if type(event_id) is not int or not 1 <= event_id <= LARGEST_EVENT_ID:
                 raise DefinitionError(f"{self.file}: id {event_id!r} of {name} is outside 1..{LARGEST_EVENT_ID}")

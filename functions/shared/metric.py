@@ -8,11 +8,11 @@ from typing import Literal
 from functions.shared.names import is_field_name
 from functions.shared.payload_type import PayloadType, describe, type_at
 
-type Kind = Literal["count", "sum", "distinct", "ratio"]
+type MetricKind = Literal["count", "sum", "distinct", "ratio"]
 
 # What the key of a metric may hold; a moment is stored as a string.
-_KEY_TYPES: dict[Kind, tuple[type, ...]] = {"sum": (int, float), "distinct": (str, int, float, bool, datetime)}
-_NUMERIC: tuple[Kind, ...] = ("count", "sum")
+_KEY_TYPES: dict[MetricKind, tuple[type, ...]] = {"sum": (int, float), "distinct": (str, int, float, bool, datetime)}
+_NUMERIC: tuple[MetricKind, ...] = ("count", "sum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Metric:
     """
 
     name: str
-    kind: Kind
+    kind: MetricKind
     events: tuple[str, ...] = ()
     path: str = ""
     of: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ class Usage(Protocol):
         """The total of the numbers at the path; 0 where there are none."""
 
     def distinct(self, path: str, *events: str) -> list[Any]:
-        """The different strings, numbers and booleans at the path, in their order."""
+        """The different values at the path, in their order: the first 1,000 of them."""
 
 
 type Answer = Callable[[Usage], Any]

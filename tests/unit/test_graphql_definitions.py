@@ -78,6 +78,36 @@ def broken_by_itself(usage):
     raise RuntimeError("SECRET_INSIDE")
 
 
+@feature.resolver("brokenByText", returns="Int")
+def broken_by_text(usage):
+    return "SECRET_INSIDE"
+
+
+@feature.resolver("brokenByLong", returns="Long")
+def broken_by_long(usage):
+    return "SECRET_INSIDE"
+
+
+@feature.resolver("brokenByObject", returns="JSON")
+def broken_by_object(usage):
+    return object()
+
+
+@feature.resolver("brokenByHalf", returns="String")
+def broken_by_half(usage):
+    return "\\ud800"
+
+
+@feature.resolver("brokenByPath", returns="Float")
+def broken_by_path(usage):
+    return usage.sum("sise")
+
+
+@feature.resolver("brokenByKind", returns="Float")
+def broken_by_kind(usage):
+    return usage.sum("branch")
+
+
 @feature.resolver("brokenByNothing", returns="Int!")
 def broken_by_nothing(usage):
     return None
@@ -170,8 +200,11 @@ def test_a_field_of_a_teams_own_is_there_in_a_namespace_too(builds: ModuleType) 
     assert ask(builds, query.replace("29", "28"))["namespace"]["aiUsageData"]["buildBranches"] == ["a", "b", "main"]
 
 
+BROKEN = [f"brokenBy{what}" for what in ("Name", "Itself", "Nothing", "Text", "Long", "Object", "Half", "Path", "Kind")]
+
+
 @pytest.mark.parametrize("bring", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("field", ["brokenByName", "brokenByItself", "brokenByNothing"])
+@pytest.mark.parametrize("field", BROKEN)
 def test_what_goes_wrong_in_a_field_of_a_teams_own_is_in_the_log_alone(
     field: str, builds: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from graphql import GraphQLError, get_introspection_query, parse
 
-from functions.graphql import limits
+from functions.graphql import budget, limits
+from functions.graphql.budget import QueryTooSlow
 from functions.graphql.documents import Documents, InvalidQuery
 from functions.graphql.invalid_argument import InvalidArgument
 from functions.graphql.source import Sources
-from functions.graphql.store import QueryTooSlow
 from functions.sync.sync import Sync
 from tests.graphql import ask, loaded, request
 
@@ -129,17 +129,17 @@ def test_a_query_is_parsed_and_validated_once(api: ModuleType) -> None:
 
 
 def test_a_budget_of_nodes_is_for_the_whole_query() -> None:
-    budget = limits.NodeBudget()
+    nodes = budget.NodeBudget()
     for _ in range(10):
-        budget.take(1000)
+        nodes.take(1000)
     with pytest.raises(InvalidArgument, match="10,001 nodes or more in all; at most 10,000 are allowed"):
-        budget.take(1)
+        nodes.take(1)
 
 
 def test_a_deadline_says_how_long_is_left() -> None:
-    assert 8 < limits.Deadline().remaining() <= limits.MAX_SECONDS
+    assert 8 < budget.Deadline().remaining() <= budget.MAX_SECONDS
     with pytest.raises(QueryTooSlow):
-        limits.Deadline(0).remaining()
+        budget.Deadline(0).remaining()
 
 
 TOO_SLOW = "The query took too long: ask for fewer days, events or namespaces."
@@ -152,7 +152,7 @@ def test_a_statement_that_postgresql_takes_too_long_for_is_given_up(
     with psycopg.connect(database_url) as blocker:
         blocker.execute("LOCK TABLE ai_usage_events IN ACCESS EXCLUSIVE MODE")
         with monkeypatch.context() as patch:
-            patch.setattr(api, "Reading", partial(api.Reading, deadline=limits.Deadline(0.5)))
+            patch.setattr(api, "Reading", partial(api.Reading, deadline=budget.Deadline(0.5)))
             assert errors(api, NODES % "id") == [TOO_SLOW]
     assert len(ask(api, NODES % "id")["aiInstanceUsageData"]["all"]["nodes"]) == 10
     limit = api.database.run(lambda connection: connection.execute("SHOW statement_timeout").fetchone())
@@ -166,7 +166,7 @@ def test_a_statement_that_clickhouse_takes_too_long_for_is_given_up(
     monkeypatch.setattr(api, "sources", Sources(api.database, clickhouse_url))
     endless = "SELECT sum(sleepEachRow(0.1)) FROM numbers(100) SETTINGS max_block_size = 1"
     monkeypatch.setattr("functions.graphql.clickhouse_store._COUNT", endless)
-    monkeypatch.setattr(api, "Reading", partial(api.Reading, deadline=limits.Deadline(2)))
+    monkeypatch.setattr(api, "Reading", partial(api.Reading, deadline=budget.Deadline(2)))
     assert errors(api, "{ aiInstanceUsageData { all { count } } }") == [TOO_SLOW]
 
 
@@ -176,7 +176,7 @@ def test_a_query_that_takes_too_long_is_given_up(
     store(database_url, 10, {})
     assert len(ask(api, NODES % "user { id }")["aiInstanceUsageData"]["all"]["nodes"]) == 10
     seconds = iter([*[1.0] * 5, *[-1.0] * 100])
-    monkeypatch.setattr("functions.graphql.limits.Deadline.remaining", lambda _: late(next(seconds)))
+    monkeypatch.setattr("functions.graphql.budget.Deadline.remaining", lambda _: late(next(seconds)))
     assert errors(api, NODES % "user { id }") == [TOO_SLOW]
 
 
@@ -221,7 +221,7 @@ def test_a_query_is_never_taken_from_the_address(parameters: Any, status: int, a
     assert answer["statusCode"] == status
     if status == 405:
         assert "sent by POST" in json.loads(answer["body"])["message"]
-        assert answer["headers"]["Allow"] == "POST"
+        assert answer["headers"]["Allow"] == "GET, POST"
 
 
 @pytest.mark.parametrize(
@@ -284,3 +284,17 @@ def test_a_document_is_measured_quickly_however_it_is_made() -> None:
     with pytest.raises(GraphQLError):
         limits.check(document)
     assert time.process_time() - started < 1
+
+
+def test_aliases_count_wherever_their_fragment_is_spread(api: ModuleType) -> None:
+    figures = " ".join(f"m{number}: aiMetrics {{ usersCount }}" for number in range(10))
+    spreads = " ".join(f'n{number}: namespace(fullPath: "9/") {{ ...f }}' for number in range(5))
+    (message,) = errors(api, f"{{ {spreads} }} fragment f on Namespace {{ {figures} }}")
+    assert message.startswith("The query has 55 aliases")
+
+
+def test_the_paths_of_a_page_are_limited_over_all_its_aliases(api: ModuleType) -> None:
+    path = ".".join("a" * 50)
+    fields = " ".join(f'p{number}: payload(paths: ["{path}.b{number}"])' for number in range(10))
+    (message,) = errors(api, NODES % fields)
+    assert message == "A page takes paths into payloads of at most 500 steps in all, not 510."

@@ -1,5 +1,5 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from random import Random
 from types import ModuleType
@@ -42,21 +42,25 @@ USERS = f"""
 @pytest.mark.parametrize("namespaces", [["*"], ["27/28/"], ["27/28/", "3/"]], ids=str)
 def test_metrics_are_those_of_the_events_selected(
     namespaces: list[str],
-    either: ModuleType,
+    api: ModuleType,
     events: list[Event],
+    bring: Callable[[], Any],
 ) -> None:
+    bring()
     chance, model = Random(1), model_of(events, namespaces)
     for _ in range(QUERIES):
         filters = random_filters(chance)
-        assert ask(either, METRICS, *namespaces, **filters)["aiInstanceMetrics"] == model.metrics(filters), filters
+        assert ask(api, METRICS, *namespaces, **filters)["aiInstanceMetrics"] == model.metrics(filters), filters
 
 
 @pytest.mark.parametrize("namespaces", [["*"], ["27/28/"]], ids=str)
 def test_each_user_is_on_one_page_in_the_order_that_is_asked_for(
     namespaces: list[str],
-    either: ModuleType,
+    api: ModuleType,
     events: list[Event],
+    bring: Callable[[], Any],
 ) -> None:
+    bring()
     chance, model = Random(2), model_of(events, namespaces)
     for _ in range(QUERIES // 4):
         filters = random_filters(chance)
@@ -64,7 +68,7 @@ def test_each_user_is_on_one_page_in_the_order_that_is_asked_for(
         expected = model.user_metrics(filters, sort)
         size = chance.choice([1, 2, 3, 10])
         for backwards in (False, True):
-            pages = list(pages_of_users(either, namespaces, filters | {"sort": sort}, size, backwards=backwards))
+            pages = list(pages_of_users(api, namespaces, filters | {"sort": sort}, size, backwards=backwards))
             assert [node for page in pages for node in page["nodes"]] == expected, (filters, sort)
             assert {page["count"] for page in pages} == {len(expected)}
 

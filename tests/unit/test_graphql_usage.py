@@ -1,6 +1,7 @@
 """`aiInstanceUsage`, and `aiUsage` of namespaces, by the same code: events counted in groups."""
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from random import Random
 from types import ModuleType
@@ -60,12 +61,15 @@ def random_groups(chance: Random) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("namespaces", [["*"], ["27/28/"], ["27/28/", "3/"]], ids=str)
-def test_groups_of_events_are_counted(namespaces: list[str], either: ModuleType, events: list[Event]) -> None:
+def test_groups_of_events_are_counted(
+    namespaces: list[str], api: ModuleType, events: list[Event], bring: Callable[[], Any]
+) -> None:
+    bring()
     chance, model = Random(3), model_of(events, namespaces)
     for _ in range(QUERIES):
         filters, groups = random_filters(chance), random_groups(chance)
         expected = model.usage(filters, groups["groups"], groups["paths"], groups["order"])[: groups["first"]]
-        assert usage(either, *namespaces, **filters, **groups) == expected, (filters, groups)
+        assert usage(api, *namespaces, **filters, **groups) == expected, (filters, groups)
 
 
 @pytest.mark.parametrize("bring", ["clickhouse"], indirect=True)

@@ -9,9 +9,9 @@ from psycopg import sql
 
 from functions.graphql import clickhouse_payload, postgres_payload
 from functions.graphql.payload_filter import conditions
-from functions.graphql.payload_path import Path, read_path, write_path
+from functions.graphql.payload_path import Path, read_path
 from functions.graphql.payload_scalar import scalar_of
-from tests.payloads import Stores, open_stores, value_at
+from tests.payloads import Stores, open_stores, value_at, write_path
 
 PAYLOADS: list[dict[str, Any]] = [
     {"v": 1, "o": {"v": "one"}},

@@ -5,7 +5,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from functions.graphql.aggregation import Aggregation, Dimension, Kind, Measure
+from functions.graphql.aggregation import Aggregation, Dimension, Measure, MeasureKind
 from functions.graphql.postgres_aggregation import aggregated
 from functions.graphql.selection import Selection
 from functions.shared.registry import load
@@ -45,11 +45,15 @@ def test_what_is_counted_of_a_small_namespace_is_found_by_an_index(
 ) -> None:
     registry = load()
     selection = Selection((LEAF,), MOMENT - timedelta(days=7), MOMENT, tuple(registry.by_id))
-    measures = [Measure(Kind.EVENTS), Measure(Kind.USERS), Measure(Kind.SUM, path=("suggestion_size",))]
+    measures = [
+        Measure(MeasureKind.EVENTS),
+        Measure(MeasureKind.USERS),
+        Measure(MeasureKind.SUM, path=("suggestion_size",)),
+    ]
     if Dimension.DAY in dimensions:
-        measures.append(Measure(Kind.RETURNING_USERS))
+        measures.append(Measure(MeasureKind.RETURNING_USERS))
     else:
-        measures.append(Measure(Kind.DISTINCT, path=("language",), value_type=str))
+        measures.append(Measure(MeasureKind.DISTINCT, path=("language",), value_type=str))
     rows = aggregated(
         Aggregation(selection, registry.feature_of, tuple(measures), dimensions=dimensions, limit=100), connection
     )

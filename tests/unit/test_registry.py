@@ -1,10 +1,11 @@
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from functions.graphql.schema import executable_schema
-from functions.shared.claims import TYPES
+from functions.shared.claims import EVENT_FIELDS, FEATURE_METRICS_FIELDS, METRICS_FIELDS, TYPES
 from functions.shared.feature import DefinitionError
 from functions.shared.metric import Metric
 from functions.shared.registry import load
@@ -93,6 +94,12 @@ MISTAKES = [
     ('Feature("a", owner="o").events(**{"x-y": 1})', "'x-y' is not a name"),
     ('Feature("a", owner="o").events(__x=1)', "'__x' is not a name"),
     ('Feature("1a", owner="o")', "'1a' is not a name"),
+    ('Feature("_", owner="o")', "'' is not a name"),
+    ('Feature("a", owner="o").events(_1=1)', "'_1' is not a name"),
+    (
+        'f = Feature("a", owner="o")\n@f.resolver("b", returns="Int")\nasync def b(usage): return 1',
+        "resolver 'b' is async",
+    ),
     ('Feature("a", owner="o", field="a-b")', "'a-b' is not a name"),
     ('Feature("a", owner="o", field="all")', "GraphQL field 'all' is reserved"),
     (
@@ -267,6 +274,15 @@ def test_every_type_of_the_schema_is_reserved_or_made_from_a_definition() -> Non
     schema = executable_schema(registry)
     made = {name for feature in registry.features.values() for name in feature.type_names()}
     assert {name for name in schema.type_map if not name.startswith("__")} <= TYPES | made
+
+
+def test_the_names_that_the_schema_keeps_are_those_that_it_has() -> None:
+    registry = load()
+    types: Any = executable_schema(registry).type_map
+    of_features = {feature.metrics_field for feature in registry.features.values()}
+    assert types["AiUsageEvent"].fields.keys() == EVENT_FIELDS
+    assert (types["AiMetrics"].fields.keys() | types["AiUserMetrics"].fields.keys()) - of_features == METRICS_FIELDS
+    assert types["ChatMetrics"].fields.keys() - {"requestDuoChatResponseEventCount"} == FEATURE_METRICS_FIELDS
 
 
 def test_every_problem_is_reported_at_once(folder: Path) -> None:
