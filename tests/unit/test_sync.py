@@ -197,7 +197,7 @@ def test_a_run_whose_time_is_over_is_gone_on_with(
     sync = Sync(database_url, clickhouse_url, chunk_bytes=1)
     reports = [sync.run(0)]
     while reports[-1].status != "caught_up":
-        assert reports[-1].status == "out_of_time"
+        assert reports[-1].status in ("out_of_time", "skipped")  # while PostgreSQL still ends the last run's session
         assert reports[-1].seconds_behind is None
         reports.append(sync.run(0.5))
     assert len(reports) > 1
