@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from functions.shared.batch import Batch, split_events
+from functions.shared.batch import Batch, split_events, without_noncharacters
 from functions.shared.event import read_event
 from functions.shared.grant import Grant
 from functions.shared.registry import Registry
@@ -80,7 +80,7 @@ class Intake:
         """
         if len(body) > MAX_BODY_BYTES:
             raise TooLarge(f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are allowed.")
-        events = split_events(_without_noncharacters(body))
+        events = split_events(without_noncharacters(body))
         if len(events) > MAX_EVENTS:
             raise TooLarge(f"The body has {len(events)} events; at most {MAX_EVENTS} are allowed.")
         batch = Batch(str(uuid4()), received_at, [], grant=grant)
@@ -130,8 +130,3 @@ def _read(events: Sequence[msgspec.Raw]) -> Iterator[tuple[msgspec.Raw, Attribut
     """The events with what they hold, as far as it can be read of many at once."""
     for some in batched(events, _READ_AT_ONCE, strict=False):
         yield from zip(some, attributes_of(some), contents_of(some), strict=True)
-
-
-def _without_noncharacters(body: bytes) -> bytes:
-    """`body` with U+FFFE and U+FFFF, which SQS refuses, as JSON's escapes."""
-    return body.replace(b"\xef\xbf\xbe", rb"\ufffe").replace(b"\xef\xbf\xbf", rb"\uffff")

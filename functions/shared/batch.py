@@ -101,6 +101,11 @@ def split_events(body: bytes) -> list[msgspec.Raw]:
         raise Rejection("too_deep", "Objects and arrays are nested too deep.") from error
 
 
+def without_noncharacters(body: bytes) -> bytes:
+    """`body` with U+FFFE and U+FFFF, which SQS refuses, as JSON's escapes."""
+    return body.replace(b"\xef\xbf\xbe", rb"\ufffe").replace(b"\xef\xbf\xbf", rb"\uffff")
+
+
 def _split_with_lone_surrogates(body: bytes) -> list[msgspec.Raw]:
     """As `split_events`, for arrays where a string may have been cut within a character.
 

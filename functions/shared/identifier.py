@@ -1,11 +1,13 @@
-"""Event ids that the server makes: UUIDv7 (RFC 9562), from a time and what makes them unique."""
+"""Event ids that are made here: UUIDv7 (RFC 9562), from a time and what makes them unique."""
 
 import hashlib
+import os
 from datetime import UTC, datetime
 from uuid import UUID
 
 _VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
 _OUTSIDE_VERSION_AND_VARIANT = ~(0xF << 76 | 0b11 << 62)
+_UNIQUE_BYTES = 10
 _LATEST_MILLISECONDS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000)  # Python knows none of later years
 
 
@@ -19,8 +21,16 @@ def derived_id(moment: datetime, source: str, position: int) -> UUID:
     """
     milliseconds = int(moment.timestamp() * 1000)
     digest = hashlib.sha256(f"{source}/{position}".encode()).digest()
-    bits = milliseconds << 80 | int.from_bytes(digest[:10])
-    return UUID(int=bits & _OUTSIDE_VERSION_AND_VARIANT | _VERSION_AND_VARIANT)
+    return _identifier(milliseconds, digest[:_UNIQUE_BYTES])
+
+
+def new_id(milliseconds: int) -> UUID:
+    """An id that no other event has; also not one of a forked process, or of a virtual machine that was copied.
+
+    Args:
+        milliseconds: the id's time, since 1970.
+    """
+    return _identifier(milliseconds, os.urandom(_UNIQUE_BYTES))
 
 
 def time_of(identifier: UUID) -> datetime | None:
@@ -28,3 +38,8 @@ def time_of(identifier: UUID) -> datetime | None:
     if identifier.version != 7:
         return None
     return datetime.fromtimestamp(min(identifier.int >> 80, _LATEST_MILLISECONDS) / 1000, UTC)
+
+
+def _identifier(milliseconds: int, unique: bytes) -> UUID:
+    bits = milliseconds << 80 | int.from_bytes(unique)
+    return UUID(int=bits & _OUTSIDE_VERSION_AND_VARIANT | _VERSION_AND_VARIANT)

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from functions.shared.identifier import derived_id, time_of
+from functions.shared.identifier import derived_id, new_id, time_of
 
 MOMENT = datetime(2026, 11, 20, 15, 0, 59, 936000, UTC)
 
@@ -21,3 +21,9 @@ def test_a_derived_id_is_the_same_each_time_and_another_for_each_position_and_so
 
 def test_only_a_uuid_of_version_7_has_a_time() -> None:
     assert time_of(UUID("4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44")) is None
+
+
+def test_a_new_id_has_its_time_and_is_no_other() -> None:
+    identifiers = {new_id(int(MOMENT.timestamp() * 1000)) for _ in range(100)}
+    assert len(identifiers) == 100
+    assert {(identifier.version, time_of(identifier)) for identifier in identifiers} == {(7, MOMENT)}
