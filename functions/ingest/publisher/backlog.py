@@ -1,0 +1,145 @@
+"""The events that wait to be sent, in bounded memory, and the count of what became of the others."""
+
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+
+from functions.ingest.publisher.limits import Limits
+from functions.ingest.publisher.stats import Stats
+
+
+class Backlog:
+    """Events on their way from the threads that track them to the one thread that sends them.
+
+    Its lock is held for moments only, and may be taken again by a thread that has it: a signal or a finalizer may
+    track an event while its thread tracks another.
+
+    Args:
+        most_bytes: of the events that are sent at once.
+    """
+
+    def __init__(self, limits: Limits, most_bytes: int) -> None:
+        self._limits = limits
+        self._most_bytes = most_bytes
+        lock = threading.RLock()
+        self._lock = lock
+        self._work = threading.Condition(lock)  # there may be a batch
+        self._haste = threading.Condition(lock)  # somebody waits for the events to be sent
+        self._progress = threading.Condition(lock)  # a batch is finished
+        self._pending: deque[bytes] = deque()
+        self._pending_bytes = 0
+        self._pending_since = 0.0
+        self._batch: list[bytes] = []
+        self._batch_bytes = 0
+        self._unsettled = 0  # of the batch
+        self._taken = self._finished = 0  # events, since the beginning
+        self._wanted = 0  # of those taken, up to which somebody waits for them
+        self._flushes = 0
+        self._is_closed = False
+        self._stats = Stats()
+
+    @property
+    def flushes(self) -> int:
+        """How often somebody wanted the events to be sent at once."""
+        return self._flushes
+
+    def put(self, event: bytes) -> None:
+        """Takes an event, or counts it as lost where there is no room or after the end."""
+        with self._lock:
+            if self._is_closed:
+                self.count(Stats(lost=1, reasons={"closed": 1}))
+            elif self._pending_bytes + self._batch_bytes + len(event) > self._limits.buffer_bytes:
+                self.count(Stats(lost=1, reasons={"buffer_full": 1}))
+            else:
+                if not self._pending:
+                    self._pending_since = time.monotonic()
+                self._taken += 1
+                self._pending_bytes += len(event) + 1
+                self._pending.append(event)
+                if len(self._pending) == 1 or self._is_full:
+                    self._work.notify()
+
+    def count(self, stats: Stats) -> None:
+        """Counts events that are not in the batch."""
+        with self._lock:
+            while True:
+                before = self._stats
+                after = before.plus(stats)
+                if self._stats is before:  # nothing was counted meanwhile, by a finalizer in this thread
+                    self._stats = after
+                    return
+
+    def next_batch(self) -> list[bytes] | None:
+        """Finishes the batch before, and waits for the next; None after the end."""
+        with self._lock:
+            self._finished += len(self._batch)
+            self._batch, self._batch_bytes = [], 0
+            self._progress.notify_all()
+            while not self._is_due:
+                if self._is_closed and not self._pending:
+                    return None
+                self._work.wait(self._seconds_until_due())
+            self._cut()
+            return self._batch
+
+    def settle(self, stats: Stats) -> None:
+        """Counts what became of events in the batch."""
+        with self._lock:
+            self._unsettled -= stats.settled
+            self.count(stats)
+
+    def pause(self, seconds: float, flushes: int) -> None:
+        """Waits, until somebody wants the events to be sent at once who did not yet when there were `flushes`."""
+        with self._lock:
+            self._haste.wait_for(lambda: self._flushes != flushes, seconds)
+
+    def flush(self, seconds: float) -> bool:
+        """Has all that was taken sent at once, and waits so long; whether none of it waits any more."""
+        with self._lock:
+            wanted = self._wanted = self._taken
+            self._flushes += 1
+            self._work.notify()
+            self._haste.notify()
+            return self._progress.wait_for(lambda: self._finished >= wanted, seconds)
+
+    def close(self) -> None:
+        """Takes no more events."""
+        with self._lock:
+            self._is_closed = True
+            self._work.notify()
+
+    def stats(self) -> Stats:
+        """What became of all events until now."""
+        with self._lock:
+            return replace(self._stats, waiting=len(self._pending) + self._unsettled)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._pending) >= self._limits.batch_events or self._pending_bytes >= self._most_bytes
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether what is pending is to be sent now."""
+        if not self._pending:
+            return False
+        is_wanted = self._is_closed or self._finished < self._wanted
+        return is_wanted or self._is_full or self._pending_age >= self._limits.batch_seconds
+
+    @property
+    def _pending_age(self) -> float:
+        return time.monotonic() - self._pending_since
+
+    def _seconds_until_due(self) -> float | None:
+        return max(0, self._limits.batch_seconds - self._pending_age) if self._pending else None
+
+    def _cut(self) -> None:
+        """Moves what is sent at once from the pending events to the batch."""
+        while self._pending and len(self._batch) < self._limits.batch_events:
+            size = len(self._pending[0]) + 1
+            if self._batch and self._batch_bytes + size > self._most_bytes:
+                break
+            self._batch.append(self._pending.popleft())
+            self._batch_bytes += size
+            self._pending_bytes -= size
+        self._unsettled = len(self._batch)

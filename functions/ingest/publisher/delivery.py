@@ -1,0 +1,132 @@
+"""Sending what waits, batch by batch, each until it has arrived or is given up."""
+
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from functions.ingest.publisher.backlog import Backlog
+from functions.ingest.publisher.destination import Destination, Refused, Sent, Unacceptable, Unavailable
+from functions.ingest.publisher.limits import Limits
+from functions.ingest.publisher.stats import Stats
+
+QUIET_SECONDS = 60
+_LEAST_ATTEMPTS = 3  # also where all the time was spent on the first: a function may have been frozen meanwhile
+_MOST_DOUBLINGS = 30
+
+logger = logging.getLogger(__name__)
+
+
+class Warnings:
+    """What went wrong, in the log: at most once a minute, whatever happens meanwhile."""
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def warn(self, cause: str, stats: Stats) -> None:
+        """Says the cause, and the counts until now."""
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + QUIET_SECONDS
+            say(cause, stats)
+
+
+def say(cause: str, stats: Stats) -> None:
+    """Puts a warning into the log."""
+    logger.warning(
+        "AI usage events: %s. Until now %d were accepted, %d ignored, %d rejected, %d lost (%s); %d wait.",
+        cause,
+        stats.accepted,
+        stats.ignored,
+        stats.rejected,
+        stats.lost,
+        ", ".join(f"{reason}: {count}" for reason, count in stats.reasons.items()) or "for no reason",
+        stats.waiting,
+    )
+
+
+class Delivery:
+    """What the thread of a publisher does."""
+
+    def __init__(self, destination: Destination, backlog: Backlog, limits: Limits, warnings: Warnings) -> None:
+        self._sender = destination.open()
+        self._backlog = backlog
+        self._limits = limits
+        self._warnings = warnings
+        self._failures = 0  # since something was taken
+
+    def run(self) -> None:
+        """Sends until the backlog is closed and empty."""
+        while (batch := self._backlog.next_batch()) is not None:
+            self._deliver(batch)
+        self._sender.close()
+
+    def _deliver(self, batch: Sequence[bytes]) -> None:
+        parcels = [batch]
+        attempts = 0
+        give_up_at = time.monotonic() + self._limits.give_up_seconds
+        while parcels:
+            parcel = parcels.pop()
+            flushes = self._backlog.flushes
+            try:
+                sent, trouble = self._attempt(parcel)
+            except Unacceptable as error:
+                parcels.extend(self._parts(parcel, error))
+                continue
+            self._settle(sent)
+            if not sent.again:
+                self._failures = 0
+                continue
+            attempts += 1
+            is_over = isinstance(trouble, Refused) or time.monotonic() >= give_up_at
+            if is_over and attempts >= _LEAST_ATTEMPTS:
+                self._lose(sent)
+            else:
+                parcels.append(sent.again)
+                self._pause(trouble, flushes)
+
+    def _attempt(self, parcel: Sequence[bytes]) -> tuple[Sent, Unavailable]:
+        """What became of the parcel, and why what is to be sent again has not arrived."""
+        try:
+            sent = self._sender.send(parcel)
+        except Unavailable as error:
+            return Sent(again=parcel, again_code=error.code), error
+        except Unacceptable:
+            raise
+        except Exception as error:  # noqa: BLE001 - of the caller's token or client, or ours: this thread must go on
+            trouble = Unavailable("failed", type(error).__name__)
+            return Sent(again=parcel, again_code=trouble.code), trouble
+        return sent, Unavailable(sent.again_code, sent.again_code)
+
+    def _parts(self, parcel: Sequence[bytes], error: Unacceptable) -> list[Sequence[bytes]]:
+        """The halves of what is not taken together; one event alone is rejected."""
+        if len(parcel) == 1:
+            self._settle(Sent(rejected=[error.code]))
+            return []
+        half = len(parcel) // 2
+        return [parcel[half:], parcel[:half]]
+
+    def _settle(self, sent: Sent) -> None:
+        rejected = Counter(sent.rejected)
+        self._backlog.settle(
+            Stats(accepted=sent.accepted, ignored=sent.ignored, rejected=rejected.total(), reasons=rejected)
+        )
+        if rejected:
+            self._warn("some were rejected")
+
+    def _lose(self, sent: Sent) -> None:
+        count = len(sent.again)
+        self._backlog.settle(Stats(lost=count, reasons={sent.again_code: count}))
+        self._warn("some are given up")
+
+    def _pause(self, trouble: Unavailable, flushes: int) -> None:
+        """Waits before the next attempt, longer the more have failed, and as long as the other side asks for."""
+        self._warn(f"some could not be sent, and are tried again ({trouble})")
+        longest = self._limits.longest_pause_seconds
+        doubled = self._limits.first_pause_seconds * 2 ** min(self._failures, _MOST_DOUBLINGS)
+        self._failures += 1
+        chance = random.uniform(0, min(longest, doubled))  # noqa: S311 - so that publishers do not come back together
+        self._backlog.pause(max(chance, min(longest, trouble.retry_after)), flushes)
+
+    def _warn(self, cause: str) -> None:
+        self._warnings.warn(cause, self._backlog.stats())

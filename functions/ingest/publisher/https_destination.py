@@ -1,0 +1,139 @@
+"""Sending events to the API, by HTTPS."""
+
+import http.client
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from functions.ingest.intake import Answer
+from functions.ingest.publisher.destination import TIMEOUT_SECONDS, Sender, Sent, Unacceptable, Unavailable, fault
+
+MAX_BODY_BYTES = 1024 * 1024  # API Gateway takes 10 MB, but hands no more than 6 MB to a function, with its own escapes
+_LONGEST_ANSWER_BYTES = 16 * 1024 * 1024
+_EVENTS_PATH = "/v1/events"
+_UNACCEPTABLE = frozenset({400, 413})
+
+
+@dataclass(frozen=True, slots=True)
+class HttpsDestination:
+    """The API, by HTTPS.
+
+    Args:
+        api_url: of the API, like `https://events.example.com`; events are posted to `/v1/events` below it.
+        token: with the scope `events:write` or `events:write:own`; or what gives one, asked before each request.
+        timeout_seconds: for connecting, and for each wait for the answer.
+
+    Raises:
+        ValueError: the URL or the token can't be one.
+    """
+
+    api_url: str
+    token: str | Callable[[], str] = field(repr=False)
+    timeout_seconds: float = TIMEOUT_SECONDS
+    most_bytes: int = field(default=MAX_BODY_BYTES, init=False)
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.api_url)
+        if url.scheme not in ("https", "http") or not url.hostname:
+            raise ValueError(f"The API's URL must be like https://events.example.com, not {self.api_url!r}.")
+        url.port  # noqa: B018 - raises where it is no number
+        if isinstance(self.token, str) and not (self.token and self.token.isascii() and self.token.isprintable()):
+            raise ValueError("The token must be printable ASCII.")
+
+    def open(self) -> Sender:
+        """A connection that is kept between requests."""
+        return _HttpsSender(self, urlsplit(self.api_url))
+
+
+class _HttpsSender:
+    """A connection to the API."""
+
+    def __init__(self, destination: HttpsDestination, url: SplitResult) -> None:
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(url.hostname or "", url.port, timeout=destination.timeout_seconds)
+        self._path = url.path.rstrip("/") + _EVENTS_PATH
+        self._token = destination.token
+
+    def send(self, events: Sequence[bytes]) -> Sent:
+        token = self._token if isinstance(self._token, str) else self._token()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        body = b"[%b]" % b",".join(events)
+        try:
+            status, retry_after, content = self._post_again_if_idle(body, headers)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Unavailable("unreachable", f"{type(error).__name__}: {error}") from error
+        return _outcome(status, retry_after, content, events)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _post_again_if_idle(self, body: bytes, headers: dict[str, str]) -> tuple[int, float, bytes]:
+        was_idle = self._connection.sock is not None
+        try:
+            return self._post(body, headers)
+        except ConnectionError:
+            if not was_idle:
+                raise
+        # The other side ends idle connections, and those of a frozen function: that says nothing about a new one.
+        self.close()
+        return self._post(body, headers)
+
+    def _post(self, body: bytes, headers: dict[str, str]) -> tuple[int, float, bytes]:
+        """Status, `Retry-After` and body of the answer."""
+        self._connection.request("POST", self._path, body, headers)
+        response = self._connection.getresponse()
+        content = response.read(_LONGEST_ANSWER_BYTES)
+        if response.length or len(content) == _LONGEST_ANSWER_BYTES:
+            raise http.client.IncompleteRead(content)
+        return response.status, _seconds(response.getheader("Retry-After")), content
+
+
+def _outcome(status: int, retry_after: float, content: bytes, events: Sequence[bytes]) -> Sent:
+    """What an answer of the API says."""
+    is_success = 200 <= status < 300
+    if is_success or status == 400:
+        sent = _sent(content, events)
+        if sent is not None:
+            return sent
+    if status in _UNACCEPTABLE:
+        raise Unacceptable(f"http_{status}")
+    said = content[:200].decode(errors="replace")
+    if is_success:
+        raise Unavailable("unreadable_answer", f"The answer with status {status} says nothing about the events: {said}")
+    raise fault(status, f"http_{status}", f"HTTP {status}: {said}", retry_after)
+
+
+def _sent(content: bytes, events: Sequence[bytes]) -> Sent | None:
+    """What the answer says of the events; None where it does not say one thing of each."""
+    try:
+        answer = _answer_decoder.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    rejected = {rejected.index: rejected for rejected in answer.rejected}
+    counts = (answer.accepted, answer.ignored, len(rejected))
+    if min(counts) < 0 or sum(counts) != len(events) or not rejected.keys() <= set(range(len(events))):
+        return None
+    again = [rejected for rejected in rejected.values() if rejected.retryable]
+    return Sent(
+        accepted=answer.accepted,
+        ignored=answer.ignored,
+        rejected=[rejected.code for rejected in rejected.values() if not rejected.retryable],
+        again=[events[rejected.index] for rejected in again],
+        again_code=again[0].code if again else "",
+    )
+
+
+def _seconds(retry_after: str | None) -> float:
+    """The number of seconds in the header; 0 where it has none, or a date."""
+    try:
+        seconds = float(retry_after or 0)
+    except ValueError:
+        return 0
+    return seconds if math.isfinite(seconds) else 0
+
+
+_answer_decoder = msgspec.json.Decoder(Answer)

@@ -1,0 +1,88 @@
+"""Sending events straight to the queue, without the API."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from functions.ingest.intake import MAX_MESSAGE_BYTES
+from functions.ingest.publisher.destination import TIMEOUT_SECONDS, Sender, Sent, Unacceptable, Unavailable, fault
+from functions.shared.batch import without_noncharacters
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+    from mypy_boto3_sqs import SQSClient
+
+_UNACCEPTABLE = frozenset({"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue", "MessageTooLong"})
+_TOO_MANY_REQUESTS = 429
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDestination:
+    """The queue, without the API: IAM decides who may, and each event must name its user.
+
+    Args:
+        queue_url: of the queue, in SQS.
+        make_client: makes the client, in each process that sends; by default for the region and credentials that
+            boto3 finds.
+
+    Raises:
+        ImportError: boto3 is not installed.
+    """
+
+    queue_url: str
+    make_client: "Callable[[], SQSClient] | None" = None
+    most_bytes: int = field(default=MAX_MESSAGE_BYTES, init=False)
+
+    def __post_init__(self) -> None:
+        import boto3  # noqa: F401 - here, because a process that is forked while a thread imports it never gets it
+
+    def open(self) -> Sender:
+        """A client that is made when it is first used."""
+        return _QueueSender(self.queue_url, self.make_client or _client)
+
+
+class _QueueSender:
+    """A client of the queue."""
+
+    def __init__(self, queue_url: str, make_client: "Callable[[], SQSClient]") -> None:
+        self._queue_url = queue_url
+        self._make_client = make_client
+        self._client: SQSClient | None = None
+
+    def send(self, events: Sequence[bytes]) -> Sent:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        body = without_noncharacters(b"[%b]" % b",".join(events)).decode()
+        try:
+            if self._client is None:
+                self._client = self._make_client()
+            self._client.send_message(QueueUrl=self._queue_url, MessageBody=body)
+        except ClientError as error:
+            raise _fault(error) from error
+        except BotoCoreError as error:
+            raise Unavailable("unreachable", f"{type(error).__name__}: {error}") from error
+        return Sent(accepted=len(events))
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
+
+def _client() -> "SQSClient":
+    """A client of the calling thread's own, which leaves it to the publisher to try again."""
+    import boto3
+    from botocore.config import Config
+
+    once = Config(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, retries={"total_max_attempts": 1})
+    return boto3.session.Session().client("sqs", config=once)
+
+
+def _fault(error: "ClientError") -> Unavailable | Unacceptable:
+    """What an error that SQS answers means for the events."""
+    code = error.response["Error"]["Code"]
+    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    if code in _UNACCEPTABLE:
+        return Unacceptable(code)
+    is_throttled = "hrottl" in code  # which SQS says with the status 400 or 403
+    return fault(_TOO_MANY_REQUESTS if is_throttled else status, code, str(error))

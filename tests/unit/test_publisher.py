@@ -1,0 +1,480 @@
+import gc
+import logging
+import math
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from functions.ingest.publisher import HttpsDestination, Limits, Publisher, Stats
+from functions.shared.event import MAX_EVENT_BYTES
+from functions.shared.identifier import time_of
+from functions.shared.timestamp import parse_timestamp
+from tests.faulty_api import PASSING_FAULTS, TOKEN, FaultyApi, serve
+
+JOB = {"id": 1, "project_id": 4, "pipeline": {"id": 1}}
+IMPATIENT = Limits(first_pause_seconds=0.01, longest_pause_seconds=0.05)
+LONG = 30.0  # that a test waits at most, on a machine that has other things to do
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultyApi]:
+    with serve() as api:
+        yield api
+
+
+@pytest.fixture
+def api(server: FaultyApi) -> FaultyApi:
+    server.fail([])
+    return server
+
+
+@pytest.fixture
+def publisher(api: FaultyApi) -> Iterator[Publisher]:
+    with publisher_to(api) as made:
+        yield made
+
+
+def publisher_to(api: FaultyApi, limits: Limits = IMPATIENT) -> Publisher:
+    return Publisher(HttpsDestination(api.url, TOKEN, timeout_seconds=0.2), limits)
+
+
+def sent_by(publisher: Publisher, api: FaultyApi) -> list[dict[str, Any]]:
+    """The events of the requests that were read, after the publisher has nothing left to send."""
+    assert publisher.flush(LONG)
+    return [event for body in api.bodies for event in body]
+
+
+@dataclass
+class User:
+    id: int
+    username: str
+
+
+@pytest.mark.parametrize(
+    ("attributes", "written"),
+    [
+        ({"user": 1}, {"user": {"id": 1}}),
+        ({"user": {"id": 1, "username": "root"}}, {"user": {"id": 1, "username": "root"}}),
+        ({"user": User(1, "root")}, {"user": {"id": 1, "username": "root"}}),
+        ({"user": SimpleNamespace(id=1, password="no")}, {"user": {"id": 1}}),
+        ({"project": 4}, {"project": {"id": 4}}),
+        ({"project": "4"}, {"project": {"id": "4"}}),
+        (
+            {"project": SimpleNamespace(id=4, full_path="a/b", namespace=SimpleNamespace(path="27/"))},
+            {"project": {"id": 4, "full_path": "a/b", "namespace": {"path": "27/"}}},
+        ),
+        ({"project": {"id": 4, "namespace": "27/"}}, {"project": {"id": 4, "namespace": {"path": "27/"}}}),
+        ({"namespace": 28}, {"namespace": {"id": 28}}),
+        ({"namespace": "27/28/"}, {"namespace": {"path": "27/28/"}}),
+        ({"namespace": {"path": "27/", "full_path": "a"}}, {"namespace": {"path": "27/", "full_path": "a"}}),
+        ({"additional_properties": {"language": "ruby"}}, {"additional_properties": {"language": "ruby"}}),
+        ({"job": JOB, "self": 1, "event": "x", "nothing": None}, {"job": JOB, "self": 1}),
+    ],
+)
+def test_users_projects_and_namespaces_are_ids_mappings_or_objects(
+    attributes: dict[str, Any], written: dict[str, Any], publisher: Publisher, api: FaultyApi
+) -> None:
+    publisher.track_event("troubleshoot_job", **attributes)
+    (event,) = sent_by(publisher, api)
+    assert event == {"event": "troubleshoot_job", "id": event["id"], "timestamp": event["timestamp"]} | written
+    assert publisher.stats() == Stats(accepted=1)
+
+
+def test_id_and_time_are_made_at_the_call(publisher: Publisher, api: FaultyApi) -> None:
+    before = datetime.now(UTC)
+    publisher.track_event("troubleshoot_job")
+    after = datetime.now(UTC)
+    time.sleep(0.05)
+    (event,) = sent_by(publisher, api)
+    assert before <= parse_timestamp(event["timestamp"]) <= after
+    assert time_of(UUID(event["id"])) == parse_timestamp(event["timestamp"]).replace(
+        microsecond=parse_timestamp(event["timestamp"]).microsecond // 1000 * 1000
+    )
+
+
+def test_an_id_and_a_time_of_the_callers_own_are_kept(publisher: Publisher, api: FaultyApi) -> None:
+    own_id, own_time = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44", datetime.now(UTC) - timedelta(days=1)
+    publisher.track_event("troubleshoot_job", id=own_id, timestamp=own_time)
+    publisher.track_event("troubleshoot_job", additional_properties={"timestamp": "2026-11-20 12:55:11 UTC"})
+    first, second = sent_by(publisher, api)
+    assert (first["id"], parse_timestamp(first["timestamp"])) == (own_id, own_time)
+    assert "timestamp" not in second
+
+
+def test_what_the_caller_changes_afterwards_does_not_change_the_event(publisher: Publisher, api: FaultyApi) -> None:
+    job = {"id": 1, "tags": ["a"]}
+    publisher.track_event("troubleshoot_job", job=job)
+    job["id"] = 2
+    job["tags"].append("b")  # type: ignore[attr-defined]
+    assert sent_by(publisher, api)[0]["job"] == {"id": 1, "tags": ["a"]}
+
+
+class Unreadable:
+    @property
+    def id(self) -> int:
+        raise OSError("the database is gone")
+
+
+def _endless() -> list[Any]:
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"job": object()},
+        {"job": {"size": math.nan}},
+        {"job": [math.inf]},
+        {"text": "\ud83d"},
+        {"user": Unreadable()},
+        {"job": _endless()},
+        {"job": {("a", "b"): 1}},
+    ],
+)
+def test_what_is_no_json_is_counted_and_never_raised(
+    attributes: dict[str, Any], publisher: Publisher, api: FaultyApi
+) -> None:
+    publisher.track_event("troubleshoot_job", **attributes)
+    assert publisher.stats() == Stats(rejected=1, reasons={"not_json": 1})
+    publisher.track_event("troubleshoot_job", job={"nothing": None})
+    assert len(sent_by(publisher, api)) == 1
+
+
+def test_an_event_that_no_store_would_take_for_its_size_is_not_sent(publisher: Publisher, api: FaultyApi) -> None:
+    publisher.track_event("troubleshoot_job", text="x" * MAX_EVENT_BYTES)
+    assert publisher.stats() == Stats(rejected=1, reasons={"too_large": 1})
+    assert sent_by(publisher, api) == []
+
+
+def test_events_are_sent_together_up_to_a_number_and_a_size(publisher: Publisher, api: FaultyApi) -> None:
+    for _ in range(2_500):
+        publisher.track_event("troubleshoot_job")
+    sent_by(publisher, api)
+    assert max(map(len, api.bodies)) <= 1_000
+    assert len(api.bodies) <= 4
+    assert publisher.stats() == Stats(accepted=2_500)
+    api.fail([])
+    for _ in range(100):
+        publisher.track_event("troubleshoot_job", text="x" * 50_000)
+    sent_by(publisher, api)
+    assert len(api.accepted) == 100
+    assert 5 <= len(api.bodies) <= 8
+    assert all(len(msgspec.json.encode(body)) <= 1024 * 1024 for body in api.bodies)
+
+
+def test_an_event_does_not_wait_long_for_others(api: FaultyApi) -> None:
+    with publisher_to(api, Limits(batch_seconds=0.1)) as publisher:
+        publisher.track_event("troubleshoot_job")
+        assert_soon(lambda: publisher.stats() == Stats(accepted=1))
+
+
+def assert_soon(is_so: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + LONG
+    while not is_so():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def test_what_became_of_each_event_is_counted(publisher: Publisher, api: FaultyApi) -> None:
+    publisher.track_event("troubleshoot_job")
+    publisher.track_event("of_another_tracker", additional_properties={})
+    publisher.track_event("no_such_event")
+    publisher.track_event("troubleshoot_job", user=-1)
+    assert publisher.flush(LONG)
+    assert publisher.stats() == Stats(
+        accepted=1, ignored=1, rejected=2, reasons={"unknown_event": 1, "invalid_user": 1}
+    )
+    publisher.track_event("no_such_event")
+    assert publisher.flush(LONG)
+    assert publisher.stats().rejected == 3
+    assert len(api.bodies) == 2
+
+
+def test_only_what_the_queue_did_not_take_is_sent_again(publisher: Publisher, api: FaultyApi) -> None:
+    api.fail(["partly queued"])
+    for number in range(10):
+        publisher.track_event("troubleshoot_job", number=number, text="x" * 40_000)
+    first, second, *others = _bodies(publisher, api)
+    assert (len(first), others) == (10, [])
+    assert second == first[-len(second) :]
+    assert publisher.stats() == Stats(accepted=10)
+    assert Counter(api.accepted) == Counter(event["id"] for event in first)
+
+
+def _bodies(publisher: Publisher, api: FaultyApi) -> list[list[dict[str, Any]]]:
+    assert publisher.flush(LONG)
+    return api.bodies
+
+
+@pytest.mark.parametrize("fault", PASSING_FAULTS)
+def test_what_fails_is_sent_again_as_the_same_events(fault: str, publisher: Publisher, api: FaultyApi) -> None:
+    api.fail([fault, fault])
+    for _ in range(3):
+        publisher.track_event("troubleshoot_job", job=JOB)
+    sent_by(publisher, api)
+    assert publisher.stats() == Stats(accepted=3)
+    assert len(set(api.accepted)) == 3
+    assert all(len(ways) == 1 for ways in api.written.values())
+
+
+@pytest.mark.parametrize("status", ["401", "403", "404"])
+def test_without_access_a_batch_is_given_up_after_a_few_attempts(
+    status: str, publisher: Publisher, api: FaultyApi
+) -> None:
+    api.fail([status] * 3)
+    publisher.track_event("troubleshoot_job")
+    assert publisher.flush(LONG)
+    assert publisher.stats() == Stats(lost=1, reasons={f"http_{status}": 1})
+    assert (len(api.tokens), api.bodies) == (3, [])
+    publisher.track_event("troubleshoot_job")
+    assert publisher.flush(LONG)
+    assert publisher.stats().accepted == 1
+
+
+@pytest.mark.parametrize("status", ["413", "400"])
+def test_what_is_not_taken_together_is_sent_in_halves(status: str, publisher: Publisher, api: FaultyApi) -> None:
+    api.fail([status, status, "", status, "", status])
+    for number in range(8):
+        publisher.track_event("troubleshoot_job", number=number)
+    # 8 and 4 of them are refused, 2 taken, 2 refused, 1 taken and 1 refused; the other 4 are taken.
+    sizes = list(map(len, _bodies(publisher, api)))
+    assert sizes == [2, 1, 4]
+    assert publisher.stats() == Stats(accepted=7, rejected=1, reasons={f"http_{status}": 1})
+
+
+def test_what_does_not_arrive_in_time_is_given_up_and_what_comes_later_is_sent(api: FaultyApi) -> None:
+    api.fail(["500"] * 3)
+    with publisher_to(api, Limits(give_up_seconds=0, first_pause_seconds=0.01)) as publisher:
+        publisher.track_event("troubleshoot_job")
+        assert publisher.flush(LONG)
+        assert publisher.stats() == Stats(lost=1, reasons={"http_500": 1})
+        publisher.track_event("troubleshoot_job")
+        assert publisher.flush(LONG)
+        assert publisher.stats().accepted == 1
+
+
+def test_what_finds_no_room_is_lost_and_what_found_some_is_sent(api: FaultyApi) -> None:
+    api.fail(["hangs"])
+    with publisher_to(api, Limits(buffer_bytes=10_000, first_pause_seconds=0.01)) as publisher:
+        for number in range(1_000):
+            publisher.track_event("troubleshoot_job", number=number)
+        stats = publisher.stats()
+        assert stats.reasons == {"buffer_full": stats.lost}
+        assert stats.lost > 900
+        numbers = [event["number"] for event in sent_by(publisher, api)]
+        assert numbers == list(range(publisher.stats().accepted))
+        assert len(numbers) + stats.lost == 1_000
+        publisher.track_event("troubleshoot_job")
+        assert publisher.flush(LONG)
+        assert publisher.stats().accepted == len(numbers) + 1
+
+
+def test_a_server_that_does_not_answer_holds_nobody_up(api: FaultyApi) -> None:
+    api.fail(["hangs"] * 1_000)
+    publisher = publisher_to(api)
+    began = time.monotonic()
+    for _ in range(5_000):
+        publisher.track_event("troubleshoot_job", job=JOB)
+    assert not publisher.flush(0.1)
+    assert not publisher.close(0.1)
+    assert time.monotonic() - began < 10
+    assert publisher.stats().waiting == 5_000
+    api.fail([])
+    assert publisher.flush(LONG)
+    assert publisher.stats() == Stats(accepted=5_000)
+
+
+def test_nothing_listens(api: FaultyApi) -> None:
+    with serve() as gone:
+        destination = HttpsDestination(gone.url, TOKEN)
+    with Publisher(destination, Limits(give_up_seconds=0, first_pause_seconds=0.01)) as publisher:
+        publisher.track_event("troubleshoot_job")
+        assert publisher.flush(LONG)
+        assert publisher.stats() == Stats(lost=1, reasons={"unreachable": 1})
+
+
+def test_after_the_end_events_are_counted_as_lost(publisher: Publisher, api: FaultyApi) -> None:
+    publisher.track_event("troubleshoot_job")
+    assert publisher.close(LONG)
+    publisher.track_event("troubleshoot_job")
+    assert publisher.stats() == Stats(accepted=1, lost=1, reasons={"closed": 1})
+
+
+def test_a_token_is_asked_for_before_each_request_and_may_fail(api: FaultyApi) -> None:
+    tokens = iter(["first", "second"])
+
+    def token() -> str:
+        if len(api.bodies) == 1 and not failed:
+            failed.append(True)
+            raise OSError("the issuer is gone")
+        return next(tokens)
+
+    failed: list[bool] = []
+    with Publisher(HttpsDestination(api.url, token), IMPATIENT) as publisher:
+        for _ in range(2):
+            publisher.track_event("troubleshoot_job")
+            assert publisher.flush(LONG)
+        assert publisher.stats() == Stats(accepted=2)
+    assert api.tokens == ["Bearer first", "Bearer second"]
+
+
+@pytest.mark.parametrize("url", ["events.example.com", "ftp://events.example.com", "https://", "https://host:port"])
+def test_a_url_that_can_not_be_one_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match=r"URL|[Pp]ort"):
+        HttpsDestination(url, TOKEN)
+
+
+@pytest.mark.parametrize("token", ["", "a\nb", "ä"])
+def test_a_token_that_can_not_be_one_is_refused_at_once_and_never_shown(token: str) -> None:
+    with pytest.raises(ValueError, match="token"):
+        HttpsDestination("https://events.example.com", token)
+    assert TOKEN not in repr(HttpsDestination("https://events.example.com", TOKEN))
+
+
+@pytest.mark.parametrize("limit", [{"batch_events": 0}, {"batch_events": 10_001}, {"give_up_seconds": -1}])
+def test_limits_that_make_no_sense_are_refused(limit: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(limit))):
+        Limits(**limit)
+
+
+def test_a_connection_is_kept_and_made_anew_without_a_failure(
+    publisher: Publisher, api: FaultyApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.fail(["", "", "closes afterwards"])
+    for _ in range(5):
+        publisher.track_event("troubleshoot_job")
+        assert publisher.flush(LONG)
+        time.sleep(0.02)
+    assert publisher.stats() == Stats(accepted=5)
+    assert api.connections == 2
+    assert caplog.records == []
+
+
+def test_threads_track_events_together(publisher: Publisher, api: FaultyApi) -> None:
+    def track(thread: int) -> None:
+        for number in range(500):
+            publisher.track_event("troubleshoot_job", thread=thread, number=number)
+
+    threads = [threading.Thread(target=track, args=[thread]) for thread in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {(event["thread"], event["number"]) for event in sent_by(publisher, api)} == {
+        (thread, number) for thread in range(4) for number in range(500)
+    }
+    assert publisher.stats() == Stats(accepted=2_000)
+
+
+class Farewell:
+    """Tracks two events when it is found to be garbage, wherever that happens; one of them is rejected at once."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self.publisher, self.itself = publisher, self
+
+    def __del__(self) -> None:
+        self.publisher.track_event("troubleshoot_job", by="finalizer")
+        self.publisher.track_event("troubleshoot_job", by=object())
+
+
+def test_signals_and_finalizers_may_track_events_while_others_are_tracked(publisher: Publisher, api: FaultyApi) -> None:
+    handled = 0
+
+    def handle(*_: Any) -> None:
+        nonlocal handled
+        handled += 1
+        publisher.track_event("troubleshoot_job", by="signal")
+
+    thresholds, before = gc.get_threshold(), signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    gc.set_threshold(5)
+    for number in range(2_000):
+        Farewell(publisher)
+        publisher.track_event("troubleshoot_job", number=number)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    gc.set_threshold(*thresholds)
+    gc.collect()
+    assert len(sent_by(publisher, api)) == 4_000 + handled
+    assert publisher.stats() == Stats(accepted=4_000 + handled, rejected=2_000, reasons={"not_json": 2_000})
+
+
+def test_troubles_are_logged_once_in_a_while(
+    publisher: Publisher, api: FaultyApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.fail(["500"] * 5)
+    for _ in range(50):
+        publisher.track_event("no_such_event", text="secret")
+        publisher.track_event("troubleshoot_job", text=object())
+    assert publisher.flush(LONG)
+    assert publisher.stats().rejected == 100
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "not_json: 1" in record.getMessage()
+    assert "secret" not in record.getMessage()
+
+
+def test_the_reasons_that_are_counted_do_not_fill_the_memory() -> None:
+    stats = Stats()
+    for number in range(1_000):
+        stats = stats.plus(Stats(rejected=1, reasons={f"{number}" * 1_000: 1}))
+    assert stats.rejected == sum(stats.reasons.values()) == 1_000
+    assert len(stats.reasons) <= 101
+    assert max(map(len, stats.reasons)) <= 100
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    faults=st.lists(st.sampled_from(["", "400", "401", "413", *PASSING_FAULTS]), max_size=8),
+    calls=st.lists(st.sampled_from(["good", "unknown", "ignored", "no JSON"]), max_size=40),
+    batch_events=st.integers(1, 10),
+    is_patient=st.booleans(),
+)
+def test_whatever_the_server_does_each_call_is_counted_once_and_no_id_is_two_events(
+    api: FaultyApi, faults: list[str], calls: list[str], batch_events: int, is_patient: bool
+) -> None:
+    api.fail(faults)
+    limits = Limits(
+        batch_events=batch_events,
+        batch_seconds=0.001,
+        first_pause_seconds=0.002,
+        longest_pause_seconds=0.01,
+        give_up_seconds=LONG if is_patient else 0,
+        buffer_bytes=3_000,
+    )
+    with Publisher(HttpsDestination(api.url, TOKEN, timeout_seconds=0.03), limits) as publisher:
+        for made, call in enumerate(calls, 1):
+            _track(publisher, call)
+            stats = publisher.stats()
+            assert stats.settled + stats.waiting == made
+        assert publisher.flush(LONG)
+    stats = publisher.stats()
+    assert (stats.settled, stats.waiting) == (len(calls), 0)
+    assert sum(stats.reasons.values()) == stats.rejected + stats.lost
+    assert stats.accepted <= len(set(api.accepted)) <= stats.accepted + stats.lost + stats.rejected
+    assert all(len(ways) == 1 for ways in api.written.values())
+
+
+def _track(publisher: Publisher, call: str) -> None:
+    if call == "good":
+        publisher.track_event("troubleshoot_job", job=JOB)
+    elif call == "unknown":
+        publisher.track_event("no_such_event")
+    elif call == "ignored":
+        publisher.track_event("of_another_tracker", additional_properties={})
+    else:
+        publisher.track_event("troubleshoot_job", job=object())
