@@ -21,6 +21,7 @@ from functions.shared.grant import Grant
 
 TOKEN = "a.token.of-tests"
 HANG_SECONDS = 1.0
+WAIT_SECONDS = 0.5
 _GRANT = Grant("5", ("events:write",), ("*",))
 _RESET_AT_ONCE = struct.pack("ii", 1, 0)
 
@@ -130,6 +131,10 @@ def _answer_with_status(handler: Handler, _: bytes, fault: str) -> None:
     handler.answer(int(fault), b'{"message": "so it is"}', Retry_After="0.01")
 
 
+def _ask_to_wait(handler: Handler, _: bytes, __: str) -> None:
+    handler.answer(503, b"", Retry_After=str(WAIT_SECONDS))
+
+
 def _lose_the_answer(handler: Handler, body: bytes, fault: str) -> None:
     """The events are taken, but nobody hears of it."""
     content = msgspec.json.encode(handler.server.judge(body, fault))
@@ -141,6 +146,13 @@ def _lose_the_answer(handler: Handler, body: bytes, fault: str) -> None:
     if fault == "hangs in the answer":
         threading.Event().wait(HANG_SECONDS)
     handler.reset()
+
+
+def _cut_a_refusal(handler: Handler, _: bytes, __: str) -> None:
+    handler.send_response(400)
+    handler.send_header("Content-Length", "100")
+    handler.end_headers()
+    handler.close_connection = True
 
 
 def _hang(handler: Handler, _: bytes, __: str) -> None:
@@ -170,7 +182,9 @@ FAULTS: dict[str, Callable[[Handler, bytes, str], None]] = {
     "partly queued": _judge,
     "answer is cut": _lose_the_answer,
     "hangs in the answer": _lose_the_answer,
+    "refusal is cut": _cut_a_refusal,
     "hangs": _hang,
+    "asks to wait": _ask_to_wait,
     "closes afterwards": _close_afterwards,
     "says nothing": lambda handler, _, __: handler.answer(200, b"<html>welcome</html>"),
     "lies": _lie,

@@ -18,14 +18,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.ingest.publisher import HttpsDestination, Limits, Publisher, Stats
+from functions.ingest.publisher.backlog import Backlog
 from functions.shared.event import MAX_EVENT_BYTES
 from functions.shared.identifier import time_of
 from functions.shared.timestamp import parse_timestamp
-from tests.faulty_api import PASSING_FAULTS, TOKEN, FaultyApi, serve
+from tests.faulty_api import PASSING_FAULTS, TOKEN, WAIT_SECONDS, FaultyApi, serve
 
 JOB = {"id": 1, "project_id": 4, "pipeline": {"id": 1}}
-IMPATIENT = Limits(first_pause_seconds=0.01, longest_pause_seconds=0.05)
 LONG = 30.0  # that a test waits at most, on a machine that has other things to do
+IMPATIENT = Limits(batch_seconds=LONG, first_pause_seconds=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +47,8 @@ def publisher(api: FaultyApi) -> Iterator[Publisher]:
         yield made
 
 
-def publisher_to(api: FaultyApi, limits: Limits = IMPATIENT) -> Publisher:
-    return Publisher(HttpsDestination(api.url, TOKEN, timeout_seconds=0.2), limits)
+def publisher_to(api: FaultyApi, limits: Limits = IMPATIENT, timeout_seconds: float = LONG) -> Publisher:
+    return Publisher(HttpsDestination(api.url, TOKEN, timeout_seconds), limits)
 
 
 def sent_by(publisher: Publisher, api: FaultyApi) -> list[dict[str, Any]]:
@@ -221,14 +222,38 @@ def _bodies(publisher: Publisher, api: FaultyApi) -> list[list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("fault", PASSING_FAULTS)
-def test_what_fails_is_sent_again_as_the_same_events(fault: str, publisher: Publisher, api: FaultyApi) -> None:
+def test_what_fails_is_sent_again_as_the_same_events(fault: str, api: FaultyApi) -> None:
     api.fail([fault, fault])
-    for _ in range(3):
-        publisher.track_event("troubleshoot_job", job=JOB)
-    sent_by(publisher, api)
-    assert publisher.stats() == Stats(accepted=3)
+    with publisher_to(api, timeout_seconds=0.2) as publisher:
+        for _ in range(3):
+            publisher.track_event("troubleshoot_job", job=JOB)
+        sent_by(publisher, api)
+        assert publisher.stats() == Stats(accepted=3)
     assert len(set(api.accepted)) == 3
     assert all(len(ways) == 1 for ways in api.written.values())
+
+
+def test_as_long_as_the_server_asks_for_it_is_left_alone(publisher: Publisher, api: FaultyApi) -> None:
+    api.fail(["asks to wait"])
+    publisher.track_event("troubleshoot_job")
+    began = time.monotonic()
+    sent_by(publisher, api)
+    assert time.monotonic() - began >= WAIT_SECONDS
+
+
+def test_certificates_that_can_not_be_read_are_no_error_of_the_callers(
+    api: FaultyApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("http.client.HTTPSConnection", _fail)
+    destination = HttpsDestination(api.url.replace("http://", "https://"), TOKEN)
+    with Publisher(destination, Limits(give_up_seconds=0, first_pause_seconds=0.01)) as publisher:
+        publisher.track_event("troubleshoot_job")
+        assert publisher.flush(LONG)
+        assert publisher.stats() == Stats(lost=1, reasons={"failed": 1})
+
+
+def _fail(*_: Any, **__: Any) -> None:
+    raise FileNotFoundError("cert.pem")
 
 
 @pytest.mark.parametrize("status", ["401", "403", "404"])
@@ -272,7 +297,11 @@ def test_what_finds_no_room_is_lost_and_what_found_some_is_sent(api: FaultyApi) 
     with publisher_to(api, Limits(buffer_bytes=10_000, first_pause_seconds=0.01)) as publisher:
         for number in range(1_000):
             publisher.track_event("troubleshoot_job", number=number)
+            if number == 50:
+                publisher.flush(0)
+                assert_soon(lambda: bool(api.tokens))  # they are on their way, and take room all the same
         stats = publisher.stats()
+        assert stats.waiting < 10_000 / 80
         assert stats.reasons == {"buffer_full": stats.lost}
         assert stats.lost > 900
         numbers = [event["number"] for event in sent_by(publisher, api)]
@@ -428,6 +457,44 @@ def test_troubles_are_logged_once_in_a_while(
     assert "secret" not in record.getMessage()
 
 
+class Reasons(dict[str, int]):
+    """Reasons that, while they are counted, have something else counted, as a finalizer might."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        super().__init__(not_json=1)
+        self.backlog: Backlog | None = backlog
+
+    def items(self) -> Any:
+        backlog, self.backlog = self.backlog, None
+        if backlog is not None:
+            backlog.count(Stats(lost=1, reasons={"closed": 1}))
+        return super().items()
+
+
+def test_what_is_counted_while_something_else_is_counted_is_not_forgotten() -> None:
+    backlog = Backlog(IMPATIENT, 1_000)
+    backlog.count(Stats(rejected=1, reasons=Reasons(backlog)))
+    assert backlog.stats() == Stats(rejected=1, lost=1, reasons={"not_json": 1, "closed": 1})
+
+
+class BrokenHandler(logging.Handler):
+    def emit(self, _: logging.LogRecord) -> None:
+        raise OSError("the disk is full")
+
+
+def test_a_log_that_fails_harms_nobody(publisher: Publisher, api: FaultyApi) -> None:
+    handler = BrokenHandler()
+    logging.getLogger("functions.ingest.publisher").addHandler(handler)
+    try:
+        publisher.track_event("troubleshoot_job", job=object())
+        publisher.track_event("no_such_event")
+        publisher.track_event("troubleshoot_job")
+        assert publisher.flush(LONG)
+    finally:
+        logging.getLogger("functions.ingest.publisher").removeHandler(handler)
+    assert publisher.stats() == Stats(accepted=1, rejected=2, reasons={"not_json": 1, "unknown_event": 1})
+
+
 def test_the_reasons_that_are_counted_do_not_fill_the_memory() -> None:
     stats = Stats()
     for number in range(1_000):
@@ -456,7 +523,7 @@ def test_whatever_the_server_does_each_call_is_counted_once_and_no_id_is_two_eve
         give_up_seconds=LONG if is_patient else 0,
         buffer_bytes=3_000,
     )
-    with Publisher(HttpsDestination(api.url, TOKEN, timeout_seconds=0.03), limits) as publisher:
+    with publisher_to(api, limits, timeout_seconds=0.03) as publisher:
         for made, call in enumerate(calls, 1):
             _track(publisher, call)
             stats = publisher.stats()

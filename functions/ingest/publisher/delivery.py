@@ -1,5 +1,6 @@
 """Sending what waits, batch by batch, each until it has arrived or is given up."""
 
+import contextlib
 import logging
 import random
 import time
@@ -7,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from functions.ingest.publisher.backlog import Backlog
-from functions.ingest.publisher.destination import Destination, Refused, Sent, Unacceptable, Unavailable
+from functions.ingest.publisher.destination import Destination, Refused, Sender, Sent, Unacceptable, Unavailable
 from functions.ingest.publisher.limits import Limits
 from functions.ingest.publisher.stats import Stats
 
@@ -32,24 +33,26 @@ class Warnings:
 
 
 def say(cause: str, stats: Stats) -> None:
-    """Puts a warning into the log."""
-    logger.warning(
-        "AI usage events: %s. Until now %d were accepted, %d ignored, %d rejected, %d lost (%s); %d wait.",
-        cause,
-        stats.accepted,
-        stats.ignored,
-        stats.rejected,
-        stats.lost,
-        ", ".join(f"{reason}: {count}" for reason, count in stats.reasons.items()) or "for no reason",
-        stats.waiting,
-    )
+    """Puts a warning into the log; that the program's own logging fails is no trouble of the events."""
+    with contextlib.suppress(Exception):
+        logger.warning(
+            "AI usage events: %s. Until now %d were accepted, %d ignored, %d rejected, %d lost; %d wait. Reasons: %s",
+            cause,
+            stats.accepted,
+            stats.ignored,
+            stats.rejected,
+            stats.lost,
+            stats.waiting,
+            ", ".join(f"{reason}: {count}" for reason, count in stats.reasons.items()) or "none",
+        )
 
 
 class Delivery:
     """What the thread of a publisher does."""
 
     def __init__(self, destination: Destination, backlog: Backlog, limits: Limits, warnings: Warnings) -> None:
-        self._sender = destination.open()
+        self._destination = destination
+        self._sender: Sender | None = None  # opened in the thread: to read the certificates takes a while, and may fail
         self._backlog = backlog
         self._limits = limits
         self._warnings = warnings
@@ -59,7 +62,8 @@ class Delivery:
         """Sends until the backlog is closed and empty."""
         while (batch := self._backlog.next_batch()) is not None:
             self._deliver(batch)
-        self._sender.close()
+        if self._sender is not None:
+            self._sender.close()
 
     def _deliver(self, batch: Sequence[bytes]) -> None:
         parcels = [batch]
@@ -88,6 +92,8 @@ class Delivery:
     def _attempt(self, parcel: Sequence[bytes]) -> tuple[Sent, Unavailable]:
         """What became of the parcel, and why what is to be sent again has not arrived."""
         try:
+            if self._sender is None:
+                self._sender = self._destination.open()
             sent = self._sender.send(parcel)
         except Unavailable as error:
             return Sent(again=parcel, again_code=error.code), error

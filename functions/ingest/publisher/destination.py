@@ -82,7 +82,7 @@ class Destination(Protocol):
         """Of the events that are sent at once."""
 
     def open(self) -> Sender:
-        """A connection that is made when it is first used."""
+        """A connection for the calling thread."""
 
 
 def fault(status: int, code: str, reason: str, retry_after: float = 0) -> Unavailable:

@@ -38,15 +38,8 @@ class Publisher:
     def __init__(self, destination: Destination, limits: Limits = NO_LIMITS_SAID) -> None:
         self._destination = destination
         self._limits = limits
-        self.start_afresh()
+        self._start_afresh()
         _publishers.add(self)
-
-    def start_afresh(self) -> None:
-        """Forgets all that was tracked, and the thread that sends it, which a forked process does not have."""
-        self._backlog = Backlog(self._limits, self._destination.most_bytes)
-        self._warnings = Warnings()
-        self._start_lock = threading.Lock()
-        self._is_sending = False
 
     def track_event(
         self,
@@ -103,7 +96,22 @@ class Publisher:
         """What became of the events that were tracked, in this process."""
         return self._backlog.stats()
 
-    def finish(self, since: float) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start_afresh(self) -> None:
+        """Forgets all that was tracked, and the thread that sends it, which a forked process does not have."""
+        self._backlog = Backlog(self._limits, self._destination.most_bytes)
+        self._warnings = Warnings()
+        self._start_lock = threading.Lock()
+        self._is_sending = False
+
+    def _finish(self, since: float) -> None:
         """Waits for what is being sent until `exit_seconds` after `since`, a monotonic time."""
         if not self.flush(max(0, since + self._limits.exit_seconds - time.monotonic())):
             say("the process ends before all are sent", self.stats())
@@ -127,24 +135,16 @@ class Publisher:
         finally:
             self._start_lock.release()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def _finish_all() -> None:
     since = time.monotonic()
     for publisher in list(_publishers):
-        publisher.finish(since)
+        publisher._finish(since)
 
 
 def _start_all_afresh() -> None:
     for publisher in list(_publishers):
-        publisher.start_afresh()
+        publisher._start_afresh()
 
 
 def _finish_at_exit() -> None:
