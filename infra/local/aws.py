@@ -30,7 +30,7 @@ def running_endpoint() -> str | None:
     host = os.environ.get("LOCALSTACK_HOST")
     if endpoint is None and host is not None:
         endpoint = f"http://{host}" if ":" in host else f"http://{host}:{PREFERRED_PORT}"
-    if endpoint is not None and not _answers(endpoint):
+    if endpoint is not None and not answers(endpoint):
         raise StartError(f"Nothing answers at {endpoint}, which AWS_ENDPOINT_URL or LOCALSTACK_HOST names")
     return endpoint
 
@@ -57,7 +57,7 @@ def start(folder: Path, log: Path, processes: Processes) -> str:
         "VIRTUAL_ENV": "",
     }
     process = processes.start(command, log, environment)
-    wait_until(lambda: _answers(endpoint), process, "AWS (MiniStack)", log, START_SECONDS)
+    wait_until(lambda: answers(endpoint), process, "AWS (MiniStack)", log, START_SECONDS)
     return endpoint
 
 
@@ -66,7 +66,8 @@ def api_url(endpoint: str, api_id: str, stage: str) -> str:
     return f"{endpoint}/restapis/{api_id}/{stage}/_user_request_"
 
 
-def _answers(endpoint: str) -> bool:
+def answers(endpoint: str) -> bool:
+    """Tell whether an AWS endpoint of this kind is up there."""
     if urlsplit(endpoint).scheme not in ("http", "https"):
         return False
     try:

@@ -1,15 +1,18 @@
 """Deploys the real template to an AWS endpoint, with `sam`, as a user would to AWS."""
 
+import contextlib
+import io
 import secrets
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import psutil
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
 from infra.local import aws, tools
 from infra.local.process import StartError, run
@@ -64,6 +67,38 @@ def put_secret(name: str, value: str, endpoint: str) -> str:
         return str(manager.put_secret_value(SecretId=name, SecretString=value)["ARN"])
 
 
+def require_functions(endpoint: str) -> None:
+    """Lets pass an endpoint that runs functions.
+
+    Raises:
+        StartError: it does not; the message says why.
+    """
+    functions = client("lambda", endpoint)
+    name = f"{STACK}-{secrets.token_hex(4)}"
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("nothing.py", "def handler(event, context): ...")
+    functions.create_function(
+        FunctionName=name,
+        Runtime="python3.13",
+        Handler="nothing.handler",
+        Role="arn:aws:iam::000000000000:role/nothing",
+        Code={"ZipFile": archive.getvalue()},
+    )
+    try:
+        functions.get_waiter("function_active_v2").wait(FunctionName=name)
+    except WaiterError as error:
+        reason = functions.get_function_configuration(FunctionName=name).get("StateReason", error)
+        raise StartError(
+            f"{endpoint} does not run functions: {reason}\n"
+            "LocalStack runs them in containers, so it must be one that has Docker. "
+            "Without AWS_ENDPOINT_URL and LOCALSTACK_HOST the stack brings an endpoint of its own that needs none."
+        ) from None
+    finally:
+        with contextlib.suppress(ClientError):  # LocalStack can't delete what it could not make
+            functions.delete_function(FunctionName=name)
+
+
 def build(folder: Path, log: Path) -> None:
     """Builds the functions' packages.
 
@@ -82,7 +117,7 @@ def deploy(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -
     formation = client("cloudformation", endpoint)
     _remove(formation)
     client("s3", endpoint).create_bucket(Bucket=ARTIFACTS_BUCKET)
-    overrides = [f"{name}={value}" for name, value in (_local_parameters() | parameters).items()]
+    overrides = [f"{name}={value}" for name, value in (local_parameters() | parameters).items()]
     arguments = [
         "deploy",
         "--template-file",
@@ -105,7 +140,7 @@ def _remove(formation: "CloudFormationClient") -> None:
     formation.get_waiter("stack_delete_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
 
 
-def _local_parameters() -> dict[str, str]:
+def local_parameters() -> dict[str, str]:
     """What samconfig.toml says for the local environment: options on the command line replace it whole."""
     settings = tomllib.loads((tools.ROOT / "samconfig.toml").read_text())
     overrides = settings["local"]["deploy"]["parameters"]["parameter_overrides"]

@@ -126,7 +126,11 @@ def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) 
     with step("ClickHouse (chDB)"):
         clickhouse_url = start_clickhouse(folder, logs / "clickhouse.log", processes)
     with step("AWS"):
-        endpoint = aws.running_endpoint() or aws.start(folder, logs / "aws.log", processes)
+        endpoint = aws.running_endpoint()
+        if endpoint is None:
+            endpoint = aws.start(folder, logs / "aws.log", processes)
+        else:
+            deploy.require_functions(endpoint)
     auth_secret = deploy.auth_secret(folder)
     with step("Building the functions"):
         deploy.build(folder, logs / "build.log")

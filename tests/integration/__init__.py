@@ -1,0 +1,1 @@
+"""The queue, secrets, schedules and the deployment, on a LocalStack."""

@@ -1,0 +1,88 @@
+"""A LocalStack for the tests, and what they use on it."""
+
+import importlib
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
+
+import pytest
+from localstack_client.session import Session
+
+from infra.local import aws
+from infra.local.process import Processes, StartError
+from infra.local.stack import step
+from tests.integration import localstack
+from tests.integration.delivery import Queues
+
+VISIBILITY_SECONDS = 1
+MAX_RECEIVE_COUNT = 2
+LOG_CHARACTERS = 4000  # shown of the end of the log
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[str]:
+    """The LocalStack that AWS_ENDPOINT_URL or LOCALSTACK_HOST names, else one of the tests' own."""
+    named = aws.running_endpoint()
+    if named is not None:
+        yield named
+        return
+    folder = tmp_path_factory.mktemp("localstack")
+    log = folder / "log"
+    processes = Processes(folder / "processes.json")
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    try:
+        with capture.global_and_fixture_disabled(), step("LocalStack (installed the first time it is needed)"):
+            started = localstack.start(folder / "state", log, processes)
+        yield started
+    except StartError as error:
+        pytest.fail(f"{error}\n{_end_of(log)}", pytrace=False)
+    finally:
+        processes.stop()
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-LOG_CHARACTERS:]
+
+
+@pytest.fixture(scope="session")
+def session(endpoint: str) -> Session:
+    """Makes clients of it."""
+    return Session(localstack_host=urlsplit(endpoint).netloc, region_name=aws.REGION)
+
+
+@pytest.fixture(autouse=True)
+def environment(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sends the functions' own clients there."""
+    for name, value in {**aws.ACCOUNT, "AWS_ENDPOINT_URL": endpoint}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+
+
+@pytest.fixture
+def queues(session: Session) -> Iterator[Queues]:
+    """A queue and its dead-letter queue that no other test uses; what was not stored comes back after a second."""
+    sqs = session.client("sqs")
+    name = f"test-{secrets.token_hex(4)}"
+    dead_letter_url = sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
+    answer = sqs.get_queue_attributes(QueueUrl=dead_letter_url, AttributeNames=["QueueArn"])
+    policy = {"deadLetterTargetArn": answer["Attributes"]["QueueArn"], "maxReceiveCount": MAX_RECEIVE_COUNT}
+    attributes = {"VisibilityTimeout": str(VISIBILITY_SECONDS), "RedrivePolicy": json.dumps(policy)}
+    url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    yield Queues(sqs, url, dead_letter_url)
+    for queue_url in (url, dead_letter_url):
+        sqs.delete_queue(QueueUrl=queue_url)
+
+
+@pytest.fixture
+def consumer(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The consumer's module, which stores into a database of this test's own."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    import functions.ingest.consumer
+
+    module = importlib.reload(functions.ingest.consumer)
+    yield module
+    module.consumer.database.close()

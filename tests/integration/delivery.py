@@ -1,0 +1,71 @@
+"""Delivers a queue's messages to a function, as Lambda does."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from infra.local import aws
+from tests.lambda_context import FakeContext
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+MAX_MESSAGES = 10  # in one answer of SQS
+WAIT_SECONDS = 3  # longer than a message stays invisible
+
+type Handler = Callable[[dict[str, Any], FakeContext], dict[str, Any]]
+
+
+class Queues(NamedTuple):
+    """A queue and where its messages go after the last receive."""
+
+    sqs: "SQSClient"
+    url: str
+    dead_letter_url: str
+
+    def deliver(self, handler: Handler) -> list[str]:
+        """Hands one batch to the function, deletes what it does not report, and returns the bodies."""
+        answer = self.sqs.receive_message(
+            QueueUrl=self.url,
+            MaxNumberOfMessages=MAX_MESSAGES,
+            WaitTimeSeconds=WAIT_SECONDS,
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        )
+        messages = answer.get("Messages", [])
+        if not messages:
+            return []
+        reported = handler({"Records": [_record(message) for message in messages]}, FakeContext())
+        kept = {failure["itemIdentifier"] for failure in reported["batchItemFailures"]}
+        for message in messages:
+            if message["MessageId"] not in kept:
+                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+        return [message["Body"] for message in messages]
+
+    def deliver_all(self, handler: Handler) -> list[str]:
+        """Delivers batches until none is left, and returns the bodies of all."""
+        bodies = []
+        while self.waiting(self.url):
+            bodies += self.deliver(handler)
+        return bodies
+
+    def waiting(self, url: str) -> int:
+        """How many messages are in one of the queues, those that were received and may come back included."""
+        names: list[QueueAttributeNameType] = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(attributes[name]) for name in names)
+
+
+def _record(message: "MessageTypeDef") -> dict[str, Any]:
+    """A message as Lambda hands it to the function."""
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message["Attributes"],
+        "messageAttributes": message.get("MessageAttributes", {}),
+        "md5OfBody": message["MD5OfBody"],
+        "eventSource": "aws:sqs",
+        "awsRegion": aws.REGION,
+    }

@@ -1,0 +1,146 @@
+"""Deploys infra/template.yaml: whole where functions run, else all but its functions."""
+
+import contextlib
+import io
+import json
+import re
+import secrets
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from botocore.exceptions import WaiterError
+from localstack_client.session import Session
+
+from infra.local import aws, deploy
+from infra.local.process import StartError
+from tests.checkout import ROOT
+
+TEMPLATE = ROOT / "infra" / "template.yaml"
+BUCKET = "test-packages"
+PACKAGE = "nothing.zip"
+WAIT = {"Delay": 1, "MaxAttempts": 120}
+NEED_FUNCTIONS = ("AWS::Lambda::", "Custom::")
+
+
+class Deployment(NamedTuple):
+    """What was deployed.
+
+    Attributes:
+        name: the stack's.
+        outputs: the stack's outputs, by their names.
+        resources: the physical id of each resource, by its name in the template.
+        refused: why resources of the whole template could not be made, by their names.
+        functions: whether the functions are among what was deployed.
+    """
+
+    name: str
+    outputs: dict[str, str]
+    resources: dict[str, str]
+    refused: dict[str, str]
+    functions: bool
+
+
+def runs_functions(endpoint: str) -> bool:
+    """Whether functions can be deployed there."""
+    try:
+        deploy.require_functions(endpoint)
+    except StartError:
+        return False
+    return True
+
+
+def deploy_whole(session: Session, folder: Path, endpoint: str, parameters: dict[str, str]) -> Deployment:
+    """Builds and deploys the template as `make start` does, in `folder`."""
+    deploy.build(folder, folder / "build.log")
+    outputs = deploy.deploy(folder, endpoint, parameters, folder / "deploy.log")
+    return Deployment(deploy.STACK, outputs, _resources(session, deploy.STACK), {}, functions=True)
+
+
+def deploy_without_functions(session: Session, parameters: dict[str, str]) -> Deployment:
+    """Deploys the whole template, whose functions fail, then what CloudFormation made of it without them."""
+    formation = session.client("cloudformation")
+    name = f"test-{secrets.token_hex(4)}"
+    whole = f"{name}-whole"
+    _create(session, whole, _with_a_package(session), parameters)
+    refused = {
+        event["LogicalResourceId"]: event["ResourceStatusReason"]
+        for event in formation.describe_stack_events(StackName=whole)["StackEvents"]
+        if event["ResourceStatus"] == "CREATE_FAILED" and event.get("ResourceStatusReason")
+    }
+    processed = formation.get_template(StackName=whole, TemplateStage="Processed")["TemplateBody"]
+    stack = _create(session, name, json.dumps(without_functions(processed)), parameters)
+    assert stack["StackStatus"] == "CREATE_COMPLETE", stack.get("StackStatusReason")
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    return Deployment(name, outputs, _resources(session, name), refused, functions=False)
+
+
+def without_functions(template: Mapping[str, Any]) -> dict[str, Any]:
+    """A template that SAM was applied to, without what needs functions; their ARNs are as they would be."""
+    resources = template["Resources"]
+    dropped = {name for name, resource in resources.items() if resource["Type"].startswith(NEED_FUNCTIONS)}
+    kept = {name: _stood_in(resource, dropped) for name, resource in resources.items() if name not in dropped}
+    assert not any("DependsOn" in resource for resource in kept.values())
+    return {
+        "Parameters": template["Parameters"],
+        "Conditions": template["Conditions"],
+        "Resources": kept,
+        "Outputs": _stood_in(template["Outputs"], dropped),
+    }
+
+
+def function_arn(name: str) -> str:
+    """What stands for the ARN of a function that is not deployed."""
+    return f"arn:aws:lambda:{aws.REGION}:000000000000:function:{name}"
+
+
+def _stood_in(value: Any, dropped: set[str]) -> Any:
+    """The value with what refers to a dropped resource replaced by the name or ARN that it would have."""
+    match value:
+        case {"Ref": name} if name in dropped:
+            return name
+        case {"Fn::GetAtt": [name, "Arn"]} if name in dropped:
+            return function_arn(name)
+        case {"Fn::Sub": str(text)}:
+            names = "|".join(map(re.escape, sorted(dropped)))
+            return {"Fn::Sub": re.sub(rf"\$\{{({names})\.Arn}}", lambda found: function_arn(found[1]), text)}
+        case dict():
+            return {key: _stood_in(inner, dropped) for key, inner in value.items()}
+        case list():
+            return [_stood_in(inner, dropped) for inner in value]
+        case _:
+            return value
+
+
+def _create(session: Session, name: str, template: str, parameters: dict[str, str]) -> Any:
+    """Creates a stack, and describes it once that is done, well or not."""
+    formation = session.client("cloudformation")
+    formation.create_stack(
+        StackName=name,
+        TemplateBody=template,
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        OnFailure="DO_NOTHING",
+    )
+    with contextlib.suppress(WaiterError):
+        formation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig=WAIT)
+    return formation.describe_stacks(StackName=name)["Stacks"][0]
+
+
+def _with_a_package(session: Session) -> str:
+    """The template, whose functions all have a package that holds nothing."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("nothing.py", "")
+    s3 = session.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    s3.put_object(Bucket=BUCKET, Key=PACKAGE, Body=archive.getvalue())
+    text, replaced = re.subn(r"CodeUri: \.\.$", f"CodeUri: s3://{BUCKET}/{PACKAGE}", TEMPLATE.read_text(), flags=re.M)
+    assert replaced == 1
+    return text
+
+
+def _resources(session: Session, stack: str) -> dict[str, str]:
+    resources = session.client("cloudformation").describe_stack_resources(StackName=stack)["StackResources"]
+    return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}

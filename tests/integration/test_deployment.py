@@ -1,0 +1,146 @@
+"""infra/template.yaml as CloudFormation makes it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from localstack_client.session import Session
+
+from infra.local import deploy
+from tests.integration.deployment import Deployment, deploy_whole, deploy_without_functions, runs_functions
+
+DAY_SECONDS = 24 * 60 * 60
+SECRETS = {
+    "DatabaseSecretArn": "test-deployed-database",
+    "AuthSecretArn": "test-deployed-auth",
+    "ClickHouseSecretArn": "test-deployed-clickhouse",
+}
+
+
+@pytest.fixture(scope="module")
+def deployment(
+    session: Session, endpoint: str, open_folder: Path, postgres_server: str, clickhouse_server: str
+) -> Iterator[Deployment]:
+    values = (postgres_server, "a secret of thirty-two characters, at least", clickhouse_server)
+    parameters = {
+        parameter: deploy.put_secret(name, value, endpoint)
+        for (parameter, name), value in zip(SECRETS.items(), values, strict=True)
+    }
+    if runs_functions(endpoint):
+        deployed = deploy_whole(session, open_folder, endpoint, parameters)
+    else:
+        deployed = deploy_without_functions(session, deploy.local_parameters() | parameters)
+    yield deployed
+    session.client("cloudformation").delete_stack(StackName=deployed.name)
+
+
+def test_nothing_of_the_template_is_refused_but_functions_where_none_can_run(deployment: Deployment) -> None:
+    assert {name for name in deployment.refused if "Function" not in name} == set()
+    assert bool(deployment.refused) is not deployment.functions
+    assert all(deployment.outputs.values())
+
+
+def test_what_the_consumer_can_not_store_goes_to_the_dead_letter_queue(
+    deployment: Deployment, session: Session
+) -> None:
+    queue, dead = (attributes(session, deployment.outputs[name]) for name in ("QueueUrl", "DeadLetterQueueUrl"))
+    assert json.loads(queue["RedrivePolicy"]) == {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": 1000}
+    assert queue["VisibilityTimeout"] == "90"
+    assert queue["QueueArn"] == deployment.outputs["QueueArn"]
+    assert "RedrivePolicy" not in dead
+
+
+@pytest.mark.parametrize("output", ["QueueUrl", "DeadLetterQueueUrl"])
+def test_a_queue_is_encrypted_and_keeps_messages_of_a_mebibyte_for_fourteen_days(
+    output: str, deployment: Deployment, session: Session
+) -> None:
+    queue = attributes(session, deployment.outputs[output])
+    assert queue["SqsManagedSseEnabled"] == "true"
+    assert queue["MessageRetentionPeriod"] == str(14 * DAY_SECONDS)
+    assert queue["MaximumMessageSize"] == str(1024 * 1024)
+
+
+def attributes(session: Session, url: str) -> dict[str, str]:
+    answer: dict[str, str] = session.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
+        "Attributes"
+    ]
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("name", "expression", "function"),
+    [
+        ("SyncFunctionSchedule", "rate(1 minute)", "SyncFunction"),
+        ("RetentionFunctionSchedule", "cron(20 3 * * ? *)", "RetentionFunction"),
+    ],
+)
+def test_a_schedule_calls_its_function_on_time_and_never_twice(
+    name: str, expression: str, function: str, deployment: Deployment, session: Session
+) -> None:
+    schedule = session.client("scheduler").get_schedule(Name=deployment.resources[name].rpartition("/")[2])
+    assert (schedule["ScheduleExpression"], schedule["State"]) == (expression, "ENABLED")
+    assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
+    assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
+    assert schedule["Target"]["Arn"].endswith(f":function:{deployment.outputs[f'{function}Name']}")
+    (statement,) = statements(session, deployment.resources[f"{function}ScheduleRole"])
+    assert (statement["Action"], statement["Resource"]) == ("lambda:InvokeFunction", schedule["Target"]["Arn"])
+
+
+def test_the_api_has_the_routes_and_each_calls_its_function(deployment: Deployment, session: Session) -> None:
+    gateway = session.client("apigateway")
+    resources = gateway.get_resources(restApiId=deployment.outputs["ApiId"], embed=["methods"])["items"]
+    routes = {
+        (resource["path"], method): integration["methodIntegration"]["uri"].partition(":function:")[2]
+        for resource in resources
+        for method, integration in resource.get("resourceMethods", {}).items()
+    }
+    assert routes == {
+        ("/v1/events", "POST"): f"{deployment.outputs['IngestFunctionName']}/invocations",
+        ("/graphql", "POST"): f"{deployment.outputs['GraphqlFunctionName']}/invocations",
+        ("/graphql", "GET"): f"{deployment.outputs['GraphqlFunctionName']}/invocations",
+    }
+    stage = gateway.get_stage(restApiId=deployment.outputs["ApiId"], stageName=deployment.outputs["ApiStage"])
+    assert stage["deploymentId"] in deployment.resources.values()
+
+
+def test_the_alarm_watches_the_dead_letter_queue(deployment: Deployment, session: Session) -> None:
+    name = deployment.resources["DeadLetterAlarm"]
+    (alarm,) = session.client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    queue = deployment.outputs["DeadLetterQueueUrl"].rpartition("/")[2]
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": queue}]
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+
+
+@pytest.mark.parametrize(
+    ("function", "secrets"),
+    [
+        ("IngestFunction", ["AuthSecretArn"]),
+        ("ConsumerFunction", ["DatabaseSecretArn"]),
+        ("GraphqlFunction", ["DatabaseSecretArn", "ClickHouseSecretArn", "AuthSecretArn"]),
+        ("SyncFunction", ["DatabaseSecretArn", "ClickHouseSecretArn"]),
+        ("RetentionFunction", ["DatabaseSecretArn", "ClickHouseSecretArn"]),
+        ("MigrationsFunction", ["DatabaseSecretArn"]),
+    ],
+)
+def test_a_function_may_read_the_secrets_that_it_needs_and_no_others(
+    function: str, secrets: list[str], deployment: Deployment, session: Session
+) -> None:
+    allowed: list[str] = []
+    for statement in statements(session, deployment.resources[f"{function}Role"]):
+        if statement["Action"] == "secretsmanager:GetSecretValue":
+            resources = statement["Resource"]
+            allowed += [resources] if isinstance(resources, str) else resources
+    manager = session.client("secretsmanager")
+    assert sorted(allowed) == sorted(manager.describe_secret(SecretId=SECRETS[name])["ARN"] for name in secrets)
+
+
+def statements(session: Session, role: str) -> list[Any]:
+    """The statements of the role's own policies."""
+    iam = session.client("iam")
+    return [
+        statement
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+        for statement in iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]["Statement"]
+    ]
