@@ -12,7 +12,13 @@ import typer
 from infra.local import ports, stack
 from infra.local.process import StartError
 
-app = typer.Typer(help="The local stack: PostgreSQL, ClickHouse, AWS, and the functions.", no_args_is_help=True)
+HELP = (
+    "The local stack: PostgreSQL, ClickHouse, AWS, and the functions.\n\n"
+    "Where AWS_ENDPOINT_URL or LOCALSTACK_HOST names a running AWS endpoint, such as a LocalStack that has Docker, "
+    "the functions are deployed there."
+)
+
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Option(help="Where the stack keeps its state.")]
 DEFAULT_FOLDER = Path(".local")

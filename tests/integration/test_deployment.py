@@ -46,7 +46,8 @@ def test_what_the_consumer_can_not_store_goes_to_the_dead_letter_queue(
     deployment: Deployment, session: Session
 ) -> None:
     queue, dead = (attributes(session, deployment.outputs[name]) for name in ("QueueUrl", "DeadLetterQueueUrl"))
-    assert json.loads(queue["RedrivePolicy"]) == {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": 1000}
+    policy = json.loads(queue["RedrivePolicy"])
+    assert (policy["deadLetterTargetArn"], int(policy["maxReceiveCount"])) == (dead["QueueArn"], 1000)
     assert queue["VisibilityTimeout"] == "90"
     assert queue["QueueArn"] == deployment.outputs["QueueArn"]
     assert "RedrivePolicy" not in dead

@@ -36,7 +36,6 @@ def sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator["SQSClient"]:
         "AUTH_SECRET": SECRET,
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
         client = boto3.client("sqs")
         monkeypatch.setenv("QUEUE_URL", client.create_queue(QueueName="events")["QueueUrl"])
