@@ -8,7 +8,7 @@ from infra.local.process import Processes, wait_until
 LOCALSTACK = "localstack-core[runtime]==2026.3.0"
 RELEASED = "2026-03-28"  # what it depends on is taken as it was that day
 START_SECONDS = 300  # the first time it is installed
-PROGRAM = Path(__file__).with_name("localstack_on_loopback.py")
+PROGRAM = Path(__file__).with_name("contained_localstack.py")
 
 
 def start(folder: Path, log: Path, processes: Processes) -> str:
