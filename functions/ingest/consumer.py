@@ -1,6 +1,6 @@
 """Lambda function on the queue: transforms events and stores them in PostgreSQL."""
 
-from datetime import UTC, datetime
+from collections import Counter
 from typing import Any
 
 import psycopg
@@ -9,9 +9,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.ingest.consumption import Consumer
 from functions.shared import registry, settings
-from functions.shared.batch import Batch, read_batch
+from functions.shared.arrival import arrival_of
+from functions.shared.batch import Batch
 from functions.shared.garbage import collected_afterwards
-from functions.shared.postgres import Database, TimeLimits
+from functions.shared.postgres import Database, TimeLimits, reason_of
+from functions.shared.replay import read_message
 
 logger = Logger(level=settings.log_level())
 consumer = Consumer(
@@ -23,12 +25,15 @@ consumer = Consumer(
 
 @collected_afterwards()
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
-    """Stores a batch of messages: all of it, or nothing and each message is reported, to be delivered again."""
+    """Stores a batch of messages: all of it, or each message is reported, to be delivered again."""
     records = event["Records"]
     try:
         outcome = consumer.consume([_batch(record) for record in records])
-    except psycopg.OperationalError as error:
-        logger.warning("PostgreSQL did not store the batch", extra={"messages": len(records), "reason": str(error)})
+    except psycopg.Error as error:
+        logger.warning(
+            "PostgreSQL did not store the batch",
+            extra={"messages": len(records), "sqlstate": error.sqlstate, "reason": reason_of(error)},
+        )
         return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in records]}
     logger.info(
         "consumed",
@@ -38,11 +43,11 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
             "duplicates": outcome.duplicates,
             "ignored": outcome.ignored,
             "rejected": len(outcome.rejected),
+            "codes": Counter(row.code for row in outcome.rejected),
         },
     )
     return {"batchItemFailures": []}
 
 
 def _batch(record: dict[str, Any]) -> Batch:
-    sent_at = datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC)
-    return read_batch(record["body"].encode(errors="replace"), record["messageId"], sent_at)
+    return read_message(record["body"].encode(errors="replace"), arrival_of(record))

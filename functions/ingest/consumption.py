@@ -6,26 +6,26 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import batched
 from operator import attrgetter
-from typing import Any
-from uuid import UUID
 
 import msgspec
+import psycopg
+from msgspec.structs import replace
 
 from functions.ingest.directory import Directory
 from functions.ingest.made_once import MadeOnce
+from functions.ingest.refusal import is_refusal, lacks_partition
+from functions.ingest.rejected_row import rejected_row
 from functions.ingest.store import RejectedRow, Row, place_in_order, write_events, write_rejected
 from functions.ingest.transform import Candidate, prefetch, read_context, read_together, row_of, transform
 from functions.ingest.users import Users
 from functions.shared.batch import Batch
-from functions.shared.event import read_attributes
+from functions.shared.event import Event, read_attributes
 from functions.shared.grant import Grant
-from functions.shared.identifier import derived_id, time_of
-from functions.shared.partitions import first_moment, wanted_months
-from functions.shared.postgres import Connection, Database
+from functions.shared.partitions import first_moment, make_partitions, wanted_months
+from functions.shared.postgres import Connection, Database, reason_of
 from functions.shared.registry import Registry
 from functions.shared.rejection import Rejection
-from functions.shared.timestamp import format_timestamp
-from functions.shared.wire import attributes_of
+from functions.shared.wire import Attributes, attributes_of
 
 _ROWS_AT_ONCE = 100  # so few that PostgreSQL works on them while the next ones are made
 
@@ -46,16 +46,14 @@ class Outcome:
 
     def reject(self, raw: msgspec.Raw, position: int, batch: Batch, rejection: Rejection) -> None:
         """Keeps the event that `raw` is, with the reason why it can't be stored."""
-        self.rejected.append(
-            RejectedRow(
-                id=derived_id(batch.received_at, f"rejected/{batch.id}", position),
-                received_at=batch.received_at,
-                source="sqs" if batch.grant is None else "https",
-                code=rejection.code,
-                message=_storable(rejection.message),
-                body=_storable(_with_id_and_time(raw, position, batch)),
-                sender_grant=batch.grant,
-            )
+        self.rejected.append(rejected_row(raw, position, batch, rejection))
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(
+            self.rejected + other.rejected,
+            self.ignored + other.ignored,
+            self.accepted + other.accepted,
+            self.stored + other.stored,
         )
 
 
@@ -67,12 +65,24 @@ class Consumer:
     registry: Registry
     retention_months: int
 
-    def consume(self, batches: Iterable[Batch]) -> Outcome:
-        """Stores all events of the batches, those that can't be stored as rejected ones, in one transaction.
+    def consume(self, batches: Sequence[Batch]) -> Outcome:
+        """Stores all events of the batches, those that can't be stored as rejected ones.
+
+        They are written in one transaction, unless PostgreSQL refuses one of them: that one is then found by halving.
 
         Raises:
-            psycopg.OperationalError: PostgreSQL went away; nothing was stored.
+            psycopg.Error: PostgreSQL is away or takes no rows at all. What was stored is not stored again.
         """
+        try:
+            return self._consume_at_once(batches)
+        except psycopg.Error as error:
+            if not is_refusal(error):
+                raise
+            reason = reason_of(error)
+        halves = _halves(batches)
+        return self.consume(halves[0]) + self.consume(halves[1]) if halves else self._reject(batches[0], reason)
+
+    def _consume_at_once(self, batches: Iterable[Batch]) -> Outcome:
         outcome = Outcome()
         directory, users = Directory(), Users()
         candidates = self._prepared(self._read(batches, outcome), directory, outcome)
@@ -86,7 +96,22 @@ class Consumer:
                 users.write(connection)
                 write_rejected(outcome.rejected, connection)
 
-        self.database.run(write)
+        try:
+            self.database.run(write)
+        except psycopg.errors.CheckViolation as error:
+            if not lacks_partition(error):
+                raise
+            months = wanted_months(datetime.now(UTC).date(), self.retention_months)
+            self.database.run(partial(make_partitions, months=months))
+            self.database.run(write)
+        return outcome
+
+    def _reject(self, batch: Batch, reason: str) -> Outcome:
+        """Keeps as rejected the one event of the batch, which PostgreSQL refuses."""
+        outcome = Outcome()
+        rejection = Rejection("refused_by_postgresql", f"PostgreSQL does not take the event: {reason}.")
+        outcome.reject(batch.events[0], batch.first, batch, rejection)
+        self.database.run(partial(write_rejected, outcome.rejected))
         return outcome
 
     def _read(self, batches: Iterable[Batch], outcome: Outcome) -> list[Candidate]:
@@ -96,7 +121,7 @@ class Consumer:
             sender = senders.setdefault(batch.sender, batch.sender)
             for (position, raw), attributes in zip(batch.positioned(), attributes_of(batch.events), strict=True):
                 try:
-                    event = read_attributes(raw, position, batch, self.registry, self.retention_months, attributes)
+                    event = self._read_event(raw, position, batch, attributes)
                 except Rejection as rejection:
                     outcome.reject(raw, position, batch, rejection)
                     continue
@@ -106,6 +131,12 @@ class Consumer:
                     place = place_in_order(event.timestamp, event.id)
                     candidates.append(Candidate(batch, position, event, sender, place, event.explicit_path))
         return candidates
+
+    def _read_event(self, raw: msgspec.Raw, position: int, batch: Batch, attributes: Attributes | None) -> Event | None:
+        event = read_attributes(raw, position, batch, self.registry, self.retention_months, attributes)
+        if event is None and (batch.grant or batch.replayed):
+            raise Rejection("unknown_event", "The definition of the event was removed after the event was taken in.")
+        return event
 
     def _prepared(self, candidates: list[Candidate], directory: Directory, outcome: Outcome) -> list[Candidate]:
         """The candidates after what has to be asked before the first row is written: the connection is busy then."""
@@ -160,6 +191,19 @@ class Consumer:
         return rows
 
 
+def _halves(batches: Sequence[Batch]) -> tuple[Sequence[Batch], Sequence[Batch]] | None:
+    """The same events in two parts; None where there is but one."""
+    if len(batches) > 1:
+        half = len(batches) // 2
+        return batches[:half], batches[half:]
+    (batch,) = batches
+    half = len(batch.events) // 2
+    if half == 0:
+        return None
+    rest = replace(batch, events=batch.events[half:], first=batch.first + half)
+    return [replace(batch, events=batch.events[:half])], [rest]
+
+
 def _passing(step: Callable[[Candidate], object], candidates: Iterable[Candidate], outcome: Outcome) -> list[Candidate]:
     """The candidates that `step` lets pass; the others become rejected rows."""
     passed = []
@@ -205,38 +249,3 @@ def _require_kept_month(row: Row, first_month: datetime) -> None:
 
 def _times_are_assigned(candidates: Iterable[Candidate]) -> bool:
     return any(candidate.event.time_is_assigned for candidate in candidates)
-
-
-def _storable(text: str) -> str:
-    """`text` with a mark in the place of what PostgreSQL can't keep: U+0000, and halves of surrogate pairs."""
-    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
-
-
-def _with_id_and_time(raw: msgspec.Raw, position: int, batch: Batch) -> str:
-    """The event as it came; an object that lacks an id or a time has those it was given at its end."""
-    text = bytes(raw).decode(errors="replace")
-    try:
-        content = msgspec.json.decode(raw, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
-        return text
-    given: dict[str, str] = {}
-    if content.get("id") is None:
-        given["id"] = str(batch.event_id(position))
-    if not _names_its_time(content):
-        given["timestamp"] = format_timestamp(batch.received_at)
-    if not given:
-        return text
-    separator = "," if content else ""
-    return text.rstrip()[:-1] + separator + msgspec.json.encode(given).decode()[1:]
-
-
-def _names_its_time(content: Mapping[str, Any]) -> bool:
-    additional = content.get("additional_properties")
-    if content.get("timestamp") is not None:
-        return True
-    if isinstance(additional, dict) and additional.get("timestamp") is not None:
-        return True
-    try:
-        return time_of(UUID(content.get("id"))) is not None
-    except (TypeError, ValueError, AttributeError):
-        return False

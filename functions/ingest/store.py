@@ -47,10 +47,27 @@ _LOCK_ASSIGNED_TIMES = "SELECT pg_advisory_xact_lock(4197003)"
 
 _STORED_IDS = "SELECT id FROM ai_usage_events WHERE id = ANY(%s)"
 
+# What a row says is kept before it says something else. A message that is delivered again changes nothing: it counts
+# no further than the row.
 _INSERT_REJECTED = """
-    INSERT INTO rejected_events (id, received_at, source, code, message, body, sender_grant)
-    VALUES (%(id)s, %(received_at)s, %(source)s, %(code)s, %(message)s, %(body)s, %(sender_grant)s)
-    ON CONFLICT DO NOTHING
+    WITH former AS (
+        INSERT INTO rejection_history (rejected_id, attempt, code, message, replayed_at)
+        SELECT id, attempts, code, message, replayed_at
+        FROM rejected_events
+        WHERE id = %(id)s AND attempts < %(attempts)s
+        ON CONFLICT DO NOTHING
+    )
+    INSERT INTO rejected_events AS known (id, received_at, source, code, message, body, sender_grant, attempts)
+    VALUES (
+        %(id)s, %(received_at)s, %(source)s, %(code)s, %(message)s, %(body)s, %(sender_grant)s, %(attempts)s
+    )
+    ON CONFLICT (id) DO UPDATE SET
+        code = excluded.code,
+        message = excluded.message,
+        body = excluded.body,
+        attempts = excluded.attempts,
+        replayed_at = NULL
+    WHERE known.attempts < excluded.attempts
 """
 
 # PostgreSQL's binary COPY: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
@@ -91,6 +108,7 @@ class RejectedRow(msgspec.Struct, frozen=True):
         id: the same whenever the same message is read, so that a redelivery adds nothing.
         source: `https`, `sqs` or `sync`.
         body: the event as it came, with the id and the time that it was given.
+        attempts: how often it was rejected, this time included.
     """
 
     id: UUID
@@ -100,6 +118,7 @@ class RejectedRow(msgspec.Struct, frozen=True):
     message: str
     body: str
     sender_grant: Grant | None
+    attempts: int = 1
 
 
 def place_in_order(timestamp: datetime, identifier: UUID) -> int:
@@ -130,8 +149,9 @@ def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, tim
 
 
 def write_rejected(rows: Sequence[RejectedRow], connection: Connection) -> None:
-    """Stores why events were rejected. Belongs within a transaction."""
-    values = [msgspec.structs.asdict(row) | {"sender_grant": _jsonb(row.sender_grant)} for row in rows]
+    """Stores why events were rejected; one that was replayed keeps its row. Belongs within a transaction."""
+    in_order = sorted(rows, key=attrgetter("id"))  # so that concurrent batches don't deadlock
+    values = [msgspec.structs.asdict(row) | {"sender_grant": _jsonb(row.sender_grant)} for row in in_order]
     if values:
         connection.cursor().executemany(_INSERT_REJECTED, values)
 

@@ -17,6 +17,13 @@ from functions.shared.rejection import Rejection
 KIND = "ai_usage_events.batch"
 
 
+class Replayed(msgspec.Struct, frozen=True):
+    """Which row of `rejected_events` a replayed event has, and how often it was rejected until then."""
+
+    rejected_id: UUID
+    attempts: int
+
+
 class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
     """Events that arrived together.
 
@@ -26,6 +33,7 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
         events: each one's JSON, untouched.
         first: the position of the first of them; it has others before it where a request made several messages.
         grant: the sender's; None where they were published straight on the queue.
+        replayed: where they had been rejected.
     """
 
     id: str
@@ -33,6 +41,7 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
     events: list[msgspec.Raw]
     first: int = 0
     grant: Grant | None = None
+    replayed: Replayed | None = None
 
     @property
     def sender(self) -> Grant:

@@ -16,6 +16,9 @@ _PARTITIONS = """
     ORDER BY child.relname
 """
 
+# Nothing else locks this number.
+_LOCK = "SELECT pg_advisory_xact_lock(4197006)"
+
 _CREATE = """
     CREATE TABLE IF NOT EXISTS {partition} (
         LIKE ai_usage_events INCLUDING ALL,
@@ -66,12 +69,14 @@ def partitions(connection: Connection) -> list[str]:
 def make_partitions(connection: Connection, months: list[date]) -> list[str]:
     """Makes the partitions of `months` that are missing, and returns their names.
 
-    They are created on their own and then attached, which waits for no writer.
+    They are created on their own and then attached, which waits for no writer; but for others that make partitions.
     """
-    present = set(partitions(connection))
-    missing = [month for month in months if partition_name(month) not in present]
-    for month in missing:
-        _make_partition(connection, month)
+    with connection.transaction():
+        connection.execute(_LOCK)
+        present = set(partitions(connection))
+        missing = [month for month in months if partition_name(month) not in present]
+        for month in missing:
+            _make_partition(connection, month)
     return [partition_name(month) for month in missing]
 
 
@@ -83,6 +88,5 @@ def _make_partition(connection: Connection, month: date) -> None:
         "start": sql.Literal(month.isoformat() + " 00:00:00+00"),
         "end": sql.Literal(later_month(month, 1).isoformat() + " 00:00:00+00"),
     }
-    with connection.transaction():
-        connection.execute(sql.SQL(_CREATE).format(**parts))
-        connection.execute(sql.SQL(_ATTACH).format(**parts))
+    connection.execute(sql.SQL(_CREATE).format(**parts))
+    connection.execute(sql.SQL(_ATTACH).format(**parts))

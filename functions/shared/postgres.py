@@ -9,6 +9,7 @@ import psycopg
 type Connection = psycopg.Connection[tuple[Any, ...]]
 
 _CONNECT_TIMEOUT_SECONDS = 5
+_LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ def connect(url: str, limits: TimeLimits, options: str = "") -> Connection:
     )
 
 
+def reason_of(error: psycopg.Error) -> str:
+    """What went wrong, in one line and without the rows that PostgreSQL quotes in an error's details."""
+    return " ".join((error.diag.message_primary or str(error)).split())[:_LONGEST_REASON]
+
+
 class Database:
     """Keeps a connection from one invocation of a function to the next, and replaces it once it is broken."""
 
@@ -67,10 +73,14 @@ class Database:
 
         Raises:
             psycopg.OperationalError: PostgreSQL can't be reached, or went away.
+            psycopg.Error: as `work` raises it.
         """
         kept = self._connection
         try:
             return work(self._open())
+        except psycopg.errors.ReadOnlySqlTransaction:
+            self.close()  # the address may be another server's by now, or the same may take rows again
+            raise
         except psycopg.OperationalError:
             if kept is None or not kept.broken:
                 raise

@@ -1,7 +1,7 @@
 """Sending to the queue."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
@@ -9,47 +9,76 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef, SendMessageBatchRequestEntryTypeDef
 
 MAX_BATCH_ENTRIES = 10
 MAX_BATCH_BYTES = 1024 * 1024
 RETRY_AFTER_SECONDS = (0.1, 0.5)
 
+type Attributes = Mapping[str, "MessageAttributeValueOutputTypeDef"]
+
 logger = Logger(child=True)
 
 
-def send(client: "SQSClient", queue_url: str, bodies: Sequence[bytes]) -> set[int]:
+def send(
+    client: "SQSClient", queue_url: str, bodies: Sequence[bytes], attributes: Sequence[Attributes] | None = None
+) -> set[int]:
     """Sends each of `bodies` as a message.
+
+    Args:
+        attributes: of each message, where they have any.
 
     Returns:
         The indexes of those that the queue did not take, after retries.
     """
     unsent: set[int] = set()
-    for group in _groups(bodies):
-        unsent |= _send_group(client, queue_url, {index: bodies[index].decode() for index in group})
+    of_each = attributes or [{}] * len(bodies)
+    sizes = [len(body) + _size(own) for body, own in zip(bodies, of_each, strict=True)]
+    for group in _groups(sizes):
+        unsent |= _send_group(client, queue_url, {index: _entry(index, bodies, of_each) for index in group})
     return unsent
 
 
-def _groups(bodies: Sequence[bytes]) -> Iterator[list[int]]:
-    """The indexes of the bodies, in groups that SQS takes at once."""
+def _entry(
+    index: int, bodies: Sequence[bytes], attributes: Sequence[Attributes]
+) -> "SendMessageBatchRequestEntryTypeDef":
+    entry: SendMessageBatchRequestEntryTypeDef = {"Id": str(index), "MessageBody": bodies[index].decode()}
+    if attributes[index]:
+        entry["MessageAttributes"] = attributes[index]
+    return entry
+
+
+def _size(attributes: Attributes) -> int:
+    """How much the attributes add to a message, as SQS counts it: names, types and values."""
+    return sum(
+        len(name.encode())
+        + len(value["DataType"].encode())
+        + len(value.get("StringValue", "").encode())
+        + len(value.get("BinaryValue", b""))
+        for name, value in attributes.items()
+    )
+
+
+def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """The indexes of messages of these sizes, in groups that SQS takes at once."""
     group: list[int] = []
-    size = 0
-    for index, body in enumerate(bodies):
-        if len(group) == MAX_BATCH_ENTRIES or size + len(body) > MAX_BATCH_BYTES:
+    total = 0
+    for index, size in enumerate(sizes):
+        if len(group) == MAX_BATCH_ENTRIES or total + size > MAX_BATCH_BYTES:
             yield group
-            group, size = [], 0
+            group, total = [], 0
         group.append(index)
-        size += len(body)
+        total += size
     if group:
         yield group
 
 
-def _send_group(client: "SQSClient", queue_url: str, unsent: dict[int, str]) -> set[int]:
+def _send_group(
+    client: "SQSClient", queue_url: str, unsent: dict[int, "SendMessageBatchRequestEntryTypeDef"]
+) -> set[int]:
     for pause in (*RETRY_AFTER_SECONDS, None):
         try:
-            answer = client.send_message_batch(
-                QueueUrl=queue_url,
-                Entries=[{"Id": str(index), "MessageBody": body} for index, body in unsent.items()],
-            )
+            answer = client.send_message_batch(QueueUrl=queue_url, Entries=list(unsent.values()))
         except (BotoCoreError, ClientError) as error:
             logger.warning("The queue took nothing", extra={"messages": len(unsent), "reason": str(error)})
             return set(unsent)

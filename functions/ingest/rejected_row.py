@@ -1,0 +1,65 @@
+"""What is kept of an event that can't be stored: all it takes to send it again once it can."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from functions.ingest.store import RejectedRow
+from functions.shared.batch import Batch
+from functions.shared.identifier import derived_id, time_of
+from functions.shared.rejection import Rejection
+from functions.shared.timestamp import format_timestamp
+
+
+def rejected_row(raw: msgspec.Raw, position: int, batch: Batch, rejection: Rejection) -> RejectedRow:
+    """The row of the event at `position` of the batch; of one that was replayed, the row that it has already."""
+    replayed = batch.replayed
+    own_id = derived_id(batch.received_at, f"rejected/{batch.id}", position)
+    return RejectedRow(
+        # Where a message that could not be read holds several events by now, the first one takes its row.
+        id=replayed.rejected_id if replayed and position == 0 else own_id,
+        received_at=batch.received_at,
+        source="sqs" if batch.grant is None else "https",
+        code=rejection.code,
+        message=_storable(rejection.message),
+        body=_storable(_with_id_and_time(raw, position, batch)),
+        sender_grant=batch.grant,
+        attempts=replayed.attempts + 1 if replayed else 1,
+    )
+
+
+def _storable(text: str) -> str:
+    """`text` with a mark in the place of what PostgreSQL can't keep: U+0000, and halves of surrogate pairs."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def _with_id_and_time(raw: msgspec.Raw, position: int, batch: Batch) -> str:
+    """The event as it came; an object that lacks an id or a time has those it was given at its end."""
+    text = bytes(raw).decode(errors="replace")
+    try:
+        content = msgspec.json.decode(raw, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    given: dict[str, str] = {}
+    if content.get("id") is None:
+        given["id"] = str(batch.event_id(position))
+    if not _names_its_time(content):
+        given["timestamp"] = format_timestamp(batch.received_at)
+    if not given:
+        return text
+    separator = "," if content else ""
+    return text.rstrip()[:-1] + separator + msgspec.json.encode(given).decode()[1:]
+
+
+def _names_its_time(content: Mapping[str, Any]) -> bool:
+    additional = content.get("additional_properties")
+    if content.get("timestamp") is not None:
+        return True
+    if isinstance(additional, dict) and additional.get("timestamp") is not None:
+        return True
+    try:
+        return time_of(UUID(content.get("id"))) is not None
+    except (TypeError, ValueError, AttributeError):
+        return False

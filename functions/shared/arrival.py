@@ -1,0 +1,50 @@
+"""As what and when a message first arrived: told by one that is sent again, which has another id and time by then."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef
+
+ATTRIBUTE = "ai_usage_events.arrival"
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """What SQS said of a message when it came: ids and times of its events are made of this."""
+
+    message_id: str
+    sent_at: datetime
+
+    @property
+    def attribute(self) -> "MessageAttributeValueOutputTypeDef":
+        """The message attribute that tells it, to be sent as `ATTRIBUTE`."""
+        milliseconds = round(self.sent_at.timestamp() * 1000)
+        return {"DataType": "String", "StringValue": f"{milliseconds} {self.message_id}"}
+
+
+def arrival_of(record: dict[str, Any]) -> Arrival:
+    """How the message that Lambda hands over as `record` arrived: first, if it was sent again."""
+    attribute = record.get("messageAttributes", {}).get(ATTRIBUTE, {})
+    return first_arrival(attribute.get("stringValue"), record["messageId"], record["attributes"]["SentTimestamp"])
+
+
+def first_arrival(told: str | None, message_id: str, sent_milliseconds: str) -> Arrival:
+    """What the attribute of a message tells; else its own id and time.
+
+    Args:
+        told: the attribute's text; what is none of ours counts as if it was not there.
+        sent_milliseconds: since 1970, as SQS writes it.
+    """
+    first_sent, _, first_id = (told or "").partition(" ")
+    try:
+        return Arrival(first_id, _moment(first_sent)) if first_id else Arrival(message_id, _moment(sent_milliseconds))
+    except (ValueError, OverflowError, OSError):
+        return Arrival(message_id, _moment(sent_milliseconds))
+
+
+def _moment(milliseconds: str) -> datetime:
+    if not milliseconds.isdecimal():
+        raise ValueError(f"{milliseconds[:20]!r} is no number of milliseconds")
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)

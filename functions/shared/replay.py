@@ -1,0 +1,60 @@
+"""A rejected event on its way back: what a message on the queue carries when it is replayed."""
+
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
+
+from functions.shared.arrival import Arrival
+from functions.shared.batch import Batch, Replayed, read_batch
+from functions.shared.grant import Grant
+
+KIND = "ai_usage_events.replay"
+
+
+class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
+    """What a row of `rejected_events` says, so that the consumer takes the event in as it would have when it came.
+
+    Attributes:
+        rejected_id: the row's id.
+        attempts: how often the event was rejected until now.
+        received_at: when it first arrived.
+        body: the event, or the whole message where that could not be read; a text, for it may be no JSON.
+        grant: the sender's; None where it was published straight on the queue.
+    """
+
+    rejected_id: UUID
+    attempts: int
+    received_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    body: str
+    grant: Grant | None = None
+
+    def batch(self) -> Batch:
+        """The event as what arrived together with it; what has no id of its own gets the same one every time."""
+        source, body = str(self.rejected_id), self.body.encode(errors="replace")
+        if self.grant is None:
+            batch = read_batch(body, source, self.received_at)
+        else:  # never what could pass for a message of its own, with another grant
+            batch = Batch(source, self.received_at, [msgspec.Raw(body)], grant=self.grant)
+        return replace(batch, replayed=Replayed(self.rejected_id, self.attempts))
+
+    @classmethod
+    def read(cls, body: bytes) -> Self | None:
+        """The replay that the body of a message is; None where it is something else."""
+        if not body.startswith(_KIND_PREFIX):
+            return None
+        try:
+            return msgspec.json.decode(body, type=cls)
+        except msgspec.DecodeError:
+            return None
+
+
+_KIND_PREFIX = b'{"kind":"%b",' % KIND.encode()
+
+
+def read_message(body: bytes, arrival: Arrival) -> Batch:
+    """The batch in the body of a queue message: of a replayed event, or what `read_batch` makes of it."""
+    replay = Replay.read(body)
+    return replay.batch() if replay else read_batch(body, arrival.message_id, arrival.sent_at)
