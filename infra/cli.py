@@ -2,22 +2,19 @@
 
 import json
 import os
-import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from functions.shared import settings
 from functions.shared.feature import DefinitionError
 from functions.shared.postgres import TimeLimits, connect
 from functions.shared.registry import Registry, load
+from infra import dead_letter_commands, rejected_commands
 from infra.environment import stack_file, use_local_stack
+from infra.terminal import console, duration, explained
 
 if TYPE_CHECKING:
     from functions.sync.report import Report
@@ -27,11 +24,11 @@ definitions_app = typer.Typer(help="The events that definitions/ names.", no_arg
 token_app = typer.Typer(help="Tokens for the HTTPS routes.", no_args_is_help=True)
 app.add_typer(definitions_app, name="definitions")
 app.add_typer(token_app, name="token")
+app.add_typer(rejected_commands.app, name="rejected")
+app.add_typer(dead_letter_commands.app, name="dlq")
 
-WIDTH_WHERE_PIPED = 160
 WAIT_SECONDS = 60
 RUN_SECONDS = 24 * 60 * 60
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 @definitions_app.command("list")
@@ -42,7 +39,7 @@ def list_definitions() -> None:
     for _, event in sorted(registry.by_id.items()):
         deprecated = "yes" if event.deprecated else ""
         table.add_row(str(event.id), event.name, event.feature.name, event.feature.owner, deprecated)
-    _console().print(table)
+    console().print(table)
 
 
 @definitions_app.command("check")
@@ -81,8 +78,8 @@ def create_token(
     for path in namespace or ():
         if path != EVERYTHING and not is_traversal_path(path):
             raise typer.BadParameter(f"{path!r} is neither * nor like 27/28/", param_hint="--namespace")
-    duration = _duration(expires)
-    typer.echo(sign(_auth_secret(), sub, scope, namespace or (), duration))
+    valid_for = duration(expires, "--expires")
+    typer.echo(sign(_auth_secret(), sub, scope, namespace or (), valid_for))
 
 
 @app.command("sync")
@@ -97,7 +94,7 @@ def synchronise(
     from functions.sync.sync import Sync
 
     use_local_stack()
-    with _explained():
+    with explained():
         url = settings.clickhouse_url()
         if url is None:
             raise settings.SettingError("ClickHouse is disabled: CLICKHOUSE_URL is not set")
@@ -123,7 +120,7 @@ def retain(
     from functions.retention.retention import Retention, RetentionError
 
     use_local_stack()
-    with _explained():
+    with explained():
         retention = Retention.of_settings()
         clickhouse = "off" if retention.clickhouse_url is None else "on"
         typer.echo(f"PostgreSQL keeps {retention.months} months; ClickHouse is {clickhouse}.")
@@ -140,34 +137,13 @@ def show_status() -> None:
     from infra.status import status
 
     use_local_stack()
-    with _explained(), connect(settings.database_url(), TimeLimits(RUN_SECONDS, RUN_SECONDS)) as connection:
+    with explained(), connect(settings.database_url(), TimeLimits(RUN_SECONDS, RUN_SECONDS)) as connection:
         queue_url = settings.queue_url() if "QUEUE_URL" in os.environ else None
-        _console().print(status(connection, settings.clickhouse_url(), queue_url))
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Tells a person what went wrong, instead of a trace."""
-    import psycopg
-    from clickhouse_connect.driver.exceptions import ClickHouseError
-
-    from functions.retention.retention import RetentionError
-    from functions.shared.clickhouse import reason_of
-    from functions.sync.sync import SyncError
-
-    try:
-        yield
-    except (settings.SettingError, SyncError, RetentionError, ClickHouseError, psycopg.Error) as error:
-        typer.echo(reason_of(error), err=True)
-        raise typer.Exit(1) from None
+        console().print(status(connection, settings.clickhouse_url(), queue_url))
 
 
 def _show_progress(report: "Report") -> None:
     typer.echo(f"{report.rows:,} rows …", err=True)
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else WIDTH_WHERE_PIPED)
 
 
 def _registry() -> Registry:
@@ -176,13 +152,6 @@ def _registry() -> Registry:
     except DefinitionError as error:
         typer.echo(error, err=True)
         raise typer.Exit(1) from None
-
-
-def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is not like 30m, 12h or 7d", param_hint="--expires")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def _auth_secret() -> str:

@@ -1,12 +1,11 @@
 """What `usage-events status` shows: where every event is on its way."""
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import boto3
-import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from psycopg import sql
@@ -18,6 +17,8 @@ from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection
 from functions.shared.sync_state import SyncState, count_unsynced, foreign_position, read_state, read_watermark
 from functions.sync.catch_up import oldest_transaction
+from infra.dead_letters import NoDeadLetterQueue, dead_letter_queue_url
+from infra.terminal import shown
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -77,7 +78,7 @@ def _sync(connection: Connection, state: SyncState | None, said: str) -> Table:
     table.add_row("state", said)
     if state is not None:
         table.add_row("cursor", f"transaction {state.cursor.xact_id}, event {state.cursor.id}")
-        table.add_row("complete up to", _moment(state.caught_up_at) if state.caught_up_at else "the backfill goes on")
+        table.add_row("complete up to", shown(state.caught_up_at) if state.caught_up_at else "the backfill goes on")
     if state is not None and state.caught_up_at is not None:
         table.add_row("lag", f"{(datetime.now(UTC) - state.caught_up_at).total_seconds():.1f} s")
     table.add_row("watermark", f"transaction {watermark.xact_id}")
@@ -88,7 +89,7 @@ def _sync(connection: Connection, state: SyncState | None, said: str) -> Table:
 def _rejected(connection: Connection) -> Table:
     table = Table("source", "code", "waiting", "all", "newest", title="Rejected events", title_justify="left")
     for source, code, waiting, count, newest in connection.execute(_REJECTED):
-        table.add_row(source, code, f"{waiting:,}", f"{count:,}", _moment(newest))
+        table.add_row(source, code, f"{waiting:,}", f"{count:,}", shown(newest))
     return table
 
 
@@ -110,12 +111,5 @@ def _queues(sqs: "SQSClient", queue_url: str) -> Table:
 
 def _queue_urls(sqs: "SQSClient", queue_url: str) -> Iterator[tuple[str, str]]:
     yield "events", queue_url
-    attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["RedrivePolicy"])["Attributes"]
-    policy: dict[str, Any] = msgspec.json.decode(attributes.get("RedrivePolicy", "{}"))
-    if "deadLetterTargetArn" in policy:
-        name = policy["deadLetterTargetArn"].rpartition(":")[2]
-        yield "dead letters", sqs.get_queue_url(QueueName=name)["QueueUrl"]
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    with suppress(NoDeadLetterQueue):
+        yield "dead letters", dead_letter_queue_url(sqs, queue_url)

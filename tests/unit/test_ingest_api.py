@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import boto3
 import jwt
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from functions.shared import queue
@@ -211,6 +212,41 @@ def test_what_the_queue_does_not_take_is_tried_again_and_then_said(
     assert answer["accepted"] == 12 - 4 * lost == sum(identifier is not None for identifier in answer["ids"])
     assert [rejected["index"] for rejected in answer["rejected"]] == ([4, 5, 6, 7] if lost else [])
     assert all(rejected["retryable"] and rejected["code"] == "queue_unavailable" for rejected in answer["rejected"])
+
+
+class ThrottlingQueue(FailingQueue):
+    """Takes nothing at all of what it is sent in its n-th calls."""
+
+    def __init__(self, throttled: set[int]) -> None:
+        super().__init__({})
+        self.throttled = throttled
+        self.calls = 0
+
+    def send_message_batch(self, **request: Any) -> Any:
+        self.calls += 1
+        if self.calls in self.throttled:
+            error = {"Error": {"Code": "RequestThrottled", "Message": "Slow down."}}
+            raise ClientError(cast("Any", error), "SendMessageBatch")
+        return super().send_message_batch(**request)
+
+
+@pytest.mark.parametrize(("throttled", "status"), [({2}, 207), ({1, 3}, 207), ({1, 2, 3}, 503)])
+def test_what_a_throttled_queue_does_not_take_may_be_sent_again(
+    throttled: set[int], status: int, api: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    throttling = ThrottlingQueue(throttled)
+    send = partial(queue.send, cast("SQSClient", throttling), "queue")
+    monkeypatch.setattr(api, "intake", replace(api.intake, send=send))
+    events = [CHAT | {"filler": "x" * 60_000} for _ in range(48)]  # four a message, four messages a call
+    answered, answer = post(api, events)
+    assert (answered, len(throttling.taken)) == (status, 4 * (3 - len(throttled)))
+    if status == 503:
+        assert "again" in answer["message"]
+        return
+    lost = [index for index in range(48) if index // 16 + 1 in throttled]
+    assert [rejected["index"] for rejected in answer["rejected"]] == lost
+    assert all(rejected["retryable"] for rejected in answer["rejected"])
+    assert [index for index, identifier in enumerate(answer["ids"]) if identifier is None] == lost
 
 
 def test_an_unreachable_queue_is_answered_with_503(api: ModuleType, sqs: "SQSClient") -> None:

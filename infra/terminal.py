@@ -1,0 +1,83 @@
+"""What the commands of `usage-events` share: how they read options, print, and tell what went wrong."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import typer
+from rich.console import Console
+
+WIDTH_WHERE_PIPED = 160
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def console() -> Console:
+    """Where tables are printed; texts as they are, for they may be a producer's."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH_WHERE_PIPED, markup=False, emoji=False)
+
+
+def shown(moment: datetime) -> str:
+    """A moment, which is in UTC, as it is printed."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def printable(text: str) -> str:
+    """`text` in one line, with a mark in the place of what a terminal might take for an order."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in " ".join(text.split()))
+
+
+def duration(text: str, option: str) -> timedelta:
+    """What 30m, 12h or 7d means.
+
+    Raises:
+        typer.BadParameter: it is none of these; the message names the option.
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not like 30m, 12h or 7d", param_hint=option)
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def past_moment(text: str, option: str) -> datetime:
+    """The moment that is so long ago (`30m`, `12h`, `7d`), or that a time (RFC 3339, a date) names.
+
+    Raises:
+        typer.BadParameter: it is neither; the message names the option.
+    """
+    from functions.shared.timestamp import parse_timestamp
+
+    try:
+        return parse_timestamp(text)
+    except ValueError:
+        return datetime.now(UTC) - duration(text, option)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Tells a person what went wrong, instead of a trace."""
+    import psycopg
+    from botocore.exceptions import BotoCoreError, ClientError
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from functions.retention.retention import RetentionError
+    from functions.shared.clickhouse import reason_of
+    from functions.shared.settings import SettingError
+    from functions.sync.sync import SyncError
+    from infra.dead_letters import NoDeadLetterQueue
+
+    try:
+        yield
+    except (
+        SettingError,
+        SyncError,
+        RetentionError,
+        NoDeadLetterQueue,
+        ClickHouseError,
+        BotoCoreError,
+        ClientError,
+        psycopg.Error,
+    ) as error:
+        typer.echo(reason_of(error), err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,79 @@
+"""A queue as moto has it, and the consumer between it and PostgreSQL."""
+
+import json
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+ACCOUNT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+class Queues:
+    """A queue with one for its dead letters, to which a message goes that was received `receives` times."""
+
+    def __init__(self, receives: int = 1) -> None:
+        self.sqs: SQSClient = boto3.client("sqs")
+        self.dead_letter_url = self.sqs.create_queue(QueueName="dead")["QueueUrl"]
+        attributes = self.sqs.get_queue_attributes(QueueUrl=self.dead_letter_url, AttributeNames=["QueueArn"])
+        policy = {"deadLetterTargetArn": attributes["Attributes"]["QueueArn"], "maxReceiveCount": receives}
+        self.url = self.sqs.create_queue(QueueName="events", Attributes={"RedrivePolicy": json.dumps(policy)})[
+            "QueueUrl"
+        ]
+
+    def send(self, *bodies: str, **attributes: str) -> None:
+        """Publishes messages, each with these attributes."""
+        typed: Any = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
+        for body in bodies:
+            self.sqs.send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=typed)
+
+    def records(self, url: str | None = None) -> list[dict[str, Any]]:
+        """The messages that wait, as Lambda hands them to the function; they stay in the queue."""
+        received: list[dict[str, Any]] = []
+        while messages := self.sqs.receive_message(
+            QueueUrl=url or self.url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=600,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        ).get("Messages"):
+            received += [_record(message) for message in messages]
+        return received
+
+    def consume(self, module: ModuleType) -> None:
+        """Hands all that waits to the consumer at once, and deletes what it does not report."""
+        records = self.records()
+        if records:
+            failures = module.handler({"Records": records}, None)["batchItemFailures"]
+            failed = {failure["itemIdentifier"] for failure in failures}
+            for record in records:
+                if record["messageId"] not in failed:
+                    self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=record["receiptHandle"])
+
+    def bury(self, *bodies: str, **attributes: str) -> list[dict[str, Any]]:
+        """Publishes messages that become dead letters; returns them as the function was handed them before."""
+        self.send(*bodies, **attributes)
+        records = self.records()
+        for record in records:
+            self.sqs.change_message_visibility(
+                QueueUrl=self.url, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=0
+            )
+        assert self.records() == []
+        return records
+
+
+def _record(message: Any) -> dict[str, Any]:
+    attributes = {
+        name: {"dataType": value["DataType"], "stringValue": value.get("StringValue")}
+        for name, value in message.get("MessageAttributes", {}).items()
+    }
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message["Attributes"],
+        "messageAttributes": attributes,
+    }

@@ -1,0 +1,351 @@
+"""What PostgreSQL may do to the consumer, each done to a server of these tests' own."""
+
+import importlib
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from functions.ingest import store
+from functions.shared import registry
+from functions.shared.partitions import month_of, partition_name, wanted_months
+from functions.shared.postgres import Database, TimeLimits
+from functions.shared.timestamp import format_timestamp
+from infra.local import postgres
+from infra.migrations.migrate import migrate
+
+RETENTION_MONTHS = 3
+LONG = TimeLimits(statement=30, transaction=30)
+MOST_CONNECTIONS = 12
+SECRET = "what a producer wrote"
+OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
+TABLES = "ai_usage_events, users, namespaces, projects, rejected_events, rejection_history"
+
+type Query = Callable[..., list[tuple[Any, ...]]]
+type Said = Callable[[], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def server(open_folder: Path) -> Iterator[Path]:
+    """The data folder of a server that has few connections and may be stopped; its URL is in `url_of`."""
+    data = open_folder / "faulty" / "data"
+    url = start(data)
+    with psycopg.connect(url, autocommit=True) as administration:
+        administration.execute("ALTER SYSTEM SET fsync = off")
+        administration.execute(f"ALTER SYSTEM SET max_connections = {MOST_CONNECTIONS}")
+    migrate(start(data), registry.load(), RETENTION_MONTHS)
+    yield data
+    postgres.stop(data)
+
+
+def start(data: Path) -> str:
+    return postgres.start(data, data.parent / "postgres.log", "events")
+
+
+@pytest.fixture
+def url(server: Path) -> str:
+    """Where the server is, which is running and empty."""
+    url = start(server)
+    with psycopg.connect(url, autocommit=True) as administration:
+        administration.execute(f"TRUNCATE {TABLES}")
+    return url
+
+
+@pytest.fixture
+def consumer(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.setenv("DATABASE_URL", url)
+    import functions.ingest.consumer
+
+    module = importlib.reload(functions.ingest.consumer)
+    yield module
+    module.consumer.database.close()
+
+
+@pytest.fixture
+def query(url: str) -> Query:
+    def query(statement: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(url, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return list(cursor) if cursor.description else []
+
+    return query
+
+
+@pytest.fixture
+def said(consumer: ModuleType) -> Iterator[Said]:
+    """What the function has logged since: one line, without what events hold."""
+    log = io.StringIO()
+    stream = consumer.logger.registered_handler.setStream(log)
+
+    def said() -> dict[str, Any]:
+        (line,) = log.getvalue().splitlines()
+        log.seek(0)
+        log.truncate()
+        assert SECRET not in line
+        said: dict[str, Any] = json.loads(line)
+        return said
+
+    yield said
+    consumer.logger.registered_handler.setStream(stream)
+
+
+def event(**attributes: Any) -> dict[str, Any]:
+    return {"event": "request_duo_chat_response", "user_id": 1, "text": SECRET} | attributes
+
+
+def record(body: Any, message_id: str = "message") -> dict[str, Any]:
+    milliseconds = str(int(datetime.now(UTC).timestamp() * 1000))
+    return {"messageId": message_id, "body": json.dumps(body), "attributes": {"SentTimestamp": milliseconds}}
+
+
+def consume(module: ModuleType, *records: dict[str, Any]) -> list[str]:
+    """Hands the messages to the function, and returns the ids of those that it reports as failed."""
+    answer = module.handler({"Records": list(records)}, None)
+    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+
+@contextmanager
+def stopped(server: Path, _: str) -> Iterator[None]:
+    postgres.stop(server)
+    try:
+        yield
+    finally:
+        start(server)
+
+
+@contextmanager
+def without_free_connections(_: Path, url: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(psycopg.connect(url))
+            except psycopg.OperationalError:
+                break
+        yield
+
+
+@contextmanager
+def read_only(_: Path, url: str) -> Iterator[None]:
+    """As a replica is, or a primary that was demoted."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER DATABASE events SET default_transaction_read_only = on")
+        try:
+            yield
+        finally:
+            connection.execute("ALTER DATABASE events RESET default_transaction_read_only")
+
+
+@contextmanager
+def locked(_: Path, url: str) -> Iterator[None]:
+    with psycopg.connect(url) as connection:
+        connection.execute("LOCK TABLE ai_usage_events")
+        yield
+
+
+@contextmanager
+def without_tables(_: Path, url: str) -> Iterator[None]:
+    """As before the migrations."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE users RENAME TO others")
+        try:
+            yield
+        finally:
+            connection.execute("ALTER TABLE others RENAME TO users")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to PostgreSQL, and what the consumer, whose connections have these limits, is told of it."""
+
+    cause: Callable[[Path, str], AbstractContextManager[None]]
+    reason: str
+    sqlstate: str | None = None
+    limits: TimeLimits = LONG
+    options: str = ""
+    ends_open_connections: bool = True
+
+
+FAULTS = {
+    "down": Fault(stopped, "Connection refused"),
+    "out of connections": Fault(without_free_connections, "too many clients", ends_open_connections=False),
+    "read-only": Fault(read_only, "read-only transaction", "25006", ends_open_connections=False),
+    "slow statements": Fault(locked, "statement timeout", "57014", TimeLimits(statement=1, transaction=30)),
+    "slow transactions": Fault(locked, "transaction timeout", "25P04", TimeLimits(statement=30, transaction=1)),
+    "locked": Fault(locked, "lock timeout", "55P03", options="-c lock_timeout=300"),
+    "without tables": Fault(without_tables, "does not exist", "42P01"),
+}
+CASES = [
+    (name, has_connection)
+    for name, fault in FAULTS.items()
+    for has_connection in ((False, True) if fault.ends_open_connections else (False,))
+]
+
+
+@pytest.mark.parametrize(("name", "has_connection"), CASES)
+def test_while_postgresql_stores_nothing_every_message_is_reported_and_stored_once_it_does(
+    name: str,
+    has_connection: bool,
+    server: Path,
+    url: str,
+    consumer: ModuleType,
+    query: Query,
+    said: Said,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fault = FAULTS[name]
+    database = Database(url, fault.limits, fault.options)
+    monkeypatch.setattr(consumer, "consumer", replace(consumer.consumer, database=database))
+    if has_connection:
+        consume(consumer, record(event(), "before"))
+        said()
+    records = [record([event(), event(event="unknown")], "first"), record(event(user_id=2), "second")]
+    with fault.cause(server, url):
+        for _ in range(2):
+            assert consume(consumer, *records) == ["first", "second"]
+            line = said()
+            assert (line["level"], line["messages"], line.get("sqlstate")) == ("WARNING", 2, fault.sqlstate)
+            assert fault.reason in line["reason"]
+    assert consume(consumer, *records) == []
+    line = said()
+    assert (line["stored"], line["codes"]) == (2, {"unknown_event": 1})
+    assert query("SELECT count(*) FROM ai_usage_events") == [(2 + has_connection,)]
+    assert query("SELECT attempts FROM rejected_events") == [(1,)]
+    database.close()
+
+
+@pytest.mark.parametrize("comes_back", [True, False], ids=["restarting", "going down"])
+def test_a_server_that_goes_while_rows_are_written_has_each_of_them_once_in_the_end(
+    comes_back: bool,
+    server: Path,
+    consumer: ModuleType,
+    query: Query,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consume(consumer, record(event()))
+    records = [record([event(number=number) for number in range(250)], "other")]
+    pack = store._packed
+    calls: list[int] = []
+
+    def go(rows: Any) -> bytes:
+        calls.append(len(rows))
+        if len(calls) == 2:
+            postgres.stop(server)
+            if comes_back:
+                start(server)
+        return pack(rows)
+
+    monkeypatch.setattr(store, "_packed", go)
+    assert consume(consumer, *records) == ([] if comes_back else ["other"])
+    start(server)
+    assert consume(consumer, *records) == []
+    assert query("SELECT count(*) FROM ai_usage_events") == [(251,)]
+
+
+def test_missing_partitions_within_the_retention_are_made_on_the_spot(
+    url: str, consumer: ModuleType, query: Query, said: Said
+) -> None:
+    now = datetime.now(UTC)
+    months = wanted_months(now.date(), RETENTION_MONTHS)
+    for month in months:
+        query(f"DROP TABLE {partition_name(month)}")
+    failures: list[str] = []
+    consumers = [replace(consumer.consumer, database=Database(url, LONG)) for _ in range(3)]
+
+    def store_its_own(number: int) -> None:
+        body = json.dumps([event(timestamp=format_timestamp(now - timedelta(days=40 * (number % 2))))] * 50)
+        batch = consumer._batch(record(json.loads(body), f"message {number}"))
+        try:
+            consumers[number].consume([batch])
+        except psycopg.Error as error:
+            failures.append(str(error))
+        consumers[number].database.close()
+
+    threads = [threading.Thread(target=store_its_own, args=[number]) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    query(f"DROP TABLE {partition_name(month_of(now.date()))}")
+    assert consume(consumer, record(event())) == []
+    assert said()["stored"] == 1
+    assert query("SELECT count(*) FROM ai_usage_events WHERE timestamp > now() - interval '1 minute'") == [(1,)]
+    assert query("SELECT count(*) FROM rejected_events") == [(0,)]
+    assert query("SELECT count(*) FROM pg_inherits WHERE inhparent = 'ai_usage_events'::regclass") == [(len(months),)]
+
+
+RAISING = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN RAISE EXCEPTION 'it may not be %', NEW; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON ai_usage_events FOR EACH ROW WHEN (NEW.user_id = 666)
+    EXECUTE FUNCTION refuse();
+"""
+
+REFUSALS = [
+    pytest.param(
+        "ALTER TABLE ai_usage_events ADD CONSTRAINT no_devil CHECK (user_id <> 666)",
+        "ALTER TABLE ai_usage_events DROP CONSTRAINT no_devil",
+        id="constraint",
+    ),
+    pytest.param(RAISING, "DROP FUNCTION refuse CASCADE", id="trigger"),
+    pytest.param(
+        "ALTER TABLE users ADD CONSTRAINT no_devil CHECK (id <> 666)",
+        "ALTER TABLE users DROP CONSTRAINT no_devil",
+        id="of the user",
+    ),
+    pytest.param(
+        "CREATE INDEX divided ON ai_usage_events ((1 / (user_id - 666)))", "DROP INDEX divided", id="index expression"
+    ),
+]
+
+
+@pytest.mark.parametrize(("refuse", "permit"), REFUSALS)
+@pytest.mark.parametrize("has_duplicate", [False, True], ids=["new", "with a duplicate"])
+def test_rows_that_only_postgresql_refuses_are_found_and_rejected_alone(
+    has_duplicate: bool, refuse: str, permit: str, consumer: ModuleType, query: Query, said: Said
+) -> None:
+    query(refuse)
+    try:
+        poison = event(user_id=666, id=OWN_ID, namespace={"path": "6/66/", "full_path": "hell"})
+        known = record(event(), "known")
+        if has_duplicate:
+            consume(consumer, known)
+            said()
+        records = [
+            known,
+            record([*[event(number=number) for number in range(130)], poison, event(event="unknown")], "big"),
+            record(event(user_id=666), "another"),
+            record({}, "bad"),
+        ]
+        for stored in (131 - has_duplicate, 0):
+            assert consume(consumer, *records) == []
+            line = said()
+            assert (line["stored"], line["rejected"]) == (stored, 4)
+            assert line["codes"] == {"refused_by_postgresql": 2, "unknown_event": 1, "invalid_event": 1}
+        assert query("SELECT count(*) FROM ai_usage_events") == [(131,)]
+        assert query("SELECT count(*) FROM namespaces") == [(0,)]
+        rows = query("SELECT body::json ->> 'user_id' FROM rejected_events WHERE code = 'refused_by_postgresql'")
+        assert rows == [("666",)] * 2
+    finally:
+        query(permit)
+
+
+def test_a_row_that_postgresql_refused_is_stored_when_its_message_is_read_once_more(
+    consumer: ModuleType, query: Query
+) -> None:
+    query("ALTER TABLE ai_usage_events ADD CONSTRAINT no_devil CHECK (user_id <> 666)")
+    consume(consumer, record(event(user_id=666)))
+    query("ALTER TABLE ai_usage_events DROP CONSTRAINT no_devil")
+    ((body, received_at),) = query("SELECT body, received_at FROM rejected_events")
+    consume(consumer, record(json.loads(body), "again"))
+    assert query("SELECT id, timestamp FROM ai_usage_events") == [(UUID(json.loads(body)["id"]), received_at)]

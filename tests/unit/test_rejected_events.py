@@ -1,0 +1,355 @@
+import importlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
+
+import msgspec
+import psycopg
+import pytest
+from moto import mock_aws
+from psycopg.rows import dict_row
+from typer.testing import CliRunner
+
+from functions.retention.rejected_events import delete_rejected
+from functions.shared import queue
+from functions.shared.batch import Batch
+from functions.shared.grant import Grant
+from functions.shared.registry import Registry
+from functions.shared.timestamp import format_timestamp
+from infra import rejected_events
+from infra.cli import app
+from tests.consuming import ACCOUNT, Queues
+from tests.unit.bad_events import NOW
+
+CHAT = {"event": "request_duo_chat_response", "user_id": 1}
+TENANT = Grant("5", ("events:write",), ("27/",))
+
+type Query = Callable[..., list[dict[str, Any]]]
+type Command = Callable[..., Any]
+
+
+@pytest.fixture
+def queues(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]:
+    for name, value in ACCOUNT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        yield Queues()
+
+
+@pytest.fixture
+def consumer(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    import functions.ingest.consumer
+
+    module = importlib.reload(functions.ingest.consumer)
+    yield module
+    module.consumer.database.close()
+
+
+@pytest.fixture
+def query(database_url: str) -> Iterator[Query]:
+    with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
+        yield lambda statement, *values: connection.execute(statement, values).fetchall()
+
+
+@pytest.fixture
+def command(database_url: str, queues: Queues) -> Command:
+    """Runs `usage-events rejected`."""
+    environment = {"DATABASE_URL": database_url, "QUEUE_URL": queues.url}
+
+    def command(*arguments: str, answer: str | None = None) -> Any:
+        with patch.dict(os.environ):  # in which the commands set what they find
+            return CliRunner().invoke(app, ["rejected", *arguments], env=environment, input=answer)
+
+    return command
+
+
+def said(result: Any) -> str:
+    assert result.exit_code == 0, result.output
+    return str(result.output)
+
+
+def without(registry: Registry, name: str) -> Registry:
+    """The definitions less that of one event."""
+    events = {known: event for known, event in registry.events.items() if known != name}
+    return replace(registry, events=events)
+
+
+def undefine(module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "consumer", replace(module.consumer, registry=without(module.consumer.registry, name)))
+
+
+def from_api(*events: dict[str, Any], grant: Grant = TENANT) -> str:
+    """A message as the API sends it."""
+    raw = [msgspec.Raw(json.dumps(event).encode()) for event in events]
+    return msgspec.json.encode(Batch("request", NOW, raw, grant=grant)).decode()
+
+
+@pytest.mark.parametrize("internal", [False, True], ids=["event", "internal event"])
+def test_what_was_rejected_because_its_definition_was_gone_is_stored_once_after_it_is_back(
+    internal: bool,
+    queues: Queues,
+    consumer: ModuleType,
+    command: Command,
+    query: Query,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    event = CHAT | ({"additional_properties": {"language": "ruby"}} if internal else {})
+    with monkeypatch.context() as patched:
+        undefine(consumer, CHAT["event"], patched)  # type: ignore[arg-type]
+        queues.send(from_api(event, event))
+        queues.consume(consumer)
+    rejected = query("SELECT * FROM rejected_events")
+    assert [row["code"] for row in rejected] == ["unknown_event"] * 2
+    for sent in (2, 0):
+        assert f"{sent} events are on the queue again." in said(command("replay", "--code", "unknown_event"))
+        queues.consume(consumer)
+    expected = [Batch("request", NOW, []).event_id(position) for position in range(2)]
+    stored = query("SELECT id, timestamp FROM ai_usage_events ORDER BY id")
+    assert [row["id"] for row in stored] == sorted(expected)
+    assert {row["timestamp"] for row in stored} == {NOW}
+    after = query("SELECT * FROM rejected_events")
+    assert all(row.pop("replayed_at") for row in after)
+    assert after == [{name: row[name] for name in row if name != "replayed_at"} for row in rejected]
+
+
+def test_an_event_that_is_rejected_again_keeps_its_row_and_its_history(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query
+) -> None:
+    queues.send(json.dumps({"event": "unknown"}))
+    queues.consume(consumer)
+    (first,) = query("SELECT * FROM rejected_events")
+    for attempt in (2, 3):
+        said(command("replay"))
+        queues.consume(consumer)
+        (row,) = query("SELECT * FROM rejected_events")
+        assert row == first | {"attempts": attempt}
+    shown = said(command("show", str(first["id"])))
+    for attempt in (1, 2, 3):
+        assert f"attempt {attempt}    unknown_event: No definition names the event 'unknown'." in shown
+    assert shown.count(", replayed ") == 2
+    assert first["body"] in shown
+
+
+def test_a_replay_that_breaks_off_between_sending_and_marking_sends_again_but_stores_and_counts_once(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        undefine(consumer, CHAT["event"], patched)  # type: ignore[arg-type]
+        queues.send(json.dumps([CHAT, {"event": "unknown"}]))
+        queues.consume(consumer)
+    with monkeypatch.context() as patched:
+        patched.setattr(rejected_events, "_MARK", "SELECT 1/0 FROM rejected_events WHERE id = ANY(%s)")
+        assert command("replay").exit_code == 1
+    assert query("SELECT count(*) FROM rejected_events WHERE replayed_at IS NULL") == [{"count": 2}]
+    said(command("replay"))
+    queues.consume(consumer)
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 1}]
+    rows = query("SELECT attempts, replayed_at IS NULL AS waits FROM rejected_events ORDER BY attempts")
+    assert rows == [{"attempts": 1, "waits": False}, {"attempts": 2, "waits": True}]
+    assert query("SELECT count(*) FROM rejection_history") == [{"count": 1}]
+
+
+def test_two_replays_at_once_send_each_event_once(
+    queues: Queues, command: Command, query: Query, database_url: str
+) -> None:
+    ids = [insert(query, {"event": "unknown", "number": number}) for number in range(300)]
+    barrier = threading.Barrier(2)
+    done: list[rejected_events.Replayed] = []
+
+    def replay() -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            barrier.wait()
+            done.append(rejected_events.replay(connection, queues.sqs, queues.url, ids))
+
+    threads = [threading.Thread(target=replay) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(one.sent for one in done) + sum(one.unsent for one in done) == 300
+    said(command("replay"))
+    bodies = [json.loads(record["body"])["rejected_id"] for record in queues.records()]
+    assert sorted(bodies) == sorted(str(identifier) for identifier in ids)
+
+
+def insert(query: Query, body: Any, **columns: Any) -> Any:
+    """A row as the consumer leaves it."""
+    values = {
+        "id": uuid4(),
+        "received_at": NOW,
+        "source": "sqs",
+        "code": "unknown_event",
+        "message": "No definition names it.",
+        "body": body if isinstance(body, str) else json.dumps(body),
+    } | columns
+    names = ", ".join(values)
+    marks = ", ".join(["%s"] * len(values))
+    query(f"INSERT INTO rejected_events ({names}) VALUES ({marks}) RETURNING id", *values.values())
+    return values["id"]
+
+
+def test_an_event_without_id_and_time_in_its_row_gets_the_same_ones_at_every_replay(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query
+) -> None:
+    received_at = NOW - timedelta(days=20)
+    insert(query, CHAT, received_at=received_at)
+    for _ in range(2):
+        said(command("replay"))
+        queues.consume(consumer)
+        query("UPDATE rejected_events SET replayed_at = NULL RETURNING id")
+    assert query("SELECT timestamp FROM ai_usage_events") == [{"timestamp": received_at}]
+
+
+def test_a_message_that_could_not_be_read_is_replayed_as_it_came(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query
+) -> None:
+    for body in ("{", '"\\', "ä" * 1000, "[" * 20_000):
+        queues.send(body)
+    queues.consume(consumer)
+    before = query("SELECT id, body FROM rejected_events ORDER BY id")
+    said(command("replay"))
+    queues.consume(consumer)
+    assert query("SELECT id, body FROM rejected_events ORDER BY id") == before
+    assert query("SELECT DISTINCT attempts FROM rejected_events") == [{"attempts": 2}]
+
+
+def test_a_message_that_can_be_read_by_now_leads_to_all_its_events(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query
+) -> None:
+    insert(query, [CHAT, {"event": "unknown"}, CHAT], code="invalid_json")
+    said(command("replay"))
+    queues.consume(consumer)
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2}]
+    rows = query("SELECT code, attempts, replayed_at IS NULL AS waits FROM rejected_events ORDER BY code")
+    assert rows == [
+        {"code": "invalid_json", "attempts": 1, "waits": False},
+        {"code": "unknown_event", "attempts": 2, "waits": True},
+    ]
+
+
+def test_a_replayed_event_has_its_senders_grant(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query
+) -> None:
+    grant = msgspec.json.encode(TENANT).decode()
+    columns = {"source": "https", "sender_grant": grant}
+    for path in ("27/28/", "3/"):
+        insert(query, CHAT | {"namespace_path": path}, **columns)
+    insert(query, msgspec.json.encode(Batch(str(uuid4()), NOW, [msgspec.Raw(b'{"user_id": 2}')])).decode(), **columns)
+    said(command("replay"))
+    queues.consume(consumer)
+    assert query("SELECT namespace_path FROM ai_usage_events") == [{"namespace_path": "27/28/"}]
+    rows = query("SELECT code, sender_grant FROM rejected_events WHERE replayed_at IS NULL ORDER BY code")
+    assert rows == [
+        {"code": "forbidden_namespace", "sender_grant": json.loads(grant)},
+        {"code": "invalid_event", "sender_grant": json.loads(grant)},
+    ]
+
+
+def test_a_replayed_event_that_fails_after_its_row_was_dropped_is_kept_anew(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query
+) -> None:
+    identifier = insert(query, {"event": "unknown"}, received_at=NOW - timedelta(days=3))
+    said(command("replay"))
+    assert "1 rejected events were deleted." in said(command("drop", "--yes"))
+    queues.consume(consumer)
+    rows = query("SELECT id, received_at, attempts FROM rejected_events")
+    assert rows == [{"id": identifier, "received_at": NOW - timedelta(days=3), "attempts": 2}]
+
+
+def test_what_the_queue_does_not_take_waits_on(
+    queues: Queues, command: Command, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        insert(query, {"event": "unknown", "number": number}, received_at=NOW + timedelta(seconds=number))
+    monkeypatch.setattr(queue, "send", lambda *_: {1})
+    result = command("replay")
+    assert result.exit_code == 1
+    assert "2 events are on the queue again.\n1 were not taken by the queue and wait as before." in result.output
+    rows = query("SELECT body::json ->> 'number' AS number FROM rejected_events WHERE replayed_at IS NULL")
+    assert rows == [{"number": "1"}]
+
+
+def test_rows_that_clickhouse_refused_are_not_put_on_the_queue(queues: Queues, command: Command, query: Query) -> None:
+    identifier = insert(query, "{}", source="sync", code="refused_by_clickhouse")
+    for arguments in ([], [str(identifier)]):
+        answer = said(command("replay", *arguments))
+        assert "0 events are on the queue again.\n1 are rows that ClickHouse refused" in answer
+        assert "usage-events sync --replay" in answer
+    assert queues.records() == []
+
+
+def test_rejected_events_are_listed_with_counts_by_code_event_and_age(command: Command, query: Query) -> None:
+    insert(query, CHAT, code="invalid_user", received_at=NOW - timedelta(days=3))
+    insert(query, CHAT | {"text": "nul\0"}, code="invalid_text", replayed_at=NOW)
+    insert(query, {"job": {"event": CHAT["event"]}, "event": "troubleshoot_job"}, code="invalid_user")
+    insert(query, "[" * 20_000, code="too_deep", message="[/bold] :smile:\x1b[2J")
+    listed = [
+        ([], {"invalid_user": (2, 0), "invalid_text": (0, 1), "too_deep": (1, 0)}),
+        (["--event", str(CHAT["event"])], {"invalid_user": (1, 0), "invalid_text": (0, 1)}),
+        (["--code", "invalid_user"], {"invalid_user": (2, 0)}),
+        (["--code", "invalid_user", "--since", "1d"], {"invalid_user": (1, 0)}),
+        (
+            ["--since", format_timestamp(NOW - timedelta(days=4))],
+            {"invalid_user": (2, 0), "invalid_text": (0, 1), "too_deep": (1, 0)},
+        ),
+        (["--event", "none"], {}),
+    ]
+    for arguments, counts in listed:
+        output = said(command("list", *arguments))
+        rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in output.splitlines()]
+        assert {row[1]: (int(row[2]), int(row[3])) for row in rows if row[0] == "sqs"} == counts
+    assert "[/bold] :smile:" in said(command("list"))
+    assert "\x1b" not in said(command("list"))
+    assert said(command("list", "--limit", "1")).count("invalid_user") == 1
+
+
+def test_one_event_is_shown_wholly(command: Command, query: Query) -> None:
+    body = json.dumps(CHAT | {"text": "x" * 5000})
+    identifier = insert(query, body, sender_grant=msgspec.json.encode(TENANT).decode(), source="https")
+    output = said(command("show", str(identifier)))
+    for part in (
+        str(identifier),
+        body,
+        '"namespaces":["27/"]',
+        "unknown_event: No definition names it.",
+        str(NOW.year),
+    ):
+        assert part in output
+    missing = command("show", str(uuid4()))
+    assert (missing.exit_code, "There is no rejected event" in missing.output) == (1, True)
+
+
+def test_events_are_dropped_only_when_that_is_confirmed_and_only_those_that_fit(command: Command, query: Query) -> None:
+    kept = insert(query, CHAT, code="invalid_user")
+    dropped = insert(query, CHAT)
+    assert command("drop", "--code", "unknown_event", answer="n\n").exit_code == 1
+    assert query("SELECT count(*) FROM rejected_events") == [{"count": 2}]
+    assert "1 rejected events were deleted." in said(command("drop", str(dropped), answer="y\n"))
+    assert query("SELECT id FROM rejected_events") == [{"id": kept}]
+    assert command("drop", str(dropped), "--yes").exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--since", "soon"], ["no id"]])
+def test_an_option_that_means_nothing_is_refused(arguments: list[str], command: Command) -> None:
+    assert command("replay", *arguments).exit_code == 2
+
+
+def test_the_history_goes_with_the_row_when_it_is_too_old(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query, database_url: str
+) -> None:
+    insert(query, {"event": "unknown"}, received_at=NOW - timedelta(days=30))
+    said(command("replay"))
+    queues.consume(consumer)
+    assert query("SELECT count(*) FROM rejection_history") == [{"count": 1}]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        assert delete_rejected(connection, NOW - timedelta(days=20)) == 1
+    assert query("SELECT count(*) FROM rejection_history") == [{"count": 0}]
