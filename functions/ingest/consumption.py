@@ -32,12 +32,17 @@ _ROWS_AT_ONCE = 100  # so few that PostgreSQL works on them while the next ones 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the events of some messages."""
+    """What became of the events of some messages.
+
+    Attributes:
+        partitions: the names of those that were missing, and were made.
+    """
 
     rejected: list[RejectedRow] = field(default_factory=list)
     ignored: int = 0
     accepted: int = 0
     stored: int = 0
+    partitions: list[str] = field(default_factory=list)
 
     @property
     def duplicates(self) -> int:
@@ -54,6 +59,7 @@ class Outcome:
             self.ignored + other.ignored,
             self.accepted + other.accepted,
             self.stored + other.stored,
+            self.partitions + other.partitions,
         )
 
 
@@ -102,7 +108,7 @@ class Consumer:
             if not lacks_partition(error):
                 raise
             months = wanted_months(datetime.now(UTC).date(), self.retention_months)
-            self.database.run(partial(make_partitions, months=months))
+            outcome.partitions = self.database.run(partial(make_partitions, months=months))
             self.database.run(write)
         return outcome
 

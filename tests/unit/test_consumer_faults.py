@@ -18,6 +18,7 @@ import pytest
 
 from functions.ingest import store
 from functions.shared import registry
+from functions.shared.event import read_attributes
 from functions.shared.partitions import month_of, partition_name, wanted_months
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.timestamp import format_timestamp
@@ -32,6 +33,7 @@ OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
 TABLES = "ai_usage_events, users, namespaces, projects, rejected_events, rejection_history"
 
 type Query = Callable[..., list[tuple[Any, ...]]]
+type Lines = Callable[[], list[dict[str, Any]]]
 type Said = Callable[[], dict[str, Any]]
 
 
@@ -82,21 +84,31 @@ def query(url: str) -> Query:
 
 
 @pytest.fixture
-def said(consumer: ModuleType) -> Iterator[Said]:
-    """What the function has logged since: one line, without what events hold."""
+def lines(consumer: ModuleType) -> Iterator[Lines]:
+    """What the function has logged since; nothing of it is what events hold."""
     log = io.StringIO()
     stream = consumer.logger.registered_handler.setStream(log)
 
-    def said() -> dict[str, Any]:
-        (line,) = log.getvalue().splitlines()
+    def lines() -> list[dict[str, Any]]:
+        logged = log.getvalue()
         log.seek(0)
         log.truncate()
-        assert SECRET not in line
-        said: dict[str, Any] = json.loads(line)
-        return said
+        assert SECRET not in logged
+        return [json.loads(line) for line in logged.splitlines()]
 
-    yield said
+    yield lines
     consumer.logger.registered_handler.setStream(stream)
+
+
+@pytest.fixture
+def said(lines: Lines) -> Said:
+    """The one line that the function has logged since."""
+
+    def said() -> dict[str, Any]:
+        (line,) = lines()
+        return line
+
+    return said
 
 
 def event(**attributes: Any) -> dict[str, Any]:
@@ -278,7 +290,8 @@ def test_missing_partitions_within_the_retention_are_made_on_the_spot(
     assert failures == []
     query(f"DROP TABLE {partition_name(month_of(now.date()))}")
     assert consume(consumer, record(event())) == []
-    assert said()["stored"] == 1
+    line = said()
+    assert (line["stored"], line["made_partitions"]) == (1, [partition_name(month_of(now.date()))])
     assert query("SELECT count(*) FROM ai_usage_events WHERE timestamp > now() - interval '1 minute'") == [(1,)]
     assert query("SELECT count(*) FROM rejected_events") == [(0,)]
     assert query("SELECT count(*) FROM pg_inherits WHERE inhparent = 'ai_usage_events'::regclass") == [(len(months),)]
@@ -349,3 +362,20 @@ def test_a_row_that_postgresql_refused_is_stored_when_its_message_is_read_once_m
     ((body, received_at),) = query("SELECT body, received_at FROM rejected_events")
     consume(consumer, record(json.loads(body), "again"))
     assert query("SELECT id, timestamp FROM ai_usage_events") == [(UUID(json.loads(body)["id"]), received_at)]
+
+
+def test_a_message_that_the_code_fails_on_is_reported_alone_and_its_neighbours_are_stored(
+    consumer: ModuleType, query: Query, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_on_some(raw: Any, *arguments: Any) -> Any:
+        if b"unforeseen" in bytes(raw):
+            raise RuntimeError(SECRET)
+        return read_attributes(raw, *arguments)
+
+    monkeypatch.setattr("functions.ingest.consumption.read_attributes", fail_on_some)
+    records = [record(event(**{"unforeseen": 1} if number in (3, 7) else {}), str(number)) for number in range(9)]
+    assert consume(consumer, *records) == ["3", "7"]
+    *failures, consumed = lines()
+    assert [(line["message_id"], line["error"]) for line in failures] == [("3", "RuntimeError"), ("7", "RuntimeError")]
+    assert (consumed["messages"], consumed["stored"]) == (7, 7)
+    assert query("SELECT count(*) FROM ai_usage_events") == [(7,)]
