@@ -289,8 +289,9 @@ def test_rows_that_clickhouse_refused_are_not_put_on_the_queue(queues: Queues, c
 
 def test_rejected_events_are_listed_with_counts_by_code_event_and_age(command: Command, query: Query) -> None:
     insert(query, CHAT, code="invalid_user", received_at=NOW - timedelta(days=3))
-    insert(query, CHAT | {"text": "nul\0"}, code="invalid_text", replayed_at=NOW)
-    insert(query, {"job": {"event": CHAT["event"]}, "event": "troubleshoot_job"}, code="invalid_user")
+    insert(query, CHAT | {"text": "nul\0"}, code="invalid_text", received_at=NOW - timedelta(hours=2), replayed_at=NOW)
+    nested = {"job": {"event": CHAT["event"]}, "event": "troubleshoot_job"}
+    insert(query, nested, code="invalid_user", received_at=NOW - timedelta(hours=1))
     insert(query, "[" * 20_000, code="too_deep", message="[/bold] :smile:\x1b[2J")
     listed = [
         ([], {"invalid_user": (2, 0), "invalid_text": (0, 1), "too_deep": (1, 0)}),
