@@ -72,19 +72,20 @@ def read_event(
     registry: Registry,
     retention_months: int,
     attributes: Attributes | None = None,
-    content: dict[str, Any] | None = None,
+    *,
+    is_plain: bool = False,
 ) -> Event | None:
     """The event that `raw` is, at `position` of the batch; None for an internal event that no definition names.
 
     Args:
         attributes: what `attributes_of` gives for the event.
-        content: what `contents_of` gives for the event.
+        is_plain: whether all that it holds is known to be storable: see `are_plain`.
 
     Raises:
         Rejection: it can't be stored, or its sender may not send it.
     """
     event = read_attributes(raw, position, batch, registry, retention_months, attributes)
-    if event is not None and content is None:
+    if event is not None and not is_plain:
         content_of(raw)
     return event
 

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from functions.shared.payload import may_be_unstorable, refuse_unstorable
+from functions.shared.json_text import is_plain, may_be_unstorable, may_nest_deep
+from functions.shared.payload import refuse_unstorable
 from functions.shared.rejection import Rejection
 
 LARGEST_ID = 2**63 - 1
@@ -79,6 +80,7 @@ _decoder = msgspec.json.Decoder(Attributes)
 _list_decoder = msgspec.json.Decoder(list[Attributes])
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
 _json_decoder = msgspec.json.Decoder(msgspec.Raw)
+_DEEPER = b"[" * 100 + b"%b" + b"]" * 100  # as what is around an event on its way makes it
 _content_list_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 
 
@@ -93,6 +95,11 @@ def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None
     if may_be_unstorable(array):
         return [None] * len(events)
     return _decoded_at_once(_content_list_decoder, array, len(events))
+
+
+def are_plain(events: Sequence[msgspec.Raw]) -> bool:
+    """Whether all that the events hold can certainly be stored; each must be known to be JSON."""
+    return is_plain(_array(events))
 
 
 def _array(events: Sequence[msgspec.Raw]) -> bytes:
@@ -125,7 +132,14 @@ def content_of(raw: msgspec.Raw) -> dict[str, Any]:
     Raises:
         Rejection: it is no JSON object, or one of its values can't be stored.
     """
-    return _decoded(_content_decoder, raw, refuse_unstorable)
+    return _decoded(_content_decoder, raw, _refuse_unstorable)
+
+
+def _refuse_unstorable(raw: msgspec.Raw, content: dict[str, Any]) -> None:
+    text = bytes(raw)
+    if may_nest_deep(text):
+        _json_decoder.decode(_DEEPER % text)
+    refuse_unstorable(raw, content)
 
 
 def _decoded[Decoded](
