@@ -11,8 +11,8 @@ _LONG_NUMBER = b"0" * len(str(2**63))
 _LARGE_EXPONENT = b"0e000"
 _END_OF_LARGE_EXPONENT = re.compile(rb"0e0+[,\]}\s]")  # what an id of hexadecimal digits has not
 
-# Of so many nested objects and arrays something between here and PostgreSQL could take one fewer than the others.
-_MOST_OPENINGS = 5_000
+# What is between here and PostgreSQL takes nearly twice as many objects and arrays in each other, if not all as many.
+MOST_OPENINGS = 5_000
 
 
 def may_be_unstorable(text: bytes) -> bool:
@@ -27,12 +27,12 @@ def holds_nul(text: bytes) -> bool:
 
 def may_nest_deep(text: bytes) -> bool:
     """Whether it has so many objects and arrays that they may be nested deeper than everything can take."""
-    return text.count(b"[") + text.count(b"{") > _MOST_OPENINGS
+    return text.count(b"[") + text.count(b"{") > MOST_OPENINGS
 
 
 def is_plain(text: bytes) -> bool:
-    """Whether the values in a JSON text can certainly be read, and stored: others are worth a look."""
-    if not _is_utf_8(text) or holds_nul(text) or may_nest_deep(text):
+    """Whether the values in a JSON text that does not nest deep can certainly be stored: others are worth a look."""
+    if not _is_utf_8(text) or holds_nul(text):
         return False
     written = text.translate(_AS_WRITTEN)
     return _LONG_NUMBER not in written and not _has_large_exponent(written)

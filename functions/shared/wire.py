@@ -1,12 +1,13 @@
 """An event as it is written: its base attributes, what else it holds, and what is wrong with how it is written."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 
-from functions.shared.json_text import is_plain, may_be_unstorable, may_nest_deep
+from functions.shared.json_text import MOST_OPENINGS, is_plain, may_be_unstorable, may_nest_deep
 from functions.shared.payload import refuse_unstorable
 from functions.shared.rejection import Rejection
 
@@ -16,7 +17,6 @@ _LONGEST_CHARACTER_BYTES = 4
 
 type UserId = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_ID)]
 type LooseId = int | float | str
-type LooseTime = str | int | float
 
 
 class User(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class Project(msgspec.Struct, frozen=True):
 class AdditionalProperties(msgspec.Struct):
     """Of an internal event's own properties only the time counts as a base attribute."""
 
-    timestamp: LooseTime | None = None
+    timestamp: Any = None
 
 
 class Attributes(msgspec.Struct):
@@ -53,7 +53,7 @@ class Attributes(msgspec.Struct):
 
     event: str
     id: UUID | None = None
-    timestamp: LooseTime | None = None
+    timestamp: Any = None  # for `parse_timestamp`
     user: User | None = None
     user_id: UserId | None = None
     namespace: Namespace | None = None
@@ -62,6 +62,19 @@ class Attributes(msgspec.Struct):
     project: Project | None = None
     project_id: LooseId | None = None
     additional_properties: AdditionalProperties | None = None
+
+
+class _TimedProperties(AdditionalProperties):
+    """As most producers write them."""
+
+    timestamp: datetime | int | float | None = None
+
+
+class _TimedAttributes(Attributes):
+    """As most producers write them: their times need not be looked at a second time."""
+
+    timestamp: datetime | int | float | None = None
+    additional_properties: _TimedProperties | None = None
 
 
 BASE_KEYS = frozenset(Attributes.__struct_encode_fields__)
@@ -78,6 +91,7 @@ _CODES = {
 
 _decoder = msgspec.json.Decoder(Attributes)
 _list_decoder = msgspec.json.Decoder(list[Attributes])
+_timed_list_decoder = msgspec.json.Decoder(list[_TimedAttributes])
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
 _json_decoder = msgspec.json.Decoder(msgspec.Raw)
 _DEEPER = b"[" * 100 + b"%b" + b"]" * 100  # as what is around an event on its way makes it
@@ -86,7 +100,9 @@ _content_list_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 
 def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[Attributes | None]:
     """The base attributes of all the events, read at once; None for each where those of any can't be read."""
-    return _decoded_at_once(_list_decoder, _array(events), len(events))
+    array, count = _array(events), len(events)
+    timed: Sequence[Attributes | None] = _decoded_at_once(_timed_list_decoder, array, count)
+    return timed if None not in timed else _decoded_at_once(_list_decoder, array, count)
 
 
 def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None]:
@@ -99,6 +115,8 @@ def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None
 
 def are_plain(events: Sequence[msgspec.Raw]) -> bool:
     """Whether all that the events hold can certainly be stored; each must be known to be JSON."""
+    if any(len(raw) > MOST_OPENINGS and may_nest_deep(bytes(raw)) for raw in events):
+        return False
     return is_plain(_array(events))
 
 
