@@ -27,6 +27,7 @@ from functions.shared.rejection import Rejection
 from functions.shared.timestamp import format_timestamp
 from functions.shared.wire import attributes_of
 
+_LONGEST_KEPT = 1024 * 1024  # characters of a rejected event; SQS takes no more
 _ROWS_AT_ONCE = 100  # so few that PostgreSQL works on them while the next ones are made
 
 
@@ -53,7 +54,7 @@ class Outcome:
                 source="sqs" if batch.grant is None else "https",
                 code=rejection.code,
                 message=_storable(rejection.message),
-                body=_storable(_with_id_and_time(raw, position, batch)),
+                body=_storable(_kept(raw, position, batch))[:_LONGEST_KEPT],
                 sender_grant=batch.grant,
             )
         )
@@ -215,9 +216,11 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
-def _with_id_and_time(raw: msgspec.Raw, position: int, batch: Batch) -> str:
+def _kept(raw: msgspec.Raw, position: int, batch: Batch) -> str:
     """The event as it came; an object that lacks an id or a time has those it was given at its end."""
     text = bytes(raw).decode(errors="replace")
+    if position in batch.refused:  # which is no event, and was given nothing
+        return text
     try:
         content = msgspec.json.decode(raw, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError):

@@ -1,7 +1,6 @@
 """CloudEvents 1.0 (cloudevents.io), read as the events that they are here."""
 
 import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -39,6 +38,7 @@ class CloudEvent(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(CloudEvent)
+_raw_decoder = msgspec.json.Decoder(msgspec.Raw)
 _data_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 
@@ -80,19 +80,28 @@ def from_headers(headers: Mapping[str, str], body: bytes) -> bytes:
 
     Args:
         headers: by their names in lower case.
+
+    Raises:
+        Rejection: `invalid_json`, the body is none.
     """
-    attributes = {name: _header_value(headers[header]) for header, name in _HEADERS.items() if header in headers}
-    start = msgspec.json.encode(attributes)
-    return b'%b,"data":%b}' % (start[:-1], body.strip() or b"null")
+    attributes: dict[str, Any] = {
+        name: _header_value(headers[header]) for header, name in _HEADERS.items() if header in headers
+    }
+    if body.strip():
+        try:
+            attributes["data"] = _raw_decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Rejection("invalid_json", f"The body, a CloudEvent's data, is not JSON: {error}.") from error
+    return msgspec.json.encode(attributes)
 
 
 def _data(event: CloudEvent) -> dict[str, Any]:
     data = bytes(event.data)
     if event.data_base64 is not None:
         try:
-            data = base64.b64decode(event.data_base64, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise Rejection("invalid_cloud_event", "data_base64 is not base64.") from error
+            data = base64.b64decode(_text(event.data_base64, "data_base64"), validate=True)
+        except ValueError as error:
+            raise Rejection("invalid_cloud_event", "data_base64 must be base64.") from error
     try:
         return {**(_data_decoder.decode(data) or {})}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -101,8 +101,10 @@ _content_list_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[Attributes | None]:
     """The base attributes of all the events, read at once; None for each where those of any can't be read."""
     array, count = _array(events), len(events)
-    timed: Sequence[Attributes | None] = _decoded_at_once(_timed_list_decoder, array, count)
-    return timed if None not in timed else _decoded_at_once(_list_decoder, array, count)
+    timed = _decoded_at_once(_timed_list_decoder, array, count)
+    if None not in timed:
+        return timed
+    return _decoded_at_once(_list_decoder, array, count)
 
 
 def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None]:
