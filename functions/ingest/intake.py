@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import batched
+from itertools import count, repeat
 from uuid import UUID, uuid4
 
 import msgspec
@@ -87,15 +87,14 @@ class Intake:
     def _judge(self, events: Events, batch: Batch, repeatable: Repeatable | None, answer: Answer) -> list[int]:
         """Moves the accepted events to `batch` and returns their indexes; `answer` gets the others."""
         accepted: list[int] = []
-        for index, (raw, attributes, is_plain) in enumerate(_read(events)):
+        registry, months, refused = self.registry, self.retention_months, events.refused
+        for index, raw, attributes, is_plain in _read(events):
             try:
-                if index in events.refused:
-                    raise events.refused[index]
+                if index in refused:
+                    raise refused[index]
                 if repeatable is not None:
                     raw, attributes = repeatable.identified(index, raw, attributes)
-                event = read_event(
-                    raw, len(accepted), batch, self.registry, self.retention_months, attributes, is_plain=is_plain
-                )
+                event = read_event(raw, len(accepted), batch, registry, months, attributes, is_plain=is_plain)
             except Rejection as rejection:
                 answer.rejected.append(RejectedEvent(index, rejection.code, rejection.message))
                 continue
@@ -126,13 +125,13 @@ class Intake:
                 )
 
 
-def _read(events: Events) -> Iterator[tuple[msgspec.Raw, Attributes | None, bool]]:
-    """The events with what is known of each from reading many at once: see `attributes_of`, `are_plain`."""
-    for some in batched(events.raw, _READ_AT_ONCE, strict=False):
+def _read(events: Events) -> Iterator[tuple[int, msgspec.Raw, Attributes | None, bool]]:
+    """The events with their indexes, and what is known of each from many at once: see `attributes_of`, `are_plain`."""
+    for first in range(0, len(events.raw), _READ_AT_ONCE):
+        some = events.raw[first : first + _READ_AT_ONCE]
         attributes: Sequence[Attributes | None] = [None] * len(some) if events.refused else attributes_of(some)
         is_plain = not events.refused and are_plain(some)
-        for raw, attribute in zip(some, attributes, strict=True):
-            yield raw, attribute, is_plain
+        yield from zip(count(first), some, attributes, repeat(is_plain))
 
 
 def _without_noncharacters(message: bytes) -> bytes:
