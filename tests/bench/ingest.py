@@ -30,8 +30,11 @@ def measure() -> Iterator[Measurement]:
         api = importlib.import_module("functions.ingest.api")
     sent: list[bytes] = []
     body = json.dumps(list(events(EVENTS)))
+    token = sign(SECRET, "1", [WRITE], [EVERYTHING], timedelta(hours=1))
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    posted, coded = partial(_posted, api.handler, headers, body), partial(_coded, body.encode())
     with patch.object(api, "intake", replace(api.intake, send=partial(_taken, sent))):
-        own, codec = by_turns(TURNS, WARM_UP, partial(_posted, api.handler, body), partial(_coded, body.encode()))
+        own, codec = by_turns(TURNS, WARM_UP, posted, coded)
     yield rates("ingest_vs_codec", EVENTS, "events", own, codec, 0.5)
     messages, accepted = sum(map(len, sent)), len(body.encode())
     ratio = round(messages / accepted, 3)
@@ -43,9 +46,7 @@ def _taken(sent: list[bytes], bodies: Sequence[bytes]) -> set[int]:
     return set()
 
 
-def _posted(handler: Any, body: str) -> None:
-    token = sign(SECRET, "1", [WRITE], [EVERYTHING], timedelta(hours=1))
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+def _posted(handler: Any, headers: dict[str, str], body: str) -> None:
     answer = handler({"resource": "/v1/events", "headers": headers, "body": body, "isBase64Encoded": False}, None)
     if answer["statusCode"] != 202:
         raise RuntimeError(f"Not all events were accepted: {answer['body'][:300]}")

@@ -4,11 +4,9 @@ import base64
 import gzip
 import json
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +16,7 @@ from functions.shared.batch import read_batch
 from functions.shared.compression import unpacked
 from functions.shared.envelope import unwrapped
 from tests.unit.bad_events import BAD_EVENTS, NOW
-from tests.unit.ways_in import WaysIn, ways_in
+from tests.unit.ways_in import WaysIn
 
 COUNT = 20_000 if os.environ.get("SOAK") else 200
 FUZZED = settings(max_examples=COUNT, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -94,12 +92,6 @@ def bodies(draw: st.DrawFn) -> bytes:
             draw(st.binary(min_size=1, max_size=1)) + body[position + 1 :] if harm == "replace" else b""
         )
     return body
-
-
-@pytest.fixture
-def ways(database_url: str) -> Iterator[WaysIn]:
-    with ways_in(database_url) as ways:
-        yield ways
 
 
 @FUZZED

@@ -3,18 +3,16 @@
 import base64
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from functions.ingest.request import LINE_TYPES
 from functions.shared.timestamp import format_timestamp
 from tests.unit.bad_events import NOW
-from tests.unit.ways_in import WaysIn, token, ways_in
+from tests.unit.ways_in import WaysIn, token
 
 type Query = Callable[..., list[dict[str, Any]]]
 
@@ -152,18 +150,6 @@ QUEUE_WRAPPINGS: list[Callable[[bytes], bytes]] = [
     sns,
     lambda body: sns(gzip_in_base64(body)),
 ]
-
-
-@pytest.fixture
-def ways(database_url: str) -> Iterator[WaysIn]:
-    with ways_in(database_url) as ways:
-        yield ways
-
-
-@pytest.fixture
-def query(database_url: str) -> Iterator[Query]:
-    with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
-        yield lambda statement, *values: connection.execute(statement, values).fetchall()
 
 
 def stored(query: Query) -> list[Any]:

@@ -2,17 +2,15 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from functions.ingest.gitlab import TRACK_EVENT_PATH, TRACK_EVENTS_PATH
 from functions.shared.timestamp import format_timestamp
 from tests.unit.bad_events import NOW
-from tests.unit.ways_in import WaysIn, token, ways_in
+from tests.unit.ways_in import WaysIn, token
 
 type Query = Callable[..., list[dict[str, Any]]]
 
@@ -29,18 +27,6 @@ ACCEPTED = {
 }
 UNKNOWN = {"event": "elsewhere", "project_id": 4}
 OK = {"status": "ok"}
-
-
-@pytest.fixture
-def ways(database_url: str) -> Iterator[WaysIn]:
-    with ways_in(database_url) as ways:
-        yield ways
-
-
-@pytest.fixture
-def query(database_url: str) -> Iterator[Query]:
-    with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
-        yield lambda statement, *values: connection.execute(statement, values).fetchall()
 
 
 def track(ways: WaysIn, body: Any, path: str = TRACK_EVENT_PATH, headers: Any = None) -> tuple[int, Any]:

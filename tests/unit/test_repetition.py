@@ -1,35 +1,19 @@
 """Requests with an Idempotency-Key."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-
-import psycopg
-import pytest
-from psycopg.rows import dict_row
 
 from functions.ingest.gitlab import TRACK_EVENT_PATH
 from functions.shared.timestamp import format_timestamp
 from tests.unit.bad_events import NOW
-from tests.unit.ways_in import WaysIn, token, ways_in
+from tests.unit.ways_in import WaysIn, token
 
 type Query = Callable[..., list[dict[str, Any]]]
 
 OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
 CHAT = {"event": "request_duo_chat_response"}
-
-
-@pytest.fixture
-def ways(database_url: str) -> Iterator[WaysIn]:
-    with ways_in(database_url) as ways:
-        yield ways
-
-
-@pytest.fixture
-def query(database_url: str) -> Iterator[Query]:
-    with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
-        yield lambda statement, *values: connection.execute(statement, values).fetchall()
 
 
 def ids(ways: WaysIn, events: Any, key: str = "key", **claims: Any) -> Any:
