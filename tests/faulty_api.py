@@ -17,6 +17,7 @@ import msgspec
 
 from functions.ingest.intake import Answer, Intake
 from functions.shared import registry
+from functions.shared.body import events_in
 from functions.shared.grant import Grant
 
 TOKEN = "a.token.of-tests"
@@ -67,7 +68,7 @@ class FaultyApi(ThreadingHTTPServer):
             self.written.setdefault(identifier, set()).add(bytes(raw))
         self.bodies.append(msgspec.json.decode(body))
         intake = replace(self.intake, send=_all_but_the_last) if fault == "partly queued" else self.intake
-        answer = intake.take_in(body, _GRANT, datetime.now(UTC))
+        answer = intake.take_in(events_in(body), _GRANT, datetime.now(UTC))
         self.accepted += [str(identifier) for identifier in answer.ids if isinstance(identifier, UUID)]
         return answer
 

@@ -1,7 +1,6 @@
-"""Lambda function behind `POST /v1/events`: from HTTPS to the queue."""
+"""Lambda function behind `POST /v1/events` and GitLab's endpoints: from HTTPS to the queue."""
 
-import base64
-import binascii
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -11,9 +10,13 @@ import msgspec
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from functions.ingest.intake import Answer, Intake, QueueUnavailable, TooLarge
+from functions.ingest import gitlab
+from functions.ingest.intake import Answer, Intake, QueueUnavailable
+from functions.ingest.request import EVENTS_PATH, Request, UnsupportedMediaType, events_of, read_request
 from functions.shared import queue, registry, settings
 from functions.shared.auth import Authenticator, Unauthenticated
+from functions.shared.body import Events
+from functions.shared.compression import TooLarge
 from functions.shared.garbage import collected_afterwards
 from functions.shared.rejection import Rejection
 
@@ -25,15 +28,9 @@ intake = Intake(
     send=partial(queue.send, boto3.client("sqs"), settings.queue_url()),
 )
 
-JSON_TYPES = frozenset({"", "application/json", "text/json", "text/plain"})
-
 
 class Forbidden(Exception):
     """The token does not have the scope."""
-
-
-class UnsupportedMediaType(Exception):
-    """The body is of a type that holds no events."""
 
 
 STATUSES: dict[type[Exception], int] = {
@@ -46,11 +43,19 @@ STATUSES: dict[type[Exception], int] = {
 }
 
 
+READERS: dict[str, Callable[[Request], Events]] = {
+    EVENTS_PATH: events_of,
+    gitlab.TRACK_EVENT_PATH: gitlab.tracked_event,
+    gitlab.TRACK_EVENTS_PATH: gitlab.tracked_events,
+}
+
+
 @collected_afterwards()
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """Answers API Gateway's request: what became of each event, or why none was looked at."""
+    request = read_request(event)
     try:
-        answer = _answer(event)
+        answer = _answer(request)
     except tuple(STATUSES) as error:
         logger.info("refused", extra={"status": STATUSES[type(error)], "reason": str(error)})
         return _response(STATUSES[type(error)], {"message": str(error)})
@@ -58,32 +63,18 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
         "taken in",
         extra={"accepted": answer.accepted, "ignored": answer.ignored, "rejected": len(answer.rejected)},
     )
+    if request.path in gitlab.PATHS and not answer.rejected:
+        return _response(200, gitlab.OK)
     return _response(answer.status, answer)
 
 
-def _answer(event: dict[str, Any]) -> Answer:
-    headers = event.get("headers") or {}
+def _answer(request: Request) -> Answer:
+    headers = gitlab.credentials(request.headers) if request.path in gitlab.PATHS else request.headers
     grant = authenticator.grant(headers)
     if not grant.may_write:
         raise Forbidden("The token needs the scope events:write or events:write:own.")
-    _require_json(headers)
-    return intake.take_in(_body(event), grant, datetime.now(UTC))
-
-
-def _require_json(headers: dict[str, str]) -> None:
-    for name, value in headers.items():
-        if name.lower() == "content-type" and value.partition(";")[0].strip().lower() not in JSON_TYPES:
-            raise UnsupportedMediaType(f"Events are sent as application/json, not as {value}.")
-
-
-def _body(event: dict[str, Any]) -> bytes:
-    body = event.get("body") or ""
-    if not event.get("isBase64Encoded"):
-        return body.encode(errors="surrogatepass")
-    try:
-        return base64.b64decode(body, validate=True)
-    except binascii.Error as error:
-        raise Rejection("invalid_json", "The body is not base64, though the gateway says so.") from error
+    events = READERS.get(request.path, events_of)(request)
+    return intake.take_in(events, grant, datetime.now(UTC), request.idempotency_key)
 
 
 def _response(status: int, body: Any) -> dict[str, Any]:

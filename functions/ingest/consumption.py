@@ -125,8 +125,11 @@ class Consumer:
         senders: dict[Grant, Grant] = {}
         for batch in batches:
             sender = senders.setdefault(batch.sender, batch.sender)
-            for (position, raw), attributes in zip(batch.positioned(), attributes_of(batch.events), strict=True):
+            read = [None] * len(batch.events) if batch.refused else attributes_of(batch.events)
+            for (position, raw), attributes in zip(batch.positioned(), read, strict=True):
                 try:
+                    if position in batch.refused:
+                        raise batch.refused[position]
                     event = self._read_event(raw, position, batch, attributes)
                 except Rejection as rejection:
                     outcome.reject(raw, position, batch, rejection)

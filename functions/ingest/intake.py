@@ -3,30 +3,25 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import batched
-from typing import Any
+from itertools import count, repeat
 from uuid import UUID, uuid4
 
 import msgspec
 
-from functions.shared.batch import Batch, split_events, without_noncharacters
+from functions.ingest.repetition import Repeatable
+from functions.shared.batch import Batch, without_noncharacters
+from functions.shared.body import Events
 from functions.shared.event import read_event
 from functions.shared.grant import Grant
 from functions.shared.registry import Registry
 from functions.shared.rejection import Rejection
-from functions.shared.wire import Attributes, attributes_of, contents_of
+from functions.shared.wire import Attributes, are_plain, attributes_of
 
-MAX_EVENTS = 10_000
-MAX_BODY_BYTES = 20 * 1024 * 1024
 MAX_MESSAGE_BYTES = 256 * 1024
 _READ_AT_ONCE = 100
 
 type Send = Callable[[Sequence[bytes]], set[int]]
 """Sends messages, and returns the indexes of those that could not be sent."""
-
-
-class TooLarge(Exception):
-    """The request has more events or bytes than one may have."""
 
 
 class QueueUnavailable(Exception):
@@ -70,32 +65,36 @@ class Intake:
     retention_months: int
     send: Send
 
-    def take_in(self, body: bytes, grant: Grant, received_at: datetime) -> Answer:
-        """Queues the events in `body` that can be accepted, and says of each what became of it.
+    def take_in(
+        self, events: Events, grant: Grant, received_at: datetime, idempotency_key: str | None = None
+    ) -> Answer:
+        """Queues the events that can be accepted, and says of each what became of it.
+
+        Args:
+            idempotency_key: what makes the ids of events that have none the same when the request is sent again.
 
         Raises:
-            Rejection: the body is not JSON.
-            TooLarge: over 10,000 events, or 20 MB.
             QueueUnavailable: none of the accepted events could be queued.
         """
-        if len(body) > MAX_BODY_BYTES:
-            raise TooLarge(f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are allowed.")
-        events = split_events(without_noncharacters(body))
-        if len(events) > MAX_EVENTS:
-            raise TooLarge(f"The body has {len(events)} events; at most {MAX_EVENTS} are allowed.")
         batch = Batch(str(uuid4()), received_at, [], grant=grant)
-        answer = Answer(0, 0, [], [None] * len(events))
-        accepted = self._judge(events, batch, answer)
+        answer = Answer(0, 0, [], [None] * len(events.raw))
+        repeatable = Repeatable(grant, idempotency_key) if idempotency_key else None
+        accepted = self._judge(events, batch, repeatable, answer)
         self._queue(batch, accepted, answer)
         answer.rejected.sort(key=lambda rejected: rejected.index)
         return answer
 
-    def _judge(self, events: Sequence[msgspec.Raw], batch: Batch, answer: Answer) -> list[int]:
+    def _judge(self, events: Events, batch: Batch, repeatable: Repeatable | None, answer: Answer) -> list[int]:
         """Moves the accepted events to `batch` and returns their indexes; `answer` gets the others."""
         accepted: list[int] = []
-        for index, (raw, attributes, content) in enumerate(_read(events)):
+        registry, months, refused = self.registry, self.retention_months, events.refused
+        for index, raw, attributes, is_plain in _read(events):
             try:
-                event = read_event(raw, len(accepted), batch, self.registry, self.retention_months, attributes, content)
+                if index in refused:
+                    raise refused[index]
+                if repeatable is not None:
+                    raw, attributes = repeatable.identified(index, raw, attributes)
+                event = read_event(raw, len(accepted), batch, registry, months, attributes, is_plain=is_plain)
             except Rejection as rejection:
                 answer.rejected.append(RejectedEvent(index, rejection.code, rejection.message))
                 continue
@@ -110,7 +109,7 @@ class Intake:
     def _queue(self, batch: Batch, accepted: Sequence[int], answer: Answer) -> None:
         """Sends the batch as few messages; `answer` gets what the queue did not take."""
         messages = list(batch.messages(MAX_MESSAGE_BYTES))
-        unsent = self.send([msgspec.json.encode(message) for message in messages])
+        unsent = self.send([without_noncharacters(msgspec.json.encode(message)) for message in messages])
         if messages and len(unsent) == len(messages):
             raise QueueUnavailable("The queue can't be reached; send the request again.")
         answer.accepted = len(accepted)
@@ -126,7 +125,10 @@ class Intake:
                 )
 
 
-def _read(events: Sequence[msgspec.Raw]) -> Iterator[tuple[msgspec.Raw, Attributes | None, dict[str, Any] | None]]:
-    """The events with what they hold, as far as it can be read of many at once."""
-    for some in batched(events, _READ_AT_ONCE, strict=False):
-        yield from zip(some, attributes_of(some), contents_of(some), strict=True)
+def _read(events: Events) -> Iterator[tuple[int, msgspec.Raw, Attributes | None, bool]]:
+    """The events with their indexes, and what is known of each from many at once: see `attributes_of`, `are_plain`."""
+    for first in range(0, len(events.raw), _READ_AT_ONCE):
+        some = events.raw[first : first + _READ_AT_ONCE]
+        attributes: Sequence[Attributes | None] = [None] * len(some) if events.refused else attributes_of(some)
+        is_plain = not events.refused and are_plain(some)
+        yield from zip(count(first), some, attributes, repeat(is_plain))

@@ -12,6 +12,8 @@ from functions.shared.identifier import derived_id, time_of
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import format_timestamp
 
+_LONGEST_KEPT = 1024 * 1024  # characters; SQS takes no more
+
 
 def rejected_row(raw: msgspec.Raw, position: int, batch: Batch, rejection: Rejection) -> RejectedRow:
     """The row of the event at `position` of the batch; of one that was replayed, the row that it has already."""
@@ -24,7 +26,7 @@ def rejected_row(raw: msgspec.Raw, position: int, batch: Batch, rejection: Rejec
         source="sqs" if batch.grant is None else "https",
         code=rejection.code,
         message=_storable(rejection.message),
-        body=_storable(_with_id_and_time(raw, position, batch)),
+        body=_storable(_kept(raw, position, batch))[:_LONGEST_KEPT],
         sender_grant=batch.grant,
         attempts=replayed.attempts + 1 if replayed else 1,
     )
@@ -35,9 +37,11 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
-def _with_id_and_time(raw: msgspec.Raw, position: int, batch: Batch) -> str:
+def _kept(raw: msgspec.Raw, position: int, batch: Batch) -> str:
     """The event as it came; an object that lacks an id or a time has those it was given at its end."""
     text = bytes(raw).decode(errors="replace")
+    if position in batch.refused:  # which is no event, and was given nothing
+        return text
     try:
         content = msgspec.json.decode(raw, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError):

@@ -64,11 +64,13 @@ def _bearer_token(headers: Mapping[str, str | None]) -> str:
 
 def _grant_of(claims: Mapping[str, Any]) -> Grant:
     scope = claims.get("scope")
+    issuer = claims.get("iss")
     namespaces = [path for path in _strings(claims.get("namespaces")) if path == EVERYTHING or is_traversal_path(path)]
     return Grant(
         sub=claims["sub"],
         scopes=tuple(scope.split() if isinstance(scope, str) else _strings(scope)),
         namespaces=tuple(namespaces),
+        issuer=issuer if isinstance(issuer, str) else "",
     )
 
 

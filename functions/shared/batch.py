@@ -1,7 +1,6 @@
 """What a message on the queue carries: events as the producer wrote them, with what is known of their arrival."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -10,6 +9,9 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
+from functions.shared.body import events_in
+from functions.shared.compression import TooLarge
+from functions.shared.envelope import unwrapped
 from functions.shared.grant import TRUSTED, Grant
 from functions.shared.identifier import derived_id
 from functions.shared.rejection import Rejection
@@ -28,12 +30,13 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
     """Events that arrived together.
 
     Attributes:
-        id: of the request or message they arrived in.
+        id: of the request or message they arrived in, or of what SNS or EventBridge wrapped around them.
         received_at: when that was.
         events: each one's JSON, untouched.
         first: the position of the first of them; it has others before it where a request made several messages.
         grant: the sender's; None where they were published straight on the queue.
         replayed: where they had been rejected.
+        refused: why some of those are no events, by their position; a batch on its way over the queue has none.
     """
 
     id: str
@@ -42,6 +45,7 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
     first: int = 0
     grant: Grant | None = None
     replayed: Replayed | None = None
+    refused: dict[int, Rejection] = {}
 
     @property
     def sender(self) -> Grant:
@@ -72,56 +76,28 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
 _LONGEST_WAY = timedelta(days=60)  # each of the two queues keeps a message for fourteen days
 _KIND_PREFIX = b'{"kind":"%b",' % KIND.encode()
 _batch_decoder = msgspec.json.Decoder(Batch)
-_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_raw_decoder = msgspec.json.Decoder(msgspec.Raw)
 
 
 def read_batch(body: bytes, message_id: str, sent_at: datetime) -> Batch:
     """The batch in the body of a queue message: one of ours, or events that were published straight.
 
-    A body that can't be read becomes a batch of that body as its one event, to be rejected as such.
+    A body that can't be read becomes a batch of that body as its one event, which is refused.
     """
     if body.startswith(_KIND_PREFIX):
-        with contextlib.suppress(msgspec.DecodeError):
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
             batch = _batch_decoder.decode(body)
             if abs(batch.received_at - sent_at) < _LONGEST_WAY:
                 return batch
+    content, source_id = unwrapped(body, message_id)
     try:
-        events = split_events(body)
-    except Rejection:
-        events = [msgspec.Raw(body)]
-    return Batch(message_id, sent_at, events)
-
-
-def split_events(body: bytes) -> list[msgspec.Raw]:
-    """The events of a JSON array, or the one event that `body` is; each is only known to be JSON.
-
-    Raises:
-        Rejection: `invalid_json`, `too_deep`.
-    """
-    is_array = body.lstrip(b" \t\r\n").startswith(b"[")
-    try:
-        return _list_decoder.decode(body) if is_array else [_raw_decoder.decode(body)]
-    except msgspec.DecodeError as error:
-        if is_array and rb"\u" in body:
-            return _split_with_lone_surrogates(body)
-        raise Rejection("invalid_json", f"The body is not JSON: {error}.") from error
-    except RecursionError as error:
-        raise Rejection("too_deep", "Objects and arrays are nested too deep.") from error
+        events = events_in(content)
+    except Rejection as rejection:
+        return Batch(source_id, sent_at, [msgspec.Raw(body)], refused={0: rejection})
+    except TooLarge as error:
+        return Batch(source_id, sent_at, [msgspec.Raw(body)], refused={0: Rejection("too_large", str(error))})
+    return Batch(source_id, sent_at, events.raw, refused=events.refused)
 
 
 def without_noncharacters(body: bytes) -> bytes:
     """`body` with U+FFFE and U+FFFF, which SQS refuses, as JSON's escapes."""
     return body.replace(b"\xef\xbf\xbe", rb"\ufffe").replace(b"\xef\xbf\xbf", rb"\uffff")
-
-
-def _split_with_lone_surrogates(body: bytes) -> list[msgspec.Raw]:
-    """As `split_events`, for arrays where a string may have been cut within a character.
-
-    msgspec refuses the whole array; only the event at fault should be.
-    """
-    try:
-        texts = [json.dumps(event, ensure_ascii=False) for event in json.loads(body)]
-        return [msgspec.Raw(text.encode(errors="backslashreplace")) for text in texts]
-    except (ValueError, RecursionError) as error:
-        raise Rejection("invalid_json", f"The body is not JSON: {error}.") from error

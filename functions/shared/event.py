@@ -1,6 +1,7 @@
 """An event that was sent: whether it may be taken in, and what the transformations see of it."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -72,19 +73,20 @@ def read_event(
     registry: Registry,
     retention_months: int,
     attributes: Attributes | None = None,
-    content: dict[str, Any] | None = None,
+    *,
+    is_plain: bool = False,
 ) -> Event | None:
     """The event that `raw` is, at `position` of the batch; None for an internal event that no definition names.
 
     Args:
         attributes: what `attributes_of` gives for the event.
-        content: what `contents_of` gives for the event.
+        is_plain: whether all that it holds is known to be storable: see `are_plain`.
 
     Raises:
         Rejection: it can't be stored, or its sender may not send it.
     """
     event = read_attributes(raw, position, batch, registry, retention_months, attributes)
-    if event is not None and content is None:
+    if event is not None and not is_plain:
         content_of(raw)
     return event
 
@@ -165,14 +167,17 @@ def require_storable_time(timestamp: datetime, received_at: datetime, retention_
     Raises:
         Rejection: `timestamp_out_of_range`.
     """
-    if timestamp < months_before(received_at, retention_months):
-        raise Rejection(
-            "timestamp_out_of_range", f"The time {timestamp:%Y-%m-%dT%H:%M:%SZ} is over {retention_months} months old."
-        )
-    if timestamp > received_at + _FURTHEST_AHEAD:
-        raise Rejection(
-            "timestamp_out_of_range", f"The time {timestamp:%Y-%m-%dT%H:%M:%SZ} is more than a day in the future."
-        )
+    earliest, latest = _storable_times(received_at, retention_months)
+    if earliest <= timestamp <= latest:
+        return
+    is_old = timestamp < earliest
+    reason = f"over {retention_months} months old" if is_old else "more than a day in the future"
+    raise Rejection("timestamp_out_of_range", f"The time {timestamp:%Y-%m-%dT%H:%M:%SZ} is {reason}.")
+
+
+@lru_cache(maxsize=256)  # asked of the same moment for each event of a batch
+def _storable_times(received_at: datetime, retention_months: int) -> tuple[datetime, datetime]:
+    return months_before(received_at, retention_months), received_at + _FURTHEST_AHEAD
 
 
 def require_user_id(value: Any) -> int:
@@ -196,8 +201,8 @@ def _own_time(attributes: Attributes) -> datetime | None:
     value = attributes.timestamp
     if value is None and attributes.additional_properties is not None:
         value = attributes.additional_properties.timestamp
-    if value is None:
-        return None
+    if value is None or (type(value) is datetime and value.tzinfo is UTC):
+        return value
     try:
         return parse_timestamp(value)
     except ValueError as error:

@@ -24,18 +24,20 @@ def is_traversal_path(path: str) -> bool:
     return len(path) <= _LONGEST_PATH and _TRAVERSAL_PATH.fullmatch(path) is not None
 
 
-class Grant(msgspec.Struct, frozen=True):
+class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a token allows; it travels with the events that were sent with it.
 
     Attributes:
         sub: the user's id, as the token writes it.
         scopes: `events:read`, `events:write`, `events:write:own`.
         namespaces: traversal paths that it may touch, with all below them; `*` for all.
+        issuer: who says so, where the token names its issuer.
     """
 
     sub: str
     scopes: tuple[str, ...]
     namespaces: tuple[str, ...]
+    issuer: str = ""
 
     @property
     def is_everywhere(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from functions.shared.json_text import may_be_unstorable
 from functions.shared.payload_type import PayloadType, payload_type
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import format_timestamp, parse_timestamp
@@ -23,10 +24,6 @@ SMALLEST_INTEGER = -(2**63)
 LARGEST_INTEGER = 2**64 - 1
 
 _LARGEST_EXACT_FLOAT = 2**53
-
-# Only a text with as many digits in a row can hold a number outside 64 bits that is no fraction.
-_LONG_NUMBER = b"0" * len(str(2**63))
-_DIGITS_AS_ZEROS = bytes(ord("0") if chr(code).isdigit() else code for code in range(128)) + bytes(range(128, 256))
 
 _SMALLEST_FLOAT_WRITTEN_OUT = 2.0**63
 _BACKSLASH = b"\\"  # one byte is found far faster than several
@@ -70,11 +67,6 @@ def refuse_unstorable(raw: msgspec.Raw, value: Any) -> None:
     """
     if may_be_unstorable(bytes(raw)):
         require_storable(value)
-
-
-def may_be_unstorable(text: bytes) -> bool:
-    """Whether the values in a JSON text are worth a look: some of those that are not can't be stored."""
-    return (_BACKSLASH in text and rb"\u0000" in text) or _LONG_NUMBER in text.translate(_DIGITS_AS_ZEROS)
 
 
 def require_storable(value: Any) -> None:

@@ -3,7 +3,6 @@
 import calendar
 import re
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -44,7 +43,6 @@ def format_timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
-@lru_cache(maxsize=256)  # asked of the same moment for each event of a batch
 def months_before(moment: datetime, months: int) -> datetime:
     """The same time of day, `months` calendar months earlier; a day the month lacks becomes its last.
 

@@ -1,12 +1,14 @@
 """An event as it is written: its base attributes, what else it holds, and what is wrong with how it is written."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 
-from functions.shared.payload import may_be_unstorable, refuse_unstorable
+from functions.shared.json_text import MOST_OPENINGS, is_plain, may_be_unstorable, may_nest_deep
+from functions.shared.payload import refuse_unstorable
 from functions.shared.rejection import Rejection
 
 LARGEST_ID = 2**63 - 1
@@ -15,7 +17,6 @@ _LONGEST_CHARACTER_BYTES = 4
 
 type UserId = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_ID)]
 type LooseId = int | float | str
-type LooseTime = str | int | float
 
 
 class User(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class Project(msgspec.Struct, frozen=True):
 class AdditionalProperties(msgspec.Struct):
     """Of an internal event's own properties only the time counts as a base attribute."""
 
-    timestamp: LooseTime | None = None
+    timestamp: Any = None
 
 
 class Attributes(msgspec.Struct):
@@ -52,7 +53,7 @@ class Attributes(msgspec.Struct):
 
     event: str
     id: UUID | None = None
-    timestamp: LooseTime | None = None
+    timestamp: Any = None  # for `parse_timestamp`
     user: User | None = None
     user_id: UserId | None = None
     namespace: Namespace | None = None
@@ -61,6 +62,19 @@ class Attributes(msgspec.Struct):
     project: Project | None = None
     project_id: LooseId | None = None
     additional_properties: AdditionalProperties | None = None
+
+
+class _TimedProperties(AdditionalProperties):
+    """As most producers write them."""
+
+    timestamp: datetime | int | float | None = None
+
+
+class _TimedAttributes(Attributes):
+    """As most producers write them: their times need not be looked at a second time."""
+
+    timestamp: datetime | int | float | None = None
+    additional_properties: _TimedProperties | None = None
 
 
 BASE_KEYS = frozenset(Attributes.__struct_encode_fields__)
@@ -77,14 +91,20 @@ _CODES = {
 
 _decoder = msgspec.json.Decoder(Attributes)
 _list_decoder = msgspec.json.Decoder(list[Attributes])
+_timed_list_decoder = msgspec.json.Decoder(list[_TimedAttributes])
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
 _json_decoder = msgspec.json.Decoder(msgspec.Raw)
+_DEEPER = b"[" * 100 + b"%b" + b"]" * 100  # as what is around an event on its way makes it
 _content_list_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 
 
 def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[Attributes | None]:
     """The base attributes of all the events, read at once; None for each where those of any can't be read."""
-    return _decoded_at_once(_list_decoder, _array(events), len(events))
+    array, count = _array(events), len(events)
+    timed = _decoded_at_once(_timed_list_decoder, array, count)
+    if None not in timed:
+        return timed
+    return _decoded_at_once(_list_decoder, array, count)
 
 
 def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None]:
@@ -93,6 +113,13 @@ def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None
     if may_be_unstorable(array):
         return [None] * len(events)
     return _decoded_at_once(_content_list_decoder, array, len(events))
+
+
+def are_plain(events: Sequence[msgspec.Raw]) -> bool:
+    """Whether all that the events hold can certainly be stored; each must be known to be JSON."""
+    if any(len(raw) > MOST_OPENINGS and may_nest_deep(bytes(raw)) for raw in events):
+        return False
+    return is_plain(_array(events))
 
 
 def _array(events: Sequence[msgspec.Raw]) -> bytes:
@@ -125,7 +152,14 @@ def content_of(raw: msgspec.Raw) -> dict[str, Any]:
     Raises:
         Rejection: it is no JSON object, or one of its values can't be stored.
     """
-    return _decoded(_content_decoder, raw, refuse_unstorable)
+    return _decoded(_content_decoder, raw, _refuse_unstorable)
+
+
+def _refuse_unstorable(raw: msgspec.Raw, content: dict[str, Any]) -> None:
+    text = bytes(raw)
+    if may_nest_deep(text):
+        _json_decoder.decode(_DEEPER % text)
+    refuse_unstorable(raw, content)
 
 
 def _decoded[Decoded](

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from functions.graphql.source import Sources
 from functions.shared.identifier import derived_id
@@ -17,6 +18,7 @@ from functions.sync.sync import Sync
 from tests.graphql import NOW, Insert, loaded
 from tests.metrics_model import Event
 from tests.random_events import random_events, store
+from tests.unit.ways_in import WaysIn, ways_in
 
 SYNC_SECONDS = 60
 
@@ -101,3 +103,17 @@ def either(api: ModuleType, bring: Callable[[], Any], monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(api, "handler", handler)
     return api
+
+
+@pytest.fixture
+def ways(database_url: str) -> Iterator[WaysIn]:
+    """Both ways into the database that `query` asks."""
+    with ways_in(database_url) as ways:
+        yield ways
+
+
+@pytest.fixture
+def query(database_url: str) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+    """What a statement finds in the test's database."""
+    with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
+        yield lambda statement, *values: connection.execute(statement, values).fetchall()

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.shared.batch import KIND, Batch, read_batch, split_events
+from functions.shared.batch import KIND, Batch, read_batch
+from functions.shared.body import events_in
 from functions.shared.grant import TRUSTED, Grant
 from functions.shared.rejection import Rejection
 
@@ -61,7 +62,7 @@ def test_events_published_straight_are_read_as_a_trusted_batch(body: str, events
 )
 def test_a_body_that_is_not_json_is_rejected(body: str, code: str) -> None:
     with pytest.raises(Rejection) as rejected:
-        split_events(body.encode())
+        events_in(body.encode())
     assert rejected.value.code == code
 
 

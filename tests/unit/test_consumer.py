@@ -10,7 +10,6 @@ from uuid import UUID
 import msgspec
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from functions.ingest import store
 from functions.ingest.consumption import Consumer
@@ -37,12 +36,6 @@ def consumer(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mod
     module = importlib.reload(functions.ingest.consumer)
     yield module
     module.consumer.database.close()
-
-
-@pytest.fixture
-def query(database_url: str) -> Iterator[Query]:
-    with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
-        yield lambda statement, *values: connection.execute(statement, values).fetchall()
 
 
 def record(body: Any, message_id: str = "message", sent_at: datetime = NOW) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import pytest
 
 from functions.ingest import store
 from functions.shared import registry
+from functions.shared.batch import read_batch
 from functions.shared.event import read_attributes
 from functions.shared.partitions import month_of, partition_name, wanted_months
 from functions.shared.postgres import Database, TimeLimits
@@ -275,7 +276,7 @@ def test_missing_partitions_within_the_retention_are_made_on_the_spot(
 
     def store_its_own(number: int) -> None:
         body = json.dumps([event(timestamp=format_timestamp(now - timedelta(days=40 * (number % 2))))] * 50)
-        batch = consumer._batch(record(json.loads(body), f"message {number}"))
+        batch = read_batch(body.encode(), f"message {number}", now)
         try:
             consumers[number].consume([batch])
         except psycopg.Error as error:

@@ -16,7 +16,7 @@ from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id
 from functions.shared.place import Place
 from functions.shared.rejection import Rejection
-from functions.shared.wire import BASE_KEYS, attributes_of, contents_of
+from functions.shared.wire import BASE_KEYS, are_plain, attributes_of, contents_of
 from tests.unit.bad_events import BAD_EVENTS, NOW, chat
 
 RECEIVED_AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -193,6 +193,14 @@ def outcome(read_one: Callable[[], tuple[Event | None, Any]]) -> Any:
         return rejection.code, rejection.message
 
 
+def is_json(text: msgspec.Raw) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
 @given(GOOD_AND_BAD_EVENTS)
 def test_many_events_read_at_once_are_what_they_are_one_by_one(texts: list[bytes]) -> None:
     raw = [msgspec.Raw(text) for text in texts]
@@ -207,10 +215,11 @@ def test_many_events_read_at_once_are_what_they_are_one_by_one(texts: list[bytes
         return event, event and event.context(contents[position])
 
     def accepted(position: int) -> tuple[Event | None, Any]:
-        event = read_event(raw[position], position, batch, REGISTRY, 3, attributes[position], contents[position])
+        event = read_event(raw[position], position, batch, REGISTRY, 3, attributes[position], is_plain=plain[position])
         return event, event and event.context()
 
     attributes, contents = attributes_of(raw), contents_of(raw)
+    plain = [is_json(text) and are_plain([text]) for text in raw]
     assert len(attributes) == len(contents) == len(raw)
     for position in range(len(raw)):
         expected = outcome(partial(alone, position))

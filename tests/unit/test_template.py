@@ -92,6 +92,10 @@ def test_a_body_of_json_is_text_to_the_api(template: Any) -> None:
     assert "BinaryMediaTypes" not in template["Globals"].get("Api", {})
 
 
+def test_a_body_of_gzip_is_unpacked_by_the_api(template: Any) -> None:
+    assert template["Resources"]["Api"]["Properties"]["MinimumCompressionSize"] >= 0  # off, if it is not set
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_may_do_nothing_to_all_resources(template: Any, function: str) -> None:
     for statement in statements(template, function):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from functions.ingest.intake import MAX_EVENTS
+from functions.shared.body import MAX_EVENTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,91 @@
+"""GitLab's own endpoints for internal events, so that its editor extensions can send here unchanged."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from functions.ingest.request import Request
+from functions.shared.body import MAX_EVENTS, Events
+from functions.shared.compression import TooLarge, unpacked
+from functions.shared.rejection import Rejection
+
+TRACK_EVENT_PATH = "/api/v4/usage_data/track_event"
+TRACK_EVENTS_PATH = "/api/v4/usage_data/track_events"
+PATHS = frozenset({TRACK_EVENT_PATH, TRACK_EVENTS_PATH})
+OK = {"status": "ok"}
+
+_TOKEN_HEADER = "private-token"  # noqa: S105 - the name of a header
+
+
+class TrackedEvent(msgspec.Struct):
+    """What GitLab takes of an event; anything else in it is ignored, so that its user is always the token's."""
+
+    event: msgspec.Raw
+    additional_properties: msgspec.Raw = msgspec.Raw(b"null")
+    project_id: msgspec.Raw = msgspec.Raw(b"null")
+    namespace_id: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class TrackedEvents(msgspec.Struct):
+    """The body of a request with several events."""
+
+    events: list[msgspec.Raw]
+
+
+_event_decoder = msgspec.json.Decoder(TrackedEvent)
+_events_decoder = msgspec.json.Decoder(TrackedEvents)
+
+
+def credentials(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers with the token where others have it, if it came as `PRIVATE-TOKEN`."""
+    if _TOKEN_HEADER not in headers or "authorization" in headers:
+        return headers
+    return {**headers, "authorization": f"Bearer {headers[_TOKEN_HEADER]}"}
+
+
+def tracked_event(request: Request) -> Events:
+    """The one event in the body, as the internal event that it is.
+
+    Raises:
+        Rejection: the body is no JSON object, or has no `event`.
+        TooLarge: it has too many bytes.
+    """
+    return Events([_internal_event(unpacked(request.body))], {})
+
+
+def tracked_events(request: Request) -> Events:
+    """The events in the body's `events`, as the internal events that they are.
+
+    Raises:
+        Rejection: the body is no JSON object, or has no array `events`.
+        TooLarge: it has too many events, or bytes.
+    """
+    found = _decoded(_events_decoder, unpacked(request.body)).events
+    if len(found) > MAX_EVENTS:
+        raise TooLarge(f"The body has more than {MAX_EVENTS} events.")
+    events = Events(found, {})
+    for position, raw in enumerate(found):
+        try:
+            events.raw[position] = _internal_event(raw)
+        except Rejection as rejection:
+            events.refused[position] = rejection
+    return events
+
+
+def _internal_event(text: bytes | msgspec.Raw) -> msgspec.Raw:
+    """The event with what makes it an internal one, whose name may be unknown, though it has no properties."""
+    tracked = _decoded(_event_decoder, text)
+    if bytes(tracked.additional_properties) == b"null":
+        tracked.additional_properties = msgspec.Raw(b"{}")
+    return msgspec.Raw(msgspec.json.encode(tracked))
+
+
+def _decoded[Decoded](decoder: msgspec.json.Decoder[Decoded], text: bytes | msgspec.Raw) -> Decoded:
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise Rejection("invalid_event", f"The body is not as it must be: {error}.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Rejection("invalid_json", f"The body is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise Rejection("too_deep", "Objects and arrays are nested too deep.") from error

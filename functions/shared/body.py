@@ -1,0 +1,125 @@
+"""The events that a body holds: one, an array of them, or one per line; each may be a CloudEvent."""
+
+import json
+import re
+from collections.abc import Sequence
+from itertools import islice
+
+import msgspec
+
+from functions.shared.cloud_event import as_plain_event, holds_cloud_events
+from functions.shared.compression import TooLarge, unpacked
+from functions.shared.rejection import Rejection
+
+MAX_EVENTS = 10_000
+
+_LINE = re.compile(rb"[^ \t\r\n][^\n]*")
+_WHITESPACE = b" \t\r\n"
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_raw_decoder = msgspec.json.Decoder(msgspec.Raw)
+
+
+class Events(msgspec.Struct):
+    """What a body holds, in its order.
+
+    Attributes:
+        raw: each event's JSON, as it came or, of a CloudEvent, as the event that it is here.
+        refused: why some of them are none, by their position: a line that is no JSON, or an incomplete CloudEvent.
+    """
+
+    raw: list[msgspec.Raw]
+    refused: dict[int, Rejection]
+
+
+def events_in(body: bytes, *, has_lines: bool = False) -> Events:
+    """The events in a body, which may be gzip.
+
+    Args:
+        has_lines: whether the sender says that each event has a line of its own; else that is recognised.
+
+    Raises:
+        Rejection: `invalid_gzip`, `invalid_json`, `too_deep`: nothing in it can be told apart.
+        TooLarge: it has over 10,000 events, or 20 MB.
+    """
+    body = unpacked(body)
+    events = _split(body, has_lines=has_lines)
+    if len(events.raw) > MAX_EVENTS:
+        raise TooLarge(f"The body has more than {MAX_EVENTS} events.")
+    if holds_cloud_events(body):
+        for position, raw in enumerate(events.raw):
+            try:
+                events.raw[position] = as_plain_event(raw)
+            except Rejection as rejection:
+                events.refused[position] = rejection
+    return events
+
+
+def _split(body: bytes, *, has_lines: bool) -> Events:
+    try:
+        return Events(_values(body), {})
+    except Rejection:
+        # Read no further than shows that there are too many.
+        lines = [match.group().rstrip(_WHITESPACE) for match in islice(_LINE.finditer(body), MAX_EVENTS + 1)]
+        if not has_lines and not _are_events(lines):
+            raise
+    return _read_lines(lines)
+
+
+def _values(body: bytes) -> list[msgspec.Raw]:
+    """The elements of a JSON array, or the one value that `body` is; each is only known to be JSON."""
+    is_array = body.lstrip(_WHITESPACE).startswith(b"[")
+    try:
+        return _list_decoder.decode(body) if is_array else [_raw_decoder.decode(body)]
+    except msgspec.DecodeError as error:
+        if is_array and rb"\u" in body:
+            return _values_with_lone_surrogates(body)
+        raise _not_json("body", error) from error
+    except RecursionError as error:
+        raise _too_deep() from error
+
+
+def _values_with_lone_surrogates(body: bytes) -> list[msgspec.Raw]:
+    """As `_values`, for arrays where a string may have been cut within a character.
+
+    msgspec refuses the whole array; only the event at fault should be.
+    """
+    try:
+        texts = [json.dumps(event, ensure_ascii=False) for event in json.loads(body)]
+        return [msgspec.Raw(text.encode(errors="backslashreplace")) for text in texts]
+    except (ValueError, RecursionError) as error:
+        raise _not_json("body", error) from error
+
+
+def _are_events(lines: Sequence[bytes]) -> bool:
+    """Whether lines of unknown purpose hold an event each: the first one does, or all begin like one."""
+    if len(lines) < 2 or not lines[0].startswith(b"{"):
+        return False
+    return all(line.startswith(b"{") for line in lines) or _is_json(lines[0])
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        _raw_decoder.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _read_lines(lines: Sequence[bytes]) -> Events:
+    events = Events([msgspec.Raw(line) for line in lines], {})
+    for position, line in enumerate(lines):
+        try:
+            _raw_decoder.decode(line)
+        except msgspec.DecodeError as error:
+            events.refused[position] = _not_json("line", error)
+        except RecursionError:
+            events.refused[position] = _too_deep()
+    return events
+
+
+def _not_json(what: str, error: Exception) -> Rejection:
+    return Rejection("invalid_json", f"The {what} is not JSON: {error}.")
+
+
+def _too_deep() -> Rejection:
+    return Rejection("too_deep", "Objects and arrays are nested too deep.")

@@ -1,0 +1,63 @@
+"""Bodies that come packed by gzip, recognised by their first bytes."""
+
+import base64
+import binascii
+import zlib
+
+from functions.shared.rejection import Rejection
+
+MAX_UNPACKED_BYTES = 20 * 1024 * 1024
+
+_GZIP = b"\x1f\x8b"
+_GZIP_AS_LATIN_1 = b"\x1f\xc2\x8b"  # a gateway took each byte for a character
+_GZIP_AS_BASE64 = b"H4sI"
+_GZIP_WITH_MARKS = b"\x1f\xef\xbf\xbd"  # a gateway took the bytes for UTF-8, and put marks where they are none
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS
+
+
+class TooLarge(Exception):
+    """A body is larger than may be taken in at once, packed or not."""
+
+
+def unpacked(body: bytes) -> bytes:
+    """The body itself, or what it holds where it is gzip: as bytes, as latin-1 text or as base64 text.
+
+    >>> unpacked(b'{"event": "a"}')
+    b'{"event": "a"}'
+
+    Raises:
+        Rejection: `invalid_gzip`.
+        TooLarge: over 20 MB, of which no more is unpacked than shows it.
+    """
+    if body.startswith(_GZIP_WITH_MARKS):
+        raise Rejection(
+            "invalid_gzip", "The gateway damaged the gzip: send it with Content-Encoding: gzip, or in base64."
+        )
+    try:
+        if body.startswith(_GZIP_AS_LATIN_1):
+            body = body.decode().encode("latin-1")
+        elif body.startswith(_GZIP_AS_BASE64):
+            body = base64.b64decode(body.rstrip(), validate=True)
+        if body.startswith(_GZIP):
+            body = _inflated(body)
+    except (UnicodeError, binascii.Error, zlib.error, EOFError) as error:
+        raise Rejection("invalid_gzip", f"The body starts as gzip does, but can't be unpacked: {error}.") from error
+    if len(body) > MAX_UNPACKED_BYTES:
+        raise TooLarge(f"The body has {len(body)} bytes; at most {MAX_UNPACKED_BYTES} are allowed.")
+    return body
+
+
+def _inflated(packed: bytes) -> bytes:
+    """What the members of a gzip file hold."""
+    parts: list[bytes] = []
+    room = MAX_UNPACKED_BYTES
+    while packed:
+        member = zlib.decompressobj(_GZIP_WINDOW)
+        parts.append(member.decompress(packed, room + 1))
+        room -= len(parts[-1])
+        if room < 0:
+            raise TooLarge(f"The body has more than {MAX_UNPACKED_BYTES} bytes when unpacked.")
+        if not member.eof:
+            raise EOFError("it is cut off")
+        packed = member.unused_data.lstrip(b"\0")  # which some pad it with
+    return b"".join(parts)

@@ -1,0 +1,56 @@
+"""The ingest function without the queue, against reading and writing the same bodies."""
+
+import importlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from functions.shared.grant import EVERYTHING, WRITE
+from infra.token import sign
+from tests.bench.events import events
+from tests.bench.measure import Measurement, by_turns, rates
+
+EVENTS = 1_000
+TURNS = 100
+WARM_UP = 5
+SECRET = "a secret of thirty-two characters, at least"
+ENVIRONMENT = {"AUTH_SECRET": SECRET, "QUEUE_URL": "https://queue", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def measure() -> Iterator[Measurement]:
+    """`ingest_vs_codec`, `ingest_messages`."""
+    with patch.dict(os.environ, ENVIRONMENT | {"LOG_LEVEL": "WARNING"}):
+        api = importlib.import_module("functions.ingest.api")
+    sent: list[bytes] = []
+    body = json.dumps(list(events(EVENTS)))
+    token = sign(SECRET, "1", [WRITE], [EVERYTHING], timedelta(hours=1))
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    posted, coded = partial(_posted, api.handler, headers, body), partial(_coded, body.encode())
+    with patch.object(api, "intake", replace(api.intake, send=partial(_taken, sent))):
+        own, codec = by_turns(TURNS, WARM_UP, posted, coded)
+    yield rates("ingest_vs_codec", EVENTS, "events", own, codec, 0.5)
+    messages, accepted = sum(map(len, sent)), len(body.encode())
+    ratio = round(messages / accepted, 3)
+    yield Measurement("ingest_messages", messages, "bytes", accepted, ratio, 1.3, lower_is_better=True)
+
+
+def _taken(sent: list[bytes], bodies: Sequence[bytes]) -> set[int]:
+    sent[:] = bodies
+    return set()
+
+
+def _posted(handler: Any, headers: dict[str, str], body: str) -> None:
+    answer = handler({"resource": "/v1/events", "headers": headers, "body": body, "isBase64Encoded": False}, None)
+    if answer["statusCode"] != 202:
+        raise RuntimeError(f"Not all events were accepted: {answer['body'][:300]}")
+
+
+def _coded(body: bytes) -> None:
+    msgspec.json.encode(msgspec.json.decode(body))

@@ -1,0 +1,132 @@
+"""infra/openapi.yaml says what the ingest API does."""
+
+import json
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from cfnlint.decode import cfn_yaml
+
+from functions.ingest import gitlab
+from functions.ingest.intake import Answer
+from functions.ingest.request import EVENTS_PATH, JSON_TYPES, LINE_TYPES, Request
+from functions.shared.body import MAX_EVENTS
+from functions.shared.cloud_event import CloudEvent
+from functions.shared.wire import LARGEST_ID, Attributes, Namespace, Project, User
+from tests.checkout import ROOT
+from tests.unit.ways_in import ways_in
+
+
+@pytest.fixture(scope="module")
+def described() -> Any:
+    return yaml.safe_load((ROOT / "infra" / "openapi.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ModuleType]:
+    with ways_in("postgresql://nowhere") as ways:
+        yield ways.api
+
+
+def references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        if "$ref" in part:
+            yield part["$ref"]
+        for inner in part.values():
+            yield from references(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from references(inner)
+
+
+def at(described: Any, reference: str) -> Any:
+    part = described
+    for name in reference.removeprefix("#/").split("/"):
+        part = part[name]
+    return part
+
+
+def test_what_it_refers_to_is_there_and_all_of_it_is_used(described: Any) -> None:
+    used = set(references(described))
+    there = {f"#/components/{kind}/{name}" for kind, parts in described["components"].items() for name in parts}
+    assert used == {reference for reference in there if "/securitySchemes/" not in reference}
+    assert all(at(described, reference) for reference in used)
+    assert described["openapi"] == "3.1.0"
+
+
+def test_it_has_the_routes_of_the_function_in_the_template(described: Any, api: ModuleType) -> None:
+    events = cfn_yaml.load(str(ROOT / "infra" / "template.yaml"))["Resources"]["IngestFunction"]["Properties"]["Events"]
+    routes = {(event["Properties"]["Path"], event["Properties"]["Method"].lower()) for event in events.values()}
+    assert {(path, method) for path, methods in described["paths"].items() for method in methods} == routes
+    assert {path for path, _ in routes} == api.READERS.keys()
+
+
+def test_it_has_the_statuses_that_are_answered(described: Any, api: ModuleType) -> None:
+    refused = {str(status) for status in api.STATUSES.values()}
+    for path, methods in described["paths"].items():
+        # GitLab's endpoints take any type that holds JSON, and say that all is well by another status.
+        differing = {"200"} if path in gitlab.PATHS else {"202", "415"}
+        assert methods["post"]["responses"].keys() == {"207"} | differing | (refused - {"415"})
+
+
+def test_it_has_the_types_of_bodies_that_are_taken(described: Any) -> None:
+    types = described["paths"][EVENTS_PATH]["post"]["requestBody"]["content"].keys()
+    assert types <= JSON_TYPES | LINE_TYPES
+    assert {name for name in JSON_TYPES if name.endswith("+json")} < types
+
+
+def test_an_answer_has_the_fields_that_it_says(described: Any) -> None:
+    _, answers = msgspec.json.schema_components([Answer], ref_template="#/components/schemas/{name}")
+    for name, schema in answers.items():
+        said = described["components"]["schemas"][name]
+        assert without_words(said["properties"]) == without_words(schema["properties"])
+        assert set(said["required"]) == schema["properties"].keys()  # an answer has them all
+    assert described["components"]["schemas"]["Ok"]["properties"]["status"]["const"] == gitlab.OK["status"]
+
+
+def without_words(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {key: without_words(inner) for key, inner in schema.items() if key not in ("description", "default")}
+    return [without_words(inner) for inner in schema] if isinstance(schema, list) else schema
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("Event", Attributes),
+        ("User", User),
+        ("Namespace", Namespace),
+        ("Project", Project),
+        ("TrackedEvent", gitlab.TrackedEvent),
+        ("TrackedEvents", gitlab.TrackedEvents),
+    ],
+)
+def test_an_event_has_the_attributes_that_are_read(name: str, read: type[msgspec.Struct], described: Any) -> None:
+    schema = described["components"]["schemas"][name]
+    fields = msgspec.structs.fields(read)
+    assert schema["properties"].keys() == {field.encode_name for field in fields}
+    assert set(schema.get("required", [])) == {field.encode_name for field in fields if field.required}
+
+
+def test_a_cloud_event_has_the_attributes_that_are_read(described: Any) -> None:
+    schema = described["components"]["schemas"]["CloudEvent"]
+    assert schema["properties"].keys() | {"event"} == set(CloudEvent.__struct_encode_fields__)
+
+
+def test_its_limits_are_those_of_the_code(described: Any) -> None:
+    text = (ROOT / "infra" / "openapi.yaml").read_text()
+    assert {int(limit) for limit in re.findall(r"maxItems: ([0-9]+)", text)} == {MAX_EVENTS}
+    assert described["components"]["schemas"]["UserId"]["maximum"] == LARGEST_ID
+
+
+def test_its_examples_are_taken(described: Any, api: ModuleType) -> None:
+    for path, methods in described["paths"].items():
+        for media_type, content in methods["post"]["requestBody"]["content"].items():
+            if "example" in content:
+                headers = {"content-type": media_type}
+                request = Request(path, headers, json.dumps(content["example"]), is_base64=False)
+                assert api.READERS[path](request).refused == {}

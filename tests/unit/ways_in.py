@@ -1,0 +1,97 @@
+"""The two ways in, HTTPS and the queue, for tests of what is stored of a body."""
+
+import base64
+import importlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import jwt
+
+from functions.ingest.consumption import Outcome
+from functions.shared.batch import Batch
+from tests.unit.bad_events import NOW
+
+SECRET = "a secret of thirty-two characters, at least"
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AUTH_SECRET": SECRET,
+    "QUEUE_URL": "https://queue",
+}
+QUEUE_BYTES = 1024 * 1024
+
+
+def token(**claims: Any) -> str:
+    standard = {"sub": "5", "scope": "events:write", "namespaces": ["27/"], "exp": time.time() + 600}
+    return jwt.encode(standard | claims, SECRET)
+
+
+@dataclass
+class WaysIn:
+    """The ingest API, whose queue is a list, and the consumer.
+
+    Attributes:
+        waiting: the messages that the API sent.
+    """
+
+    api: ModuleType
+    consumer: ModuleType
+    waiting: list[bytes] = field(default_factory=list)
+
+    def send(self, bodies: Sequence[bytes]) -> set[int]:
+        assert all(len(body) <= QUEUE_BYTES for body in bodies)
+        self.waiting += bodies
+        return set()
+
+    def post(
+        self, body: bytes, headers: Mapping[str, str] | None = None, path: str = "/v1/events", *, is_text: bool = False
+    ) -> tuple[int, Any]:
+        """Sends a request, with a token unless the headers have one.
+
+        Args:
+            is_text: whether the gateway takes the body for text, as it does where it is told nothing.
+        """
+        headers = {**(headers or {})}
+        if not {"Authorization", "PRIVATE-TOKEN"} & headers.keys():
+            headers["Authorization"] = f"Bearer {token()}"
+        text = body.decode(errors="replace") if is_text else base64.b64encode(body).decode()
+        event = {"resource": path, "path": path, "headers": headers, "body": text, "isBase64Encoded": not is_text}
+        answer = self.api.handler(event, None)
+        return answer["statusCode"], json.loads(answer["body"])
+
+    def consume(self, *bodies: str, message_id: str = "message") -> None:
+        """Hands messages to the consumer, which must not report any to be delivered again."""
+        milliseconds = str(int(NOW.timestamp() * 1000))
+        records = [
+            {"messageId": message_id, "body": body, "attributes": {"SentTimestamp": milliseconds}} for body in bodies
+        ]
+        assert self.consumer.handler({"Records": records}, None) == {"batchItemFailures": []}
+
+    def consume_waiting(self) -> None:
+        """Hands what the API sent to the consumer."""
+        self.consume(*(body.decode() for body in self.waiting))
+        self.waiting.clear()
+
+    def outcome(self, batch: Batch) -> Outcome:
+        outcome = self.consumer.consumer.consume([batch])
+        assert isinstance(outcome, Outcome)
+        return outcome
+
+
+@contextmanager
+def ways_in(database_url: str) -> Iterator[WaysIn]:
+    with patch.dict("os.environ", ENVIRONMENT | {"DATABASE_URL": database_url, "LOG_LEVEL": "WARNING"}):
+        import functions.ingest.api
+        import functions.ingest.consumer
+
+        ways = WaysIn(importlib.reload(functions.ingest.api), importlib.reload(functions.ingest.consumer))
+    ways.api.__dict__["intake"] = replace(ways.api.intake, send=ways.send)
+    yield ways
+    ways.consumer.consumer.database.close()
