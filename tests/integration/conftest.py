@@ -44,18 +44,6 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Conf
         processes.stop()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says how many of the tests were these."""
-    suite = f"tests/{Path(__file__).parent.name}/"
-
-    def count(*outcomes: str) -> int:
-        return sum(suite in report.nodeid for outcome in outcomes for report in terminalreporter.stats.get(outcome, []))
-
-    passed, failed, skipped = count("passed"), count("failed", "error"), count("skipped")
-    if passed or failed or skipped:
-        terminalreporter.write_line(f"LocalStack: {passed} passed, {failed} failed, {skipped} skipped")
-
-
 def _end_of(log: Path) -> str:
     return log.read_text(errors="replace")[-LOG_CHARACTERS:]
 
