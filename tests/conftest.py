@@ -1,9 +1,11 @@
 """Servers for the tests, and for each test that asks for one a migrated PostgreSQL database, or one in ClickHouse."""
 
+import importlib
 import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import clickhouse_connect
 import psycopg
@@ -103,3 +105,14 @@ def clickhouse_url(clickhouse_server: str) -> Iterator[str]:
         administration.command(f"CREATE DATABASE {name}")
         yield f"{clickhouse_server}/{name}"
         administration.command(f"DROP DATABASE {name} SYNC")
+
+
+@pytest.fixture
+def consumer(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The module `functions.ingest.consumer`, which stores into the test's database."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    import functions.ingest.consumer
+
+    module = importlib.reload(functions.ingest.consumer)
+    yield module
+    module.consumer.database.close()

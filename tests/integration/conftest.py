@@ -1,11 +1,9 @@
 """A LocalStack for the tests, and what they use on it."""
 
-import importlib
 import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from urllib.parse import urlsplit
 
 import pytest
@@ -75,14 +73,3 @@ def queues(session: Session) -> Iterator[Queues]:
     yield Queues(sqs, url, dead_letter_url)
     for queue_url in (url, dead_letter_url):
         sqs.delete_queue(QueueUrl=queue_url)
-
-
-@pytest.fixture
-def consumer(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The consumer's module, which stores into a database of this test's own."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    import functions.ingest.consumer
-
-    module = importlib.reload(functions.ingest.consumer)
-    yield module
-    module.consumer.database.close()

@@ -10,11 +10,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from moto import mock_aws
 from psycopg.rows import dict_row
 
 from functions.graphql.source import Sources
 from functions.shared.identifier import derived_id
 from functions.sync.sync import Sync
+from tests.consuming import ACCOUNT, Queues
 from tests.graphql import NOW, Insert, loaded
 from tests.metrics_model import Event
 from tests.random_events import random_events, store
@@ -117,3 +119,12 @@ def query(database_url: str) -> Iterator[Callable[..., list[dict[str, Any]]]]:
     """What a statement finds in the test's database."""
     with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
         yield lambda statement, *values: connection.execute(statement, values).fetchall()
+
+
+@pytest.fixture
+def queues(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]:
+    """A queue with its dead-letter queue."""
+    for name, value in ACCOUNT.items():
+        monkeypatch.setenv(name, value)
+    with mock_aws():
+        yield Queues()

@@ -1,7 +1,6 @@
-import importlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from types import ModuleType
 from typing import Any
@@ -26,16 +25,6 @@ EVERYWHERE = Grant("1", ("events:write",), ("*",))
 TENANT = Grant("5", ("events:write",), ("27/",))
 
 type Query = Callable[..., list[dict[str, Any]]]
-
-
-@pytest.fixture
-def consumer(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    import functions.ingest.consumer
-
-    module = importlib.reload(functions.ingest.consumer)
-    yield module
-    module.consumer.database.close()
 
 
 def record(body: Any, message_id: str = "message", sent_at: datetime = NOW) -> dict[str, Any]:

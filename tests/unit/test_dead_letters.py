@@ -1,4 +1,3 @@
-import importlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -10,36 +9,16 @@ from unittest.mock import patch
 import psycopg
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
 from typer.testing import CliRunner
 
 from functions.shared.arrival import ATTRIBUTE, Arrival, arrival_of
 from infra import dead_letters
 from infra.cli import app
-from tests.consuming import ACCOUNT, Queues
+from tests.consuming import Queues
 
 CHAT = json.dumps({"event": "request_duo_chat_response", "user_id": 1})
 
 type Stored = Callable[[], list[Any]]
-
-
-@pytest.fixture
-def queues(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]:
-    for name, value in ACCOUNT.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        yield Queues()
-
-
-@pytest.fixture
-def consumer(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    import functions.ingest.consumer
-
-    module = importlib.reload(functions.ingest.consumer)
-    yield module
-    module.consumer.database.close()
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-import importlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from types import ModuleType
@@ -13,8 +12,6 @@ from uuid import uuid4
 import msgspec
 import psycopg
 import pytest
-from moto import mock_aws
-from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 from functions.retention.rejected_events import delete_rejected
@@ -25,7 +22,7 @@ from functions.shared.registry import Registry
 from functions.shared.timestamp import format_timestamp
 from infra import rejected_events
 from infra.cli import app
-from tests.consuming import ACCOUNT, Queues
+from tests.consuming import Queues
 from tests.unit.bad_events import NOW
 
 CHAT = {"event": "request_duo_chat_response", "user_id": 1}
@@ -33,31 +30,6 @@ TENANT = Grant("5", ("events:write",), ("27/",))
 
 type Query = Callable[..., list[dict[str, Any]]]
 type Command = Callable[..., Any]
-
-
-@pytest.fixture
-def queues(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]:
-    for name, value in ACCOUNT.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        yield Queues()
-
-
-@pytest.fixture
-def consumer(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    import functions.ingest.consumer
-
-    module = importlib.reload(functions.ingest.consumer)
-    yield module
-    module.consumer.database.close()
-
-
-@pytest.fixture
-def query(database_url: str) -> Iterator[Query]:
-    with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
-        yield lambda statement, *values: connection.execute(statement, values).fetchall()
 
 
 @pytest.fixture
