@@ -97,10 +97,13 @@ def test_the_api_has_the_routes_and_each_calls_its_function(deployment: Deployme
         for resource in resources
         for method, integration in resource.get("resourceMethods", {}).items()
     }
+    ingest, graphql = (f"{deployment.outputs[f'{name}FunctionName']}/invocations" for name in ("Ingest", "Graphql"))
     assert routes == {
-        ("/v1/events", "POST"): f"{deployment.outputs['IngestFunctionName']}/invocations",
-        ("/graphql", "POST"): f"{deployment.outputs['GraphqlFunctionName']}/invocations",
-        ("/graphql", "GET"): f"{deployment.outputs['GraphqlFunctionName']}/invocations",
+        ("/v1/events", "POST"): ingest,
+        ("/api/v4/usage_data/track_event", "POST"): ingest,
+        ("/api/v4/usage_data/track_events", "POST"): ingest,
+        ("/graphql", "POST"): graphql,
+        ("/graphql", "GET"): graphql,
     }
     stage = gateway.get_stage(restApiId=deployment.outputs["ApiId"], stageName=deployment.outputs["ApiStage"])
     assert stage["deploymentId"] in deployment.resources.values()
