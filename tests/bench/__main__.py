@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import analysis, consume, ingest, pages, sync
+from tests.bench import analysis, cold, consume, ingest, pages, sync
 from tests.bench.dataset import dataset
 from tests.bench.engines import clickhouse_server, postgres_server
 from tests.bench.measure import Measurement
@@ -33,6 +33,8 @@ def main() -> None:
 
 def _measurements() -> Iterator[Measurement]:
     folder = FOLDER.absolute()
+    console.print("The functions start …")
+    yield from cold.measure(folder / "cold")
     console.print("The ingest function takes in requests …")
     yield from ingest.measure()
     with postgres_server(folder) as server, clickhouse_server(folder) as clickhouse_url:
