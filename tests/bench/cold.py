@@ -54,7 +54,7 @@ STARTS = {
 
 
 def measure(folder: Path) -> Iterator[Measurement]:
-    """`cold_ingest`, `cold_consumer`, `cold_graphql`, `cold_sync`; the code that is imported is compiled into `folder`."""
+    """`cold_ingest`, `cold_consumer`, `cold_graphql`, `cold_sync`: with the code copied into `folder`, and compiled."""
     _compile(folder)
     for name, start in STARTS.items():
         path = f"{folder}:{_dependencies(start.extra)}"
