@@ -1,24 +1,26 @@
 """Lambda function behind `POST /v1/events` and GitLab's endpoints: from HTTPS to the queue."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any
+from functions.shared.garbage import collected_afterwards, kept
 
-import boto3
-import msgspec
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.typing import LambdaContext
+with kept():
+    from collections.abc import Callable
+    from datetime import UTC, datetime
+    from functools import partial
+    from typing import Any
 
-from functions.ingest import gitlab
-from functions.ingest.intake import Answer, Intake, QueueUnavailable
-from functions.ingest.request import EVENTS_PATH, Request, UnsupportedMediaType, events_of, read_request
-from functions.shared import queue, registry, settings
-from functions.shared.auth import Authenticator, Unauthenticated
-from functions.shared.body import Events
-from functions.shared.compression import TooLarge
-from functions.shared.garbage import collected_afterwards
-from functions.shared.rejection import Rejection
+    import boto3
+    import msgspec
+    from aws_lambda_powertools import Logger
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from functions.ingest import gitlab
+    from functions.ingest.intake import Answer, Intake, QueueUnavailable
+    from functions.ingest.request import EVENTS_PATH, Request, UnsupportedMediaType, events_of, read_request
+    from functions.shared import queue, registry, settings
+    from functions.shared.auth import Authenticator, Unauthenticated
+    from functions.shared.body import Events
+    from functions.shared.compression import TooLarge
+    from functions.shared.rejection import Rejection
 
 logger = Logger(level=settings.log_level())
 authenticator = Authenticator(settings.auth())
