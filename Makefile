@@ -3,7 +3,6 @@
 PATH_UV := $(shell command -v uv 2>/dev/null)
 UV := $(or $(PATH_UV),$(CURDIR)/.local/tools/bin/uv)
 PYTHON := .venv/bin/python
-IN_PARALLEL := --numprocesses 2 --dist loadgroup
 EXTRAS := ingest-api ingest-consumer graphql migrations sync retention
 LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --python-version 3.13 \
 	--python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
@@ -26,10 +25,10 @@ demo: setup ## Bring the stack up, send every event by HTTPS and by the queue, s
 	@$(PYTHON) -m infra.local demo
 
 test: setup ## Run every test
-	@$(PYTHON) -m pytest $(IN_PARALLEL)
+	@$(PYTHON) -m pytest
 
 soak: setup ## Run every test, the long ones in full
-	@SOAK=1 $(PYTHON) -m pytest $(IN_PARALLEL)
+	@SOAK=1 $(PYTHON) -m pytest
 
 bench: setup ## Run the benchmarks
 	@$(PYTHON) -m tests.bench

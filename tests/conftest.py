@@ -18,7 +18,6 @@ from infra.local import ports, postgres
 from infra.migrations.migrate import migrate
 from tests.clickhouse import serve
 
-TESTS = Path(__file__).parent
 TEMPLATE = "template_events"
 RETENTION_MONTHS = 3
 SETTINGS = (
@@ -32,14 +31,6 @@ _numbers = itertools.count(1)
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests that share a deployed stack, or a LocalStack, in one process, where tests run in several."""
-    for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
-        if folder in ("e2e", "integration"):
-            item.add_marker(pytest.mark.xdist_group(folder))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
