@@ -11,122 +11,37 @@ import pytest
 
 from functions.ingest.request import LINE_TYPES
 from functions.shared.timestamp import format_timestamp
+from tests.formats import (
+    AN_HOUR_AGO,
+    OBJECT_WRAPPINGS,
+    QUEUE_WRAPPINGS,
+    Format,
+    as_it_is,
+    binary,
+    cloud_events_of,
+    encoded,
+    event_bridge,
+    events_of,
+    formats,
+    gzip_in_base64,
+    mixtures,
+    singles,
+    sns,
+    stored_of,
+)
 from tests.unit.bad_events import NOW
 from tests.unit.ways_in import WaysIn, token
 
 type Query = Callable[..., list[dict[str, Any]]]
 
-OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
-AN_HOUR_AGO = format_timestamp(NOW - timedelta(hours=1))
-JOB = {"id": 1, "project_id": 4, "pipeline": {"id": 2}}
-TROUBLESHOOTING = {"event": "troubleshoot_job", "id": OWN_ID, "user_id": 3, "namespace_path": "27/28/", "job": JOB}
-CHAT = {"event": "request_duo_chat_response", "user_id": 3}
-SUGGESTION = {
-    "event": "code_suggestion_shown_in_ide",
-    "user_id": 3,
-    "additional_properties": {"language": "rübý", "suggestion_size": 18},
-}
-ELSEWHERE = {"event": "elsewhere", "additional_properties": {"a": 1}}
-EVENTS: list[dict[str, Any]] = [TROUBLESHOOTING, CHAT, SUGGESTION, ELSEWHERE]
-STORED = [
-    (3, 6, None, {}),
-    (3, 7, "27/28/", {"job_id": 1, "project_id": 4, "pipeline_id": 2}),
-    (3, 2, None, {"language": "rübý", "suggestion_size": 18}),
-]
-
-
-def cloud_event(event: dict[str, Any], number: int) -> dict[str, Any]:
-    """The event as a CloudEvent."""
-    data = {key: value for key, value in event.items() if key not in ("event", "id", "user_id")}
-    return {
-        "specversion": "1.0",
-        "id": f"A-{number}",
-        "source": "/ide/gateway",
-        "type": event["event"],
-        "time": AN_HOUR_AGO,
-        "subject": "3",
-        "traceparent": "an extension, which is ignored",
-        "datacontenttype": "application/json",
-        "data": data,
-    }
-
-
-def encoded(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
-
-
-ARRAY = encoded(EVENTS)
-LINES = b"\n".join(map(encoded, EVENTS))
-CLOUD_EVENTS = [cloud_event(event, number) for number, event in enumerate(EVENTS)]
-
-FORMATS = {
-    "array": ("application/json", ARRAY),
-    "array over several lines": ("application/json; charset=utf-8", json.dumps(EVENTS, indent=2).encode()),
-    "lines": ("application/x-ndjson", LINES),
-    "lines with carriage returns and empty ones": (
-        "application/x-ndjson",
-        b"\r\n\r\n" + LINES.replace(b"\n", b"\r\n \r\n"),
-    ),
-    "lines said to be an object": ("application/json", LINES),
-    "lines without a type": ("", LINES),
-    "array said to be lines": ("application/x-ndjson", ARRAY),
-    "CloudEvents": ("application/cloudevents-batch+json; charset=utf-8", encoded(CLOUD_EVENTS)),
-    "CloudEvents said to be JSON": ("application/json", encoded(CLOUD_EVENTS)),
-    "CloudEvents, one a line": ("application/x-ndjson", b"\n".join(map(encoded, CLOUD_EVENTS))),
-    "CloudEvents beside events": ("application/json", encoded(EVENTS[:2] + CLOUD_EVENTS[2:])),
-    "CloudEvents with data in base64": (
-        "application/cloudevents-batch+json",
-        encoded(
-            [
-                {key: value for key, value in one.items() if key != "data"}
-                | {"data_base64": base64.b64encode(encoded(one["data"])).decode()}
-                for one in CLOUD_EVENTS
-            ]
-        ),
-    ),
-}
-SINGLE = {
-    "object": encoded(TROUBLESHOOTING),
-    "object over several lines": json.dumps(TROUBLESHOOTING, indent=2).encode(),
-    "CloudEvent": encoded(CLOUD_EVENTS[0]),
-}
-
-
-def sns(body: bytes, message_id: str = "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324") -> bytes:
-    return encoded(
-        {
-            "Type": "Notification",
-            "MessageId": message_id,
-            "TopicArn": "arn:aws:sns:us-east-1:123456789012:events",
-            "Message": body.decode(),
-            "Timestamp": "2012-05-02T00:54:06.655Z",
-            "SignatureVersion": "1",
-        }
-    )
-
-
-def event_bridge(body: bytes, event_id: str = "6a7e8feb-b491-4cf7-a9f1-bf3703467718") -> bytes:
-    return encoded(
-        {
-            "version": "0",
-            "id": event_id,
-            "detail-type": "AI usage",
-            "source": "ide",
-            "account": "123456789012",
-            "time": "2017-12-22T18:43:48Z",
-            "region": "us-east-1",
-            "resources": [],
-            "detail": json.loads(body),
-        }
-    )
-
-
-def as_it_is(body: bytes) -> bytes:
-    return body
-
-
-def gzip_in_base64(body: bytes) -> bytes:
-    return base64.b64encode(gzip.compress(body))
+USER = 3
+TROUBLESHOOTING, CHAT, SUGGESTION, ELSEWHERE = events_of(USER)
+CLOUD_EVENTS = cloud_events_of(USER)
+STORED = stored_of(USER)
+FORMATS = formats(USER) | mixtures(USER)
+ARRAY = FORMATS["array"].body
+SINGLES = singles(USER)
+(BINARY,) = binary(USER).values()
 
 
 def gzip_as_latin_1(body: bytes) -> bytes:
@@ -144,12 +59,6 @@ HTTPS_PACKINGS: list[Callable[[bytes], bytes]] = [
     gzip_in_base64,
     gzip_as_latin_1,
 ]
-QUEUE_WRAPPINGS: list[Callable[[bytes], bytes]] = [
-    as_it_is,
-    gzip_in_base64,
-    sns,
-    lambda body: sns(gzip_in_base64(body)),
-]
 
 
 def stored(query: Query) -> list[Any]:
@@ -161,35 +70,38 @@ def rejected(query: Query) -> list[str]:
     return [row["code"] for row in query("SELECT code FROM rejected_events ORDER BY code")]
 
 
-@pytest.mark.parametrize(("media_type", "body"), FORMATS.values(), ids=FORMATS.keys())
-def test_events_come_by_https_in_every_format(media_type: str, body: bytes, ways: WaysIn, query: Query) -> None:
+@pytest.mark.parametrize("sent", FORMATS.values(), ids=FORMATS.keys())
+def test_events_come_by_https_in_every_format(sent: Format, ways: WaysIn, query: Query) -> None:
     for number, packing in enumerate(HTTPS_PACKINGS, 1):
-        status, answer = ways.post(packing(body), {"Content-Type": media_type})
-        assert (status, answer["accepted"], answer["ignored"], answer["rejected"]) == (202, 3, 1, []), packing
+        status, answer = ways.post(packing(sent.body), sent.headers)
+        assert status == (207 if sent.rejected else 202), packing
+        assert (answer["accepted"], answer["ignored"]) == (len(sent.stored), sent.ignored), packing
+        assert [one["code"] for one in answer["rejected"]] == list(sent.rejected), packing
         assert len(ways.waiting) == number
     ways.waiting[1:] = []
     ways.consume_waiting()
-    assert stored(query) == sorted(STORED, key=str)
+    assert stored(query) == sorted(sent.stored, key=str)
 
 
-@pytest.mark.parametrize("body", [body for _, body in FORMATS.values()], ids=FORMATS.keys())
-@pytest.mark.parametrize("wrapping", QUEUE_WRAPPINGS, ids=["plain", "gzip", "SNS", "gzip in SNS"])
+@pytest.mark.parametrize("sent", FORMATS.values(), ids=FORMATS.keys())
+@pytest.mark.parametrize("wrapping", QUEUE_WRAPPINGS.values(), ids=QUEUE_WRAPPINGS.keys())
 def test_events_come_by_the_queue_in_every_format(
-    wrapping: Callable[[bytes], bytes], body: bytes, ways: WaysIn, query: Query
+    wrapping: Callable[[bytes], bytes], sent: Format, ways: WaysIn, query: Query
 ) -> None:
+    message = wrapping(sent.body).decode()
     for _ in range(2):
-        ways.consume(wrapping(body).decode())
-    assert stored(query) == sorted(STORED, key=str)
-    assert rejected(query) == []
+        ways.consume(message)
+    assert stored(query) == sorted(sent.stored, key=str)
+    assert rejected(query) == sorted(sent.rejected)
 
 
-@pytest.mark.parametrize("body", SINGLE.values(), ids=SINGLE.keys())
-def test_a_single_event_comes_by_both_ways_and_in_every_wrapping(body: bytes, ways: WaysIn, query: Query) -> None:
-    assert ways.post(body)[0] == 202
+@pytest.mark.parametrize("sent", SINGLES.values(), ids=SINGLES.keys())
+def test_a_single_event_comes_by_both_ways_and_in_every_wrapping(sent: Format, ways: WaysIn, query: Query) -> None:
+    assert ways.post(sent.body, sent.headers)[0] == 202
     ways.consume_waiting()
-    for wrapped in (body, gzip_in_base64(body), sns(body), event_bridge(body), sns(event_bridge(body))):
-        ways.consume(wrapped.decode())
-    assert stored(query) == [STORED[1]]
+    for wrapping in OBJECT_WRAPPINGS.values():
+        ways.consume(wrapping(sent.body).decode())
+    assert stored(query) == sent.stored
     assert rejected(query) == []
 
 
@@ -220,13 +132,16 @@ def test_a_wrapped_event_without_an_id_has_one_of_its_envelopes(
 
 @pytest.mark.parametrize(
     "attributes",
-    [{"Type": "Notification", "Message": "{}", "MessageId": "a"}, {"detail-type": "a", "detail": {}, "id": OWN_ID}],
+    [
+        {"Type": "Notification", "Message": "{}", "MessageId": "a"},
+        {"detail-type": "a", "detail": {}, "id": TROUBLESHOOTING["id"]},
+    ],
 )
 def test_an_event_that_has_what_an_envelope_has_is_an_event(
     attributes: dict[str, Any], ways: WaysIn, query: Query
 ) -> None:
     ways.consume(json.dumps(CHAT | attributes))
-    assert stored(query) == [STORED[0]]
+    assert stored(query) == [STORED[1]]
 
 
 @pytest.mark.parametrize("media_type", [*sorted(LINE_TYPES), "application/json", ""])
@@ -249,7 +164,7 @@ def test_a_bad_line_is_rejected_alone_with_its_index(media_type: str, ways: Ways
         (5, "invalid_json"),
     ]
     ways.consume(b"\n".join(lines).decode())
-    assert stored(query) == [STORED[0]] * 2
+    assert stored(query) == [STORED[1]] * 2
     assert rejected(query) == ["invalid_json", "invalid_json", "not_an_object", "unknown_event"]
 
 
@@ -257,7 +172,7 @@ def test_a_first_line_that_is_cut_off_is_rejected_alone(ways: WaysIn, query: Que
     body = b'{"event": "request_duo\n' + encoded(CHAT)
     assert ways.post(body)[1]["rejected"][0]["index"] == 0
     ways.consume(body.decode())
-    assert (stored(query), rejected(query)) == ([STORED[0]], ["invalid_json"])
+    assert (stored(query), rejected(query)) == ([STORED[1]], ["invalid_json"])
 
 
 def test_lines_that_make_json_only_together_are_none(ways: WaysIn) -> None:
@@ -270,27 +185,26 @@ def test_lines_that_make_json_only_together_are_none(ways: WaysIn) -> None:
     assert (status, [one["code"] for one in answer["rejected"]]) == (400, ["invalid_json"] * 3)
 
 
-BINARY = {"ce-specversion": "1.0", "ce-id": "A-0", "ce-source": "/ide/gateway", "ce-type": "troubleshoot_job"}
-
-
 def test_a_cloud_event_comes_in_binary_mode(ways: WaysIn, query: Query) -> None:
-    data = encoded({"job": JOB, "namespace_path": "27/28/"})
-    headers = BINARY | {"Ce-Subject": "%33", "CE-time": f'"{AN_HOUR_AGO}"', "Content-Type": "application/json"}
-    for packing in HTTPS_PACKINGS:
-        assert ways.post(packing(data), headers)[0] == 202
+    subject, time = BINARY.headers["ce-subject"], BINARY.headers["ce-time"]
+    odd = {"Ce-Subject": f"%{ord(subject):x}", "CE-time": f'"{time}"'}
+    others = {name: value for name, value in BINARY.headers.items() if name.title() not in ("Ce-Subject", "Ce-Time")}
+    for headers in (BINARY.headers, others | odd):
+        for packing in HTTPS_PACKINGS:
+            assert ways.post(packing(BINARY.body), headers)[0] == 202
     assert ways.post(encoded(CLOUD_EVENTS[0]))[0] == 202  # the same one in structured mode
     ways.consume_waiting()
-    assert stored(query) == [STORED[1]]
+    assert stored(query) == BINARY.stored
 
 
 @pytest.mark.parametrize(
     ("headers", "body", "code"),
     [
-        (BINARY | {"ce-specversion": "0.3"}, b"{}", "invalid_cloud_event"),
-        (BINARY | {"ce-type": ""}, b"{}", "invalid_cloud_event"),
-        (BINARY | {"ce-subject": "root"}, b"{}", "invalid_user"),
-        (BINARY | {"ce-time": "yesterday"}, b"{}", "invalid_timestamp"),
-        (BINARY, b"[]", "invalid_cloud_event"),
+        (BINARY.headers | {"ce-specversion": "0.3"}, b"{}", "invalid_cloud_event"),
+        (BINARY.headers | {"ce-type": ""}, b"{}", "invalid_cloud_event"),
+        (BINARY.headers | {"ce-subject": "root"}, b"{}", "invalid_user"),
+        (BINARY.headers | {"ce-time": "yesterday"}, b"{}", "invalid_timestamp"),
+        (BINARY.headers, b"[]", "invalid_cloud_event"),
     ],
 )
 def test_a_bad_cloud_event_in_binary_mode_is_rejected(
@@ -302,9 +216,9 @@ def test_a_bad_cloud_event_in_binary_mode_is_rejected(
 
 def test_binary_mode_takes_no_body_but_json(ways: WaysIn) -> None:
     for body in (b"1, 2", b"[" * 20_000, b'{"a": 1}, "subject": "5"'):
-        assert ways.post(body, BINARY)[0] == 400
-    assert ways.post(b"a,b", BINARY | {"Content-Type": "text/csv"})[0] == 415
-    assert ways.post(b"", BINARY)[0] == 202
+        assert ways.post(body, BINARY.headers)[0] == 400
+    assert ways.post(b"a,b", BINARY.headers | {"Content-Type": "text/csv"})[0] == 415
+    assert ways.post(b"", BINARY.headers)[0] == 202
 
 
 @pytest.mark.parametrize(
@@ -343,7 +257,7 @@ def test_a_bad_cloud_event_is_rejected_alone_by_both_ways(
     assert status == (207 if code else 202)
     ways.consume(body.decode())
     assert rejected(query) == ([code] if code else [])
-    assert stored(query) == [STORED[0]] * (1 if code else 2)
+    assert stored(query) == [STORED[1]] * (1 if code else 2)
 
 
 def test_a_cloud_event_is_known_by_its_source_and_id(ways: WaysIn) -> None:
