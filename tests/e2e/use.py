@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -13,18 +14,22 @@ from tests.e2e.conftest import Stack
 STORED_WITHIN_SECONDS = 60
 
 
-def post(stack: Stack, body: Any, token: str | None = None) -> httpx.Response:
-    """Sends events by HTTPS."""
+def post(
+    stack: Stack, body: Any, token: str | None = None, headers: Mapping[str, str] = MappingProxyType({})
+) -> httpx.Response:
+    """Sends events by HTTPS, as JSON unless the headers say otherwise; an empty header is none."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    headers = {"Authorization": f"Bearer {token or stack.token}", "Content-Type": "application/json"}
-    return httpx.post(f"{stack.api_url}/v1/events", content=content, headers=headers, timeout=60)
+    all_headers = {"Authorization": f"Bearer {token or stack.token}", "Content-Type": "application/json", **headers}
+    sent = {name: value for name, value in all_headers.items() if value}
+    return httpx.post(f"{stack.api_url}/v1/events", content=content, headers=sent, timeout=60)
 
 
 def publish(stack: Stack, *bodies: bytes | Any) -> None:
     """Puts messages straight on the queue."""
+    client = stack.sqs()
     for body in bodies:
         text = body.decode() if isinstance(body, bytes) else json.dumps(body)
-        stack.sqs().send_message(QueueUrl=stack.queue_url, MessageBody=text)
+        client.send_message(QueueUrl=stack.queue_url, MessageBody=text)
 
 
 def graphql(stack: Stack, query: str, token: str | None = None, **variables: Any) -> Any:

@@ -9,22 +9,12 @@ import pytest
 
 from functions.ingest.gitlab import TRACK_EVENT_PATH, TRACK_EVENTS_PATH
 from functions.shared.timestamp import format_timestamp
+from tests.gitlab import ACCEPTED, ACCEPTED_PAYLOAD, SENT_AT
 from tests.unit.bad_events import NOW
 from tests.unit.ways_in import WaysIn, token
 
 type Query = Callable[..., list[dict[str, Any]]]
 
-# As GitLab's documentation has it.
-ACCEPTED = {
-    "event": "code_suggestion_accepted_in_ide",
-    "additional_properties": {
-        "language": "javascript",
-        "suggestion_size": 9,
-        "timestamp": f"{NOW:%Y-%m-%d %H:%M:%S} UTC",
-        "branch_name": "my-new-feature",
-    },
-    "project_id": 4,
-}
 UNKNOWN = {"event": "elsewhere", "project_id": 4}
 OK = {"status": "ok"}
 
@@ -45,9 +35,8 @@ def track(ways: WaysIn, body: Any, path: str = TRACK_EVENT_PATH, headers: Any = 
 def test_an_event_is_stored_for_the_tokens_user(headers: dict[str, str], ways: WaysIn, query: Query) -> None:
     assert track(ways, ACCEPTED, headers=headers) == (200, OK)
     ways.consume_waiting()
-    payload = {"language": "javascript", "suggestion_size": 9, "branch_name": "my-new-feature"}
     assert query("SELECT event, user_id, timestamp, payload FROM ai_usage_events") == [
-        {"event": 3, "user_id": 5, "timestamp": NOW.replace(microsecond=0), "payload": payload}
+        {"event": 3, "user_id": 5, "timestamp": SENT_AT, "payload": ACCEPTED_PAYLOAD}
     ]
 
 
