@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import psutil
+from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 
 from infra.local import aws, tools
@@ -26,7 +27,7 @@ ARTIFACTS_BUCKET = "ai-usage-events-artifacts"
 DEPLOY_SECONDS = 600
 
 
-def client(service: Any, endpoint: str) -> Any:
+def client(service: Any, endpoint: str, config: Config | None = None) -> Any:
     """A boto3 client of the endpoint."""
     return boto3.client(
         service,
@@ -34,6 +35,7 @@ def client(service: Any, endpoint: str) -> Any:
         region_name=aws.REGION,
         aws_access_key_id=aws.ACCOUNT["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=aws.ACCOUNT["AWS_SECRET_ACCESS_KEY"],
+        config=config,
     )
 
 
@@ -138,6 +140,17 @@ def _remove(formation: "CloudFormationClient") -> None:
     """Removes what an earlier start deployed to the same endpoint: its functions know another database."""
     formation.delete_stack(StackName=STACK)
     formation.get_waiter("stack_delete_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+
+
+def take_bodies_of_bytes(endpoint: str, api_id: str) -> None:
+    """Has MiniStack hand bodies to functions as base64, as API Gateway does with binary media types.
+
+    Without, it takes a body for UTF-8 and spoils gzip, which API Gateway unpacks. It knows `*/*` neither as a template
+    has to write it for AWS nor as a patch of AWS's form adds it.
+    """
+    unchecked = Config(parameter_validation=False)  # to boto3 the value is one text
+    types = {"op": "replace", "path": "/binaryMediaTypes", "value": ["*/*"]}
+    client("apigateway", endpoint, unchecked).update_rest_api(restApiId=api_id, patchOperations=[types])
 
 
 def local_parameters() -> dict[str, str]:

@@ -126,10 +126,9 @@ def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) 
     with step("ClickHouse (chDB)"):
         clickhouse_url = start_clickhouse(folder, logs / "clickhouse.log", processes)
     with step("AWS"):
-        endpoint = aws.running_endpoint()
-        if endpoint is None:
-            endpoint = aws.start(folder, logs / "aws.log", processes)
-        else:
+        running_endpoint = aws.running_endpoint()
+        endpoint = running_endpoint or aws.start(folder, logs / "aws.log", processes)
+        if running_endpoint is not None:
             deploy.require_functions(endpoint)
     auth_secret = deploy.auth_secret(folder)
     with step("Building the functions"):
@@ -143,6 +142,8 @@ def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) 
         if clickhouse:
             parameters["ClickHouseSecretArn"] = clickhouse_secret
         outputs = deploy.deploy(folder, endpoint, parameters, logs / "deploy.log")
+        if running_endpoint is None:
+            deploy.take_bodies_of_bytes(endpoint, outputs["ApiId"])
     return Stack(
         api_url=aws.api_url(endpoint, outputs["ApiId"], outputs["ApiStage"]),
         queue_url=outputs["QueueUrl"],

@@ -20,6 +20,7 @@ from tests.formats import (
     as_it_is,
     binary,
     formats,
+    gzip_in_base64,
     mixtures,
     singles,
 )
@@ -27,7 +28,7 @@ from tests.formats import (
 type Formats = Callable[[int], dict[str, Format]]
 type Packing = Callable[[bytes], bytes]
 
-HTTPS_PACKINGS: Mapping[str, Packing] = {"plain": as_it_is, "gzip": gzip.compress}
+HTTPS_PACKINGS: Mapping[str, Packing] = {"plain": as_it_is, "gzip": gzip.compress, "gzip in base64": gzip_in_base64}
 
 USERS = itertools.count(random.randrange(10**11, 10**12 - 10**4))  # whose numbers are all of one length
 
@@ -61,6 +62,7 @@ def cases(*tables: tuple[Formats, Mapping[str, Packing]]) -> dict[str, Case]:
 
 
 BY_HTTPS = cases(*((table, HTTPS_PACKINGS) for table in (formats, singles, binary, mixtures)))
+del BY_HTTPS["lines without a type, gzip"]  # which API Gateway unpacks, and MiniStack spoils as text
 BY_QUEUE = cases((formats, QUEUE_WRAPPINGS), (singles, OBJECT_WRAPPINGS), (mixtures, QUEUE_WRAPPINGS))
 
 
