@@ -430,13 +430,14 @@ def test_a_restored_postgresql_stops_the_sync_until_it_is_reset(
     insert(connection)
     sync.run(SECONDS)
     restored_table = "sync_state" if restored == "cursor" else "ai_usage_events"
-    ahead = "(pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 8)::text::xid8"
+    # Beyond what others' transactions come to meanwhile.
+    ahead = "(pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 100)::text::xid8"
     connection.execute(f"UPDATE {restored_table} SET xact_id = {ahead}")
     insert(connection)
     for _ in range(3):
         with pytest.raises(SyncError, match=r"restored.*sync --reset"):
             sync.run(SECONDS)
-        for _ in range(10):  # with which the transactions come to the foreign one's number
+        for _ in range(150):  # with which the transactions come to the foreign one's number
             connection.execute("SELECT pg_current_xact_id()")
     sync.reset(SECONDS)
     assert sync.run(SECONDS).rows == 2
