@@ -88,6 +88,8 @@ def query(url: str) -> Query:
 def lines(consumer: ModuleType) -> Iterator[Lines]:
     """What the function has logged since; nothing of it is what events hold."""
     log = io.StringIO()
+    level = consumer.logger.log_level
+    consumer.logger.setLevel("INFO")  # the functions share one logger in this process, at the level of the first
     stream = consumer.logger.registered_handler.setStream(log)
 
     def lines() -> list[dict[str, Any]]:
@@ -99,6 +101,7 @@ def lines(consumer: ModuleType) -> Iterator[Lines]:
 
     yield lines
     consumer.logger.registered_handler.setStream(stream)
+    consumer.logger.setLevel(level)
 
 
 @pytest.fixture
