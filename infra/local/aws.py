@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from infra.local import ports, tools
-from infra.local.process import Processes, StartError, wait_until
+from infra.local.process import Processes, StartError, listens, wait_until
 
 MINISTACK = "ministack[full]==1.5.33"
 PREFERRED_PORT = 4566
@@ -42,6 +42,15 @@ def start(folder: Path, log: Path, processes: Processes) -> str:
         StartError: it did not come up.
     """
     port = ports.free(PREFERRED_PORT)
+    try:
+        return _start_on(port, folder, log, processes)
+    except StartError:
+        if ports.is_free(port):
+            raise
+        return _start_on(ports.free(), folder, log, processes)  # another stack took the port in the same moment
+
+
+def _start_on(port: int, folder: Path, log: Path, processes: Processes) -> str:
     endpoint = f"http://{ports.HOST}:{port}"
     scratch = folder / "aws"
     scratch.mkdir(exist_ok=True)
@@ -57,7 +66,7 @@ def start(folder: Path, log: Path, processes: Processes) -> str:
         "VIRTUAL_ENV": "",
     }
     process = processes.start(command, log, environment)
-    wait_until(lambda: answers(endpoint), process, "AWS (MiniStack)", log, START_SECONDS)
+    wait_until(lambda: listens(process, port) and answers(endpoint), process, "AWS (MiniStack)", log, START_SECONDS)
     return endpoint
 
 

@@ -88,6 +88,16 @@ def wait_until(ready: Callable[[], bool], process: psutil.Popen, name: str, log:
         time.sleep(0.1)
 
 
+def listens(process: psutil.Popen, port: int) -> bool:
+    """Tell whether it, or a process below it, is what listens on the port."""
+    for member in _members(process.pid, process.create_time()):
+        with contextlib.suppress(psutil.Error):
+            for connection in member.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                    return True
+    return False
+
+
 def _started(
     command: Sequence[str | Path], log: Path, environment: Mapping[str, str], folder: Path | None
 ) -> psutil.Popen:
