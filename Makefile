@@ -4,6 +4,7 @@ PATH_UV := $(shell command -v uv 2>/dev/null)
 UV := $(or $(PATH_UV),$(CURDIR)/.local/tools/bin/uv)
 PYTHON := .venv/bin/python
 EXTRAS := ingest-api ingest-consumer graphql migrations sync retention
+PYTEST := $(PYTHON) -m pytest --numprocesses 2 --no-loadscope-reorder
 LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --python-version 3.13 \
 	--python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
 
@@ -25,10 +26,10 @@ demo: setup ## Bring the stack up, send every event by HTTPS and by the queue, s
 	@$(PYTHON) -m infra.local demo
 
 test: setup ## Run every test
-	@$(PYTHON) -m pytest
+	@$(PYTEST)
 
 soak: setup ## Run every test, the long ones in full
-	@SOAK=1 $(PYTHON) -m pytest
+	@SOAK=1 $(PYTEST)
 
 bench: setup ## Run the benchmarks
 	@$(PYTHON) -m tests.bench

@@ -12,6 +12,8 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from psycopg import sql
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from functions.shared import registry
 from infra.local import ports, postgres
@@ -26,11 +28,27 @@ SETTINGS = (
     "SELECT pg_reload_conf()",
 )
 
+SHARED = {"tests/e2e", "tests/integration"}  # the tests below it go through one stack
+
 _numbers = itertools.count(1)
 
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Of several processes, one runs all that shares the deployed stack, one what shares LocalStack, any a file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.rpartition("/")[0]
+        return folder if folder in SHARED else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Is asked how the tests are shared out."""
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
