@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import analysis, cold, consume, ingest, pages, sync
+from tests.bench import analysis, cold, consume, end_to_end, ingest, pages, sync
 from tests.bench.dataset import dataset
 from tests.bench.engines import clickhouse_server, postgres_server
 from tests.bench.measure import Measurement
@@ -37,6 +37,8 @@ def _measurements() -> Iterator[Measurement]:
     yield from cold.measure(folder / "cold")
     console.print("The ingest function takes in requests …")
     yield from ingest.measure()
+    console.print("Events go through the local stack …")
+    yield from end_to_end.measure(folder / "end_to_end")
     with postgres_server(folder) as server, clickhouse_server(folder) as clickhouse_url:
         console.print(f"The consumer stores {consume.EVENTS:,} events …")
         yield from consume.measure(server)

@@ -2,9 +2,6 @@
 
 import random
 import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +10,11 @@ import msgspec
 import pytest
 
 from infra.local import deploy, stack
-from tests import checkout
+from tests import checkout, local_stack
+from tests.e2e import translation
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-
-START_SECONDS = 600  # the first time, tools are installed
 
 
 class Stack(stack.Stack, frozen=True, kw_only=True):
@@ -53,24 +49,14 @@ def example_definition() -> str:
 
 @pytest.fixture(scope="session", name="stack")
 def deployed_stack(open_folder: Path) -> Iterator[Stack]:
-    """A stack of the tests' own, deployed from a copy of this checkout that has the README's definition beside ours."""
+    """A stack of the tests' own, deployed from a copy of this checkout with a faulty definition and the README's."""
     copy = checkout.copy(open_folder / "checkout")
     (copy / "definitions" / "search.py").write_text(example_definition())
+    translation.write_faulty(copy)
     folder = copy / ".local"
-    command = [sys.executable, "-m", "infra.local", "start", "--no-clickhouse"]  # until test_with_clickhouse.py
-    process = subprocess.Popen(command, cwd=copy, stdin=subprocess.DEVNULL)
-    try:
-        give_up = time.monotonic() + START_SECONDS
-        while not (folder / "stack.json").exists():
-            assert process.poll() is None
-            assert time.monotonic() < give_up
-            time.sleep(0.1)
+    with local_stack.running(copy, "--no-clickhouse") as process:  # until test_with_clickhouse.py
         running = msgspec.json.decode((folder / "stack.json").read_bytes())
         yield msgspec.convert(running | {"folder": str(folder), "process_id": process.pid}, Stack, dec_hook=_path)
-    finally:
-        process.terminate()
-        assert process.wait() == 0
-        assert not (folder / "stack.json").exists()
 
 
 def _path(kind: type, value: str) -> Path:

@@ -2,12 +2,24 @@
 
 import subprocess
 import sys
-from uuid import UUID
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
+from functions.shared.timestamp import format_timestamp
+from infra import dead_letters
+from tests.e2e import translation
 from tests.e2e.conftest import Stack
-from tests.e2e.use import eventually, publish, rows
+from tests.e2e.use import eventually, post, publish, rows
 
 ATTEMPTS = "SELECT code, attempts, replayed_at IS NOT NULL FROM rejected_events WHERE body LIKE %s"
+ARRIVED = """
+    SELECT body::json ->> 'id' AS id, (body::json ->> 'timestamp')::timestamptz
+    FROM rejected_events
+    WHERE body LIKE %s
+    ORDER BY id
+"""
+STORED = "SELECT id::text, timestamp, event, payload FROM ai_usage_events WHERE user_id = %s ORDER BY id::text"
+AS_IF_IT_WAS_INTERRUPTED = "UPDATE rejected_events SET replayed_at = NULL WHERE body LIKE %s RETURNING id"
 
 
 def usage_events(stack: Stack, *arguments: str) -> str:
@@ -29,6 +41,40 @@ def test_an_event_that_the_consumer_rejects_is_listed_shown_and_replayed(stack: 
     assert str(user_id) in usage_events(stack, "rejected", "show", str(identifier))
     assert usage_events(stack, "rejected", "replay", str(identifier)) == "1 events are on the queue again.\n"
     eventually(lambda: rows(stack, ATTEMPTS, mark), [("invalid_payload", 2, False)])
+
+
+def test_what_failed_is_stored_once_when_it_is_replayed_after_its_definition_was_mended(
+    stack: Stack, user_id: int
+) -> None:
+    mark = f'%"user_id": {user_id}%'
+    text = {"event": translation.EVENT, "user_id": user_id, "target": "fr", "text": "words"}
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    named = [{"id": str(uuid4()), "timestamp": format_timestamp(an_hour_ago)} for _ in range(2)]
+    before = datetime.now(UTC) - timedelta(seconds=1)  # some times are of milliseconds
+    answer = post(stack, [text, text, text | named[0]])
+    assert answer.status_code == 202
+    publish(stack, [text, text], text | named[1])
+    eventually(lambda: rows(stack, ATTEMPTS, mark), [("transformation_failed", 1, False)] * 6)
+    arrived = dict(rows(stack, ARRIVED, mark))
+    assert {*answer.json()["ids"], *(one["id"] for one in named)} < set(arrived)
+    assert sum(moment == an_hour_ago for moment in arrived.values()) == 2
+    assert sum(before < moment < datetime.now(UTC) for moment in arrived.values()) == 4
+
+    translation.mend(stack.folder.parent, stack.aws_endpoint_url)
+    replay = ("rejected", "replay", "--event", translation.EVENT)
+    once = "6 events are on the queue again.\n"
+    again = "0 events are on the queue again.\n6 had been replayed before.\n"
+    assert [usage_events(stack, *replay) for _ in range(2)] == [once, again]
+    payload = {"language": "fr", "characters": len("words")}
+    stored = [(identifier, moment, translation.EVENT_ID, payload) for identifier, moment in arrived.items()]
+    eventually(lambda: rows(stack, STORED, user_id), stored)
+    assert usage_events(stack, *replay) == again
+
+    assert len(rows(stack, AS_IF_IT_WAS_INTERRUPTED, mark)) == 6
+    assert [usage_events(stack, *replay) for _ in range(2)] == [once, again]
+    eventually(lambda: dead_letters.count(stack.sqs(), stack.queue_url), 0)
+    assert rows(stack, STORED, user_id) == stored
+    assert rows(stack, ATTEMPTS, mark) == [("transformation_failed", 1, True)] * 6
 
 
 def test_a_dead_letter_is_shown_and_its_event_stored_when_it_is_redriven(stack: Stack, user_id: int) -> None:

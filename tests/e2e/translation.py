@@ -1,0 +1,57 @@
+"""A team's definition that has a mistake at first, so that its events are rejected, and is then mended."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.local import deploy
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+FILE = Path("definitions/translation.py")
+EVENT = "text_translated"
+EVENT_ID = 101
+
+MENDED = f'''"""Texts that were translated."""
+
+from typing import Any
+
+from definitions import Context, Feature
+
+feature = Feature("translation", owner="localisation")
+
+
+@feature.events({EVENT}={EVENT_ID})
+def translated(context: Context) -> dict[str, Any]:
+    """Into which language, and how much."""
+    return {{"language": context["target"], "characters": len(context["text"])}}
+'''
+FAULTY = MENDED.replace('context["target"]', 'context["target"]["language"]')  # but producers send the language itself
+
+
+def write_faulty(checkout: Path) -> None:
+    """Adds the definition, with its mistake, to those of a checkout that is about to be deployed."""
+    (checkout / FILE).write_text(FAULTY)
+
+
+def mend(checkout: Path, aws_endpoint_url: str) -> None:
+    """Mends the definition, and deploys the function that runs transformations anew to the stack of the checkout."""
+    (checkout / FILE).write_text(MENDED)
+    functions: LambdaClient = deploy.client("lambda", aws_endpoint_url)
+    outputs = deploy.client("cloudformation", aws_endpoint_url).describe_stacks(StackName=deploy.STACK)
+    names = {output["OutputKey"]: output["OutputValue"] for output in outputs["Stacks"][0]["Outputs"]}
+    consumer = names["ConsumerFunctionName"]
+    functions.update_function_code(FunctionName=consumer, ZipFile=_built_consumer(checkout))
+    functions.get_waiter("function_updated_v2").wait(FunctionName=consumer)
+
+
+def _built_consumer(checkout: Path) -> bytes:
+    """The function's package, as `sam build` has the Makefile build it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        package = Path(scratch) / "package"
+        package.mkdir()
+        subprocess.run(["make", "build-ConsumerFunction", f"ARTIFACTS_DIR={package}"], cwd=checkout, check=True)
+        return Path(shutil.make_archive(str(package), "zip", package)).read_bytes()
