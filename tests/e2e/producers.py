@@ -272,10 +272,10 @@ class Producer:
     other: Send
     ledger: Ledger = field(default_factory=Ledger)
 
-    def run(self, wait: Callable[[], None]) -> None:
-        """Sends everything, and calls `wait` before each parcel."""
+    def run(self, pace: Callable[[], None]) -> None:
+        """Sends everything, and calls `pace` before each parcel."""
         for parcel, send in self._sends():
-            wait()
+            pace()
             send(parcel, self.ledger)
             self.ledger.sends += 1
             self.ledger.events += len(parcel.events)

@@ -1,14 +1,13 @@
 """Many events from several producers at once, while PostgreSQL and the consumer are killed: not one is lost."""
 
 import json
-import math
 import os
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
@@ -65,6 +64,7 @@ FULL = Counts(
 )
 COUNTS = FULL if os.environ.get("SOAK") else SMALL
 POLL_SECONDS = 0.02
+PAUSE_SECONDS = 0.5  # of a producer between two parcels, so that the sending outlasts the kills
 
 STORED_IDS = "SELECT id FROM ai_usage_events WHERE user_id >= %s AND user_id < %s"
 REJECTED = "SELECT body, code FROM rejected_events WHERE body LIKE %s"
@@ -75,20 +75,21 @@ WAITING: "Sequence[QueueAttributeNameType]" = (
 )
 
 
-@dataclass(slots=True)
 class Course:
-    """How far the producers are, and how far they may go until what comes in between has happened."""
+    """How far the producers are; while something is about to be killed or away, they take their time."""
 
-    producers: Sequence[Producer]
-    limit: float = field(default=0)
+    def __init__(self, producers: Sequence[Producer]) -> None:
+        self._producers = producers
+        self.is_disturbed = False
 
     @property
     def sent(self) -> int:
-        return sum(producer.ledger.events for producer in self.producers)
+        return sum(producer.ledger.events for producer in self._producers)
 
-    def wait(self) -> None:
-        while self.sent >= self.limit:
-            time.sleep(POLL_SECONDS)
+    def pace(self) -> None:
+        """Is called by each producer before each parcel."""
+        if self.is_disturbed:
+            time.sleep(PAUSE_SECONDS)
 
 
 @pytest.fixture
@@ -123,18 +124,17 @@ def send_amid_kills(stack: Stack, producers: Sequence[Producer]) -> None:
     moments = sorted(random.sample(range(COUNTS.events // 20, COUNTS.events * 4 // 5), len(kills)))
     course = Course(producers)
     with ThreadPoolExecutor(len(producers)) as pool:
-        try:
-            running = [pool.submit(producer.run, course.wait) for producer in producers]
-            for kill, moment, next_moment in zip(kills, moments, [*moments[1:], math.inf], strict=True):
-                course.limit = next_moment  # sending goes on while PostgreSQL is away
-                while course.sent < moment:
-                    for producer in running:
-                        if producer.done():
-                            producer.result()
-                    time.sleep(POLL_SECONDS)
-                kill(stack)
-        finally:
-            course.limit = math.inf
+        running = [pool.submit(producer.run, course.pace) for producer in producers]
+        for kill, moment in zip(kills, moments, strict=True):
+            course.is_disturbed = False
+            while course.sent < moment:
+                for producer in running:
+                    if producer.done():
+                        producer.result()
+                time.sleep(POLL_SECONDS)
+            course.is_disturbed = True
+            kill(stack)
+        course.is_disturbed = False
     for producer in running:
         producer.result()
 
