@@ -61,7 +61,7 @@ CHAT = "request_duo_chat_response"
 SHOWN = "code_suggestion_shown_in_ide"
 JOB = "troubleshoot_job"
 KINDS = (
-    Kind(20, lambda _: {"event": CHAT, "namespace": {"path": "27/28/", "full_path": "gitlab-org/gitlab"}}),
+    Kind(20, lambda _: {"event": CHAT}),
     Kind(20, lambda number: {"event": SHOWN, "suggestion_size": number, "language": "ruby"}),
     Kind(20, lambda number: {"event": SHOWN, "additional_properties": {"suggestion_size": number}}),
     Kind(20, lambda number: {"event": JOB, "job": {"id": number, "project_id": 4, "pipeline": {"id": number}}}),
@@ -96,7 +96,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Parcel:
-    """Events that are sent together; the same ones, with the same bytes, whenever the parcel is made.
+    """Events that are sent together, with the same bytes each time.
 
     Attributes:
         first_user: the id of the first of the users whose events they are.
@@ -120,6 +120,7 @@ class Parcel:
                 "id": str(UUID(int=chance.getrandbits(128), version=4)),
                 "timestamp": format_timestamp(today - timedelta(seconds=chance.randrange(DAYS * 86400))),
                 "user": {"id": user_id, "username": f"user-{user_id}"},
+                "namespace": {"path": f"{self.first_user}/1/", "full_path": f"soak-{self.first_user}/1"},
                 "mark": f"{self.first_user}-{self.number}-{index}",
             }
             for name in chance.choices(lacks, weights)[0]:
@@ -287,14 +288,13 @@ class Producer:
         left, number = self.events, 0
         while left:
             size = min(left, chance.randint(self.largest // 2, self.largest))
-            parcel = (self.first_user, self.number * 10**6 + number, size)
-            yield Parcel(*parcel), self.send
+            parcel = Parcel(self.first_user, self.number * 10**6 + number, size)
+            yield parcel, self.send
             left, number = left - size, number + 1
             if number % 10 == 0:
-                again = chance.choice((self.send, self.other))
+                again = parcel, chance.choice((self.send, self.other))
                 if chance.random() < 0.5:
-                    yield Parcel(*parcel), again
+                    yield again
                 else:
-                    later.append((parcel, again))
-        for parcel, again in later:
-            yield Parcel(*parcel), again
+                    later.append(again)
+        yield from later
