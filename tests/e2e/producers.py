@@ -1,0 +1,300 @@
+"""Producers of events, by HTTPS and by the queue, who know what is to become of each event that they send."""
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import httpx
+
+from functions.shared.identifier import derived_id
+from functions.shared.timestamp import format_timestamp
+from tests.e2e.conftest import Stack
+from tests.e2e.use import post
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+USERS = 500
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAYS = 45  # over which timestamps are spread: more than one partition, none too old
+RETRY_AFTER_SECONDS = 0.5
+GIVE_UP_SECONDS = 300
+SHARE_WITHOUT = 0.3  # of the parcels: those where events lack an id, a timestamp or both
+UNIQUE_BITS = 2**80 - 1  # of an id that is made of a time and a message; the time is known to the queue alone
+
+type Content = dict[str, Any]
+
+
+class Fate(StrEnum):
+    """What becomes of an event."""
+
+    STORED = "stored"
+    REJECTED = "rejected"  # by the consumer, which alone sees what is wrong
+    REFUSED = "refused"  # in the answer of HTTPS; on the queue it is rejected
+    IGNORED = "ignored"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of event.
+
+    Attributes:
+        content: what the event has beside its base attributes, of a number.
+        code: of the reason why it can't be stored.
+    """
+
+    weight: int
+    content: Callable[[int], Content]
+    fate: Fate = Fate.STORED
+    code: str = ""
+
+
+CHAT = "request_duo_chat_response"
+SHOWN = "code_suggestion_shown_in_ide"
+JOB = "troubleshoot_job"
+KINDS = (
+    Kind(20, lambda _: {"event": CHAT}),
+    Kind(20, lambda number: {"event": SHOWN, "suggestion_size": number, "language": "ruby"}),
+    Kind(20, lambda number: {"event": SHOWN, "additional_properties": {"suggestion_size": number}}),
+    Kind(20, lambda number: {"event": JOB, "job": {"id": number, "project_id": 4, "pipeline": {"id": number}}}),
+    Kind(8, lambda number: {"event": "agent_platform_session_started", "value": number, "label": "chat"}),
+    Kind(2, lambda _: {"event": SHOWN, "suggestion_size": "many"}, Fate.REJECTED, "invalid_payload"),
+    Kind(2, lambda number: {"event": JOB, "job": number}, Fate.REJECTED, "transformation_failed"),
+    Kind(2, lambda _: {"event": "unheard_of"}, Fate.REFUSED, "unknown_event"),
+    Kind(2, lambda _: {"event": CHAT, "id": "no uuid"}, Fate.REFUSED, "invalid_id"),
+    Kind(2, lambda _: {"event": CHAT, "timestamp": "2001-02-03"}, Fate.REFUSED, "timestamp_out_of_range"),
+    Kind(2, lambda _: {"event": "unheard_of", "additional_properties": {}}, Fate.IGNORED),
+)
+WEIGHTS = [kind.weight for kind in KINDS]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as it is sent."""
+
+    content: Content
+    kind: Kind
+
+    @property
+    def id(self) -> UUID | None:
+        """The id that it is stored with, if it has one of its own."""
+        return UUID(self.content["id"]) if "id" in self.content else None
+
+    @property
+    def failure(self) -> tuple[str, str]:
+        """By what a rejected row shows that it is the event's: its mark, and the code."""
+        return self.content["mark"], self.kind.code
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Events that are sent together, with the same bytes each time.
+
+    Attributes:
+        first_user: the id of the first of the users whose events they are.
+        number: of the parcel, among all of the same users.
+    """
+
+    first_user: int
+    number: int
+    size: int
+
+    @cached_property
+    def events(self) -> list[Event]:
+        chance = random.Random(f"{self.first_user}/{self.number}")
+        lacks = (("id", "timestamp"), ("id",), ("timestamp",), ())
+        weights = (1, 1, 1, 3) if chance.random() < SHARE_WITHOUT else (0, 0, 0, 1)
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        events = []
+        for index, kind in enumerate(chance.choices(KINDS, WEIGHTS, k=self.size)):
+            user_id = self.first_user + chance.randrange(USERS)
+            attributes = {
+                "id": str(UUID(int=chance.getrandbits(128), version=4)),
+                "timestamp": format_timestamp(today - timedelta(seconds=chance.randrange(DAYS * 86400))),
+                "user": {"id": user_id, "username": f"user-{user_id}"},
+                "namespace": {"path": f"{self.first_user}/1/", "full_path": f"soak-{self.first_user}/1"},
+                "mark": f"{self.first_user}-{self.number}-{index}",
+            }
+            for name in chance.choices(lacks, weights)[0]:
+                del attributes[name]
+            events.append(Event(attributes | kind.content(index), kind))
+        return events
+
+    @cached_property
+    def body(self) -> bytes:
+        return json.dumps([event.content for event in self.events]).encode()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Every other request says that it may be repeated, so that its events have the same ids then."""
+        return {"Idempotency-Key": f"{self.first_user}-{self.number}"} if self.number % 2 else {}
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What a producer knows of the events that it sent; those that it sent again count again, but for ids.
+
+    Attributes:
+        ids: of the events that are to be stored.
+        unique_parts: of the ids that the queue makes for events which are to be stored.
+        accepted: how many events are to be stored.
+        rejected: how many rows of `rejected_events` there are to be, by what they show.
+        failed: how many requests were not answered, or with a failure.
+        perhaps_rejected: how many more rows there may be, since one of these requests may yet have been taken.
+        perhaps_stored: how many more ids there may be for the same reason.
+    """
+
+    sends: int = 0
+    events: int = 0
+    ids: set[UUID] = field(default_factory=set)
+    unique_parts: set[int] = field(default_factory=set)
+    accepted: int = 0
+    refused: int = 0
+    ignored: int = 0
+    rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failed: int = 0
+    perhaps_rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    perhaps_stored: int = 0
+
+    def __add__(self, other: "Ledger") -> "Ledger":
+        return Ledger(
+            self.sends + other.sends,
+            self.events + other.events,
+            self.ids | other.ids,
+            self.unique_parts | other.unique_parts,
+            self.accepted + other.accepted,
+            self.refused + other.refused,
+            self.ignored + other.ignored,
+            self.rejected + other.rejected,
+            self.failed + other.failed,
+            self.perhaps_rejected + other.perhaps_rejected,
+            self.perhaps_stored + other.perhaps_stored,
+        )
+
+
+type Send = Callable[[Parcel, Ledger], None]
+"""Sends a parcel, and notes what is to become of its events."""
+
+
+def by_https(stack: Stack) -> Send:
+    """A way to send by HTTPS; what fails is sent again until it is answered, and the answer has to be right."""
+
+    def send(parcel: Parcel, ledger: Ledger) -> None:
+        answer = _answered(stack, parcel, ledger)
+        refused = [(index, event) for index, event in enumerate(parcel.events) if event.kind.fate is Fate.REFUSED]
+        assert [(one["index"], one["code"]) for one in answer["rejected"]] == [
+            (index, event.kind.code) for index, event in refused
+        ]
+        ledger.refused += len(refused)
+        for event, answered in zip(parcel.events, answer["ids"], strict=True):
+            taken = event.kind.fate in (Fate.STORED, Fate.REJECTED)
+            assert (answered is not None) == taken
+            if event.kind.fate is Fate.REJECTED:
+                ledger.rejected[event.failure] += 1
+            elif taken:
+                assert event.id in (None, UUID(answered))
+                ledger.ids.add(UUID(answered))
+                ledger.accepted += 1
+        ledger.ignored += answer["ignored"]
+
+    return send
+
+
+def by_queue(stack: Stack, client: "SQSClient") -> Send:
+    """A way to publish on the queue."""
+
+    def send(parcel: Parcel, ledger: Ledger) -> None:
+        message_id = client.send_message(QueueUrl=stack.queue_url, MessageBody=parcel.body.decode())["MessageId"]
+        for position, event in enumerate(parcel.events):
+            if event.kind.fate is Fate.IGNORED:
+                ledger.ignored += 1
+            elif event.kind.fate is not Fate.STORED:
+                ledger.rejected[event.failure] += 1
+            else:
+                ledger.accepted += 1
+                if event.id is not None:
+                    ledger.ids.add(event.id)
+                else:
+                    ledger.unique_parts.add(unique_part(derived_id(EPOCH, message_id, position)))
+
+    return send
+
+
+def unique_part(identifier: UUID) -> int:
+    """What is left of an id that was made of a time and a message, without the time."""
+    return identifier.int & UNIQUE_BITS
+
+
+def _answered(stack: Stack, parcel: Parcel, ledger: Ledger) -> Any:
+    give_up = time.monotonic() + GIVE_UP_SECONDS
+    while True:
+        try:
+            response = post(stack, parcel.body, headers=parcel.headers)
+        except httpx.TransportError:
+            assert time.monotonic() < give_up
+        else:
+            if response.status_code in (202, 207):
+                return response.json()
+            assert response.status_code >= 500, response.text
+            assert time.monotonic() < give_up, response.text
+        _note_failure(parcel, ledger)
+        time.sleep(RETRY_AFTER_SECONDS)
+
+
+def _note_failure(parcel: Parcel, ledger: Ledger) -> None:
+    ledger.failed += 1
+    ledger.perhaps_rejected.update(event.failure for event in parcel.events if event.kind.fate is Fate.REJECTED)
+    if not parcel.headers:
+        ledger.perhaps_stored += sum(event.kind.fate is Fate.STORED and event.id is None for event in parcel.events)
+
+
+@dataclass(slots=True)
+class Producer:
+    """Sends events in parcels; each tenth parcel is sent again, by the same way or the other one.
+
+    Attributes:
+        number: of the producer among those of the same users.
+        largest: how many events a parcel holds at most.
+    """
+
+    first_user: int
+    number: int
+    events: int
+    largest: int
+    send: Send
+    other: Send
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def run(self, pace: Callable[[], None]) -> None:
+        """Sends everything, and calls `pace` before each parcel."""
+        for parcel, send in self._sends():
+            pace()
+            send(parcel, self.ledger)
+            self.ledger.sends += 1
+            self.ledger.events += len(parcel.events)
+
+    def _sends(self) -> Iterator[tuple[Parcel, Send]]:
+        """The parcels in their order; one that is repeated comes again at once, or when all others were sent."""
+        chance = random.Random(self.first_user + self.number)
+        later = []
+        left, number = self.events, 0
+        while left:
+            size = min(left, chance.randint(self.largest // 2, self.largest))
+            parcel = Parcel(self.first_user, self.number * 10**6 + number, size)
+            yield parcel, self.send
+            left, number = left - size, number + 1
+            if number % 10 == 0:
+                again = parcel, chance.choice((self.send, self.other))
+                if chance.random() < 0.5:
+                    yield again
+                else:
+                    later.append(again)
+        yield from later

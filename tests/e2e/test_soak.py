@@ -1,0 +1,190 @@
+"""Many events from several producers at once, while PostgreSQL and the consumer are killed: not one is lost."""
+
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.conftest import Stack
+from tests.e2e.faults import failed_batches, kill_consumer, kill_postgres, visibility_timeout
+from tests.e2e.producers import USERS, Ledger, Producer, by_https, by_queue, unique_part
+from tests.e2e.use import eventually, rows
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much of everything.
+
+    Attributes:
+        events: of all four producers, without those that are sent again.
+        request: how many events a request holds at most.
+        message: how many a message on the queue does.
+        visibility_seconds: after which the queue delivers again what was not stored.
+        seconds: in which everything is to be consumed once it was sent.
+    """
+
+    events: int
+    request: int
+    message: int
+    postgres_kills: int
+    consumer_kills: int
+    visibility_seconds: int
+    seconds: int
+
+
+SMALL = Counts(
+    events=4_000,
+    request=80,
+    message=40,
+    postgres_kills=1,
+    consumer_kills=3,
+    visibility_seconds=8,
+    seconds=120,
+)
+FULL = Counts(
+    events=200_000,
+    request=500,
+    message=150,
+    postgres_kills=5,
+    consumer_kills=20,
+    visibility_seconds=90,  # as deployed
+    seconds=900,
+)
+COUNTS = FULL if os.environ.get("SOAK") else SMALL
+POLL_SECONDS = 0.02
+PAUSE_SECONDS = 0.5  # of a producer between two parcels, so that the sending outlasts the kills
+
+STORED_IDS = "SELECT id FROM ai_usage_events WHERE user_id >= %s AND user_id < %s"
+REJECTED = "SELECT body, code FROM rejected_events WHERE body LIKE %s"
+WAITING: "Sequence[QueueAttributeNameType]" = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
+class Course:
+    """How far the producers are; while something is about to be killed or away, they take their time."""
+
+    def __init__(self, producers: Sequence[Producer]) -> None:
+        self._producers = producers
+        self.is_disturbed = False
+
+    @property
+    def sent(self) -> int:
+        return sum(producer.ledger.events for producer in self._producers)
+
+    def pace(self) -> None:
+        """Is called by each producer before each parcel."""
+        if self.is_disturbed:
+            time.sleep(PAUSE_SECONDS)
+
+
+@pytest.fixture
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Shows a line at once, whatever pytest captures."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+
+    def show(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(line)
+
+    return show
+
+
+def producers_of(stack: Stack, first_user: int) -> list[Producer]:
+    """Two producers by HTTPS and two by the queue."""
+    https, queue = by_https(stack), by_queue(stack, stack.sqs())
+    share = COUNTS.events // 4
+    return [
+        Producer(first_user, 0, share, COUNTS.request, https, queue),
+        Producer(first_user, 1, share, COUNTS.request, https, queue),
+        Producer(first_user, 2, share, COUNTS.message, queue, https),
+        Producer(first_user, 3, share, COUNTS.message, queue, https),
+    ]
+
+
+def send_amid_kills(stack: Stack, producers: Sequence[Producer]) -> None:
+    """Has the producers send at once; what is killed is so at moments chosen by chance, before the last fifth."""
+    kills = [kill_postgres] * COUNTS.postgres_kills + [kill_consumer] * COUNTS.consumer_kills
+    random.shuffle(kills)
+    moments = sorted(random.sample(range(COUNTS.events // 20, COUNTS.events * 4 // 5), len(kills)))
+    course = Course(producers)
+    with ThreadPoolExecutor(len(producers)) as pool:
+        running = [pool.submit(producer.run, course.pace) for producer in producers]
+        for kill, moment in zip(kills, moments, strict=True):
+            course.is_disturbed = False
+            while course.sent < moment:
+                for producer in running:
+                    if producer.done():
+                        producer.result()
+                time.sleep(POLL_SECONDS)
+            course.is_disturbed = True
+            kill(stack)
+        course.is_disturbed = False
+    for producer in running:
+        producer.result()
+
+
+def waiting(stack: Stack, url: str) -> int:
+    """How many messages the queue holds."""
+    answer = stack.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=WAITING)
+    return sum(int(answer["Attributes"][name]) for name in WAITING)
+
+
+def assert_stored_once(stack: Stack, first_user: int, ledger: Ledger) -> int:
+    """Exactly the accepted ids are stored, each once; returns how many."""
+    stored = [identifier for (identifier,) in rows(stack, STORED_IDS, first_user, first_user + USERS)]
+    ids = set(stored)
+    made = [unique_part(identifier) for identifier in ids - ledger.ids]
+    assert len(stored) == len(ids)
+    assert len(made) == len(set(made))  # one message, one time
+    assert not ledger.ids - ids
+    assert not ledger.unique_parts - set(made)
+    assert len(set(made) - ledger.unique_parts) <= ledger.perhaps_stored
+    return len(stored)
+
+
+def assert_rejected_once(stack: Stack, first_user: int, ledger: Ledger) -> int:
+    """The rejected events are there with their reasons, once for each time that they were sent; returns how many."""
+    found = rows(stack, REJECTED, f'%"mark": "{first_user}-%')
+    rejected = Counter((json.loads(body)["mark"], code) for body, code in found)
+    assert not ledger.rejected - rejected
+    assert not rejected - ledger.rejected - ledger.perhaps_rejected
+    return len(found)
+
+
+def test_every_event_is_in_exactly_one_place_whatever_is_killed(
+    stack: Stack, user_id: int, say: Callable[[str], None]
+) -> None:
+    dead, died, started = waiting(stack, stack.dlq_url), failed_batches(stack), time.monotonic()
+    producers = producers_of(stack, user_id)
+    with visibility_timeout(stack, COUNTS.visibility_seconds):
+        send_amid_kills(stack, producers)
+        sent = time.monotonic()
+        eventually(lambda: waiting(stack, stack.queue_url), 0, COUNTS.seconds)
+    ledger = reduce(add, (producer.ledger for producer in producers))
+    stored = assert_stored_once(stack, user_id, ledger)
+    rejected = assert_rejected_once(stack, user_id, ledger)
+    assert waiting(stack, stack.dlq_url) == dead
+    assert ledger.events == ledger.accepted + ledger.rejected.total() + ledger.refused + ledger.ignored
+    say(
+        f"soak: {ledger.events} events in {ledger.sends} sends, {ledger.failed} requests failed: {stored} stored and "
+        f"{ledger.accepted - stored} duplicates, {rejected} rejected, {ledger.refused} refused, "
+        f"{ledger.ignored} ignored, none waiting or dead; PostgreSQL killed {COUNTS.postgres_kills} times, the "
+        f"consumer {COUNTS.consumer_kills} times and {failed_batches(stack) - died} batches with it; "
+        f"sent in {sent - started:.0f} s, consumed {time.monotonic() - sent:.0f} s later"
+    )
