@@ -59,9 +59,9 @@ def dead_letter_queue_url(client: "SQSClient", queue_url: str) -> str:
     return client.get_queue_url(QueueName=name)["QueueUrl"]
 
 
-def count(client: "SQSClient", dead_letter_url: str) -> int:
-    """About how many messages are there, those included that someone looks at."""
-    depth = client.get_queue_attributes(QueueUrl=dead_letter_url, AttributeNames=["All"])["Attributes"]
+def count(client: "SQSClient", queue_url: str) -> int:
+    """About how many messages a queue holds, those included that someone looks at."""
+    depth = client.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])["Attributes"]
     return int(depth["ApproximateNumberOfMessages"]) + int(depth["ApproximateNumberOfMessagesNotVisible"])
 
 

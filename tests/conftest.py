@@ -22,6 +22,8 @@ from tests.clickhouse import serve
 
 TEMPLATE = "template_events"
 RETENTION_MONTHS = 3
+TOTALS = "totals"
+"""The property by which a test says what it has counted, for the end of the run."""
 SETTINGS = (
     "ALTER SYSTEM SET autovacuum = off",  # a database that it looks at can't be copied
     "ALTER SYSTEM SET fsync = off",
@@ -52,7 +54,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says how many of the tests went through LocalStack."""
+    """Says how many of the tests went through LocalStack, and what tests have counted."""
 
     def count(*outcomes: str) -> int:
         reports = [report for outcome in outcomes for report in terminalreporter.stats.get(outcome, [])]
@@ -61,6 +63,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     passed, failed, skipped = count("passed"), count("failed", "error"), count("skipped")
     if passed or failed or skipped:
         terminalreporter.write_line(f"LocalStack: {passed} passed, {failed} failed, {skipped} skipped")
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == TOTALS:
+                terminalreporter.write_line(f"{report.nodeid}: {value}")
 
 
 @pytest.fixture(scope="session")

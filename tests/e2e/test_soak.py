@@ -10,17 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING
 
-import pytest
-
+from infra.dead_letters import count
+from tests.conftest import TOTALS
 from tests.e2e.conftest import Stack
 from tests.e2e.faults import failed_batches, kill_consumer, kill_postgres, visibility_timeout
 from tests.e2e.producers import USERS, Ledger, Producer, by_https, by_queue, unique_part
 from tests.e2e.use import eventually, rows
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +64,6 @@ PAUSE_SECONDS = 0.5  # of a producer between two parcels, so that the sending ou
 
 STORED_IDS = "SELECT id FROM ai_usage_events WHERE user_id >= %s AND user_id < %s"
 REJECTED = "SELECT body, code FROM rejected_events WHERE body LIKE %s"
-WAITING: "Sequence[QueueAttributeNameType]" = (
-    "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed",
-)
 
 
 class Course:
@@ -90,19 +81,6 @@ class Course:
         """Is called by each producer before each parcel."""
         if self.is_disturbed:
             time.sleep(PAUSE_SECONDS)
-
-
-@pytest.fixture
-def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Shows a line at once, whatever pytest captures."""
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    assert capture is not None
-
-    def show(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            print(line)
-
-    return show
 
 
 def producers_of(stack: Stack, first_user: int) -> list[Producer]:
@@ -139,12 +117,6 @@ def send_amid_kills(stack: Stack, producers: Sequence[Producer]) -> None:
         producer.result()
 
 
-def waiting(stack: Stack, url: str) -> int:
-    """How many messages the queue holds."""
-    answer = stack.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=WAITING)
-    return sum(int(answer["Attributes"][name]) for name in WAITING)
-
-
 def assert_stored_once(stack: Stack, first_user: int, ledger: Ledger) -> int:
     """Exactly the accepted ids are stored, each once; returns how many."""
     stored = [identifier for (identifier,) in rows(stack, STORED_IDS, first_user, first_user + USERS)]
@@ -168,23 +140,25 @@ def assert_rejected_once(stack: Stack, first_user: int, ledger: Ledger) -> int:
 
 
 def test_every_event_is_in_exactly_one_place_whatever_is_killed(
-    stack: Stack, user_id: int, say: Callable[[str], None]
+    stack: Stack, user_id: int, record_property: Callable[[str, str], None]
 ) -> None:
-    dead, died, started = waiting(stack, stack.dlq_url), failed_batches(stack), time.monotonic()
+    sqs, died, started = stack.sqs(), failed_batches(stack), time.monotonic()
+    dead = count(sqs, stack.dlq_url)
     producers = producers_of(stack, user_id)
     with visibility_timeout(stack, COUNTS.visibility_seconds):
         send_amid_kills(stack, producers)
         sent = time.monotonic()
-        eventually(lambda: waiting(stack, stack.queue_url), 0, COUNTS.seconds)
+        eventually(lambda: count(sqs, stack.queue_url), 0, COUNTS.seconds)
     ledger = reduce(add, (producer.ledger for producer in producers))
     stored = assert_stored_once(stack, user_id, ledger)
     rejected = assert_rejected_once(stack, user_id, ledger)
-    assert waiting(stack, stack.dlq_url) == dead
+    assert count(sqs, stack.dlq_url) == dead
     assert ledger.events == ledger.accepted + ledger.rejected.total() + ledger.refused + ledger.ignored
-    say(
-        f"soak: {ledger.events} events in {ledger.sends} sends, {ledger.failed} requests failed: {stored} stored and "
+    record_property(
+        TOTALS,
+        f"{ledger.events} events in {ledger.sends} sends, {ledger.failed} requests failed: {stored} stored and "
         f"{ledger.accepted - stored} duplicates, {rejected} rejected, {ledger.refused} refused, "
         f"{ledger.ignored} ignored, none waiting or dead; PostgreSQL killed {COUNTS.postgres_kills} times, the "
         f"consumer {COUNTS.consumer_kills} times and {failed_batches(stack) - died} batches with it; "
-        f"sent in {sent - started:.0f} s, consumed {time.monotonic() - sent:.0f} s later"
+        f"sent in {sent - started:.0f} s, consumed {time.monotonic() - sent:.0f} s later",
     )
