@@ -129,10 +129,14 @@ class Intake:
 
 def _read(events: Events) -> Iterator[tuple[int, msgspec.Raw, Attributes | None, bool]]:
     """The events with their indexes, and what is known of each from many at once: see `attributes_and_plainness`."""
-    for first in range(0, len(events.raw), _READ_AT_ONCE):
+    if events.array is not None:
+        attributes, is_plain = attributes_and_plainness(events.raw, events.array)
+        if is_plain and None not in attributes:
+            yield from zip(count(), events.raw, attributes, repeat(is_plain))
+            return
+    for first in range(0, len(events.raw), _READ_AT_ONCE):  # so that one event makes work of few others
         some = events.raw[first : first + _READ_AT_ONCE]
-        attributes: Sequence[Attributes | None] = [None] * len(some)
-        is_plain = False
+        attributes, is_plain = [None] * len(some), False
         if not events.refused:
             attributes, is_plain = attributes_and_plainness(some)
         yield from zip(count(first), some, attributes, repeat(is_plain))

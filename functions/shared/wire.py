@@ -119,9 +119,15 @@ def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None
     return _decoded_at_once(_content_list_decoder, array, len(events))
 
 
-def attributes_and_plainness(events: Sequence[msgspec.Raw]) -> tuple[Sequence[Attributes | None], bool]:
-    """As `attributes_of`, and whether all that the events, each known to be JSON, hold can certainly be stored."""
-    array = _array(events)
+def attributes_and_plainness(
+    events: Sequence[msgspec.Raw], array: bytes | None = None
+) -> tuple[Sequence[Attributes | None], bool]:
+    """As `attributes_of`, and whether all that the events, each known to be JSON, hold can certainly be stored.
+
+    Args:
+        array: the events as the elements of an array, where they are at hand like that.
+    """
+    array = array or _array(events)
     return _attributes(array, len(events)), _nest_little(events) and is_plain(array)
 
 
