@@ -98,6 +98,7 @@ def test_an_internal_event_that_no_definition_names_is_ignored() -> None:
 
 
 OWN = Grant("5", ("events:write:own",), ("27/",))
+OWN_EVERYWHERE = Grant("5", ("events:write:own",), ("*",))
 ALL_USERS = Grant("5", ("events:write",), ("27/",))
 WIDEST = Grant("5", ("events:write:own", "events:write"), ("*",))
 
@@ -108,6 +109,8 @@ WIDEST = Grant("5", ("events:write:own", "events:write"), ("*",))
         (OWN, {"user_id": 5}, None),
         (OWN, {"user_id": None}, None),
         (OWN, {"user_id": 1}, "forbidden_user"),
+        (OWN_EVERYWHERE, {"user_id": 5, "namespace_path": "3/"}, None),
+        (OWN_EVERYWHERE, {"user_id": 1}, "forbidden_user"),
         (ALL_USERS, {"user_id": 1}, None),
         (WIDEST, {"user_id": 1, "namespace_path": "3/"}, None),
         (ALL_USERS, {"namespace_path": "27/28/"}, None),
