@@ -70,7 +70,8 @@ $(CURDIR)/.local/tools/bin/uv:
 	@.local/tools/bin/pip install --quiet --disable-pip-version-check uv
 
 # Packages: `sam build` makes build-<resource> for each function of infra/template.yaml. A package holds the locked
-# dependencies of its own extra (installed once into .local/packages), the definitions and its own code.
+# dependencies of its own extra (installed once into .local/packages), the definitions and its own code, all compiled:
+# where it runs nothing can be written, so that each start would compile it again.
 BUILDS := $(addprefix build-,IngestFunction ConsumerFunction SyncFunction RetentionFunction GraphqlFunction \
 	MigrationsFunction)
 .PHONY: $(BUILDS) check-definitions
@@ -88,6 +89,7 @@ build-GraphqlFunction: CODE := functions/graphql
 build-MigrationsFunction: EXTRA := migrations
 build-MigrationsFunction: CODE := infra/__init__.py infra/migrations
 
+$(BUILDS): OWN = definitions functions/__init__.py functions/shared $(CODE)
 $(BUILDS): check-definitions
 	@dependencies=.local/packages/$(EXTRA)-$$(sha256sum requirements/$(EXTRA).txt | cut -c 1-16); \
 	if [ ! -d $$dependencies ]; then \
@@ -99,7 +101,8 @@ $(BUILDS): check-definitions
 		{ mv -T $$scratch $$dependencies 2>/dev/null || rm -rf $$scratch; }; \
 	fi && \
 	{ cp -al $$dependencies/. $(ARTIFACTS_DIR) 2>/dev/null || cp -a $$dependencies/. $(ARTIFACTS_DIR); } && \
-	tar -c --exclude __pycache__ definitions functions/__init__.py functions/shared $(CODE) | tar -x -C $(ARTIFACTS_DIR)
+	tar -c --exclude __pycache__ $(OWN) | tar -x -C $(ARTIFACTS_DIR) && \
+	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s $(ARTIFACTS_DIR) $(addprefix $(ARTIFACTS_DIR)/,$(OWN))
 
 check-definitions: setup
 	@$(PYTHON) -m infra.cli definitions check >&2

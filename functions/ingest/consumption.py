@@ -19,7 +19,7 @@ from functions.ingest.store import RejectedRow, Row, place_in_order, write_event
 from functions.ingest.transform import Candidate, prefetch, read_context, read_together, row_of, transform
 from functions.ingest.users import Users
 from functions.shared.batch import Batch
-from functions.shared.event import Event, read_attributes
+from functions.shared.event import Event, Terms, read_attributes, terms_of
 from functions.shared.grant import Grant
 from functions.shared.partitions import first_moment, make_partitions, wanted_months
 from functions.shared.postgres import Connection, Database, reason_of
@@ -125,12 +125,13 @@ class Consumer:
         senders: dict[Grant, Grant] = {}
         for batch in batches:
             sender = senders.setdefault(batch.sender, batch.sender)
+            terms = terms_of(batch, self.registry, self.retention_months)
             read = [None] * len(batch.events) if batch.refused else attributes_of(batch.events)
             for (position, raw), attributes in zip(batch.positioned(), read, strict=True):
                 try:
                     if position in batch.refused:
                         raise batch.refused[position]
-                    event = self._read_event(raw, position, batch, attributes)
+                    event = _read_event(raw, position, terms, attributes)
                 except Rejection as rejection:
                     outcome.reject(raw, position, batch, rejection)
                     continue
@@ -140,12 +141,6 @@ class Consumer:
                     place = place_in_order(event.timestamp, event.id)
                     candidates.append(Candidate(batch, position, event, sender, place, event.explicit_path))
         return candidates
-
-    def _read_event(self, raw: msgspec.Raw, position: int, batch: Batch, attributes: Attributes | None) -> Event | None:
-        event = read_attributes(raw, position, batch, self.registry, self.retention_months, attributes)
-        if event is None and (batch.grant or batch.replayed):
-            raise Rejection("unknown_event", "The definition of the event was removed after the event was taken in.")
-        return event
 
     def _prepared(self, candidates: list[Candidate], directory: Directory, outcome: Outcome) -> list[Candidate]:
         """The candidates after what has to be asked before the first row is written: the connection is busy then."""
@@ -198,6 +193,13 @@ class Consumer:
             candidate.forget()
         outcome.accepted += len(rows)
         return rows
+
+
+def _read_event(raw: msgspec.Raw, position: int, terms: Terms, attributes: Attributes | None) -> Event | None:
+    event = read_attributes(raw, position, terms, attributes)
+    if event is None and (terms.batch.grant or terms.batch.replayed):
+        raise Rejection("unknown_event", "The definition of the event was removed after the event was taken in.")
+    return event
 
 
 def _halves(batches: Sequence[Batch]) -> tuple[Sequence[Batch], Sequence[Batch]] | None:

@@ -50,7 +50,7 @@ def tracked_event(request: Request) -> Events:
         Rejection: the body is no JSON object, or has no `event`.
         TooLarge: it has too many bytes.
     """
-    return Events([_internal_event(unpacked(request.body))], {})
+    return Events([_internal_event(unpacked(request.body))])
 
 
 def tracked_events(request: Request) -> Events:
@@ -63,7 +63,7 @@ def tracked_events(request: Request) -> Events:
     found = _decoded(_events_decoder, unpacked(request.body)).events
     if len(found) > MAX_EVENTS:
         raise TooLarge(f"The body has more than {MAX_EVENTS} events.")
-    events = Events(found, {})
+    events = Events(found)
     for position, raw in enumerate(found):
         try:
             events.raw[position] = _internal_event(raw)

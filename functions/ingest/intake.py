@@ -11,11 +11,11 @@ import msgspec
 from functions.ingest.repetition import Repeatable
 from functions.shared.batch import Batch, without_noncharacters
 from functions.shared.body import Events
-from functions.shared.event import read_event
+from functions.shared.event import read_attributes, terms_of
 from functions.shared.grant import Grant
 from functions.shared.registry import Registry
 from functions.shared.rejection import Rejection
-from functions.shared.wire import Attributes, are_plain, attributes_of
+from functions.shared.wire import Attributes, attributes_and_plainness, content_of
 
 MAX_MESSAGE_BYTES = 256 * 1024
 _READ_AT_ONCE = 100
@@ -87,14 +87,16 @@ class Intake:
     def _judge(self, events: Events, batch: Batch, repeatable: Repeatable | None, answer: Answer) -> list[int]:
         """Moves the accepted events to `batch` and returns their indexes; `answer` gets the others."""
         accepted: list[int] = []
-        registry, months, refused = self.registry, self.retention_months, events.refused
+        refused, terms = events.refused, terms_of(batch, self.registry, self.retention_months)
         for index, raw, attributes, is_plain in _read(events):
             try:
                 if index in refused:
                     raise refused[index]
                 if repeatable is not None:
                     raw, attributes = repeatable.identified(index, raw, attributes)
-                event = read_event(raw, len(accepted), batch, registry, months, attributes, is_plain=is_plain)
+                event = read_attributes(raw, len(accepted), terms, attributes)
+                if event is not None and not is_plain:
+                    content_of(raw)
             except Rejection as rejection:
                 answer.rejected.append(RejectedEvent(index, rejection.code, rejection.message))
                 continue
@@ -126,9 +128,15 @@ class Intake:
 
 
 def _read(events: Events) -> Iterator[tuple[int, msgspec.Raw, Attributes | None, bool]]:
-    """The events with their indexes, and what is known of each from many at once: see `attributes_of`, `are_plain`."""
-    for first in range(0, len(events.raw), _READ_AT_ONCE):
+    """The events with their indexes, and what is known of each from many at once: see `attributes_and_plainness`."""
+    if events.array is not None:
+        attributes, is_plain = attributes_and_plainness(events.raw, events.array)
+        if is_plain and None not in attributes:
+            yield from zip(count(), events.raw, attributes, repeat(is_plain))
+            return
+    for first in range(0, len(events.raw), _READ_AT_ONCE):  # so that one event makes work of few others
         some = events.raw[first : first + _READ_AT_ONCE]
-        attributes: Sequence[Attributes | None] = [None] * len(some) if events.refused else attributes_of(some)
-        is_plain = not events.refused and are_plain(some)
+        attributes, is_plain = [None] * len(some), False
+        if not events.refused:
+            attributes, is_plain = attributes_and_plainness(some)
         yield from zip(count(first), some, attributes, repeat(is_plain))

@@ -25,10 +25,12 @@ class Events(msgspec.Struct):
     Attributes:
         raw: each event's JSON, as it came or, of a CloudEvent, as the event that it is here.
         refused: why some of them are none, by their position: a line that is no JSON, or an incomplete CloudEvent.
+        array: the body, where it is an array of these very events.
     """
 
     raw: list[msgspec.Raw]
-    refused: dict[int, Rejection]
+    refused: dict[int, Rejection] = {}
+    array: bytes | None = None
 
 
 def events_in(body: bytes, *, has_lines: bool = False) -> Events:
@@ -46,6 +48,7 @@ def events_in(body: bytes, *, has_lines: bool = False) -> Events:
     if len(events.raw) > MAX_EVENTS:
         raise TooLarge(f"The body has more than {MAX_EVENTS} events.")
     if holds_cloud_events(body):
+        events.array = None
         for position, raw in enumerate(events.raw):
             try:
                 events.raw[position] = as_plain_event(raw)
@@ -56,7 +59,7 @@ def events_in(body: bytes, *, has_lines: bool = False) -> Events:
 
 def _split(body: bytes, *, has_lines: bool) -> Events:
     try:
-        return Events(_values(body), {})
+        return _read_json(body)
     except Rejection:
         # Read no further than shows that there are too many.
         lines = [match.group().rstrip(_WHITESPACE) for match in islice(_LINE.finditer(body), MAX_EVENTS + 1)]
@@ -65,27 +68,27 @@ def _split(body: bytes, *, has_lines: bool) -> Events:
     return _read_lines(lines)
 
 
-def _values(body: bytes) -> list[msgspec.Raw]:
+def _read_json(body: bytes) -> Events:
     """The elements of a JSON array, or the one value that `body` is; each is only known to be JSON."""
     is_array = body.lstrip(_WHITESPACE).startswith(b"[")
     try:
-        return _list_decoder.decode(body) if is_array else [_raw_decoder.decode(body)]
+        return Events(_list_decoder.decode(body), array=body) if is_array else Events([_raw_decoder.decode(body)])
     except msgspec.DecodeError as error:
         if is_array and rb"\u" in body:
-            return _values_with_lone_surrogates(body)
+            return _read_json_with_lone_surrogates(body)
         raise _not_json("body", error) from error
     except RecursionError as error:
         raise _too_deep() from error
 
 
-def _values_with_lone_surrogates(body: bytes) -> list[msgspec.Raw]:
-    """As `_values`, for arrays where a string may have been cut within a character.
+def _read_json_with_lone_surrogates(body: bytes) -> Events:
+    """As `_read_json`, for arrays where a string may have been cut within a character.
 
     msgspec refuses the whole array; only the event at fault should be.
     """
     try:
         texts = [json.dumps(event, ensure_ascii=False) for event in json.loads(body)]
-        return [msgspec.Raw(text.encode(errors="backslashreplace")) for text in texts]
+        return Events([msgspec.Raw(text.encode(errors="backslashreplace")) for text in texts])
     except (ValueError, RecursionError) as error:
         raise _not_json("body", error) from error
 
@@ -106,7 +109,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def _read_lines(lines: Sequence[bytes]) -> Events:
-    events = Events([msgspec.Raw(line) for line in lines], {})
+    events = Events([msgspec.Raw(line) for line in lines])
     for position, line in enumerate(lines):
         try:
             _raw_decoder.decode(line)

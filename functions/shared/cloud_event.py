@@ -8,6 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
+from functions.shared.json_text import holds
 from functions.shared.rejection import Rejection
 
 BINARY_MODE_HEADER = "ce-specversion"
@@ -44,7 +45,7 @@ _data_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 def holds_cloud_events(body: bytes) -> bool:
     """Whether any of the events in a body may be a CloudEvent: it has the attribute `specversion`, and no `event`."""
-    return _MARK in body
+    return holds(_MARK, body)
 
 
 def as_plain_event(raw: msgspec.Raw) -> msgspec.Raw:

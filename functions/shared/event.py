@@ -1,5 +1,6 @@
 """An event that was sent: whether it may be taken in, and what the transformations see of it."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -9,8 +10,9 @@ import msgspec
 
 from functions.shared.batch import Batch
 from functions.shared.context import Context
+from functions.shared.grant import Grant
 from functions.shared.identifier import time_of
-from functions.shared.place import Place, StatedProject, place_of, project_of
+from functions.shared.place import Place, StatedProject, places_of
 from functions.shared.registry import EventType, Registry
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import months_before, parse_timestamp
@@ -66,51 +68,56 @@ class Event(msgspec.Struct):
         return context
 
 
-def read_event(
-    raw: msgspec.Raw,
-    position: int,
-    batch: Batch,
-    registry: Registry,
-    retention_months: int,
-    attributes: Attributes | None = None,
-    *,
-    is_plain: bool = False,
-) -> Event | None:
-    """The event that `raw` is, at `position` of the batch; None for an internal event that no definition names.
+class Terms(msgspec.Struct, eq=False):
+    """On which the events of a batch are taken in.
 
-    Args:
-        attributes: what `attributes_of` gives for the event.
-        is_plain: whether all that it holds is known to be storable: see `are_plain`.
-
-    Raises:
-        Rejection: it can't be stored, or its sender may not send it.
+    Attributes:
+        sender_is_limited: whether there is anything that the sender may not write.
+        event_types: those that the definitions name, by name.
+        earliest: the oldest time that can be stored.
+        latest: the one furthest in the future.
     """
-    event = read_attributes(raw, position, batch, registry, retention_months, attributes)
-    if event is not None and not is_plain:
-        content_of(raw)
-    return event
+
+    batch: Batch
+    sender: Grant
+    sender_is_limited: bool
+    event_types: Mapping[str, EventType]
+    retention_months: int
+    earliest: datetime
+    latest: datetime
+
+
+def terms_of(batch: Batch, registry: Registry, retention_months: int) -> Terms:
+    """The terms for the events of a batch."""
+    earliest, latest = _storable_times(batch.received_at, retention_months)
+    sender = batch.sender
+    return Terms(batch, sender, not sender.is_unlimited, registry.events, retention_months, earliest, latest)
 
 
 def read_attributes(
-    raw: msgspec.Raw,
-    position: int,
-    batch: Batch,
-    registry: Registry,
-    retention_months: int,
-    attributes: Attributes | None = None,
+    raw: msgspec.Raw, position: int, terms: Terms, attributes: Attributes | None = None
 ) -> Event | None:
-    """As `read_event`, but what else an accepted event holds is only looked at with its `context`."""
+    """The event that `raw` is, at `position` of the batch; None for an internal event that no definition names.
+
+    What else an accepted event holds is not looked at: see `content_of`.
+
+    Args:
+        attributes: what `attributes_of` gives for the event.
+
+    Raises:
+        Rejection: its base attributes are not as they must be, or its sender may not send it.
+    """
     if len(raw) > MAX_EVENT_BYTES:
         raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {MAX_EVENT_BYTES} are allowed.")
     if attributes is None:
         try:
             attributes = read_base_attributes(raw)
         except Rejection:
-            if _is_for_others(raw, registry):
+            if _is_for_others(raw, terms.event_types):
                 return None
             raise
     try:
-        event = _event(attributes, raw, position, batch, registry, retention_months)
+        event = _event(attributes, raw, position, terms)
     except Rejection:
         content_of(raw)  # that the text can't be stored is the first thing to say
         raise
@@ -119,17 +126,15 @@ def read_attributes(
     return event
 
 
-def _is_for_others(raw: msgspec.Raw, registry: Registry) -> bool:
+def _is_for_others(raw: msgspec.Raw, event_types: Mapping[str, EventType]) -> bool:
     """Whether it is an internal event that no definition names: its attributes are as other trackers want them."""
     content = content_of(raw)
     name = content.get("event")
-    return isinstance(name, str) and name not in registry.events and type(content.get("additional_properties")) is dict
+    return isinstance(name, str) and name not in event_types and type(content.get("additional_properties")) is dict
 
 
-def _event(
-    attributes: Attributes, raw: msgspec.Raw, position: int, batch: Batch, registry: Registry, retention_months: int
-) -> Event | None:
-    event_type = registry.events.get(attributes.event)
+def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms) -> Event | None:
+    event_type = terms.event_types.get(attributes.event)
     if event_type is None:
         if attributes.additional_properties is not None:
             return None
@@ -137,26 +142,33 @@ def _event(
     if event_type.deprecated:
         raise Rejection("deprecated_event", f"The event {event_type.name} is no longer accepted.")
     own_id, own_time = attributes.id, _own_time(attributes)
-    timestamp = own_time or (own_id and time_of(own_id)) or batch.received_at
-    require_storable_time(timestamp, batch.received_at, retention_months)
-    sender = batch.sender
+    timestamp = own_time or (own_id and time_of(own_id)) or terms.batch.received_at
+    if not terms.earliest <= timestamp <= terms.latest:
+        raise _out_of_range(timestamp, terms.earliest, terms.retention_months)
+    sender = terms.sender
     user_id = _user_id(attributes, sender.sub)
     user = attributes.user
     username = text_within(user.username, "user.username", "invalid_user") if user else None
-    namespace = place_of(attributes.namespace, attributes.namespace_path, attributes.namespace_id)
-    project = project_of(attributes.project, attributes.project_id)
-    explicit_path = namespace.path or project.namespace.path
-    sender.require_writable(user_id, explicit_path)
+    places = places_of(
+        attributes.namespace,
+        attributes.namespace_path,
+        attributes.namespace_id,
+        attributes.project,
+        attributes.project_id,
+    )
+    explicit_path = places.namespace.path or places.project.namespace.path
+    if terms.sender_is_limited:
+        sender.require_writable(user_id, explicit_path)
     return Event(
         raw=raw,
         type=event_type,
-        id=own_id or batch.event_id(position),
+        id=own_id or terms.batch.event_id(position),
         timestamp=timestamp,
         time_is_assigned=own_id is not None and own_time is None,
         user_id=user_id,
         username=username,
-        namespace=namespace,
-        project=project,
+        namespace=places.namespace,
+        project=places.project,
         explicit_path=explicit_path,
     )
 
@@ -168,14 +180,17 @@ def require_storable_time(timestamp: datetime, received_at: datetime, retention_
         Rejection: `timestamp_out_of_range`.
     """
     earliest, latest = _storable_times(received_at, retention_months)
-    if earliest <= timestamp <= latest:
-        return
+    if not earliest <= timestamp <= latest:
+        raise _out_of_range(timestamp, earliest, retention_months)
+
+
+def _out_of_range(timestamp: datetime, earliest: datetime, retention_months: int) -> Rejection:
     is_old = timestamp < earliest
     reason = f"over {retention_months} months old" if is_old else "more than a day in the future"
-    raise Rejection("timestamp_out_of_range", f"The time {timestamp:%Y-%m-%dT%H:%M:%SZ} is {reason}.")
+    return Rejection("timestamp_out_of_range", f"The time {timestamp:%Y-%m-%dT%H:%M:%SZ} is {reason}.")
 
 
-@lru_cache(maxsize=256)  # asked of the same moment for each event of a batch
+@lru_cache(maxsize=256)  # transformations may give each event of a batch another time
 def _storable_times(received_at: datetime, retention_months: int) -> tuple[datetime, datetime]:
     return months_before(received_at, retention_months), received_at + _FURTHEST_AHEAD
 

@@ -54,6 +54,11 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether it is for sending events, if only those of its own user."""
         return WRITE in self.scopes or WRITE_OWN in self.scopes
 
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether it may write for every user in every namespace."""
+        return WRITE in self.scopes and self.is_everywhere
+
     def covers(self, namespace_path: str | None) -> bool:
         """Whether the namespace is one of the grant's, or below one; what has no namespace is covered by `*` alone."""
         return self.is_everywhere or (namespace_path is not None and namespace_path.startswith(self.namespaces))

@@ -44,6 +44,13 @@ class StatedProject(msgspec.Struct, frozen=True):
     namespace: Place = NOWHERE
 
 
+class Places(msgspec.Struct, frozen=True):
+    """The namespace and the project, as far as an event names them."""
+
+    namespace: Place
+    project: StatedProject
+
+
 def require_namespace_path(value: Any) -> str:
     """`value` as a traversal path.
 
@@ -71,12 +78,22 @@ def namespace_id_of(path: str) -> int:
 
 
 @lru_cache(_KNOWN_PLACES)
-def place_of(namespace: Namespace | None, path: str | None, loose_id: LooseId | None) -> Place:
-    """The namespace that an event names by `namespace`, `namespace_path` and `namespace_id`.
+def places_of(
+    namespace: Namespace | None,
+    namespace_path: str | None,
+    namespace_id: LooseId | None,
+    project: Project | None,
+    project_id: LooseId | None,
+) -> Places:
+    """The places that an event names by these attributes.
 
     Raises:
-        Rejection: `invalid_namespace`, `invalid_text`.
+        Rejection: `invalid_namespace`, `invalid_project`, `invalid_text`.
     """
+    return Places(_namespace(namespace, namespace_path, namespace_id), _project(project, project_id))
+
+
+def _namespace(namespace: Namespace | None, path: str | None, loose_id: LooseId | None) -> Place:
     place = _place(namespace, "namespace", "invalid_namespace")
     if path is not None:
         if place.path not in (None, require_namespace_path(path)):
@@ -104,13 +121,7 @@ def _place(namespace: Namespace | None, attribute: str, code: str) -> Place:
     return Place(namespace_id, path, _full_path(namespace.full_path, f"{attribute}.full_path", code))
 
 
-@lru_cache(_KNOWN_PLACES)
-def project_of(project: Project | None, loose_id: LooseId | None) -> StatedProject:
-    """The project that an event names by `project` and `project_id`.
-
-    Raises:
-        Rejection: `invalid_project`, `invalid_text`.
-    """
+def _project(project: Project | None, loose_id: LooseId | None) -> StatedProject:
     project_id = _identifier(loose_id, "project_id", "invalid_project")
     if project is None:
         return StatedProject(project_id)

@@ -13,20 +13,21 @@ from functions.shared.rejection import Rejection
 
 LARGEST_ID = 2**63 - 1
 _LONGEST_TEXT_BYTES = 1000  # an index entry of PostgreSQL's has room for it
-_LONGEST_CHARACTER_BYTES = 4
+_CERTAINLY_SHORT = _LONGEST_TEXT_BYTES // 4  # characters, each of at most four bytes
 
 type UserId = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_ID)]
 type LooseId = int | float | str
 
 
-class User(msgspec.Struct, frozen=True):
+# Without `gc`, for what JSON holds refers to nothing around it: there are no cycles to look for.
+class User(msgspec.Struct, frozen=True, gc=False):
     """The user as an event names it."""
 
     id: UserId
     username: str | None = None
 
 
-class Namespace(msgspec.Struct, frozen=True):
+class Namespace(msgspec.Struct, frozen=True, gc=False):
     """A namespace as an event names it: `path` is the traversal path, whose last id is its own."""
 
     path: str | None = None
@@ -34,7 +35,7 @@ class Namespace(msgspec.Struct, frozen=True):
     id: LooseId | None = None
 
 
-class Project(msgspec.Struct, frozen=True):
+class Project(msgspec.Struct, frozen=True, gc=False):
     """A project as an event names it."""
 
     id: LooseId
@@ -42,13 +43,13 @@ class Project(msgspec.Struct, frozen=True):
     namespace: Namespace | None = None
 
 
-class AdditionalProperties(msgspec.Struct):
+class AdditionalProperties(msgspec.Struct, gc=False):
     """Of an internal event's own properties only the time counts as a base attribute."""
 
     timestamp: Any = None
 
 
-class Attributes(msgspec.Struct):
+class Attributes(msgspec.Struct, gc=False):
     """The base attributes of an event; any other key is context for the transformations."""
 
     event: str
@@ -100,7 +101,10 @@ _content_list_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 
 def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[Attributes | None]:
     """The base attributes of all the events, read at once; None for each where those of any can't be read."""
-    array, count = _array(events), len(events)
+    return _attributes(_array(events), len(events))
+
+
+def _attributes(array: bytes, count: int) -> Sequence[Attributes | None]:
     timed = _decoded_at_once(_timed_list_decoder, array, count)
     if None not in timed:
         return timed
@@ -115,11 +119,21 @@ def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None
     return _decoded_at_once(_content_list_decoder, array, len(events))
 
 
-def are_plain(events: Sequence[msgspec.Raw]) -> bool:
-    """Whether all that the events hold can certainly be stored; each must be known to be JSON."""
-    if any(len(raw) > MOST_OPENINGS and may_nest_deep(bytes(raw)) for raw in events):
-        return False
-    return is_plain(_array(events))
+def attributes_and_plainness(
+    events: Sequence[msgspec.Raw], array: bytes | None = None
+) -> tuple[Sequence[Attributes | None], bool]:
+    """As `attributes_of`, and whether all that the events, each known to be JSON, hold can certainly be stored.
+
+    Args:
+        array: the events as the elements of an array, where they are at hand like that.
+    """
+    array = array or _array(events)
+    return _attributes(array, len(events)), _nest_little(events) and is_plain(array)
+
+
+def _nest_little(events: Sequence[msgspec.Raw]) -> bool:
+    longest = max(map(len, events), default=0)
+    return longest <= MOST_OPENINGS or not any(may_nest_deep(bytes(raw)) for raw in events)
 
 
 def _array(events: Sequence[msgspec.Raw]) -> bytes:
@@ -192,7 +206,7 @@ def text_within(value: str | None, attribute: str, code: str) -> str | None:
         return None
     if "\0" in value:
         raise Rejection("invalid_text", f"{attribute} contains the character U+0000.")
-    if len(value) > _LONGEST_TEXT_BYTES // _LONGEST_CHARACTER_BYTES and len(value.encode()) > _LONGEST_TEXT_BYTES:
+    if len(value) > _CERTAINLY_SHORT and len(value.encode()) > _LONGEST_TEXT_BYTES:
         raise Rejection(code, f"{attribute} is longer than {_LONGEST_TEXT_BYTES} bytes.")
     return value
 

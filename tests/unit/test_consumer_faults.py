@@ -1,6 +1,5 @@
 """What PostgreSQL may do to the consumer, each done to a server of these tests' own."""
 
-import importlib
 import io
 import json
 import threading
@@ -40,7 +39,7 @@ type Said = Callable[[], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def server(open_folder: Path) -> Iterator[Path]:
-    """The data folder of a server that has few connections and may be stopped; its URL is in `url_of`."""
+    """The data folder of a server that has few connections and may be stopped; its URL is `database_url`."""
     data = open_folder / "faulty" / "data"
     url = start(data)
     with psycopg.connect(url, autocommit=True) as administration:
@@ -56,8 +55,8 @@ def start(data: Path) -> str:
 
 
 @pytest.fixture
-def url(server: Path) -> str:
-    """Where the server is, which is running and empty."""
+def database_url(server: Path) -> str:
+    """Where that server is, which is running and empty: the fixture `consumer` stores there."""
     url = start(server)
     with psycopg.connect(url, autocommit=True) as administration:
         administration.execute(f"TRUNCATE {TABLES}")
@@ -65,19 +64,9 @@ def url(server: Path) -> str:
 
 
 @pytest.fixture
-def consumer(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.setenv("DATABASE_URL", url)
-    import functions.ingest.consumer
-
-    module = importlib.reload(functions.ingest.consumer)
-    yield module
-    module.consumer.database.close()
-
-
-@pytest.fixture
-def query(url: str) -> Query:
+def query(database_url: str) -> Query:
     def query(statement: str) -> list[tuple[Any, ...]]:
-        with psycopg.connect(url, autocommit=True) as connection:
+        with psycopg.connect(database_url, autocommit=True) as connection:
             cursor = connection.execute(statement)
             return list(cursor) if cursor.description else []
 
@@ -212,20 +201,20 @@ def test_while_postgresql_stores_nothing_every_message_is_reported_and_stored_on
     name: str,
     has_connection: bool,
     server: Path,
-    url: str,
+    database_url: str,
     consumer: ModuleType,
     query: Query,
     said: Said,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fault = FAULTS[name]
-    database = Database(url, fault.limits, fault.options)
+    database = Database(database_url, fault.limits, fault.options)
     monkeypatch.setattr(consumer, "consumer", replace(consumer.consumer, database=database))
     if has_connection:
         consume(consumer, record(event(), "before"))
         said()
     records = [record([event(), event(event="unknown")], "first"), record(event(user_id=2), "second")]
-    with fault.cause(server, url):
+    with fault.cause(server, database_url):
         for _ in range(2):
             assert consume(consumer, *records) == ["first", "second"]
             line = said()
@@ -268,14 +257,14 @@ def test_a_server_that_goes_while_rows_are_written_has_each_of_them_once_in_the_
 
 
 def test_missing_partitions_within_the_retention_are_made_on_the_spot(
-    url: str, consumer: ModuleType, query: Query, said: Said
+    database_url: str, consumer: ModuleType, query: Query, said: Said
 ) -> None:
     now = datetime.now(UTC)
     months = wanted_months(now.date(), RETENTION_MONTHS)
     for month in months:
         query(f"DROP TABLE {partition_name(month)}")
     failures: list[str] = []
-    consumers = [replace(consumer.consumer, database=Database(url, LONG)) for _ in range(3)]
+    consumers = [replace(consumer.consumer, database=Database(database_url, LONG)) for _ in range(3)]
 
     def store_its_own(number: int) -> None:
         body = json.dumps([event(timestamp=format_timestamp(now - timedelta(days=40 * (number % 2))))] * 50)

@@ -11,12 +11,19 @@ from hypothesis import strategies as st
 
 from functions.shared import registry
 from functions.shared.batch import Batch
-from functions.shared.event import Event, read_attributes, read_event
+from functions.shared.event import Event, Terms, read_attributes, terms_of
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id
 from functions.shared.place import Place
 from functions.shared.rejection import Rejection
-from functions.shared.wire import BASE_KEYS, are_plain, attributes_of, contents_of
+from functions.shared.wire import (
+    BASE_KEYS,
+    Attributes,
+    attributes_and_plainness,
+    attributes_of,
+    content_of,
+    contents_of,
+)
 from tests.unit.bad_events import BAD_EVENTS, NOW, chat
 
 RECEIVED_AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -26,7 +33,17 @@ OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
 
 def read(event: bytes, grant: Grant | None = None, received_at: datetime = RECEIVED_AT) -> Event | None:
     batch = Batch("message", received_at, [], grant=grant)
-    return read_event(msgspec.Raw(event), 0, batch, REGISTRY, 3)
+    return read_whole(msgspec.Raw(event), 0, terms_of(batch, REGISTRY, 3))
+
+
+def read_whole(
+    raw: msgspec.Raw, position: int, terms: Terms, attributes: Attributes | None = None, *, is_plain: bool = False
+) -> Event | None:
+    """The event, if all that it holds can be stored."""
+    event = read_attributes(raw, position, terms, attributes)
+    if not is_plain:
+        content_of(raw)
+    return event
 
 
 def read_chat(grant: Grant | None = None, **attributes: Any) -> Event:
@@ -81,6 +98,7 @@ def test_an_internal_event_that_no_definition_names_is_ignored() -> None:
 
 
 OWN = Grant("5", ("events:write:own",), ("27/",))
+OWN_EVERYWHERE = Grant("5", ("events:write:own",), ("*",))
 ALL_USERS = Grant("5", ("events:write",), ("27/",))
 WIDEST = Grant("5", ("events:write:own", "events:write"), ("*",))
 
@@ -91,6 +109,8 @@ WIDEST = Grant("5", ("events:write:own", "events:write"), ("*",))
         (OWN, {"user_id": 5}, None),
         (OWN, {"user_id": None}, None),
         (OWN, {"user_id": 1}, "forbidden_user"),
+        (OWN_EVERYWHERE, {"user_id": 5, "namespace_path": "3/"}, None),
+        (OWN_EVERYWHERE, {"user_id": 1}, "forbidden_user"),
         (ALL_USERS, {"user_id": 1}, None),
         (WIDEST, {"user_id": 1, "namespace_path": "3/"}, None),
         (ALL_USERS, {"namespace_path": "27/28/"}, None),
@@ -204,22 +224,22 @@ def is_json(text: msgspec.Raw) -> bool:
 @given(GOOD_AND_BAD_EVENTS)
 def test_many_events_read_at_once_are_what_they_are_one_by_one(texts: list[bytes]) -> None:
     raw = [msgspec.Raw(text) for text in texts]
-    batch = Batch("message", NOW, raw)
+    terms = terms_of(Batch("message", NOW, raw), REGISTRY, 3)
 
     def alone(position: int) -> tuple[Event | None, Any]:
-        event = read_event(raw[position], position, batch, REGISTRY, 3)
+        event = read_whole(raw[position], position, terms)
         return event, event and event.context()
 
     def at_once(position: int) -> tuple[Event | None, Any]:
-        event = read_attributes(raw[position], position, batch, REGISTRY, 3, attributes[position])
+        event = read_attributes(raw[position], position, terms, attributes[position])
         return event, event and event.context(contents[position])
 
     def accepted(position: int) -> tuple[Event | None, Any]:
-        event = read_event(raw[position], position, batch, REGISTRY, 3, attributes[position], is_plain=plain[position])
+        event = read_whole(raw[position], position, terms, attributes[position], is_plain=plain[position])
         return event, event and event.context()
 
     attributes, contents = attributes_of(raw), contents_of(raw)
-    plain = [is_json(text) and are_plain([text]) for text in raw]
+    plain = [is_json(text) and attributes_and_plainness([text])[1] for text in raw]
     assert len(attributes) == len(contents) == len(raw)
     for position in range(len(raw)):
         expected = outcome(partial(alone, position))

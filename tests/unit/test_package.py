@@ -1,9 +1,11 @@
 """What `sam build` makes of each function."""
 
+import marshal
 import os
 import re
 import subprocess
 import sys
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,9 @@ FUNCTIONS = (
     ("MigrationsFunction", "migrations", "infra.migrations.function", {"infra/__init__.py", "infra/migrations"}),
 )
 IN_EVERY_PACKAGE = {"functions/__init__.py", "functions/shared"}
+COMPILED = "__pycache__"
+UNCHECKED = 0b01  # PEP 552: the source is not looked at
+HEADER_BYTES = 16
 SETTINGS = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
     "QUEUE_URL": "http://127.0.0.1:1/queue",
@@ -63,11 +68,27 @@ def test_a_package_holds_the_definitions_and_its_own_code_alone(
 ) -> None:
     package = packages / function
     code = {str(path.relative_to(package)) for folder in ("functions", "infra") for path in package.glob(f"{folder}/*")}
-    assert code == IN_EVERY_PACKAGE | own
-    assert {path.name for path in package.glob("definitions/*")} == {
-        path.name for path in (checkout.ROOT / "definitions").iterdir() if path.name != "__pycache__"
-    }
+    assert {path for path in code if not path.endswith(COMPILED)} == IN_EVERY_PACKAGE | own
+    assert _names(package / "definitions") == _names(checkout.ROOT / "definitions")
     assert not (package / "tests").exists()
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.name != COMPILED}
+
+
+@pytest.mark.parametrize(("function", "_extra", "_module", "_own"), FUNCTIONS)
+def test_all_code_in_a_package_is_compiled_for_its_own_place_and_never_checked_against_its_source(
+    packages: Path, function: str, _extra: str, _module: str, _own: set[str]
+) -> None:
+    package = packages / function
+    modules = [path for folder in ("definitions", "functions", "infra") for path in package.glob(f"{folder}/**/*.py")]
+    assert package / "functions" / "__init__.py" in modules
+    for module in modules:
+        compiled = Path(cache_from_source(str(module))).read_bytes()
+        assert int.from_bytes(compiled[4:8], "little") == UNCHECKED
+        code = marshal.loads(compiled[HEADER_BYTES:])  # noqa: S302 - it was made here
+        assert code.co_filename == str(module.relative_to(package))
 
 
 @pytest.mark.parametrize(("function", "_extra", "module", "_own"), FUNCTIONS)
