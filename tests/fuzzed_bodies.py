@@ -1,9 +1,8 @@
-"""Bodies as nobody would send them, by HTTPS and by the queue, of which no event may vanish."""
+"""Bodies as nobody would send them, and requests that bring them, of which no event may vanish."""
 
 import base64
 import gzip
 import json
-import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +13,10 @@ from hypothesis import strategies as st
 
 from functions.ingest.gitlab import TRACK_EVENT_PATH, TRACK_EVENTS_PATH
 from functions.ingest.request import EVENTS_PATH, JSON_TYPES, LINE_TYPES
-from functions.shared.batch import KIND as BATCH
-from functions.shared.replay import KIND as REPLAY
 from functions.shared.timestamp import format_timestamp
 from tests.unit.bad_events import BAD_EVENTS, NOW
 
 OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
-MOST_CHARACTERS_ON_THE_QUEUE = 250_000  # of at most four bytes each: SQS takes 1 MiB
-MOST_ENVELOPES = 3
-_REFUSED_BY_SQS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 VARIANTS = 4
 _NAMES = ("request_duo_chat_response", "troubleshoot_job", "code_suggestion_shown_in_ide", "elsewhere")
 
@@ -95,7 +89,15 @@ cloud_events = st.fixed_dictionaries(
         "data_base64": either(st.sampled_from(["e30=", "e30", "/w==", "bnVsbA=="])),
     },
 )
-one_event = events | cloud_events | json_values
+good_events = st.fixed_dictionaries(
+    {"event": st.sampled_from(_NAMES[:-1]), "user_id": st.integers(1, 9)},
+    optional={
+        "id": st.uuids().map(str),
+        "namespace": st.just({"path": "27/28/"}),
+        "additional_properties": st.just({}),
+    },
+)
+one_event = good_events | events | cloud_events | json_values
 
 # What json.dumps never writes: deep, huge and doubled values, and escapes of every kind.
 _odd_values = st.sampled_from(
@@ -195,7 +197,7 @@ def packed(draw: st.DrawFn, plain: Body) -> Body:
     return Body(text, count)
 
 
-def _several[Variant](variants: st.SearchStrategy[Variant]) -> st.SearchStrategy[list[Variant]]:
+def several[Variant](variants: st.SearchStrategy[Variant]) -> st.SearchStrategy[list[Variant]]:
     """To think of a body takes longer than to send it, so each goes in several ways."""
     return st.lists(variants, min_size=VARIANTS, max_size=VARIANTS)
 
@@ -223,85 +225,5 @@ def _https_request(draw: st.DrawFn, plain: Body) -> HttpsRequest:
     return HttpsRequest(draw(_paths), draw(_headers) | {"Content-Type": draw(_media_types)}, body)
 
 
-https_requests = plain_bodies.flatmap(lambda plain: _several(_https_request(plain)))
+https_requests = plain_bodies.flatmap(lambda plain: several(_https_request(plain)))
 """Requests with one body in several packings."""
-
-
-def as_sqs_takes_it(text: bytes) -> str:
-    """The text with marks in the place of what is not UTF-8, and of the characters that SQS refuses."""
-    return _REFUSED_BY_SQS.sub("\ufffd", text.decode(errors="replace"))[:MOST_CHARACTERS_ON_THE_QUEUE] or " "
-
-
-def _compact(value: Any) -> bytes:
-    """JSON as our own messages are, which begin with their kind."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
-
-
-def _in_sns(body: Body) -> Body:
-    notification = {"Type": "Notification", "MessageId": "a", "Message": as_sqs_takes_it(body.text)}
-    return Body(encoded(notification), body.count)
-
-
-def _in_event_bridge(body: Body) -> Body:
-    """What is no JSON comes as a text, which is one event, if a bad one."""
-    is_whole = is_json(body.text)
-    detail = body.text if is_whole else encoded(body.text.decode(errors="replace"))
-    return Body(b'{"detail-type": "a", "id": "b", "detail": %b}' % detail, body.count if is_whole else 1)
-
-
-@st.composite
-def _message(draw: st.DrawFn, plain: Body) -> Body:
-    """The body in more envelopes, or fewer, than are taken off: what is left then is one bad event."""
-    body = draw(packed(plain))
-    if as_sqs_takes_it(body.text).encode() != body.text:
-        body = Body(body.text, None)
-    envelopes = draw(st.lists(st.sampled_from([_in_sns, _in_event_bridge]), max_size=4))
-    for envelope in envelopes:
-        body = envelope(body)
-    return Body(body.text, 1) if len(envelopes) > MOST_ENVELOPES else body
-
-
-_grants = st.fixed_dictionaries(
-    {"sub": either(st.just("5")), "scopes": either(st.just(["events:write"])), "namespaces": either(st.just(["*"]))}
-)
-_replayed = st.fixed_dictionaries({"rejected_id": st.uuids().map(str), "attempts": st.integers()})
-_batches = st.fixed_dictionaries(
-    {
-        "kind": st.just(BATCH),
-        "id": either(texts),
-        "received_at": either(moments),
-        "events": either(st.lists(one_event, max_size=3)),
-    },
-    optional={
-        "first": either(st.integers(0, 9)),
-        "grant": either(_grants),
-        "replayed": either(_replayed),
-        "refused": either(st.just({"0": {"code": "a", "message": "b"}})),
-    },
-)
-_replays = st.fixed_dictionaries(
-    {
-        "kind": st.just(REPLAY),
-        "rejected_id": either(st.uuids().map(str)),
-        "attempts": either(st.integers()),
-        "received_at": either(moments),
-        "body": either(plain_bodies.map(lambda body: body.text.decode(errors="replace"))),
-    },
-    optional={"grant": either(_grants)},
-)
-_broken_envelopes = st.fixed_dictionaries(
-    {},
-    optional={
-        "Type": either(st.just("Notification")),
-        "MessageId": either(texts),
-        "Message": either(json_texts.map(lambda text: text.decode(errors="replace"))),
-        "detail-type": either(texts),
-        "id": either(texts),
-        "detail": one_event,
-        "event": json_values,
-    },
-)
-_own_messages = (_batches | _replays).map(_compact) | _broken_envelopes.map(encoded)
-_odd_messages = _own_messages.map(lambda text: Body(text, None)).flatmap(lambda plain: _several(packed(plain)))
-messages = plain_bodies.flatmap(lambda plain: _several(_message(plain))) | _odd_messages
-"""Messages with one body in several packings and envelopes."""

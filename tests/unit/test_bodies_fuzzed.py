@@ -14,7 +14,8 @@ from functions.shared.compression import unpacked
 from functions.shared.envelope import unwrapped
 from functions.shared.replay import KIND
 from tests.formats import gzip_in_base64
-from tests.fuzzed_bodies import OWN_ID, VARIANTS, Body, HttpsRequest, as_sqs_takes_it, https_requests, messages
+from tests.fuzzed_bodies import OWN_ID, VARIANTS, Body, HttpsRequest, https_requests
+from tests.fuzzed_messages import as_sqs_takes_it, messages
 from tests.unit.accounts import Query, assert_answered, assert_consumed, assert_kept, count_of_stored
 from tests.unit.ways_in import WaysIn
 

@@ -24,7 +24,7 @@ NAMED_BY = {"Event": "event", "CloudEvent": "type", "TrackedEvent": "event"}
 LINES = "application/x-ndjson"
 
 # Why events may be rejected that are as the description says: what their names, times and texts are, who sends them,
-# and what contradicts itself.
+# how an integer is written, and what contradicts itself.
 UNSAID_CODES = {
     "deprecated_event",
     "forbidden_namespace",
@@ -34,7 +34,9 @@ UNSAID_CODES = {
     "timestamp_out_of_range",
     "unknown_event",
 }
-UNSAID = re.compile("name two|is not the last|is not the namespace's id|data must be a JSON object|is longer than")
+UNSAID = re.compile(
+    "got `float`|name two|is not the last|is not the namespace's id|data must be a JSON object|is longer than"
+)
 
 
 def described() -> Any:

@@ -69,7 +69,7 @@ class WaysIn:
 
     def consume(self, *bodies: str, message_id: str = "message") -> Outcome:
         """Hands messages to the consumer, which must not report any to be delivered again."""
-        milliseconds = str(int(NOW.timestamp() * 1000))
+        milliseconds = str(round(NOW.timestamp() * 1000))
         records = [
             {"messageId": message_id, "body": body, "attributes": {"SentTimestamp": milliseconds}} for body in bodies
         ]
