@@ -45,10 +45,12 @@ def _in_sns(body: Body) -> Body:
 
 
 def _in_event_bridge(body: Body) -> Body:
-    """What is no JSON comes as a text, which is one event, if a bad one."""
+    """What is no JSON comes as a text, which is one event, if a bad one; half of a surrogate pair spoils it all."""
     is_whole = is_json(body.text)
     detail = body.text if is_whole else encoded(body.text.decode(errors="replace"))
     envelope = b'{"detail-type": "a", "id": "%b", "detail": %b}' % (_id_of(body).encode(), detail)
+    if rb"\u" in body.text:
+        return Body(envelope, None)
     return Body(envelope, body.count if is_whole else 1)
 
 
