@@ -44,7 +44,7 @@ def _kept(raw: msgspec.Raw, position: int, batch: Batch) -> str:
         return text
     try:
         content = msgspec.json.decode(raw, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return text
     given: dict[str, str] = {}
     if content.get("id") is None:

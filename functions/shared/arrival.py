@@ -1,6 +1,6 @@
 """As what and when a message first arrived: told by one that is sent again, which has another id and time by then."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef
 
 ATTRIBUTE = "ai_usage_events.arrival"
+FURTHEST_APART = timedelta(days=1)
+"""How far the clocks may be apart that say when a message first arrived and when it was sent again."""
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -34,14 +36,16 @@ def first_arrival(told: str | None, message_id: str, sent_milliseconds: str) -> 
     """What the attribute of a message tells; else its own id and time.
 
     Args:
-        told: the attribute's text; what is none of ours counts as if it was not there.
+        told: the attribute's text; what is none of ours, or is later, counts as if it was not there.
         sent_milliseconds: since 1970, as SQS writes it.
     """
+    sent = Arrival(message_id, _moment(sent_milliseconds))
     first_sent, _, first_id = (told or "").partition(" ")
     try:
-        return Arrival(first_id, _moment(first_sent)) if first_id else Arrival(message_id, _moment(sent_milliseconds))
+        first = Arrival(first_id, _moment(first_sent))
     except (ValueError, OverflowError, OSError):
-        return Arrival(message_id, _moment(sent_milliseconds))
+        return sent
+    return first if first_id and first.sent_at <= sent.sent_at + FURTHEST_APART else sent
 
 
 def _moment(milliseconds: str) -> datetime:

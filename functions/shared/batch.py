@@ -18,12 +18,15 @@ from functions.shared.rejection import Rejection
 
 KIND = "ai_usage_events.batch"
 
+type Attempts = Annotated[int, msgspec.Meta(ge=0, lt=2**31 - 1)]
+"""How often an event was rejected until now: the column has room for one more."""
+
 
 class Replayed(msgspec.Struct, frozen=True):
     """Which row of `rejected_events` a replayed event has, and how often it was rejected until then."""
 
     rejected_id: UUID
-    attempts: int
+    attempts: Attempts
 
 
 class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):

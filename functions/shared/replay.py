@@ -1,14 +1,14 @@
 """A rejected event on its way back: what a message on the queue carries when it is replayed."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Self
 from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
 
-from functions.shared.arrival import Arrival
-from functions.shared.batch import Batch, Replayed, read_batch
+from functions.shared.arrival import FURTHEST_APART, Arrival
+from functions.shared.batch import Attempts, Batch, Replayed, read_batch
 from functions.shared.grant import Grant
 
 KIND = "ai_usage_events.replay"
@@ -26,7 +26,7 @@ class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
     """
 
     rejected_id: UUID
-    attempts: int
+    attempts: Attempts
     received_at: Annotated[datetime, msgspec.Meta(tz=True)]
     body: str
     grant: Grant | None = None
@@ -51,10 +51,16 @@ class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
             return None
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # an event that arrived before would have no id
 _KIND_PREFIX = b'{"kind":"%b",' % KIND.encode()
 
 
 def read_message(body: bytes, arrival: Arrival) -> Batch:
-    """The batch in the body of a queue message: of a replayed event, or what `read_batch` makes of it."""
+    """The batch in the body of a queue message: of a replayed event, or what `read_batch` makes of it.
+
+    What says that it arrived after it was sent, or before there were computers, is no replay of ours.
+    """
     replay = Replay.read(body)
-    return replay.batch() if replay else read_batch(body, arrival.message_id, arrival.sent_at)
+    if replay and _EPOCH <= replay.received_at <= arrival.sent_at + FURTHEST_APART:
+        return replay.batch()
+    return read_batch(body, arrival.message_id, arrival.sent_at)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import yaml
 from cfnlint.decode import cfn_yaml
+from openapi_spec_validator import validate
 
 from functions.ingest import gitlab
 from functions.ingest.intake import Answer
@@ -48,6 +49,10 @@ def at(described: Any, reference: str) -> Any:
     for name in reference.removeprefix("#/").split("/"):
         part = part[name]
     return part
+
+
+def test_it_is_openapi(described: Any) -> None:
+    validate(described)
 
 
 def test_what_it_refers_to_is_there_and_all_of_it_is_used(described: Any) -> None:

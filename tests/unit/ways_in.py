@@ -14,7 +14,6 @@ from unittest.mock import patch
 import jwt
 
 from functions.ingest.consumption import Outcome
-from functions.shared.batch import Batch
 from tests.unit.bad_events import NOW
 
 SECRET = "a secret of thirty-two characters, at least"
@@ -39,11 +38,13 @@ class WaysIn:
 
     Attributes:
         waiting: the messages that the API sent.
+        outcomes: of each call of the consumer, what it says became of the events.
     """
 
     api: ModuleType
     consumer: ModuleType
     waiting: list[bytes] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
 
     def send(self, bodies: Sequence[bytes]) -> set[int]:
         assert all(len(body) <= QUEUE_BYTES for body in bodies)
@@ -66,22 +67,19 @@ class WaysIn:
         answer = self.api.handler(event, None)
         return answer["statusCode"], json.loads(answer["body"])
 
-    def consume(self, *bodies: str, message_id: str = "message") -> None:
+    def consume(self, *bodies: str, message_id: str = "message") -> Outcome:
         """Hands messages to the consumer, which must not report any to be delivered again."""
-        milliseconds = str(int(NOW.timestamp() * 1000))
+        milliseconds = str(round(NOW.timestamp() * 1000))
         records = [
             {"messageId": message_id, "body": body, "attributes": {"SentTimestamp": milliseconds}} for body in bodies
         ]
         assert self.consumer.handler({"Records": records}, None) == {"batchItemFailures": []}
+        return self.outcomes[-1]
 
-    def consume_waiting(self) -> None:
+    def consume_waiting(self) -> Outcome:
         """Hands what the API sent to the consumer."""
-        self.consume(*(body.decode() for body in self.waiting))
+        outcome = self.consume(*(body.decode() for body in self.waiting))
         self.waiting.clear()
-
-    def outcome(self, batch: Batch) -> Outcome:
-        outcome = self.consumer.consumer.consume([batch])
-        assert isinstance(outcome, Outcome)
         return outcome
 
 
@@ -93,5 +91,6 @@ def ways_in(database_url: str) -> Iterator[WaysIn]:
 
         ways = WaysIn(importlib.reload(functions.ingest.api), importlib.reload(functions.ingest.consumer))
     ways.api.__dict__["intake"] = replace(ways.api.intake, send=ways.send)
+    ways.consumer.__dict__["_log"] = lambda outcome, _: ways.outcomes.append(outcome)
     yield ways
     ways.consumer.consumer.database.close()
