@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
 from functions.shared.arrival import ATTRIBUTE, Arrival
+from infra.dead_letters import count
 from tests.e2e.conftest import Stack
 from tests.e2e.use import STORED_WITHIN_SECONDS, eventually, rows
 from tests.fuzzed_bodies import VARIANTS, HttpsRequest, https_requests
@@ -103,12 +104,12 @@ def test_each_message_becomes_what_it_does_without_a_stack(stack: Stack, databas
         return ids(rows(stack, STORED + AMONG, list(stored))), ids(rows(stack, REJECTED + AMONG, list(rejected)))
 
     client = stack.sqs()
-    eventually(lambda: waiting(stack, stack.queue_url), 0)
-    before = (waiting(stack, stack.dlq_url), len(consumer_log(stack)))
+    eventually(lambda: count(client, stack.queue_url), 0)
+    before = (count(client, stack.dlq_url), len(consumer_log(stack)))
     at_once(send, sent)
     eventually(found, (stored, rejected), WITHIN_SECONDS)
-    eventually(lambda: waiting(stack, stack.queue_url), 0)  # what failed is there for 90 seconds
-    assert waiting(stack, stack.dlq_url) == before[0]
+    eventually(lambda: count(client, stack.queue_url), 0)  # what failed is there for 90 seconds
+    assert count(client, stack.dlq_url) == before[0]
     consumed = consumer_log(stack)[before[1] :]
     assert [line["level"] for line in consumed] == ["INFO"] * len(consumed)
     assert sum(line["messages"] for line in consumed) == len(sent)
@@ -123,9 +124,3 @@ def consumer_log(stack: Stack) -> list[Any]:
     lines = (stack.folder / "log" / "aws.log").read_text(errors="replace").splitlines()
     said = (json.loads(line) for line in lines if line.startswith("{"))
     return [line for line in said if line.get("service") == "consumer"]
-
-
-def waiting(stack: Stack, url: str) -> int:
-    """How many messages are in a queue, or on their way from it."""
-    attributes = stack.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    return int(attributes["ApproximateNumberOfMessages"]) + int(attributes["ApproximateNumberOfMessagesNotVisible"])
