@@ -63,7 +63,9 @@ def _package(function: str, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     command = ["make", "--no-print-directory", f"build-{function}", f"ARTIFACTS_DIR={folder}"]
-    subprocess.run(command, cwd=tools.ROOT, check=True)
+    made = subprocess.run(command, cwd=tools.ROOT, capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise RuntimeError(f"The package of {function} can't be made: {made.stderr}")
     return folder
 
 
