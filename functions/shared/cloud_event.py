@@ -45,7 +45,7 @@ _data_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 def holds_cloud_events(body: bytes) -> bool:
     """Whether any of the events in a body may be a CloudEvent: it has the attribute `specversion`, and no `event`."""
-    return holds(_MARK, body)
+    return holds(body, _MARK)
 
 
 def as_plain_event(raw: msgspec.Raw) -> msgspec.Raw:
