@@ -77,8 +77,6 @@ def query(database_url: str) -> Query:
 def lines(consumer: ModuleType) -> Iterator[Lines]:
     """What the function has logged since; nothing of it is what events hold."""
     log = io.StringIO()
-    level = consumer.logger.log_level
-    consumer.logger.setLevel("INFO")  # the functions share one logger in this process, at the level of the first
     stream = consumer.logger.registered_handler.setStream(log)
 
     def lines() -> list[dict[str, Any]]:
@@ -90,7 +88,6 @@ def lines(consumer: ModuleType) -> Iterator[Lines]:
 
     yield lines
     consumer.logger.registered_handler.setStream(stream)
-    consumer.logger.setLevel(level)
 
 
 @pytest.fixture

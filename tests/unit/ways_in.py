@@ -3,6 +3,7 @@
 import base64
 import importlib
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -85,12 +86,18 @@ class WaysIn:
 
 @contextmanager
 def ways_in(database_url: str) -> Iterator[WaysIn]:
-    with patch.dict("os.environ", ENVIRONMENT | {"DATABASE_URL": database_url, "LOG_LEVEL": "WARNING"}):
+    with patch.dict("os.environ", ENVIRONMENT | {"DATABASE_URL": database_url}):
         import functions.ingest.api
         import functions.ingest.consumer
 
         ways = WaysIn(importlib.reload(functions.ingest.api), importlib.reload(functions.ingest.consumer))
     ways.api.__dict__["intake"] = replace(ways.api.intake, send=ways.send)
     ways.consumer.__dict__["_log"] = lambda outcome, _: ways.outcomes.append(outcome)
-    yield ways
-    ways.consumer.consumer.database.close()
+    logger = logging.getLogger(ways.api.logger.name)  # the functions share one in this process
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # thousands of events may come
+    try:
+        yield ways
+    finally:
+        logger.setLevel(level)
+        ways.consumer.consumer.database.close()
