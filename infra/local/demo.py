@@ -21,7 +21,7 @@ from infra.local.process import StartError
 from infra.local.stack import Stack, step
 
 STORED_WITHIN_SECONDS = 60
-COPIED_WITHIN_SECONDS = 180  # the sync runs every minute
+COPIED_WITHIN_SECONDS = 180
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "code_suggestions": {
@@ -83,7 +83,7 @@ def show(stack: Stack) -> None:
         for column, value in zip(cursor.description or (), row or (), strict=True):
             typer.echo(f"  {column.name:<15}{json.dumps(value) if isinstance(value, dict) else value}")
     with closing(clickhouse.connect(stack.clickhouse_url, COPIED_WITHIN_SECONDS)) as client:
-        with step("Waiting until they are in ClickHouse, where the sync brings them every minute"):
+        with step("Waiting until they are in ClickHouse, where the sync brings them"):
             _wait_for_clickhouse(client, sent)
         _show_deep_select(client, stack)
     typer.echo(f"\nAll {len(sent)} events are stored.")
