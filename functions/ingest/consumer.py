@@ -18,9 +18,11 @@ from functions.shared.garbage import collected_afterwards
 from functions.shared.postgres import Database, TimeLimits, reason_of
 from functions.shared.replay import read_message
 
+TIME_LIMITS = TimeLimits(statement=45, transaction=50)
+
 logger = Logger(level=settings.log_level())
 consumer = Consumer(
-    database=Database(settings.database_url(), TimeLimits(statement=45, transaction=50)),
+    database=Database(settings.database_url(), TIME_LIMITS),
     registry=registry.load(),
     retention_months=settings.retention_months(),
 )
