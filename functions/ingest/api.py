@@ -17,7 +17,7 @@ with kept():
     from functions.ingest.intake import Answer, Intake, QueueUnavailable
     from functions.ingest.request import EVENTS_PATH, Request, UnsupportedMediaType, events_of, read_request
     from functions.shared import queue, registry, settings
-    from functions.shared.auth import Authenticator, Unauthenticated
+    from functions.shared.auth import Authenticator, KeysUnavailable, Unauthenticated
     from functions.shared.body import Events
     from functions.shared.compression import TooLarge
     from functions.shared.rejection import Rejection
@@ -41,6 +41,7 @@ STATUSES: dict[type[Exception], int] = {
     Forbidden: 403,
     TooLarge: 413,
     UnsupportedMediaType: 415,
+    KeysUnavailable: 503,
     QueueUnavailable: 503,
 }
 

@@ -16,8 +16,11 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from functions.shared import queue
+from functions.shared.auth import Authenticator
 from functions.shared.batch import Batch, read_batch
 from functions.shared.grant import Grant
+from functions.shared.settings import AuthSettings
+from infra.local import ports
 from tests.unit.bad_events import BAD_EVENTS
 
 if TYPE_CHECKING:
@@ -252,3 +255,15 @@ def test_what_a_throttled_queue_does_not_take_may_be_sent_again(
 def test_an_unreachable_queue_is_answered_with_503(api: ModuleType, sqs: "SQSClient") -> None:
     sqs.delete_queue(QueueUrl=sqs.list_queues()["QueueUrls"][0])
     assert post(api, CHAT)[0] == 503
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/api/v4/usage_data/track_event"])
+def test_a_token_that_no_keys_are_there_to_check_with_is_answered_with_503(
+    path: str, api: ModuleType, sqs: "SQSClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = AuthSettings(jwks_url=f"http://127.0.0.1:{ports.free()}/keys", issuer="issuer", audience="events")
+    monkeypatch.setattr(api, "authenticator", Authenticator(nowhere))
+    status, answer = post(api, CHAT, resource=path)
+    assert (status, answer.keys()) == (503, {"message"})
+    assert "again" in answer["message"]
+    assert queued(sqs) == []
