@@ -89,7 +89,7 @@ def _groups(waiting: deque[dict[str, Any]], deadline: float) -> Iterator[list[Me
 
 
 def _read(record: dict[str, Any]) -> Message | None:
-    """The message that Lambda hands over; None where nobody foresaw it. In the end it is a dead letter."""
+    """The message that Lambda hands over; None where the code fails on it: in the end it is a dead letter."""
     try:
         batch = read_message(record["body"].encode(errors="replace"), arrival_of(record))
     except Exception as error:  # noqa: BLE001 - what nobody foresaw
@@ -100,6 +100,9 @@ def _read(record: dict[str, Any]) -> Message | None:
 
 def _consume(messages: Sequence[Message]) -> tuple[Outcome, set[str]]:
     """What became of the messages, and the ids of all but those that the code fails on, which are found by halving.
+
+    They are halved down to a message, which is what can be delivered again; for what PostgreSQL refuses, the consumer
+    halves further, down to an event.
 
     Raises:
         psycopg.Error: PostgreSQL is away.
