@@ -25,7 +25,7 @@ from functions.graphql.schema import executable_schema
 from functions.graphql.source import Sources
 from functions.graphql.store import StoreUnavailable
 from functions.shared import settings
-from functions.shared.auth import Authenticator, Unauthenticated
+from functions.shared.auth import Authenticator, KeysUnavailable, Unauthenticated
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.registry import load
@@ -77,6 +77,8 @@ def _reader(event: dict[str, Any]) -> Grant:
         grant = authenticator.grant(event.get("headers"))
     except Unauthenticated as error:
         raise Refused(401, str(error)) from error
+    except KeysUnavailable as error:
+        raise Refused(503, str(error)) from error
     if not grant.may_read:
         raise Refused(403, "The token needs the scope events:read.")
     return grant

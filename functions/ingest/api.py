@@ -12,22 +12,27 @@ with kept():
     import msgspec
     from aws_lambda_powertools import Logger
     from aws_lambda_powertools.utilities.typing import LambdaContext
+    from botocore.config import Config
 
     from functions.ingest import gitlab
     from functions.ingest.intake import Answer, Intake, QueueUnavailable
     from functions.ingest.request import EVENTS_PATH, Request, UnsupportedMediaType, events_of, read_request
     from functions.shared import queue, registry, settings
-    from functions.shared.auth import Authenticator, Unauthenticated
+    from functions.shared.auth import Authenticator, KeysUnavailable, Unauthenticated
     from functions.shared.body import Events
     from functions.shared.compression import TooLarge
     from functions.shared.rejection import Rejection
+
+# The gateway waits for 29 s, and a sender that has no answer by then can't know whether its events were queued. So SQS
+# is given up after 17 s; before that, the issuer's keys may have taken 10 s.
+PATIENCE = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
 
 logger = Logger(level=settings.log_level())
 authenticator = Authenticator(settings.auth())
 intake = Intake(
     registry=registry.load(),
     retention_months=settings.retention_months(),
-    send=partial(queue.send, boto3.client("sqs"), settings.queue_url()),
+    send=partial(queue.send, boto3.client("sqs", config=PATIENCE), settings.queue_url()),
 )
 
 
@@ -41,6 +46,7 @@ STATUSES: dict[type[Exception], int] = {
     Forbidden: 403,
     TooLarge: 413,
     UnsupportedMediaType: 415,
+    KeysUnavailable: 503,
     QueueUnavailable: 503,
 }
 

@@ -1,8 +1,9 @@
 """Lambda function on the queue: transforms events and stores them in PostgreSQL."""
 
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from time import monotonic
 from typing import Any, NamedTuple
 
 import psycopg
@@ -17,15 +18,20 @@ from functions.shared.garbage import collected_afterwards
 from functions.shared.postgres import Database, TimeLimits, reason_of
 from functions.shared.replay import read_message
 
+TIME_LIMITS = TimeLimits(statement=45, transaction=50)
+
 logger = Logger(level=settings.log_level())
 consumer = Consumer(
-    database=Database(settings.database_url(), TimeLimits(statement=45, transaction=50)),
+    database=Database(settings.database_url(), TIME_LIMITS),
     registry=registry.load(),
     retention_months=settings.retention_months(),
 )
 
-# Of what is unpacked at once: a message of gzip holds at most 20 MB, but there may be many of them.
+# Of what is unpacked at once: a message of gzip holds at most 20 MB and 10,000 events, but there may be many of them.
 MOST_BYTES_AT_ONCE = 64 * 1024 * 1024
+MOST_EVENTS_AT_ONCE = 50_000  # each takes far more memory than its bytes, and time
+# After the invocation began. The transaction may then take its 50 s: the function's time is 60 s or more.
+LAST_START_SECONDS = 10
 
 
 class Message(NamedTuple):
@@ -37,46 +43,66 @@ class Message(NamedTuple):
 
 @collected_afterwards()
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
-    """Stores messages, at once if they are not huge; those that it reports are delivered again."""
+    """Stores messages, at once if they are few; those that it reports are delivered again."""
+    deadline = monotonic() + LAST_START_SECONDS
     records = event["Records"]
-    outcome, done = Outcome(), set[str]()
+    waiting, done = deque(records), set[str]()
     try:
-        for messages in _groups(records):
-            stored, stored_ids = _consume(messages)
-            outcome, done = outcome + stored, done | stored_ids
+        for messages in _groups(waiting, deadline):
+            outcome, stored_ids = _consume(messages)
+            done |= stored_ids
+            if stored_ids:
+                _log(outcome, len(stored_ids))
+        if waiting:
+            logger.warning("messages are left for later: no time is left for them", extra={"messages": len(waiting)})
     except psycopg.Error as error:
         logger.warning(
             "PostgreSQL did not store the batch",
             extra={"messages": len(records) - len(done), "sqlstate": error.sqlstate, "reason": reason_of(error)},
         )
-    if done:
-        _log(outcome, len(done))
     failed = [record["messageId"] for record in records if record["messageId"] not in done]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-def _groups(records: Sequence[dict[str, Any]]) -> Iterator[list[Message]]:
-    """The messages that can be read, as many together as may be unpacked at once."""
+def _groups(waiting: deque[dict[str, Any]], deadline: float) -> Iterator[list[Message]]:
+    """The messages that can be read, as many together as may be consumed at once; a larger one is alone.
+
+    Those that there is no time for before `deadline` stay in `waiting`. What was read by then is consumed, so that slow
+    messages don't stop the queue.
+    """
     group: list[Message] = []
-    room = MOST_BYTES_AT_ONCE
-    for record in records:
-        try:
-            batch = read_message(record["body"].encode(errors="replace"), arrival_of(record))
-        except Exception as error:  # noqa: BLE001 - what nobody foresaw; in the end the message is a dead letter
-            _log_failure(record["messageId"], error)
-            continue
-        size = sum(map(len, batch.events))
-        if group and size > room:
-            yield group
-            group, room = [], MOST_BYTES_AT_ONCE
-        group.append(Message(record["messageId"], batch))
-        room -= size
+    size = events = 0
+    while waiting and monotonic() < deadline:
+        message = _read(waiting[0])
+        if message is not None:
+            own_size, own_events = sum(map(len, message.batch.events)), len(message.batch.events)
+            if group and (size + own_size > MOST_BYTES_AT_ONCE or events + own_events > MOST_EVENTS_AT_ONCE):
+                yield group
+                group, size, events = [], 0, 0
+                if monotonic() >= deadline:
+                    return
+            group.append(message)
+            size, events = size + own_size, events + own_events
+        waiting.popleft()
     if group:
         yield group
 
 
+def _read(record: dict[str, Any]) -> Message | None:
+    """The message that Lambda hands over; None where the code fails on it: in the end it is a dead letter."""
+    try:
+        batch = read_message(record["body"].encode(errors="replace"), arrival_of(record))
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw
+        _log_failure(record["messageId"], error)
+        return None
+    return Message(record["messageId"], batch)
+
+
 def _consume(messages: Sequence[Message]) -> tuple[Outcome, set[str]]:
     """What became of the messages, and the ids of all but those that the code fails on, which are found by halving.
+
+    They are halved down to a message, which is what can be delivered again; for what PostgreSQL refuses, the consumer
+    halves further, down to an event.
 
     Raises:
         psycopg.Error: PostgreSQL is away.
@@ -85,7 +111,7 @@ def _consume(messages: Sequence[Message]) -> tuple[Outcome, set[str]]:
         return consumer.consume([message.batch for message in messages]), {message.id for message in messages}
     except psycopg.Error:
         raise
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw
         if len(messages) == 1:
             _log_failure(messages[0].id, error)
             return Outcome(), set()

@@ -203,7 +203,10 @@ def _read_event(raw: msgspec.Raw, position: int, terms: Terms, attributes: Attri
 
 
 def _halves(batches: Sequence[Batch]) -> tuple[Sequence[Batch], Sequence[Batch]] | None:
-    """The same events in two parts; None where there is but one."""
+    """The same events in two parts; None where there is but one.
+
+    What PostgreSQL refuses is an event; what the code fails on is found as a message, by the function's own halving.
+    """
     if len(batches) > 1:
         half = len(batches) // 2
         return batches[:half], batches[half:]

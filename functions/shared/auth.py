@@ -4,15 +4,38 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jwt
+from aws_lambda_powertools import Logger
 
 from functions.shared.grant import EVERYTHING, Grant, is_traversal_path
 from functions.shared.settings import AuthSettings
 
 _JWKS_TIMEOUT_SECONDS = 5
 
+logger = Logger(child=True)
+
 
 class Unauthenticated(Exception):
     """No token, or none that can be trusted; the message may be shown to the sender."""
+
+
+class KeysUnavailable(Exception):
+    """The issuer's keys can't be had, so that no token can be checked; the message may be shown to the sender."""
+
+
+class _PublishedKeys(jwt.PyJWKClient):
+    """The keys that an issuer publishes; that it has none is another error than that it lacks one."""
+
+    def get_signing_keys(self, refresh: bool = False) -> list[jwt.PyJWK]:
+        """As asked for each token; they are kept for five minutes.
+
+        Raises:
+            KeysUnavailable: the issuer can't be reached, or answers with anything but keys.
+        """
+        try:
+            return super().get_signing_keys(refresh)
+        except (jwt.PyJWTError, ValueError, OSError) as error:
+            logger.warning("The issuer's keys can't be had", extra={"reason": str(error)})
+            raise KeysUnavailable("The keys to check the token with can't be had; send the request again.") from error
 
 
 class Authenticator:
@@ -20,13 +43,14 @@ class Authenticator:
 
     def __init__(self, settings: AuthSettings) -> None:
         self._settings = settings
-        self._keys = settings.jwks_url and jwt.PyJWKClient(settings.jwks_url, timeout=_JWKS_TIMEOUT_SECONDS)
+        self._keys = settings.jwks_url and _PublishedKeys(settings.jwks_url, timeout=_JWKS_TIMEOUT_SECONDS)
 
     def grant(self, headers: Mapping[str, str | None] | None) -> Grant:
         """What the bearer token in `headers` allows.
 
         Raises:
             Unauthenticated: there is no token, or it is malformed, expired or not signed as it must be.
+            KeysUnavailable: whether it is signed as it must be can't be found out now.
         """
         token = _bearer_token(headers or {})
         try:

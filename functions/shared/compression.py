@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 import zlib
 
 from functions.shared.rejection import Rejection
@@ -13,6 +14,8 @@ _GZIP_AS_LATIN_1 = b"\x1f\xc2\x8b"  # a gateway took each byte for a character
 _GZIP_AS_BASE64 = b"H4sI"
 _GZIP_WITH_MARKS = b"\x1f\xef\xbf\xbd"  # a gateway took the bytes for UTF-8, and put marks where they are none
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
+_FED_AT_ONCE = 4096  # bytes; zlib copies those that are left at the end of a member, which may be short
+_AFTER_PADDING = re.compile(rb"[^\0]")
 
 
 class TooLarge(Exception):
@@ -48,16 +51,19 @@ def unpacked(body: bytes) -> bytes:
 
 
 def _inflated(packed: bytes) -> bytes:
-    """What the members of a gzip file hold."""
+    """What the members of a gzip file hold; some pad them with zeros."""
     parts: list[bytes] = []
-    room = MAX_UNPACKED_BYTES
-    while packed:
-        member = zlib.decompressobj(_GZIP_WINDOW)
-        parts.append(member.decompress(packed, room + 1))
-        room -= len(parts[-1])
-        if room < 0:
-            raise TooLarge(f"The body has more than {MAX_UNPACKED_BYTES} bytes when unpacked.")
-        if not member.eof:
-            raise EOFError("it is cut off")
-        packed = member.unused_data.lstrip(b"\0")  # which some pad it with
+    room, position = MAX_UNPACKED_BYTES, 0
+    while begin := _AFTER_PADDING.search(packed, position):
+        member, position = zlib.decompressobj(_GZIP_WINDOW), begin.start()
+        while not member.eof:
+            piece = packed[position : position + _FED_AT_ONCE]
+            if not piece:
+                raise EOFError("it is cut off")
+            parts.append(member.decompress(piece, room + 1))
+            position += len(piece)
+            room -= len(parts[-1])
+            if room < 0:
+                raise TooLarge(f"The body has more than {MAX_UNPACKED_BYTES} bytes when unpacked.")
+        position -= len(member.unused_data)
     return b"".join(parts)

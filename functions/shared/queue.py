@@ -29,13 +29,19 @@ def send(
         attributes: of each message, where they have any.
 
     Returns:
-        The indexes of those that the queue did not take, after retries.
+        The indexes of those that the queue did not take, after retries. Once it can't be reached, no more are tried: to
+        wait for it again and again takes longer than the sender waits.
     """
     unsent: set[int] = set()
+    is_reached = True
     of_each = attributes or [{}] * len(bodies)
     sizes = [len(body) + _size(own) for body, own in zip(bodies, of_each, strict=True)]
     for group in _groups(sizes):
-        unsent |= _send_group(client, queue_url, {index: _entry(index, bodies, of_each) for index in group})
+        left = set(group)
+        if is_reached:
+            entries = {index: _entry(index, bodies, of_each) for index in group}
+            left, is_reached = _send_group(client, queue_url, entries)
+        unsent |= left
     return unsent
 
 
@@ -75,13 +81,14 @@ def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
 
 def _send_group(
     client: "SQSClient", queue_url: str, unsent: dict[int, "SendMessageBatchRequestEntryTypeDef"]
-) -> set[int]:
+) -> tuple[set[int], bool]:
+    """The indexes of the messages that the queue did not take, and whether it can be reached."""
     for pause in (*RETRY_AFTER_SECONDS, None):
         try:
             answer = client.send_message_batch(QueueUrl=queue_url, Entries=list(unsent.values()))
         except (BotoCoreError, ClientError) as error:
             logger.warning("The queue took nothing", extra={"messages": len(unsent), "reason": str(error)})
-            return set(unsent)
+            return set(unsent), isinstance(error, ClientError)
         failed = answer.get("Failed", [])
         unsent = {int(entry["Id"]): unsent[int(entry["Id"])] for entry in failed}
         if not unsent:
@@ -90,4 +97,4 @@ def _send_group(
         if pause is None or all(entry["SenderFault"] for entry in failed):
             break
         time.sleep(pause)
-    return set(unsent)
+    return set(unsent), True

@@ -1,11 +1,17 @@
+import json
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 
-from functions.shared.auth import Authenticator, Unauthenticated
+from functions.shared.auth import Authenticator, KeysUnavailable, Unauthenticated
 from functions.shared.grant import Grant
 from functions.shared.settings import AuthSettings
 
@@ -62,37 +68,132 @@ def test_a_missing_or_bad_token_is_refused(authorization: str | None) -> None:
         AUTHENTICATOR.grant({"Authorization": authorization})
 
 
-class Keys:
-    """Stands in for the keys that an issuer publishes."""
+class Issuer(ThreadingHTTPServer):
+    """A server that publishes a key.
+
+    Attributes:
+        fault: status and content of what it answers instead; no status where it ends the connection.
+    """
 
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
         self.private = ec.generate_private_key(ec.SECP256R1())
-        self.key = self.private.public_key()
+        self.fault: tuple[int | None, bytes] | None = None
 
-    def get_signing_key_from_jwt(self, _: str) -> "Keys":
-        return self
+    @property
+    def keys(self) -> bytes:
+        public = ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
+        return json.dumps({"keys": [public | {"kid": "first", "use": "sig"}]}).encode()
+
+    @property
+    def authenticator(self) -> Authenticator:
+        return authenticator_by(f"http://127.0.0.1:{self.server_port}/keys")
+
+    def headers(self, key_id: str | None = "first", **claims: str) -> dict[str, str]:
+        standard = {"sub": "1", "exp": time.time() + 60, "iss": "issuer", "aud": "events"}
+        kept = {name: value for name, value in (standard | claims).items() if value}
+        signed = jwt.encode(kept, self.private, algorithm="ES256", headers={"kid": key_id} if key_id else None)
+        return {"Authorization": f"Bearer {signed}"}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    server: Issuer
+
+    def do_GET(self) -> None:
+        """Publishes the key, unless the server has a fault."""
+        status, content = self.server.fault or (200, self.server.keys)
+        if status is not None:
+            self.send_response(status)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+            self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with Issuer() as issuer:
+        thread = threading.Thread(target=issuer.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield issuer
+        issuer.shutdown()
+        thread.join()
+
+
+def authenticator_by(url: str) -> Authenticator:
+    return Authenticator(AuthSettings(jwks_url=url, issuer="issuer", audience="events"))
 
 
 @pytest.mark.parametrize(
-    ("claims", "accepted"),
+    ("said", "accepted"),
     [
-        ({"iss": "issuer", "aud": "events"}, True),
-        ({"iss": "issuer", "aud": "others"}, False),
-        ({"iss": "other", "aud": "events"}, False),
-        ({"iss": "issuer"}, False),
-        ({"aud": "events"}, False),
+        ({}, True),
+        ({"aud": "others"}, False),
+        ({"iss": "other"}, False),
+        ({"aud": ""}, False),
+        ({"iss": ""}, False),
+        ({"key_id": "second"}, False),
+        ({"key_id": None}, False),
     ],
 )
-def test_an_issuers_token_counts_only_where_it_is_meant_for_us(claims: dict[str, str], accepted: bool) -> None:
-    keys = Keys()
-    authenticator = Authenticator(AuthSettings(jwks_url="https://keys", issuer="issuer", audience="events"))
-    authenticator._keys = keys  # type: ignore[assignment]
-    signed = jwt.encode({"sub": "1", "exp": time.time() + 60, **claims}, keys.private, algorithm="ES256")
+def test_an_issuers_token_counts_only_where_it_is_meant_for_us(
+    said: dict[str, str], accepted: bool, issuer: Issuer
+) -> None:
+    headers = issuer.headers(**said)
     if accepted:
-        assert authenticator.grant({"Authorization": f"Bearer {signed}"}).sub == "1"
+        assert issuer.authenticator.grant(headers).sub == "1"
     else:
         with pytest.raises(Unauthenticated):
-            authenticator.grant({"Authorization": f"Bearer {signed}"})
+            issuer.authenticator.grant(headers)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (500, b""),
+        (302, b""),
+        (None, b""),
+        (200, b""),
+        (200, b"<html>"),
+        (200, b"\xff"),
+        (200, b"[]"),
+        (200, b"{}"),
+        (200, b'{"keys": []}'),
+        (200, b'{"keys": [{"kty": "oct", "k": "eA", "use": "enc", "kid": "first"}]}'),
+    ],
+)
+def test_while_an_issuer_publishes_no_keys_its_tokens_are_neither_good_nor_bad(
+    fault: tuple[int | None, bytes], issuer: Issuer
+) -> None:
+    issuer.fault = fault
+    with pytest.raises(KeysUnavailable, match="again"):
+        issuer.authenticator.grant(issuer.headers())
+
+
+def test_an_issuer_that_is_away_is_asked_again_with_the_next_token(issuer: Issuer) -> None:
+    authenticator = issuer.authenticator
+    issuer.fault = (500, b"")
+    with pytest.raises(KeysUnavailable):
+        authenticator.grant(issuer.headers())
+    issuer.fault = None
+    assert authenticator.grant(issuer.headers()).sub == "1"
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_issuer_that_does_not_answer_makes_no_token_a_bad_one(
+    is_there: bool, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.shared.auth._JWKS_TIMEOUT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        authenticator = authenticator_by(f"http://127.0.0.1:{silent.getsockname()[1]}/keys")
+        if not is_there:
+            silent.close()
+        with pytest.raises(KeysUnavailable):
+            authenticator.grant(issuer.headers())
 
 
 @pytest.mark.parametrize(

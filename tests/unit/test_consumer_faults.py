@@ -3,7 +3,7 @@
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -16,11 +16,13 @@ import psycopg
 import pytest
 
 from functions.ingest import store
+from functions.ingest.consumption import Consumer, Outcome
 from functions.shared import registry
-from functions.shared.batch import read_batch
+from functions.shared.batch import Batch, read_batch
 from functions.shared.event import read_attributes
 from functions.shared.partitions import month_of, partition_name, wanted_months
 from functions.shared.postgres import Database, TimeLimits
+from functions.shared.replay import read_message
 from functions.shared.timestamp import format_timestamp
 from infra.local import postgres
 from infra.migrations.migrate import migrate
@@ -369,3 +371,84 @@ def test_a_message_that_the_code_fails_on_is_reported_alone_and_its_neighbours_a
     assert [(line["message_id"], line["error"]) for line in failures] == [("3", "RuntimeError"), ("7", "RuntimeError")]
     assert (consumed["messages"], consumed["stored"]) == (7, 7)
     assert query("SELECT count(*) FROM ai_usage_events") == [(7,)]
+
+
+@pytest.mark.parametrize(
+    ("most", "counts", "groups"),
+    [
+        ({"MOST_EVENTS_AT_ONCE": 3}, [1, 1, 1, 1], [3, 1]),
+        ({"MOST_EVENTS_AT_ONCE": 3}, [2, 2, 1], [1, 2]),
+        ({"MOST_EVENTS_AT_ONCE": 3}, [5, 1, 5, 5], [1, 1, 1, 1]),
+        ({"MOST_EVENTS_AT_ONCE": 3}, [0, 3, 0], [3]),
+        ({"MOST_BYTES_AT_ONCE": 10}, [1, 1, 2], [1, 1, 1]),
+        ({}, [1, 1, 1, 50], [4]),
+    ],
+)
+def test_messages_are_consumed_together_up_to_a_number_of_events_and_bytes(
+    most: dict[str, int],
+    counts: list[int],
+    groups: list[int],
+    consumer: ModuleType,
+    query: Query,
+    lines: Lines,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in most.items():
+        monkeypatch.setattr(consumer, name, value)
+    records = [record([event()] * count, str(number)) for number, count in enumerate(counts)]
+    assert consume(consumer, *records) == []
+    assert [line["messages"] for line in lines()] == groups
+    assert query("SELECT count(*) FROM ai_usage_events") == [(sum(counts),)]
+
+
+@pytest.mark.parametrize(
+    ("reading", "consuming", "groups", "left"),
+    [
+        (0, 4, [2, 2, 2], 0),
+        (0, 6, [2, 2], 2),
+        (0, 50, [2], 4),
+        (4, 0, [2], 4),
+        (11, 0, [1], 5),
+    ],
+)
+def test_what_there_is_no_time_for_is_left_for_later(
+    reading: float,
+    consuming: float,
+    groups: list[int],
+    left: int,
+    consumer: ModuleType,
+    query: Query,
+    lines: Lines,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passed: list[float] = []
+
+    def read_slowly(*arguments: Any) -> Batch:
+        passed.append(reading)
+        return read_message(*arguments)
+
+    def consume_slowly(own: Consumer, batches: Sequence[Batch]) -> Outcome:
+        passed.append(consuming)
+        return own._consume_at_once(batches)
+
+    monkeypatch.setattr(consumer, "monotonic", lambda: sum(passed))
+    monkeypatch.setattr(consumer, "read_message", read_slowly)
+    monkeypatch.setattr(Consumer, "consume", consume_slowly)
+    monkeypatch.setattr(consumer, "MOST_EVENTS_AT_ONCE", 2)
+    records = [record(event(), str(number)) for number in range(6)]
+    assert consume(consumer, *records) == [str(number) for number in range(6 - left, 6)]
+    said = [(line["level"], line["messages"]) for line in lines()]
+    assert said == [("INFO", messages) for messages in groups] + [("WARNING", left)] * (left > 0)
+    assert query("SELECT count(*) FROM ai_usage_events") == [(6 - left,)]
+
+
+def test_messages_of_which_none_can_be_read_are_reported(
+    consumer: ModuleType, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr(consumer, "read_message", fail)
+    assert consume(consumer, record(event(), "first"), record(event(), "second")) == ["first", "second"]
+    assert [line["message_id"] for line in lines()] == ["first", "second"]
+    assert consumer.consumer.consume([]) == Outcome()

@@ -11,8 +11,11 @@ import psycopg
 import pytest
 
 from functions.graphql.source import Sources
+from functions.shared.auth import Authenticator
+from functions.shared.settings import AuthSettings
 from functions.shared.timestamp import format_timestamp
 from functions.sync.sync import Sync
+from infra.local import ports
 from tests.graphql import NOW, SECRET, Insert, ask, request
 
 PAGE = """
@@ -279,6 +282,16 @@ def test_a_token_without_the_scope_is_refused(api: ModuleType) -> None:
     claims = {"sub": "1", "scope": "events:write", "namespaces": ["*"], "exp": time.time() + 60}
     headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}"}
     assert request(api, {"query": "{ __typename }"}, headers=headers)[0] == 403
+
+
+def test_a_token_that_no_keys_are_there_to_check_with_is_answered_with_503(
+    api: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = AuthSettings(jwks_url=f"http://127.0.0.1:{ports.free()}/keys", issuer="issuer", audience="events")
+    monkeypatch.setattr(api, "authenticator", Authenticator(nowhere))
+    status, answer = request(api, {"query": "{ __typename }"})
+    assert (status, answer.keys()) == (503, {"message"})
+    assert "again" in answer["message"]
 
 
 @pytest.mark.parametrize("query", [{}, {"query": 1}, {"query": "{"}, {"query": "{ unknown }"}, {"query": ""}])

@@ -1,6 +1,7 @@
 import base64
 import importlib
 import json
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,12 +13,16 @@ from typing import TYPE_CHECKING, Any, cast
 import boto3
 import jwt
 import pytest
-from botocore.exceptions import ClientError
+from botocore.config import Config
+from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
 from functions.shared import queue
+from functions.shared.auth import Authenticator
 from functions.shared.batch import Batch, read_batch
 from functions.shared.grant import Grant
+from functions.shared.settings import AuthSettings
+from infra.local import ports
 from tests.unit.bad_events import BAD_EVENTS
 
 if TYPE_CHECKING:
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 
 SECRET = "a secret of thirty-two characters, at least"
 CHAT = {"event": "request_duo_chat_response", "user_id": 1}
+GATEWAY_SECONDS = 29
+KEYS_SECONDS = 5  # for the issuer's keys, which may be asked for twice
 OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
 
 
@@ -215,11 +222,12 @@ def test_what_the_queue_does_not_take_is_tried_again_and_then_said(
 
 
 class ThrottlingQueue(FailingQueue):
-    """Takes nothing at all of what it is sent in its n-th calls."""
+    """Takes nothing at all of what it is sent in its n-th calls, and can't be reached by others."""
 
-    def __init__(self, throttled: set[int]) -> None:
-        super().__init__({})
+    def __init__(self, throttled: set[int], lost: set[int], refused: dict[int, int] | None = None) -> None:
+        super().__init__(refused or {})
         self.throttled = throttled
+        self.lost = lost
         self.calls = 0
 
     def send_message_batch(self, **request: Any) -> Any:
@@ -227,6 +235,8 @@ class ThrottlingQueue(FailingQueue):
         if self.calls in self.throttled:
             error = {"Error": {"Code": "RequestThrottled", "Message": "Slow down."}}
             raise ClientError(cast("Any", error), "SendMessageBatch")
+        if self.calls in self.lost:
+            raise ReadTimeoutError(endpoint_url="https://queue")
         return super().send_message_batch(**request)
 
 
@@ -234,7 +244,7 @@ class ThrottlingQueue(FailingQueue):
 def test_what_a_throttled_queue_does_not_take_may_be_sent_again(
     throttled: set[int], status: int, api: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    throttling = ThrottlingQueue(throttled)
+    throttling = ThrottlingQueue(throttled, set())
     send = partial(queue.send, cast("SQSClient", throttling), "queue")
     monkeypatch.setattr(api, "intake", replace(api.intake, send=send))
     events = [CHAT | {"filler": "x" * 60_000} for _ in range(48)]  # four a message, four messages a call
@@ -249,6 +259,66 @@ def test_what_a_throttled_queue_does_not_take_may_be_sent_again(
     assert [index for index, identifier in enumerate(answer["ids"]) if identifier is None] == lost
 
 
+@pytest.mark.parametrize(
+    ("lost", "refused", "status", "calls", "taken"),
+    [
+        ({1}, {}, 503, 1, 0),
+        ({2}, {}, 207, 2, 4),
+        ({2}, {1: 1}, 207, 2, 3),  # of the first messages one is refused, and can't be sent again
+        ({3}, {}, 207, 3, 8),
+    ],
+)
+def test_a_queue_that_is_lost_in_the_middle_is_not_waited_for_again(
+    lost: set[int],
+    refused: dict[int, int],
+    status: int,
+    calls: int,
+    taken: int,
+    api: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("functions.shared.queue.RETRY_AFTER_SECONDS", (0, 0))
+    losing = ThrottlingQueue(set(), lost, refused)
+    monkeypatch.setattr(
+        api, "intake", replace(api.intake, send=partial(queue.send, cast("SQSClient", losing), "queue"))
+    )
+    events = [CHAT | {"filler": "x" * 60_000} for _ in range(48)]  # four a message, four messages a call
+    answered, answer = post(api, events)
+    assert (answered, losing.calls, len(losing.taken)) == (status, calls, taken)
+    if status == 207:
+        assert (answer["accepted"], len(answer["rejected"])) == (4 * taken, 48 - 4 * taken)
+        assert all(rejected["retryable"] for rejected in answer["rejected"])
+
+
+def test_a_queue_that_never_answers_is_given_up_before_the_gateway_gives_up(api: ModuleType) -> None:
+    client, url = api.intake.send.args
+    patience = client.meta.config
+    attempts = patience.retries["total_max_attempts"]
+    assert attempts * (patience.connect_timeout + patience.read_timeout) < GATEWAY_SECONDS - 2 * KEYS_SECONDS
+    impatience = api.PATIENCE.merge(Config(connect_timeout=0.1, read_timeout=0.1))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(0)
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        impatient = boto3.client("sqs", endpoint_url=endpoint, config=impatience)
+        assert queue.send(impatient, url, [b"x" * queue.MAX_BATCH_BYTES] * 3) == {0, 1, 2}
+        for _ in range(attempts):
+            silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+
+
 def test_an_unreachable_queue_is_answered_with_503(api: ModuleType, sqs: "SQSClient") -> None:
     sqs.delete_queue(QueueUrl=sqs.list_queues()["QueueUrls"][0])
     assert post(api, CHAT)[0] == 503
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/api/v4/usage_data/track_event"])
+def test_a_token_that_no_keys_are_there_to_check_with_is_answered_with_503(
+    path: str, api: ModuleType, sqs: "SQSClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = AuthSettings(jwks_url=f"http://127.0.0.1:{ports.free()}/keys", issuer="issuer", audience="events")
+    monkeypatch.setattr(api, "authenticator", Authenticator(nowhere))
+    status, answer = post(api, CHAT, resource=path)
+    assert (status, answer.keys()) == (503, {"message"})
+    assert "again" in answer["message"]
+    assert queued(sqs) == []

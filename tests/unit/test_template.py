@@ -73,6 +73,16 @@ def test_on_aws_the_visibility_is_six_times_the_functions_time(template: Any) ->
     assert parameters["VisibilityTimeout"]["Default"] >= 6 * parameters["ConsumerTimeout"]["Default"]
 
 
+def test_the_consumer_has_time_for_a_transaction_that_begins_last(
+    template: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1/events")
+    from functions.ingest import consumer
+
+    longest = consumer.LAST_START_SECONDS + consumer.TIME_LIMITS.transaction
+    assert template["Parameters"]["ConsumerTimeout"]["MinValue"] >= longest
+
+
 def test_the_queue_uses_these_parameters(template: Any) -> None:
     properties = template["Resources"]["EventQueue"]["Properties"]
     assert properties["VisibilityTimeout"] == {"Ref": "VisibilityTimeout"}
