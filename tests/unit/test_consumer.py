@@ -130,7 +130,9 @@ def test_a_bad_event_becomes_a_rejected_row_beside_the_good_ones(
     assert rejected == {"source": "sqs", "code": code, "sender_grant": None, "attempts": 1, "replayed_at": None}
 
 
-def test_a_rejected_event_keeps_the_id_and_the_time_that_it_was_given(consumer: ModuleType, query: Query) -> None:
+def test_a_rejected_event_without_an_id_keeps_the_one_that_it_was_given_and_the_time(
+    consumer: ModuleType, query: Query
+) -> None:
     mended = {"event": "request_duo_chat_response", "user_id": 1}
     sent = [
         mended | {"event": "unknown"},
@@ -150,7 +152,7 @@ def test_a_rejected_event_keeps_the_id_and_the_time_that_it_was_given(consumer: 
         [
             (str(own[0]), arrival),
             (str(own[1]), "2026-11-20"),
-            (OWN_ID, arrival),
+            (OWN_ID, None),
             (sent[3]["id"], None),
             (str(own[4]), None),
             (str(own[5]), arrival),

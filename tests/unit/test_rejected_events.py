@@ -3,11 +3,11 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
@@ -16,8 +16,11 @@ from typer.testing import CliRunner
 
 from functions.retention.rejected_events import delete_rejected
 from functions.shared import queue
+from functions.shared.arrival import ATTRIBUTE, Arrival
 from functions.shared.batch import Batch
+from functions.shared.cloud_event import as_plain_event
 from functions.shared.grant import Grant
+from functions.shared.identifier import derived_id
 from functions.shared.registry import Registry
 from functions.shared.timestamp import format_timestamp
 from infra import rejected_events
@@ -55,14 +58,21 @@ def without(registry: Registry, name: str) -> Registry:
     return replace(registry, events=events)
 
 
+def with_deprecated(registry: Registry, name: str) -> Registry:
+    """The definitions with one event that is no longer accepted."""
+    return replace(registry, events={**registry.events, name: replace(registry.events[name], deprecated=True)})
+
+
 def undefine(module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "consumer", replace(module.consumer, registry=without(module.consumer.registry, name)))
 
 
-def from_api(*events: dict[str, Any], grant: Grant = TENANT) -> str:
+def from_api(
+    *events: dict[str, Any], grant: Grant = TENANT, request_id: str = "request", received_at: datetime = NOW
+) -> str:
     """A message as the API sends it."""
-    raw = [msgspec.Raw(json.dumps(event).encode()) for event in events]
-    return msgspec.json.encode(Batch("request", NOW, raw, grant=grant)).decode()
+    raw = [as_plain_event(msgspec.Raw(json.dumps(event).encode())) for event in events]
+    return msgspec.json.encode(Batch(request_id, received_at, raw, grant=grant)).decode()
 
 
 @pytest.mark.parametrize("internal", [False, True], ids=["event", "internal event"])
@@ -91,6 +101,88 @@ def test_what_was_rejected_because_its_definition_was_gone_is_stored_once_after_
     after = query("SELECT * FROM rejected_events")
     assert all(row.pop("replayed_at") for row in after)
     assert after == [{name: row[name] for name in row if name != "replayed_at"} for row in rejected]
+
+
+ARRIVED_AT = (NOW - timedelta(days=45)).replace(microsecond=1000)  # in another month than now
+OWN_TIME = ARRIVED_AT - timedelta(days=1)
+OWN_ID = UUID("4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44")
+TIMED_ID = derived_id(OWN_TIME, "", 0)
+OWN_TIME_TEXT = format_timestamp(OWN_TIME)
+CLOUD_EVENT = {"specversion": "1.0", "type": CHAT["event"], "source": "editor", "id": "1", "subject": "1"}
+CLOUD_EVENT_ID = UUID(json.loads(bytes(as_plain_event(msgspec.Raw(json.dumps(CLOUD_EVENT).encode()))))["id"])
+PROPERTIES = {"additional_properties": {"language": "ruby"}}
+TIMED_PROPERTIES = {"additional_properties": {"timestamp": OWN_TIME_TEXT}}
+
+
+@pytest.mark.parametrize("sent_again", [False, True], ids=["sent once", "sent again meanwhile"])
+@pytest.mark.parametrize("way", ["queue", "https"])
+@pytest.mark.parametrize(
+    ("event", "own_id", "own_time"),
+    [
+        (CHAT, None, None),
+        (CHAT | {"timestamp": OWN_TIME_TEXT}, None, OWN_TIME),
+        (CHAT | {"id": str(OWN_ID)}, OWN_ID, None),
+        (CHAT | {"id": str(OWN_ID), "timestamp": OWN_TIME_TEXT}, OWN_ID, OWN_TIME),
+        (CHAT | {"id": str(TIMED_ID)}, TIMED_ID, OWN_TIME),
+        (CHAT | {"id": str(TIMED_ID), "timestamp": format_timestamp(ARRIVED_AT)}, TIMED_ID, ARRIVED_AT),
+        (CHAT | PROPERTIES, None, None),
+        (CHAT | TIMED_PROPERTIES, None, OWN_TIME),
+        (CHAT | PROPERTIES | {"id": str(OWN_ID)}, OWN_ID, None),
+        (CHAT | TIMED_PROPERTIES | {"id": str(OWN_ID)}, OWN_ID, OWN_TIME),
+        (CLOUD_EVENT, CLOUD_EVENT_ID, None),
+        (CLOUD_EVENT | {"time": OWN_TIME_TEXT}, CLOUD_EVENT_ID, OWN_TIME),
+    ],
+    ids=[
+        "nothing",
+        "a time",
+        "an id",
+        "an id and a time",
+        "a timed id",
+        "a timed id and another time",
+        "an internal event",
+        "an internal event with a time",
+        "an internal event with an id",
+        "an internal event with both",
+        "a CloudEvent",
+        "a CloudEvent with a time",
+    ],
+)
+def test_a_replayed_event_has_the_id_and_the_time_that_it_would_have_had_and_is_stored_once(
+    event: dict[str, Any],
+    own_id: UUID | None,
+    own_time: datetime | None,
+    way: str,
+    sent_again: bool,
+    queues: Queues,
+    consumer: ModuleType,
+    command: Command,
+    query: Query,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patched:
+        registry = with_deprecated(consumer.consumer.registry, str(CHAT["event"]))
+        patched.setattr(consumer, "consumer", replace(consumer.consumer, registry=registry))
+        if way == "https":
+            queues.send(from_api(event, received_at=ARRIVED_AT))
+        else:
+            queues.send(json.dumps(event), **{ATTRIBUTE: Arrival("request", ARRIVED_AT).attribute["StringValue"]})
+        queues.consume(consumer)
+        said(command("replay"))
+        queues.consume(consumer)
+    assert query("SELECT code, attempts FROM rejected_events") == [{"code": "deprecated_event", "attempts": 2}]
+    if sent_again and own_id:
+        queues.send(from_api(event, request_id="another", received_at=NOW))
+        queues.consume(consumer)
+    for _ in range(2):
+        assert "1 events are on the queue again." in said(command("replay"))
+        queues.consume(consumer)
+        query("UPDATE rejected_events SET replayed_at = NULL RETURNING id")
+    assert query("SELECT id, timestamp FROM ai_usage_events") == [
+        {
+            "id": own_id or Batch("request", ARRIVED_AT, []).event_id(0),
+            "timestamp": own_time or (NOW if sent_again and own_id else ARRIVED_AT),
+        }
+    ]
 
 
 def test_an_event_that_is_rejected_again_keeps_its_row_and_its_history(
