@@ -1,14 +1,19 @@
 from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions.shared.arrival import Arrival
 from functions.shared.batch import KIND, Batch, read_batch
 from functions.shared.body import events_in
 from functions.shared.grant import TRUSTED, Grant
 from functions.shared.rejection import Rejection
+from functions.shared.replay import KIND as REPLAY
+from functions.shared.replay import read_message
 
 SENT_AT = datetime(2026, 11, 20, 15, 0, 59, 936000, UTC)
 GRANT = Grant("1", ("events:write",), ("27/",))
@@ -77,3 +82,36 @@ def test_a_batch_with_an_odd_time_of_arrival_is_none_of_ours(received_at: str) -
     body = b'{"kind":"%b","id":"x","received_at":"%b","events":[{}]}' % (KIND.encode(), received_at.encode())
     batch = read_batch(body, "message", SENT_AT)
     assert (batch.id, batch.received_at, [bytes(raw) for raw in batch.events]) == ("message", SENT_AT, [body])
+
+
+def grant_with(**attributes: Any) -> dict[str, Any]:
+    return {"sub": "1", "scopes": ["events:write"], "namespaces": ["27/"]} | attributes
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        grant_with(sub="1" * 1025),
+        grant_with(sub="nul\0"),
+        grant_with(issuer="x" * 1025),
+        grant_with(issuer="nul\0"),
+        grant_with(scopes=["events:write"] * 101),
+        grant_with(scopes=["nul\0"]),
+        grant_with(namespaces=["27/"] * 501),
+        grant_with(namespaces=["1/" * 513]),
+        grant_with(namespaces=["nul\0"]),
+    ],
+    ids=range(9),
+)
+@pytest.mark.parametrize("kind", [KIND, REPLAY])
+def test_a_message_with_a_grant_that_no_token_gives_is_none_of_ours(kind: str, grant: dict[str, Any]) -> None:
+    message = {"kind": kind, "id": "x", "received_at": SENT_AT, "events": [{}]}
+    message |= {"rejected_id": uuid4(), "attempts": 1, "body": "{}", "grant": grant}
+    body = msgspec.json.encode(message)
+    batch = read_message(body, Arrival("message", SENT_AT))
+    assert (batch.id, batch.grant, batch.replayed, [bytes(raw) for raw in batch.events]) == (
+        "message",
+        None,
+        None,
+        [body],
+    )
