@@ -1,13 +1,13 @@
 """A rejected event on its way back: what a message on the queue carries when it is replayed."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
 
-from functions.shared.arrival import FURTHEST_APART, Arrival
+from functions.shared.arrival import EARLIEST, FURTHEST_APART, Arrival
 from functions.shared.batch import Attempts, Batch, Replayed, read_batch
 from functions.shared.grant import Grant
 
@@ -47,11 +47,10 @@ class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
             return None
         try:
             return msgspec.json.decode(body, type=cls)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return None
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # an event that arrived before would have no id
 _KIND_PREFIX = b'{"kind":"%b",' % KIND.encode()
 
 
@@ -61,6 +60,6 @@ def read_message(body: bytes, arrival: Arrival) -> Batch:
     What says that it arrived after it was sent, or before there were computers, is no replay of ours.
     """
     replay = Replay.read(body)
-    if replay and _EPOCH <= replay.received_at <= arrival.sent_at + FURTHEST_APART:
+    if replay and EARLIEST <= replay.received_at <= arrival.sent_at + FURTHEST_APART:
         return replay.batch()
     return read_batch(body, arrival.message_id, arrival.sent_at)
