@@ -19,6 +19,8 @@ from functions.shared.timestamp import months_before, parse_timestamp
 from functions.shared.wire import LARGEST_ID, Attributes, content_of, read_base_attributes, text_within
 
 MAX_EVENT_BYTES = 64 * 1024
+MAX_GIVEN_BYTES = len(',"id":"0198f0a2-6b1c-7d3e-9a55-0d2f5c1b7e44","timestamp":"2026-11-20T15:00:59.936123Z"')
+"""By how much an event grows that was rejected: what it lacked is added to it."""
 _FURTHEST_AHEAD = timedelta(days=1)
 
 
@@ -105,6 +107,7 @@ class Terms(msgspec.Struct, eq=False):
     Attributes:
         sender_is_limited: whether there is anything that the sender may not write.
         event_types: those that the definitions name, by name.
+        most_bytes: how large an event may be.
     """
 
     batch: Batch
@@ -112,13 +115,15 @@ class Terms(msgspec.Struct, eq=False):
     sender_is_limited: bool
     event_types: Mapping[str, EventType]
     times: StorableTimes
+    most_bytes: int
 
 
 def terms_of(batch: Batch, registry: Registry, retention_months: int) -> Terms:
     """The terms for the events of a batch."""
     times = storable_times(batch.received_at, retention_months)
     sender = batch.sender
-    return Terms(batch, sender, not sender.is_unlimited, registry.events, times)
+    most_bytes = MAX_EVENT_BYTES + (MAX_GIVEN_BYTES if batch.replayed else 0)
+    return Terms(batch, sender, not sender.is_unlimited, registry.events, times, most_bytes)
 
 
 def read_attributes(
@@ -134,8 +139,8 @@ def read_attributes(
     Raises:
         Rejection: its base attributes are not as they must be, or its sender may not send it.
     """
-    if len(raw) > MAX_EVENT_BYTES:
-        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {MAX_EVENT_BYTES} are allowed.")
+    if len(raw) > terms.most_bytes:
+        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {terms.most_bytes} are allowed.")
     if attributes is None:
         try:
             attributes = read_base_attributes(raw)

@@ -19,6 +19,7 @@ from functions.shared import queue
 from functions.shared.arrival import ATTRIBUTE, Arrival
 from functions.shared.batch import Batch
 from functions.shared.cloud_event import as_plain_event
+from functions.shared.event import MAX_EVENT_BYTES, MAX_GIVEN_BYTES
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id
 from functions.shared.registry import Registry
@@ -183,6 +184,49 @@ def test_a_replayed_event_has_the_id_and_the_time_that_it_would_have_had_and_is_
             "timestamp": own_time or (NOW if sent_again and own_id else ARRIVED_AT),
         }
     ]
+
+
+@pytest.mark.parametrize("way", ["queue", "https"])
+@pytest.mark.parametrize(
+    ("event", "given_bytes"), [(CHAT, MAX_GIVEN_BYTES), (CHAT | {"id": str(OWN_ID)}, 0)], ids=["no id", "own id"]
+)
+def test_an_event_of_the_largest_size_can_be_replayed_with_what_it_was_given(
+    event: dict[str, Any],
+    given_bytes: int,
+    way: str,
+    queues: Queues,
+    consumer: ModuleType,
+    command: Command,
+    query: Query,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    received_at = NOW.replace(microsecond=123456)
+    filled = event | {"filler": ""}
+    filled["filler"] = "x" * (MAX_EVENT_BYTES - len(json.dumps(filled)))
+    with monkeypatch.context() as patched:
+        undefine(consumer, str(CHAT["event"]), patched)
+        if way == "https":
+            queues.send(from_api(filled, received_at=received_at))
+        else:
+            queues.send(json.dumps(filled))
+        for _ in range(2):
+            queues.consume(consumer)
+            said(command("replay"))
+    lengths = {row["length"] for row in query("SELECT octet_length(body) AS length FROM rejected_events")}
+    assert max(lengths) <= MAX_EVENT_BYTES + given_bytes
+    if way == "https":
+        assert lengths == {MAX_EVENT_BYTES + given_bytes}
+    queues.consume(consumer)
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 1}]
+
+
+def test_an_event_that_was_too_large_is_so_when_it_is_replayed(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query
+) -> None:
+    insert(query, CHAT | {"id": str(OWN_ID), "filler": "x" * (MAX_EVENT_BYTES + MAX_GIVEN_BYTES)}, code="too_large")
+    said(command("replay"))
+    queues.consume(consumer)
+    assert query("SELECT code, attempts FROM rejected_events") == [{"code": "too_large", "attempts": 2}]
 
 
 def test_an_event_that_is_rejected_again_keeps_its_row_and_its_history(
