@@ -2,7 +2,7 @@ import base64
 import importlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +17,7 @@ from moto import mock_aws
 
 from functions.shared import queue
 from functions.shared.batch import Batch, read_batch
+from functions.shared.event import MAX_EVENT_BYTES
 from functions.shared.grant import Grant
 from tests.unit.bad_events import BAD_EVENTS
 
@@ -159,12 +160,43 @@ def test_ten_thousand_events_and_five_megabytes_travel_in_few_messages(api: Modu
     assert [json.loads(bytes(raw)) for _, raw in arrived] == events
 
 
-def test_characters_that_sqs_refuses_arrive_all_the_same(api: ModuleType, sqs: "SQSClient") -> None:
-    event = CHAT | {"text": "\ufffe\uffff\ufffd\x7f\U0001f600"}
-    assert post(api, event)[0] == 202
-    (batch,) = queued(sqs)
-    assert b"\xef\xbf\xbe" not in bytes(batch.events[0])
-    assert json.loads(bytes(batch.events[0])) == event
+REFUSED_BY_SQS = "\ufffe\uffff"
+
+
+def text_of(event: dict[str, Any]) -> str:
+    return json.dumps(event, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    "body_of",
+    [
+        text_of,
+        lambda event: f"[{text_of(CHAT)}, {text_of(event)}]",
+        lambda event: f"[{text_of(event)}, {text_of({'event': 'unknown'})}]",
+        lambda event: f"{text_of(CHAT)}\n{text_of(event)}",
+        lambda event: text_of({"specversion": "1.0", "id": "1", "source": "a", "type": event["event"], "data": event}),
+    ],
+    ids=["alone", "in an array", "beside a bad one", "in a line", "in a CloudEvent"],
+)
+def test_characters_that_sqs_refuses_arrive_all_the_same(
+    body_of: Callable[[dict[str, Any]], str], api: ModuleType, sqs: "SQSClient"
+) -> None:
+    event = CHAT | {"text": f"{REFUSED_BY_SQS}\ufffd\x7f\U0001f600\\\ufffe"}
+    assert post(api, body_of(event))[1]["accepted"] > 0
+    raw = [bytes(raw) for batch in queued(sqs) for raw in batch.events]
+    assert not any(character.encode() in text for character in REFUSED_BY_SQS for text in raw)
+    assert event["text"] in [json.loads(text).get("text") for text in raw]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_an_event_has_the_size_with_which_it_travels(more: int, api: ModuleType, sqs: "SQSClient") -> None:
+    room = MAX_EVENT_BYTES - len(text_of(CHAT | {"text": ""}))
+    escaped, rest = divmod(room, len(r"\uffff"))
+    event = CHAT | {"text": "\uffff" * escaped + "x" * (rest + more)}
+    _, answer = post(api, f"[{','.join([text_of(event)] * 10)}]")
+    batches = queued(sqs)
+    assert {len(raw) for batch in batches for raw in batch.events} == (set() if more else {MAX_EVENT_BYTES})
+    assert [rejected["code"] for rejected in answer["rejected"]] == ["too_large"] * 10 * more
 
 
 class FailingQueue:
