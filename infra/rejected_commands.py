@@ -82,8 +82,15 @@ def replay(*, ids: Ids = None, code: Code = None, event: EventName = None, since
             f"{done.of_sync:,} are rows that ClickHouse refused; they are in PostgreSQL, and not for the queue: "
             "usage-events sync --replay tries them again."
         )
+    if done.too_large:
+        typer.echo(
+            f"{len(done.too_large):,} do not fit in a message, with their senders' grants, and wait as before: "
+            f"{', '.join(map(str, done.too_large))}",
+            err=True,
+        )
     if done.unsent:
         typer.echo(f"{done.unsent:,} were not taken by the queue and wait as before.", err=True)
+    if done.too_large or done.unsent:
         raise typer.Exit(1)
 
 

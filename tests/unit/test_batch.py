@@ -1,3 +1,5 @@
+import gzip
+import random
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -6,14 +8,16 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from functions.shared.arrival import Arrival
 from functions.shared.batch import KIND, Batch, read_batch
 from functions.shared.body import events_in
+from functions.shared.compression import MAX_UNPACKED_BYTES
 from functions.shared.grant import TRUSTED, Grant
 from functions.shared.rejection import Rejection
 from functions.shared.replay import KIND as REPLAY
-from functions.shared.replay import read_message
+from functions.shared.replay import Replay, read_message
 
 SENT_AT = datetime(2026, 11, 20, 15, 0, 59, 936000, UTC)
 GRANT = Grant("1", ("events:write",), ("27/",))
@@ -115,3 +119,39 @@ def test_a_message_with_a_grant_that_no_token_gives_is_none_of_ours(kind: str, g
         None,
         [body],
     )
+
+
+def replay_of(body: str) -> Replay:
+    return Replay(uuid4(), 1, SENT_AT, body, GRANT)
+
+
+@pytest.mark.parametrize("body", ["", "{}", '"' * 1000, "\uffff" * 1000, "ü\n\x1b\\\ufffe" * 200, "H4sI"])
+@pytest.mark.parametrize("most_bytes", [1000, 1_000_000])
+def test_a_replay_is_read_from_its_message_whether_it_is_packed_or_not(body: str, most_bytes: int) -> None:
+    replay = replay_of(body)
+    message = replay.message(most_bytes)
+    assert message is not None
+    assert len(message) <= most_bytes
+    assert Replay.read(message) == replay
+    assert not any(refused.encode() in message for refused in "\ufffe\uffff")
+
+
+def test_a_replay_that_is_too_large_even_if_it_is_packed_has_no_message() -> None:
+    assert replay_of(random.Random(1).randbytes(1000).hex()).message(1000) is None
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        gzip.compress(b"{}")[:-1],
+        gzip.compress(b"\xff"),
+        gzip.compress(b" " * (MAX_UNPACKED_BYTES + 1)),
+        b"\x1f\x8b",
+        b"\xff",
+    ],
+    ids=range(5),
+)
+def test_a_replay_that_can_not_be_unpacked_is_none_of_ours(packed: bytes) -> None:
+    body = msgspec.json.encode(replace(replay_of(""), packed=packed))
+    batch = read_message(body, Arrival("message", SENT_AT))
+    assert (batch.replayed, [bytes(raw) for raw in batch.events]) == (None, [body])

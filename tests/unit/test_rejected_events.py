@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from random import Random
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -384,6 +385,32 @@ def test_what_the_queue_does_not_take_waits_on(
     assert "2 events are on the queue again.\n1 were not taken by the queue and wait as before." in result.output
     rows = query("SELECT body::json ->> 'number' AS number FROM rejected_events WHERE replayed_at IS NULL")
     assert rows == [{"number": "1"}]
+
+
+def test_a_large_body_is_packed_and_one_that_is_too_large_even_so_waits_on_without_stopping_the_others(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query
+) -> None:
+    characters = Random(1).choices([chr(code) for code in range(0x4E00, 0x9FFF)], k=1024 * 1024)
+    too_large = insert(query, "".join(characters), code="invalid_json", received_at=NOW - timedelta(seconds=3))
+    quoted, noncharacters = '"\\' * (512 * 1024), json.dumps({"event": "\uffff" * 300_000}, ensure_ascii=False)
+    quotes = insert(query, quoted, code="invalid_json", received_at=NOW - timedelta(seconds=2))
+    refused_by_sqs = insert(query, noncharacters)
+    foreign = {"sub": "1" * 1_100_000, "scopes": [], "namespaces": []}
+    too_large_grant = insert(query, CHAT, sender_grant=json.dumps(foreign), received_at=NOW + timedelta(seconds=1))
+    insert(query, CHAT, received_at=NOW + timedelta(seconds=2))
+    result = command("replay")
+    assert result.exit_code == 1
+    assert "3 events are on the queue again.\n2 do not fit in a message" in result.output
+    for identifier in (too_large, too_large_grant):
+        assert str(identifier) in result.output
+    waiting = query("SELECT id FROM rejected_events WHERE replayed_at IS NULL ORDER BY received_at")
+    assert [row["id"] for row in waiting] == [too_large, too_large_grant]
+    queues.consume(consumer)
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 1}]
+    again = query("SELECT id, body FROM rejected_events WHERE attempts = 2 ORDER BY received_at")
+    assert [row["id"] for row in again] == [quotes, refused_by_sqs]
+    assert again[0]["body"] == quoted
+    assert again[1]["body"].startswith(noncharacters.removesuffix("}"))
 
 
 def test_rows_that_clickhouse_refused_are_not_put_on_the_queue(queues: Queues, command: Command, query: Query) -> None:
