@@ -464,6 +464,37 @@ def test_one_event_is_shown_wholly(command: Command, query: Query) -> None:
     assert (missing.exit_code, "There is no rejected event" in missing.output) == (1, True)
 
 
+ORDERS = "\x1b[2J\x9b2J\u202e\x08"
+MARKED = "\ufffd[2J\ufffd2J\ufffd\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "lines"),
+    [
+        (ORDERS, "not known", [MARKED]),
+        (f"{{\r\n\t{ORDERS}\r\n\n}}", "not known", ["{", f"        {MARKED}", "", "}"]),
+        ('{"event": "a\x9b\\u001b\\nbody"}', "a\ufffd\ufffd body", ['{"event": "a\ufffd\\u001b\\nbody"}']),
+    ],
+)
+def test_what_a_terminal_might_take_for_an_order_is_shown_with_marks(
+    body: str, name: str, lines: list[str], command: Command, query: Query
+) -> None:
+    grant = json.dumps({"sub": ORDERS, "scopes": [], "namespaces": []})
+    identifier = insert(query, body, message=f"{ORDERS}\nforged", sender_grant=grant, attempts=2)
+    history = "INSERT INTO rejection_history (rejected_id, attempt, code, message) VALUES (%s, 1, 'a', %s) RETURNING 1"
+    query(history, identifier, f"{ORDERS}\nforged")
+    output = said(command("show", str(identifier)))
+    assert all(character.isprintable() or character == "\n" for character in output)
+    shown = output.removesuffix("\n").split("\n")
+    assert shown[1] == f"event        {name}"
+    assert shown[5:] == [
+        f"attempt 1    a: {MARKED} forged",
+        f"attempt 2    unknown_event: {MARKED} forged",
+        "body",
+        *lines,
+    ]
+
+
 def test_events_are_dropped_only_when_that_is_confirmed_and_only_those_that_fit(command: Command, query: Query) -> None:
     kept = insert(query, CHAT, code="invalid_user")
     dropped = insert(query, CHAT)
