@@ -16,7 +16,14 @@ from functions.shared.place import Place, StatedProject, places_of
 from functions.shared.registry import EventType, Registry
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import months_before, parse_timestamp
-from functions.shared.wire import LARGEST_ID, Attributes, content_of, read_base_attributes, text_within
+from functions.shared.wire import (
+    LARGEST_ID,
+    LARGEST_ID_DIGITS,
+    Attributes,
+    content_of,
+    read_base_attributes,
+    text_within,
+)
 
 MAX_EVENT_BYTES = 64 * 1024
 MAX_GIVEN_BYTES = len(',"id":"0198f0a2-6b1c-7d3e-9a55-0d2f5c1b7e44","timestamp":"2026-11-20T15:00:59.936123Z"')
@@ -242,4 +249,5 @@ def _user_id(attributes: Attributes, sub: str) -> int:
         return attributes.user_id
     if not sub:
         raise Rejection("invalid_user", "The event names no user.")
-    return require_user_id(int(sub) if sub.isascii() and sub.isdecimal() else None)
+    is_number = sub.isascii() and sub.isdecimal() and len(sub) <= LARGEST_ID_DIGITS
+    return require_user_id(int(sub) if is_number else None)

@@ -135,6 +135,26 @@ def test_a_request_that_can_not_be_taken_in_is_answered_clearly(
     assert queued(sqs) == []
 
 
+@pytest.mark.parametrize(
+    ("sub", "status", "said"),
+    [
+        (str(2**63), 400, "positive 64-bit integer"),
+        ("9" * 1024, 400, "positive 64-bit integer"),
+        ("9" * 5_000, 401, "The token's sub is too long"),
+        ("5\0", 401, "characters that can't be stored"),
+        ("5 \ud83d", 401, "characters that can't be stored"),
+    ],
+    ids=["64 bits", "long", "too long", "nul", "half a character"],
+)
+def test_a_token_whose_sub_is_no_users_id_stands_in_for_no_user(
+    sub: str, status: int, said: str, api: ModuleType
+) -> None:
+    token = jwt.encode({"sub": sub, "scope": "events:write", "exp": time.time() + 60}, SECRET)
+    answered, answer = post(api, CHAT | {"user_id": None}, headers={"Authorization": f"Bearer {token}"})
+    assert answered == status
+    assert said in (answer["message"] if status == 401 else answer["rejected"][0]["message"])
+
+
 def test_only_json_is_taken(api: ModuleType) -> None:
     token = jwt.encode({"sub": "5", "scope": "events:write", "exp": time.time() + 60}, SECRET)
     for content_type, status in [("application/json; charset=utf-8", 202), ("text/csv", 415), (None, 202)]:
