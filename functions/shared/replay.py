@@ -26,13 +26,13 @@ class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
         received_at: when it first arrived.
         body: the event, or the whole message where that could not be read; a text, for it may be no JSON.
         grant: the sender's; None where it was published straight on the queue.
-        packed: on the queue, the body as gzip, where the message would be too large else; `body` is empty then.
+        packed: on the queue, the body as gzip, where the message would be too large else; it has no `body` then.
     """
 
     rejected_id: UUID
     attempts: Attempts
     received_at: Annotated[datetime, msgspec.Meta(tz=True)]
-    body: str
+    body: str = ""
     grant: Grant | None = None
     packed: bytes = b""
 

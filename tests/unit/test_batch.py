@@ -133,6 +133,7 @@ def test_a_replay_is_read_from_its_message_whether_it_is_packed_or_not(body: str
     assert message is not None
     assert len(message) <= most_bytes
     assert Replay.read(message) == replay
+    assert (b'"body"' in message) + (b'"packed"' in message) == bool(body)
     assert not any(refused.encode() in message for refused in "\ufffe\uffff")
 
 
