@@ -13,7 +13,7 @@ from rich.table import Table
 from functions.shared import settings
 from functions.shared.postgres import Connection, TimeLimits, connect
 from infra.environment import use_local_stack
-from infra.terminal import console, explained, past_moment, printable, shown
+from infra.terminal import console, explained, past_moment, printable, printable_lines, shown
 
 if TYPE_CHECKING:
     from infra.rejected_events import Count, FormerAttempt, RejectedEvent
@@ -82,8 +82,15 @@ def replay(*, ids: Ids = None, code: Code = None, event: EventName = None, since
             f"{done.of_sync:,} are rows that ClickHouse refused; they are in PostgreSQL, and not for the queue: "
             "usage-events sync --replay tries them again."
         )
+    if done.too_large:
+        typer.echo(
+            f"{len(done.too_large):,} do not fit in a message, with their senders' grants, and wait as before: "
+            f"{', '.join(map(str, done.too_large))}",
+            err=True,
+        )
     if done.unsent:
         typer.echo(f"{done.unsent:,} were not taken by the queue and wait as before.", err=True)
+    if done.too_large or done.unsent:
         raise typer.Exit(1)
 
 
@@ -153,14 +160,14 @@ def _table(events: "list[RejectedEvent]") -> Table:
 def _lines(event: "RejectedEvent", former: "list[FormerAttempt]") -> Iterator[str]:
     grant = msgspec.json.encode(event.sender_grant).decode() if event.sender_grant else "none: it came by the queue"
     yield f"id           {event.id}"
-    yield f"event        {event.event or 'not known'}"
+    yield f"event        {printable(event.event or 'not known')}"
     yield f"received at  {event.received_at.astimezone(UTC).isoformat()}"
     yield f"source       {event.source}"
-    yield f"grant        {grant}"
+    yield f"grant        {printable(grant)}"
     for attempt in former:
         replayed = f", replayed {shown(attempt.replayed_at)}" if attempt.replayed_at else ""
-        yield f"attempt {attempt.attempt:<4} {attempt.code}: {attempt.message}{replayed}"
+        yield f"attempt {attempt.attempt:<4} {attempt.code}: {printable(attempt.message)}{replayed}"
     replayed = f", replayed {shown(event.replayed_at)}" if event.replayed_at else ""
-    yield f"attempt {event.attempts:<4} {event.code}: {event.message}{replayed}"
+    yield f"attempt {event.attempts:<4} {event.code}: {printable(event.message)}{replayed}"
     yield "body"
-    yield event.body
+    yield from printable_lines(event.body)

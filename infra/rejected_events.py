@@ -129,12 +129,14 @@ class Replayed:
     Attributes:
         sent: how many events are on the queue again.
         unsent: how many the queue did not take; they wait as before.
+        too_large: those that fit in no message with their senders' grants; they wait as before.
         of_sync: how many are rows that ClickHouse refused.
         skipped: how many had been replayed before, or were being so at the same time.
     """
 
     sent: int
     unsent: int
+    too_large: Sequence[UUID]
     of_sync: int
     skipped: int
 
@@ -169,17 +171,20 @@ def replay(connection: Connection, client: "SQSClient", queue_url: str, ids: Seq
     that stores nothing twice, for an event has its id, and counts no attempt twice, for the message says which it is.
     """
     sent = unsent = 0
+    too_large: list[UUID] = []
     for some in batched(ids, _SENT_AT_ONCE, strict=False):
         with connection.transaction():
             claimed = list(_claim(connection, list(some)))
-            refused = queue.send(client, queue_url, [msgspec.json.encode(one) for one in claimed])
-            taken = [one.rejected_id for index, one in enumerate(claimed) if index not in refused]
+            messages = {identifier: message for identifier, message in claimed if message is not None}
+            refused = queue.send(client, queue_url, list(messages.values()))
+            taken = [identifier for index, identifier in enumerate(messages) if index not in refused]
             connection.execute(_MARK, [taken])
         sent += len(taken)
         unsent += len(refused)
+        too_large += [identifier for identifier, message in claimed if message is None]
     row = connection.execute(_COUNT_OF_SYNC, [ids]).fetchone()
     of_sync = int(row[0]) if row else 0
-    return Replayed(sent, unsent, of_sync, len(ids) - sent - unsent - of_sync)
+    return Replayed(sent, unsent, too_large, of_sync, len(ids) - sent - unsent - len(too_large) - of_sync)
 
 
 def delete(connection: Connection, ids: Sequence[UUID]) -> int:
@@ -189,6 +194,12 @@ def delete(connection: Connection, ids: Sequence[UUID]) -> int:
     )
 
 
-def _claim(connection: Connection, ids: list[UUID]) -> Iterator[Replay]:
+def _claim(connection: Connection, ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:
+    """Those of the rows that wait, with the message of each; None where there is no room for it."""
     for rejected_id, attempts, received_at, body, grant in connection.execute(_CLAIM, [ids]):
-        yield Replay(rejected_id, attempts, received_at, body, grant and msgspec.convert(grant, Grant))
+        try:
+            replay = Replay(rejected_id, attempts, received_at, body, grant and msgspec.convert(grant, Grant))
+        except msgspec.ValidationError:  # the grant was kept when there were no limits to what it may hold
+            yield rejected_id, None
+        else:
+            yield rejected_id, replay.message(queue.MAX_BATCH_BYTES)

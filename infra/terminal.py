@@ -25,7 +25,16 @@ def shown(moment: datetime) -> str:
 
 def printable(text: str) -> str:
     """`text` in one line, with a mark in the place of what a terminal might take for an order."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in " ".join(text.split()))
+    return _marked(" ".join(text.split()))
+
+
+def printable_lines(text: str) -> list[str]:
+    """As `printable`, for a text whose lines and indentation stay."""
+    return [_marked(line) for line in text.expandtabs().splitlines()]
+
+
+def _marked(line: str) -> str:
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)
 
 
 def duration(text: str, option: str) -> timedelta:

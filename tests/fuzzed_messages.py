@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from functions.shared.batch import KIND as BATCH
 from functions.shared.replay import KIND as REPLAY
+from tests.formats import gzip_in_base64
 from tests.fuzzed_bodies import (
     Body,
     either,
@@ -97,7 +98,10 @@ _replays = st.fixed_dictionaries(
         "received_at": either(moments),
         "body": either(plain_bodies.map(lambda body: body.text.decode(errors="replace"))),
     },
-    optional={"grant": either(_grants)},
+    optional={
+        "grant": either(_grants),
+        "packed": either(plain_bodies.map(lambda body: gzip_in_base64(body.text).decode())),
+    },
 )
 _broken_envelopes = st.fixed_dictionaries(
     {},

@@ -76,6 +76,7 @@ class Intake:
         Raises:
             QueueUnavailable: none of the accepted events could be queued.
         """
+        events = _as_sent(events)
         batch = Batch(str(uuid4()), received_at, [], grant=grant)
         answer = Answer(0, 0, [], [None] * len(events.raw))
         repeatable = Repeatable(grant, idempotency_key) if idempotency_key else None
@@ -111,7 +112,7 @@ class Intake:
     def _queue(self, batch: Batch, accepted: Sequence[int], answer: Answer) -> None:
         """Sends the batch as few messages; `answer` gets what the queue did not take."""
         messages = list(batch.messages(MAX_MESSAGE_BYTES))
-        unsent = self.send([without_noncharacters(msgspec.json.encode(message)) for message in messages])
+        unsent = self.send([msgspec.json.encode(message) for message in messages])
         if messages and len(unsent) == len(messages):
             raise QueueUnavailable("The queue can't be reached; send the request again.")
         answer.accepted = len(accepted)
@@ -125,6 +126,16 @@ class Intake:
                         index, "queue_unavailable", "The queue did not take it; send it again.", retryable=True
                     )
                 )
+
+
+def _as_sent(events: Events) -> Events:
+    """The events as SQS takes them, so that each is judged by what is sent."""
+    text = events.array or b"".join(events.raw)
+    escaped = without_noncharacters(text)
+    if escaped == text:
+        return events
+    raw = [msgspec.Raw(without_noncharacters(bytes(event))) for event in events.raw]
+    return Events(raw, events.refused, events.array and escaped)
 
 
 def _read(events: Events) -> Iterator[tuple[int, msgspec.Raw, Attributes | None, bool]]:

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
 from functions.ingest.store import RejectedRow
 from functions.shared.batch import Batch
-from functions.shared.identifier import derived_id, time_of
+from functions.shared.identifier import derived_id
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import format_timestamp
 
@@ -38,7 +37,11 @@ def _storable(text: str) -> str:
 
 
 def _kept(raw: msgspec.Raw, position: int, batch: Batch) -> str:
-    """The event as it came; an object that lacks an id or a time has those it was given at its end."""
+    """The event as it came; an object that lacks an id has the one it was given at its end, and its time if that too.
+
+    The time that an event with an id of its own was given is when it arrived. It stays out of the event, for it is no
+    time of its own: whether the id is stored in another month is to be looked up at a replay as well.
+    """
     text = bytes(raw).decode(errors="replace")
     if position in batch.refused:  # which is no event, and was given nothing
         return text
@@ -46,24 +49,16 @@ def _kept(raw: msgspec.Raw, position: int, batch: Batch) -> str:
         content = msgspec.json.decode(raw, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return text
-    given: dict[str, str] = {}
-    if content.get("id") is None:
-        given["id"] = str(batch.event_id(position))
+    if content.get("id") is not None:
+        return text
+    given = {"id": str(batch.event_id(position))}
     if not _names_its_time(content):
         given["timestamp"] = format_timestamp(batch.received_at)
-    if not given:
-        return text
     separator = "," if content else ""
     return text.rstrip()[:-1] + separator + msgspec.json.encode(given).decode()[1:]
 
 
 def _names_its_time(content: Mapping[str, Any]) -> bool:
     additional = content.get("additional_properties")
-    if content.get("timestamp") is not None:
-        return True
-    if isinstance(additional, dict) and additional.get("timestamp") is not None:
-        return True
-    try:
-        return time_of(UUID(content.get("id"))) is not None
-    except (TypeError, ValueError, AttributeError):
-        return False
+    own = [content.get("timestamp"), additional.get("timestamp") if isinstance(additional, dict) else None]
+    return own != [None, None]

@@ -107,7 +107,7 @@ class RejectedRow(msgspec.Struct, frozen=True):
     Attributes:
         id: the same whenever the same message is read, so that a redelivery adds nothing.
         source: `https`, `sqs` or `sync`.
-        body: the event as it came, with the id and the time that it was given.
+        body: the event as it came; one that lacked an id with the id and the time that it was given.
         attempts: how often it was rejected, this time included.
     """
 

@@ -12,7 +12,7 @@ from functions.ingest.directory import Directory
 from functions.ingest.store import Row, place_in_order
 from functions.shared.batch import Batch
 from functions.shared.context import Context
-from functions.shared.event import Event, require_storable_time, require_user_id
+from functions.shared.event import Event, require_user_id, storable_times
 from functions.shared.feature import Feature, Transformation, function_name
 from functions.shared.grant import Grant
 from functions.shared.payload import (
@@ -169,7 +169,7 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
     overrides = {} if candidate.encoded else {key: returned.pop(key) for key in OVERRIDES if key in returned}
     if "timestamp" in overrides:
         timestamp = _time(overrides["timestamp"])
-        require_storable_time(timestamp, candidate.batch.received_at, retention_months)
+        storable_times(candidate.batch.received_at, retention_months).require(timestamp)
         place = place_in_order(timestamp, event.id)
     if "user_id" in overrides:
         user_id = require_user_id(overrides["user_id"])

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef
 
 ATTRIBUTE = "ai_usage_events.arrival"
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before this nothing arrived: a UUIDv7, as which events get their ids, knows no earlier time."""
 FURTHEST_APART = timedelta(days=1)
 """How far the clocks may be apart that say when a message first arrived and when it was sent again."""
 

@@ -1,9 +1,11 @@
 """Bearer tokens: who asks, and what the token allows."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jwt
+import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.shared.grant import EVERYTHING, Grant, is_traversal_path
@@ -90,12 +92,17 @@ def _grant_of(claims: Mapping[str, Any]) -> Grant:
     scope = claims.get("scope")
     issuer = claims.get("iss")
     namespaces = [path for path in _strings(claims.get("namespaces")) if path == EVERYTHING or is_traversal_path(path)]
-    return Grant(
-        sub=claims["sub"],
-        scopes=tuple(scope.split() if isinstance(scope, str) else _strings(scope)),
-        namespaces=tuple(namespaces),
-        issuer=issuer if isinstance(issuer, str) else "",
-    )
+    grant = {
+        "sub": claims["sub"],
+        "scopes": tuple(scope.split() if isinstance(scope, str) else _strings(scope)),
+        "namespaces": tuple(namespaces),
+        "issuer": issuer if isinstance(issuer, str) else "",
+    }
+    try:
+        return msgspec.convert(grant, Grant)
+    except msgspec.ValidationError as error:
+        name = re.findall(r"\$\.(\w+)", str(error))[-1]
+        raise Unauthenticated(f"The token's {name} is too long, or has characters that can't be stored.") from error
 
 
 def _strings(value: Any) -> Iterable[str]:

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
+from functions.shared.arrival import EARLIEST
 from functions.shared.body import events_in
 from functions.shared.compression import TooLarge
 from functions.shared.envelope import unwrapped
@@ -90,7 +91,7 @@ def read_batch(body: bytes, message_id: str, sent_at: datetime) -> Batch:
     if body.startswith(_KIND_PREFIX):
         with contextlib.suppress(msgspec.DecodeError, RecursionError):
             batch = _batch_decoder.decode(body)
-            if abs(batch.received_at - sent_at) < _LONGEST_WAY:
+            if batch.received_at >= EARLIEST and abs(batch.received_at - sent_at) < _LONGEST_WAY:
                 return batch
     content, source_id = unwrapped(body, message_id)
     try:

@@ -10,6 +10,7 @@ import msgspec
 
 from functions.shared.json_text import holds
 from functions.shared.rejection import Rejection
+from functions.shared.wire import LARGEST_ID_DIGITS
 
 BINARY_MODE_HEADER = "ce-specversion"
 
@@ -17,7 +18,6 @@ _MARK = b'"specversion"'
 _VERSION = "1.0"
 _IDENTIFIERS = uuid5(NAMESPACE_URL, "https://cloudevents.io/")
 _HEADERS = {f"ce-{name}": name for name in ("specversion", "id", "source", "type", "time", "subject")}
-_LARGEST_ID_DIGITS = 19
 
 
 class CloudEvent(msgspec.Struct):
@@ -116,7 +116,7 @@ def _text(value: Any, attribute: str) -> str:
 
 
 def _user_id(subject: Any) -> int:
-    if isinstance(subject, str) and subject.isascii() and subject.isdecimal() and len(subject) <= _LARGEST_ID_DIGITS:
+    if isinstance(subject, str) and subject.isascii() and subject.isdecimal() and len(subject) <= LARGEST_ID_DIGITS:
         return int(subject)
     raise Rejection("invalid_user", "subject must be the user's id, a positive 64-bit integer.")
 

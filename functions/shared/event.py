@@ -16,9 +16,18 @@ from functions.shared.place import Place, StatedProject, places_of
 from functions.shared.registry import EventType, Registry
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import months_before, parse_timestamp
-from functions.shared.wire import LARGEST_ID, Attributes, content_of, read_base_attributes, text_within
+from functions.shared.wire import (
+    LARGEST_ID,
+    LARGEST_ID_DIGITS,
+    Attributes,
+    content_of,
+    read_base_attributes,
+    text_within,
+)
 
 MAX_EVENT_BYTES = 64 * 1024
+MAX_GIVEN_BYTES = len(',"id":"0198f0a2-6b1c-7d3e-9a55-0d2f5c1b7e44","timestamp":"2026-11-20T15:00:59.936123Z"')
+"""By how much an event grows that was rejected: what it lacked is added to it."""
 _FURTHEST_AHEAD = timedelta(days=1)
 
 
@@ -68,30 +77,60 @@ class Event(msgspec.Struct):
         return context
 
 
+class StorableTimes(msgspec.Struct, frozen=True):
+    """The times that have, and keep for a while, a partition.
+
+    Attributes:
+        earliest: the oldest of them.
+        latest: the one furthest in the future.
+    """
+
+    earliest: datetime
+    latest: datetime
+    retention_months: int
+
+    def require(self, timestamp: datetime) -> None:
+        """Lets pass one of these times.
+
+        Raises:
+            Rejection: `timestamp_out_of_range`.
+        """
+        if self.earliest <= timestamp <= self.latest:
+            return
+        is_old = timestamp < self.earliest
+        reason = f"over {self.retention_months} months old" if is_old else "more than a day in the future"
+        raise Rejection("timestamp_out_of_range", f"The time {timestamp:%Y-%m-%dT%H:%M:%SZ} is {reason}.")
+
+
+@lru_cache(maxsize=256)  # transformations may give each event of a batch another time
+def storable_times(received_at: datetime, retention_months: int) -> StorableTimes:
+    """The times that an event may have that arrived then."""
+    return StorableTimes(months_before(received_at, retention_months), received_at + _FURTHEST_AHEAD, retention_months)
+
+
 class Terms(msgspec.Struct, eq=False):
     """On which the events of a batch are taken in.
 
     Attributes:
         sender_is_limited: whether there is anything that the sender may not write.
         event_types: those that the definitions name, by name.
-        earliest: the oldest time that can be stored.
-        latest: the one furthest in the future.
+        most_bytes: how large an event may be.
     """
 
     batch: Batch
     sender: Grant
     sender_is_limited: bool
     event_types: Mapping[str, EventType]
-    retention_months: int
-    earliest: datetime
-    latest: datetime
+    times: StorableTimes
+    most_bytes: int
 
 
 def terms_of(batch: Batch, registry: Registry, retention_months: int) -> Terms:
     """The terms for the events of a batch."""
-    earliest, latest = _storable_times(batch.received_at, retention_months)
+    times = storable_times(batch.received_at, retention_months)
     sender = batch.sender
-    return Terms(batch, sender, not sender.is_unlimited, registry.events, retention_months, earliest, latest)
+    most_bytes = MAX_EVENT_BYTES + (MAX_GIVEN_BYTES if batch.replayed else 0)
+    return Terms(batch, sender, not sender.is_unlimited, registry.events, times, most_bytes)
 
 
 def read_attributes(
@@ -107,8 +146,8 @@ def read_attributes(
     Raises:
         Rejection: its base attributes are not as they must be, or its sender may not send it.
     """
-    if len(raw) > MAX_EVENT_BYTES:
-        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {MAX_EVENT_BYTES} are allowed.")
+    if len(raw) > terms.most_bytes:
+        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {terms.most_bytes} are allowed.")
     if attributes is None:
         try:
             attributes = read_base_attributes(raw)
@@ -143,8 +182,7 @@ def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms
         raise Rejection("deprecated_event", f"The event {event_type.name} is no longer accepted.")
     own_id, own_time = attributes.id, _own_time(attributes)
     timestamp = own_time or (own_id and time_of(own_id)) or terms.batch.received_at
-    if not terms.earliest <= timestamp <= terms.latest:
-        raise _out_of_range(timestamp, terms.earliest, terms.retention_months)
+    terms.times.require(timestamp)
     sender = terms.sender
     user_id = _user_id(attributes, sender.sub)
     user = attributes.user
@@ -171,28 +209,6 @@ def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms
         project=places.project,
         explicit_path=explicit_path,
     )
-
-
-def require_storable_time(timestamp: datetime, received_at: datetime, retention_months: int) -> None:
-    """Lets pass a time that has, and keeps for a while, a partition.
-
-    Raises:
-        Rejection: `timestamp_out_of_range`.
-    """
-    earliest, latest = _storable_times(received_at, retention_months)
-    if not earliest <= timestamp <= latest:
-        raise _out_of_range(timestamp, earliest, retention_months)
-
-
-def _out_of_range(timestamp: datetime, earliest: datetime, retention_months: int) -> Rejection:
-    is_old = timestamp < earliest
-    reason = f"over {retention_months} months old" if is_old else "more than a day in the future"
-    return Rejection("timestamp_out_of_range", f"The time {timestamp:%Y-%m-%dT%H:%M:%SZ} is {reason}.")
-
-
-@lru_cache(maxsize=256)  # transformations may give each event of a batch another time
-def _storable_times(received_at: datetime, retention_months: int) -> tuple[datetime, datetime]:
-    return months_before(received_at, retention_months), received_at + _FURTHEST_AHEAD
 
 
 def require_user_id(value: Any) -> int:
@@ -233,4 +249,5 @@ def _user_id(attributes: Attributes, sub: str) -> int:
         return attributes.user_id
     if not sub:
         raise Rejection("invalid_user", "The event names no user.")
-    return require_user_id(int(sub) if sub.isascii() and sub.isdecimal() else None)
+    is_number = sub.isascii() and sub.isdecimal() and len(sub) <= LARGEST_ID_DIGITS
+    return require_user_id(int(sub) if is_number else None)

@@ -1,6 +1,7 @@
 """What a sender or reader may touch."""
 
 import re
+from typing import Annotated
 
 import msgspec
 
@@ -13,6 +14,15 @@ EVERYTHING = "*"
 
 _TRAVERSAL_PATH = re.compile(r"(?:[1-9][0-9]*/)+")
 _LONGEST_PATH = 1024
+_LONGEST_NAME = 1024
+_LONGEST_SCOPE = 256
+_MOST_SCOPES = 100
+_MOST_NAMESPACES = 500  # with a grant of this size, a message on the queue still has room for the largest event
+_STORABLE = r"\A[^\x00\ud800-\udfff\ufffe\uffff]*\Z"  # what PostgreSQL keeps and SQS takes
+
+type _Name = Annotated[str, msgspec.Meta(max_length=_LONGEST_NAME, pattern=_STORABLE)]
+type _Scope = Annotated[str, msgspec.Meta(max_length=_LONGEST_SCOPE, pattern=_STORABLE)]
+type _Path = Annotated[str, msgspec.Meta(max_length=_LONGEST_PATH, pattern=_STORABLE)]
 
 
 def is_traversal_path(path: str) -> bool:
@@ -25,7 +35,9 @@ def is_traversal_path(path: str) -> bool:
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a token allows; it travels with the events that were sent with it.
+    """What a token allows; it travels with the events that were sent with it, and is kept with those that are rejected.
+
+    The limits hold where it is read: from a token, a message or a row.
 
     Attributes:
         sub: the user's id, as the token writes it.
@@ -34,10 +46,10 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
         issuer: who says so, where the token names its issuer.
     """
 
-    sub: str
-    scopes: tuple[str, ...]
-    namespaces: tuple[str, ...]
-    issuer: str = ""
+    sub: _Name
+    scopes: Annotated[tuple[_Scope, ...], msgspec.Meta(max_length=_MOST_SCOPES)]
+    namespaces: Annotated[tuple[_Path, ...], msgspec.Meta(max_length=_MOST_NAMESPACES)]
+    issuer: _Name = ""
 
     @property
     def is_everywhere(self) -> bool:

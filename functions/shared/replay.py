@@ -1,15 +1,18 @@
 """A rejected event on its way back: what a message on the queue carries when it is replayed."""
 
-from datetime import UTC, datetime
+import gzip
+from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
 
-from functions.shared.arrival import FURTHEST_APART, Arrival
-from functions.shared.batch import Attempts, Batch, Replayed, read_batch
+from functions.shared.arrival import EARLIEST, FURTHEST_APART, Arrival
+from functions.shared.batch import Attempts, Batch, Replayed, read_batch, without_noncharacters
+from functions.shared.compression import TooLarge, unpacked
 from functions.shared.grant import Grant
+from functions.shared.rejection import Rejection
 
 KIND = "ai_usage_events.replay"
 
@@ -23,13 +26,22 @@ class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
         received_at: when it first arrived.
         body: the event, or the whole message where that could not be read; a text, for it may be no JSON.
         grant: the sender's; None where it was published straight on the queue.
+        packed: on the queue, the body as gzip, where the message would be too large else; it has no `body` then.
     """
 
     rejected_id: UUID
     attempts: Attempts
     received_at: Annotated[datetime, msgspec.Meta(tz=True)]
-    body: str
+    body: str = ""
     grant: Grant | None = None
+    packed: bytes = b""
+
+    def message(self, most_bytes: int) -> bytes | None:
+        """The body of the message that carries it; None where that has more than `most_bytes` even if it is packed."""
+        message = without_noncharacters(msgspec.json.encode(self))
+        if len(message) > most_bytes:
+            message = msgspec.json.encode(replace(self, body="", packed=gzip.compress(self.body.encode())))
+        return message if len(message) <= most_bytes else None
 
     def batch(self) -> Batch:
         """The event as what arrived together with it; what has no id of its own gets the same one every time."""
@@ -46,12 +58,14 @@ class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
         if not body.startswith(_KIND_PREFIX):
             return None
         try:
-            return msgspec.json.decode(body, type=cls)
-        except msgspec.DecodeError:
+            replay = msgspec.json.decode(body, type=cls)
+            if replay.packed:
+                replay = replace(replay, body=unpacked(replay.packed).decode(), packed=b"")
+        except (msgspec.DecodeError, RecursionError, Rejection, TooLarge, UnicodeDecodeError):
             return None
+        return replay
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # an event that arrived before would have no id
 _KIND_PREFIX = b'{"kind":"%b",' % KIND.encode()
 
 
@@ -61,6 +75,6 @@ def read_message(body: bytes, arrival: Arrival) -> Batch:
     What says that it arrived after it was sent, or before there were computers, is no replay of ours.
     """
     replay = Replay.read(body)
-    if replay and _EPOCH <= replay.received_at <= arrival.sent_at + FURTHEST_APART:
+    if replay and EARLIEST <= replay.received_at <= arrival.sent_at + FURTHEST_APART:
         return replay.batch()
     return read_batch(body, arrival.message_id, arrival.sent_at)

@@ -12,6 +12,7 @@ from functions.shared.payload import refuse_unstorable
 from functions.shared.rejection import Rejection
 
 LARGEST_ID = 2**63 - 1
+LARGEST_ID_DIGITS = len(str(LARGEST_ID))
 _LONGEST_TEXT_BYTES = 1000  # an index entry of PostgreSQL's has room for it
 _CERTAINLY_SHORT = _LONGEST_TEXT_BYTES // 4  # characters, each of at most four bytes
 

@@ -68,6 +68,42 @@ def test_a_missing_or_bad_token_is_refused(authorization: str | None) -> None:
         AUTHENTICATOR.grant({"Authorization": authorization})
 
 
+TOO_MUCH = [
+    ("sub", {"sub": "1" * 1025}),
+    ("sub", {"sub": "nul\0"}),
+    ("sub", {"sub": "half \ud83d"}),
+    ("sub", {"sub": "\uffff"}),
+    ("issuer", {"iss": "x" * 1025}),
+    ("issuer", {"iss": "nul\0"}),
+    ("scopes", {"scope": "a " * 101}),
+    ("scopes", {"scope": ["x" * 257]}),
+    ("scopes", {"scope": ["nul\0"]}),
+    ("namespaces", {"namespaces": ["27/"] * 501}),
+]
+
+
+@pytest.mark.parametrize(("name", "claims"), TOO_MUCH)
+def test_a_token_whose_texts_can_not_travel_with_events_is_refused_with_the_reason(
+    name: str, claims: dict[str, Any]
+) -> None:
+    with pytest.raises(Unauthenticated, match=f"The token's {name} "):
+        AUTHENTICATOR.grant({"Authorization": f"Bearer {token(**claims)}"})
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"sub": "1" * 1024},
+        {"sub": "ünal|\U0001f600"},
+        {"iss": "x" * 1024},
+        {"scope": "a " * 99 + "x" * 256},
+        {"namespaces": ["1/" * 512, *["27/"] * 499, "1/" * 513, "nul\0"]},
+    ],
+)
+def test_a_token_may_say_much(claims: dict[str, Any]) -> None:
+    assert AUTHENTICATOR.grant({"Authorization": f"Bearer {token(**claims)}"}).is_everywhere is False
+
+
 class Issuer(ThreadingHTTPServer):
     """A server that publishes a key.
 

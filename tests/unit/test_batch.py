@@ -1,14 +1,23 @@
+import gzip
+import random
 from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from functions.shared.arrival import Arrival
 from functions.shared.batch import KIND, Batch, read_batch
 from functions.shared.body import events_in
+from functions.shared.compression import MAX_UNPACKED_BYTES
 from functions.shared.grant import TRUSTED, Grant
 from functions.shared.rejection import Rejection
+from functions.shared.replay import KIND as REPLAY
+from functions.shared.replay import Replay, read_message
 
 SENT_AT = datetime(2026, 11, 20, 15, 0, 59, 936000, UTC)
 GRANT = Grant("1", ("events:write",), ("27/",))
@@ -77,3 +86,73 @@ def test_a_batch_with_an_odd_time_of_arrival_is_none_of_ours(received_at: str) -
     body = b'{"kind":"%b","id":"x","received_at":"%b","events":[{}]}' % (KIND.encode(), received_at.encode())
     batch = read_batch(body, "message", SENT_AT)
     assert (batch.id, batch.received_at, [bytes(raw) for raw in batch.events]) == ("message", SENT_AT, [body])
+
+
+def grant_with(**attributes: Any) -> dict[str, Any]:
+    return {"sub": "1", "scopes": ["events:write"], "namespaces": ["27/"]} | attributes
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        grant_with(sub="1" * 1025),
+        grant_with(sub="nul\0"),
+        grant_with(issuer="x" * 1025),
+        grant_with(issuer="nul\0"),
+        grant_with(scopes=["events:write"] * 101),
+        grant_with(scopes=["nul\0"]),
+        grant_with(namespaces=["27/"] * 501),
+        grant_with(namespaces=["1/" * 513]),
+        grant_with(namespaces=["nul\0"]),
+    ],
+    ids=range(9),
+)
+@pytest.mark.parametrize("kind", [KIND, REPLAY])
+def test_a_message_with_a_grant_that_no_token_gives_is_none_of_ours(kind: str, grant: dict[str, Any]) -> None:
+    message = {"kind": kind, "id": "x", "received_at": SENT_AT, "events": [{}]}
+    message |= {"rejected_id": uuid4(), "attempts": 1, "body": "{}", "grant": grant}
+    body = msgspec.json.encode(message)
+    batch = read_message(body, Arrival("message", SENT_AT))
+    assert (batch.id, batch.grant, batch.replayed, [bytes(raw) for raw in batch.events]) == (
+        "message",
+        None,
+        None,
+        [body],
+    )
+
+
+def replay_of(body: str) -> Replay:
+    return Replay(uuid4(), 1, SENT_AT, body, GRANT)
+
+
+@pytest.mark.parametrize("body", ["", "{}", '"' * 1000, "\uffff" * 1000, "ü\n\x1b\\\ufffe" * 200, "H4sI"])
+@pytest.mark.parametrize("most_bytes", [1000, 1_000_000])
+def test_a_replay_is_read_from_its_message_whether_it_is_packed_or_not(body: str, most_bytes: int) -> None:
+    replay = replay_of(body)
+    message = replay.message(most_bytes)
+    assert message is not None
+    assert len(message) <= most_bytes
+    assert Replay.read(message) == replay
+    assert (b'"body"' in message) + (b'"packed"' in message) == bool(body)
+    assert not any(refused.encode() in message for refused in "\ufffe\uffff")
+
+
+def test_a_replay_that_is_too_large_even_if_it_is_packed_has_no_message() -> None:
+    assert replay_of(random.Random(1).randbytes(1000).hex()).message(1000) is None
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        gzip.compress(b"{}")[:-1],
+        gzip.compress(b"\xff"),
+        gzip.compress(b" " * (MAX_UNPACKED_BYTES + 1)),
+        b"\x1f\x8b",
+        b"\xff",
+    ],
+    ids=range(5),
+)
+def test_a_replay_that_can_not_be_unpacked_is_none_of_ours(packed: bytes) -> None:
+    body = msgspec.json.encode(replace(replay_of(""), packed=packed))
+    batch = read_message(body, Arrival("message", SENT_AT))
+    assert (batch.replayed, [bytes(raw) for raw in batch.events]) == (None, [body])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from types import ModuleType
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
@@ -12,10 +12,12 @@ import pytest
 
 from functions.ingest import store
 from functions.ingest.consumption import Consumer
-from functions.shared.batch import Batch
+from functions.shared.arrival import ATTRIBUTE
+from functions.shared.batch import KIND, Batch
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id
 from functions.shared.postgres import Database, TimeLimits
+from functions.shared.replay import KIND as REPLAY
 from functions.shared.timestamp import format_timestamp
 from tests.unit.bad_events import BAD_EVENTS, NOW
 
@@ -130,7 +132,9 @@ def test_a_bad_event_becomes_a_rejected_row_beside_the_good_ones(
     assert rejected == {"source": "sqs", "code": code, "sender_grant": None, "attempts": 1, "replayed_at": None}
 
 
-def test_a_rejected_event_keeps_the_id_and_the_time_that_it_was_given(consumer: ModuleType, query: Query) -> None:
+def test_a_rejected_event_without_an_id_keeps_the_one_that_it_was_given_and_the_time(
+    consumer: ModuleType, query: Query
+) -> None:
     mended = {"event": "request_duo_chat_response", "user_id": 1}
     sent = [
         mended | {"event": "unknown"},
@@ -150,13 +154,90 @@ def test_a_rejected_event_keeps_the_id_and_the_time_that_it_was_given(consumer: 
         [
             (str(own[0]), arrival),
             (str(own[1]), "2026-11-20"),
-            (OWN_ID, arrival),
+            (OWN_ID, None),
             (sent[3]["id"], None),
             (str(own[4]), None),
             (str(own[5]), arrival),
         ],
         key=str,
     )
+
+
+DEEP = "[" * 20_000 + "]" * 20_000
+HEAD = '"received_at":"2026-11-20T00:00:00Z"'
+
+
+def replay_head(rejected_id: object, head: str) -> str:
+    """How a message of a replayed event begins."""
+    return f'{{"kind":"{REPLAY}","rejected_id":"{rejected_id}","attempts":1,{head}'
+
+
+REPLAYED = replay_head(OWN_ID, HEAD)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (DEEP, "too_deep"),
+        ('{"a":' * 20_000 + "1" + "}" * 20_000, "too_deep"),
+        (f'{{"event":"request_duo_chat_response","user":{DEEP}}}', "too_deep"),
+        (f'{{"event":"request_duo_chat_response"}}\n{{"event":{DEEP}}}', "too_deep"),
+        (f'{{"kind":"{KIND}","id":"x",{HEAD},"events":[{DEEP}]}}', "too_deep"),
+        (f'{{"kind":"{KIND}","id":"x",{HEAD},"events":[],"other":{DEEP}}}', "too_deep"),
+        (f'{REPLAYED},"body":"{{}}","other":{DEEP}}}', "too_deep"),
+        (f'{REPLAYED},"body":{DEEP}}}', "too_deep"),
+        (f'{REPLAYED},"body":"{DEEP}"}}', "too_deep"),
+        (f'{REPLAYED},"body":"{DEEP}","grant":{{"sub":"1","scopes":[],"namespaces":[]}}}}', "too_deep"),
+        (f'{{"Type":"Notification","MessageId":"x","Message":"{DEEP}"}}', "too_deep"),
+        (f'{{"Type":"Notification","MessageId":"x","Message":{DEEP}}}', "too_deep"),
+        (f'{{"detail-type":"x","id":"x","detail":{DEEP}}}', "too_deep"),
+        (f'{{"specversion":"1.0","id":"x","source":"x","type":"x","data":{DEEP}}}', "too_deep"),
+        (f'{{"specversion":{DEEP}}}', "too_deep"),
+        (f'[{{"event":"x","a":"\\ud83d"}},{DEEP}]', "invalid_json"),
+    ],
+    ids=range(16),
+)
+def test_a_message_that_nests_deep_is_rejected_and_not_tried_again(
+    body: str, code: str, consumer: ModuleType, query: Query
+) -> None:
+    good = json.dumps(event()).encode()
+    assert consume(consumer, record(good, "good"), record(body.encode(), "deep")) == []
+    assert code in [row["code"] for row in query("SELECT code FROM rejected_events")]
+    assert query("SELECT count(*) FROM ai_usage_events WHERE user_id = 1") == [{"count": 1}]
+    assert max(len(row["body"]) for row in query("SELECT body FROM rejected_events")) > 20_000
+
+
+# The ends of what Python, UUIDv7 and PostgreSQL know, and what lies just beyond.
+ODD_MOMENTS = [
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+14:00",
+    "1969-12-31T23:59:59.999999Z",
+    "1970-01-01T00:00:00+00:01",
+    "1970-01-01T00:00:00Z",
+    "9999-12-31T23:59:59Z",
+    "9999-12-31T23:59:59-14:00",
+]
+
+
+@pytest.mark.parametrize("arrival", [None, 0, 1, 253402300799999])
+@pytest.mark.parametrize("moment", ODD_MOMENTS)
+def test_a_message_with_an_odd_time_is_consumed_and_not_tried_again(
+    moment: str, arrival: int | None, consumer: ModuleType, query: Query
+) -> None:
+    head = f'"received_at":"{moment}"'
+    bodies = [
+        f'{{"kind":"{KIND}","id":"x",{head},"events":[{{"event":"unknown"}},{json.dumps(event())}]}}',
+        *(
+            replay_head(uuid4(), head) + f""","body":{json.dumps(json.dumps(body))}}}"""
+            for body in (event(), event(id=OWN_ID), event(timestamp=moment), event("unknown"))
+        ),
+    ]
+    records = [record(body.encode(), f"message {number}") for number, body in enumerate(bodies)]
+    if arrival is not None:
+        for number, one in enumerate(records):
+            one["messageAttributes"] = {ATTRIBUTE: {"stringValue": f"{arrival} message {number}"}}
+    assert consume(consumer, *records) == []
+    assert query("SELECT count(*) >= 5 AS kept FROM rejected_events") == [{"kept": True}]
 
 
 def test_the_same_message_delivered_again_is_stored_once(consumer: ModuleType, query: Query) -> None:

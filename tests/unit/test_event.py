@@ -120,6 +120,12 @@ WIDEST = Grant("5", ("events:write:own", "events:write"), ("*",))
         (ALL_USERS, {"namespace_id": 28}, None),
         (Grant("robot", ("events:write",), ()), {"user_id": None}, "invalid_user"),
         (Grant("0", ("events:write",), ()), {"user_id": None}, "invalid_user"),
+        (Grant("-1", ("events:write",), ()), {"user_id": None}, "invalid_user"),
+        (Grant("²", ("events:write",), ()), {"user_id": None}, "invalid_user"),
+        (Grant(str(2**63), ("events:write",), ()), {"user_id": None}, "invalid_user"),
+        (Grant("9" * 5_000, ("events:write",), ()), {"user_id": None}, "invalid_user"),
+        (Grant("0" * 5_000 + "5", ("events:write",), ()), {"user_id": None}, "invalid_user"),
+        (Grant("9" * 5_000, ("events:write:own",), ()), {"user_id": 1}, "forbidden_user"),
     ],
 )
 def test_a_sender_may_send_what_its_grant_covers(grant: Grant, attributes: dict[str, Any], code: str | None) -> None:

@@ -3,7 +3,7 @@ import importlib
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +20,7 @@ from moto import mock_aws
 from functions.shared import queue
 from functions.shared.auth import Authenticator
 from functions.shared.batch import Batch, read_batch
+from functions.shared.event import MAX_EVENT_BYTES
 from functions.shared.grant import Grant
 from functions.shared.settings import AuthSettings
 from infra.local import ports
@@ -141,6 +142,26 @@ def test_a_request_that_can_not_be_taken_in_is_answered_clearly(
     assert queued(sqs) == []
 
 
+@pytest.mark.parametrize(
+    ("sub", "status", "said"),
+    [
+        (str(2**63), 400, "positive 64-bit integer"),
+        ("9" * 1024, 400, "positive 64-bit integer"),
+        ("9" * 5_000, 401, "The token's sub is too long"),
+        ("5\0", 401, "characters that can't be stored"),
+        ("5 \ud83d", 401, "characters that can't be stored"),
+    ],
+    ids=["64 bits", "long", "too long", "nul", "half a character"],
+)
+def test_a_token_whose_sub_is_no_users_id_stands_in_for_no_user(
+    sub: str, status: int, said: str, api: ModuleType
+) -> None:
+    token = jwt.encode({"sub": sub, "scope": "events:write", "exp": time.time() + 60}, SECRET)
+    answered, answer = post(api, CHAT | {"user_id": None}, headers={"Authorization": f"Bearer {token}"})
+    assert answered == status
+    assert said in (answer["message"] if status == 401 else answer["rejected"][0]["message"])
+
+
 def test_only_json_is_taken(api: ModuleType) -> None:
     token = jwt.encode({"sub": "5", "scope": "events:write", "exp": time.time() + 60}, SECRET)
     for content_type, status in [("application/json; charset=utf-8", 202), ("text/csv", 415), (None, 202)]:
@@ -166,12 +187,43 @@ def test_ten_thousand_events_and_five_megabytes_travel_in_few_messages(api: Modu
     assert [json.loads(bytes(raw)) for _, raw in arrived] == events
 
 
-def test_characters_that_sqs_refuses_arrive_all_the_same(api: ModuleType, sqs: "SQSClient") -> None:
-    event = CHAT | {"text": "\ufffe\uffff\ufffd\x7f\U0001f600"}
-    assert post(api, event)[0] == 202
-    (batch,) = queued(sqs)
-    assert b"\xef\xbf\xbe" not in bytes(batch.events[0])
-    assert json.loads(bytes(batch.events[0])) == event
+REFUSED_BY_SQS = "\ufffe\uffff"
+
+
+def text_of(event: dict[str, Any]) -> str:
+    return json.dumps(event, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    "body_of",
+    [
+        text_of,
+        lambda event: f"[{text_of(CHAT)}, {text_of(event)}]",
+        lambda event: f"[{text_of(event)}, {text_of({'event': 'unknown'})}]",
+        lambda event: f"{text_of(CHAT)}\n{text_of(event)}",
+        lambda event: text_of({"specversion": "1.0", "id": "1", "source": "a", "type": event["event"], "data": event}),
+    ],
+    ids=["alone", "in an array", "beside a bad one", "in a line", "in a CloudEvent"],
+)
+def test_characters_that_sqs_refuses_arrive_all_the_same(
+    body_of: Callable[[dict[str, Any]], str], api: ModuleType, sqs: "SQSClient"
+) -> None:
+    event = CHAT | {"text": f"{REFUSED_BY_SQS}\ufffd\x7f\U0001f600\\\ufffe"}
+    assert post(api, body_of(event))[1]["accepted"] > 0
+    raw = [bytes(raw) for batch in queued(sqs) for raw in batch.events]
+    assert not any(character.encode() in text for character in REFUSED_BY_SQS for text in raw)
+    assert event["text"] in [json.loads(text).get("text") for text in raw]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_an_event_has_the_size_with_which_it_travels(more: int, api: ModuleType, sqs: "SQSClient") -> None:
+    room = MAX_EVENT_BYTES - len(text_of(CHAT | {"text": ""}))
+    escaped, rest = divmod(room, len(r"\uffff"))
+    event = CHAT | {"text": "\uffff" * escaped + "x" * (rest + more)}
+    _, answer = post(api, f"[{','.join([text_of(event)] * 10)}]")
+    batches = queued(sqs)
+    assert {len(raw) for batch in batches for raw in batch.events} == (set() if more else {MAX_EVENT_BYTES})
+    assert [rejected["code"] for rejected in answer["rejected"]] == ["too_large"] * 10 * more
 
 
 class FailingQueue:

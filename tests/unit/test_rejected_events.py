@@ -3,11 +3,12 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from random import Random
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
@@ -16,8 +17,12 @@ from typer.testing import CliRunner
 
 from functions.retention.rejected_events import delete_rejected
 from functions.shared import queue
+from functions.shared.arrival import ATTRIBUTE, Arrival
 from functions.shared.batch import Batch
+from functions.shared.cloud_event import as_plain_event
+from functions.shared.event import MAX_EVENT_BYTES, MAX_GIVEN_BYTES
 from functions.shared.grant import Grant
+from functions.shared.identifier import derived_id
 from functions.shared.registry import Registry
 from functions.shared.timestamp import format_timestamp
 from infra import rejected_events
@@ -55,14 +60,21 @@ def without(registry: Registry, name: str) -> Registry:
     return replace(registry, events=events)
 
 
+def with_deprecated(registry: Registry, name: str) -> Registry:
+    """The definitions with one event that is no longer accepted."""
+    return replace(registry, events={**registry.events, name: replace(registry.events[name], deprecated=True)})
+
+
 def undefine(module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "consumer", replace(module.consumer, registry=without(module.consumer.registry, name)))
 
 
-def from_api(*events: dict[str, Any], grant: Grant = TENANT) -> str:
+def from_api(
+    *events: dict[str, Any], grant: Grant = TENANT, request_id: str = "request", received_at: datetime = NOW
+) -> str:
     """A message as the API sends it."""
-    raw = [msgspec.Raw(json.dumps(event).encode()) for event in events]
-    return msgspec.json.encode(Batch("request", NOW, raw, grant=grant)).decode()
+    raw = [as_plain_event(msgspec.Raw(json.dumps(event).encode())) for event in events]
+    return msgspec.json.encode(Batch(request_id, received_at, raw, grant=grant)).decode()
 
 
 @pytest.mark.parametrize("internal", [False, True], ids=["event", "internal event"])
@@ -91,6 +103,131 @@ def test_what_was_rejected_because_its_definition_was_gone_is_stored_once_after_
     after = query("SELECT * FROM rejected_events")
     assert all(row.pop("replayed_at") for row in after)
     assert after == [{name: row[name] for name in row if name != "replayed_at"} for row in rejected]
+
+
+ARRIVED_AT = (NOW - timedelta(days=45)).replace(microsecond=1000)  # in another month than now
+OWN_TIME = ARRIVED_AT - timedelta(days=1)
+OWN_ID = UUID("4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44")
+TIMED_ID = derived_id(OWN_TIME, "", 0)
+OWN_TIME_TEXT = format_timestamp(OWN_TIME)
+CLOUD_EVENT = {"specversion": "1.0", "type": CHAT["event"], "source": "editor", "id": "1", "subject": "1"}
+CLOUD_EVENT_ID = UUID(json.loads(bytes(as_plain_event(msgspec.Raw(json.dumps(CLOUD_EVENT).encode()))))["id"])
+PROPERTIES = {"additional_properties": {"language": "ruby"}}
+TIMED_PROPERTIES = {"additional_properties": {"timestamp": OWN_TIME_TEXT}}
+
+
+@pytest.mark.parametrize("sent_again", [False, True], ids=["sent once", "sent again meanwhile"])
+@pytest.mark.parametrize("way", ["queue", "https"])
+@pytest.mark.parametrize(
+    ("event", "own_id", "own_time"),
+    [
+        (CHAT, None, None),
+        (CHAT | {"timestamp": OWN_TIME_TEXT}, None, OWN_TIME),
+        (CHAT | {"id": str(OWN_ID)}, OWN_ID, None),
+        (CHAT | {"id": str(OWN_ID), "timestamp": OWN_TIME_TEXT}, OWN_ID, OWN_TIME),
+        (CHAT | {"id": str(TIMED_ID)}, TIMED_ID, OWN_TIME),
+        (CHAT | {"id": str(TIMED_ID), "timestamp": format_timestamp(ARRIVED_AT)}, TIMED_ID, ARRIVED_AT),
+        (CHAT | PROPERTIES, None, None),
+        (CHAT | TIMED_PROPERTIES, None, OWN_TIME),
+        (CHAT | PROPERTIES | {"id": str(OWN_ID)}, OWN_ID, None),
+        (CHAT | TIMED_PROPERTIES | {"id": str(OWN_ID)}, OWN_ID, OWN_TIME),
+        (CLOUD_EVENT, CLOUD_EVENT_ID, None),
+        (CLOUD_EVENT | {"time": OWN_TIME_TEXT}, CLOUD_EVENT_ID, OWN_TIME),
+    ],
+    ids=[
+        "nothing",
+        "a time",
+        "an id",
+        "an id and a time",
+        "a timed id",
+        "a timed id and another time",
+        "an internal event",
+        "an internal event with a time",
+        "an internal event with an id",
+        "an internal event with both",
+        "a CloudEvent",
+        "a CloudEvent with a time",
+    ],
+)
+def test_a_replayed_event_has_the_id_and_the_time_that_it_would_have_had_and_is_stored_once(
+    event: dict[str, Any],
+    own_id: UUID | None,
+    own_time: datetime | None,
+    way: str,
+    sent_again: bool,
+    queues: Queues,
+    consumer: ModuleType,
+    command: Command,
+    query: Query,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patched:
+        registry = with_deprecated(consumer.consumer.registry, str(CHAT["event"]))
+        patched.setattr(consumer, "consumer", replace(consumer.consumer, registry=registry))
+        if way == "https":
+            queues.send(from_api(event, received_at=ARRIVED_AT))
+        else:
+            queues.send(json.dumps(event), **{ATTRIBUTE: Arrival("request", ARRIVED_AT).attribute["StringValue"]})
+        queues.consume(consumer)
+        said(command("replay"))
+        queues.consume(consumer)
+    assert query("SELECT code, attempts FROM rejected_events") == [{"code": "deprecated_event", "attempts": 2}]
+    if sent_again and own_id:
+        queues.send(from_api(event, request_id="another", received_at=NOW))
+        queues.consume(consumer)
+    for _ in range(2):
+        assert "1 events are on the queue again." in said(command("replay"))
+        queues.consume(consumer)
+        query("UPDATE rejected_events SET replayed_at = NULL RETURNING id")
+    assert query("SELECT id, timestamp FROM ai_usage_events") == [
+        {
+            "id": own_id or Batch("request", ARRIVED_AT, []).event_id(0),
+            "timestamp": own_time or (NOW if sent_again and own_id else ARRIVED_AT),
+        }
+    ]
+
+
+@pytest.mark.parametrize("way", ["queue", "https"])
+@pytest.mark.parametrize(
+    ("event", "given_bytes"), [(CHAT, MAX_GIVEN_BYTES), (CHAT | {"id": str(OWN_ID)}, 0)], ids=["no id", "own id"]
+)
+def test_an_event_of_the_largest_size_can_be_replayed_with_what_it_was_given(
+    event: dict[str, Any],
+    given_bytes: int,
+    way: str,
+    queues: Queues,
+    consumer: ModuleType,
+    command: Command,
+    query: Query,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    received_at = NOW.replace(microsecond=123456)
+    filled = event | {"filler": ""}
+    filled["filler"] = "x" * (MAX_EVENT_BYTES - len(json.dumps(filled)))
+    with monkeypatch.context() as patched:
+        undefine(consumer, str(CHAT["event"]), patched)
+        if way == "https":
+            queues.send(from_api(filled, received_at=received_at))
+        else:
+            queues.send(json.dumps(filled))
+        for _ in range(2):
+            queues.consume(consumer)
+            said(command("replay"))
+    lengths = {row["length"] for row in query("SELECT octet_length(body) AS length FROM rejected_events")}
+    assert max(lengths) <= MAX_EVENT_BYTES + given_bytes
+    if way == "https":
+        assert lengths == {MAX_EVENT_BYTES + given_bytes}
+    queues.consume(consumer)
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 1}]
+
+
+def test_an_event_that_was_too_large_is_so_when_it_is_replayed(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query
+) -> None:
+    insert(query, CHAT | {"id": str(OWN_ID), "filler": "x" * (MAX_EVENT_BYTES + MAX_GIVEN_BYTES)}, code="too_large")
+    said(command("replay"))
+    queues.consume(consumer)
+    assert query("SELECT code, attempts FROM rejected_events") == [{"code": "too_large", "attempts": 2}]
 
 
 def test_an_event_that_is_rejected_again_keeps_its_row_and_its_history(
@@ -250,6 +387,32 @@ def test_what_the_queue_does_not_take_waits_on(
     assert rows == [{"number": "1"}]
 
 
+def test_a_large_body_is_packed_and_one_that_is_too_large_even_so_waits_on_without_stopping_the_others(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query
+) -> None:
+    characters = Random(1).choices([chr(code) for code in range(0x4E00, 0x9FFF)], k=1024 * 1024)
+    too_large = insert(query, "".join(characters), code="invalid_json", received_at=NOW - timedelta(seconds=3))
+    quoted, noncharacters = '"\\' * (512 * 1024), json.dumps({"event": "\uffff" * 300_000}, ensure_ascii=False)
+    quotes = insert(query, quoted, code="invalid_json", received_at=NOW - timedelta(seconds=2))
+    refused_by_sqs = insert(query, noncharacters)
+    foreign = {"sub": "1" * 1_100_000, "scopes": [], "namespaces": []}
+    too_large_grant = insert(query, CHAT, sender_grant=json.dumps(foreign), received_at=NOW + timedelta(seconds=1))
+    insert(query, CHAT, received_at=NOW + timedelta(seconds=2))
+    result = command("replay")
+    assert result.exit_code == 1
+    assert "3 events are on the queue again.\n2 do not fit in a message" in result.output
+    for identifier in (too_large, too_large_grant):
+        assert str(identifier) in result.output
+    waiting = query("SELECT id FROM rejected_events WHERE replayed_at IS NULL ORDER BY received_at")
+    assert [row["id"] for row in waiting] == [too_large, too_large_grant]
+    queues.consume(consumer)
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 1}]
+    again = query("SELECT id, body FROM rejected_events WHERE attempts = 2 ORDER BY received_at")
+    assert [row["id"] for row in again] == [quotes, refused_by_sqs]
+    assert again[0]["body"] == quoted
+    assert again[1]["body"].startswith(noncharacters.removesuffix("}"))
+
+
 def test_rows_that_clickhouse_refused_are_not_put_on_the_queue(queues: Queues, command: Command, query: Query) -> None:
     identifier = insert(query, "{}", source="sync", code="refused_by_clickhouse")
     for arguments in ([], [str(identifier)]):
@@ -299,6 +462,37 @@ def test_one_event_is_shown_wholly(command: Command, query: Query) -> None:
         assert part in output
     missing = command("show", str(uuid4()))
     assert (missing.exit_code, "There is no rejected event" in missing.output) == (1, True)
+
+
+ORDERS = "\x1b[2J\x9b2J\u202e\x08"
+MARKED = "\ufffd[2J\ufffd2J\ufffd\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "lines"),
+    [
+        (ORDERS, "not known", [MARKED]),
+        (f"{{\r\n\t{ORDERS}\r\n\n}}", "not known", ["{", f"        {MARKED}", "", "}"]),
+        ('{"event": "a\x9b\\u001b\\nbody"}', "a\ufffd\ufffd body", ['{"event": "a\ufffd\\u001b\\nbody"}']),
+    ],
+)
+def test_what_a_terminal_might_take_for_an_order_is_shown_with_marks(
+    body: str, name: str, lines: list[str], command: Command, query: Query
+) -> None:
+    grant = json.dumps({"sub": ORDERS, "scopes": [], "namespaces": []})
+    identifier = insert(query, body, message=f"{ORDERS}\nforged", sender_grant=grant, attempts=2)
+    history = "INSERT INTO rejection_history (rejected_id, attempt, code, message) VALUES (%s, 1, 'a', %s) RETURNING 1"
+    query(history, identifier, f"{ORDERS}\nforged")
+    output = said(command("show", str(identifier)))
+    assert all(character.isprintable() or character == "\n" for character in output)
+    shown = output.removesuffix("\n").split("\n")
+    assert shown[1] == f"event        {name}"
+    assert shown[5:] == [
+        f"attempt 1    a: {MARKED} forged",
+        f"attempt 2    unknown_event: {MARKED} forged",
+        "body",
+        *lines,
+    ]
 
 
 def test_events_are_dropped_only_when_that_is_confirmed_and_only_those_that_fit(command: Command, query: Query) -> None:
