@@ -53,14 +53,18 @@ def past_moment(text: str, option: str) -> datetime:
     """The moment that is so long ago (`30m`, `12h`, `7d`), or that a time (RFC 3339, a date) names.
 
     Raises:
-        typer.BadParameter: it is neither; the message names the option.
+        typer.BadParameter: it is neither, or before the year 1; the message names the option.
     """
     from functions.shared.timestamp import parse_timestamp
 
     try:
         return parse_timestamp(text)
     except ValueError:
-        return datetime.now(UTC) - duration(text, option)
+        ago = duration(text, option)
+    try:
+        return datetime.now(UTC) - ago
+    except OverflowError as error:
+        raise typer.BadParameter(f"{text!r} is too long ago", param_hint=option) from error
 
 
 @contextmanager

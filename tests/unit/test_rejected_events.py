@@ -505,7 +505,7 @@ def test_events_are_dropped_only_when_that_is_confirmed_and_only_those_that_fit(
     assert command("drop", str(dropped), "--yes").exit_code == 2
 
 
-@pytest.mark.parametrize("arguments", [["--since", "soon"], ["no id"]])
+@pytest.mark.parametrize("arguments", [["--since", "soon"], ["--since", "999999d"], ["no id"]])
 def test_an_option_that_means_nothing_is_refused(arguments: list[str], command: Command) -> None:
     assert command("replay", *arguments).exit_code == 2
 
