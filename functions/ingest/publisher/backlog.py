@@ -16,12 +16,12 @@ class Backlog:
     track an event while its thread tracks another.
 
     Args:
-        most_bytes: of the events that are sent at once.
+        most_bytes: of the JSON array of the events that are sent at once.
     """
 
     def __init__(self, limits: Limits, most_bytes: int) -> None:
         self._limits = limits
-        self._most_bytes = most_bytes
+        self._most_bytes = most_bytes - 1  # an array has one byte more than its events with a comma each
         lock = threading.RLock()
         self._lock = lock
         self._work = threading.Condition(lock)  # there may be a batch
