@@ -4,11 +4,12 @@ import math
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict, UserDict
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from functools import partial
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from functions.shared.timestamp import parse_timestamp
 from tests.faulty_api import PASSING_FAULTS, TOKEN, WAIT_SECONDS, FaultyApi, serve
 
 JOB = {"id": 1, "project_id": 4, "pipeline": {"id": 1}}
+TAGGED = {"id": 1, "tags": [{"a": None}]}
 LONG = 30.0  # that a test waits at most, on a machine that has other things to do
 IMPATIENT = Limits(batch_seconds=LONG, first_pause_seconds=0.01)
 
@@ -57,6 +59,37 @@ def sent_by(publisher: Publisher, api: FaultyApi) -> list[dict[str, Any]]:
     return [event for body in api.bodies for event in body]
 
 
+class Lazy(Mapping[str, Any]):
+    """A mapping that looks up what it is asked for, and fails where its `failing` method is called."""
+
+    def __init__(self, failing: str, **content: Any) -> None:
+        self.failing, self.content = failing, content
+
+    def __getitem__(self, key: str) -> Any:
+        self.fail("__getitem__")
+        return self.content[key]
+
+    def __iter__(self) -> Iterator[str]:
+        self.fail("__iter__")
+        return iter(self.content)
+
+    def __len__(self) -> int:
+        self.fail("__len__")
+        return len(self.content)
+
+    def keys(self) -> KeysView[str]:
+        self.fail("keys")
+        return super().keys()
+
+    def items(self) -> ItemsView[str, Any]:
+        self.fail("items")
+        return super().items()
+
+    def fail(self, method: str) -> None:
+        if method == self.failing:
+            raise OSError("the database is gone")
+
+
 @dataclass
 class User:
     id: int
@@ -82,6 +115,22 @@ class User:
         ({"namespace": {"path": "27/", "full_path": "a"}}, {"namespace": {"path": "27/", "full_path": "a"}}),
         ({"additional_properties": {"language": "ruby"}}, {"additional_properties": {"language": "ruby"}}),
         ({"job": JOB, "self": 1, "event": "x", "nothing": None}, {"job": JOB, "self": 1}),
+        *(
+            ({"user": like(id=1), "jobs": [like(id=1, tags=(like(a=None),))]}, {"user": {"id": 1}, "jobs": [TAGGED]})
+            for like in (
+                OrderedDict,
+                UserDict,
+                partial(Lazy, ""),
+                partial(Lazy, "items"),  # which is not needed
+                partial(Lazy, "__len__"),
+                lambda **content: MappingProxyType(content),
+            )
+        ),
+        (
+            {"project": UserDict(id=4, namespace="27/"), "namespace": MappingProxyType({"id": 28})},
+            {"project": {"id": 4, "namespace": {"path": "27/"}}, "namespace": {"id": 28}},
+        ),
+        ({"additional_properties": UserDict(a=[UserDict()])}, {"additional_properties": {"a": [{}]}}),
     ],
 )
 def test_users_projects_and_namespaces_are_ids_mappings_or_objects(
@@ -144,6 +193,19 @@ def _endless() -> list[Any]:
         {"user": Unreadable()},
         {"job": _endless()},
         {"job": {("a", "b"): 1}},
+        *(
+            {attribute: wrapped(Lazy(failing, id=1, timestamp=1))}
+            for failing in ("__getitem__", "__iter__", "keys")
+            for attribute, wrapped in (
+                ("user", lambda mapping: mapping),
+                ("project", lambda mapping: mapping),
+                ("project", lambda mapping: {"id": 4, "namespace": mapping}),
+                ("namespace", lambda mapping: mapping),
+                ("additional_properties", lambda mapping: mapping),
+                ("jobs", lambda mapping: [mapping]),
+                ("id", lambda mapping: mapping),
+            )
+        ),
     ],
 )
 def test_what_is_no_json_is_counted_and_never_raised(
