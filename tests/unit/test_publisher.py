@@ -398,6 +398,15 @@ def test_nothing_listens(api: FaultyApi) -> None:
         assert publisher.stats() == Stats(lost=1, reasons={"unreachable": 1})
 
 
+def test_publishers_that_are_gone_leave_no_threads(api: FaultyApi) -> None:
+    before = threading.active_count()
+    api.fail(["500"])
+    for number in range(50):
+        publisher_to(api).track_event("troubleshoot_job", number=number)
+    assert_soon(lambda: threading.active_count() <= before)
+    assert sorted(event["number"] for body in api.bodies for event in body) == list(range(50))
+
+
 def test_after_the_end_events_are_counted_as_lost(publisher: Publisher, api: FaultyApi) -> None:
     publisher.track_event("troubleshoot_job")
     assert publisher.close(LONG)

@@ -60,10 +60,7 @@ def configure(destination: Destination, limits: Limits = NO_LIMITS_SAID) -> None
     Without it, they go by HTTPS to `AI_USAGE_EVENTS_URL`, with the token `AI_USAGE_EVENTS_TOKEN`, or to the queue
     `AI_USAGE_EVENTS_QUEUE_URL`. Where the environment says neither, each event is rejected.
     """
-    before = _made.get(_DEFAULT)
     _made[_DEFAULT] = Publisher(destination, limits)
-    if before is not None:
-        before.close(seconds=0)
 
 
 def destination_of_environment() -> Destination:
