@@ -303,6 +303,15 @@ def test_as_long_as_the_server_asks_for_it_is_left_alone(publisher: Publisher, a
     assert time.monotonic() - began >= WAIT_SECONDS
 
 
+@pytest.mark.parametrize("asked", ["31536000", "1e300", "inf", "nan", "-1", "soon", "Thu, 26 Nov 2099 00:00:00 GMT"])
+def test_it_is_left_alone_no_longer_than_the_longest_pause(asked: str, api: FaultyApi) -> None:
+    api.fail([f"503 {asked}"])
+    with publisher_to(api, Limits(first_pause_seconds=0.01, longest_pause_seconds=0.01)) as publisher:
+        publisher.track_event("troubleshoot_job")
+        assert publisher.flush(LONG)
+        assert publisher.stats() == Stats(accepted=1)
+
+
 def test_certificates_that_can_not_be_read_are_no_error_of_the_callers(
     api: FaultyApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
