@@ -1,5 +1,6 @@
 """Publishers where processes end, are forked or frozen; and the one that a program has without making it."""
 
+import logging
 import re
 import signal
 import subprocess
@@ -303,6 +304,23 @@ def test_a_program_that_was_told_no_destination_goes_on_and_counts(
     assert publisher.flush(LONG)
     assert publisher.stats() == Stats(rejected=1, reasons={"not_configured": 1})
     assert "AI_USAGE_EVENTS_URL" in caplog.text
+
+
+@pytest.mark.parametrize("failing", ["handler", "import"])
+def test_what_a_program_has_set_up_badly_is_never_raised(
+    failing: str, no_default: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AttributeError("of another version")
+
+    if failing == "handler":
+        monkeypatch.setattr(logging.Logger, "warning", fail)
+    else:
+        monkeypatch.setattr(default, "QueueDestination", fail)
+        monkeypatch.setenv(default.QUEUE_URL, "https://q")
+    publisher.track_event("troubleshoot_job")
+    assert publisher.flush(LONG)
+    assert publisher.stats() == Stats(rejected=1, reasons={"not_configured": 1})
 
 
 def test_a_new_destination_does_not_lose_what_is_on_its_way_to_the_old(api: FaultyApi, no_default: None) -> None:

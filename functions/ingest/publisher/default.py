@@ -1,5 +1,6 @@
 """The publisher that a program uses without making one: told by `configure`, or by the environment."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -88,6 +89,7 @@ def _publisher() -> Publisher:
 def _default_destination() -> Destination:
     try:
         return destination_of_environment()
-    except (ValueError, ImportError) as error:
-        logger.warning("AI usage events are not sent: %s", error)
+    except Exception as error:  # noqa: BLE001 - of boto3's, too: whoever tracks an event hears of none
+        with contextlib.suppress(Exception):
+            logger.warning("AI usage events are not sent: %s", error)
         return Nowhere()
