@@ -4,6 +4,7 @@ import math
 import signal
 import threading
 import time
+from asyncio import CancelledError
 from collections import Counter, OrderedDict, UserDict
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
 from dataclasses import dataclass
@@ -423,16 +424,20 @@ def test_after_the_end_events_are_counted_as_lost(publisher: Publisher, api: Fau
     assert publisher.stats() == Stats(accepted=1, lost=1, reasons={"closed": 1})
 
 
-def test_a_token_is_asked_for_before_each_request_and_may_fail(api: FaultyApi) -> None:
-    tokens = iter(["first", "second"])
+@pytest.mark.parametrize(
+    "failing",
+    [OSError("the issuer is gone"), SystemExit(1), CancelledError(), "no\nheader", "no header: \N{SNOWMAN}"],
+    ids=repr,
+)
+def test_a_token_is_asked_for_before_each_request_and_may_fail(failing: BaseException | str, api: FaultyApi) -> None:
+    tokens = iter(["first", failing, "second"])
 
     def token() -> str:
-        if len(api.bodies) == 1 and not failed:
-            failed.append(True)
-            raise OSError("the issuer is gone")
-        return next(tokens)
+        given = next(tokens)
+        if isinstance(given, BaseException):
+            raise given
+        return given
 
-    failed: list[bool] = []
     with Publisher(HttpsDestination(api.url, token), IMPATIENT) as publisher:
         for _ in range(2):
             publisher.track_event("troubleshoot_job")

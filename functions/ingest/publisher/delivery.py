@@ -108,7 +108,7 @@ class Delivery:
             return Sent(again=parcel, again_code=error.code), error
         except Unacceptable:
             raise
-        except Exception as error:  # noqa: BLE001 - of the caller's token or client, or ours: this thread must go on
+        except BaseException as error:  # noqa: BLE001 - of the caller's token or client, or ours: this thread must go on
             trouble = Unavailable("failed", type(error).__name__)
             return Sent(again=parcel, again_code=trouble.code), trouble
         return sent, Unavailable(sent.again_code, sent.again_code)
