@@ -542,6 +542,14 @@ def test_troubles_are_logged_once_in_a_while(
     assert "secret" not in record.getMessage()
 
 
+def test_what_is_lost_at_once_is_logged(api: FaultyApi, caplog: pytest.LogCaptureFixture) -> None:
+    with publisher_to(api, Limits(buffer_bytes=0)) as publisher:
+        publisher.track_event("troubleshoot_job")
+    (record,) = caplog.records
+    assert "1 lost" in record.getMessage()
+    assert "buffer_full: 1" in record.getMessage()
+
+
 class Reasons(dict[str, int]):
     """Reasons that, while they are counted, have something else counted, as a finalizer might."""
 

@@ -44,21 +44,23 @@ class Backlog:
         """How often somebody wanted the events to be sent at once."""
         return self._flushes
 
-    def put(self, event: bytes) -> None:
-        """Takes an event, or counts it as lost where there is no room or after the end."""
+    def put(self, event: bytes) -> bool:
+        """Takes an event, or counts it as lost where there is no room or after the end; whether it is taken."""
         with self._lock:
             if self._is_closed:
                 self.count(Stats(lost=1, reasons={"closed": 1}))
-            elif self._pending_bytes + self._batch_bytes + len(event) > self._limits.buffer_bytes:
+                return False
+            if self._pending_bytes + self._batch_bytes + len(event) > self._limits.buffer_bytes:
                 self.count(Stats(lost=1, reasons={"buffer_full": 1}))
-            else:
-                if not self._pending:
-                    self._pending_since = time.monotonic()
-                self._taken += 1
-                self._pending_bytes += len(event) + 1
-                self._pending.append(event)
-                if len(self._pending) == 1 or self._is_full:
-                    self._work.notify()
+                return False
+            if not self._pending:
+                self._pending_since = time.monotonic()
+            self._taken += 1
+            self._pending_bytes += len(event) + 1
+            self._pending.append(event)
+            if len(self._pending) == 1 or self._is_full:
+                self._work.notify()
+            return True
 
     def count(self, stats: Stats) -> None:
         """Counts events that are not in the batch."""

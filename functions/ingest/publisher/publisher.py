@@ -81,8 +81,9 @@ class Publisher:
         if len(encoded) > MAX_EVENT_BYTES:
             self._reject("too_large", f"one has {len(encoded)} bytes, of at most {MAX_EVENT_BYTES}")
             return
-        self._backlog.put(encoded)
-        if not self._is_sending:
+        if not self._backlog.put(encoded):
+            self._warnings.warn("one is lost, which found no room or came after the end", self.stats())
+        elif not self._is_sending:
             self._start_sending()
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
