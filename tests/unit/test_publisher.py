@@ -459,10 +459,24 @@ def test_a_token_that_can_not_be_one_is_refused_at_once_and_never_shown(token: s
     assert TOKEN not in repr(HttpsDestination("https://events.example.com", TOKEN))
 
 
-@pytest.mark.parametrize("limit", [{"batch_events": 0}, {"batch_events": 10_001}, {"give_up_seconds": -1}])
+@pytest.mark.parametrize(
+    "limit",
+    [{"batch_events": 0}, {"batch_events": 10_001}, {"give_up_seconds": -1}, {"batch_seconds": math.nan}],
+)
 def test_limits_that_make_no_sense_are_refused(limit: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(limit))):
         Limits(**limit)
+
+
+def test_what_is_without_limit_is_waited_for_without_end(api: FaultyApi) -> None:
+    api.fail(["503 1e300"])
+    limits = Limits(batch_seconds=math.inf, longest_pause_seconds=math.inf, give_up_seconds=math.inf)
+    with publisher_to(api, limits) as publisher:
+        publisher.track_event("troubleshoot_job")
+        assert not publisher.flush(0.1)
+        assert_soon(lambda: bool(api.tokens))
+        assert publisher.flush(math.inf)
+        assert publisher.stats() == Stats(accepted=1)
 
 
 def test_a_connection_is_kept_and_made_anew_without_a_failure(

@@ -1,5 +1,6 @@
 """The events that wait to be sent, in bounded memory, and the count of what became of the others."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -94,7 +95,7 @@ class Backlog:
     def pause(self, seconds: float, flushes: int) -> None:
         """Waits, until somebody wants the events to be sent at once who did not yet when there were `flushes`."""
         with self._lock:
-            self._haste.wait_for(lambda: self._flushes != flushes, seconds)
+            self._haste.wait_for(lambda: self._flushes != flushes, min(seconds, threading.TIMEOUT_MAX))
 
     def flush(self, seconds: float) -> bool:
         """Has all that was taken sent at once, and waits so long; whether none of it waits any more."""
@@ -103,7 +104,7 @@ class Backlog:
             self._flushes += 1
             self._work.notify()
             self._haste.notify()
-            return self._progress.wait_for(lambda: self._finished >= wanted, seconds)
+            return self._progress.wait_for(lambda: self._finished >= wanted, min(seconds, threading.TIMEOUT_MAX))
 
     def close(self) -> None:
         """Takes no more events."""
@@ -132,8 +133,9 @@ class Backlog:
     def _pending_age(self) -> float:
         return time.monotonic() - self._pending_since
 
-    def _seconds_until_due(self) -> float | None:
-        return max(0, self._limits.batch_seconds - self._pending_age) if self._pending else None
+    def _seconds_until_due(self) -> float:
+        seconds = self._limits.batch_seconds - self._pending_age if self._pending else math.inf
+        return min(max(0, seconds), threading.TIMEOUT_MAX)
 
     def _cut(self) -> None:
         """Moves what is sent at once from the pending events to the batch."""
