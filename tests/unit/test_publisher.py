@@ -408,6 +408,19 @@ def test_nothing_listens(api: FaultyApi) -> None:
         assert publisher.stats() == Stats(lost=1, reasons={"unreachable": 1})
 
 
+def test_where_no_thread_is_to_be_had_the_next_event_may_find_one(
+    publisher: Publisher, api: FaultyApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as starved:
+        starved.setattr(threading.Thread, "start", start)
+        publisher.track_event("troubleshoot_job", number=0)
+    publisher.track_event("troubleshoot_job", number=1)
+    assert [event["number"] for event in sent_by(publisher, api)] == [0, 1]
+
+
 def test_publishers_that_are_gone_leave_no_threads(api: FaultyApi) -> None:
     before = threading.active_count()
     api.fail(["500"])
