@@ -128,8 +128,10 @@ def _judge(handler: Handler, body: bytes, fault: str) -> None:
     handler.answer(answer.status, msgspec.json.encode(answer))
 
 
-def _answer_with_status(handler: Handler, _: bytes, fault: str) -> None:
-    handler.answer(int(fault), b'{"message": "so it is"}', Retry_After="0.01")
+def _answer_with_status(handler: Handler, __: bytes, fault: str) -> None:
+    """The fault is a status, and perhaps what `Retry-After` says."""
+    status, _, retry_after = fault.partition(" ")
+    handler.answer(int(status), b'{"message": "so it is"}', Retry_After=retry_after or "0.01")
 
 
 def _ask_to_wait(handler: Handler, _: bytes, __: str) -> None:

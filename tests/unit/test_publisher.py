@@ -4,11 +4,13 @@ import math
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from asyncio import CancelledError
+from collections import Counter, OrderedDict, UserDict
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from functools import partial
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +27,7 @@ from functions.shared.timestamp import parse_timestamp
 from tests.faulty_api import PASSING_FAULTS, TOKEN, WAIT_SECONDS, FaultyApi, serve
 
 JOB = {"id": 1, "project_id": 4, "pipeline": {"id": 1}}
+TAGGED = {"id": 1, "tags": [{"a": None}]}
 LONG = 30.0  # that a test waits at most, on a machine that has other things to do
 IMPATIENT = Limits(batch_seconds=LONG, first_pause_seconds=0.01)
 
@@ -57,6 +60,37 @@ def sent_by(publisher: Publisher, api: FaultyApi) -> list[dict[str, Any]]:
     return [event for body in api.bodies for event in body]
 
 
+class Lazy(Mapping[str, Any]):
+    """A mapping that looks up what it is asked for, and fails where its `failing` method is called."""
+
+    def __init__(self, failing: str, **content: Any) -> None:
+        self.failing, self.content = failing, content
+
+    def __getitem__(self, key: str) -> Any:
+        self.fail("__getitem__")
+        return self.content[key]
+
+    def __iter__(self) -> Iterator[str]:
+        self.fail("__iter__")
+        return iter(self.content)
+
+    def __len__(self) -> int:
+        self.fail("__len__")
+        return len(self.content)
+
+    def keys(self) -> KeysView[str]:
+        self.fail("keys")
+        return super().keys()
+
+    def items(self) -> ItemsView[str, Any]:
+        self.fail("items")
+        return super().items()
+
+    def fail(self, method: str) -> None:
+        if method == self.failing:
+            raise OSError("the database is gone")
+
+
 @dataclass
 class User:
     id: int
@@ -82,6 +116,22 @@ class User:
         ({"namespace": {"path": "27/", "full_path": "a"}}, {"namespace": {"path": "27/", "full_path": "a"}}),
         ({"additional_properties": {"language": "ruby"}}, {"additional_properties": {"language": "ruby"}}),
         ({"job": JOB, "self": 1, "event": "x", "nothing": None}, {"job": JOB, "self": 1}),
+        *(
+            ({"user": like(id=1), "jobs": [like(id=1, tags=(like(a=None),))]}, {"user": {"id": 1}, "jobs": [TAGGED]})
+            for like in (
+                OrderedDict,
+                UserDict,
+                partial(Lazy, ""),
+                partial(Lazy, "items"),  # which is not needed
+                partial(Lazy, "__len__"),
+                lambda **content: MappingProxyType(content),
+            )
+        ),
+        (
+            {"project": UserDict(id=4, namespace="27/"), "namespace": MappingProxyType({"id": 28})},
+            {"project": {"id": 4, "namespace": {"path": "27/"}}, "namespace": {"id": 28}},
+        ),
+        ({"additional_properties": UserDict(a=[UserDict()])}, {"additional_properties": {"a": [{}]}}),
     ],
 )
 def test_users_projects_and_namespaces_are_ids_mappings_or_objects(
@@ -144,6 +194,19 @@ def _endless() -> list[Any]:
         {"user": Unreadable()},
         {"job": _endless()},
         {"job": {("a", "b"): 1}},
+        *(
+            {attribute: wrapped(Lazy(failing, id=1, timestamp=1))}
+            for failing in ("__getitem__", "__iter__", "keys")
+            for attribute, wrapped in (
+                ("user", lambda mapping: mapping),
+                ("project", lambda mapping: mapping),
+                ("project", lambda mapping: {"id": 4, "namespace": mapping}),
+                ("namespace", lambda mapping: mapping),
+                ("additional_properties", lambda mapping: mapping),
+                ("jobs", lambda mapping: [mapping]),
+                ("id", lambda mapping: mapping),
+            )
+        ),
     ],
 )
 def test_what_is_no_json_is_counted_and_never_raised(
@@ -241,6 +304,15 @@ def test_as_long_as_the_server_asks_for_it_is_left_alone(publisher: Publisher, a
     assert time.monotonic() - began >= WAIT_SECONDS
 
 
+@pytest.mark.parametrize("asked", ["31536000", "1e300", "inf", "nan", "-1", "soon", "Thu, 26 Nov 2099 00:00:00 GMT"])
+def test_it_is_left_alone_no_longer_than_the_longest_pause(asked: str, api: FaultyApi) -> None:
+    api.fail([f"503 {asked}"])
+    with publisher_to(api, Limits(first_pause_seconds=0.01, longest_pause_seconds=0.01)) as publisher:
+        publisher.track_event("troubleshoot_job")
+        assert publisher.flush(LONG)
+        assert publisher.stats() == Stats(accepted=1)
+
+
 def test_certificates_that_can_not_be_read_are_no_error_of_the_callers(
     api: FaultyApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,6 +408,28 @@ def test_nothing_listens(api: FaultyApi) -> None:
         assert publisher.stats() == Stats(lost=1, reasons={"unreachable": 1})
 
 
+def test_where_no_thread_is_to_be_had_the_next_event_may_find_one(
+    publisher: Publisher, api: FaultyApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as starved:
+        starved.setattr(threading.Thread, "start", start)
+        publisher.track_event("troubleshoot_job", number=0)
+    publisher.track_event("troubleshoot_job", number=1)
+    assert [event["number"] for event in sent_by(publisher, api)] == [0, 1]
+
+
+def test_publishers_that_are_gone_leave_no_threads(api: FaultyApi) -> None:
+    before = threading.active_count()
+    api.fail(["500"])
+    for number in range(50):
+        publisher_to(api).track_event("troubleshoot_job", number=number)
+    assert_soon(lambda: threading.active_count() <= before)
+    assert sorted(event["number"] for body in api.bodies for event in body) == list(range(50))
+
+
 def test_after_the_end_events_are_counted_as_lost(publisher: Publisher, api: FaultyApi) -> None:
     publisher.track_event("troubleshoot_job")
     assert publisher.close(LONG)
@@ -343,16 +437,20 @@ def test_after_the_end_events_are_counted_as_lost(publisher: Publisher, api: Fau
     assert publisher.stats() == Stats(accepted=1, lost=1, reasons={"closed": 1})
 
 
-def test_a_token_is_asked_for_before_each_request_and_may_fail(api: FaultyApi) -> None:
-    tokens = iter(["first", "second"])
+@pytest.mark.parametrize(
+    "failing",
+    [OSError("the issuer is gone"), SystemExit(1), CancelledError(), "no\nheader", "no header: \N{SNOWMAN}"],
+    ids=repr,
+)
+def test_a_token_is_asked_for_before_each_request_and_may_fail(failing: BaseException | str, api: FaultyApi) -> None:
+    tokens = iter(["first", failing, "second"])
 
     def token() -> str:
-        if len(api.bodies) == 1 and not failed:
-            failed.append(True)
-            raise OSError("the issuer is gone")
-        return next(tokens)
+        given = next(tokens)
+        if isinstance(given, BaseException):
+            raise given
+        return given
 
-    failed: list[bool] = []
     with Publisher(HttpsDestination(api.url, token), IMPATIENT) as publisher:
         for _ in range(2):
             publisher.track_event("troubleshoot_job")
@@ -374,10 +472,24 @@ def test_a_token_that_can_not_be_one_is_refused_at_once_and_never_shown(token: s
     assert TOKEN not in repr(HttpsDestination("https://events.example.com", TOKEN))
 
 
-@pytest.mark.parametrize("limit", [{"batch_events": 0}, {"batch_events": 10_001}, {"give_up_seconds": -1}])
+@pytest.mark.parametrize(
+    "limit",
+    [{"batch_events": 0}, {"batch_events": 10_001}, {"give_up_seconds": -1}, {"batch_seconds": math.nan}],
+)
 def test_limits_that_make_no_sense_are_refused(limit: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(limit))):
         Limits(**limit)
+
+
+def test_what_is_without_limit_is_waited_for_without_end(api: FaultyApi) -> None:
+    api.fail(["503 1e300"])
+    limits = Limits(batch_seconds=math.inf, longest_pause_seconds=math.inf, give_up_seconds=math.inf)
+    with publisher_to(api, limits) as publisher:
+        publisher.track_event("troubleshoot_job")
+        assert not publisher.flush(0.1)
+        assert_soon(lambda: bool(api.tokens))
+        assert publisher.flush(math.inf)
+        assert publisher.stats() == Stats(accepted=1)
 
 
 def test_a_connection_is_kept_and_made_anew_without_a_failure(
@@ -455,6 +567,14 @@ def test_troubles_are_logged_once_in_a_while(
     assert record.levelno == logging.WARNING
     assert "not_json: 1" in record.getMessage()
     assert "secret" not in record.getMessage()
+
+
+def test_what_is_lost_at_once_is_logged(api: FaultyApi, caplog: pytest.LogCaptureFixture) -> None:
+    with publisher_to(api, Limits(buffer_bytes=0)) as publisher:
+        publisher.track_event("troubleshoot_job")
+    (record,) = caplog.records
+    assert "1 lost" in record.getMessage()
+    assert "buffer_full: 1" in record.getMessage()
 
 
 class Reasons(dict[str, int]):

@@ -1,5 +1,6 @@
 """Publishers where processes end, are forked or frozen; and the one that a program has without making it."""
 
+import logging
 import re
 import signal
 import subprocess
@@ -18,8 +19,9 @@ from tests.faulty_api import HANG_SECONDS, TOKEN, FaultyApi, serve
 
 LONG = 60.0
 PREAMBLE = """
-import atexit, multiprocessing, os, sys, time
-from functions.ingest.publisher import configure, flush, stats, track_event, Limits, HttpsDestination
+import atexit, gc, multiprocessing, os, sys, time
+from functions.ingest.publisher import configure, flush, stats, track_event, HttpsDestination, Limits, Publisher
+destination = HttpsDestination(os.environ["AI_USAGE_EVENTS_URL"], os.environ["AI_USAGE_EVENTS_TOKEN"])
 """
 
 
@@ -39,8 +41,8 @@ def environment(api: FaultyApi) -> dict[str, str]:
     }
 
 
-def run(program: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PREAMBLE + program]
+def run(program: str, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PREAMBLE + program, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONG, check=False)
 
 
@@ -70,6 +72,53 @@ raise SystemExit(3)
     assert tracked(api) == ["alone", "at the end", "before"]
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "for number in range(3): Publisher(destination).track_event('troubleshoot_job', said=number)",
+        """
+for number in range(3):
+    configure(destination)
+    track_event('troubleshoot_job', said=number)
+configure(destination)
+""",
+        """
+class Owner:
+    def __init__(self): self.publisher, self.itself = Publisher(destination), self
+for number in range(3): Owner().publisher.track_event('troubleshoot_job', said=number)
+gc.collect()
+""",
+    ],
+    ids=["dropped", "replaced", "found to be garbage"],
+)
+def test_what_a_publisher_that_is_gone_has_taken_is_sent(
+    program: str, api: FaultyApi, environment: dict[str, str]
+) -> None:
+    api.fail(["500"] * 3)
+    result = run(program, environment)
+    assert result.returncode == 0
+    assert "the process ends before all are sent" not in result.stderr
+    assert tracked(api) == [0, 1, 2]
+
+
+def test_a_forked_process_knows_nothing_of_publishers_that_are_gone(
+    api: FaultyApi, environment: dict[str, str]
+) -> None:
+    api.fail(["500"])
+    program = """
+Publisher(destination).track_event("troubleshoot_job", said="parent")
+child = os.fork()
+if child == 0:
+    Publisher(destination).track_event("troubleshoot_job", said="child")
+    sys.exit()
+assert os.waitpid(child, 0)[1] == 0
+"""
+    result = run(program, environment)
+    assert result.returncode == 0
+    assert "the process ends" not in result.stderr
+    assert tracked(api) == ["child", "parent"]
+
+
 def test_a_server_that_does_not_answer_does_not_keep_a_process_from_its_end(
     api: FaultyApi, environment: dict[str, str]
 ) -> None:
@@ -84,6 +133,22 @@ track_event("troubleshoot_job")
     assert result.returncode == 0
     assert "the process ends before all are sent" in result.stderr
     assert "1 wait" in result.stderr
+
+
+def test_a_server_that_does_not_answer_does_not_hold_up_what_goes_to_others(
+    api: FaultyApi, environment: dict[str, str]
+) -> None:
+    program = """
+limits = Limits(batch_seconds=60, exit_seconds=2)
+publishers = [Publisher(HttpsDestination(url, "x"), limits) for url in [*sys.argv[1:] * 5, destination.api_url]]
+for publisher in publishers: publisher.track_event("troubleshoot_job", said="at the end")
+"""
+    with serve() as hanging:
+        hanging.fail(["hangs"] * 100)
+        result = run(program, environment, hanging.url)
+    assert result.returncode == 0
+    assert "the process ends before all are sent" in result.stderr
+    assert tracked(api) == ["at the end"]
 
 
 def test_a_forked_process_sends_its_own_events_and_not_its_parents(api: FaultyApi, environment: dict[str, str]) -> None:
@@ -241,18 +306,38 @@ def test_a_program_that_was_told_no_destination_goes_on_and_counts(
     assert "AI_USAGE_EVENTS_URL" in caplog.text
 
 
+@pytest.mark.parametrize("failing", ["handler", "import"])
+def test_what_a_program_has_set_up_badly_is_never_raised(
+    failing: str, no_default: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AttributeError("of another version")
+
+    if failing == "handler":
+        monkeypatch.setattr(logging.Logger, "warning", fail)
+    else:
+        monkeypatch.setattr(default, "QueueDestination", fail)
+        monkeypatch.setenv(default.QUEUE_URL, "https://q")
+    publisher.track_event("troubleshoot_job")
+    assert publisher.flush(LONG)
+    assert publisher.stats() == Stats(rejected=1, reasons={"not_configured": 1})
+
+
 def test_a_new_destination_does_not_lose_what_is_on_its_way_to_the_old(api: FaultyApi, no_default: None) -> None:
     with serve() as old:
         old.fail(["500", "500"])
         configure(HttpsDestination(old.url, TOKEN), Limits(first_pause_seconds=0.01))
         publisher.track_event("troubleshoot_job", said="to the old")
+        in_another_thread = default._made[default._DEFAULT]
         configure(HttpsDestination(api.url, TOKEN))
+        in_another_thread.track_event("troubleshoot_job", said="to the old, late")
+        del in_another_thread
         publisher.track_event("troubleshoot_job", said="to the new")
         assert publisher.flush(LONG)
         give_up = time.monotonic() + LONG
-        while not old.accepted and time.monotonic() < give_up:
+        while len(old.accepted) < 2 and time.monotonic() < give_up:
             time.sleep(0.01)
-        assert (tracked(old), tracked(api)) == (["to the old"], ["to the new"])
+        assert (tracked(old), tracked(api)) == (["to the old", "to the old, late"], ["to the new"])
 
 
 def test_the_readmes_example_works_as_it_stands(

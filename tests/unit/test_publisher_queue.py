@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 import boto3
 import msgspec
@@ -12,6 +13,7 @@ from moto import mock_aws
 
 from functions.ingest.publisher import Limits, Publisher, QueueDestination, Stats
 from functions.shared.batch import read_batch
+from functions.shared.event import MAX_EVENT_BYTES
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 LONG = 30.0
 IMPATIENT = Limits(batch_seconds=LONG, first_pause_seconds=0.01)
 MESSAGE_BYTES = 256 * 1024
+WITHOUT_TEXT = {"event": "troubleshoot_job", "user": {"id": 1}, "id": str(UUID(int=1)), "timestamp": 0, "text": ""}
+OTHER_BYTES = len(msgspec.json.encode(WITHOUT_TEXT))
+SQUARE_BRACKETS = 2
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def queued(sqs: "SQSClient", queue_url: str) -> list[list[dict[str, Any]]]:
     batches = []
     while messages := sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
         for message in messages:
-            assert len(message["Body"].encode()) <= MESSAGE_BYTES + 2
+            assert len(message["Body"].encode()) <= MESSAGE_BYTES
             assert "\ufffe" not in message["Body"]  # which SQS refuses
             batch = read_batch(message["Body"].encode(), message["MessageId"], datetime.now(UTC))
             assert batch.grant is None
@@ -60,6 +65,49 @@ def test_events_are_queued_as_messages_that_the_consumer_reads(sqs: "SQSClient",
     events = sorted((event for batch in batches for event in batch), key=lambda event: event["number"])
     assert [event["number"] for event in events] == list(range(30))
     assert {event["text"][0] for event in events} == {"\ufffe"}
+
+
+def track(publisher: Publisher, text: str) -> None:
+    """Tracks an event of `OTHER_BYTES` and the text."""
+    publisher.track_event("troubleshoot_job", user=1, id=UUID(int=1), timestamp=0, text=text)
+
+
+def texts_of_a_message(excess: int) -> list[str]:
+    """Of six events that make up a message as long as may be, and the excess."""
+    commas = 5
+    others = ["x" * 40_000] * 5
+    room = MESSAGE_BYTES - SQUARE_BRACKETS - commas - 6 * OTHER_BYTES - sum(map(len, others))
+    return [*others, "x" * (room + excess)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "messages"),
+    [
+        pytest.param(texts_of_a_message(excess=0), 1, id="as long as may be"),
+        pytest.param(texts_of_a_message(excess=1), 2, id="a byte more"),
+        pytest.param(["\uffff" * 10_000] * 8, 2, id="as escapes make it"),
+    ],
+)
+def test_a_message_is_no_longer_than_it_may_be(
+    texts: list[str], messages: int, sqs: "SQSClient", queue_url: str
+) -> None:
+    with Publisher(QueueDestination(queue_url), IMPATIENT) as publisher:
+        for text in texts:
+            track(publisher, text)
+        assert publisher.flush(LONG)
+    batches = queued(sqs, queue_url)  # which looks at how long they are
+    assert [event["text"] for batch in batches for event in batch] == texts
+    assert len(batches) == messages
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_an_event_is_judged_as_long_as_the_consumer_finds_it(excess: int, sqs: "SQSClient", queue_url: str) -> None:
+    noncharacters = 10_000
+    room = MAX_EVENT_BYTES - OTHER_BYTES - noncharacters * len(rb"\ufffe")
+    with Publisher(QueueDestination(queue_url), IMPATIENT) as publisher:
+        track(publisher, "\ufffe" * noncharacters + "x" * (room + excess))
+        assert publisher.flush(LONG)
+        assert publisher.stats() == (Stats(rejected=1, reasons={"too_large": 1}) if excess else Stats(accepted=1))
 
 
 def test_a_queue_that_is_missing_is_not_tried_for_ever(sqs: "SQSClient", queue_url: str) -> None:

@@ -1,9 +1,12 @@
 """The events that wait to be sent, in bounded memory, and the count of what became of the others."""
 
+import contextlib
+import math
 import threading
 import time
 from collections import deque
 from dataclasses import replace
+from queue import Empty, SimpleQueue
 
 from functions.ingest.publisher.limits import Limits
 from functions.ingest.publisher.stats import Stats
@@ -13,18 +16,19 @@ class Backlog:
     """Events on their way from the threads that track them to the one thread that sends them.
 
     Its lock is held for moments only, and may be taken again by a thread that has it: a signal or a finalizer may
-    track an event while its thread tracks another.
+    track an event while its thread tracks another, and a signal may raise an error there.
 
     Args:
-        most_bytes: of the events that are sent at once.
+        most_bytes: of the JSON array of the events that are sent at once.
     """
 
     def __init__(self, limits: Limits, most_bytes: int) -> None:
         self._limits = limits
-        self._most_bytes = most_bytes
+        self._most_bytes = most_bytes - 1  # an array has one byte more than its events with a comma each
         lock = threading.RLock()
         self._lock = lock
-        self._work = threading.Condition(lock)  # there may be a batch
+        # There may be a batch. No condition, because a finalizer may notify the thread that is about to wait for it.
+        self._work: SimpleQueue[None] = SimpleQueue()
         self._haste = threading.Condition(lock)  # somebody waits for the events to be sent
         self._progress = threading.Condition(lock)  # a batch is finished
         self._pending: deque[bytes] = deque()
@@ -33,8 +37,8 @@ class Backlog:
         self._batch: list[bytes] = []
         self._batch_bytes = 0
         self._unsettled = 0  # of the batch
-        self._taken = self._finished = 0  # events, since the beginning
-        self._wanted = 0  # of those taken, up to which somebody waits for them
+        self._finished = 0  # events, since the beginning
+        self._wanted = 0  # how many are finished when nobody waits for any of them
         self._flushes = 0
         self._is_closed = False
         self._stats = Stats()
@@ -44,21 +48,25 @@ class Backlog:
         """How often somebody wanted the events to be sent at once."""
         return self._flushes
 
-    def put(self, event: bytes) -> None:
-        """Takes an event, or counts it as lost where there is no room or after the end."""
+    def put(self, event: bytes) -> bool:
+        """Takes an event, or counts it as lost where there is no room or after the end; whether it is taken."""
         with self._lock:
             if self._is_closed:
                 self.count(Stats(lost=1, reasons={"closed": 1}))
-            elif self._pending_bytes + self._batch_bytes + len(event) > self._limits.buffer_bytes:
+                return False
+            if self._pending_bytes + self._batch_bytes + len(event) > self._limits.buffer_bytes:
                 self.count(Stats(lost=1, reasons={"buffer_full": 1}))
-            else:
-                if not self._pending:
-                    self._pending_since = time.monotonic()
-                self._taken += 1
-                self._pending_bytes += len(event) + 1
-                self._pending.append(event)
-                if len(self._pending) == 1 or self._is_full:
-                    self._work.notify()
+                return False
+            size = len(event) + 1
+            is_first = not self._pending
+            if is_first:
+                self._pending_since = time.monotonic()
+                self._wake()  # here as well, in case that a signal raises an error before the other one
+            self._pending.append(event)
+            self._pending_bytes += size
+            if is_first or self._is_full:
+                self._wake()
+            return True
 
     def count(self, stats: Stats) -> None:
         """Counts events that are not in the batch."""
@@ -73,15 +81,18 @@ class Backlog:
     def next_batch(self) -> list[bytes] | None:
         """Finishes the batch before, and waits for the next; None after the end."""
         with self._lock:
-            self._finished += len(self._batch)
-            self._batch, self._batch_bytes = [], 0
+            self._finished, self._batch, self._batch_bytes = self._finished + len(self._batch), [], 0
             self._progress.notify_all()
-            while not self._is_due:
+        while True:
+            with self._lock:
+                if self._is_due:
+                    self._cut()
+                    return self._batch
                 if self._is_closed and not self._pending:
                     return None
-                self._work.wait(self._seconds_until_due())
-            self._cut()
-            return self._batch
+                seconds = self._seconds_until_due()
+            with contextlib.suppress(Empty):
+                self._work.get(timeout=seconds)
 
     def settle(self, stats: Stats) -> None:
         """Counts what became of events in the batch."""
@@ -92,27 +103,32 @@ class Backlog:
     def pause(self, seconds: float, flushes: int) -> None:
         """Waits, until somebody wants the events to be sent at once who did not yet when there were `flushes`."""
         with self._lock:
-            self._haste.wait_for(lambda: self._flushes != flushes, seconds)
+            self._haste.wait_for(lambda: self._flushes != flushes, min(seconds, threading.TIMEOUT_MAX))
 
     def flush(self, seconds: float) -> bool:
         """Has all that was taken sent at once, and waits so long; whether none of it waits any more."""
         with self._lock:
-            wanted = self._wanted = self._taken
+            wanted = self._wanted = self._finished + len(self._batch) + len(self._pending)
             self._flushes += 1
-            self._work.notify()
+            self._wake()
             self._haste.notify()
-            return self._progress.wait_for(lambda: self._finished >= wanted, seconds)
+            return self._progress.wait_for(lambda: self._finished >= wanted, min(seconds, threading.TIMEOUT_MAX))
 
     def close(self) -> None:
         """Takes no more events."""
         with self._lock:
             self._is_closed = True
-            self._work.notify()
+            self._wake()
 
     def stats(self) -> Stats:
         """What became of all events until now."""
         with self._lock:
             return replace(self._stats, waiting=len(self._pending) + self._unsettled)
+
+    def _wake(self) -> None:
+        """Has the thread that sends look for a batch, now or when it would wait for one."""
+        if self._work.empty():
+            self._work.put(None)
 
     @property
     def _is_full(self) -> bool:
@@ -130,8 +146,9 @@ class Backlog:
     def _pending_age(self) -> float:
         return time.monotonic() - self._pending_since
 
-    def _seconds_until_due(self) -> float | None:
-        return max(0, self._limits.batch_seconds - self._pending_age) if self._pending else None
+    def _seconds_until_due(self) -> float:
+        seconds = self._limits.batch_seconds - self._pending_age if self._pending else math.inf
+        return min(max(0, seconds), threading.TIMEOUT_MAX)
 
     def _cut(self) -> None:
         """Moves what is sent at once from the pending events to the batch."""

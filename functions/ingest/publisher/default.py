@@ -1,5 +1,6 @@
 """The publisher that a program uses without making one: told by `configure`, or by the environment."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -60,10 +61,7 @@ def configure(destination: Destination, limits: Limits = NO_LIMITS_SAID) -> None
     Without it, they go by HTTPS to `AI_USAGE_EVENTS_URL`, with the token `AI_USAGE_EVENTS_TOKEN`, or to the queue
     `AI_USAGE_EVENTS_QUEUE_URL`. Where the environment says neither, each event is rejected.
     """
-    before = _made.get(_DEFAULT)
     _made[_DEFAULT] = Publisher(destination, limits)
-    if before is not None:
-        before.close(seconds=0)
 
 
 def destination_of_environment() -> Destination:
@@ -91,6 +89,7 @@ def _publisher() -> Publisher:
 def _default_destination() -> Destination:
     try:
         return destination_of_environment()
-    except (ValueError, ImportError) as error:
-        logger.warning("AI usage events are not sent: %s", error)
+    except Exception as error:  # noqa: BLE001 - of boto3's, too: whoever tracks an event hears of none
+        with contextlib.suppress(Exception):
+            logger.warning("AI usage events are not sent: %s", error)
         return Nowhere()

@@ -48,7 +48,7 @@ def say(cause: str, stats: Stats) -> None:
 
 
 class Delivery:
-    """What the thread of a publisher does."""
+    """Sends what a publisher took, in a thread of its own."""
 
     def __init__(self, destination: Destination, backlog: Backlog, limits: Limits, warnings: Warnings) -> None:
         self._destination = destination
@@ -64,6 +64,15 @@ class Delivery:
             self._deliver(batch)
         if self._sender is not None:
             self._sender.close()
+
+    def hasten(self) -> None:
+        """Has all that waits sent at once."""
+        self._backlog.flush(seconds=0)
+
+    def finish(self, since: float) -> None:
+        """Waits for what is being sent until `exit_seconds` after `since`, a monotonic time."""
+        if not self._backlog.flush(max(0, since + self._limits.exit_seconds - time.monotonic())):
+            say("the process ends before all are sent", self._backlog.stats())
 
     def _deliver(self, batch: Sequence[bytes]) -> None:
         parcels = [batch]
@@ -99,7 +108,7 @@ class Delivery:
             return Sent(again=parcel, again_code=error.code), error
         except Unacceptable:
             raise
-        except Exception as error:  # noqa: BLE001 - of the caller's token or client, or ours: this thread must go on
+        except BaseException as error:  # noqa: BLE001 - of the caller's token or client, or ours: this thread must go on
             trouble = Unavailable("failed", type(error).__name__)
             return Sent(again=parcel, again_code=trouble.code), trouble
         return sent, Unavailable(sent.again_code, sent.again_code)

@@ -63,7 +63,7 @@ class Sender(Protocol):
     """A connection to a destination, used by one thread."""
 
     def send(self, events: Sequence[bytes]) -> Sent:
-        """Sends the events, each of which is JSON.
+        """Sends the events, each of which is JSON that SQS takes.
 
         Raises:
             Unavailable: they should be sent again.
@@ -79,7 +79,7 @@ class Destination(Protocol):
 
     @property
     def most_bytes(self) -> int:
-        """Of the events that are sent at once."""
+        """Of the JSON array of the events that are sent at once."""
 
     def open(self) -> Sender:
         """A connection for the calling thread."""

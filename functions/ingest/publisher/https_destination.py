@@ -40,8 +40,8 @@ class HttpsDestination:
         if url.scheme not in ("https", "http") or not url.hostname:
             raise ValueError(f"The API's URL must be like https://events.example.com, not {self.api_url!r}.")
         url.port  # noqa: B018 - raises where it is no number
-        if isinstance(self.token, str) and not (self.token and self.token.isascii() and self.token.isprintable()):
-            raise ValueError("The token must be printable ASCII.")
+        if isinstance(self.token, str):
+            _check_token(self.token)
 
     def open(self) -> Sender:
         """A connection that is kept between requests."""
@@ -59,6 +59,7 @@ class _HttpsSender:
 
     def send(self, events: Sequence[bytes]) -> Sent:
         token = self._token if isinstance(self._token, str) else self._token()
+        _check_token(token)  # first, because the connection keeps the half of a request that it refuses
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         body = b"[%b]" % b",".join(events)
         try:
@@ -90,6 +91,16 @@ class _HttpsSender:
         if response.length or len(content) == _LONGEST_ANSWER_BYTES:
             raise http.client.IncompleteRead(content)
         return response.status, _seconds(response.getheader("Retry-After")), content
+
+
+def _check_token(token: str) -> None:
+    """Looks whether a header can hold the token.
+
+    Raises:
+        ValueError: it can't.
+    """
+    if not (token and token.isascii() and token.isprintable()):
+        raise ValueError("The token must be printable ASCII.")
 
 
 def _outcome(status: int, retry_after: float, content: bytes, events: Sequence[bytes]) -> Sent:

@@ -32,7 +32,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for limit in fields(self):
-            if getattr(self, limit.name) < 0:
+            if not getattr(self, limit.name) >= 0:  # as it is not of what is no number, either
                 raise ValueError(f"{limit.name} must not be negative.")
         if not 1 <= self.batch_events <= MAX_EVENTS:
             raise ValueError(f"batch_events must be from 1 to {MAX_EVENTS}.")

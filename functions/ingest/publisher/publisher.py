@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any, Self
 from weakref import WeakSet
 
 from functions.ingest.publisher.backlog import Backlog
-from functions.ingest.publisher.delivery import Delivery, Warnings, say
+from functions.ingest.publisher.delivery import Delivery, Warnings
 from functions.ingest.publisher.destination import Destination
 from functions.ingest.publisher.limits import Limits
 from functions.ingest.publisher.stats import Stats
@@ -21,6 +22,7 @@ FLUSH_SECONDS = 5.0
 NO_LIMITS_SAID = Limits()
 
 _publishers: "WeakSet[Publisher]" = WeakSet()
+_deliveries: set[Delivery] = set()  # that are not at their end, also those of publishers that are gone
 _awaited_by = 0  # the process whose end waits for the events
 
 
@@ -28,7 +30,8 @@ class Publisher:
     """Sends events to one destination.
 
     It may be used by any number of threads. A forked process begins with nothing waiting and counts anew; what waited
-    is sent by the process that took it. At the end of the process, what waits is sent, within `exit_seconds`.
+    is sent by the process that took it. At the end of the process, what waits is sent, within `exit_seconds`; so is
+    what a publisher that nobody refers to any more has taken, whose thread then ends.
 
     Args:
         destination: an `HttpsDestination` or `QueueDestination`.
@@ -40,6 +43,11 @@ class Publisher:
         self._limits = limits
         self._start_afresh()
         _publishers.add(self)
+
+    def __del__(self) -> None:
+        """Has what waits sent, after which the thread ends."""
+        if not sys.is_finalizing():  # a thread that is stopped for good may hold the lock
+            self._backlog.close()
 
     def track_event(
         self,
@@ -73,8 +81,9 @@ class Publisher:
         if len(encoded) > MAX_EVENT_BYTES:
             self._reject("too_large", f"one has {len(encoded)} bytes, of at most {MAX_EVENT_BYTES}")
             return
-        self._backlog.put(encoded)
-        if not self._is_sending:
+        if not self._backlog.put(encoded):
+            self._warnings.warn("one is lost, which found no room or came after the end", self.stats())
+        elif not self._is_sending:
             self._start_sending()
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
@@ -108,13 +117,9 @@ class Publisher:
         """Forgets all that was tracked, and the thread that sends it, which a forked process does not have."""
         self._backlog = Backlog(self._limits, self._destination.most_bytes)
         self._warnings = Warnings()
+        self._delivery = Delivery(self._destination, self._backlog, self._limits, self._warnings)
         self._start_lock = threading.Lock()
         self._is_sending = False
-
-    def _finish(self, since: float) -> None:
-        """Waits for what is being sent until `exit_seconds` after `since`, a monotonic time."""
-        if not self.flush(max(0, since + self._limits.exit_seconds - time.monotonic())):
-            say("the process ends before all are sent", self.stats())
 
     def _reject(self, code: str, cause: str) -> None:
         self._backlog.count(Stats(rejected=1, reasons={code: 1}))
@@ -126,8 +131,8 @@ class Publisher:
             return  # another thread is about to
         try:
             if not self._is_sending:
-                delivery = Delivery(self._destination, self._backlog, self._limits, self._warnings)
-                threading.Thread(target=delivery.run, name="ai-usage-events", daemon=True).start()
+                _deliveries.add(self._delivery)
+                threading.Thread(target=_deliver, args=[self._delivery], name="ai-usage-events", daemon=True).start()
                 self._is_sending = True
                 _finish_at_exit()
         except RuntimeError as error:  # no thread is to be had; the next event may find one
@@ -136,13 +141,25 @@ class Publisher:
             self._start_lock.release()
 
 
+def _deliver(delivery: Delivery) -> None:
+    """What the thread of a publisher does; it does not refer to the publisher, so that this may go before it."""
+    try:
+        delivery.run()
+    finally:
+        _deliveries.discard(delivery)
+
+
 def _finish_all() -> None:
     since = time.monotonic()
-    for publisher in list(_publishers):
-        publisher._finish(since)
+    deliveries = list(_deliveries)
+    for delivery in deliveries:
+        delivery.hasten()
+    for delivery in deliveries:
+        delivery.finish(since)
 
 
 def _start_all_afresh() -> None:
+    _deliveries.clear()
     for publisher in list(_publishers):
         publisher._start_afresh()
 

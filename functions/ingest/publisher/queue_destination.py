@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from functions.ingest.intake import MAX_MESSAGE_BYTES
 from functions.ingest.publisher.destination import TIMEOUT_SECONDS, Sender, Sent, Unacceptable, Unavailable, fault
-from functions.shared.batch import without_noncharacters
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -52,11 +51,11 @@ class _QueueSender:
     def send(self, events: Sequence[bytes]) -> Sent:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        body = without_noncharacters(b"[%b]" % b",".join(events)).decode()
+        body = b"[%b]" % b",".join(events)
         try:
             if self._client is None:
                 self._client = self._make_client()
-            self._client.send_message(QueueUrl=self._queue_url, MessageBody=body)
+            self._client.send_message(QueueUrl=self._queue_url, MessageBody=body.decode())
         except ClientError as error:
             raise _fault(error) from error
         except BotoCoreError as error:

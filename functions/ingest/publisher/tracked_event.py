@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from functions.shared.batch import without_noncharacters
 from functions.shared.identifier import new_id
 from functions.shared.wire import Namespace, Project, User
 
@@ -20,7 +21,7 @@ def encode_event(
     additional_properties: Mapping[str, Any] | None,
     context: Mapping[str, Any],
 ) -> bytes:
-    """The event as JSON.
+    """The event as JSON, as long as it is on the queue too.
 
     `id` and `timestamp` are made here, unless the context, or for the time the additional properties, have them.
 
@@ -52,7 +53,7 @@ def encode_event(
     encoded = _encoder.encode(content)
     if b"null" in encoded:
         _refuse_what_is_no_number(content)
-    return encoded
+    return without_noncharacters(encoded)
 
 
 def _has_time(additional_properties: Mapping[str, Any] | None) -> bool:
