@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -30,6 +31,7 @@ from functions.shared.sync_state import read_state
 from functions.sync import sync as sync_module
 from functions.sync import table
 from functions.sync.catch_up import catch_up
+from functions.sync.report import Report
 from functions.sync.sync import Sync, SyncError
 from infra.local import ports
 from tests.clickhouse import serve
@@ -62,6 +64,8 @@ CLICKHOUSE_ROWS = """
     FROM ai_usage_events FINAL
     ORDER BY UUIDToNum(id), timestamp
 """
+
+CURSOR_IS_AT = "SELECT 1 FROM sync_state WHERE id = %s"
 
 
 type Invoke = Callable[..., tuple[dict[str, Any], dict[str, float]]]
@@ -191,16 +195,23 @@ def test_a_chunk_whose_confirmation_was_lost_is_sent_again_and_counts_once(
 
 
 def test_a_run_whose_time_is_over_is_gone_on_with(
-    database_url: str, clickhouse_url: str, connection: psycopg.Connection, client: Client
+    database_url: str,
+    clickhouse_url: str,
+    connection: psycopg.Connection,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connection.execute(MANY, [300])
-    sync = Sync(database_url, clickhouse_url, chunk_bytes=1)
-    reports = [sync.run(0)]
+    confirmed: list[Report] = []
+    sync = Sync(database_url, clickhouse_url, progress=confirmed.append, chunk_bytes=1)
+    monkeypatch.setattr(sync_module, "time", SimpleNamespace(monotonic=lambda: len(confirmed)))  # a chunk a second
+    reports = [sync.run(70)]
     while reports[-1].status != "caught_up":
         assert reports[-1].status in ("out_of_time", "skipped")  # while PostgreSQL still ends the last run's session
         assert reports[-1].seconds_behind is None
-        reports.append(sync.run(0.5))
-    assert len(reports) > 1
+        assert len(reports) < 1000
+        reports.append(sync.run(70))
+    assert [report.status for report in reports].count("out_of_time") > 2
     assert sum(report.rows for report in reports) == 300
     assert in_clickhouse(client) == in_postgres(connection)
 
@@ -212,10 +223,19 @@ def test_a_second_sync_leaves_at_once(sync: Sync, connection: psycopg.Connection
     assert sync.run(SECONDS).status == "caught_up"
 
 
+CHUNKS_BEFORE_A_KILL = 12
 KILLED = """
 import sys
 from functions.sync.sync import Sync
-Sync(sys.argv[1], sys.argv[2], chunk_bytes=1_000_000).run(600)
+
+def progress(report):
+    print(report.chunks, flush=True)
+    if report.chunks == int(sys.argv[3]):
+        sys.stdin.read()  # until it is killed
+
+sync = Sync(sys.argv[1], sys.argv[2], progress=progress, chunk_bytes=10_000)
+while sync.run(600).status == "skipped":
+    pass  # while PostgreSQL still ends the session of the one that was killed before
 """
 
 
@@ -226,13 +246,15 @@ def test_a_sync_that_is_killed_again_and_again_copies_exactly_the_rows(
     for _ in range(10):
         connection.execute(MANY, [rows // 10])
     chance = Random(7)
-    command = [sys.executable, "-c", KILLED, database_url, clickhouse_url]
+    command = [sys.executable, "-c", KILLED, database_url, clickhouse_url, str(CHUNKS_BEFORE_A_KILL)]
     for _ in range(kills):
-        process = subprocess.Popen(command)
-        time.sleep(chance.uniform(0.3, 2.0))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert Sync(database_url, clickhouse_url).run(600).status in ("caught_up", "skipped")
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            for _ in range(chance.randint(1, CHUNKS_BEFORE_A_KILL)):
+                assert process.stdout.readline()
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+    assert 0 < count(client) < rows
     with psycopg.connect(database_url, autocommit=True) as waiting:
         catch_up(Sync(database_url, clickhouse_url), waiting, SECONDS, 600)
     assert count(client) == rows
@@ -563,13 +585,17 @@ def test_a_function_that_fails_says_why_and_counts_it(
 def test_a_function_that_is_to_follow_copies_what_comes_while_it_waits(
     function: Invoke, connection: psycopg.Connection, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    copied = insert(connection)
+
     def insert_later() -> None:
         with psycopg.connect(database_url, autocommit=True) as later:
+            give_up = time.monotonic() + SECONDS
+            while later.execute(CURSOR_IS_AT, [copied]).fetchone() is None:
+                assert time.monotonic() < give_up
             insert(later)
 
-    timer = threading.Timer(1, insert_later)
-    timer.start()
-    insert(connection)
-    answer, _ = function(capsys, SYNC_FOLLOW_SECONDS="4")
-    timer.join()
+    with ThreadPoolExecutor() as pool:
+        inserted = pool.submit(insert_later)
+        answer, _ = function(capsys, SYNC_FOLLOW_SECONDS="6")
+        inserted.result()
     assert (answer["status"], answer["rows"]) == ("caught_up", 2)
