@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,14 +15,15 @@ from infra.local import postgres
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "postgres"
-    postgres.stop(tmp_path / "postgres")
+def data(open_folder: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(dir=open_folder)) / "postgres"
+    yield folder
+    postgres.stop(folder)
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log" / "postgres.log"
+def log(data: Path) -> Path:
+    return data.with_name("log") / "postgres.log"
 
 
 def remember(url: str, number: int) -> None:
