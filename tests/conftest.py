@@ -15,9 +15,11 @@ from psycopg import sql
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+import infra.migrations.migrate
 from functions.shared import registry
 from infra.local import ports, postgres
 from infra.migrations.migrate import migrate
+from tests import clock
 from tests.clickhouse import serve
 
 TEMPLATE = "template_events"
@@ -74,6 +76,14 @@ def open_folder() -> Iterator[Path]:
     """A folder that PostgreSQL, never run as root, gets to: a start of pytest closes those that it makes itself."""
     with tempfile.TemporaryDirectory(prefix="ai-usage-events-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stopped_clock() -> Iterator[None]:
+    """Makes partitions for the months around `NOW`, also where another month has begun meanwhile."""
+    with pytest.MonkeyPatch.context() as patched:
+        clock.stop(infra.migrations.migrate, patched)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import NAMESPACE_OID, uuid4, uuid5
 
 from functions.shared.timestamp import format_timestamp
-from tests.unit.bad_events import NOW
+from tests.clock import NOW
 
 AN_HOUR_AGO = format_timestamp(NOW - timedelta(hours=1))
 JOB = {"id": 1, "project_id": 4, "pipeline": {"id": 2}}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.unit.bad_events import NOW
+from tests.clock import NOW
 
 SENT_AT = NOW.replace(microsecond=0)
 ACCEPTED: dict[str, Any] = {

@@ -5,29 +5,32 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 
 import jwt
 import pytest
 
+from tests import clock
+
 SECRET = "a secret of thirty-two characters, at least"
-NOW = datetime.now(UTC)
 
 type Insert = Callable[..., str]
 
 
 @contextmanager
 def loaded(database_url: str, monkeypatch: pytest.MonkeyPatch, **settings: str) -> Iterator[ModuleType]:
-    """The module, as it is with these settings."""
+    """The module, as it is with these settings; for it, it is always the same moment."""
     for name, value in {"DATABASE_URL": database_url, "AUTH_SECRET": SECRET, **settings}.items():
         monkeypatch.setenv(name, value)
     import functions.graphql.api
 
     module = importlib.reload(functions.graphql.api)
-    yield module
-    module.database.close()
+    clock.stop(module, monkeypatch)
+    try:
+        yield module
+    finally:
+        module.database.close()
 
 
 def request(module: ModuleType, query: Any, *namespaces: str, **changes: Any) -> tuple[int, Any]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 
 from functions.shared.payload import encode_payload, normalised
-from tests.graphql import NOW
+from tests.clock import NOW
 from tests.metrics_model import Event, Model
 
 EVENTS = 400

@@ -1,13 +1,12 @@
 """Events that show themselves that they can't be stored, each with the code of the reason."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from functions.shared.identifier import derived_id
 from functions.shared.timestamp import format_timestamp, months_before
-
-NOW = datetime.now(UTC)
+from tests.clock import NOW as NOW
 
 
 def chat(attributes: dict[str, Any]) -> bytes:

@@ -16,8 +16,9 @@ from psycopg.rows import dict_row
 from functions.graphql.source import Sources
 from functions.shared.identifier import derived_id
 from functions.sync.sync import Sync
+from tests.clock import NOW
 from tests.consuming import ACCOUNT, Queues
-from tests.graphql import NOW, Insert, loaded
+from tests.graphql import Insert, loaded
 from tests.metrics_model import Event
 from tests.random_events import random_events, store
 from tests.unit.ways_in import WaysIn, ways_in

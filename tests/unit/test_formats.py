@@ -11,6 +11,7 @@ import pytest
 
 from functions.ingest.request import LINE_TYPES
 from functions.shared.timestamp import format_timestamp
+from tests.clock import NOW
 from tests.formats import (
     AN_HOUR_AGO,
     OBJECT_WRAPPINGS,
@@ -29,7 +30,6 @@ from tests.formats import (
     sns,
     stored_of,
 )
-from tests.unit.bad_events import NOW
 from tests.unit.ways_in import WaysIn, token
 
 type Query = Callable[..., list[dict[str, Any]]]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from functions.ingest.gitlab import TRACK_EVENT_PATH, TRACK_EVENTS_PATH
-from functions.shared.timestamp import format_timestamp
+from functions.shared.timestamp import format_timestamp, months_before
+from tests.clock import NOW
 from tests.gitlab import ACCEPTED, ACCEPTED_PAYLOAD, SENT_AT
-from tests.unit.bad_events import NOW
 from tests.unit.ways_in import WaysIn, token
 
 type Query = Callable[..., list[dict[str, Any]]]
@@ -104,7 +104,7 @@ def test_a_token_of_gitlabs_kind_is_for_gitlabs_endpoints_alone(ways: WaysIn) ->
 
 
 def test_an_event_that_can_not_be_stored_is_said_to_be_so(ways: WaysIn) -> None:
-    late = ACCEPTED | {"additional_properties": {"timestamp": format_timestamp(NOW.replace(year=NOW.year - 1))}}
+    late = ACCEPTED | {"additional_properties": {"timestamp": format_timestamp(months_before(NOW, 12))}}
     status, answer = track(ways, {"events": [ACCEPTED, late, 5, UNKNOWN]}, TRACK_EVENTS_PATH)
     assert (status, answer["accepted"], answer["ignored"]) == (207, 1, 1)
     assert [(one["index"], one["code"]) for one in answer["rejected"]] == [

@@ -16,7 +16,8 @@ from functions.shared.settings import AuthSettings
 from functions.shared.timestamp import format_timestamp
 from functions.sync.sync import Sync
 from infra.local import ports
-from tests.graphql import NOW, SECRET, Insert, ask, request
+from tests.clock import NOW
+from tests.graphql import SECRET, Insert, ask, request
 
 PAGE = """
     query ($first: Int, $after: String, $events: [AiUsageEventType!], $users: [ID!], $start: Date, $end: Date) {

@@ -10,8 +10,9 @@ import pytest
 from clickhouse_connect.driver.httpclient import HttpClient
 
 from functions.shared.names import camel_case
+from tests.clock import NOW
 from tests.definitions import answer_with, load_from
-from tests.graphql import NOW, Insert, ask, request
+from tests.graphql import Insert, ask, request
 
 BUILDS = """
 from datetime import datetime
@@ -219,9 +220,9 @@ def test_a_number_that_no_client_could_read_is_null(
 ) -> None:
     answer_with(load_from(folder, builds=BUILDS), api, monkeypatch)
     connection.execute(
-        "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload) VALUES (gen_random_uuid(), now(), 1, 1,"
+        "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload) VALUES (gen_random_uuid(), %(now)s, 1, 1,"
         " jsonb_build_object('size', %(number)s::jsonb, 'ratio', %(number)s::jsonb, 'grid', %(lists)s::jsonb))",
-        {"number": number, "lists": f"[[{number}]]"},
+        {"now": NOW, "number": number, "lists": f"[[{number}]]"},
     )
     (found,) = nodes(api, "buildsEvents", "size ratio grid")
     assert found == {"size": None, "ratio": ratio, "grid": grid}

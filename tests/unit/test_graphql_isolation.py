@@ -14,7 +14,8 @@ import psycopg
 from functions.graphql.aggregation import UserPosition
 from functions.graphql.cursor import to_cursor, to_user_cursor
 from functions.graphql.store import Position
-from tests.graphql import NOW, ask, request
+from tests.clock import NOW
+from tests.graphql import ask, request
 from tests.graphql_queries import Name, QueryMaker, ways
 
 COUNT = 2_000 if os.environ.get("SOAK") else 150

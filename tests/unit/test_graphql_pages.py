@@ -8,7 +8,8 @@ import pytest
 
 from functions.graphql.clickhouse_store import ClickHouseStore
 from functions.graphql.postgres_store import PostgresStore
-from tests.graphql import NOW, Insert, ask, request
+from tests.clock import NOW
+from tests.graphql import Insert, ask, request
 
 PAGE = """
     query ($first: Int, $after: String, $last: Int, $before: String) {

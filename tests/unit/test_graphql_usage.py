@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from functions.shared import clickhouse
-from tests.graphql import NOW, Insert, ask, request
+from tests.clock import NOW
+from tests.graphql import Insert, ask, request
 from tests.metrics_model import DIMENSIONS, Event
 from tests.random_events import EVENTS, FILTERS, GIVEN, TODAY, model_of, random_filters
 

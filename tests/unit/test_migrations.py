@@ -14,6 +14,7 @@ from functions.shared.feature import DefinitionError
 from functions.shared.partitions import later_month, partition_name, wanted_months
 from functions.shared.registry import EventType, Registry
 from infra.migrations.migrate import migrate
+from tests.clock import NOW
 from tests.lambda_context import FakeContext
 
 REGISTRY = registry.load()
@@ -62,7 +63,7 @@ def test_the_tables_have_the_columns_that_others_rely_on(connection: psycopg.Con
 def test_there_is_a_partition_for_each_retained_month_this_one_and_the_next_three_with_unique_ids(
     connection: psycopg.Connection,
 ) -> None:
-    this_month = datetime.now(UTC).date().replace(day=1)
+    this_month = NOW.date().replace(day=1)
     partitions = connection.execute(
         """
         SELECT child.relname, bool_or(indisunique AND indnatts = 1 AND attname = 'id')
@@ -94,7 +95,7 @@ def test_the_months_with_partitions_are_those_of_the_calendar(
 
 
 def test_an_event_is_stored_by_a_plain_insert_up_to_the_borders_of_the_months(connection: psycopg.Connection) -> None:
-    first, last = wanted_months(datetime.now(UTC).date(), 3)[0], wanted_months(datetime.now(UTC).date(), 3)[-1]
+    first, *_, last = wanted_months(NOW.date(), 3)
     insert = (
         "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload)"
         " VALUES (gen_random_uuid(), %s::timestamptz - %s::interval, 1, 1, '{}')"

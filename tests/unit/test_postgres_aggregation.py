@@ -9,7 +9,7 @@ from functions.graphql.aggregation import Aggregation, Dimension, Measure, Measu
 from functions.graphql.postgres_aggregation import aggregated
 from functions.graphql.selection import Selection
 from functions.shared.registry import load
-from tests.graphql import NOW
+from tests.clock import NOW
 
 EVENTS = 20_000
 MOMENT = (NOW.replace(day=1) - timedelta(days=1)).replace(day=15)  # far from other months, and their partitions

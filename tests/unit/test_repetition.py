@@ -7,7 +7,7 @@ from typing import Any
 
 from functions.ingest.gitlab import TRACK_EVENT_PATH
 from functions.shared.timestamp import format_timestamp
-from tests.unit.bad_events import NOW
+from tests.clock import NOW
 from tests.unit.ways_in import WaysIn, token
 
 type Query = Callable[..., list[dict[str, Any]]]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -35,10 +35,10 @@ from functions.sync.report import Report
 from functions.sync.sync import Sync, SyncError
 from infra.local import ports
 from tests.clickhouse import serve
+from tests.clock import NOW
 from tests.lambda_context import FakeContext
 from tests.metrics import metrics
 
-NOW = datetime.now(UTC)
 LAST_MONTH = NOW.replace(day=1) - timedelta(days=10)
 SECONDS = 60
 

@@ -19,7 +19,7 @@ from functions.shared.identifier import derived_id
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.registry import load
 from functions.shared.timestamp import format_timestamp
-from tests.unit.bad_events import NOW
+from tests.clock import NOW
 
 type Consume = Callable[..., Outcome]
 
