@@ -1,8 +1,12 @@
 """The processes of the local stack."""
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -21,27 +25,30 @@ time.sleep(600)
 SECONDS = 30
 
 
-def start(folder: Path) -> psutil.Popen:
-    """Starts a process that has a child."""
-    log = folder / "log"
-    process = Processes(folder / "processes.json").start([sys.executable, "-c", PARENT], log, {})
-    wait_until(lambda: b"up" in log.read_bytes(), process, "The parent", log, SECONDS)
-    return process
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[psutil.Popen]:
+    """A process that has a child."""
+    log = tmp_path / "log"
+    process = Processes(tmp_path / "processes.json").start([sys.executable, "-c", PARENT], log, {})
+    try:
+        wait_until(lambda: b"up" in log.read_bytes(), process, "The parent", log, SECONDS)
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_what_a_killed_run_left_behind_is_stopped_with_its_children(tmp_path: Path) -> None:
-    process = start(tmp_path)
-    family = [process, *process.children()]
+def test_what_a_killed_run_left_behind_is_stopped_with_its_children(tmp_path: Path, parent: psutil.Popen) -> None:
+    family = [parent, *parent.children()]
     assert len(family) == 2
     assert not stack.stop(tmp_path)
     assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family)
 
 
-def test_children_whose_parent_was_killed_are_stopped_too(tmp_path: Path) -> None:
-    process = start(tmp_path)
-    children = process.children()
+def test_children_whose_parent_was_killed_are_stopped_too(tmp_path: Path, parent: psutil.Popen) -> None:
+    children = parent.children()
     assert len(children) == 1
-    process.kill()
+    parent.kill()
     assert not stack.stop(tmp_path)
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
 
