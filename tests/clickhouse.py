@@ -1,26 +1,22 @@
 """A ClickHouse server of the tests' own."""
 
-import subprocess
-import sys
-import time
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from infra.local import ports
-from tests.checkout import ROOT
-
-START_SECONDS = 60
+from infra.local.process import Processes
+from infra.local.stack import start_clickhouse
 
 
-def serve(data: Path, port: int) -> subprocess.Popen[bytes]:
-    """A server that answers on the port, and keeps its tables in the folder `data`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "infra.local.clickhouse", "--data", data, "--port", str(port)],
-        stdin=subprocess.DEVNULL,
-        cwd=ROOT,
-    )
-    give_up = time.monotonic() + START_SECONDS
-    while ports.is_free(port):
-        assert process.poll() is None
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-    return process
+@contextmanager
+def serve_clickhouse(folder: Path, *, anew: bool = True) -> Iterator[str]:
+    """The URL of a server without any data, or with what the folder holds."""
+    processes = Processes(folder / "processes.json")
+    processes.stop()  # what a killed run left
+    if anew:
+        shutil.rmtree(folder / "clickhouse", ignore_errors=True)
+    try:
+        yield start_clickhouse(folder, folder / "clickhouse.log", processes)
+    finally:
+        processes.stop()

@@ -17,10 +17,10 @@ from xdist.scheduler import LoadScopeScheduling
 
 import infra.migrations.migrate
 from functions.shared import registry
-from infra.local import ports, postgres
+from infra.local import postgres
 from infra.migrations.migrate import migrate
 from tests import clock
-from tests.clickhouse import serve
+from tests.clickhouse import serve_clickhouse
 
 TEMPLATE = "template_events"
 RETENTION_MONTHS = 3
@@ -90,13 +90,15 @@ def stopped_clock() -> Iterator[None]:
 def postgres_server(open_folder: Path) -> Iterator[str]:
     """A server of the tests' own; yields the URL of its migrated database, which no test may write to."""
     folder = open_folder / "postgres"
-    url = postgres.start(folder / "data", folder / "postgres.log", TEMPLATE)
-    with psycopg.connect(url, autocommit=True) as administration:
-        for setting in SETTINGS:
-            administration.execute(setting)
-    migrate(url, registry.load(), RETENTION_MONTHS)
-    yield url
-    postgres.stop(folder / "data")
+    try:
+        url = postgres.start(folder / "data", folder / "postgres.log", TEMPLATE)
+        with psycopg.connect(url, autocommit=True) as administration:
+            for setting in SETTINGS:
+                administration.execute(setting)
+        migrate(url, registry.load(), RETENTION_MONTHS)
+        yield url
+    finally:
+        postgres.stop(folder / "data")
 
 
 @pytest.fixture
@@ -115,11 +117,8 @@ def database_url(postgres_server: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a ClickHouse server of the tests' own, without a database."""
-    port = ports.free()
-    process = serve(tmp_path_factory.mktemp("clickhouse") / "data", port)
-    yield f"clickhouse://default@127.0.0.1:{port}"
-    process.terminate()
-    process.wait()
+    with serve_clickhouse(tmp_path_factory.mktemp("clickhouse")) as url:
+        yield url.rpartition("/")[0]
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import operator
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -86,10 +86,11 @@ class Stores:
 @contextmanager
 def open_stores(database_url: str, clickhouse_url: str) -> Iterator[Stores]:
     """Both stores, empty."""
-    client = clickhouse.connect(clickhouse_url, SECONDS)
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with (
+        psycopg.connect(database_url, autocommit=True) as connection,
+        closing(clickhouse.connect(clickhouse_url, SECONDS)) as client,
+    ):
         yield Stores(connection, Sync(database_url, clickhouse_url), client)
-    client.close()
 
 
 def value_at(payload: Any, path: Path) -> Any:

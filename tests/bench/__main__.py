@@ -10,8 +10,9 @@ from rich.table import Table
 
 from tests.bench import analysis, cold, consume, end_to_end, ingest, pages, sync
 from tests.bench.dataset import dataset
-from tests.bench.engines import clickhouse_server, postgres_server
+from tests.bench.engines import postgres_server
 from tests.bench.measure import Measurement
+from tests.clickhouse import serve_clickhouse
 
 FOLDER = Path(".local/bench")
 RESULTS = Path(".local/bench.json")
@@ -39,7 +40,7 @@ def _measurements() -> Iterator[Measurement]:
     yield from ingest.measure()
     console.print("Events go through the local stack …")
     yield from end_to_end.measure(folder / "end_to_end")
-    with postgres_server(folder) as server, clickhouse_server(folder) as clickhouse_url:
+    with postgres_server(folder) as server, serve_clickhouse(folder) as clickhouse_url:
         console.print(f"The consumer stores {consume.EVENTS:,} events …")
         yield from consume.measure(server)
         console.print("The sync copies them …")

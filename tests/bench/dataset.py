@@ -22,8 +22,9 @@ from functions.sync.report import Report
 from functions.sync.sync import Sync
 from infra.local.postgres import PostgresError
 from infra.local.process import StartError
-from tests.bench.engines import clickhouse_server, database, postgres_server
+from tests.bench.engines import database, postgres_server
 from tests.checkout import ROOT
+from tests.clickhouse import serve_clickhouse
 
 DAYS = 92
 SIZES = {"large": 5_000_000, "small": 50_000}
@@ -164,7 +165,7 @@ def dataset(folder: Path) -> Iterator[Dataset]:
 
 @contextmanager
 def _servers(folder: Path, *, anew: bool = False) -> Iterator[tuple[str, str]]:
-    with postgres_server(folder, anew=anew) as server, clickhouse_server(folder, anew=anew) as clickhouse_url:
+    with postgres_server(folder, anew=anew) as server, serve_clickhouse(folder, anew=anew) as clickhouse_url:
         yield server, clickhouse_url
 
 

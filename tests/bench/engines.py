@@ -10,8 +10,6 @@ from psycopg import sql
 
 from functions.shared import registry
 from infra.local import postgres
-from infra.local.process import Processes
-from infra.local.stack import start_clickhouse
 from infra.migrations.migrate import migrate
 
 RETENTION_MONTHS = 3
@@ -44,16 +42,3 @@ def database(server: str, name: str) -> str:
     url = f"{server}/{name}"
     migrate(url, registry.load(), RETENTION_MONTHS)
     return url
-
-
-@contextmanager
-def clickhouse_server(folder: Path, *, anew: bool = True) -> Iterator[str]:
-    """The URL of a server without any data, or with what the folder holds."""
-    processes = Processes(folder / "processes.json")
-    processes.stop()  # what a killed run left
-    if anew:
-        shutil.rmtree(folder / "clickhouse", ignore_errors=True)
-    try:
-        yield start_clickhouse(folder, folder / "clickhouse.log", processes)
-    finally:
-        processes.stop()

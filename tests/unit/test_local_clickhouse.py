@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import clickhouse_connect
@@ -15,8 +16,7 @@ from backports import zstd
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from infra.local import ports
-from tests.clickhouse import serve
+from tests.clickhouse import serve_clickhouse
 
 EVENTS = """
     CREATE TABLE events (id UInt64, name String, payload JSON)
@@ -25,17 +25,21 @@ EVENTS = """
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    port = ports.free()
-    process = serve(tmp_path_factory.mktemp("clickhouse") / "data", port)
-    yield port
-    process.terminate()
-    process.wait()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve_clickhouse(tmp_path_factory.mktemp("clickhouse")) as url:
+        yield url
 
 
 @pytest.fixture
-def client(port: int) -> Iterator[Client]:
-    with clickhouse_connect.get_client(dsn=f"clickhouse://default@127.0.0.1:{port}/default") as client:
+def port(server: str) -> int:
+    port = urlsplit(server).port
+    assert port is not None
+    return port
+
+
+@pytest.fixture
+def client(server: str) -> Iterator[Client]:
+    with clickhouse_connect.get_client(dsn=server) as client:
         client.command("DROP TABLE IF EXISTS events")
         client.command(EVENTS)
         yield client
@@ -66,8 +70,8 @@ def test_rows_are_inserted_as_they_stream_in(client: Client) -> None:
 
 
 @pytest.mark.parametrize("compress", [True, False, "gzip", "lz4", "zstd"])
-def test_a_client_may_compress_as_it_likes(port: int, client: Client, compress: bool | str) -> None:
-    with clickhouse_connect.get_client(host="127.0.0.1", port=port, compress=compress) as other:
+def test_a_client_may_compress_as_it_likes(server: str, client: Client, compress: bool | str) -> None:
+    with clickhouse_connect.get_client(dsn=server, compress=compress) as other:
         other.insert(
             "events", [[number, "x" * 100, {"n": number}] for number in range(5000)], ["id", "name", "payload"]
         )
@@ -168,9 +172,9 @@ def test_statements_in_the_url_and_in_the_body_are_the_same(client: Client, port
     assert httpx.post(url, content="SELECT 1 FORMAT TabSeparated").text == "1\n"
 
 
-def test_many_clients_at_once_are_answered(client: Client, port: int) -> None:
+def test_many_clients_at_once_are_answered(client: Client, server: str) -> None:
     def insert(number: int) -> None:
-        with clickhouse_connect.get_client(host="127.0.0.1", port=port) as own:
+        with clickhouse_connect.get_client(dsn=server) as own:
             own.insert("events", [[number, "", {}]], column_names=["id", "name", "payload"])
 
     with ThreadPoolExecutor(8) as threads:
@@ -179,14 +183,8 @@ def test_many_clients_at_once_are_answered(client: Client, port: int) -> None:
 
 
 def test_what_is_stored_outlives_the_server(tmp_path: Path) -> None:
-    port = ports.free()
     for expected in (0, 1):
-        process = serve(tmp_path / "data", port)
-        try:
-            with clickhouse_connect.get_client(host="127.0.0.1", port=port) as client:
-                client.command("CREATE TABLE IF NOT EXISTS kept (n Int64) ENGINE = MergeTree ORDER BY n")
-                assert client.command("SELECT count() FROM kept") == expected
-                client.insert("kept", [[1]], column_names=["n"])
-        finally:
-            process.terminate()
-            process.wait()
+        with serve_clickhouse(tmp_path, anew=expected == 0) as url, clickhouse_connect.get_client(dsn=url) as client:
+            client.command("CREATE TABLE IF NOT EXISTS kept (n Int64) ENGINE = MergeTree ORDER BY n")
+            assert client.command("SELECT count() FROM kept") == expected
+            client.insert("kept", [[1]], column_names=["n"])

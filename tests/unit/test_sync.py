@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, timedelta
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import psycopg
@@ -33,8 +35,7 @@ from functions.sync import table
 from functions.sync.catch_up import catch_up
 from functions.sync.report import Report
 from functions.sync.sync import Sync, SyncError
-from infra.local import ports
-from tests.clickhouse import serve
+from tests.clickhouse import serve_clickhouse
 from tests.clock import NOW
 from tests.lambda_context import FakeContext
 from tests.metrics import metrics
@@ -262,24 +263,17 @@ def test_a_sync_that_is_killed_again_and_again_copies_exactly_the_rows(
 
 
 def test_while_clickhouse_is_down_each_run_says_so_and_afterwards_nothing_is_missing(
-    database_url: str, connection: psycopg.Connection, tmp_path: Any
+    database_url: str, connection: psycopg.Connection, tmp_path: Path
 ) -> None:
-    port = ports.free()
-    sync = Sync(database_url, f"clickhouse://default@127.0.0.1:{port}/default")
     for runs in range(2):
-        process = serve(tmp_path / "data", port)
-        try:
+        with serve_clickhouse(tmp_path, anew=runs == 0) as url, closing(clickhouse.connect(url, SECONDS)) as client:
             insert(connection)
-            sync.run(SECONDS)
-            with closing(clickhouse.connect(sync.clickhouse_url, SECONDS)) as client:
-                assert in_clickhouse(client) == in_postgres(connection)
-        finally:
-            process.terminate()
-            process.wait()
+            Sync(database_url, url).run(SECONDS)
+            assert in_clickhouse(client) == in_postgres(connection)
         for _ in range(0 if runs else 3):
             insert(connection)
-            with pytest.raises(ClickHouseError, match=f"{port}"):
-                sync.run(SECONDS)
+            with pytest.raises(ClickHouseError, match=f"{urlsplit(url).port}"):
+                Sync(database_url, url).run(SECONDS)
 
 
 BAD_ROWS: list[tuple[dict[str, Any], Any]] = [
