@@ -2,9 +2,9 @@
 
 import io
 import json
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,13 +43,14 @@ type Said = Callable[[], dict[str, Any]]
 def server(open_folder: Path) -> Iterator[Path]:
     """The data folder of a server that has few connections and may be stopped; its URL is `database_url`."""
     data = open_folder / "faulty" / "data"
-    url = start(data)
-    with psycopg.connect(url, autocommit=True) as administration:
-        administration.execute("ALTER SYSTEM SET fsync = off")
-        administration.execute(f"ALTER SYSTEM SET max_connections = {MOST_CONNECTIONS}")
-    migrate(start(data), registry.load(), RETENTION_MONTHS)
-    yield data
-    postgres.stop(data)
+    try:
+        with psycopg.connect(start(data), autocommit=True) as administration:
+            administration.execute("ALTER SYSTEM SET fsync = off")
+            administration.execute(f"ALTER SYSTEM SET max_connections = {MOST_CONNECTIONS}")
+        migrate(start(data), registry.load(), RETENTION_MONTHS)
+        yield data
+    finally:
+        postgres.stop(data)
 
 
 def start(data: Path) -> str:
@@ -262,24 +263,16 @@ def test_missing_partitions_within_the_retention_are_made_on_the_spot(
     months = wanted_months(now.date(), RETENTION_MONTHS)
     for month in months:
         query(f"DROP TABLE {partition_name(month)}")
-    failures: list[str] = []
     consumers = [replace(consumer.consumer, database=Database(database_url, LONG)) for _ in range(3)]
 
     def store_its_own(number: int) -> None:
         body = json.dumps([event(timestamp=format_timestamp(now - timedelta(days=40 * (number % 2))))] * 50)
         batch = read_batch(body.encode(), f"message {number}", now)
-        try:
+        with closing(consumers[number].database):
             consumers[number].consume([batch])
-        except psycopg.Error as error:
-            failures.append(str(error))
-        consumers[number].database.close()
 
-    threads = [threading.Thread(target=store_its_own, args=[number]) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(store_its_own, range(3)))
     query(f"DROP TABLE {partition_name(month_of(now.date()))}")
     assert consume(consumer, record(event())) == []
     line = said()

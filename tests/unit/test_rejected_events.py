@@ -2,6 +2,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
@@ -271,19 +272,15 @@ def test_two_replays_at_once_send_each_event_once(
     queues: Queues, command: Command, query: Query, database_url: str
 ) -> None:
     ids = [insert(query, {"event": "unknown", "number": number}) for number in range(300)]
-    barrier = threading.Barrier(2)
-    done: list[rejected_events.Replayed] = []
+    barrier = threading.Barrier(2, timeout=60)
 
-    def replay() -> None:
+    def replay(_: int) -> rejected_events.Replayed:
         with psycopg.connect(database_url, autocommit=True) as connection:
             barrier.wait()
-            done.append(rejected_events.replay(connection, queues.sqs, queues.url, ids))
+            return rejected_events.replay(connection, queues.sqs, queues.url, ids)
 
-    threads = [threading.Thread(target=replay) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(replay, range(2)))
     assert sum(one.sent for one in done) + sum(one.unsent for one in done) == 300
     said(command("replay"))
     bodies = [json.loads(record["body"])["rejected_id"] for record in queues.records()]
