@@ -202,7 +202,9 @@ def serve() -> Iterator[FaultyApi]:
     api = FaultyApi()
     thread = threading.Thread(target=api.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
-    yield api
-    api.shutdown()
-    api.server_close()
-    thread.join()
+    try:
+        yield api
+    finally:
+        api.shutdown()
+        api.server_close()
+        thread.join()
