@@ -11,18 +11,30 @@ from functions.graphql.documents import Documents
 from functions.graphql.schema import executable_schema
 from functions.shared.registry import Registry, load
 
+CONFLICT = """
+from definitions import Feature
+
+Feature("conflicting", owner="nobody").events(another=7)
+"""
+"""Uses the id of a shipped event."""
+
 _packages = count()
 
 
-def load_from(folder: Path, **modules: str) -> Registry:
-    """The definitions in a new package of modules with these texts, in a folder that modules are imported from."""
+def write_package(folder: Path, **modules: str) -> Path:
+    """A new package of modules with these texts, in a folder that modules are imported from."""
     package = folder / f"defined{next(_packages)}"
     package.mkdir()
     (package / "__init__.py").touch()
     for name, text in modules.items():
-        head = '"""A team\'s events."""\nfrom definitions import Feature, Payload\n'
-        (package / f"{name}.py").write_text(head + textwrap.dedent(text))
-    return load(package.name)
+        (package / f"{name}.py").write_text(text)
+    return package
+
+
+def load_from(folder: Path, **modules: str) -> Registry:
+    """The definitions in such a package, whose texts lack what every one of them imports."""
+    head = '"""A team\'s events."""\nfrom definitions import Feature, Payload\n'
+    return load(write_package(folder, **{name: head + textwrap.dedent(text) for name, text in modules.items()}).name)
 
 
 def answer_with(registry: Registry, api: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,7 @@ from pathlib import Path
 import psutil
 
 from tests import checkout
-
-CONFLICT = """
-from definitions import Feature
-
-Feature("conflicting", owner="nobody").events(another=7)
-"""
+from tests.definitions import CONFLICT
 
 
 def test_a_start_with_conflicting_definitions_names_both_files_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tests.clock import NOW
 from tests.consuming import ACCOUNT, Queues
 from tests.graphql import Insert, loaded
 from tests.metrics_model import Event
+from tests.payloads import Stores, open_stores
 from tests.random_events import random_events, store
 from tests.unit.ways_in import WaysIn, ways_in
 
@@ -109,6 +110,13 @@ def either(api: ModuleType, bring: Callable[[], Any], monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
+def stores(database_url: str, clickhouse_url: str) -> Iterator[Stores]:
+    """Both stores, for payloads."""
+    with open_stores(database_url, clickhouse_url) as stores:
+        yield stores
+
+
+@pytest.fixture
 def ways(database_url: str) -> Iterator[WaysIn]:
     """Both ways into the database that `query` asks."""
     with ways_in(database_url) as ways:
@@ -123,9 +131,15 @@ def query(database_url: str) -> Iterator[Callable[..., list[dict[str, Any]]]]:
 
 
 @pytest.fixture
-def queues(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]:
-    """A queue with its dead-letter queue."""
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """AWS as moto has it, with nothing in it."""
     for name, value in ACCOUNT.items():
         monkeypatch.setenv(name, value)
     with mock_aws():
-        yield Queues()
+        yield
+
+
+@pytest.fixture
+def queues(aws: None) -> Queues:
+    """A queue with its dead-letter queue."""
+    return Queues()

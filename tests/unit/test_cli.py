@@ -8,23 +8,18 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import boto3
 import jwt
 import psycopg
 import pytest
 from graphql import build_schema
-from moto import mock_aws
 from typer.testing import CliRunner
 
 from functions.shared.partitions import make_partitions
 from infra.cli import app
+from tests import checkout
 from tests.checkout import ROOT
-
-CONFLICT = """
-from definitions import Feature
-
-Feature("conflicting", owner="nobody").events(another=7)
-"""
+from tests.consuming import Queues
+from tests.definitions import CONFLICT
 
 
 def run(*arguments: str) -> str:
@@ -95,14 +90,12 @@ def test_a_token_that_can_not_be_made_is_explained(
 
 
 def test_definitions_that_conflict_are_refused_with_the_names_of_both_files(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
-    for folder in ("definitions", "functions", "infra"):
-        subprocess.run(["cp", "-r", root / folder, tmp_path], check=True)
-    (tmp_path / "definitions" / "conflicting.py").write_text(CONFLICT)
+    copy = checkout.copy(tmp_path / "checkout")
+    (copy / "definitions" / "conflicting.py").write_text(CONFLICT)
     result = subprocess.run(
         [sys.executable, "-m", "infra.cli", "definitions", "check"],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path)},
+        cwd=copy,
+        env={"PYTHONPATH": str(copy)},
         capture_output=True,
         text=True,
         check=False,
@@ -192,17 +185,10 @@ def test_retention_says_what_it_would_do_and_does_it(addresses: dict[str, str], 
     assert "202001" not in call(addresses, "retention").output
 
 
-@mock_aws
-def test_status_shows_how_much_waits_in_the_queues(addresses: dict[str, str]) -> None:
-    sqs = boto3.client("sqs", region_name="us-east-1")
-    dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 3})
-    queue = sqs.create_queue(QueueName="events", Attributes={"RedrivePolicy": policy})["QueueUrl"]
-    for _ in range(7):
-        sqs.send_message(QueueUrl=queue, MessageBody="{}")
-    sqs.send_message(QueueUrl=dead, MessageBody="{}")
-    lines = call(addresses | {"QUEUE_URL": queue}, "status").output.splitlines()
+def test_status_shows_how_much_waits_in_the_queues(addresses: dict[str, str], queues: Queues) -> None:
+    queues.bury("{}")
+    queues.send(*["{}"] * 7)
+    lines = call(addresses | {"QUEUE_URL": queues.url}, "status").output.splitlines()
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
     assert ["events", "7", "0", "0"] in cells
     assert ["dead letters", "1", "0", "0"] in cells

@@ -1,11 +1,13 @@
 import compileall
 import importlib
-from itertools import count
 from pathlib import Path
+
+import pytest
 
 from functions.graphql.descriptions import Descriptions
 from functions.shared.payload_type import nested_classes
 from functions.shared.registry import load
+from tests.definitions import write_package
 
 DEFINITION = '''
 """What people ask.
@@ -16,7 +18,7 @@ More about it.
 from typing import Any
 
 from definitions import Context, Feature, Payload
-from {package}.places import Located
+from .places import Located
 
 
 class Author(Payload):
@@ -26,7 +28,7 @@ class Author(Payload):
     age: int | None = None
 
 
-class Question(Located, kw_only=True, rename={{"kind": "question_kind"}}):
+class Question(Located, kw_only=True, rename={"kind": "question_kind"}):
     """A question.
 
     With its author.
@@ -71,7 +73,7 @@ def question(context: Context) -> dict[str, Any]:
 
     Not used.
     """
-    return {{}}
+    return {}
 
 
 feature.events(forgotten=6)
@@ -83,16 +85,11 @@ from definitions import Payload
 class Located(Payload):
     place: str | None = None  # where it was
 """
-packages = count()
 
 
-def write_package(folder: Path) -> Path:
-    package = folder / f"described{next(packages)}"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "questions.py").write_text(DEFINITION.format(package=package.name).lstrip())
-    (package / "places.py").write_text(PLACES)
-    return package
+@pytest.fixture
+def package(folder: Path) -> Path:
+    return write_package(folder, questions=DEFINITION.lstrip(), places=PLACES)
 
 
 def described(package: Path) -> tuple[Descriptions, dict[str, str], dict[str, str]]:
@@ -104,8 +101,8 @@ def described(package: Path) -> tuple[Descriptions, dict[str, str], dict[str, st
     return descriptions, {name: descriptions.event(name) for name in feature.all_ids}, keys
 
 
-def test_a_payload_key_is_described_by_the_comment_or_docstring_at_its_field(folder: Path) -> None:
-    _, _, keys = described(write_package(folder))
+def test_a_payload_key_is_described_by_the_comment_or_docstring_at_its_field(package: Path) -> None:
+    _, _, keys = described(package)
     assert keys == {
         "place": "where it was",
         "plain": "",
@@ -120,8 +117,8 @@ def test_a_payload_key_is_described_by_the_comment_or_docstring_at_its_field(fol
     }
 
 
-def test_a_nested_payload_is_described_by_its_own_class(folder: Path) -> None:
-    feature = load(write_package(folder).name).features["questions"]
+def test_a_nested_payload_is_described_by_its_own_class(package: Path) -> None:
+    feature = load(package.name).features["questions"]
     assert feature.payload is not None
     descriptions = Descriptions.of(feature)
     author, part = nested_classes(feature.payload)
@@ -132,8 +129,8 @@ def test_a_nested_payload_is_described_by_its_own_class(folder: Path) -> None:
     assert descriptions.key(part, "text") == "with a # in it"
 
 
-def test_an_event_is_described_by_its_comment_or_its_module(folder: Path) -> None:
-    _, events, _ = described(write_package(folder))
+def test_an_event_is_described_by_its_comment_or_its_module(package: Path) -> None:
+    _, events, _ = described(package)
     assert events == {
         "asked": "somebody asked",
         "answered": "somebody answered",
@@ -144,8 +141,7 @@ def test_an_event_is_described_by_its_comment_or_its_module(folder: Path) -> Non
     }
 
 
-def test_a_definition_without_source_is_described_by_its_docstrings(folder: Path) -> None:
-    package = write_package(folder)
+def test_a_definition_without_source_is_described_by_its_docstrings(package: Path) -> None:
     compileall.compile_dir(package, legacy=True, quiet=1)
     for source in package.glob("*.py"):
         source.unlink()

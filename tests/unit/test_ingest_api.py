@@ -3,7 +3,7 @@ import importlib
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +15,6 @@ import jwt
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
-from moto import mock_aws
 
 from functions.shared import queue
 from functions.shared.auth import Authenticator
@@ -37,18 +36,11 @@ OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
 
 
 @pytest.fixture
-def sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator["SQSClient"]:
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AUTH_SECRET": SECRET,
-    }.items():
-        monkeypatch.setenv(name, value)
-    with mock_aws():
-        client = boto3.client("sqs")
-        monkeypatch.setenv("QUEUE_URL", client.create_queue(QueueName="events")["QueueUrl"])
-        yield client
+def sqs(aws: None, monkeypatch: pytest.MonkeyPatch) -> "SQSClient":
+    client = boto3.client("sqs")
+    monkeypatch.setenv("AUTH_SECRET", SECRET)
+    monkeypatch.setenv("QUEUE_URL", client.create_queue(QueueName="events")["QueueUrl"])
+    return client
 
 
 @pytest.fixture

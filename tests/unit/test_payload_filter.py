@@ -14,16 +14,10 @@ from functions.graphql.payload_filter import conditions
 from functions.graphql.payload_path import Path
 from functions.shared.payload import normalised
 from functions.shared.rejection import Rejection
-from tests.payloads import Stores, fulfils, open_stores, write_path
+from tests.payloads import Stores, fulfils, write_path
 
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "exists")
 EXAMPLES, FILTERS_EACH = (100, 20) if os.environ.get("SOAK") else (3, 20)
-
-
-@pytest.fixture
-def stores(database_url: str, clickhouse_url: str) -> Iterator[Stores]:
-    with open_stores(database_url, clickhouse_url) as stores:
-        yield stores
 
 
 ODD_KEYS = [
@@ -146,12 +140,6 @@ def paths_in(value: Any, above: Path = ()) -> Iterator[Path]:
         yield from paths_in(item, (*above, step))
 
 
-@pytest.fixture
-def both(stores: Stores) -> Stores:
-    """Both stores, for all examples together."""
-    return stores
-
-
 # Whoever wants a smaller failure takes fewer keys and scalars: to shrink hundreds of payloads takes minutes.
 @settings(
     max_examples=EXAMPLES,
@@ -164,11 +152,11 @@ def both(stores: Stores) -> Stores:
     st.randoms(use_true_random=True),
 )
 def test_both_stores_find_what_the_model_finds(
-    both: Stores, keys: list[str], scalars: list[Any], random: Random
+    stores: Stores, keys: list[str], scalars: list[Any], random: Random
 ) -> None:
     maker = Maker(random, keys, scalars)
     payloads = [kept for _ in range(200) if (kept := stored(maker.payload())) is not None]
-    ids = both.store(payloads)
+    ids = stores.store(payloads)
     for _ in range(FILTERS_EACH):
         filters = [maker.filter(payloads) for _ in range(random.choice([1, 1, 2]))]
         asked = conditions(filters)
@@ -177,8 +165,8 @@ def test_both_stores_find_what_the_model_finds(
             for identifier, payload in zip(ids, payloads, strict=True)
             if all(fulfils(payload, condition) for condition in asked)
         }
-        assert both.in_postgres(asked) == expected, filters
-        assert both.in_clickhouse(asked) == expected, filters
+        assert stores.in_postgres(asked) == expected, filters
+        assert stores.in_clickhouse(asked) == expected, filters
 
 
 TABLE: list[dict[str, Any]] = [

@@ -1,17 +1,15 @@
 """What is read of payloads by paths, alike from both stores."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from psycopg import sql
 
 from functions.graphql import clickhouse_payload, postgres_payload
 from functions.graphql.payload_filter import conditions
 from functions.graphql.payload_path import Path, read_path
 from functions.graphql.payload_scalar import scalar_of
-from tests.payloads import Stores, open_stores, value_at, write_path
+from tests.payloads import Stores, value_at, write_path
 
 PAYLOADS: list[dict[str, Any]] = [
     {"v": 1, "o": {"v": "one"}},
@@ -39,12 +37,6 @@ PAYLOADS: list[dict[str, Any]] = [
 ]
 TEXTS = ["v", "o", "o.v", "a", "a[0]", "a[1]", "a[2]", "a[2].v", "a[2].v[1]", 'a[2].v[1]."x y"', "a.v", 'a."0"']
 PATHS = [read_path(text) for text in [*TEXTS, "a[2][0][0]", "a[2][1].v", '"a.b"."`"', '""', '"".""', "v[0]", "a.0.v"]]
-
-
-@pytest.fixture
-def stores(database_url: str, clickhouse_url: str) -> Iterator[Stores]:
-    with open_stores(database_url, clickhouse_url) as stores:
-        yield stores
 
 
 def of_type(value: Any, *kinds: type) -> Any:

@@ -1,6 +1,6 @@
 """Publishing straight on the queue."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -9,7 +9,6 @@ import boto3
 import msgspec
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from moto import mock_aws
 
 from functions.ingest.publisher import Limits, Publisher, QueueDestination, Stats
 from functions.shared.batch import read_batch
@@ -27,13 +26,8 @@ SQUARE_BRACKETS = 2
 
 
 @pytest.fixture
-def sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator["SQSClient"]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        yield boto3.client("sqs")
+def sqs(aws: None) -> "SQSClient":
+    return boto3.client("sqs")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import textwrap
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +19,22 @@ from functions.shared.postgres import Database, TimeLimits
 from functions.shared.registry import load
 from functions.shared.timestamp import format_timestamp
 from tests.clock import NOW
+from tests.definitions import write_package
 
 type Consume = Callable[..., Outcome]
 
 type Stored = Callable[[str], list[Any]]
 
 YESTERDAY = NOW - timedelta(days=1)
-packages = count()
 
 
 @pytest.fixture
-def consume(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Consume]:
+def consume(database_url: str, folder: Path) -> Iterator[Consume]:
     """Consumes events as a definition file says."""
     database = Database(database_url, TimeLimits(30, 30))
-    monkeypatch.syspath_prepend(tmp_path)
 
     def consume(definition: str, *events: dict[str, Any], grant: Grant | None = None) -> Outcome:
-        package = tmp_path / f"definitions{next(packages)}"
-        package.mkdir()
-        (package / "__init__.py").touch()
-        (package / "team.py").write_text(HEAD + textwrap.dedent(definition))
+        package = write_package(folder, team=HEAD + textwrap.dedent(definition))
         consumer = Consumer(database, load(package.name), 3)
         raw = [msgspec.Raw(json.dumps({"event": "a", "user_id": 1} | event).encode()) for event in events]
         return consumer.consume([Batch(package.name, NOW, raw, grant=grant)])
