@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 ACCOUNT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
+def consume(module: ModuleType, *records: dict[str, Any]) -> list[str]:
+    """Hands the messages to the function, and returns the ids of those that it reports as failed."""
+    answer = module.handler({"Records": list(records)}, None)
+    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+
 class Queues:
     """A queue with one for its dead letters, to which a message goes that was received `receives` times."""
 
@@ -47,8 +53,7 @@ class Queues:
         """Hands all that waits to the consumer at once, and deletes what it does not report."""
         records = self.records()
         if records:
-            failures = module.handler({"Records": records}, None)["batchItemFailures"]
-            failed = {failure["itemIdentifier"] for failure in failures}
+            failed = consume(module, *records)
             for record in records:
                 if record["messageId"] not in failed:
                     self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=record["receiptHandle"])

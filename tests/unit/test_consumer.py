@@ -1,5 +1,4 @@
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from types import ModuleType
@@ -19,14 +18,14 @@ from functions.shared.identifier import derived_id
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.replay import KIND as REPLAY
 from functions.shared.timestamp import format_timestamp
+from tests.consuming import consume
+from tests.unit.accounts import Query
 from tests.unit.bad_events import BAD_EVENTS, NOW
 
 YESTERDAY = NOW - timedelta(days=1)
 OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
 EVERYWHERE = Grant("1", ("events:write",), ("*",))
 TENANT = Grant("5", ("events:write",), ("27/",))
-
-type Query = Callable[..., list[dict[str, Any]]]
 
 
 def record(body: Any, message_id: str = "message", sent_at: datetime = NOW) -> dict[str, Any]:
@@ -40,12 +39,6 @@ def from_api(events: list[Any], grant: Grant, request_id: str = "request") -> di
     """A message as the API sends it."""
     raw = [msgspec.Raw(json.dumps(event).encode()) for event in events]
     return record(msgspec.json.encode(Batch(request_id, NOW, raw, grant=grant)))
-
-
-def consume(module: ModuleType, *records: dict[str, Any]) -> list[str]:
-    """Hands the messages to the function, and returns the ids of those that it reports as failed."""
-    answer = module.handler({"Records": list(records)}, None)
-    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 
 def event(name: str = "request_duo_chat_response", **attributes: Any) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from functions.shared.replay import read_message
 from functions.shared.timestamp import format_timestamp
 from infra.local import postgres
 from infra.migrations.migrate import migrate
+from tests.consuming import consume
 
 RETENTION_MONTHS = 3
 LONG = TimeLimits(statement=30, transaction=30)
@@ -111,12 +112,6 @@ def event(**attributes: Any) -> dict[str, Any]:
 def record(body: Any, message_id: str = "message") -> dict[str, Any]:
     milliseconds = str(int(datetime.now(UTC).timestamp() * 1000))
     return {"messageId": message_id, "body": json.dumps(body), "attributes": {"SentTimestamp": milliseconds}}
-
-
-def consume(module: ModuleType, *records: dict[str, Any]) -> list[str]:
-    """Hands the messages to the function, and returns the ids of those that it reports as failed."""
-    answer = module.handler({"Records": list(records)}, None)
-    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 
 @contextmanager

@@ -30,9 +30,8 @@ from tests.formats import (
     sns,
     stored_of,
 )
+from tests.unit.accounts import Query
 from tests.unit.ways_in import WaysIn, token
-
-type Query = Callable[..., list[dict[str, Any]]]
 
 USER = 3
 TROUBLESHOOTING, CHAT, SUGGESTION, ELSEWHERE = events_of(USER)

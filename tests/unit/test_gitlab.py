@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,9 +10,8 @@ from functions.ingest.gitlab import TRACK_EVENT_PATH, TRACK_EVENTS_PATH
 from functions.shared.timestamp import format_timestamp, months_before
 from tests.clock import NOW
 from tests.gitlab import ACCEPTED, ACCEPTED_PAYLOAD, SENT_AT
+from tests.unit.accounts import Query
 from tests.unit.ways_in import WaysIn, token
-
-type Query = Callable[..., list[dict[str, Any]]]
 
 UNKNOWN = {"event": "elsewhere", "project_id": 4}
 OK = {"status": "ok"}

@@ -1,16 +1,14 @@
 """Requests with an Idempotency-Key."""
 
 import json
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from functions.ingest.gitlab import TRACK_EVENT_PATH
 from functions.shared.timestamp import format_timestamp
 from tests.clock import NOW
+from tests.unit.accounts import Query
 from tests.unit.ways_in import WaysIn, token
-
-type Query = Callable[..., list[dict[str, Any]]]
 
 OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
 CHAT = {"event": "request_duo_chat_response"}
