@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from functions.ingest.gitlab import TRACK_EVENT_PATH, TRACK_EVENTS_PATH
 from functions.ingest.request import EVENTS_PATH, JSON_TYPES, LINE_TYPES
 from functions.shared.timestamp import format_timestamp
+from tests.bad_events import BAD_EVENTS
 from tests.clock import NOW
-from tests.unit.bad_events import BAD_EVENTS
 
 OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
 VARIANTS = 4

@@ -34,7 +34,7 @@ _POSTGRES_VALUES = sql.SQL("SELECT id, {} FROM ai_usage_events AS events")
 _CLICKHOUSE_VALUES = "SELECT id, {} FROM ai_usage_events FINAL"
 
 
-class Stores:
+class PayloadStores:
     """PostgreSQL and, a copy of it, ClickHouse."""
 
     def __init__(self, connection: psycopg.Connection, sync: Sync, client: Client) -> None:
@@ -84,13 +84,13 @@ class Stores:
 
 
 @contextmanager
-def open_stores(database_url: str, clickhouse_url: str) -> Iterator[Stores]:
+def open_stores(database_url: str, clickhouse_url: str) -> Iterator[PayloadStores]:
     """Both stores, empty."""
     with (
         psycopg.connect(database_url, autocommit=True) as connection,
         closing(clickhouse.connect(clickhouse_url, SECONDS)) as client,
     ):
-        yield Stores(connection, Sync(database_url, clickhouse_url), client)
+        yield PayloadStores(connection, Sync(database_url, clickhouse_url), client)
 
 
 def value_at(payload: Any, path: Path) -> Any:

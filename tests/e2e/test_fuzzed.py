@@ -14,12 +14,12 @@ from hypothesis.strategies import SearchStrategy
 
 from functions.shared.arrival import ATTRIBUTE, Arrival
 from infra.dead_letters import count
+from tests.clock import NOW
 from tests.e2e.conftest import Stack
 from tests.e2e.use import STORED_WITHIN_SECONDS, eventually, rows
 from tests.fuzzed_bodies import VARIANTS, HttpsRequest, https_requests
 from tests.fuzzed_messages import as_sqs_takes_it, messages
-from tests.unit.bad_events import NOW
-from tests.unit.ways_in import ways_in
+from tests.ways_in import ways_in
 
 COUNT = 1_000 if os.environ.get("SOAK") else 100
 AT_ONCE = 8

@@ -14,9 +14,9 @@ from functions.shared import registry
 from functions.shared.timestamp import format_timestamp
 from infra.local import postgres
 from infra.token import sign
+from tests.bad_events import BAD_EVENTS
 from tests.e2e.conftest import Stack
 from tests.e2e.use import STORED_WITHIN_SECONDS, eventually, graphql, post, publish, rows
-from tests.unit.bad_events import BAD_EVENTS
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 CHAT = {"event": "request_duo_chat_response", "user_id": 1}

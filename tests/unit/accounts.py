@@ -6,7 +6,7 @@ from typing import Any
 
 from functions.ingest.consumption import Outcome
 from functions.shared.batch import read_batch
-from tests.unit.ways_in import WaysIn
+from tests.ways_in import WaysIn
 
 type Query = Callable[..., list[dict[str, Any]]]
 

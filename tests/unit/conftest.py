@@ -20,9 +20,9 @@ from tests.clock import NOW
 from tests.consuming import ACCOUNT, Queues
 from tests.graphql import Insert, loaded
 from tests.metrics_model import Event
-from tests.payloads import Stores, open_stores
+from tests.payloads import PayloadStores, open_stores
 from tests.random_events import random_events, store
-from tests.unit.ways_in import WaysIn, ways_in
+from tests.ways_in import WaysIn, ways_in
 
 SYNC_SECONDS = 60
 
@@ -110,7 +110,7 @@ def either(api: ModuleType, bring: Callable[[], Any], monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-def stores(database_url: str, clickhouse_url: str) -> Iterator[Stores]:
+def stores(database_url: str, clickhouse_url: str) -> Iterator[PayloadStores]:
     """Both stores, for payloads."""
     with open_stores(database_url, clickhouse_url) as stores:
         yield stores

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from werkzeug import Request, Response
 
-from tests.unit.ways_in import WaysIn
+from tests.ways_in import WaysIn
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

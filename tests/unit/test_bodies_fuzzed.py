@@ -17,7 +17,7 @@ from tests.formats import gzip_in_base64
 from tests.fuzzed_bodies import OWN_ID, VARIANTS, Body, HttpsRequest, https_requests
 from tests.fuzzed_messages import as_sqs_takes_it, messages
 from tests.unit.accounts import Query, assert_answered, assert_consumed, assert_kept, count_of_stored
-from tests.unit.ways_in import WaysIn
+from tests.ways_in import WaysIn
 
 COUNT = 20_000 if os.environ.get("SOAK") else 200  # bodies a way
 FUZZED = settings(max_examples=COUNT // VARIANTS, suppress_health_check=list(HealthCheck))

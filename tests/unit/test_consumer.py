@@ -18,9 +18,10 @@ from functions.shared.identifier import derived_id
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.replay import KIND as REPLAY
 from functions.shared.timestamp import format_timestamp
+from tests.bad_events import BAD_EVENTS
+from tests.clock import NOW
 from tests.consuming import consume
 from tests.unit.accounts import Query
-from tests.unit.bad_events import BAD_EVENTS, NOW
 
 YESTERDAY = NOW - timedelta(days=1)
 OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"

@@ -11,7 +11,7 @@ import psycopg
 
 from functions.shared.timestamp import format_timestamp
 from tests.checkout import ROOT
-from tests.unit.bad_events import NOW
+from tests.clock import NOW
 
 BATCHES = 40
 CHAT = {"event": "request_duo_chat_response", "user_id": 1}

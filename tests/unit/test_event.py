@@ -24,7 +24,8 @@ from functions.shared.wire import (
     content_of,
     contents_of,
 )
-from tests.unit.bad_events import BAD_EVENTS, NOW, chat
+from tests.bad_events import BAD_EVENTS, chat
+from tests.clock import NOW
 
 RECEIVED_AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 REGISTRY = registry.load()

@@ -31,7 +31,7 @@ from tests.formats import (
     stored_of,
 )
 from tests.unit.accounts import Query
-from tests.unit.ways_in import WaysIn, token
+from tests.ways_in import WaysIn, token
 
 USER = 3
 TROUBLESHOOTING, CHAT, SUGGESTION, ELSEWHERE = events_of(USER)

@@ -11,7 +11,7 @@ from functions.shared.timestamp import format_timestamp, months_before
 from tests.clock import NOW
 from tests.gitlab import ACCEPTED, ACCEPTED_PAYLOAD, SENT_AT
 from tests.unit.accounts import Query
-from tests.unit.ways_in import WaysIn, token
+from tests.ways_in import WaysIn, token
 
 UNKNOWN = {"event": "elsewhere", "project_id": 4}
 OK = {"status": "ok"}

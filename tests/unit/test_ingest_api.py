@@ -16,6 +16,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from functions.ingest.request import JSON_TYPES, LINE_TYPES
 from functions.shared import queue
 from functions.shared.auth import Authenticator
 from functions.shared.batch import Batch, read_batch
@@ -23,7 +24,7 @@ from functions.shared.event import MAX_EVENT_BYTES
 from functions.shared.grant import Grant
 from functions.shared.settings import AuthSettings
 from infra.local import ports
-from tests.unit.bad_events import BAD_EVENTS
+from tests.bad_events import BAD_EVENTS
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -154,11 +155,17 @@ def test_a_token_whose_sub_is_no_users_id_stands_in_for_no_user(
     assert said in (answer["message"] if status == 401 else answer["rejected"][0]["message"])
 
 
-def test_only_json_is_taken(api: ModuleType) -> None:
+TAKEN_TYPES = [None, *sorted(JSON_TYPES | LINE_TYPES), "application/vnd.team+json", "Application/JSON; charset=utf-8"]
+REFUSED_TYPES = ["text/csv", "application/xml", "multipart/form-data; boundary=json", "json"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"), [*((one, 202) for one in TAKEN_TYPES), *((one, 415) for one in REFUSED_TYPES)]
+)
+def test_an_event_is_taken_unless_its_type_holds_none(content_type: str | None, status: int, api: ModuleType) -> None:
     token = jwt.encode({"sub": "5", "scope": "events:write", "exp": time.time() + 60}, SECRET)
-    for content_type, status in [("application/json; charset=utf-8", 202), ("text/csv", 415), (None, 202)]:
-        headers = {"authorization": f"Bearer {token}"} | ({"content-type": content_type} if content_type else {})
-        assert post(api, CHAT, headers=headers)[0] == status
+    headers = {"authorization": f"Bearer {token}"} | ({} if content_type is None else {"content-type": content_type})
+    assert post(api, CHAT, headers=headers)[0] == status
 
 
 def test_a_body_in_base64_is_unpacked(api: ModuleType, sqs: "SQSClient") -> None:

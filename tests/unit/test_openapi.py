@@ -19,7 +19,7 @@ from functions.shared.body import MAX_EVENTS
 from functions.shared.cloud_event import CloudEvent
 from functions.shared.wire import LARGEST_ID, Attributes, Namespace, Project, User
 from tests.checkout import ROOT
-from tests.unit.ways_in import ways_in
+from tests.ways_in import ways_in
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from functions.ingest.request import EVENTS_PATH
 from tests.checkout import ROOT
 from tests.unit.accounts import Query, assert_answered, assert_consumed
 from tests.unit.gateway import Gateway
-from tests.unit.ways_in import WaysIn, token
+from tests.ways_in import WaysIn, token
 
 COUNT = 1_000 if os.environ.get("SOAK") else 40  # requests to each endpoint, besides those that cover its description
 NAMES = ["request_duo_chat_response", "troubleshoot_job", "code_suggestion_shown_in_ide", "elsewhere"]

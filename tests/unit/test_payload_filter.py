@@ -14,7 +14,7 @@ from functions.graphql.payload_filter import conditions
 from functions.graphql.payload_path import Path
 from functions.shared.payload import normalised
 from functions.shared.rejection import Rejection
-from tests.payloads import Stores, fulfils, write_path
+from tests.payloads import PayloadStores, fulfils, write_path
 
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "exists")
 EXAMPLES, FILTERS_EACH = (100, 20) if os.environ.get("SOAK") else (3, 20)
@@ -152,7 +152,7 @@ def paths_in(value: Any, above: Path = ()) -> Iterator[Path]:
     st.randoms(use_true_random=True),
 )
 def test_both_stores_find_what_the_model_finds(
-    stores: Stores, keys: list[str], scalars: list[Any], random: Random
+    stores: PayloadStores, keys: list[str], scalars: list[Any], random: Random
 ) -> None:
     maker = Maker(random, keys, scalars)
     payloads = [kept for _ in range(200) if (kept := stored(maker.payload())) is not None]
@@ -231,7 +231,7 @@ FILTERS: list[tuple[dict[str, Any], set[int]]] = [
 ]
 
 
-def test_both_stores_compare_numbers_strings_and_booleans_each_with_their_like(stores: Stores) -> None:
+def test_both_stores_compare_numbers_strings_and_booleans_each_with_their_like(stores: PayloadStores) -> None:
     ids = stores.store(TABLE)
     for asked, found in FILTERS:
         numbers = {identifier: number for number, identifier in enumerate(ids)}
@@ -239,14 +239,14 @@ def test_both_stores_compare_numbers_strings_and_booleans_each_with_their_like(s
         assert {numbers[identifier] for identifier in stores.in_clickhouse(conditions([asked]))} == found, asked
 
 
-def test_all_filters_must_be_passed_and_no_filter_passes_all(stores: Stores) -> None:
+def test_all_filters_must_be_passed_and_no_filter_passes_all(stores: PayloadStores) -> None:
     ids = stores.store([{"a": 1, "b": 1}, {"a": 1}, {"b": 1}])
     asked = conditions([{"path": "a", "gte": 1, "lte": 1}, {"path": "b", "exists": False}])
     assert stores.in_postgres(asked) == stores.in_clickhouse(asked) == {ids[1]}
     assert conditions([]) == ()
 
 
-def test_as_many_filters_as_may_be_with_paths_as_long_as_may_be_are_answered(stores: Stores) -> None:
+def test_as_many_filters_as_may_be_with_paths_as_long_as_may_be_are_answered(stores: PayloadStores) -> None:
     (identifier,) = stores.store([{"a": 1}])
     everything = {"ne": 1, "gt": 1, "gte": 1, "lt": 1, "lte": 1, "in": [1], "exists": False}
     long = [{"path": ".".join("a" * 64)} | everything, *[{"path": "'" * 1024} | everything] * 19]
@@ -286,7 +286,7 @@ def test_a_filter_that_can_not_be_meant_is_refused_with_the_reason(asked: dict[s
     assert said in str(refused.value)
 
 
-def test_a_thousand_values_may_be_asked_for(stores: Stores) -> None:
+def test_a_thousand_values_may_be_asked_for(stores: PayloadStores) -> None:
     ids = stores.store([{"v": 999}, {"v": 999.0}, {"v": "999"}, {"v": [999]}])
     asked = conditions([{"path": "v", "in": list(range(1000))}])
     assert stores.in_postgres(asked) == stores.in_clickhouse(asked) == set(ids[:2])

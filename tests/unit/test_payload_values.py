@@ -9,7 +9,7 @@ from functions.graphql import clickhouse_payload, postgres_payload
 from functions.graphql.payload_filter import conditions
 from functions.graphql.payload_path import Path, read_path
 from functions.graphql.payload_scalar import scalar_of
-from tests.payloads import Stores, value_at, write_path
+from tests.payloads import PayloadStores, value_at, write_path
 
 PAYLOADS: list[dict[str, Any]] = [
     {"v": 1, "o": {"v": "one"}},
@@ -66,7 +66,7 @@ def read(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return None if integer is None else int(integer), number, text, boolean, scalar_of(*key)
 
 
-def test_both_stores_read_integers_numbers_texts_booleans_and_scalars(stores: Stores) -> None:
+def test_both_stores_read_integers_numbers_texts_booleans_and_scalars(stores: PayloadStores) -> None:
     ids = stores.store(PAYLOADS)
     for path in PATHS:
         wanted = [expected(value_at(payload, path)) for payload in PAYLOADS]
@@ -76,7 +76,7 @@ def test_both_stores_read_integers_numbers_texts_booleans_and_scalars(stores: St
         assert [rows[identifier][4:] for identifier in ids] == [others[identifier][4:] for identifier in ids]
 
 
-def in_postgres(stores: Stores, path: Path) -> dict[Any, Any]:
+def in_postgres(stores: PayloadStores, path: Path) -> dict[Any, Any]:
     values: dict[str, Any] = {}
     expressions = [
         postgres_payload.integer(path, values),
@@ -88,7 +88,7 @@ def in_postgres(stores: Stores, path: Path) -> dict[Any, Any]:
     return stores.postgres_values(expressions, values)
 
 
-def in_clickhouse(stores: Stores, path: Path) -> dict[Any, Any]:
+def in_clickhouse(stores: PayloadStores, path: Path) -> dict[Any, Any]:
     values: dict[str, Any] = {}
     expressions = [
         clickhouse_payload.integer(path, values),
@@ -105,7 +105,7 @@ def as_doubles(text: str) -> Any:
     return json.loads(text, parse_int=float)
 
 
-def test_both_stores_read_the_json_at_a_path(stores: Stores) -> None:
+def test_both_stores_read_the_json_at_a_path(stores: PayloadStores) -> None:
     ids = stores.store(PAYLOADS)
     for path in PATHS:
         values: dict[str, Any] = {}
@@ -119,7 +119,7 @@ def test_both_stores_read_the_json_at_a_path(stores: Stores) -> None:
             assert [None if text is None else as_doubles(text) for text in texts] == wanted, write_path(path)
 
 
-def test_equal_scalars_are_grouped_and_sorted_alike(stores: Stores) -> None:
+def test_equal_scalars_are_grouped_and_sorted_alike(stores: PayloadStores) -> None:
     stores.store(PAYLOADS)
     values: dict[str, Any] = {}
     key = sql.SQL(", ").join(postgres_payload.scalar_key(("v",), values))
@@ -142,7 +142,7 @@ def test_equal_scalars_are_grouped_and_sorted_alike(stores: Stores) -> None:
     assert counted[-1] == ("true", 1)
 
 
-def columns_read(stores: Stores, **payload_filter: Any) -> set[str]:
+def columns_read(stores: PayloadStores, **payload_filter: Any) -> set[str]:
     values: dict[str, Any] = {}
     (condition,) = (clickhouse_payload.condition(condition, values) for condition in conditions([payload_filter]))
     plan = stores.client.query(
@@ -154,7 +154,7 @@ def columns_read(stores: Stores, **payload_filter: Any) -> set[str]:
     return set(output.partition("Output: ")[2].split(", "))
 
 
-def test_clickhouse_reads_only_what_the_path_names(stores: Stores) -> None:
+def test_clickhouse_reads_only_what_the_path_names(stores: PayloadStores) -> None:
     stores.store([{"job": {"id": 1, "name": "x"}, "tags": ["a"], "other": "y" * 1000, "`": 1}])
     types = {"payload.job.id.:`Int64`", "payload.job.id.:`UInt64`", "payload.job.id.:`Float64`"}
     assert columns_read(stores, path="job.id", gt=1) == types
@@ -164,7 +164,7 @@ def test_clickhouse_reads_only_what_the_path_names(stores: Stores) -> None:
     assert columns_read(stores, path="`", eq=1) == {"payload"}
 
 
-def test_paths_that_have_no_column_of_their_own_are_read_as_well(stores: Stores) -> None:
+def test_paths_that_have_no_column_of_their_own_are_read_as_well(stores: PayloadStores) -> None:
     payloads = [{f"key{number * 100 + key}": key for key in range(100)} for number in range(20)]
     ids = stores.store([*payloads, {"key1999": {"inner": ["a"]}}])
     asked = conditions([{"path": "key1999", "eq": 99}])
@@ -175,7 +175,7 @@ def test_paths_that_have_no_column_of_their_own_are_read_as_well(stores: Stores)
     assert stores.in_clickhouse(inner) == stores.in_postgres(inner) == {ids[20]}
 
 
-def test_numbers_that_no_double_holds_raise_no_error_in_postgresql(stores: Stores) -> None:
+def test_numbers_that_no_double_holds_raise_no_error_in_postgresql(stores: PayloadStores) -> None:
     insert = "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload) VALUES (%s, now(), 6, 1, %s::jsonb)"
     texts = ['{"v": 1e400}', '{"v": -1e400}', '{"v": 1e-400}', '{"v": 123456789012345678901234567890}', '{"v": {}}']
     for number, text in enumerate(texts):

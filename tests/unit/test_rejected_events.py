@@ -28,9 +28,9 @@ from functions.shared.registry import Registry
 from functions.shared.timestamp import format_timestamp
 from infra import rejected_events
 from infra.cli import app
+from tests.clock import NOW
 from tests.consuming import Queues
 from tests.unit.accounts import Query
-from tests.unit.bad_events import NOW
 
 CHAT = {"event": "request_duo_chat_response", "user_id": 1}
 TENANT = Grant("5", ("events:write",), ("27/",))

@@ -8,7 +8,7 @@ from functions.ingest.gitlab import TRACK_EVENT_PATH
 from functions.shared.timestamp import format_timestamp
 from tests.clock import NOW
 from tests.unit.accounts import Query
-from tests.unit.ways_in import WaysIn, token
+from tests.ways_in import WaysIn, token
 
 OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
 CHAT = {"event": "request_duo_chat_response"}

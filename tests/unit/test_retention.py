@@ -35,8 +35,8 @@ from functions.sync.sync import Sync
 from infra.local import ports
 from tests import clock
 from tests.clock import NOW
+from tests.emitted_metrics import metrics
 from tests.lambda_context import FakeContext
-from tests.metrics import metrics
 
 THIS_MONTH = month_of(NOW.date())
 OLD, OLDER = later_month(THIS_MONTH, -4), later_month(THIS_MONTH, -5)

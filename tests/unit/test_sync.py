@@ -37,8 +37,8 @@ from functions.sync.report import Report
 from functions.sync.sync import Sync, SyncError
 from tests.clickhouse import serve_clickhouse
 from tests.clock import NOW
+from tests.emitted_metrics import metrics
 from tests.lambda_context import FakeContext
-from tests.metrics import metrics
 
 LAST_MONTH = NOW.replace(day=1) - timedelta(days=10)
 SECONDS = 60

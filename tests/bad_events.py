@@ -6,7 +6,7 @@ from typing import Any
 
 from functions.shared.identifier import derived_id
 from functions.shared.timestamp import format_timestamp, months_before
-from tests.clock import NOW as NOW
+from tests.clock import NOW
 
 
 def chat(attributes: dict[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import jwt
 
 from functions.ingest.consumption import Outcome
-from tests.unit.bad_events import NOW
+from tests.clock import NOW
 
 SECRET = "a secret of thirty-two characters, at least"
 ENVIRONMENT = {
