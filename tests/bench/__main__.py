@@ -2,9 +2,11 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -20,36 +22,65 @@ RESULTS = Path(".local/bench.json")
 console = Console(width=120)
 
 
-def main() -> None:
-    """Measures everything, shows it in a table and writes it to `.local/bench.json`."""
-    logging.disable(logging.WARNING)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    found = []
-    for measurement in _measurements():
-        console.print(f"{measurement.name}: {measurement.ratio}")
-        found.append(measurement)
-        RESULTS.write_text(json.dumps([one.as_json() for one in found], indent=2) + "\n")
-    console.print(_table(found))
-
-
-def _measurements() -> Iterator[Measurement]:
-    folder = FOLDER.absolute()
+def _cold(folder: Path) -> Iterator[Measurement]:
     console.print("The functions start …")
-    yield from cold.measure(folder / "cold")
+    yield from cold.measure(folder)
+
+
+def _ingest(_: Path) -> Iterator[Measurement]:
     console.print("The ingest function takes in requests …")
     yield from ingest.measure()
+
+
+def _end_to_end(folder: Path) -> Iterator[Measurement]:
     console.print("Events go through the local stack …")
-    yield from end_to_end.measure(folder / "end_to_end")
+    yield from end_to_end.measure(folder)
+
+
+def _store(folder: Path) -> Iterator[Measurement]:
     with postgres_server(folder) as server, serve_clickhouse(folder) as clickhouse_url:
         console.print(f"The consumer stores {consume.EVENTS:,} events …")
         yield from consume.measure(server)
         console.print("The sync copies them …")
         yield from sync.measure(server, clickhouse_url)
-    with dataset(folder / "read") as made:
+
+
+def _read(folder: Path) -> Iterator[Measurement]:
+    with dataset(folder) as made:
         console.print("GraphQL reads pages of events from PostgreSQL …")
         yield from pages.measure(made)
         console.print("GraphQL searches and counts events in ClickHouse …")
         yield from analysis.measure(made)
+
+
+PARTS: dict[str, Callable[[Path], Iterator[Measurement]]] = {
+    "cold": _cold,
+    "ingest": _ingest,
+    "end_to_end": _end_to_end,
+    "store": _store,
+    "read": _read,
+}
+
+
+def main(
+    parts: Annotated[
+        list[str] | None, typer.Argument(metavar="[PART]...", help=f"Of {', '.join(PARTS)}; else all.")
+    ] = None,
+) -> None:
+    """Measure, each against something else in the same run; show it in a table and write it to .local/bench.json."""
+    if unknown := set(parts or ()) - PARTS.keys():
+        raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}", param_hint="PART")
+    logging.disable(logging.WARNING)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    found = []
+    for name, measure in PARTS.items():
+        if parts and name not in parts:
+            continue
+        for measurement in measure(FOLDER.absolute() / name):
+            console.print(f"{measurement.name}: {measurement.ratio}")
+            found.append(measurement)
+            RESULTS.write_text(json.dumps([one.as_json() for one in found], indent=2) + "\n")
+    console.print(_table(found))
 
 
 def _table(found: list[Measurement]) -> Table:
@@ -62,4 +93,4 @@ def _table(found: list[Measurement]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
