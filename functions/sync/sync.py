@@ -189,7 +189,7 @@ class _Copying:
         except RowRefused:
             self._narrow(reader, watermark)
             return True
-        if time.monotonic() > self.deadline:
+        if time.monotonic() >= self.deadline:
             self.report.status = "out_of_time"
             return False
         values = {"target": str(self.target), "caught_up_at": watermark.complete_until} | BEGINNING.values()
