@@ -26,11 +26,11 @@ AT_ONCE = 8
 WITHIN_SECONDS = STORED_WITHIN_SECONDS + COUNT / 10
 
 NOWHERE = """
-    SELECT id
-    FROM unnest(%s) AS id
+    SELECT accepted_id
+    FROM unnest(%s) AS accepted (accepted_id)
     WHERE
-        NOT EXISTS (SELECT FROM ai_usage_events WHERE ai_usage_events.id = id)
-        AND NOT EXISTS (SELECT FROM rejected_events WHERE strpos(body, id::text) > 0)
+        NOT EXISTS (SELECT FROM ai_usage_events WHERE ai_usage_events.id = accepted_id)
+        AND NOT EXISTS (SELECT FROM rejected_events WHERE strpos(rejected_events.body, accepted_id::text) > 0)
 """
 STORED = "SELECT DISTINCT id FROM ai_usage_events"
 REJECTED = "SELECT id FROM rejected_events"
@@ -77,7 +77,8 @@ def test_no_request_is_answered_by_an_error_of_ours_and_what_is_accepted_is_kept
             assert answer["accepted"] + answer["ignored"] + len(answer["rejected"]) == len(answer["ids"])
             accepted += ids
     assert accepted
-    eventually(lambda: rows(stack, NOWHERE, accepted), [], WITHIN_SECONDS)
+    never_sent = uuid4()
+    eventually(lambda: rows(stack, NOWHERE, [*accepted, never_sent]), [(never_sent,)], WITHIN_SECONDS)
 
 
 def may_be_sent(value: str) -> bool:
