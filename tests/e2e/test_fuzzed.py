@@ -1,6 +1,5 @@
 """Bodies as nobody would send them through the deployed stack, by both ways."""
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from hypothesis.strategies import SearchStrategy
 from functions.shared.arrival import ATTRIBUTE, Arrival
 from infra.dead_letters import count
 from tests.e2e.conftest import Stack
-from tests.e2e.use import STORED_WITHIN_SECONDS, eventually, rows
+from tests.e2e.use import STORED_WITHIN_SECONDS, consumer_log, eventually, rows
 from tests.fuzzed_bodies import VARIANTS, HttpsRequest, https_requests
 from tests.fuzzed_messages import as_sqs_takes_it, messages
 from tests.unit.bad_events import NOW
@@ -118,10 +117,3 @@ def test_each_message_becomes_what_it_does_without_a_stack(stack: Stack, databas
 
 def ids(found: Iterable[tuple[UUID]]) -> set[UUID]:
     return {identifier for (identifier,) in found}
-
-
-def consumer_log(stack: Stack) -> list[Any]:
-    """What the consumer has said."""
-    lines = (stack.folder / "log" / "aws.log").read_text(errors="replace").splitlines()
-    said = (json.loads(line) for line in lines if line.startswith("{"))
-    return [line for line in said if line.get("service") == "consumer"]
