@@ -2,8 +2,9 @@
 
 import importlib
 import itertools
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +22,7 @@ from infra.local import postgres
 from infra.migrations.migrate import migrate
 from tests import clock
 from tests.clickhouse import serve_clickhouse
+from tests.environment import without_the_callers_system
 
 TEMPLATE = "template_events"
 RETENTION_MONTHS = 3
@@ -69,6 +71,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties:
             if name == TOTALS:
                 terminalreporter.write_line(f"{report.nodeid}: {value}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def callers_environment() -> Iterator[Mapping[str, str]]:
+    """Keeps the caller's system out of the tests and of what they start; yields the environment that names it."""
+    before = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in before.keys() - without_the_callers_system(before).keys():
+            patch.delenv(name)
+        yield before
 
 
 @pytest.fixture(scope="session")

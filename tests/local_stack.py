@@ -1,5 +1,6 @@
 """The local stack, run from a copy of this checkout."""
 
+import os
 import subprocess
 import sys
 import time
@@ -7,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.environment import without_the_callers_system
+
 START_SECONDS = 600  # the first time, tools are installed
 
 
 @contextmanager
 def running(checkout: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Brings the stack of the checkout up for as long as the block runs; yields its process.
+    """Brings the stack of the checkout up, on an endpoint of its own, for as long as the block runs.
+
+    Yields its process.
 
     Args:
         checkout: what `tests.checkout.copy` made; `stack.json` is in its folder `.local`.
@@ -20,7 +25,8 @@ def running(checkout: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """
     stack_file = checkout / ".local" / "stack.json"
     command = [sys.executable, "-m", "infra.local", "start", *options]
-    process = subprocess.Popen(command, cwd=checkout, stdin=subprocess.DEVNULL)
+    environment = without_the_callers_system(os.environ)
+    process = subprocess.Popen(command, cwd=checkout, env=environment, stdin=subprocess.DEVNULL)
     try:
         give_up = time.monotonic() + START_SECONDS
         while not stack_file.exists():

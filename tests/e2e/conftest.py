@@ -54,7 +54,7 @@ def deployed_stack(open_folder: Path) -> Iterator[Stack]:
     (copy / "definitions" / "search.py").write_text(example_definition())
     translation.write_faulty(copy)
     folder = copy / ".local"
-    with local_stack.running(copy, "--no-clickhouse") as process:  # until test_with_clickhouse.py
+    with local_stack.running(copy, "--no-clickhouse") as process:  # but in test_with_clickhouse.py
         running = msgspec.json.decode((folder / "stack.json").read_bytes())
         yield msgspec.convert(running | {"folder": str(folder), "process_id": process.pid}, Stack, dec_hook=_path)
 

@@ -262,6 +262,7 @@ class Producer:
 
     Attributes:
         number: of the producer among those of the same users.
+        events: how many it sends at least.
         largest: how many events a parcel holds at most.
     """
 
@@ -273,24 +274,24 @@ class Producer:
     other: Send
     ledger: Ledger = field(default_factory=Ledger)
 
-    def run(self, pace: Callable[[], None]) -> None:
-        """Sends everything, and calls `pace` before each parcel."""
-        for parcel, send in self._sends():
+    def run(self, pace: Callable[[], None], goes_on: Callable[[], bool]) -> None:
+        """Sends everything, and then more while `goes_on` says so; calls `pace` before each parcel."""
+        for parcel, send in self._sends(goes_on):
             pace()
             send(parcel, self.ledger)
             self.ledger.sends += 1
             self.ledger.events += len(parcel.events)
 
-    def _sends(self) -> Iterator[tuple[Parcel, Send]]:
+    def _sends(self, goes_on: Callable[[], bool]) -> Iterator[tuple[Parcel, Send]]:
         """The parcels in their order; one that is repeated comes again at once, or when all others were sent."""
         chance = random.Random(self.first_user + self.number)
         later = []
         left, number = self.events, 0
-        while left:
-            size = min(left, chance.randint(self.largest // 2, self.largest))
+        while left or goes_on():
+            size = min(left or self.largest, chance.randint(self.largest // 2, self.largest))
             parcel = Parcel(self.first_user, self.number * 10**6 + number, size)
             yield parcel, self.send
-            left, number = left - size, number + 1
+            left, number = max(0, left - size), number + 1
             if number % 10 == 0:
                 again = parcel, chance.choice((self.send, self.other))
                 if chance.random() < 0.5:

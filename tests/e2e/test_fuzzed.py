@@ -1,6 +1,5 @@
 """Bodies as nobody would send them through the deployed stack, by both ways."""
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from functions.shared.arrival import ATTRIBUTE, Arrival
 from infra.dead_letters import count
 from tests.clock import NOW
 from tests.e2e.conftest import Stack
-from tests.e2e.use import STORED_WITHIN_SECONDS, eventually, rows
+from tests.e2e.use import STORED_WITHIN_SECONDS, consumer_log, eventually, rows
 from tests.fuzzed_bodies import VARIANTS, HttpsRequest, https_requests
 from tests.fuzzed_messages import as_sqs_takes_it, messages
 from tests.ways_in import ways_in
@@ -26,11 +25,11 @@ AT_ONCE = 8
 WITHIN_SECONDS = STORED_WITHIN_SECONDS + COUNT / 10
 
 NOWHERE = """
-    SELECT id
-    FROM unnest(%s) AS id
+    SELECT accepted_id
+    FROM unnest(%s) AS accepted (accepted_id)
     WHERE
-        NOT EXISTS (SELECT FROM ai_usage_events WHERE ai_usage_events.id = id)
-        AND NOT EXISTS (SELECT FROM rejected_events WHERE strpos(body, id::text) > 0)
+        NOT EXISTS (SELECT FROM ai_usage_events WHERE ai_usage_events.id = accepted_id)
+        AND NOT EXISTS (SELECT FROM rejected_events WHERE strpos(rejected_events.body, accepted_id::text) > 0)
 """
 STORED = "SELECT DISTINCT id FROM ai_usage_events"
 REJECTED = "SELECT id FROM rejected_events"
@@ -77,7 +76,8 @@ def test_no_request_is_answered_by_an_error_of_ours_and_what_is_accepted_is_kept
             assert answer["accepted"] + answer["ignored"] + len(answer["rejected"]) == len(answer["ids"])
             accepted += ids
     assert accepted
-    eventually(lambda: rows(stack, NOWHERE, accepted), [], WITHIN_SECONDS)
+    never_sent = uuid4()
+    eventually(lambda: rows(stack, NOWHERE, [*accepted, never_sent]), [(never_sent,)], WITHIN_SECONDS)
 
 
 def may_be_sent(value: str) -> bool:
@@ -117,10 +117,3 @@ def test_each_message_becomes_what_it_does_without_a_stack(stack: Stack, databas
 
 def ids(found: Iterable[tuple[UUID]]) -> set[UUID]:
     return {identifier for (identifier,) in found}
-
-
-def consumer_log(stack: Stack) -> list[Any]:
-    """What the consumer has said."""
-    lines = (stack.folder / "log" / "aws.log").read_text(errors="replace").splitlines()
-    said = (json.loads(line) for line in lines if line.startswith("{"))
-    return [line for line in said if line.get("service") == "consumer"]

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from infra.local import postgres
 from tests.checkout import ROOT
 from tests.e2e.conftest import Stack
 
@@ -26,18 +28,17 @@ def test_a_second_start_says_that_the_first_is_running(stack: Stack) -> None:
 
 
 def test_the_stack_listens_on_this_machine_alone(stack: Stack) -> None:
-    processes = [
-        psutil.Process(stack.process_id),
-        psutil.Process(int((stack.postgres_data / "postmaster.pid").open().readline())),
-    ]
-    processes += [child for process in processes for child in process.children(recursive=True)]
-    addresses = {
-        connection.laddr.ip
-        for process in processes
-        for connection in process.net_connections("inet")
-        if connection.status == LISTENING
-    }
-    assert addresses == {"127.0.0.1"}
+    servers = [psutil.Process(stack.process_id), psutil.Process(postgres.server_pid(stack.postgres_data))]
+    processes = [*servers, *(child for server in servers for child in server.children(recursive=True))]
+    assert {address for process in processes for address in listening_addresses(process)} == {"127.0.0.1"}
+
+
+def listening_addresses(process: psutil.Process) -> set[str]:
+    """Where the process listens; nowhere, if it has ended by now."""
+    with suppress(psutil.NoSuchProcess):
+        connections = process.net_connections("inet")
+        return {connection.laddr.ip for connection in connections if connection.status == LISTENING}
+    return set()
 
 
 def test_a_stack_that_is_not_running_is_stopped_at_once(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -16,7 +15,17 @@ from infra.local import postgres
 from infra.token import sign
 from tests.bad_events import BAD_EVENTS
 from tests.e2e.conftest import Stack
-from tests.e2e.use import STORED_WITHIN_SECONDS, eventually, graphql, post, publish, rows
+from tests.e2e.use import (
+    STORED_WITHIN_SECONDS,
+    consumer_log,
+    eventually,
+    graphql,
+    post,
+    publish,
+    publish_bad,
+    rejected_codes,
+    rows,
+)
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 CHAT = {"event": "request_duo_chat_response", "user_id": 1}
@@ -158,23 +167,10 @@ def test_bad_events_on_the_queue_become_rejected_rows_and_the_good_ones_beside_t
 ) -> None:
     # What is no UTF-8 can't be on the queue, nor can an empty array be one bad event.
     bad = [(event, code) for event, code in BAD_EVENTS if b"\xff" not in event and event != b"[]"]
-    marker = f"marker-{user_id}".encode()
-    marked = [
-        event[:-1] + b', "%b": 1}' % marker if event.endswith(b"}") and event != b"{}" else event for event, _ in bad
-    ]
-    before = rows(stack, "SELECT code, count(*) FROM rejected_events GROUP BY code")
-    publish(stack, *marked, [CHAT | {"user_id": user_id}])
-
-    def rejected() -> dict[str, int]:
-        counts = dict(rows(stack, "SELECT code, count(*) FROM rejected_events GROUP BY code"))
-        for code, count in before:
-            counts[code] -= count
-        return {code: count for code, count in counts.items() if count}
-
-    wanted: dict[str, int] = {}
-    for _, code in bad:
-        wanted[code] = wanted.get(code, 0) + 1
-    eventually(rejected, wanted)
+    ids = publish_bad(stack, *(event for event, _ in bad))
+    publish(stack, [CHAT | {"user_id": user_id}])
+    wanted = {identifier: code for identifier, (_, code) in zip(ids, bad, strict=True)}
+    eventually(lambda: rejected_codes(stack, ids), wanted)
     eventually(lambda: len(nodes(stack, user_id)), 1)
 
 
@@ -271,12 +267,16 @@ def test_events_sent_while_postgresql_is_stopped_are_stored_once_it_is_back(stac
     event = CHAT | {"user_id": user_id}
     assert post(stack, event).status_code == 202
     eventually(lambda: len(nodes(stack, user_id)), 1)
+    said = len(consumer_log(stack))
     postgres.stop(stack.postgres_data)
     try:
         for _ in range(5):
             assert post(stack, [event] * 4).status_code == 202
-        publish(stack, event, b"{")
-        time.sleep(5)  # long enough for the consumer to have failed
+        publish(stack, event)
+        ids = publish_bad(stack, b"{")
+        eventually(lambda: "WARNING" in {line["level"] for line in consumer_log(stack)[said:]}, wanted=True)
     finally:
         postgres.start(stack.postgres_data, stack.postgres_log)
     eventually(lambda: len(nodes(stack, user_id)), 22, STORED_AFTER_AN_OUTAGE_WITHIN_SECONDS)
+    wanted = dict.fromkeys(ids, "invalid_json")
+    eventually(lambda: rejected_codes(stack, ids), wanted, STORED_AFTER_AN_OUTAGE_WITHIN_SECONDS)

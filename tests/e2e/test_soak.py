@@ -24,7 +24,7 @@ class Counts:
     """How much of everything.
 
     Attributes:
-        events: of all four producers, without those that are sent again.
+        events: of all four producers, without those that are sent again, or because a kill takes long.
         request: how many events a request holds at most.
         message: how many a message on the queue does.
         visibility_seconds: after which the queue delivers again what was not stored.
@@ -60,18 +60,22 @@ FULL = Counts(
 )
 COUNTS = FULL if os.environ.get("SOAK") else SMALL
 POLL_SECONDS = 0.02
-PAUSE_SECONDS = 0.5  # of a producer between two parcels, so that the sending outlasts the kills
+PAUSE_SECONDS = 0.5  # of a producer between two parcels
 
 STORED_IDS = "SELECT id FROM ai_usage_events WHERE user_id >= %s AND user_id < %s"
 REJECTED = "SELECT body, code FROM rejected_events WHERE body LIKE %s"
 
 
 class Course:
-    """How far the producers are; while something is about to be killed or away, they take their time."""
+    """How far the producers are; while something is about to be killed or away, they take their time.
+
+    They go on until the last kill is over: what there is to do when the consumer is to be killed must not run out.
+    """
 
     def __init__(self, producers: Sequence[Producer]) -> None:
         self._producers = producers
         self.is_disturbed = False
+        self.is_over = False
 
     @property
     def sent(self) -> int:
@@ -81,6 +85,10 @@ class Course:
         """Is called by each producer before each parcel."""
         if self.is_disturbed:
             time.sleep(PAUSE_SECONDS)
+
+    def goes_on(self) -> bool:
+        """Whether the producers must send more than they were to."""
+        return not self.is_over
 
 
 def producers_of(stack: Stack, first_user: int) -> list[Producer]:
@@ -102,17 +110,19 @@ def send_amid_kills(stack: Stack, producers: Sequence[Producer]) -> None:
     moments = sorted(random.sample(range(COUNTS.events // 20, COUNTS.events * 4 // 5), len(kills)))
     course = Course(producers)
     with ThreadPoolExecutor(len(producers)) as pool:
-        running = [pool.submit(producer.run, course.pace) for producer in producers]
-        for kill, moment in zip(kills, moments, strict=True):
-            course.is_disturbed = False
-            while course.sent < moment:
-                for producer in running:
-                    if producer.done():
-                        producer.result()
-                time.sleep(POLL_SECONDS)
-            course.is_disturbed = True
-            kill(stack)
-        course.is_disturbed = False
+        running = [pool.submit(producer.run, course.pace, course.goes_on) for producer in producers]
+        try:
+            for kill, moment in zip(kills, moments, strict=True):
+                course.is_disturbed = False
+                while course.sent < moment:
+                    for producer in running:
+                        if producer.done():
+                            producer.result()
+                    time.sleep(POLL_SECONDS)
+                course.is_disturbed = True
+                kill(stack)
+        finally:
+            course.is_disturbed, course.is_over = False, True
     for producer in running:
         producer.result()
 

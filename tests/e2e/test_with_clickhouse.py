@@ -1,6 +1,7 @@
 """ClickHouse enabled in a stack that ran without it."""
 
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC
 from typing import Any
@@ -35,18 +36,25 @@ SOURCE = "query ($user: ID!) { aiInstanceUsageData { all(userIds: [$user]) { nod
 
 
 @pytest.fixture(scope="module")
-def with_clickhouse(stack: Stack) -> Stack:
-    """The stack, once it was deployed with ClickHouse's secret."""
+def with_clickhouse(stack: Stack) -> Iterator[Stack]:
+    """The stack, as if it was deployed with ClickHouse's secret; afterwards it is without ClickHouse again."""
     lambdas = deploy.client("lambda", stack.aws_endpoint_url)
     secret = deploy.client("secretsmanager", stack.aws_endpoint_url).describe_secret(SecretId=SECRET)["ARN"]
-    for function in lambdas.list_functions()["Functions"]:
-        variables = function.get("Environment", {}).get("Variables", {})
-        if "CLICKHOUSE_SECRET_ARN" in variables:
-            lambdas.update_function_configuration(
-                FunctionName=function["FunctionName"],
-                Environment={"Variables": variables | {"CLICKHOUSE_SECRET_ARN": secret}},
-            )
-    return stack
+    variables = {
+        function["FunctionName"]: function.get("Environment", {}).get("Variables", {})
+        for function in lambdas.list_functions()["Functions"]
+    }
+    before = {name: values for name, values in variables.items() if "CLICKHOUSE_SECRET_ARN" in values}
+
+    def configure(**changes: str) -> None:
+        for name, values in before.items():
+            lambdas.update_function_configuration(FunctionName=name, Environment={"Variables": values | changes})
+
+    try:
+        configure(CLICKHOUSE_SECRET_ARN=secret)
+        yield stack
+    finally:
+        configure()
 
 
 def in_clickhouse(stack: Stack) -> list[Any]:

@@ -2,13 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
 import psycopg
 
+from functions.shared.arrival import ATTRIBUTE, Arrival
+from functions.shared.identifier import derived_id
 from tests.e2e.conftest import Stack
 
 STORED_WITHIN_SECONDS = 60
@@ -30,6 +34,18 @@ def publish(stack: Stack, *bodies: bytes | Any) -> None:
     for body in bodies:
         text = body.decode() if isinstance(body, bytes) else json.dumps(body)
         client.send_message(QueueUrl=stack.queue_url, MessageBody=text)
+
+
+def publish_bad(stack: Stack, *bodies: bytes) -> list[UUID]:
+    """Puts events that are to be rejected straight on the queue, and returns the ids that their rows will have."""
+    client = stack.sqs()
+    ids = []
+    for body in bodies:
+        arrival = Arrival(str(uuid4()), datetime.now(UTC).replace(microsecond=0))
+        attributes: Any = {ATTRIBUTE: arrival.attribute}
+        client.send_message(QueueUrl=stack.queue_url, MessageBody=body.decode(), MessageAttributes=attributes)
+        ids.append(derived_id(arrival.sent_at, f"rejected/{arrival.message_id}", 0))
+    return ids
 
 
 def graphql(stack: Stack, query: str, token: str | None = None, **variables: Any) -> Any:
@@ -55,6 +71,18 @@ def rows(stack: Stack, statement: str, *values: Any) -> list[Any]:
     """What PostgreSQL answers."""
     with psycopg.connect(stack.database_url) as connection:
         return connection.execute(statement, values).fetchall()
+
+
+def rejected_codes(stack: Stack, ids: Collection[UUID]) -> dict[UUID, str]:
+    """The codes of the rejected rows that have these ids, by their ids."""
+    return dict(rows(stack, "SELECT id, code FROM rejected_events WHERE id = ANY(%s)", list(ids)))
+
+
+def consumer_log(stack: Stack) -> list[Any]:
+    """What the consumer has said."""
+    lines = (stack.folder / "log" / "aws.log").read_text(errors="replace").splitlines()
+    said = (json.loads(line) for line in lines if line.startswith("{"))
+    return [line for line in said if line.get("service") == "consumer"]
 
 
 def eventually(look: Callable[[], Any], wanted: Any, seconds: float = STORED_WITHIN_SECONDS) -> None:

@@ -1,9 +1,11 @@
 """A LocalStack for the tests, and what they use on it."""
 
 import json
+import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,9 +23,12 @@ LOG_CHARACTERS = 4000  # shown of the end of the log
 
 
 @pytest.fixture(scope="session")
-def endpoint(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[str]:
+def endpoint(
+    callers_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[str]:
     """The LocalStack that AWS_ENDPOINT_URL or LOCALSTACK_HOST names, else one of the tests' own."""
-    named = aws.running_endpoint()
+    with patch.dict(os.environ, callers_environment):
+        named = aws.running_endpoint()
     if named is not None:
         yield named
         return
@@ -57,7 +62,6 @@ def environment(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sends the functions' own clients there."""
     for name, value in {**aws.ACCOUNT, "AWS_ENDPOINT_URL": endpoint}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Deploys infra/template.yaml: whole where functions run, else all but its functions."""
 
-import contextlib
 import io
 import json
 import re
 import secrets
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,14 +28,12 @@ class Deployment(NamedTuple):
     """What was deployed.
 
     Attributes:
-        name: the stack's.
         outputs: the stack's outputs, by their names.
         resources: the physical id of each resource, by its name in the template.
         refused: why resources of the whole template could not be made, by their names.
         functions: whether the functions are among what was deployed.
     """
 
-    name: str
     outputs: dict[str, str]
     resources: dict[str, str]
     refused: dict[str, str]
@@ -51,29 +49,36 @@ def runs_functions(endpoint: str) -> bool:
     return True
 
 
-def deploy_whole(session: Session, folder: Path, endpoint: str, parameters: dict[str, str]) -> Deployment:
-    """Builds and deploys the template as `make start` does, in `folder`."""
+@contextmanager
+def deployed_whole(session: Session, folder: Path, endpoint: str, parameters: dict[str, str]) -> Iterator[Deployment]:
+    """Builds and deploys the template as `make start` does, in `folder`, for as long as the block runs."""
     deploy.build(folder, folder / "build.log")
-    outputs = deploy.deploy(folder, endpoint, parameters, folder / "deploy.log")
-    return Deployment(deploy.STACK, outputs, _resources(session, deploy.STACK), {}, functions=True)
+    with _deleted_afterwards(session, deploy.STACK):
+        outputs = deploy.deploy(folder, endpoint, parameters, folder / "deploy.log")
+        yield Deployment(outputs, _resources(session, deploy.STACK), {}, functions=True)
 
 
-def deploy_without_functions(session: Session, parameters: dict[str, str]) -> Deployment:
-    """Deploys the whole template, whose functions fail, then what CloudFormation made of it without them."""
+@contextmanager
+def deployed_without_functions(session: Session, parameters: dict[str, str]) -> Iterator[Deployment]:
+    """Deploys the whole template, whose functions fail, then what CloudFormation made of it without them.
+
+    Both stay for as long as the block runs.
+    """
     formation = session.client("cloudformation")
     name = f"test-{secrets.token_hex(4)}"
     whole = f"{name}-whole"
-    _create(session, whole, _with_a_package(session), parameters)
-    refused = {
-        event["LogicalResourceId"]: event["ResourceStatusReason"]
-        for event in formation.describe_stack_events(StackName=whole)["StackEvents"]
-        if event["ResourceStatus"] == "CREATE_FAILED" and event.get("ResourceStatusReason")
-    }
-    processed = formation.get_template(StackName=whole, TemplateStage="Processed")["TemplateBody"]
-    stack = _create(session, name, json.dumps(without_functions(processed)), parameters)
-    assert stack["StackStatus"] == "CREATE_COMPLETE", stack.get("StackStatusReason")
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-    return Deployment(name, outputs, _resources(session, name), refused, functions=False)
+    with _deleted_afterwards(session, whole), _deleted_afterwards(session, name):
+        _create(session, whole, _with_a_package(session), parameters)
+        refused = {
+            event["LogicalResourceId"]: event["ResourceStatusReason"]
+            for event in formation.describe_stack_events(StackName=whole)["StackEvents"]
+            if event["ResourceStatus"] == "CREATE_FAILED" and event.get("ResourceStatusReason")
+        }
+        processed = formation.get_template(StackName=whole, TemplateStage="Processed")["TemplateBody"]
+        stack = _create(session, name, json.dumps(without_functions(processed)), parameters)
+        assert stack["StackStatus"] == "CREATE_COMPLETE", stack.get("StackStatusReason")
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        yield Deployment(outputs, _resources(session, name), refused, functions=False)
 
 
 def without_functions(template: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,9 +128,18 @@ def _create(session: Session, name: str, template: str, parameters: dict[str, st
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         OnFailure="DO_NOTHING",
     )
-    with contextlib.suppress(WaiterError):
+    with suppress(WaiterError):
         formation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig=WAIT)
     return formation.describe_stacks(StackName=name)["Stacks"][0]
+
+
+@contextmanager
+def _deleted_afterwards(session: Session, name: str) -> Iterator[None]:
+    """Has what there is of the stack deleted when the block ends."""
+    try:
+        yield
+    finally:
+        session.client("cloudformation").delete_stack(StackName=name)
 
 
 def _with_a_package(session: Session) -> str:

@@ -9,7 +9,7 @@ import pytest
 from localstack_client.session import Session
 
 from infra.local import deploy
-from tests.integration.deployment import Deployment, deploy_whole, deploy_without_functions, runs_functions
+from tests.integration.deployment import Deployment, deployed_whole, deployed_without_functions, runs_functions
 
 DAY_SECONDS = 24 * 60 * 60
 SECRETS = {
@@ -29,11 +29,11 @@ def deployment(
         for (parameter, name), value in zip(SECRETS.items(), values, strict=True)
     }
     if runs_functions(endpoint):
-        deployed = deploy_whole(session, open_folder, endpoint, parameters)
+        deploying = deployed_whole(session, open_folder, endpoint, parameters)
     else:
-        deployed = deploy_without_functions(session, deploy.local_parameters() | parameters)
-    yield deployed
-    session.client("cloudformation").delete_stack(StackName=deployed.name)
+        deploying = deployed_without_functions(session, deploy.local_parameters() | parameters)
+    with deploying as deployed:
+        yield deployed
 
 
 def test_nothing_of_the_template_is_refused_but_functions_where_none_can_run(deployment: Deployment) -> None:

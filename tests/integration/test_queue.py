@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from functions.shared import queue
+from functions.shared.event import read_attributes
 from functions.shared.grant import EVERYTHING, WRITE
 from infra.token import sign
 from tests.integration.conftest import MAX_RECEIVE_COUNT
@@ -116,18 +117,26 @@ def test_a_malformed_message_is_rejected_with_its_reason_and_harms_none_beside_i
     assert queues.waiting(queues.url) == queues.waiting(queues.dead_letter_url) == 0
 
 
-def test_a_message_that_is_reported_comes_back_beside_one_that_is_not(queues: Queues) -> None:
-    for body in ("stays", "goes"):
-        queues.sqs.send_message(QueueUrl=queues.url, MessageBody=body)
+def test_a_message_that_the_code_fails_on_comes_back_until_it_is_dead_and_the_one_beside_it_is_stored(
+    consumer: ModuleType, queues: Queues, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_on_one(raw: Any, *arguments: Any) -> Any:
+        if b"unforeseen" in bytes(raw):
+            raise RuntimeError
+        return read_attributes(raw, *arguments)
 
-    def report(lambda_event: dict[str, Any], _: FakeContext) -> dict[str, Any]:
-        failed = [record["messageId"] for record in lambda_event["Records"] if record["body"] == "stays"]
-        return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in failed]}
-
-    first = queues.deliver(report)
-    while "goes" not in first:
-        first += queues.deliver(report)
-    assert queues.waiting(queues.url) == 1
+    monkeypatch.setattr("functions.ingest.consumption.read_attributes", fail_on_one)
+    good, bad = event(), event(unforeseen=1)
+    for one in (bad, good):
+        queues.sqs.send_message(QueueUrl=queues.url, MessageBody=json.dumps(one))
+    delivered = [json.loads(body) for body in queues.deliver_all(consumer.handler)]
+    assert (delivered.count(bad), delivered.count(good), len(delivered)) == (
+        MAX_RECEIVE_COUNT,
+        1,
+        MAX_RECEIVE_COUNT + 1,
+    )
+    assert stored(database_url) == [good["id"]]
+    assert (queues.waiting(queues.url), queues.waiting(queues.dead_letter_url)) == (0, 1)
 
 
 def test_what_came_while_postgresql_was_down_is_stored_once_it_is_back(

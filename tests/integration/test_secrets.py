@@ -20,12 +20,6 @@ from tests.lambda_context import FakeContext
 SECRET = "a secret of thirty-two characters, at least"
 
 
-@pytest.fixture(autouse=True)
-def no_plain_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATABASE_URL", "CLICKHOUSE_URL", "AUTH_SECRET", "AUTH_JWKS_URL"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def rds_secret(url: str) -> str:
     """The JSON that RDS keeps for the database at `url`."""
     parts = urlsplit(url)

@@ -27,13 +27,6 @@ from tests.ways_in import WaysIn, ways_in
 SYNC_SECONDS = 60
 
 
-@pytest.fixture(autouse=True)
-def no_named_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps the endpoint that other tests are told to use out of these, which have moto for AWS."""
-    for name in ("AWS_ENDPOINT_URL", "LOCALSTACK_HOST", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that modules are imported from."""

@@ -7,31 +7,11 @@ import pytest
 from moto import mock_aws
 
 from functions.shared import settings
-
-NAMES = (
-    "AUTH_AUDIENCE",
-    "AUTH_ISSUER",
-    "AUTH_JWKS_URL",
-    "AUTH_SECRET",
-    "AUTH_SECRET_ARN",
-    "CLICKHOUSE_CLUSTER",
-    "CLICKHOUSE_RETENTION_MONTHS",
-    "CLICKHOUSE_SECRET_ARN",
-    "CLICKHOUSE_URL",
-    "DATABASE_SECRET_ARN",
-    "DATABASE_URL",
-    "GRAPHQL_INTROSPECTION",
-    "LOG_LEVEL",
-    "QUEUE_URL",
-    "RETENTION_MONTHS",
-    "SYNC_FOLLOW_SECONDS",
-)
+from tests.environment import SETTINGS
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
@@ -113,5 +93,5 @@ def test_a_secret_that_can_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_the_readme_names_every_setting() -> None:
     read = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', Path(settings.__file__).read_text()))
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert set(NAMES) == read
+    assert set(SETTINGS) == read
     assert {name for name in read if f"`{name}`" not in readme} == set()

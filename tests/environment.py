@@ -1,0 +1,33 @@
+"""What the environment of the tests' caller may hold: a system of the caller's own, which no test may see or touch."""
+
+from collections.abc import Mapping
+
+SETTINGS = (
+    "AUTH_AUDIENCE",
+    "AUTH_ISSUER",
+    "AUTH_JWKS_URL",
+    "AUTH_SECRET",
+    "AUTH_SECRET_ARN",
+    "CLICKHOUSE_CLUSTER",
+    "CLICKHOUSE_RETENTION_MONTHS",
+    "CLICKHOUSE_SECRET_ARN",
+    "CLICKHOUSE_URL",
+    "DATABASE_SECRET_ARN",
+    "DATABASE_URL",
+    "GRAPHQL_INTROSPECTION",
+    "LOG_LEVEL",
+    "QUEUE_URL",
+    "RETENTION_MONTHS",
+    "SYNC_FOLLOW_SECONDS",
+)
+_ENDPOINT = "LOCALSTACK_HOST"
+_PREFIXES = ("AI_USAGE_EVENTS_", "AWS_", "POWERTOOLS_")
+
+
+def without_the_callers_system(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what names a system, or says how the functions are to run."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in (*SETTINGS, _ENDPOINT) and not name.startswith(_PREFIXES)
+    }
