@@ -15,7 +15,7 @@ from infra.local import aws
 from infra.local.process import Processes, StartError
 from infra.local.stack import step
 from tests.integration import localstack
-from tests.integration.delivery import Queues
+from tests.integration.delivery import LocalStackQueues
 
 VISIBILITY_SECONDS = 1
 MAX_RECEIVE_COUNT = 2
@@ -65,7 +65,7 @@ def environment(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def queues(session: Session) -> Iterator[Queues]:
+def queues(session: Session) -> Iterator[LocalStackQueues]:
     """A queue and its dead-letter queue that no other test uses; what was not stored comes back after a second."""
     sqs = session.client("sqs")
     name = f"test-{secrets.token_hex(4)}"
@@ -74,6 +74,6 @@ def queues(session: Session) -> Iterator[Queues]:
     policy = {"deadLetterTargetArn": answer["Attributes"]["QueueArn"], "maxReceiveCount": MAX_RECEIVE_COUNT}
     attributes = {"VisibilityTimeout": str(VISIBILITY_SECONDS), "RedrivePolicy": json.dumps(policy)}
     url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
-    yield Queues(sqs, url, dead_letter_url)
+    yield LocalStackQueues(sqs, url, dead_letter_url)
     for queue_url in (url, dead_letter_url):
         sqs.delete_queue(QueueUrl=queue_url)

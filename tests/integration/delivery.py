@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from infra.dead_letters import count
 from infra.local import aws
 from tests.lambda_context import FakeContext
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.literals import QueueAttributeNameType
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 MAX_MESSAGES = 10  # in one answer of SQS
@@ -17,7 +17,7 @@ WAIT_SECONDS = 3  # longer than a message stays invisible
 type Handler = Callable[[dict[str, Any], FakeContext], dict[str, Any]]
 
 
-class Queues(NamedTuple):
+class LocalStackQueues(NamedTuple):
     """A queue and where its messages go after the last receive."""
 
     sqs: "SQSClient"
@@ -52,9 +52,7 @@ class Queues(NamedTuple):
 
     def waiting(self, url: str) -> int:
         """How many messages are in one of the queues, those that were received and may come back included."""
-        names: list[QueueAttributeNameType] = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-        return sum(int(attributes[name]) for name in names)
+        return count(self.sqs, url)
 
 
 def _record(message: "MessageTypeDef") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from functions.shared.event import read_attributes
 from functions.shared.grant import EVERYTHING, WRITE
 from infra.token import sign
 from tests.integration.conftest import MAX_RECEIVE_COUNT
-from tests.integration.delivery import Handler, Queues
+from tests.integration.delivery import Handler, LocalStackQueues
 from tests.lambda_context import FakeContext
 
 SECRET = "a secret of thirty-two characters, at least"
@@ -26,7 +26,7 @@ REDRIVE_SECONDS = 20
 
 
 @pytest.fixture
-def api(queues: Queues, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def api(queues: LocalStackQueues, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The HTTPS handler's module, which sends to the queue."""
     monkeypatch.setenv("QUEUE_URL", queues.url)
     monkeypatch.setenv("AUTH_SECRET", SECRET)
@@ -63,7 +63,7 @@ def stored(database_url: str) -> list[str]:
 
 
 def test_what_is_accepted_by_https_is_stored_from_the_queue(
-    api: ModuleType, consumer: ModuleType, queues: Queues, database_url: str
+    api: ModuleType, consumer: ModuleType, queues: LocalStackQueues, database_url: str
 ) -> None:
     status, answer = post(api, [event(), event(event="unknown"), event(), event()])
     assert (status, answer["accepted"]) == (207, 3)
@@ -74,7 +74,7 @@ def test_what_is_accepted_by_https_is_stored_from_the_queue(
 
 
 def test_a_request_of_megabytes_becomes_several_messages_and_loses_nothing(
-    api: ModuleType, consumer: ModuleType, queues: Queues, database_url: str
+    api: ModuleType, consumer: ModuleType, queues: LocalStackQueues, database_url: str
 ) -> None:
     events = [event(note="x" * 3000) for _ in range(1000)]
     status, answer = post(api, events)
@@ -84,7 +84,7 @@ def test_a_request_of_megabytes_becomes_several_messages_and_loses_nothing(
 
 
 def test_a_message_of_just_a_mebibyte_is_stored_and_one_byte_more_is_not_taken(
-    consumer: ModuleType, queues: Queues, database_url: str
+    consumer: ModuleType, queues: LocalStackQueues, database_url: str
 ) -> None:
     events = [event(note="x" * 60_000) for _ in range(17)]
     body = json.dumps(events).encode().ljust(MAX_MESSAGE_BYTES)
@@ -95,7 +95,7 @@ def test_a_message_of_just_a_mebibyte_is_stored_and_one_byte_more_is_not_taken(
 
 
 def test_more_messages_than_sqs_takes_at_once_are_sent_in_several_batches(
-    consumer: ModuleType, queues: Queues, database_url: str
+    consumer: ModuleType, queues: LocalStackQueues, database_url: str
 ) -> None:
     events = [event() for _ in range(25)]
     assert queue.send(queues.sqs, queues.url, [json.dumps(one).encode() for one in events]) == set()
@@ -104,7 +104,7 @@ def test_more_messages_than_sqs_takes_at_once_are_sent_in_several_batches(
 
 
 def test_a_malformed_message_is_rejected_with_its_reason_and_harms_none_beside_it(
-    consumer: ModuleType, queues: Queues, database_url: str
+    consumer: ModuleType, queues: LocalStackQueues, database_url: str
 ) -> None:
     good = event()
     for body in (json.dumps(good), "no JSON at all", json.dumps(event(event="unknown"))):
@@ -118,7 +118,7 @@ def test_a_malformed_message_is_rejected_with_its_reason_and_harms_none_beside_i
 
 
 def test_a_message_that_the_code_fails_on_comes_back_until_it_is_dead_and_the_one_beside_it_is_stored(
-    consumer: ModuleType, queues: Queues, database_url: str, monkeypatch: pytest.MonkeyPatch
+    consumer: ModuleType, queues: LocalStackQueues, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail_on_one(raw: Any, *arguments: Any) -> Any:
         if b"unforeseen" in bytes(raw):
@@ -140,7 +140,7 @@ def test_a_message_that_the_code_fails_on_comes_back_until_it_is_dead_and_the_on
 
 
 def test_what_came_while_postgresql_was_down_is_stored_once_it_is_back(
-    unreachable: Handler, queues: Queues, database_url: str, request: pytest.FixtureRequest
+    unreachable: Handler, queues: LocalStackQueues, database_url: str, request: pytest.FixtureRequest
 ) -> None:
     events = [event() for _ in range(3)]
     for one in events:
@@ -153,7 +153,7 @@ def test_what_came_while_postgresql_was_down_is_stored_once_it_is_back(
 
 
 def test_a_message_that_is_delivered_again_is_stored_once(
-    consumer: ModuleType, queues: Queues, database_url: str
+    consumer: ModuleType, queues: LocalStackQueues, database_url: str
 ) -> None:
     queues.sqs.send_message(
         QueueUrl=queues.url, MessageBody=json.dumps({"event": "request_duo_chat_response", "user_id": 1})
@@ -171,7 +171,7 @@ def test_a_message_that_is_delivered_again_is_stored_once(
 
 
 def test_after_the_last_receive_a_message_waits_untouched_among_the_dead_and_is_stored_when_redriven(
-    unreachable: Handler, queues: Queues, database_url: str, request: pytest.FixtureRequest
+    unreachable: Handler, queues: LocalStackQueues, database_url: str, request: pytest.FixtureRequest
 ) -> None:
     body = json.dumps(event(id="0198f0a2-6b1c-4d3e-9a55-0d2f5c1b7e44"), indent=2)
     queues.sqs.send_message(QueueUrl=queues.url, MessageBody=body)
@@ -185,7 +185,7 @@ def test_after_the_last_receive_a_message_waits_untouched_among_the_dead_and_is_
     assert queues.waiting(queues.url) == queues.waiting(queues.dead_letter_url) == 0
 
 
-def redrive(queues: Queues) -> None:
+def redrive(queues: LocalStackQueues) -> None:
     """Has SQS move the dead letters back to where they came from, and waits until it has."""
     answer = queues.sqs.get_queue_attributes(QueueUrl=queues.dead_letter_url, AttributeNames=["QueueArn"])
     arn = answer["Attributes"]["QueueArn"]

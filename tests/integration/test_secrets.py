@@ -14,7 +14,7 @@ from functions.shared import settings
 from functions.shared.grant import EVERYTHING, WRITE
 from infra.local import deploy
 from infra.token import sign
-from tests.integration.delivery import Queues
+from tests.integration.delivery import LocalStackQueues
 from tests.lambda_context import FakeContext
 
 SECRET = "a secret of thirty-two characters, at least"
@@ -54,7 +54,7 @@ def test_a_secret_that_was_changed_is_read_by_the_next_function_that_starts(
 
 
 def test_tokens_are_checked_with_the_secret_that_secrets_manager_keeps(
-    queues: Queues, endpoint: str, monkeypatch: pytest.MonkeyPatch
+    queues: LocalStackQueues, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUEUE_URL", queues.url)
     monkeypatch.setenv("AUTH_SECRET_ARN", deploy.put_secret("test-auth", SECRET, endpoint))

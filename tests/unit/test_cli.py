@@ -58,7 +58,6 @@ def claims(token: str) -> dict[str, object]:
 def test_a_token_is_signed_with_the_secret_of_the_settings_or_of_the_running_stack(
     from_stack: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("AUTH_SECRET", raising=False)
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
     if from_stack:
@@ -82,7 +81,6 @@ def test_a_token_is_signed_with_the_secret_of_the_settings_or_of_the_running_sta
 def test_a_token_that_can_not_be_made_is_explained(
     arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("AUTH_SECRET", raising=False)
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code != 0

@@ -268,8 +268,6 @@ print(*sorted({name.partition(".")[0] for name, module in sys.modules.items()
 @pytest.fixture
 def no_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(default, "_made", {})
-    for name in (default.URL, default.TOKEN, default.QUEUE_URL):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize(
