@@ -198,7 +198,7 @@ def as_it_is(body: bytes) -> bytes:
 
 
 def gzip_in_base64(body: bytes) -> bytes:
-    return base64.b64encode(gzip.compress(body))
+    return base64.b64encode(gzip.compress(body, mtime=0))
 
 
 QUEUE_WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
