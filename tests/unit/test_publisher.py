@@ -144,9 +144,23 @@ def test_id_and_time_are_made_at_the_call(publisher: Publisher, api: FaultyApi) 
     time.sleep(0.05)
     (event,) = sent_by(publisher, api)
     assert before <= parse_timestamp(event["timestamp"]) <= after
-    assert time_of(UUID(event["id"])) == parse_timestamp(event["timestamp"]).replace(
-        microsecond=parse_timestamp(event["timestamp"]).microsecond // 1000 * 1000
-    )
+    assert_its_id_has_its_time(event)
+
+
+def test_id_and_time_are_of_one_millisecond_also_right_before_the_next(
+    publisher: Publisher, api: FaultyApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before_the_next = time.time_ns() // 1_000_000 * 1_000_000 - 1
+    clock = SimpleNamespace(time_ns=lambda: before_the_next)
+    monkeypatch.setattr("functions.ingest.publisher.tracked_event.time", clock)
+    publisher.track_event("troubleshoot_job")
+    (event,) = sent_by(publisher, api)
+    assert_its_id_has_its_time(event)
+
+
+def assert_its_id_has_its_time(event: dict[str, Any]) -> None:
+    moment = parse_timestamp(event["timestamp"])
+    assert time_of(UUID(event["id"])) == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def test_an_id_and_a_time_of_the_callers_own_are_kept(publisher: Publisher, api: FaultyApi) -> None:

@@ -41,7 +41,7 @@ def encode_event(
     if "id" not in content:
         content["id"] = new_id(now // 1_000_000)
     if "timestamp" not in content and not _has_time(additional_properties):
-        content["timestamp"] = datetime.fromtimestamp(now / 1_000_000_000, UTC)
+        content["timestamp"] = datetime.fromtimestamp(now // 1_000 / 1_000_000, UTC)  # never rounded up
     if user is not None:
         content["user"] = _reference(user, User)
     if project is not None:
