@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -126,12 +127,20 @@ def stopped(server: Path, _: str) -> Iterator[None]:
 @contextmanager
 def without_free_connections(_: Path, url: str) -> Iterator[None]:
     with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(psycopg.connect(url))
-            except psycopg.OperationalError:
-                break
+        for _number in range(MOST_CONNECTIONS):
+            stack.enter_context(connected(url))
         yield
+
+
+def connected(url: str) -> psycopg.Connection:
+    """A connection, in the end: those that were closed count until PostgreSQL has noticed."""
+    give_up = time.monotonic() + LONG.statement
+    while True:
+        try:
+            return psycopg.connect(url)
+        except psycopg.OperationalError:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
 
 
 @contextmanager
