@@ -18,7 +18,7 @@ from rich.console import Console
 
 from functions.shared.grant import EVERYTHING, READ, WRITE
 from infra.local import aws, deploy, ports, postgres, tools
-from infra.local.process import Processes, StartError, wait_until
+from infra.local.process import Processes, StartError, listens, wait_until
 from infra.token import sign
 
 CLICKHOUSE_SECONDS = 60
@@ -106,11 +106,20 @@ def start_clickhouse(folder: Path, log: Path, processes: Processes) -> str:
         StartError: it did not come up.
     """
     port = ports.free()
+    try:
+        return _start_clickhouse_on(port, folder, log, processes)
+    except StartError:
+        if ports.is_free(port):
+            raise
+        return _start_clickhouse_on(ports.free(), folder, log, processes)  # another took it before the engine was up
+
+
+def _start_clickhouse_on(port: int, folder: Path, log: Path, processes: Processes) -> str:
     url = f"clickhouse://default@{ports.HOST}:{port}/default"
     module = ["-m", "infra.local.clickhouse"]
     command = [sys.executable, *module, "--data", str(folder / "clickhouse"), "--port", str(port)]
     process = processes.start(command, log, {"PYTHONPATH": str(tools.ROOT)})
-    wait_until(lambda: not ports.is_free(port), process, "ClickHouse", log, CLICKHOUSE_SECONDS)
+    wait_until(lambda: listens(process, port), process, "ClickHouse", log, CLICKHOUSE_SECONDS)
     clickhouse_connect.get_client(dsn=url).close()
     return url
 

@@ -16,6 +16,7 @@ from backports import zstd
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from infra.local import ports
 from tests.clickhouse import serve_clickhouse
 
 EVENTS = """
@@ -188,3 +189,14 @@ def test_what_is_stored_outlives_the_server(tmp_path: Path) -> None:
             client.command("CREATE TABLE IF NOT EXISTS kept (n Int64) ENGINE = MergeTree ORDER BY n")
             assert client.command("SELECT count() FROM kept") == expected
             client.insert("kept", [[1]], column_names=["n"])
+
+
+def test_a_port_that_another_takes_before_the_server_is_up_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server((ports.HOST, 0)) as other:
+        free, taken = ports.free, [other.getsockname()[1]]  # which was free when one looked
+        monkeypatch.setattr(ports, "free", lambda: taken.pop() if taken else free())
+        with serve_clickhouse(tmp_path) as url, clickhouse_connect.get_client(dsn=url) as client:
+            assert client.command("SELECT 1") == 1
+            assert taken == []
