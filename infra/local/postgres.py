@@ -70,9 +70,13 @@ def start(data: Path, log: Path, database: str = DATABASE) -> str:
             file.write("include = 'stack.conf'\n")
     stop(data)
     port = ports.free(preferred=_port(data))
-    settings = SETTINGS.format(port=port, log_folder=log.parent, log_name=log.name)
-    (data / "stack.conf").write_text(settings)
-    _start_server(data, log, user)
+    try:
+        _start_on(port, data, log, user)
+    except PostgresError:
+        if ports.is_free(port):
+            raise
+        port = ports.free()  # another took it in the same moment
+        _start_on(port, data, log, user)
     _create_database(port, database)
     return url(port, database)
 
@@ -114,6 +118,12 @@ def server_pid(data: Path) -> int:
 def url(port: int, database: str) -> str:
     """Return the URL of a database of the server on `port`."""
     return f"postgresql://postgres@127.0.0.1:{port}/{database}"
+
+
+def _start_on(port: int, data: Path, log: Path, user: str | None) -> None:
+    settings = SETTINGS.format(port=port, log_folder=log.parent, log_name=log.name)
+    (data / "stack.conf").write_text(settings)
+    _start_server(data, log, user)
 
 
 def _start_server(data: Path, log: Path, user: str | None) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from infra.local import postgres
+from infra.local import ports, postgres
 
 
 @pytest.fixture
@@ -75,6 +76,16 @@ def test_the_address_stays_the_same(data: Path, log: Path) -> None:
     url = postgres.start(data, log)
     postgres.stop(data)
     assert postgres.start(data, log) == url
+
+
+def test_a_port_that_another_takes_before_the_server_is_up_is_left_to_it(
+    data: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server((ports.HOST, 0)) as other:
+        free, taken = ports.free, [other.getsockname()[1]]  # which was free when one looked
+        monkeypatch.setattr(ports, "free", lambda preferred=None: taken.pop() if taken else free(preferred))
+        remember(postgres.start(data, log), 1)
+        assert taken == []
 
 
 def test_a_stopped_server_is_started_by_pg_ctl_at_the_same_address(data: Path, log: Path) -> None:
