@@ -1,12 +1,13 @@
 """What is done every day so that both stores hold the months that they should."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID
 
+import psycopg
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from psycopg.errors import LockNotAvailable
@@ -29,6 +30,8 @@ LOCK_TIMEOUT_SECONDS = 2
 _RETENTION_LOCK = 4_197_005
 
 _LOCK = "SELECT pg_advisory_lock(%s)"
+
+_UNLOCK = "SELECT pg_advisory_unlock(%s)"
 
 
 class RetentionError(Exception):
@@ -80,8 +83,7 @@ class Retention:
             psycopg.Error: PostgreSQL went away.
         """
         report = Report(dry_run)
-        with self._connect(seconds) as connection:
-            _lock(connection)
+        with self._connect(seconds) as connection, _locked(connection):
             upkeep = Upkeep(connection, wanted_months(now.astimezone(UTC).date(), self.months), report)
             upkeep.make_missing()
             upkeep.finish_detaching()
@@ -129,8 +131,15 @@ def _restored(connection: Connection, target: UUID | None) -> str:
     return "PostgreSQL was restored from another: `usage-events sync --reset` must come first"
 
 
-def _lock(connection: Connection) -> None:
+@contextmanager
+def _locked(connection: Connection) -> Iterator[None]:
+    """Holds the lock until the block ends: PostgreSQL takes its time to notice that a connection was closed."""
     try:
         connection.execute(_LOCK, [_RETENTION_LOCK])
     except LockNotAvailable as error:
         raise RetentionError("another retention is running") from error
+    try:
+        yield
+    finally:
+        with suppress(psycopg.Error):
+            connection.execute(_UNLOCK, [_RETENTION_LOCK])

@@ -457,6 +457,18 @@ def test_one_retention_at_a_time(stores: Stores, impatient: None) -> None:
             stores.retain()
 
 
+def test_a_retention_that_has_ended_does_not_stop_the_next_one_while_postgresql_still_ends_its_session(
+    stores: Stores, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions: list[Connection] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(psycopg.Connection, "close", lambda session: sessions.append(session))
+        reports = [stores.retain() for _ in range(2)]
+    for session in sessions:
+        session.close()
+    assert reports[1] == Report(dry_run=False)
+
+
 def test_rejected_events_go_at_the_age_of_events_save_one_that_is_being_replayed(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
