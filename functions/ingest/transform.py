@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 
 from functions.ingest.directory import Directory
 from functions.ingest.store import Row, place_in_order
@@ -34,7 +36,7 @@ PREFETCH_SECONDS = 5
 
 _LIMIT_PREFETCH = f"SET statement_timeout = '{PREFETCH_SECONDS}s'; SET transaction_timeout = '{PREFETCH_SECONDS}s'"
 _READ_ONLY = "SET TRANSACTION READ ONLY"
-_LIFT_LIMIT = "RESET statement_timeout; RESET transaction_timeout"
+_RESET = "RESET ALL"  # to what the connection began with
 
 _LONGEST_REASON = 200
 
@@ -216,11 +218,19 @@ def _prefetched(group: Sequence[Candidate], connection: Connection) -> Sequence[
             raise
         raise Rejection("prefetch_failed", f"The prefetch of {feature.name} failed: {_reason(error)}") from error
     finally:
-        if not connection.closed:
-            connection.execute(_LIFT_LIMIT)
+        _restore(connection)
     if not _is_a_dict_for_each(prefetched, len(group)):
         raise Rejection("prefetch_failed", f"The prefetch of {feature.name} did not return a dict for each context.")
     return prefetched
+
+
+def _restore(connection: Connection) -> None:
+    """Undoes whatever a prefetch did to the connection, which is that of all features, and of the stores."""
+    connection.row_factory, connection.cursor_factory = tuple_row, psycopg.Cursor
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        connection.execute(_RESET)
+    else:
+        connection.close()
 
 
 def _is_a_dict_for_each(prefetched: object, count: int) -> bool:

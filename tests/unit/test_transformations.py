@@ -242,6 +242,38 @@ def test_a_prefetch_that_fails_or_takes_too_long_rejects_only_its_features_event
     assert stored("event") == [2]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "connection.execute('SET search_path = pg_catalog')",
+        "connection.execute('SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY')",
+        "connection.row_factory = psycopg.rows.dict_row",
+        "connection.cursor_factory = psycopg.ClientCursor",
+        "connection.execute('COMMIT'); connection.execute('BEGIN')",
+        "connection.execute('COMMIT'); connection.execute('BEGIN'); connection.execute('SELECT 1 / 0')",
+    ],
+)
+def test_what_a_prefetch_does_to_its_connection_is_of_no_concern_to_others(
+    change: str, consume: Consume, stored: Stored, database_url: str
+) -> None:
+    definition = f"""
+        import psycopg
+        f = Feature("t", owner="o")
+        f.events(a=1)
+        @f.prefetch
+        def prefetch(contexts, connection):
+            {change}
+            return [{{}} for _ in contexts]
+        other = Feature("other", owner="o")
+        other.events(b=2)
+    """
+    with psycopg.connect(database_url) as connection:
+        connection.execute("INSERT INTO namespaces (id, path) VALUES (28, '27/28/')")
+    consume(definition, {})
+    consume(definition, {}, {"event": "b", "namespace_id": 28})
+    assert (2, "27/28/") in stored("event, namespace_path")
+
+
 def test_a_connection_that_breaks_within_a_prefetch_is_made_anew(consume: Consume, stored: Stored) -> None:
     definition = """
         f = Feature("t", owner="o")
