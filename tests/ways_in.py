@@ -70,10 +70,8 @@ class WaysIn:
 
     def consume(self, *bodies: str, message_id: str = "message") -> Outcome:
         """Hands messages to the consumer, which must not report any to be delivered again."""
-        milliseconds = str(round(NOW.timestamp() * 1000))
-        records = [
-            {"messageId": message_id, "body": body, "attributes": {"SentTimestamp": milliseconds}} for body in bodies
-        ]
+        attributes = {"SentTimestamp": str(round(NOW.timestamp() * 1000)), "ApproximateReceiveCount": "1"}
+        records = [{"messageId": message_id, "body": body, "attributes": attributes} for body in bodies]
         assert self.consumer.handler({"Records": records}, None) == {"batchItemFailures": []}
         return self.outcomes[-1]
 

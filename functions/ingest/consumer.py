@@ -35,9 +35,10 @@ LAST_START_SECONDS = 10
 
 
 class Message(NamedTuple):
-    """A message of the queue, and the events in it."""
+    """A message of the queue, how often it was delivered, and the events in it."""
 
     id: str
+    deliveries: int
     batch: Batch
 
 
@@ -67,6 +68,7 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
 def _groups(waiting: deque[dict[str, Any]], deadline: float) -> Iterator[list[Message]]:
     """The messages that can be read, as many together as may be consumed at once; a larger one is alone.
 
+    Fewer, the more often they were delivered: what is too much for PostgreSQL together may not be in parts.
     Those that there is no time for before `deadline` stay in `waiting`. What was read by then is consumed, so that slow
     messages don't stop the queue.
     """
@@ -76,7 +78,8 @@ def _groups(waiting: deque[dict[str, Any]], deadline: float) -> Iterator[list[Me
         message = _read(waiting[0])
         if message is not None:
             own_size, own_events = sum(map(len, message.batch.events)), len(message.batch.events)
-            if group and (size + own_size > MOST_BYTES_AT_ONCE or events + own_events > MOST_EVENTS_AT_ONCE):
+            most_bytes, most_events = (most // message.deliveries for most in (MOST_BYTES_AT_ONCE, MOST_EVENTS_AT_ONCE))
+            if group and (size + own_size > most_bytes or events + own_events > most_events):
                 yield group
                 group, size, events = [], 0, 0
                 if monotonic() >= deadline:
@@ -95,7 +98,7 @@ def _read(record: dict[str, Any]) -> Message | None:
     except Exception as error:  # noqa: BLE001 - what nobody foresaw
         _log_failure(record["messageId"], error)
         return None
-    return Message(record["messageId"], batch)
+    return Message(record["messageId"], int(record["attributes"]["ApproximateReceiveCount"]), batch)
 
 
 def _consume(messages: Sequence[Message]) -> tuple[Outcome, set[str]]:

@@ -149,12 +149,12 @@ def transform(candidate: Candidate, registry: Registry) -> None:
         context.update(part)
         part = _returned(transformation, context)
         returned.update(part)
-    candidate.encoded = plainly_encoded(returned, payload_class)
-    if candidate.encoded is None:
-        try:
+    try:
+        candidate.encoded = plainly_encoded(returned, payload_class)
+        if candidate.encoded is None:
             returned = normalised(converted(returned, registry.converters))
-        except ValueError as error:
-            raise _as_rejection(error) from error
+    except Exception as error:
+        raise _as_rejection(error) from error
     candidate.returned = returned
 
 
@@ -193,12 +193,14 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
     )
 
 
-def _returned(transformation: Transformation, context: Context) -> Mapping[str, Any]:
+def _returned(transformation: Transformation, context: Context) -> dict[str, Any]:
     try:
         returned = transformation(context)
+        if type(returned) is not dict and isinstance(returned, Mapping):
+            returned = dict(returned)
     except Exception as error:
         raise Rejection("transformation_failed", f"{function_name(transformation)}: {_reason(error)}") from error
-    if type(returned) is not dict and not isinstance(returned, Mapping):
+    if type(returned) is not dict:
         name = function_name(transformation)
         raise Rejection("not_json", f"{name} returned no dict but {type(returned).__name__}.")
     return returned
@@ -274,8 +276,12 @@ def _require_class(payload: dict[str, Any], payload_class: type[Payload]) -> Non
         raise Rejection("invalid_payload", f"The payload is not a {payload_class.__name__}: {message}.") from error
 
 
-def _as_rejection(error: ValueError) -> Rejection:
-    return error if isinstance(error, Rejection) else Rejection("invalid_payload", f"{error}.")
+def _as_rejection(error: Exception) -> Rejection:
+    if isinstance(error, Rejection):
+        return error
+    if isinstance(error, ValueError):
+        return Rejection("invalid_payload", f"{error}.")
+    return Rejection("not_json", f"What was returned can't be read: {_reason(error)}")  # its own code failed
 
 
 def _reason(error: Exception) -> str:

@@ -93,4 +93,8 @@ def records(sent: list[dict[str, Any]], per_request: int = 500) -> list[dict[str
 def record(body: str, message_id: str) -> dict[str, Any]:
     """A message as SQS hands it to the consumer."""
     sent_at = str(int(NOW.timestamp() * 1000))
-    return {"messageId": message_id, "body": body, "attributes": {"SentTimestamp": sent_at}}
+    return {
+        "messageId": message_id,
+        "body": body,
+        "attributes": {"SentTimestamp": sent_at, "ApproximateReceiveCount": "1"},
+    }

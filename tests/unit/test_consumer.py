@@ -33,7 +33,11 @@ def record(body: Any, message_id: str = "message", sent_at: datetime = NOW) -> d
     """A message as SQS hands it to the function."""
     text = body.decode() if isinstance(body, bytes) else json.dumps(body)
     milliseconds = int(sent_at.timestamp() * 1000)
-    return {"messageId": message_id, "body": text, "attributes": {"SentTimestamp": str(milliseconds)}}
+    return {
+        "messageId": message_id,
+        "body": text,
+        "attributes": {"SentTimestamp": str(milliseconds), "ApproximateReceiveCount": "1"},
+    }
 
 
 def from_api(events: list[Any], grant: Grant, request_id: str = "request") -> dict[str, Any]:

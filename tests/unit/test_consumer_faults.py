@@ -110,9 +110,10 @@ def event(**attributes: Any) -> dict[str, Any]:
     return {"event": "request_duo_chat_response", "user_id": 1, "text": SECRET} | attributes
 
 
-def record(body: Any, message_id: str = "message") -> dict[str, Any]:
+def record(body: Any, message_id: str = "message", deliveries: int = 1) -> dict[str, Any]:
     milliseconds = str(int(datetime.now(UTC).timestamp() * 1000))
-    return {"messageId": message_id, "body": json.dumps(body), "attributes": {"SentTimestamp": milliseconds}}
+    attributes = {"SentTimestamp": milliseconds, "ApproximateReceiveCount": str(deliveries)}
+    return {"messageId": message_id, "body": json.dumps(body), "attributes": attributes}
 
 
 @contextmanager
@@ -230,6 +231,28 @@ def test_while_postgresql_stores_nothing_every_message_is_reported_and_stored_on
     assert query("SELECT count(*) FROM ai_usage_events") == [(2 + has_connection,)]
     assert query("SELECT attempts FROM rejected_events") == [(1,)]
     database.close()
+
+
+def test_messages_that_postgresql_is_too_slow_for_together_are_stored_in_parts(
+    database_url: str, consumer: ModuleType, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query("""
+        CREATE OR REPLACE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql
+        AS 'BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END'
+    """)
+    query("CREATE TRIGGER slow BEFORE INSERT ON ai_usage_events FOR EACH ROW EXECUTE FUNCTION dawdle()")
+    database = Database(database_url, TimeLimits(statement=30, transaction=1))
+    monkeypatch.setattr(consumer, "consumer", replace(consumer.consumer, database=database))
+    monkeypatch.setattr(consumer, "MOST_EVENTS_AT_ONCE", 40)
+    waiting = [str(number) for number in range(40)]
+    try:
+        for deliveries in range(1, 20):
+            waiting = consume(consumer, *(record(event(), message_id, deliveries) for message_id in waiting))
+    finally:
+        query("DROP TRIGGER slow ON ai_usage_events")
+        database.close()
+    assert waiting == []
+    assert query("SELECT count(*) FROM ai_usage_events") == [(40,)]
 
 
 @pytest.mark.parametrize("comes_back", [True, False], ids=["restarting", "going down"])

@@ -31,7 +31,7 @@ def messages(number: int) -> list[dict[str, Any]]:
         {
             "messageId": f"{number}-{position}",
             "body": json.dumps(body),
-            "attributes": {"SentTimestamp": str(int(NOW.timestamp() * 1000))},
+            "attributes": {"SentTimestamp": str(int(NOW.timestamp() * 1000)), "ApproximateReceiveCount": "1"},
         }
         for position, body in enumerate(bodies)
     ]

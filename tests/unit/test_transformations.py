@@ -326,6 +326,13 @@ def test_rows_that_transformations_move_to_other_months_are_stored_once(consume:
     assert sorted(payload["number"] for payload in stored("payload")) == list(range(500))
 
 
+LAZY = """
+from collections import UserDict
+class Lazy(UserDict):
+    def __iter__(self): raise ConnectionError
+f = Feature("t", owner="o")
+"""
+
 ODD_DEFINITIONS = {
     "a prefetch that returns nothing": (
         """
@@ -360,6 +367,23 @@ ODD_DEFINITIONS = {
         def team(context): raise Odd
         """,
         "transformation_failed",
+    ),
+    "a mapping that can't be read": (
+        LAZY + "team = f.events(a=1)(lambda context: Lazy())",
+        "transformation_failed",
+    ),
+    "a value that can't be read": (
+        LAZY + "team = f.events(a=1)(lambda context: {'of_it': Lazy()})",
+        "not_json",
+    ),
+    "a key that can't be shown": (
+        """
+        class Key:
+            def __repr__(self): raise RuntimeError
+        f = Feature("t", owner="o")
+        f.events(a=1)(lambda context: {Key(): 1})
+        """,
+        "not_json",
     ),
     "a class that raises": (
         """
