@@ -1,11 +1,13 @@
 """GitLab's own endpoints for internal events, so that its editor extensions can send here unchanged."""
 
+import contextlib
+import json
 from collections.abc import Mapping
 
 import msgspec
 
 from functions.ingest.request import Request
-from functions.shared.body import MAX_EVENTS, Events
+from functions.shared.body import MAX_EVENTS, Events, written_anew
 from functions.shared.compression import TooLarge, unpacked
 from functions.shared.rejection import Rejection
 
@@ -38,7 +40,7 @@ _events_decoder = msgspec.json.Decoder(TrackedEvents)
 
 def credentials(headers: Mapping[str, str]) -> Mapping[str, str]:
     """The headers with the token where others have it, if it came as `PRIVATE-TOKEN`."""
-    if _TOKEN_HEADER not in headers or "authorization" in headers:
+    if _TOKEN_HEADER not in headers or headers.get("authorization", "").lower().startswith("bearer "):
         return headers
     return {**headers, "authorization": f"Bearer {headers[_TOKEN_HEADER]}"}
 
@@ -60,7 +62,7 @@ def tracked_events(request: Request) -> Events:
         Rejection: the body is no JSON object, or has no array `events`.
         TooLarge: it has too many events, or bytes.
     """
-    found = _decoded(_events_decoder, unpacked(request.body)).events
+    found = _split(unpacked(request.body))
     if len(found) > MAX_EVENTS:
         raise TooLarge(f"The body has more than {MAX_EVENTS} events.")
     events = Events(found)
@@ -70,6 +72,18 @@ def tracked_events(request: Request) -> Events:
         except Rejection as rejection:
             events.refused[position] = rejection
     return events
+
+
+def _split(text: bytes) -> list[msgspec.Raw]:
+    try:
+        return _decoded(_events_decoder, text).events
+    except Rejection:
+        if rb"\u" in text:
+            with contextlib.suppress(ValueError, RecursionError):
+                match json.loads(text):
+                    case {"events": list(events)}:
+                        return written_anew(events)
+        raise
 
 
 def _internal_event(text: bytes | msgspec.Raw) -> msgspec.Raw:

@@ -87,10 +87,19 @@ def _read_json_with_lone_surrogates(body: bytes) -> Events:
     msgspec refuses the whole array; only the event at fault should be.
     """
     try:
-        texts = [json.dumps(event, ensure_ascii=False) for event in json.loads(body)]
-        return Events([msgspec.Raw(text.encode(errors="backslashreplace")) for text in texts])
+        return Events(written_anew(json.loads(body)))
     except (ValueError, RecursionError) as error:
         raise _not_json("body", error) from error
+
+
+def written_anew(events: Sequence[object]) -> list[msgspec.Raw]:
+    """The JSON of what Python's own decoder read, which lets pass strings that were cut within a character.
+
+    Raises:
+        RecursionError: they are nested too deep.
+    """
+    texts = [json.dumps(event, ensure_ascii=False) for event in events]
+    return [msgspec.Raw(text.encode(errors="backslashreplace")) for text in texts]
 
 
 def _are_events(lines: Sequence[bytes]) -> bool:

@@ -14,7 +14,7 @@ from functions.shared.grant import Grant
 from functions.shared.identifier import time_of
 from functions.shared.place import Place, StatedProject, places_of
 from functions.shared.registry import EventType, Registry
-from functions.shared.rejection import Rejection
+from functions.shared.rejection import Rejection, quoted
 from functions.shared.timestamp import months_before, parse_timestamp
 from functions.shared.wire import (
     LARGEST_ID,
@@ -147,6 +147,8 @@ def read_attributes(
         Rejection: its base attributes are not as they must be, or its sender may not send it.
     """
     if len(raw) > terms.most_bytes:
+        if _is_for_others(raw, terms.event_types):
+            return None
         raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {terms.most_bytes} are allowed.")
     if attributes is None:
         try:
@@ -156,20 +158,27 @@ def read_attributes(
                 return None
             raise
     try:
-        event = _event(attributes, raw, position, terms)
+        return _event(attributes, raw, position, terms)
     except Rejection:
         content_of(raw)  # that the text can't be stored is the first thing to say
         raise
-    if event is None:
-        content_of(raw)
-    return event
+
+
+class _InternalEvent(msgspec.Struct):
+    event: str
+    additional_properties: dict[str, msgspec.Raw]
+
+
+_internal_event_decoder = msgspec.json.Decoder(_InternalEvent)
 
 
 def _is_for_others(raw: msgspec.Raw, event_types: Mapping[str, EventType]) -> bool:
-    """Whether it is an internal event that no definition names: its attributes are as other trackers want them."""
-    content = content_of(raw)
-    name = content.get("event")
-    return isinstance(name, str) and name not in event_types and type(content.get("additional_properties")) is dict
+    """Whether it is an internal event that no definition names: all else in it is as other trackers want it."""
+    try:
+        event = _internal_event_decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return event.event not in event_types
 
 
 def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms) -> Event | None:
@@ -177,7 +186,7 @@ def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms
     if event_type is None:
         if attributes.additional_properties is not None:
             return None
-        raise Rejection("unknown_event", f"No definition names the event {attributes.event[:100]!r}.")
+        raise Rejection("unknown_event", f"No definition names the event {quoted(attributes.event)}.")
     if event_type.deprecated:
         raise Rejection("deprecated_event", f"The event {event_type.name} is no longer accepted.")
     own_id, own_time = attributes.id, _own_time(attributes)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from functions.shared.rejection import Rejection
+from functions.shared.rejection import Rejection, quoted
 
 READ = "events:read"
 WRITE = "events:write"
@@ -84,7 +84,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
         if WRITE not in self.scopes and str(user_id) != self.sub:
             raise Rejection("forbidden_user", f"The token may only write events of its own user, not of {user_id}.")
         if namespace_path is not None and not self.covers(namespace_path):
-            raise Rejection("forbidden_namespace", f"The token does not cover the namespace {namespace_path}.")
+            raise Rejection("forbidden_namespace", f"The token does not cover the namespace {quoted(namespace_path)}.")
 
 
 TRUSTED = Grant(sub="", scopes=(WRITE,), namespaces=(EVERYTHING,))

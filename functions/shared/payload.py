@@ -15,7 +15,7 @@ import msgspec
 
 from functions.shared.json_text import may_be_unstorable
 from functions.shared.payload_type import PayloadType, payload_type
-from functions.shared.rejection import Rejection
+from functions.shared.rejection import Rejection, quoted
 from functions.shared.timestamp import format_timestamp, parse_timestamp
 
 MAX_PAYLOAD_BYTES = 16 * 1024
@@ -115,9 +115,9 @@ def _normalised_object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     kept = {}
     for key, item in value.items():
         if type(key) is not str:
-            raise Rejection("not_json", f"The key {_shortened(repr(key))} is not a string.")
+            raise Rejection("not_json", f"The key {quoted(key)} is not a string.")
         if "\0" in key or "%2E" in key:
-            raise Rejection("invalid_key", f"The key {_shortened(repr(key))} contains U+0000 or %2E.")
+            raise Rejection("invalid_key", f"The key {quoted(key)} contains U+0000 or %2E.")
         item = normalised(item, depth)
         if item is not None and item != {}:
             kept[key] = item
@@ -170,7 +170,7 @@ def _to_float(value: Any) -> float:
     if not math.isfinite(number):
         raise _wrong_type(float, value)
     if type(value) is int and number != value:
-        raise ValueError(f"the number {_shortened(str(value))} can't be a fraction without loss")
+        raise ValueError(f"the number {quoted(value)} can't be a fraction without loss")
     return number
 
 
@@ -306,7 +306,3 @@ _JSON_NAMES: dict[type, str] = {
     list: "an array",
     dict: "an object",
 }
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "…"

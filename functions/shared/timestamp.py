@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from functions.shared.rejection import quoted
+
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DATE_LENGTH = 10
 
@@ -28,9 +30,9 @@ def parse_timestamp(value: Any) -> datetime:
         moment = _convert(value)
         in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError) as error:
-        raise ValueError(f"{_quoted(value)} is no RFC 3339 time, date or number of seconds since 1970") from error
+        raise ValueError(f"{quoted(value)} is no RFC 3339 time, date or number of seconds since 1970") from error
     if moment.tzinfo is None:
-        raise ValueError(f"{_quoted(value)} has no offset from UTC, like a trailing Z")
+        raise ValueError(f"{quoted(value)} has no offset from UTC, like a trailing Z")
     return in_utc
 
 
@@ -64,8 +66,3 @@ def _convert(value: Any) -> datetime:
     if isinstance(value, bool):
         raise msgspec.ValidationError("a boolean is no time")
     return msgspec.convert(value, datetime, strict=False)
-
-
-def _quoted(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -27,6 +27,8 @@ def track(ways: WaysIn, body: Any, path: str = TRACK_EVENT_PATH, headers: Any = 
         {"Content-Type": "application/json", "PRIVATE-TOKEN": token()},
         {"PRIVATE-TOKEN": token(scope="events:write:own")},
         {"Private-Token": "nonsense", "Authorization": f"Bearer {token()}"},
+        {"PRIVATE-TOKEN": token(), "Authorization": "Basic dXNlcjpwYXNzd29yZA=="},  # a proxy's
+        {"PRIVATE-TOKEN": token(), "Authorization": ""},
         {"Content-Type": "application/x-www-form-urlencoded"},  # what curl says if it is told nothing
     ],
 )
@@ -48,10 +50,20 @@ def test_several_events_are_tracked_at_once(ways: WaysIn, query: Query) -> None:
     assert query("SELECT event FROM ai_usage_events ORDER BY event") == [{"event": 3}, {"event": 6}]
 
 
+def test_a_string_that_was_cut_within_a_character_refuses_its_event_alone(ways: WaysIn, query: Query) -> None:
+    cut = ACCEPTED | {"additional_properties": {"branch_name": "a\ud83d"}}
+    status, answer = track(ways, {"events": [ACCEPTED, cut]}, TRACK_EVENTS_PATH)
+    assert (status, [(one["index"], one["code"]) for one in answer["rejected"]]) == (207, [(1, "invalid_json")])
+    ways.consume_waiting()
+    assert query("SELECT event FROM ai_usage_events") == [{"event": 3}]
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
         (TRACK_EVENT_PATH, UNKNOWN),
+        (TRACK_EVENT_PATH, UNKNOWN | {"additional_properties": {"a": "\0"}}),
+        (TRACK_EVENT_PATH, UNKNOWN | {"additional_properties": {"a": "a" * 70_000}}),
         (TRACK_EVENT_PATH, UNKNOWN | {"additional_properties": {"a": 1}}),
         (TRACK_EVENTS_PATH, {"events": [UNKNOWN]}),
         (TRACK_EVENTS_PATH, {"events": []}),
@@ -82,12 +94,14 @@ def test_what_gitlab_does_not_take_is_ignored(ways: WaysIn, query: Query) -> Non
         (TRACK_EVENTS_PATH, b'{"event": "a"}', {}, 400),
         (TRACK_EVENTS_PATH, b'{"events": {}}', {}, 400),
         (TRACK_EVENTS_PATH, b'{"events": [5]}', {}, 400),
+        (TRACK_EVENTS_PATH, rb'{"events": "\ud83d"}', {}, 400),
+        (TRACK_EVENTS_PATH, rb'["\ud83d"]', {}, 400),
         (TRACK_EVENTS_PATH, json.dumps({"events": [UNKNOWN] * 10_001}).encode(), {}, 413),
         (TRACK_EVENT_PATH, b"{}", {"PRIVATE-TOKEN": "nonsense"}, 401),
         (TRACK_EVENT_PATH, b"{}", {"Authorization": "Bearer nonsense"}, 401),
         (TRACK_EVENT_PATH, b"{}", {"PRIVATE-TOKEN": token(scope="events:read")}, 403),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_a_bad_request_is_answered_clearly(
     path: str, body: bytes, headers: dict[str, str], status: int, ways: WaysIn

@@ -225,6 +225,26 @@ def test_an_event_has_the_size_with_which_it_travels(more: int, api: ModuleType,
     assert [rejected["code"] for rejected in answer["rejected"]] == ["too_large"] * 10 * more
 
 
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        ({"event": "\U0010ffff" * 100}, "unknown_event"),
+        ({"event": "😀" * 100}, "unknown_event"),
+        ({"event": '"' * 200}, "unknown_event"),
+        ({"event": "\\" * 200}, "unknown_event"),
+        ({"timestamp": "😀" * 100}, "invalid_timestamp"),
+        ({"namespace_path": "9/" + "1/" * 480}, "forbidden_namespace"),
+    ],
+)
+def test_the_answer_to_very_many_bad_events_is_one_that_a_function_can_give(
+    event: dict[str, Any], code: str, api: ModuleType
+) -> None:
+    status, answer = post(api, [CHAT | event] * 9_999 + [CHAT])
+    assert (status, answer["accepted"], {one["code"] for one in answer["rejected"]}) == (207, 1, {code})
+    body = json.dumps(answer, ensure_ascii=False)
+    assert len(json.dumps({"body": body}, ensure_ascii=False).encode()) < 6_000_000
+
+
 class FailingQueue:
     """Takes or refuses messages as told, by their number and the attempt; `None` raises."""
 
