@@ -68,7 +68,7 @@ def create_token(
     ] = None,
     expires: Annotated[str, typer.Option(help="From now: 30m, 12h, 7d.")] = "1d",
 ) -> None:
-    """Print a token, signed with AUTH_SECRET or, in a checkout, with the running local stack's secret."""
+    """Print a token, signed with the secret of the settings or, in a checkout, with the running local stack's."""
     from functions.shared.grant import EVERYTHING, READ, WRITE, WRITE_OWN, is_traversal_path
     from infra.token import sign
 
@@ -155,13 +155,16 @@ def _registry() -> Registry:
 
 
 def _auth_secret() -> str:
-    secret = os.environ.get("AUTH_SECRET")
-    if secret:
+    with explained():
+        secret = settings.auth_secret()
+    if secret is not None:
         return secret
     file = stack_file()
     if file is not None:
         return str(json.loads(file.read_text())["auth_secret"])
-    typer.echo("No secret to sign with: set AUTH_SECRET, or start the local stack (make start).", err=True)
+    typer.echo(
+        "No secret to sign with: set AUTH_SECRET or AUTH_SECRET_ARN, or start the local stack (make start).", err=True
+    )
     raise typer.Exit(1)
 
 

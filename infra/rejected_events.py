@@ -19,9 +19,6 @@ from infra.event_name import event_name
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-SYNC = "sync"
-"""The source of rows that ClickHouse refused; they are stored, and of no use on the queue."""
-
 # The name is looked for as JSON writes it; whether it is that of the event is for `event_name` to say.
 _FIND = """
     SELECT id, CASE WHEN %(event)s::text IS NOT NULL THEN body END
@@ -56,7 +53,8 @@ _HISTORY = """
     ORDER BY attempt
 """
 
-# Another replay leaves out what this one is about to send, and sees it marked afterwards.
+# Rows that ClickHouse refused are stored, and of no use on the queue. Another replay leaves out what this one is about
+# to send, and sees it marked afterwards.
 _CLAIM = """
     SELECT id AS rejected_id, attempts, received_at, body, sender_grant
     FROM rejected_events

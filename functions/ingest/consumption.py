@@ -198,7 +198,9 @@ class Consumer:
 def _read_event(raw: msgspec.Raw, position: int, terms: Terms, attributes: Attributes | None) -> Event | None:
     event = read_attributes(raw, position, terms, attributes)
     if event is None and (terms.batch.grant or terms.batch.replayed):
-        raise Rejection("unknown_event", "The definition of the event was removed after the event was taken in.")
+        raise Rejection(
+            "unknown_event", "The consumer has no definition of the event, though there was one where it was taken in."
+        )
     return event
 
 

@@ -47,6 +47,9 @@ _LOCK_ASSIGNED_TIMES = "SELECT pg_advisory_xact_lock(4197003)"
 
 _STORED_IDS = "SELECT id FROM ai_usage_events WHERE id = ANY(%s)"
 
+# What sent an event again may not have marked its row yet; what the next statement reads is then as it says so.
+_AWAIT_REPLAYS = "SELECT FROM rejected_events WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+
 # What a row says is kept before it says something else. A message that is delivered again changes nothing: it counts
 # no further than the row.
 _INSERT_REJECTED = """
@@ -152,6 +155,9 @@ def write_rejected(rows: Sequence[RejectedRow], connection: Connection) -> None:
     """Stores why events were rejected; one that was replayed keeps its row. Belongs within a transaction."""
     in_order = sorted(rows, key=attrgetter("id"))  # so that concurrent batches don't deadlock
     values = [msgspec.structs.asdict(row) | {"sender_grant": _jsonb(row.sender_grant)} for row in in_order]
+    replayed = [row.id for row in in_order if row.attempts > 1]
+    if replayed:
+        connection.execute(_AWAIT_REPLAYS, [replayed])
     if values:
         connection.cursor().executemany(_INSERT_REJECTED, values)
 

@@ -78,7 +78,7 @@ def queue_url() -> str:
 def auth() -> AuthSettings:
     """`AUTH_SECRET` (or `AUTH_SECRET_ARN`), or `AUTH_JWKS_URL` with `AUTH_ISSUER` and `AUTH_AUDIENCE`."""
     settings = AuthSettings(
-        secret=_secret("AUTH_SECRET", "AUTH_SECRET_ARN"),
+        secret=auth_secret(),
         jwks_url=_text("AUTH_JWKS_URL"),
         issuer=_text("AUTH_ISSUER"),
         audience=_text("AUTH_AUDIENCE"),
@@ -90,6 +90,11 @@ def auth() -> AuthSettings:
             "AUTH_JWKS_URL needs AUTH_ISSUER and AUTH_AUDIENCE: others' tokens are signed with its keys too"
         )
     return settings
+
+
+def auth_secret() -> str | None:
+    """What tokens are signed with: `AUTH_SECRET`, or the secret that `AUTH_SECRET_ARN` names; None where neither is."""
+    return _secret("AUTH_SECRET", "AUTH_SECRET_ARN")
 
 
 def retention_months() -> int:

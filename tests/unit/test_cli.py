@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import boto3
 import jwt
 import psycopg
 import pytest
@@ -54,17 +55,20 @@ def claims(token: str) -> dict[str, object]:
     return jwt.decode(token.strip(), SECRET, algorithms=["HS256"])
 
 
-@pytest.mark.parametrize("from_stack", [False, True])
+@pytest.mark.parametrize("kept_in", ["the stack", "AUTH_SECRET", "AUTH_SECRET_ARN"])
 def test_a_token_is_signed_with_the_secret_of_the_settings_or_of_the_running_stack(
-    from_stack: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept_in: str, tmp_path: Path, aws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
-    if from_stack:
-        (tmp_path / ".local").mkdir()
-        (tmp_path / ".local" / "stack.json").write_text(json.dumps({"auth_secret": SECRET}))
-    else:
-        monkeypatch.setenv("AUTH_SECRET", SECRET)
+    (tmp_path / ".local").mkdir()
+    of_stack = SECRET if kept_in == "the stack" else "another secret of thirty-two characters or more"
+    (tmp_path / ".local" / "stack.json").write_text(json.dumps({"auth_secret": of_stack}))
+    if kept_in == "AUTH_SECRET":
+        monkeypatch.setenv("AUTH_SECRET", f" {SECRET}\n")
+    elif kept_in == "AUTH_SECRET_ARN":
+        kept = boto3.client("secretsmanager").create_secret(Name="auth", SecretString=f"{SECRET}\n")
+        monkeypatch.setenv("AUTH_SECRET_ARN", kept["ARN"])
     created = claims(run(*ARGUMENTS, "--namespace", "27/", "--namespace", "*", "--expires", "30d"))
     assert (created["sub"], created["scope"], created["namespaces"]) == ("5", "events:read events:write", ["27/", "*"])
 

@@ -1,8 +1,9 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
@@ -33,6 +34,7 @@ from tests.consuming import Queues
 from tests.unit.accounts import Query
 
 CHAT = {"event": "request_duo_chat_response", "user_id": 1}
+WAITING_FOR_A_LOCK = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 TENANT = Grant("5", ("events:write",), ("27/",))
 
 type Command = Callable[..., Any]
@@ -247,6 +249,30 @@ def test_an_event_that_is_rejected_again_keeps_its_row_and_its_history(
         assert f"attempt {attempt}    unknown_event: No definition names the event 'unknown'." in shown
     assert shown.count(", replayed ") == 2
     assert first["body"] in shown
+
+
+def test_an_event_that_is_rejected_again_before_its_replay_is_over_has_the_time_of_that_in_its_history(
+    queues: Queues, consumer: ModuleType, command: Command, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identifier = insert(query, {"event": "unknown"})
+    send = queue.send
+    with ThreadPoolExecutor(1) as pool:
+        consuming: list[Future[None]] = []
+
+        def send_and_have_it_consumed(*arguments: Any) -> set[int]:
+            refused = send(*arguments)
+            consuming.append(pool.submit(queues.consume, consumer))
+            give_up = time.monotonic() + 60
+            while not query(WAITING_FOR_A_LOCK):
+                assert time.monotonic() < give_up
+                time.sleep(0.01)
+            return refused
+
+        monkeypatch.setattr(queue, "send", send_and_have_it_consumed)
+        said(command("replay"))
+        consuming[0].result()
+    assert query("SELECT attempts, replayed_at FROM rejected_events") == [{"attempts": 2, "replayed_at": None}]
+    assert said(command("show", str(identifier))).count(", replayed ") == 1
 
 
 def test_a_replay_that_breaks_off_between_sending_and_marking_sends_again_but_stores_and_counts_once(

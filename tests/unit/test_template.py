@@ -137,7 +137,12 @@ def test_a_function_may_do_what_it_needs_alone(template: Any, function: str, act
 
 @pytest.mark.parametrize("function", [name for name in FUNCTIONS if name != "MigrationsFunction"])
 def test_nothing_is_served_before_the_migrations_are_done(template: Any, function: str) -> None:
-    assert template["Resources"][function]["DependsOn"] == "Migrations"
+    depends_on = template["Resources"][function]["DependsOn"]
+    assert "Migrations" in ([depends_on] if isinstance(depends_on, str) else depends_on)
+
+
+def test_no_event_is_taken_in_by_a_definition_that_the_consumer_does_not_have_yet(template: Any) -> None:
+    assert "ConsumerFunction" in template["Resources"]["IngestFunction"]["DependsOn"]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
