@@ -4,6 +4,7 @@ The server is a daemon of its own: whoever stops it (`pg_ctl stop`, to see what 
 it is started again, by `pg_ctl -D .local/postgres start` or by the next start of the local stack.
 """
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -86,7 +87,8 @@ def stop(data: Path) -> None:
     data = data.absolute()
     process = _process(data)
     if process is not None:
-        process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended just now
+            process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
         give_up = time.monotonic() + STOP_SECONDS
         while is_running(data):
             if time.monotonic() > give_up:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 import pytest
 
@@ -53,6 +54,22 @@ def test_what_is_stored_outlives_a_kill(data: Path, log: Path) -> None:
     url = postgres.start(data, log)
     remember(url, 2)
     assert numbers(url) == [1, 2]
+
+
+def test_a_server_that_ends_by_itself_when_it_is_to_be_stopped_is_stopped(
+    data: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres.start(data, log)
+    send_signal = psutil.Process.send_signal
+
+    def send_too_late(server: psutil.Process, number: int) -> None:
+        server.kill()
+        server.wait()
+        send_signal(server, number)
+
+    monkeypatch.setattr(psutil.Process, "send_signal", send_too_late)
+    postgres.stop(data)
+    assert not postgres.is_running(data)
 
 
 def test_a_pid_file_whose_number_is_another_process_is_no_obstacle(data: Path, log: Path) -> None:
