@@ -21,6 +21,7 @@ from functions.shared.wire import (
     LARGEST_ID_DIGITS,
     Attributes,
     content_of,
+    internal_event_name,
     read_base_attributes,
     text_within,
 )
@@ -164,21 +165,10 @@ def read_attributes(
         raise
 
 
-class _InternalEvent(msgspec.Struct):
-    event: str
-    additional_properties: dict[str, msgspec.Raw]
-
-
-_internal_event_decoder = msgspec.json.Decoder(_InternalEvent)
-
-
 def _is_for_others(raw: msgspec.Raw, event_types: Mapping[str, EventType]) -> bool:
     """Whether it is an internal event that no definition names: all else in it is as other trackers want it."""
-    try:
-        event = _internal_event_decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    return event.event not in event_types
+    name = internal_event_name(raw)
+    return name is not None and name not in event_types
 
 
 def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms) -> Event | None:

@@ -66,6 +66,13 @@ class Attributes(msgspec.Struct, gc=False):
     additional_properties: AdditionalProperties | None = None
 
 
+class _InternalEvent(msgspec.Struct, gc=False):
+    """What makes an event an internal one, whatever else it holds."""
+
+    event: str
+    additional_properties: dict[str, msgspec.Raw]
+
+
 class _TimedProperties(AdditionalProperties):
     """As most producers write them."""
 
@@ -94,6 +101,7 @@ _CODES = {
 _decoder = msgspec.json.Decoder(Attributes)
 _list_decoder = msgspec.json.Decoder(list[Attributes])
 _timed_list_decoder = msgspec.json.Decoder(list[_TimedAttributes])
+_internal_event_decoder = msgspec.json.Decoder(_InternalEvent)
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
 _json_decoder = msgspec.json.Decoder(msgspec.Raw)
 _DEEPER = b"[" * 100 + b"%b" + b"]" * 100  # as what is around an event on its way makes it
@@ -159,6 +167,14 @@ def read_base_attributes(raw: msgspec.Raw) -> Attributes:
         Rejection: it is no JSON object, or one of them is not as it must be.
     """
     return _decoded(_decoder, raw)
+
+
+def internal_event_name(raw: msgspec.Raw) -> str | None:
+    """The name of an internal event, however its base attributes are; None where it is none."""
+    try:
+        return _internal_event_decoder.decode(raw).event
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def content_of(raw: msgspec.Raw) -> dict[str, Any]:
