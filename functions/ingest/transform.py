@@ -227,7 +227,7 @@ def _prefetched(group: Sequence[Candidate], connection: Connection) -> Sequence[
 
 
 def _restore(connection: Connection) -> None:
-    """Undoes whatever a prefetch did to the connection, which is that of all features, and of the stores."""
+    """Undoes whatever a prefetch did to the connection, which other features and the consumer itself use too."""
     connection.row_factory, connection.cursor_factory = tuple_row, psycopg.Cursor
     if connection.info.transaction_status == TransactionStatus.IDLE:
         connection.execute(_RESET)
