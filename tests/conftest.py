@@ -4,7 +4,8 @@ import importlib
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -50,6 +51,13 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no typ
         file = nodeid.partition("::")[0]
         folder = file.rpartition("/")[0]
         return folder if folder in SHARED else file
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Lets no test go missing: pytest-xdist runs one of those that share an id."""
+    counts = Counter(item.nodeid for item in items)
+    if shared := [nodeid for nodeid, count in counts.items() if count > 1]:
+        raise pytest.UsageError(f"Several tests have one id: {', '.join(shared)}")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:

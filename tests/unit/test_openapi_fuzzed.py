@@ -71,11 +71,36 @@ api = schemathesis.openapi.from_dict(
 gateway = api.app = Gateway()
 
 
+# A test for each path: those that schemathesis makes of one function share its id, and pytest-xdist runs one of them.
+
+
 @settings(suppress_health_check=list(HealthCheck))
-@api.parametrize()
-def test_a_request_is_answered_as_the_description_says(
+@api.include(path=EVENTS_PATH).parametrize()
+def test_events_are_answered_as_the_description_says(case: schemathesis.Case[Any], ways: WaysIn, query: Query) -> None:
+    assert_answered_as_described(case, ways, query)
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@api.include(path=gitlab.TRACK_EVENT_PATH).parametrize()
+def test_an_event_as_gitlab_has_it_is_answered_as_the_description_says(
     case: schemathesis.Case[Any], ways: WaysIn, query: Query
 ) -> None:
+    assert_answered_as_described(case, ways, query)
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@api.include(path=gitlab.TRACK_EVENTS_PATH).parametrize()
+def test_events_as_gitlab_has_them_are_answered_as_the_description_says(
+    case: schemathesis.Case[Any], ways: WaysIn, query: Query
+) -> None:
+    assert_answered_as_described(case, ways, query)
+
+
+def test_every_path_is_tested() -> None:
+    assert set(described()["paths"]) == {EVENTS_PATH, *gitlab.PATHS}
+
+
+def assert_answered_as_described(case: schemathesis.Case[Any], ways: WaysIn, query: Query) -> None:
     gateway.ways = ways
     ways.waiting.clear()
     credentials = {"Authorization": f"Bearer {token()}"}
