@@ -1,13 +1,12 @@
 """What is done every day so that both stores hold the months that they should."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID
 
-import psycopg
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from psycopg.errors import LockNotAvailable
@@ -19,7 +18,7 @@ from functions.retention.upkeep import ClickHouseState, Upkeep
 from functions.shared import clickhouse, settings
 from functions.shared.clickhouse import reason_of, target_of
 from functions.shared.partitions import wanted_months
-from functions.shared.postgres import Connection, TimeLimits, connect
+from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
 from functions.shared.sync_state import BEGINNING, foreign_position, read_state
 from functions.shared.timestamp import months_before
 
@@ -30,8 +29,6 @@ LOCK_TIMEOUT_SECONDS = 2
 _RETENTION_LOCK = 4_197_005
 
 _LOCK = "SELECT pg_advisory_lock(%s)"
-
-_UNLOCK = "SELECT pg_advisory_unlock(%s)"
 
 
 class RetentionError(Exception):
@@ -133,13 +130,9 @@ def _restored(connection: Connection, target: UUID | None) -> str:
 
 @contextmanager
 def _locked(connection: Connection) -> Iterator[None]:
-    """Holds the lock until the block ends: PostgreSQL takes its time to notice that a connection was closed."""
     try:
         connection.execute(_LOCK, [_RETENTION_LOCK])
     except LockNotAvailable as error:
         raise RetentionError("another retention is running") from error
-    try:
+    with unlocked_afterwards(connection, _RETENTION_LOCK):
         yield
-    finally:
-        with suppress(psycopg.Error):
-            connection.execute(_UNLOCK, [_RETENTION_LOCK])

@@ -1,12 +1,15 @@
 """The connection to PostgreSQL."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
+
+_UNLOCK = "SELECT pg_advisory_unlock(%s)"
 
 _CONNECT_TIMEOUT_SECONDS = 5
 _LONGEST_REASON = 500
@@ -50,6 +53,16 @@ def connect(url: str, limits: TimeLimits, options: str = "") -> Connection:
         ),
         autocommit=True,
     )
+
+
+@contextmanager
+def unlocked_afterwards(connection: Connection, lock: int) -> Iterator[None]:
+    """Gives up an advisory lock after the block: PostgreSQL takes its time to notice that a connection was closed."""
+    try:
+        yield
+    finally:
+        with suppress(psycopg.Error):
+            connection.execute(_UNLOCK, [lock])
 
 
 def reason_of(error: psycopg.Error) -> str:

@@ -2,20 +2,19 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
 from functions.shared import clickhouse
 from functions.shared.partitions import partitions
-from functions.shared.postgres import Connection, TimeLimits, connect
+from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
 from functions.shared.sync_state import BEGINNING, Position, Watermark, foreign_position, read_state, read_watermark
 from functions.sync import refused
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, timestamp_of
@@ -44,8 +43,6 @@ _LONG_SECONDS = 3600
 _POLL_SECONDS = 0.2
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
-
-_UNLOCK = "SELECT pg_advisory_unlock(%s)"
 
 # The row is looked up for its transaction, which is no column of ClickHouse's. One that the retention has meanwhile put
 # before the sync once more is no place to go on from: there are others before it.
@@ -115,7 +112,11 @@ class Sync:
         with self._connect(seconds) as control:
             if not _is_locked(control):
                 return Report("skipped", seconds_behind=_rounded(control.execute(_NEWEST_SECONDS_BEHIND).fetchone()))
-            with _unlocking(control), self._clickhouse(seconds) as client, self._connect(seconds) as reader:
+            with (
+                unlocked_afterwards(control, _SYNC_LOCK),
+                self._clickhouse(seconds) as client,
+                self._connect(seconds) as reader,
+            ):
                 target = ensure_table(client, self.cluster)
                 copying = _Copying(self, control, client, target, report, deadline)
                 while copying.one_pass(reader):
@@ -144,7 +145,7 @@ class Sync:
         """
         with self._connect(_LONG_SECONDS) as control:
             _wait_for_lock(control, wait_seconds)
-            with _unlocking(control):
+            with unlocked_afterwards(control, _SYNC_LOCK):
                 statements = [_REWRITE.format(partition=sql.Identifier(name)) for name in partitions(control)]
                 rewritten = sum(control.execute(statement).rowcount for statement in statements)
                 control.execute(_FORGET)
@@ -161,7 +162,7 @@ class Sync:
         """
         with self._connect(_LONG_SECONDS) as control, self._clickhouse(_LONG_SECONDS) as client:
             _wait_for_lock(control, wait_seconds)
-            with _unlocking(control):
+            with unlocked_afterwards(control, _SYNC_LOCK):
                 ensure_table(client, self.cluster)
                 return refused.replay(control, client)
 
@@ -293,16 +294,6 @@ def _wait_for_lock(connection: Connection, seconds: float) -> None:
         if time.monotonic() > give_up:
             raise SyncError(f"another sync has been running for {seconds:.0f} s")
         time.sleep(_POLL_SECONDS)
-
-
-@contextmanager
-def _unlocking(connection: Connection) -> Iterator[None]:
-    """Gives up the lock after the block: PostgreSQL takes its time to notice that a connection was closed."""
-    try:
-        yield
-    finally:
-        with suppress(psycopg.Error):
-            connection.execute(_UNLOCK, [_SYNC_LOCK])
 
 
 def _seconds_behind(connection: Connection, target: UUID) -> float | None:
