@@ -283,7 +283,7 @@ class _Copying:
 
 
 def _is_locked(connection: Connection) -> bool:
-    """Whether the connection holds the lock now, for as long as it is open."""
+    """Whether the connection holds the lock now, until it gives it up or is closed."""
     row = connection.execute(_TRY_LOCK, [_SYNC_LOCK]).fetchone()
     return row is not None and row[0] is True
 

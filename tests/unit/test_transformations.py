@@ -213,6 +213,20 @@ def test_prefetch_is_called_once_for_a_batch_and_adds_to_the_contexts(consume: C
     assert {payload["calls"] for payload in stored("payload")} == {1}
 
 
+PREFETCHING = """
+import psycopg
+
+f = Feature("t", owner="o")
+f.events(a=1)
+@f.prefetch
+def prefetch(contexts, connection):
+    {body}
+
+other = Feature("other", owner="o")
+other.events(b=2)
+"""
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -228,16 +242,7 @@ def test_prefetch_is_called_once_for_a_batch_and_adds_to_the_contexts(consume: C
 def test_a_prefetch_that_fails_or_takes_too_long_rejects_only_its_features_events(
     body: str, consume: Consume, stored: Stored
 ) -> None:
-    definition = f"""
-        f = Feature("t", owner="o")
-        f.events(a=1)
-        @f.prefetch
-        def prefetch(contexts, connection):
-            {body}
-        other = Feature("other", owner="o")
-        other.events(b=2)
-    """
-    outcome = consume(definition, {}, {"event": "b"}, {})
+    outcome = consume(PREFETCHING.format(body=body), {}, {"event": "b"}, {})
     assert codes(outcome) == ["prefetch_failed", "prefetch_failed"]
     assert stored("event") == [2]
 
@@ -256,17 +261,7 @@ def test_a_prefetch_that_fails_or_takes_too_long_rejects_only_its_features_event
 def test_what_a_prefetch_does_to_its_connection_is_of_no_concern_to_others(
     change: str, consume: Consume, stored: Stored, database_url: str
 ) -> None:
-    definition = f"""
-        import psycopg
-        f = Feature("t", owner="o")
-        f.events(a=1)
-        @f.prefetch
-        def prefetch(contexts, connection):
-            {change}
-            return [{{}} for _ in contexts]
-        other = Feature("other", owner="o")
-        other.events(b=2)
-    """
+    definition = PREFETCHING.format(body=f"{change}; return [{{}} for _ in contexts]")
     with psycopg.connect(database_url) as connection:
         connection.execute("INSERT INTO namespaces (id, path) VALUES (28, '27/28/')")
     consume(definition, {})
