@@ -10,6 +10,7 @@ from functions.shared.rejection import Rejection, quoted
 READ = "events:read"
 WRITE = "events:write"
 WRITE_OWN = "events:write:own"
+DIRECTORY_WRITE = "directory:write"
 EVERYTHING = "*"
 
 _TRAVERSAL_PATH = re.compile(r"(?:[1-9][0-9]*/)+")
@@ -41,7 +42,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         sub: the user's id, as the token writes it.
-        scopes: `events:read`, `events:write`, `events:write:own`.
+        scopes: `events:read`, `events:write`, `events:write:own`, `directory:write`.
         namespaces: traversal paths that it may touch, with all below them; `*` for all.
         issuer: who says so, where the token names its issuer.
     """
@@ -70,6 +71,14 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
     def is_unlimited(self) -> bool:
         """Whether it may write for every user in every namespace."""
         return WRITE in self.scopes and self.is_everywhere
+
+    @property
+    def is_authoritative(self) -> bool:
+        """Whether what its events say of namespaces, projects and users counts: see `directory`.
+
+        A token that writes only its own user's events is handed to people, so `*` alone does not make it one.
+        """
+        return self.is_unlimited or DIRECTORY_WRITE in self.scopes
 
     def covers(self, namespace_path: str | None) -> bool:
         """Whether the namespace is one of the grant's, or below one; what has no namespace is covered by `*` alone."""
