@@ -48,17 +48,21 @@ def list_rejected(
 
 @app.command()
 def show(identifier: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
-    """Print one rejected event wholly: the reason, the sender's grant, what happened to it before, and its body."""
-    from infra.rejected_events import history, read
+    """Print one rejected event wholly: the reason, the sender's grant, what happened to it before, and its body.
+
+    The id is that of the list, or that of the event, which its sender was told; several may have been rejected with it.
+    """
+    from infra.rejected_events import history, of_event, read
 
     with _database() as connection:
-        found = read(connection, [identifier])
-        former = history(connection, identifier)
+        found = read(connection, [identifier]) or read(connection, of_event(connection, identifier))
+        former = [history(connection, event.id) for event in found]
     if not found:
         typer.echo(f"There is no rejected event {identifier}.", err=True)
         raise typer.Exit(1)
-    for line in _lines(found[0], former):
-        typer.echo(line)
+    for event, attempts in zip(found, former, strict=True):
+        for line in _lines(event, attempts):
+            typer.echo(line)
 
 
 @app.command()
@@ -148,18 +152,21 @@ def _summary(counts: "list[Count]") -> Table:
 
 def _table(events: "list[RejectedEvent]") -> Table:
     table = Table(title="The newest", title_justify="left")
-    for name in ("id", "received", "code", "event", "attempts", "replayed"):
-        table.add_column(name, no_wrap=name in ("id", "received"))
+    for name in ("id, event id", "received", "code", "event", "attempts", "replayed"):
+        table.add_column(name, no_wrap=name in ("id, event id", "received"))
     for event in events:
         replayed = shown(event.replayed_at) if event.replayed_at else "no"
         name = printable(event.event or "")
-        table.add_row(str(event.id), shown(event.received_at), event.code, name, str(event.attempts), replayed)
+        ids = f"{event.id}\n{event.event_id or ''}".rstrip()
+        table.add_row(ids, shown(event.received_at), event.code, name, str(event.attempts), replayed)
     return table
 
 
 def _lines(event: "RejectedEvent", former: "list[FormerAttempt]") -> Iterator[str]:
     grant = msgspec.json.encode(event.sender_grant).decode() if event.sender_grant else "none: it came by the queue"
     yield f"id           {event.id}"
+    if event.event_id is not None:
+        yield f"event id     {event.event_id}"
     yield f"event        {printable(event.event or 'not known')}"
     yield f"received at  {event.received_at.astimezone(UTC).isoformat()}"
     yield f"source       {event.source}"

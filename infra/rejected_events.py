@@ -30,11 +30,13 @@ _FIND = """
 """
 
 _READ = """
-    SELECT id, received_at, source, code, message, body, sender_grant, attempts, replayed_at
+    SELECT id, event_id, received_at, source, code, message, body, sender_grant, attempts, replayed_at
     FROM rejected_events
     WHERE id = ANY(%s)
     ORDER BY received_at, id
 """
+
+_OF_EVENT = "SELECT id FROM rejected_events WHERE event_id = %s ORDER BY received_at, id"
 
 _COUNT = """
     SELECT source, code, count(*) FILTER (WHERE replayed_at IS NULL) AS waiting,
@@ -56,7 +58,7 @@ _HISTORY = """
 # Rows that ClickHouse refused are stored, and of no use on the queue. Another replay leaves out what this one is about
 # to send, and sees it marked afterwards.
 _CLAIM = """
-    SELECT id AS rejected_id, attempts, received_at, body, sender_grant
+    SELECT id AS rejected_id, attempts, received_at, body, sender_grant, event_id
     FROM rejected_events
     WHERE id = ANY(%s) AND source <> 'sync' AND replayed_at IS NULL
     ORDER BY received_at, id
@@ -75,9 +77,14 @@ _DELETED_AT_ONCE = 2000
 
 @dataclass(frozen=True, slots=True)
 class RejectedEvent:
-    """A row of `rejected_events`."""
+    """A row of `rejected_events`.
+
+    Attributes:
+        event_id: under which the event is to be stored, where that is known: the sender was told it.
+    """
 
     id: UUID
+    event_id: UUID | None
     received_at: datetime
     source: str
     code: str
@@ -152,6 +159,11 @@ def read(connection: Connection, ids: Sequence[UUID]) -> list[RejectedEvent]:
     return connection.cursor(row_factory=class_row(RejectedEvent)).execute(_READ, [ids]).fetchall()
 
 
+def of_event(connection: Connection, event_id: UUID) -> list[UUID]:
+    """The ids of the rows of the event that is to be stored under `event_id`, the oldest first."""
+    return [identifier for (identifier,) in connection.execute(_OF_EVENT, [event_id])]
+
+
 def count(connection: Connection, ids: Sequence[UUID]) -> list[Count]:
     """How many of the rows there are for each reason."""
     return connection.cursor(row_factory=class_row(Count)).execute(_COUNT, [ids]).fetchall()
@@ -194,9 +206,10 @@ def delete(connection: Connection, ids: Sequence[UUID]) -> int:
 
 def _claim(connection: Connection, ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:
     """Those of the rows that wait, with the message of each; None where there is no room for it."""
-    for rejected_id, attempts, received_at, body, grant in connection.execute(_CLAIM, [ids]):
+    for rejected_id, attempts, received_at, body, grant, event_id in connection.execute(_CLAIM, [ids]):
         try:
-            replay = Replay(rejected_id, attempts, received_at, body, grant and msgspec.convert(grant, Grant))
+            sender = grant and msgspec.convert(grant, Grant)
+            replay = Replay(rejected_id, attempts, received_at, body, sender, event_id)
         except msgspec.ValidationError:  # the grant was kept when there were no limits to what it may hold
             yield rejected_id, None
         else:

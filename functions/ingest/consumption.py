@@ -15,7 +15,8 @@ from functions.ingest.directory import Directory
 from functions.ingest.made_once import MadeOnce
 from functions.ingest.refusal import is_refusal, lacks_partition
 from functions.ingest.rejected_row import rejected_row
-from functions.ingest.store import RejectedRow, Row, place_in_order, write_events, write_rejected
+from functions.ingest.row import NO_OTHER_MONTH, Row, neighbouring_month, place_in_order
+from functions.ingest.store import RejectedRow, write_events, write_rejected
 from functions.ingest.transform import Candidate, prefetch, read_context, read_together, row_of, transform
 from functions.ingest.users import Users
 from functions.shared.batch import Batch
@@ -92,24 +93,29 @@ class Consumer:
         outcome = Outcome()
         directory, users = Directory(), Users()
         candidates = self._prepared(self._read(batches, outcome), directory, outcome)
-        slices = MadeOnce(self._slices(candidates, directory, users, outcome))
-        times_are_assigned = _times_are_assigned(candidates)
+        looks_up = _may_be_in_other_months(candidates)
+        ordered = candidates if looks_up else sorted(candidates, key=attrgetter("place"))
+        slices = MadeOnce(self._slices(candidates, ordered, directory, users, outcome))
 
-        def write(connection: Connection) -> None:
+        def write(connection: Connection) -> list[RejectedRow]:
             with connection.transaction():
-                outcome.stored = write_events(slices, connection, times_are_assigned=times_are_assigned)
+                outcome.stored, rows = write_events(slices, connection, looks_up=looks_up)
+                conflicts = _conflicts(rows, candidates)
                 directory.write(connection)
                 users.write(connection)
-                write_rejected(outcome.rejected, connection)
+                write_rejected([*outcome.rejected, *conflicts], connection)
+            return conflicts
 
         try:
-            self.database.run(write)
+            conflicts = self.database.run(write)
         except psycopg.errors.CheckViolation as error:
             if not lacks_partition(error):
                 raise
             months = wanted_months(datetime.now(UTC).date(), self.retention_months)
             outcome.partitions = self.database.run(partial(make_partitions, months=months))
-            self.database.run(write)
+            conflicts = self.database.run(write)
+        outcome.accepted -= len(conflicts)
+        outcome.rejected += conflicts
         return outcome
 
     def _reject(self, batch: Batch, reason: str) -> Outcome:
@@ -160,13 +166,17 @@ class Consumer:
         return candidates
 
     def _slices(
-        self, candidates: Sequence[Candidate], directory: Directory, users: Users, outcome: Outcome
+        self,
+        candidates: Sequence[Candidate],
+        ordered: Sequence[Candidate],
+        directory: Directory,
+        users: Users,
+        outcome: Outcome,
     ) -> Iterator[list[Row]]:
-        """The rows of the candidates, in the order in which they are written; the others become rejected rows.
+        """The rows of the candidates, in the order of `ordered`; the others become rejected rows.
 
         What they say about users and places is noted last, while PostgreSQL still works on the rows.
         """
-        ordered = candidates if _times_are_assigned(candidates) else sorted(candidates, key=attrgetter("place"))
         for some in batched(ordered, _ROWS_AT_ONCE, strict=False):
             yield self._rows(some, directory, outcome)
         for candidate in candidates:
@@ -263,5 +273,20 @@ def _require_kept_month(row: Row, first_month: datetime) -> None:
         raise Rejection("timestamp_out_of_range", "The month of the event is no longer kept.")
 
 
-def _times_are_assigned(candidates: Iterable[Candidate]) -> bool:
-    return any(candidate.event.time_is_assigned for candidate in candidates)
+def _may_be_in_other_months(candidates: Iterable[Candidate]) -> bool:
+    """Whether the id of one may be in another month too, unless a transformation gives it another time."""
+    events = (candidate.event for candidate in candidates)
+    return any(event.time_is_assigned or neighbouring_month(event.timestamp) != NO_OTHER_MONTH for event in events)
+
+
+def _conflicts(rows: Sequence[Row], candidates: Iterable[Candidate]) -> list[RejectedRow]:
+    """What is kept of the candidates whose rows' ids are taken."""
+    if not rows:
+        return []
+    taken = {id(row) for row in rows}
+    rejection = Rejection("id_conflict", "The event's id is that of a stored event with another name or user.")
+    return [
+        rejected_row(candidate.event.raw, candidate.position, candidate.batch, rejection)
+        for candidate in candidates
+        if id(candidate.row) in taken
+    ]

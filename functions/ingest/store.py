@@ -4,12 +4,15 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
+from functions.ingest.known_ids import KnownIds, claimed, conflicting, identity_of
+from functions.ingest.row import EVERY_MONTH, NO_OTHER_MONTH, Row
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
 
@@ -42,11 +45,6 @@ _INSERT_STAGED = """
     ON CONFLICT DO NOTHING
 """
 
-# Of two events with one id whose times the server assigned, in two months, the second must see the first.
-_LOCK_ASSIGNED_TIMES = "SELECT pg_advisory_xact_lock(4197003)"
-
-_STORED_IDS = "SELECT id FROM ai_usage_events WHERE id = ANY(%s)"
-
 # What sent an event again may not have marked its row yet; what the next statement reads is then as it says so.
 _AWAIT_REPLAYS = "SELECT FROM rejected_events WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
 
@@ -60,15 +58,19 @@ _INSERT_REJECTED = """
         WHERE id = %(id)s AND attempts < %(attempts)s
         ON CONFLICT DO NOTHING
     )
-    INSERT INTO rejected_events AS known (id, received_at, source, code, message, body, sender_grant, attempts)
+    INSERT INTO rejected_events AS known (
+        id, received_at, source, code, message, body, sender_grant, attempts, event_id
+    )
     VALUES (
-        %(id)s, %(received_at)s, %(source)s, %(code)s, %(message)s, %(body)s, %(sender_grant)s, %(attempts)s
+        %(id)s, %(received_at)s, %(source)s, %(code)s, %(message)s, %(body)s, %(sender_grant)s, %(attempts)s,
+        %(event_id)s
     )
     ON CONFLICT (id) DO UPDATE SET
         code = excluded.code,
         message = excluded.message,
         body = excluded.body,
         attempts = excluded.attempts,
+        event_id = coalesce(known.event_id, excluded.event_id),
         replayed_at = NULL
     WHERE known.attempts < excluded.attempts
 """
@@ -80,28 +82,24 @@ _FIXED_FIELDS = struct.Struct("!h i16s iq ih iq i")  # number of fields; length 
 _PAYLOAD_HEAD = struct.Struct("!iB")
 _JSONB_VERSION = 1
 _NULL = -1
-_ID_BITS = 128
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Row(msgspec.Struct, frozen=True):
-    """A row of `ai_usage_events`, and what the way it is written depends on.
+class Written(NamedTuple):
+    """What became of rows.
 
     Attributes:
-        payload: JSON.
-        place: see `place_in_order`.
-        time_is_assigned: whether an event that has an id of its own got its time from the server.
+        stored: how many were stored.
+        conflicts: those whose id an event with another name or user has.
     """
 
-    id: UUID
-    timestamp: datetime
-    event: int
-    user_id: int
-    namespace_path: str | None
-    payload: bytes
-    place: int
-    time_is_assigned: bool = False
+    stored: int
+    conflicts: list[Row]
+
+
+class _LookUpNeeded(Exception):
+    """A row's id may be stored in another month."""
 
 
 class RejectedRow(msgspec.Struct, frozen=True):
@@ -112,6 +110,7 @@ class RejectedRow(msgspec.Struct, frozen=True):
         source: `https`, `sqs` or `sync`.
         body: the event as it came; one that lacked an id with the id and the time that it was given.
         attempts: how often it was rejected, this time included.
+        event_id: under which the event is to be stored, where that is known.
     """
 
     id: UUID
@@ -122,33 +121,37 @@ class RejectedRow(msgspec.Struct, frozen=True):
     body: str
     sender_grant: Grant | None
     attempts: int = 1
+    event_id: UUID | None = None
 
 
-def place_in_order(timestamp: datetime, identifier: UUID) -> int:
-    """Where an event stands in the order in which all batches write, so that none deadlock: by month and id."""
-    return (timestamp.year * 12 + timestamp.month) << _ID_BITS | identifier.int
-
-
-def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, times_are_assigned: bool) -> int:
+def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, looks_up: bool) -> Written:
     """Stores the rows whose ids are not stored yet. Belongs within a transaction.
 
     Args:
         slices: of the rows in their order: each is written while the next one is made. They may be asked for twice.
-        times_are_assigned: whether that is so of some; the rows are then in the order of their arrival.
-
-    Returns:
-        How many were stored.
+        looks_up: whether the ids of some may be stored in other months; the rows then come in the order of arrival.
+            Where it turns out so of one later, after a transformation gave it its time, nothing is lost but time.
     """
-    if times_are_assigned:
-        unstored = _without_stored([row for rows in slices for row in rows], connection)
-        slices = [sorted(unstored, key=attrgetter("place"))]
-    try:
-        with connection.transaction():
-            return _copy(_COPY, slices, connection)
-    except UniqueViolation:
-        connection.execute(_MAKE_STAGING)
-        _copy(_COPY_TO_STAGING, slices, connection)
-        return connection.execute(_INSERT_STAGED).rowcount
+    is_stored = False
+    if not looks_up:
+        try:
+            return _write_new(_without_look_up(slices), connection)
+        except _LookUpNeeded:
+            pass
+        except UniqueViolation:
+            is_stored = True
+    rows = [row for some in slices for row in some]
+    looked_up = [row for row in rows if row.other_month != NO_OTHER_MONTH]
+    if is_stored and not looked_up:
+        return _write_staged(rows, connection)
+    with claimed(looked_up, connection):
+        unknown, conflicts = _without_known(rows, connection)
+        unknown.sort(key=attrgetter("place"))
+        try:
+            written = _write_new([unknown], connection)
+        except UniqueViolation:
+            written = _write_staged(unknown, connection)
+    return Written(written.stored, conflicts + written.conflicts)
 
 
 def write_rejected(rows: Sequence[RejectedRow], connection: Connection) -> None:
@@ -166,46 +169,87 @@ def _jsonb(grant: Grant | None) -> Jsonb | None:
     return Jsonb(msgspec.to_builtins(grant)) if grant else None
 
 
-def _without_stored(rows: list[Row], connection: Connection) -> list[Row]:
-    """`rows` less those whose time was assigned and whose id is known, in whichever month."""
-    assigned = [row.id for row in rows if row.time_is_assigned]
-    if not assigned:
-        return rows
-    connection.execute(_LOCK_ASSIGNED_TIMES)
-    known = {identifier for (identifier,) in connection.execute(_STORED_IDS, [assigned])}
-    known.update(row.id for row in rows if not row.time_is_assigned)
-    kept = []
-    for row in rows:
-        if not row.time_is_assigned:
-            kept.append(row)
-        elif row.id not in known:
-            known.add(row.id)
-            kept.append(row)
-    return kept
+def _without_look_up(slices: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]:
+    for rows in slices:
+        if any(map(attrgetter("other_month"), rows)):
+            raise _LookUpNeeded
+        yield rows
 
 
-def _in_order(slices: Iterable[Sequence[Row]]) -> Iterator[list[Row]]:
-    """The first row of each id and month; a row that a transformation moved to an earlier month comes at the end."""
+def _write_new(slices: Iterable[Sequence[Row]], connection: Connection) -> Written:
+    """Stores rows none of which is stored.
+
+    Raises:
+        UniqueViolation: one is; nothing was stored.
+    """
+    conflicts: list[Row] = []
+    with connection.transaction():
+        return Written(_copy(_COPY, slices, connection, conflicts), conflicts)
+
+
+def _write_staged(rows: Sequence[Row], connection: Connection) -> Written:
+    """Stores those of the rows that are not stored."""
+    connection.execute(_MAKE_STAGING)
+    _copy(_COPY_TO_STAGING, [rows], connection, [])
+    stored = connection.execute(_INSERT_STAGED).rowcount
+    return Written(stored, conflicting(rows, connection))
+
+
+def _without_known(rows: Sequence[Row], connection: Connection) -> tuple[list[Row], list[Row]]:
+    """The rows less those whose id is known in another month, and those of the latter that another event has the id of.
+
+    Of several rows with one id those whose times the server assigned give way to the others.
+    """
+    looked_up = [row for row in rows if row.other_month != NO_OTHER_MONTH]
+    kept = [row for row in rows if row.other_month == NO_OTHER_MONTH]
+    known = KnownIds()
+    known.look_up(looked_up, connection)
+    for row in kept:
+        known.add(row)
+    conflicts = []
+    for row in sorted(looked_up, key=_is_of_any_month):
+        identities = known.elsewhere(row)
+        if not identities:
+            known.add(row)
+            kept.append(row)
+        elif identity_of(row) not in identities:
+            conflicts.append(row)
+    return kept, conflicts
+
+
+def _is_of_any_month(row: Row) -> bool:
+    return row.other_month == EVERY_MONTH
+
+
+def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator[list[Row]]:
+    """The first row of each id and month; a row that a transformation moved to an earlier month comes at the end.
+
+    Args:
+        conflicts: gets those that are not of the same event as the first one.
+    """
     latest = 0
+    first: Row | None = None
     moved = []
     for rows in slices:
         kept = []
         for row in rows:
             if row.place > latest:
-                latest = row.place
+                latest, first = row.place, row
                 kept.append(row)
             elif row.place < latest:
                 moved.append(row)
+            elif first and identity_of(row) != identity_of(first):
+                conflicts.append(row)
         yield kept
     if moved:
-        yield from _in_order([sorted(moved, key=attrgetter("place"))])
+        yield from _in_order([sorted(moved, key=attrgetter("place"))], conflicts)
 
 
-def _copy(statement: str, slices: Iterable[Sequence[Row]], connection: Connection) -> int:
+def _copy(statement: str, slices: Iterable[Sequence[Row]], connection: Connection, conflicts: list[Row]) -> int:
     cursor = connection.cursor()
     with cursor.copy(statement) as copy:
         copy.write(_HEADER)
-        for rows in _in_order(slices):
+        for rows in _in_order(slices, conflicts):
             copy.write(_packed(rows))
         copy.write(_TRAILER)
     return cursor.rowcount

@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from functions.ingest.directory import Directory
-from functions.ingest.store import Row, place_in_order
+from functions.ingest.row import EVERY_MONTH, Row, neighbouring_month, place_in_order
 from functions.shared.batch import Batch
 from functions.shared.context import Context
 from functions.shared.event import Event, require_user_id, storable_times
@@ -167,12 +167,14 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
     event, returned = candidate.event, candidate.returned or {}
     timestamp, place = event.timestamp, candidate.place
     user_id, namespace_path = event.user_id, event.explicit_path
+    time_is_assigned = event.time_is_assigned
     # What is plainly a payload has no key that is none.
     overrides = {} if candidate.encoded else {key: returned.pop(key) for key in OVERRIDES if key in returned}
     if "timestamp" in overrides:
         timestamp = _time(overrides["timestamp"])
         storable_times(candidate.batch.received_at, retention_months).require(timestamp)
         place = place_in_order(timestamp, event.id)
+        time_is_assigned = False
     if "user_id" in overrides:
         user_id = require_user_id(overrides["user_id"])
     if "namespace_path" in overrides:
@@ -189,7 +191,7 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
         namespace_path,
         candidate.encoded or _encoded(returned, event.type.feature),
         place,
-        time_is_assigned=event.time_is_assigned and "timestamp" not in overrides,
+        EVERY_MONTH if time_is_assigned else neighbouring_month(timestamp),
     )
 
 

@@ -14,7 +14,7 @@ from functions.shared.body import events_in
 from functions.shared.compression import TooLarge
 from functions.shared.envelope import unwrapped
 from functions.shared.grant import TRUSTED, Grant
-from functions.shared.identifier import derived_id
+from functions.shared.identifier import IdSpace, derived_id
 from functions.shared.rejection import Rejection
 
 KIND = "ai_usage_events.batch"
@@ -24,10 +24,15 @@ type Attempts = Annotated[int, msgspec.Meta(ge=0, lt=2**31 - 1)]
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """Which row of `rejected_events` a replayed event has, and how often it was rejected until then."""
+    """Which row of `rejected_events` a replayed event has, and how often it was rejected until then.
+
+    Attributes:
+        event_id: under which it is to be stored, where that was known.
+    """
 
     rejected_id: UUID
     attempts: Attempts
+    event_id: UUID | None = None
 
 
 class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
@@ -57,8 +62,21 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
         return self.grant or TRUSTED
 
     def event_id(self, position: int) -> UUID:
-        """The id that the event at `position` gets where it has none."""
+        """The id that the event at `position` gets where it has none; it is stored as it is."""
         return derived_id(self.received_at, self.id, position)
+
+    def stored_id(self, sent_id: UUID | None, position: int, id_space: IdSpace | None) -> UUID:
+        """The id under which the event at `position` is stored.
+
+        Args:
+            sent_id: the event's own; that of a replayed event may be one that was made here.
+            id_space: see `id_space_of`.
+        """
+        if sent_id is None:
+            return self.event_id(position)
+        if id_space is None:
+            return sent_id
+        return (self.replayed and self.replayed.event_id) or id_space.stored_id(sent_id)
 
     def positioned(self) -> Iterator[tuple[int, msgspec.Raw]]:
         """The events, each with its position."""

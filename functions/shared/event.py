@@ -10,8 +10,8 @@ import msgspec
 
 from functions.shared.batch import Batch
 from functions.shared.context import Context
-from functions.shared.grant import Grant
-from functions.shared.identifier import time_of
+from functions.shared.grant import Grant, id_space_of
+from functions.shared.identifier import IdSpace, time_of
 from functions.shared.place import Place, StatedProject, places_of
 from functions.shared.registry import EventType, Registry
 from functions.shared.rejection import Rejection, quoted
@@ -30,6 +30,7 @@ MAX_EVENT_BYTES = 64 * 1024
 MAX_GIVEN_BYTES = len(',"id":"0198f0a2-6b1c-7d3e-9a55-0d2f5c1b7e44","timestamp":"2026-11-20T15:00:59.936123Z"')
 """By how much an event grows that was rejected: what it lacked is added to it."""
 _FURTHEST_AHEAD = timedelta(days=1)
+_NO_IDS = frozenset({0, 2**128 - 1})  # the nil and the max UUID: what many have that know of no other
 
 
 class Event(msgspec.Struct):
@@ -37,6 +38,7 @@ class Event(msgspec.Struct):
 
     Attributes:
         raw: the event as it came.
+        id: under which it is stored: see `Batch.stored_id`.
         time_is_assigned: whether the event has an id of its own, but its time from that or from its arrival.
         namespace: the namespace that the event names for itself.
         explicit_path: the namespace's path, where the event itself gives it.
@@ -114,6 +116,7 @@ class Terms(msgspec.Struct, eq=False):
 
     Attributes:
         sender_is_limited: whether there is anything that the sender may not write.
+        id_space: where the ids lie that the sender gives; None where they are stored as they are.
         event_types: those that the definitions name, by name.
         most_bytes: how large an event may be.
     """
@@ -121,6 +124,7 @@ class Terms(msgspec.Struct, eq=False):
     batch: Batch
     sender: Grant
     sender_is_limited: bool
+    id_space: IdSpace | None
     event_types: Mapping[str, EventType]
     times: StorableTimes
     most_bytes: int
@@ -131,7 +135,7 @@ def terms_of(batch: Batch, registry: Registry, retention_months: int) -> Terms:
     times = storable_times(batch.received_at, retention_months)
     sender = batch.sender
     most_bytes = MAX_EVENT_BYTES + (MAX_GIVEN_BYTES if batch.replayed else 0)
-    return Terms(batch, sender, not sender.is_unlimited, registry.events, times, most_bytes)
+    return Terms(batch, sender, not sender.is_unlimited, id_space_of(sender), registry.events, times, most_bytes)
 
 
 def read_attributes(
@@ -180,6 +184,8 @@ def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms
     if event_type.deprecated:
         raise Rejection("deprecated_event", f"The event {event_type.name} is no longer accepted.")
     own_id, own_time = attributes.id, _own_time(attributes)
+    if own_id is not None:
+        require_id(own_id)
     timestamp = own_time or (own_id and time_of(own_id)) or terms.batch.received_at
     terms.times.require(timestamp)
     sender = terms.sender
@@ -199,7 +205,7 @@ def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms
     return Event(
         raw=raw,
         type=event_type,
-        id=own_id or terms.batch.event_id(position),
+        id=terms.batch.stored_id(own_id, position, terms.id_space),
         timestamp=timestamp,
         time_is_assigned=own_id is not None and own_time is None,
         user_id=user_id,
@@ -208,6 +214,16 @@ def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms
         project=places.project,
         explicit_path=explicit_path,
     )
+
+
+def require_id(sent_id: UUID) -> None:
+    """Lets pass what may be the id of one event.
+
+    Raises:
+        Rejection: `invalid_id`.
+    """
+    if sent_id.int in _NO_IDS:
+        raise Rejection("invalid_id", "The nil and the max UUID are no event's id.")
 
 
 def require_user_id(value: Any) -> int:

@@ -1,10 +1,12 @@
 """What a sender or reader may touch."""
 
 import re
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
 
+from functions.shared.identifier import IdSpace
 from functions.shared.rejection import Rejection, quoted
 
 READ = "events:read"
@@ -94,6 +96,21 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
             raise Rejection("forbidden_user", f"The token may only write events of its own user, not of {user_id}.")
         if namespace_path is not None and not self.covers(namespace_path):
             raise Rejection("forbidden_namespace", f"The token does not cover the namespace {quoted(namespace_path)}.")
+
+
+@lru_cache(maxsize=1024)  # a sender has many messages
+def id_space_of(grant: Grant) -> IdSpace | None:
+    """Where the ids lie that the grant's sender gives to events; None where they are stored as they are sent.
+
+    A tenant is the root namespaces of its tokens, so that any of these may repeat what another one sent. Who may write
+    anywhere, or in no namespace, is nobody but a user.
+    """
+    if grant.is_authoritative:
+        return None
+    roots = {path.partition("/")[0] for path in grant.namespaces if is_traversal_path(path)}
+    if grant.is_everywhere or not roots:
+        return IdSpace(("user", grant.issuer, grant.sub))
+    return IdSpace(("namespaces", *sorted(roots)))
 
 
 TRUSTED = Grant(sub="", scopes=(WRITE,), namespaces=(EVERYTHING,))

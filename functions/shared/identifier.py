@@ -1,14 +1,25 @@
-"""Event ids that are made here: UUIDv7 (RFC 9562), from a time and what makes them unique."""
+"""Event ids that are made here (RFC 9562): of a time and what makes them unique, or of an id that was sent."""
 
 import hashlib
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+import msgspec
+
 _VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
-_OUTSIDE_VERSION_AND_VARIANT = ~(0xF << 76 | 0b11 << 62)
+_EIGHTH_VERSION_AND_VARIANT = 0x8 << 76 | 0b10 << 62
+_WHERE_VERSION_AND_VARIANT_ARE = 0xF << 76 | 0b11 << 62
+_OUTSIDE_VERSION_AND_VARIANT = ~_WHERE_VERSION_AND_VARIANT_ARE
+_TIME = (1 << 48) - 1 << 80
+_OUTSIDE_TIME_VERSION_AND_VARIANT = _OUTSIDE_VERSION_AND_VARIANT & ~_TIME
+_UUID_BYTES = 16
+_PACKED_UUID = bytes((0xC4, _UUID_BYTES))  # in MessagePack: bytes, and how many of them
 _UNIQUE_BYTES = 10
 _LATEST_MILLISECONDS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000)  # Python knows none of later years
+
+_decoder = msgspec.msgpack.Decoder(UUID)  # far faster than to make a UUID of a number
 
 
 def derived_id(moment: datetime, source: str, position: int) -> UUID:
@@ -38,6 +49,35 @@ def time_of(identifier: UUID) -> datetime | None:
     if identifier.version != 7:
         return None
     return datetime.fromtimestamp(min(identifier.int >> 80, _LATEST_MILLISECONDS) / 1000, UTC)
+
+
+class IdSpace:
+    """Where the ids of one tenant's senders lie: the id that is stored is made of the space and the id that was sent.
+
+    Nobody who may not send into the space finds an id that is sent into it or outside of it and is stored as one of its
+    ids: it is a hash of 122 bits, or of 74 bits beside the time of a UUIDv7.
+
+    Args:
+        names: what no other space has.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._hash = hashlib.sha256(msgspec.json.encode(names))  # what comes after JSON can't be taken for a part of it
+
+    def stored_id(self, sent_id: UUID) -> UUID:
+        """The id under which an event is stored: the same for the same id, and another than in any other space.
+
+        Of a UUIDv7 the time stays, and it becomes one again; any other UUID becomes a UUIDv8.
+        """
+        sent = sent_id.int
+        hasher = self._hash.copy()
+        hasher.update(sent.to_bytes(_UUID_BYTES))
+        unique = int.from_bytes(hasher.digest()[:_UUID_BYTES])
+        if sent & _WHERE_VERSION_AND_VARIANT_ARE == _VERSION_AND_VARIANT:
+            bits = sent & _TIME | unique & _OUTSIDE_TIME_VERSION_AND_VARIANT | _VERSION_AND_VARIANT
+        else:
+            bits = unique & _OUTSIDE_VERSION_AND_VARIANT | _EIGHTH_VERSION_AND_VARIANT
+        return _decoder.decode(_PACKED_UUID + bits.to_bytes(_UUID_BYTES))
 
 
 def _identifier(milliseconds: int, unique: bytes) -> UUID:

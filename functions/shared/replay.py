@@ -26,6 +26,7 @@ class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
         received_at: when it first arrived.
         body: the event, or the whole message where that could not be read; a text, for it may be no JSON.
         grant: the sender's; None where it was published straight on the queue.
+        event_id: under which the event is to be stored, where that is known: an id in the body may have been made here.
         packed: on the queue, the body as gzip, where the message would be too large else; it has no `body` then.
     """
 
@@ -34,6 +35,7 @@ class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
     received_at: Annotated[datetime, msgspec.Meta(tz=True)]
     body: str = ""
     grant: Grant | None = None
+    event_id: UUID | None = None
     packed: bytes = b""
 
     def message(self, most_bytes: int) -> bytes | None:
@@ -50,7 +52,7 @@ class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
             batch = read_batch(body, source, self.received_at)
         else:  # never what could pass for a message of its own, with another grant
             batch = Batch(source, self.received_at, [msgspec.Raw(body)], grant=self.grant)
-        return replace(batch, replayed=Replayed(self.rejected_id, self.attempts))
+        return replace(batch, replayed=Replayed(self.rejected_id, self.attempts, self.event_id))
 
     @classmethod
     def read(cls, body: bytes) -> Self | None:

@@ -16,8 +16,8 @@ from functions.sync.table import RowRefused, insert
 CODE = "refused_by_clickhouse"
 
 _RECORD = """
-    INSERT INTO rejected_events (id, received_at, source, code, message, body)
-    SELECT %(rejected_id)s, now(), 'sync', %(code)s, %(reason)s, to_jsonb(stored)::text
+    INSERT INTO rejected_events (id, received_at, source, code, message, body, event_id)
+    SELECT %(rejected_id)s, now(), 'sync', %(code)s, %(reason)s, to_jsonb(stored)::text, stored.id
     FROM (
         SELECT id, timestamp, event, user_id, namespace_path, payload
         FROM ai_usage_events

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 import boto3
 import jwt
@@ -22,6 +23,7 @@ from functions.shared.auth import Authenticator
 from functions.shared.batch import Batch, read_batch
 from functions.shared.event import MAX_EVENT_BYTES
 from functions.shared.grant import Grant
+from functions.shared.identifier import IdSpace
 from functions.shared.settings import AuthSettings
 from infra.local import ports
 from tests.bad_events import BAD_EVENTS
@@ -34,6 +36,7 @@ CHAT = {"event": "request_duo_chat_response", "user_id": 1}
 GATEWAY_SECONDS = 29
 KEYS_SECONDS = 5  # for the issuer's keys, which may be asked for twice
 OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
+STORED_ID = str(IdSpace(("namespaces", "27")).stored_id(UUID(OWN_ID)))
 
 
 @pytest.fixture
@@ -84,7 +87,7 @@ def test_each_event_of_a_request_is_judged_on_its_own(api: ModuleType, sqs: "SQS
     status, answer = post(api, [CHAT, {"event": "unknown"}, ignored, CHAT | {"id": OWN_ID}, 5])
     (batch,) = queued(sqs)
     assert (status, answer["accepted"], answer["ignored"]) == (207, 2, 1)
-    assert answer["ids"] == [str(batch.event_id(0)), None, None, OWN_ID, None]
+    assert answer["ids"] == [str(batch.event_id(0)), None, None, STORED_ID, None]
     assert [(rejected["index"], rejected["code"], rejected["retryable"]) for rejected in answer["rejected"]] == [
         (1, "unknown_event", False),
         (4, "not_an_object", False),

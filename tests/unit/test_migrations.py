@@ -26,7 +26,8 @@ TABLES = {
     "projects": "id bigint, namespace_path text, full_path text",
     "event_types": "id smallint, name text, feature text, deprecated boolean",
     "rejected_events": "id uuid, received_at timestamp with time zone, source text, code text, message text, "
-    "body text, sender_grant jsonb, attempts integer, replayed_at timestamp with time zone",
+    "body text, sender_grant jsonb, attempts integer, replayed_at timestamp with time zone, event_id uuid",
+    "claimed_ids": "id uuid",
     "sync_state": "target text, xact_id xid8, id uuid, updated_at timestamp with time zone, "
     "caught_up_at timestamp with time zone",
 }

@@ -24,7 +24,7 @@ from functions.shared.batch import Batch
 from functions.shared.cloud_event import as_plain_event
 from functions.shared.event import MAX_EVENT_BYTES, MAX_GIVEN_BYTES
 from functions.shared.grant import Grant
-from functions.shared.identifier import derived_id
+from functions.shared.identifier import IdSpace, derived_id
 from functions.shared.registry import Registry
 from functions.shared.timestamp import format_timestamp
 from infra import rejected_events
@@ -36,6 +36,8 @@ from tests.unit.accounts import Query
 CHAT = {"event": "request_duo_chat_response", "user_id": 1}
 WAITING_FOR_A_LOCK = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 TENANT = Grant("5", ("events:write",), ("27/",))
+TENANTS_IDS = IdSpace(("namespaces", "27"))
+EVERYWHERE = Grant("5", ("events:write",), ("*",))
 
 type Command = Callable[..., Any]
 
@@ -175,8 +177,9 @@ def test_a_replayed_event_has_the_id_and_the_time_that_it_would_have_had_and_is_
         said(command("replay"))
         queues.consume(consumer)
     assert query("SELECT code, attempts FROM rejected_events") == [{"code": "deprecated_event", "attempts": 2}]
+    sender, stored_id = (TENANT, own_id and TENANTS_IDS.stored_id(own_id)) if way == "https" else (EVERYWHERE, own_id)
     if sent_again and own_id:
-        queues.send(from_api(event, request_id="another", received_at=NOW))
+        queues.send(from_api(event, grant=sender, request_id="another", received_at=NOW))
         queues.consume(consumer)
     for _ in range(2):
         assert "1 events are on the queue again." in said(command("replay"))
@@ -184,7 +187,7 @@ def test_a_replayed_event_has_the_id_and_the_time_that_it_would_have_had_and_is_
         query("UPDATE rejected_events SET replayed_at = NULL RETURNING id")
     assert query("SELECT id, timestamp FROM ai_usage_events") == [
         {
-            "id": own_id or Batch("request", ARRIVED_AT, []).event_id(0),
+            "id": stored_id or Batch("request", ARRIVED_AT, []).event_id(0),
             "timestamp": own_time or (NOW if sent_again and own_id else ARRIVED_AT),
         }
     ]
@@ -516,6 +519,16 @@ def test_what_a_terminal_might_take_for_an_order_is_shown_with_marks(
         "body",
         *lines,
     ]
+
+
+def test_an_event_is_found_by_the_id_that_its_sender_was_told(command: Command, query: Query) -> None:
+    told = uuid4()
+    rows = [insert(query, CHAT | {"number": number}, event_id=told) for number in range(2)]
+    insert(query, CHAT | {"number": 2}, event_id=uuid4())
+    shown = said(command("show", str(told)))
+    assert shown.count(f"event id     {told}\n") == 2
+    assert all(f"id           {row}\n" in shown for row in rows)
+    assert str(told) in said(command("list"))
 
 
 def test_events_are_dropped_only_when_that_is_confirmed_and_only_those_that_fit(command: Command, query: Query) -> None:

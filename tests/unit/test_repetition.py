@@ -3,14 +3,17 @@
 import json
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from functions.ingest.gitlab import TRACK_EVENT_PATH
+from functions.shared.identifier import IdSpace
 from functions.shared.timestamp import format_timestamp
 from tests.clock import NOW
 from tests.unit.accounts import Query
 from tests.ways_in import WaysIn, token
 
 OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
+STORED_ID = str(IdSpace(("namespaces", "27")).stored_id(UUID(OWN_ID)))
 CHAT = {"event": "request_duo_chat_response"}
 
 
@@ -32,7 +35,7 @@ def test_a_repeated_request_stores_nothing_twice(ways: WaysIn, query: Query) -> 
     ]
     answers = [ids(ways, events) for _ in range(3)]
     assert answers[0] == answers[1] == answers[2]
-    assert (answers[0][4], answers[0][5]) == (OWN_ID, None)
+    assert (answers[0][4], answers[0][5]) == (STORED_ID, None)
     assert len(set(answers[0])) == 7
     ways.consume_waiting()
     stored = {str(row["id"]) for row in query("SELECT id FROM ai_usage_events")}
@@ -52,7 +55,7 @@ def test_an_id_is_of_sender_key_position_and_bytes(ways: WaysIn) -> None:
         *ids(ways, [CHAT], key=""),
     ]
     assert len(set(made)) == len(made)
-    assert [one[14] for one in made] == ["5"] * 7 + ["7"] * 2
+    assert [one[14] for one in made] == ["8"] * 7 + ["7"] * 2
     assert ids(ways, [{"event": "unknown"}, CHAT])[1] == made[1]
 
 
