@@ -1,7 +1,10 @@
 from datetime import UTC, datetime
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
-from functions.shared.identifier import derived_id, new_id, time_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.shared.identifier import IdSpace, derived_id, new_id, time_of
 
 MOMENT = datetime(2026, 11, 20, 15, 0, 59, 936000, UTC)
 
@@ -27,3 +30,12 @@ def test_a_new_id_has_its_time_and_is_no_other() -> None:
     identifiers = {new_id(int(MOMENT.timestamp() * 1000)) for _ in range(100)}
     assert len(identifiers) == 100
     assert {(identifier.version, time_of(identifier)) for identifier in identifiers} == {(7, MOMENT)}
+
+
+@given(sent=st.uuids() | st.integers(0, 2**48 - 1).map(new_id), names=st.lists(st.text(), max_size=3))
+def test_a_stored_id_is_the_same_each_time_and_another_in_each_space(sent: UUID, names: list[str]) -> None:
+    stored = IdSpace(names).stored_id(sent)
+    assert stored == IdSpace(names).stored_id(sent)
+    assert stored not in {sent, IdSpace([*names, ""]).stored_id(sent), IdSpace(["", *names]).stored_id(sent)}
+    assert time_of(stored) == time_of(sent)
+    assert (stored.version, stored.variant) == (7 if sent.version == 7 else 8, RFC_4122)

@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.ingest.consumption import Consumer, Outcome
+from functions.ingest.row import NO_OTHER_MONTH, Row, month_number, neighbouring_month, place_in_order
+from functions.ingest.store import Written, write_events
 from functions.shared.batch import Batch
 from functions.shared.grant import Grant
 from functions.shared.identifier import new_id
@@ -233,6 +235,43 @@ def test_an_id_in_two_months_from_several_threads_is_one_row(
     assert sorted(stored) == [0, 0, 0, 100]
     assert query("SELECT count(*), count(DISTINCT id) AS ids FROM ai_usage_events") == [{"count": 100, "ids": 100}]
     assert query("SELECT count(*) FROM claimed_ids") == [{"count": 0}]
+
+
+@pytest.mark.parametrize("is_looked_up_at_first", [True, False])
+def test_an_id_whose_event_was_given_a_time_near_another_month_is_looked_up_there(
+    is_looked_up_at_first: bool, connection: psycopg.Connection
+) -> None:
+    def row(number: int, timestamp: datetime, user_id: int = 1) -> Row:
+        identifier = UUID(int=number)
+        place = place_in_order(timestamp, identifier)
+        return Row(identifier, timestamp, 6, user_id, None, b"{}", place, neighbouring_month(timestamp))
+
+    def write(*rows: Row, looks_up: bool) -> Written:
+        with connection.transaction():
+            return write_events([[one] for one in rows], connection, looks_up=looks_up)
+
+    far = MONTH + 100 * HOUR
+    assert write(row(1, MONTH - HOUR), row(2, MONTH - HOUR), looks_up=True) == (2, [])
+    again, taken = row(1, MONTH + HOUR), row(2, MONTH + HOUR, user_id=2)
+    written = write(row(3, far), again, taken, row(4, far), looks_up=is_looked_up_at_first)
+    assert written == (2, [taken])
+    assert write(row(3, far), row(5, far), row(5, MONTH + HOUR), looks_up=is_looked_up_at_first) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("moment", "months"),
+    [
+        (datetime(2026, 3, 1, tzinfo=UTC), -1),
+        (datetime(2026, 1, 2, 23, 59, 59, 999999, tzinfo=UTC), -1),
+        (datetime(2026, 3, 3, tzinfo=UTC), 0),
+        (datetime(2026, 2, 27, tzinfo=UTC), 0),
+        (datetime(2026, 2, 27, 0, 0, 0, 1, tzinfo=UTC), 1),
+        (datetime(2026, 12, 30, tzinfo=UTC), 0),
+        (datetime(2026, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), 1),
+    ],
+)
+def test_a_month_is_near_for_less_than_48_hours(moment: datetime, months: int) -> None:
+    assert neighbouring_month(moment) == (month_number(moment) + months if months else NO_OTHER_MONTH)
 
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
