@@ -10,14 +10,14 @@ _NEWEST_USERNAMES = "SELECT id, username FROM users WHERE id = ANY(%(users)s) AN
 
 # Of each user the newest name that was stated in a namespace that the token may read.
 _USERNAMES = """
-    SELECT DISTINCT ON (id) id, value
-    FROM facts
-    WHERE kind = 'user'
-      AND id = ANY(%(users)s)
-      AND attribute = 'username'
-      AND value IS NOT NULL
-      AND EXISTS (SELECT FROM unnest(%(namespaces)s::text[]) AS granted (path) WHERE starts_with(scope, granted.path))
-    ORDER BY id, stated_at DESC, value DESC
+    SELECT DISTINCT ON (user_id) user_id, username
+    FROM user_names
+    WHERE user_id = ANY(%(users)s)
+      AND username IS NOT NULL
+      AND EXISTS (
+          SELECT FROM unnest(%(namespaces)s::text[]) AS granted (path) WHERE starts_with(namespace_path, granted.path)
+      )
+    ORDER BY user_id, stated_at DESC, username DESC
 """
 
 _PATH_OF = """

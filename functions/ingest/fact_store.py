@@ -43,33 +43,54 @@ _FOLD = """
     WITH restated AS (
         DELETE FROM restated_facts RETURNING statements
     ),
-    times AS (
+    senders AS MATERIALIZED (
+        SELECT sender.*
+        FROM restated, json_to_recordset(statements) AS sender (issuer text, sub text, facts json, names json)
+    ),
+    fact_times AS (
         SELECT kind.key AS kind, subject.key::bigint AS id, attribute.key AS attribute, scope.key AS scope,
             timestamptz 'epoch' + subject.value::bigint * interval '1 microsecond' AS stated_at, issuer, sub
-        FROM restated,
-            json_to_recordset(statements) AS sender (issuer text, sub text, facts json),
+        FROM senders,
             json_each(facts) AS kind,
             json_each(kind.value) AS attribute,
             json_each(attribute.value) AS scope,
             json_each_text(scope.value) AS subject
     ),
-    newest AS (
+    newest_facts AS (
         SELECT DISTINCT ON (kind, id, attribute, scope) *
-        FROM times
+        FROM fact_times
         ORDER BY kind, id, attribute, scope, stated_at DESC, issuer COLLATE "C" DESC, sub COLLATE "C" DESC
+    ),
+    name_times AS (
+        SELECT named.key::bigint AS user_id, place.key AS namespace_path,
+            timestamptz 'epoch' + named.value::bigint * interval '1 microsecond' AS stated_at, issuer, sub
+        FROM senders, json_each(names) AS place, json_each_text(place.value) AS named
+    ),
+    newest_names AS (
+        SELECT DISTINCT ON (user_id, namespace_path) *
+        FROM name_times
+        ORDER BY user_id, namespace_path, stated_at DESC, issuer COLLATE "C" DESC, sub COLLATE "C" DESC
+    ),
+    updated_names AS (
+        UPDATE user_names AS known
+        SET stated_at = newest.stated_at, issuer = newest.issuer, sub = newest.sub
+        FROM newest_names AS newest
+        WHERE known.user_id = newest.user_id
+          AND known.namespace_path = newest.namespace_path
+          AND (known.stated_at, known.issuer, known.sub) < (newest.stated_at, newest.issuer, newest.sub)
     )
-    UPDATE facts
+    UPDATE facts AS known
     SET stated_at = newest.stated_at, issuer = newest.issuer, sub = newest.sub
-    FROM newest
-    WHERE facts.kind = newest.kind
-      AND facts.id = newest.id
-      AND facts.attribute = newest.attribute
-      AND facts.scope = newest.scope
-      AND (facts.stated_at, facts.issuer, facts.sub) < (newest.stated_at, newest.issuer, newest.sub)
+    FROM newest_facts AS newest
+    WHERE known.kind = newest.kind
+      AND known.id = newest.id
+      AND known.attribute = newest.attribute
+      AND known.scope = newest.scope
+      AND (known.stated_at, known.issuer, known.sub) < (newest.stated_at, newest.issuer, newest.sub)
 """
 
 _STATE = """
-    INSERT INTO facts AS known (
+    INSERT INTO facts (
         kind, id, attribute, scope, value, stated_at, issuer, sub, namespaces, first_received_at, changed_in
     )
     SELECT kind, id, attribute, scope, value, stated_at, issuer, sub, namespaces, first_received_at, %(version)s
@@ -77,7 +98,6 @@ _STATE = """
         kind text, id bigint, attribute text, scope text, value text, stated_at timestamptz, issuer text, sub text,
         namespaces text[], first_received_at timestamptz
     )
-    ORDER BY kind, id, attribute, scope
     ON CONFLICT (kind, id, attribute, scope) DO UPDATE SET
         value = excluded.value,
         stated_at = excluded.stated_at,
@@ -85,18 +105,32 @@ _STATE = """
         sub = excluded.sub,
         first_received_at = excluded.first_received_at,
         changed_in = excluded.changed_in
-    WHERE known.kind <> 'user'
-       OR (excluded.stated_at, excluded.value, excluded.issuer, excluded.sub)
-           > (coalesce(known.stated_at, 'epoch'), coalesce(known.value, ''), known.issuer, known.sub)
 """
 
-_STATE_NEW_NAMES = """
-    INSERT INTO facts (kind, id, attribute, scope, value, stated_at, issuer, sub)
-    SELECT kind, id, attribute, scope, value, stated_at, issuer, sub
-    FROM json_to_recordset(%s::json) AS stated (
-        kind text, id bigint, attribute text, scope text, value text, stated_at timestamptz, issuer text, sub text
+_RENAME = """
+    INSERT INTO user_names AS known (user_id, namespace_path, username, stated_at, issuer, sub, changed_in)
+    SELECT user_id, namespace_path, username, stated_at, issuer, sub, %(version)s
+    FROM json_to_recordset(%(names)s::json) AS stated (
+        user_id bigint, namespace_path text, username text, stated_at timestamptz, issuer text, sub text
     )
-    ORDER BY kind, id, attribute, scope
+    ON CONFLICT (user_id, namespace_path) DO UPDATE SET
+        username = excluded.username,
+        stated_at = excluded.stated_at,
+        issuer = excluded.issuer,
+        sub = excluded.sub,
+        changed_in = excluded.changed_in
+    WHERE (excluded.stated_at, coalesce(excluded.username, ''), excluded.issuer, excluded.sub)
+        > (known.stated_at, coalesce(known.username, ''), known.issuer, known.sub)
+"""
+
+# In the order of the key, so that concurrent batches wait but never deadlock.
+_NAME = """
+    INSERT INTO user_names (user_id, namespace_path, username, stated_at, issuer, sub)
+    SELECT user_id, namespace_path, username, stated_at, issuer, sub
+    FROM json_to_recordset(%s::json) AS stated (
+        user_id bigint, namespace_path text, username text, stated_at timestamptz, issuer text, sub text
+    )
+    ORDER BY user_id, namespace_path COLLATE "C"
     ON CONFLICT DO NOTHING
 """
 
@@ -123,15 +157,15 @@ _WRITE_USERS = """
 
 _WRITE_NEWEST_NAMES = """
     WITH newest AS (
-        SELECT DISTINCT ON (id) id, value
-        FROM facts
-        WHERE kind = 'user' AND attribute = 'username' AND id = ANY(%s)
-        ORDER BY id, stated_at DESC, value DESC NULLS LAST
+        SELECT DISTINCT ON (user_id) user_id, username
+        FROM user_names
+        WHERE user_id = ANY(%s)
+        ORDER BY user_id, stated_at DESC, username DESC NULLS LAST
     )
     UPDATE users
-    SET username = newest.value
+    SET username = newest.username
     FROM newest
-    WHERE users.id = newest.id AND users.username IS DISTINCT FROM newest.value
+    WHERE users.id = newest.user_id AND users.username IS DISTINCT FROM newest.username
 """
 
 _CLAIMANTS = """
@@ -311,7 +345,6 @@ class _Writing:
         """Reads what is known of all that the batch speaks of."""
         self._known.refresh(self._connection)
         self._known.read(self._stated, self._connection)
-        self._known.read_users(self._users.names, self._users.users, self._connection)
 
     def changes_values(self) -> bool:
         """Whether the batch may change what is known, rather than say it again."""
@@ -326,6 +359,8 @@ class _Writing:
         if alone:
             with directory_held_alone(self._connection):
                 self.read()
+                self._known.read_names(self._users.names, self._connection)
+                self._known.read_users(self._users.users, self._connection)
                 changed = self._changed_places()
                 if changed:
                     change_places({subject: self._stated[subject] for subject in changed}, self._connection)
@@ -359,35 +394,38 @@ class _Writing:
         """Writes names that may differ from those known, and of their users the newest."""
         renamed = self._renamed()
         if renamed:
-            rows = [_row(("user", user), "username", scope, statement) for scope, user, statement in renamed]
-            self._connection.execute(_STATE, {"facts": _json(rows), "version": next_version(self._connection)})
+            values = {"names": _names(renamed), "version": next_version(self._connection)}
+            self._connection.execute(_RENAME, values)
+        users = {user for _, user, _ in renamed} | self._new_users().keys()
         self._add_users()
-        self._connection.execute(
-            _WRITE_NEWEST_NAMES, [sorted({user for _, user, _ in renamed} | set(self._new_users()))]
-        )
-
-    def _new_names(self) -> list[tuple[str, int, Statement]]:
-        return [
-            (scope, user, statement)
-            for scope, names in self._users.names.items()
-            for user, statement in names.items()
-            if user not in self._known.names[scope]
-        ]
+        self._connection.execute(_WRITE_NEWEST_NAMES, [list(users)])
 
     def _add_users(self) -> bool:
-        """Writes names of users in namespaces where they had none, and who was active.
+        """Writes names of users in namespaces where they may have had none, and who was active.
 
         Returns:
-            Whether nobody else wrote another name of theirs meanwhile.
+            Whether all is as the batch says: nobody else wrote another name of theirs.
         """
-        new = self._new_names()
-        rows = [_row(("user", user), "username", scope, statement) for scope, user, statement in new]
-        inserted = self._connection.execute(_STATE_NEW_NAMES, [_json(rows)]).rowcount if rows else 0
+        return self._add_names() and self._write_users()
+
+    def _add_names(self) -> bool:
+        named = [
+            (path, user, statement)
+            for path, names in self._users.names.items()
+            for user, statement in names.items()
+            if user not in self._known.names[path]
+        ]
+        if not named or self._connection.execute(_NAME, [_names(named)]).rowcount == len(named):
+            return True
+        self._known.read_names(self._users.names, self._connection)
+        return not self._renamed()
+
+    def _write_users(self) -> bool:
         users = self._new_users()
-        written = self._connection.execute(_WRITE_USERS, [_json(list(users.values()))]) if users else ()
-        return inserted == len(new) and all(
-            users[number]["username"] in (None, username) for number, username in written
-        )
+        if not users:
+            return True
+        written = self._connection.execute(_WRITE_USERS, [_json(list(users.values()))])
+        return all(users[number]["username"] in (None, username) for number, username in written)
 
     def _new_users(self) -> dict[int, dict[str, Any]]:
         """The users of whom `users` does not say yet what it is to say."""
@@ -412,33 +450,53 @@ class _Writing:
             known_names = self._known.names[scope]
             for user, statement in names.items():
                 if known_names.get(user) == statement.value:
-                    restated.add(("user", user), "username", scope, statement)
+                    restated.add_name(user, scope, statement)
         if not restated.senders:
             return 0
         row = self._connection.execute(_RESTATE, [restated.text()]).fetchone()
         return int(row[0]) if row else 0
 
 
-type _Times = defaultdict[str, defaultdict[str, defaultdict[str, dict[int, int]]]]
-
-
 class _Restated:
-    """When facts were stated again: by sender, kind, attribute, scope and id, in microseconds since 1970."""
+    """When facts and names were stated again, by who did so; in microseconds since 1970.
+
+    Facts are by kind, attribute, scope and id, names by namespace path and user.
+    """
 
     def __init__(self) -> None:
-        self.senders: defaultdict[tuple[str, str], _Times] = defaultdict(
-            lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
-        )
+        self.senders: defaultdict[tuple[str, str], tuple[_FactTimes, _NameTimes]] = defaultdict(_no_times)
 
     def add(self, subject: Subject, attribute: str, scope: str, statement: Statement) -> None:
-        """Adds one, which has a time."""
+        """Adds a fact, which has a time."""
         kind, number = subject
-        microseconds = ((statement.stated_at or _EPOCH) - _EPOCH) // _MICROSECOND
-        self.senders[statement.issuer, statement.sub][kind][attribute][scope][number] = microseconds
+        facts, _ = self.senders[statement.issuer, statement.sub]
+        facts[kind][attribute][scope][number] = _microseconds(statement)
+
+    def add_name(self, user: int, path: str, statement: Statement) -> None:
+        """Adds a name, which has a time."""
+        _, names = self.senders[statement.issuer, statement.sub]
+        names[path][user] = _microseconds(statement)
 
     def text(self) -> str:
         """The content of a row of `restated_facts`."""
-        return _json([{"issuer": issuer, "sub": sub, "facts": facts} for (issuer, sub), facts in self.senders.items()])
+        return _json(
+            [
+                {"issuer": issuer, "sub": sub, "facts": facts, "names": names}
+                for (issuer, sub), (facts, names) in self.senders.items()
+            ]
+        )
+
+
+type _FactTimes = defaultdict[str, defaultdict[str, defaultdict[str, dict[int, int]]]]
+type _NameTimes = defaultdict[str, dict[int, int]]
+
+
+def _no_times() -> tuple[_FactTimes, _NameTimes]:
+    return defaultdict(lambda: defaultdict(lambda: defaultdict(dict))), defaultdict(dict)
+
+
+def _microseconds(statement: Statement) -> int:
+    return ((statement.stated_at or _EPOCH) - _EPOCH) // _MICROSECOND
 
 
 def remember(users: Users, known: KnownFacts) -> None:
@@ -471,6 +529,22 @@ def _may_replace(statement: Statement, known: Statement) -> bool:
 def _row(subject: Subject, attribute: str, scope: str, statement: Statement) -> dict[str, Any]:
     values = msgspec.structs.asdict(statement)
     return {"kind": subject[0], "id": subject[1], "attribute": attribute, "scope": scope} | values
+
+
+def _names(stated: Iterable[tuple[str, int, Statement]]) -> str:
+    return _json(
+        [
+            {
+                "user_id": user,
+                "namespace_path": path,
+                "username": statement.value,
+                "stated_at": statement.stated_at,
+                "issuer": statement.issuer,
+                "sub": statement.sub,
+            }
+            for path, user, statement in stated
+        ]
+    )
 
 
 def _json(values: Any) -> str:

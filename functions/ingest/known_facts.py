@@ -15,7 +15,9 @@ MAX_NAMES = 500_000
 
 _VERSION = "SELECT number FROM directory_version"
 
-_CHANGED = "SELECT kind, id, scope FROM facts WHERE changed_in > %s"
+_CHANGED = "SELECT DISTINCT kind, id FROM facts WHERE changed_in > %s"
+
+_CHANGED_NAMES = "SELECT namespace_path, user_id FROM user_names WHERE changed_in > %s"
 
 # JSON is passed on in a fraction of the time that lists take.
 _READ = """
@@ -44,13 +46,12 @@ _READ_ROWS_WITHOUT_FACTS = """
 
 _READ_NAMES = """
     WITH wanted AS MATERIALIZED (
-        SELECT scope, unnest(ids) AS id
-        FROM json_to_recordset(%s::json) AS wanted (scope text, ids bigint[])
+        SELECT namespace_path, unnest(user_ids) AS user_id
+        FROM json_to_recordset(%s::json) AS wanted (namespace_path text, user_ids bigint[])
     )
-    SELECT scope, id, value
+    SELECT namespace_path, user_id, username
     FROM wanted
-    JOIN facts USING (scope, id)
-    WHERE kind = 'user' AND attribute = 'username'
+    JOIN user_names USING (namespace_path, user_id)
 """
 
 _READ_USERS = """
@@ -70,7 +71,7 @@ class KnownFacts:
 
     Attributes:
         names: the names that were stated of users, by namespace path (empty without one) and user.
-        usernames: the newest name of each user who is known; None where nobody named the user.
+        usernames: the newest name of each user; None where nobody named the user.
         active_on: the day of each user's last activity.
     """
 
@@ -93,15 +94,12 @@ class KnownFacts:
             self._forget()
             self._connection, self._version = connection, version
         if version > self._version:
-            for kind, number, scope in connection.execute(_CHANGED, [self._version]):
-                self._forget_fact((kind, number), scope)
+            for kind, number in connection.execute(_CHANGED, [self._version]):
+                self._facts.pop((kind, number), None)
+            for path, user in connection.execute(_CHANGED_NAMES, [self._version]):
+                self.names[path].pop(user, None)
+                self.usernames.pop(user, None)
             self._version = version
-
-    def _forget_fact(self, subject: Subject, scope: str) -> None:
-        self._facts.pop(subject, None)
-        if subject[0] == "user":
-            self.names[scope].pop(subject[1], None)
-            self.usernames.pop(subject[1], None)
 
     def _is_large(self) -> bool:
         return len(self._facts) > MAX_SUBJECTS or sum(map(len, self.names.values())) > MAX_NAMES
@@ -116,17 +114,19 @@ class KnownFacts:
         if unread:
             self._facts.update(read_facts(unread, connection))
 
-    def read_users(self, named: Mapping[str, Iterable[int]], user_ids: Iterable[int], connection: Connection) -> None:
-        """Reads those of the users, and of their names in namespaces, that are not known."""
-        unread = {scope: [user for user in users if user not in self.names[scope]] for scope, users in named.items()}
-        wanted = [{"scope": scope, "ids": users} for scope, users in unread.items() if users]
+    def read_names(self, named: Mapping[str, Iterable[int]], connection: Connection) -> None:
+        """Reads those of the users' names in namespaces that are not known, by namespace path and user."""
+        unread = {path: [user for user in users if user not in self.names[path]] for path, users in named.items()}
+        wanted = [{"namespace_path": path, "user_ids": users} for path, users in unread.items() if users]
         if wanted:
-            for scope, user, name in connection.execute(_READ_NAMES, [_json(wanted)]):
-                self.names[scope][user] = name
-        unknown = {user for user in user_ids if user not in self.usernames}
-        if unknown:
-            self.usernames.update(dict.fromkeys(unknown))
-            for user, name, active_on in connection.execute(_READ_USERS, [_json(unknown)]):
+            for path, user, name in connection.execute(_READ_NAMES, [_json(wanted)]):
+                self.names[path][user] = name
+
+    def read_users(self, user_ids: Iterable[int], connection: Connection) -> None:
+        """Reads those of the users that are not known."""
+        unread = {user for user in user_ids if user not in self.usernames}
+        if unread:
+            for user, name, active_on in connection.execute(_READ_USERS, [_json(unread)]):
                 self.usernames[user] = name
                 if active_on is not None:
                     self.active_on[user] = active_on

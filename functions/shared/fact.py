@@ -11,8 +11,8 @@ from typing import Literal
 
 import msgspec
 
-type Kind = Literal["namespace", "project", "user"]
-type Attribute = Literal["path", "full_path", "username"]
+type Kind = Literal["namespace", "project"]
+type Attribute = Literal["path", "full_path"]
 type Subject = tuple[Kind, int]
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)

@@ -45,6 +45,9 @@ PLACES = """
 FACTS = """
     SELECT kind, id, attribute, scope, value, stated_at, issuer, sub, first_received_at
     FROM facts
+    UNION ALL
+    SELECT 'user', user_id, 'username', namespace_path, username, stated_at, issuer, sub, NULL
+    FROM user_names
     ORDER BY kind, id, attribute, scope
 """
 
@@ -283,7 +286,7 @@ def said_events(draw: st.DrawFn) -> tuple[dict[str, Any], Grant | None]:
 def told(database_url: str, batches: Sequence[Sequence[Batch]], query: Query) -> Any:
     """What the directory says after these batches, some together, none known before."""
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("TRUNCATE ai_usage_events, namespaces, projects, users, facts, restated_facts")
+        connection.execute("TRUNCATE ai_usage_events, namespaces, projects, users, facts, user_names, restated_facts")
     consumers = [Consumer(Database(database_url, TimeLimits(30, 30)), registry.load(), 3) for _ in range(2)]
     try:
         for number, together in enumerate(batches):

@@ -33,9 +33,7 @@ _INSERT = """
     VALUES (%s, %s, %s, %s, %s, %s)
 """
 
-_NAME = """
-    INSERT INTO facts (kind, id, attribute, scope, value, stated_at) VALUES ('user', %s, 'username', %s, %s, %s)
-"""
+_NAME = "INSERT INTO user_names (user_id, namespace_path, username, stated_at) VALUES (%s, %s, %s, %s)"
 
 FITTING: dict[str, list[Any]] = {
     "fullPath": [*ALLOWED, *ALLOWED, "group/allowed", "27/29/", "27/", f"{TEXT}/path", f"{TEXT}/project"],

@@ -5,13 +5,12 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
-# `scope` keeps statements apart that stand beside each other: a user's name in one namespace from the name in another,
-# and what a sender says who may state facts within some namespaces only from what others say.
+# `scope` keeps apart what a sender says who may state facts within some namespaces only, and what others say.
 FACTS = """
     CREATE TABLE facts (
-        kind              text COLLATE "C" NOT NULL CHECK (kind IN ('namespace', 'project', 'user')),
+        kind              text COLLATE "C" NOT NULL CHECK (kind IN ('namespace', 'project')),
         id                bigint NOT NULL,
-        attribute         text COLLATE "C" NOT NULL CHECK (attribute IN ('path', 'full_path', 'username')),
+        attribute         text COLLATE "C" NOT NULL CHECK (attribute IN ('path', 'full_path')),
         scope             text COLLATE "C" NOT NULL DEFAULT '',
         value             text COLLATE "C",
         stated_at         timestamptz,
@@ -25,6 +24,22 @@ FACTS = """
 
     CREATE INDEX facts_full_path ON facts (value) WHERE attribute = 'full_path';
     CREATE INDEX facts_changed_in ON facts (changed_in) WHERE changed_in > 0;
+"""
+
+# The name of a user as it was stated in a namespace, or ('') without one.
+USER_NAMES = """
+    CREATE TABLE user_names (
+        user_id        bigint NOT NULL,
+        namespace_path text COLLATE "C" NOT NULL DEFAULT '',
+        username       text COLLATE "C",
+        stated_at      timestamptz NOT NULL,
+        issuer         text COLLATE "C" NOT NULL DEFAULT '',
+        sub            text COLLATE "C" NOT NULL DEFAULT '',
+        changed_in     bigint NOT NULL DEFAULT 0,
+        PRIMARY KEY (user_id, namespace_path)
+    ) WITH (fillfactor = 80);
+
+    CREATE INDEX user_names_changed_in ON user_names (changed_in) WHERE changed_in > 0;
 """
 
 # The number of the last change of a fact's value: what a consumer has read before stays true until it moves on.
@@ -70,5 +85,5 @@ FACTS_OF_BEFORE = """
 
 def upgrade() -> None:
     """Makes the tables. `namespaces`, `projects` and `users` go on to hold what follows from the facts."""
-    for statements in (FACTS, VERSION, RESTATED, CHANGES, FACTS_OF_BEFORE):
+    for statements in (FACTS, USER_NAMES, VERSION, RESTATED, CHANGES, FACTS_OF_BEFORE):
         op.execute(statements)
