@@ -150,7 +150,11 @@ _WRITE_USERS = """
        OR users.username IS DISTINCT FROM coalesce(said.username, users.username)
     ORDER BY said.id
     ON CONFLICT (id) DO UPDATE SET
-        username = coalesce(users.username, excluded.username),
+        username = CASE
+            WHEN NOT EXISTS (SELECT FROM user_names WHERE user_id = users.id AND user_names.username IS NULL)
+            THEN coalesce(users.username, excluded.username)
+            ELSE users.username
+        END,
         last_activity_on = greatest(users.last_activity_on, excluded.last_activity_on)
     RETURNING id, username
 """
@@ -270,6 +274,14 @@ def change_places(stated: _Stated, connection: Connection) -> None:
         if attribute == "full_path"
     }
     settle(stated, full_paths, connection)
+
+
+def change_names(stated: Iterable[tuple[str, int, Statement]], connection: Connection) -> None:
+    """Writes names of users in namespaces, and what follows. Belongs within `directory_held_alone`."""
+    stated = list(stated)
+    values = {"names": _names(stated), "version": next_version(connection)}
+    connection.execute(_RENAME, values)
+    connection.execute(_WRITE_NEWEST_NAMES, [list({user for _, user, _ in stated})])
 
 
 def next_version(connection: Connection) -> int:
@@ -394,8 +406,7 @@ class _Writing:
         """Writes names that may differ from those known, and of their users the newest."""
         renamed = self._renamed()
         if renamed:
-            values = {"names": _names(renamed), "version": next_version(self._connection)}
-            self._connection.execute(_RENAME, values)
+            change_names(renamed, self._connection)
         users = {user for _, user, _ in renamed} | self._new_users().keys()
         self._add_users()
         self._connection.execute(_WRITE_NEWEST_NAMES, [list(users)])
