@@ -28,6 +28,7 @@ class Front:
 
     Attributes:
         failures: one for each of the next inserts.
+        refused: what other requests are not passed on for, with the number of the error that answers them.
         replicated: whether the table is said to be replicated.
         inserts: the parameters of each insert.
         statements: the bodies of all other requests.
@@ -35,6 +36,7 @@ class Front:
 
     url: str
     failures: list[Failure] = field(default_factory=list)
+    refused: dict[bytes, int] = field(default_factory=dict)
     replicated: bool = True
     inserts: list[dict[str, str]] = field(default_factory=list)
     statements: list[bytes] = field(default_factory=list)
@@ -58,6 +60,8 @@ def serve_front(clickhouse_url: str) -> Iterator[Front]:
                 failure = front.failures.pop(0) if front.failures else None
             else:
                 front.statements.append(body)
+                codes = [code for text, code in front.refused.items() if text in body]
+                failure = Failure(codes[0], stored=False) if codes else None
                 if front.replicated:
                     body = body.replace(b"SELECT engine,", b"SELECT 'Replicated' || engine AS engine,")
             if failure is None or failure.stored:

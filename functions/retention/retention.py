@@ -19,7 +19,7 @@ from functions.retention.time_to_live import keep_months
 from functions.retention.upkeep import ClickHouseState, Upkeep
 from functions.shared import clickhouse, settings
 from functions.shared.clickhouse import reason_of, target_of
-from functions.shared.partitions import wanted_months
+from functions.shared.partitions import first_moment, wanted_months
 from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
 from functions.shared.sync_state import BEGINNING, foreign_position, read_state
 from functions.shared.timestamp import months_before
@@ -96,7 +96,8 @@ class Retention:
                 comparison = Comparison(connection, client, months, today, deadline) if client else None
                 upkeep.retain_and_drop(state, comparison)
                 remove_rejected = count_rejected if dry_run else delete_rejected
-                report.rejected_events_deleted = remove_rejected(connection, months_before(now, self.months))
+                before, oldest = months_before(now, self.months), first_moment(upkeep.oldest_month())
+                report.rejected_events_deleted = remove_rejected(connection, before, oldest)
                 report.add_failure(state.away)
                 if client:
                     self._set_time_to_live(client, report)

@@ -100,6 +100,11 @@ class Upkeep:
                 else:
                     self._drop_if_synced(table, clickhouse, comparison)
 
+    def oldest_month(self) -> date:
+        """The oldest month that has a table, or will have one after a dry run's changes."""
+        months = [table.month for table in monthly_tables(self.connection) if table.name not in self.report.dropped]
+        return min([self.wanted[0], *months])
+
     def _retain(self, table: MonthlyTable, clickhouse: ClickHouseState) -> None:
         if not self.report.dry_run:
             if table.state == "detached":
