@@ -29,7 +29,7 @@ class Front:
     Attributes:
         failures: one for each of the next inserts.
         refused: what other requests are not passed on for, with the number of the error that answers them.
-        replicated: whether the table is said to be replicated.
+        engine_prefix: what the name of the table's engine is said to begin with.
         inserts: the parameters of each insert.
         statements: the bodies of all other requests.
     """
@@ -37,7 +37,7 @@ class Front:
     url: str
     failures: list[Failure] = field(default_factory=list)
     refused: dict[bytes, int] = field(default_factory=dict)
-    replicated: bool = True
+    engine_prefix: str = "Replicated"
     inserts: list[dict[str, str]] = field(default_factory=list)
     statements: list[bytes] = field(default_factory=list)
 
@@ -62,8 +62,8 @@ def serve_front(clickhouse_url: str) -> Iterator[Front]:
                 front.statements.append(body)
                 codes = [code for text, code in front.refused.items() if text in body]
                 failure = Failure(codes[0], stored=False) if codes else None
-                if front.replicated:
-                    body = body.replace(b"SELECT engine,", b"SELECT 'Replicated' || engine AS engine,")
+                renamed = f"SELECT '{front.engine_prefix}' || engine AS engine,"
+                body = body.replace(b"SELECT engine,", renamed.encode())
             if failure is None or failure.stored:
                 self._pass_on(body, answers=failure is None)
             if failure is not None:

@@ -10,7 +10,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from psycopg.errors import QueryCanceled
 
-from functions.retention.month_ids import MAX_NAMED_IDS, MonthIds
+from functions.retention.month_ids import MAX_NAMED_IDS, MonthIds, RowsInUse
 from functions.retention.monthly_tables import MonthlyTable
 from functions.shared.clickhouse import reason_of
 from functions.shared.partitions import later_month
@@ -21,6 +21,8 @@ MAX_IDS_AT_ONCE = 500_000
 """The ids of so many rows are compared by one statement; of more only if one bucket has more."""
 
 _TIMEOUT_EXCEEDED = 159  # in ClickHouse's src/Common/ErrorCodes.cpp
+
+_IN_USE = "others use some of these rows"
 
 _OUT_OF_TIME = "the time was over before it was compared with ClickHouse"
 
@@ -81,6 +83,8 @@ class Comparison:
                     month.put_back(buckets, present)
         except (TimeoutError, QueryCanceled):
             missing.failure = _OUT_OF_TIME
+        except RowsInUse:
+            missing.failure = _IN_USE
         except ClickHouseError as error:
             out_of_time = getattr(error, "code", None) == _TIMEOUT_EXCEEDED
             missing.failure = _OUT_OF_TIME if out_of_time else f"ClickHouse can't be asked: {reason_of(error)}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from functions.shared.postgres import Connection
 from functions.shared.sync_state import Position
@@ -90,6 +91,10 @@ type Sums = dict[int, tuple[int, int]]
 """Of each bucket that is not empty: how many ids it has, and the sum of their hashes."""
 
 
+class RowsInUse(Exception):
+    """Rows can't be changed at the moment."""
+
+
 @dataclass(frozen=True, slots=True)
 class MonthIds:
     """The ids of a monthly table, and of the same time in ClickHouse.
@@ -132,8 +137,15 @@ class MonthIds:
         return count, ids
 
     def put_back(self, buckets: list[int], present: str) -> None:
-        """Puts the rows that `find_missing` finds before the sync once more, as if they came now."""
-        self._execute(_PUT_BACK, self._values(buckets, present), is_missing=_IS_MISSING)
+        """Puts the rows that `find_missing` finds before the sync once more, as if they came now.
+
+        Raises:
+            RowsInUse: another transaction changes one of them. None was put back.
+        """
+        try:
+            self._execute(_PUT_BACK, self._values(buckets, present), is_missing=_IS_MISSING)
+        except (LockNotAvailable, DeadlockDetected) as error:
+            raise RowsInUse from error
 
     def _execute(self, statement: sql.SQL, values: dict[str, Any], **parts: sql.Composable) -> list[tuple[Any, ...]]:
         composed = statement.format(table=sql.Identifier(self.table), **parts)

@@ -1,5 +1,6 @@
 """An old partition goes only if ClickHouse has every row of it, whatever happened behind the sync's back."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -9,7 +10,9 @@ from uuid import UUID, uuid4
 import msgspec
 import psycopg
 import pytest
+from psycopg import sql
 
+import functions.retention.retention
 from functions.retention import comparison
 from functions.retention.comparison import first_kept_day
 from functions.retention.month_ids import MonthIds, Sums
@@ -17,6 +20,7 @@ from functions.retention.report import Report
 from functions.retention.retention import Retention, RetentionError
 from functions.shared import clickhouse
 from functions.shared.partitions import later_month, make_partitions, partition_name, partitions
+from functions.shared.sync_state import BEGINNING
 from functions.sync.sync import Sync
 from tests.clickhouse_front import serve_front
 from tests.clock import NOW
@@ -42,6 +46,12 @@ def stores(database_url: str, clickhouse_url: str) -> Iterator[Stores]:
     ):
         make_partitions(connection, [OLD])
         yield Stores(connection, Retention(database_url, 3, clickhouse_url), client)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the retention wait for less time, so that the test is quick."""
+    monkeypatch.setattr(functions.retention.retention, "LOCK_TIMEOUT_SECONDS", 0.2)
 
 
 def lose(stores: Stores, condition: str = "1") -> None:
@@ -239,6 +249,21 @@ def test_what_is_written_copied_and_lost_while_the_stores_are_compared_is_not_dr
     assert stores.synced() == rows
 
 
+def test_missing_rows_that_others_change_at_the_moment_are_reported_and_put_back_by_a_later_run(
+    stores: Stores, impatient: None
+) -> None:
+    lost = stores.store(OLD)
+    stores.sync()
+    lose(stores)
+    with stores.connect() as other:
+        other.execute("SELECT FROM ai_usage_events FOR UPDATE")
+        report = stores.retain()
+    assert kept_rows(report) == [(partition_name(OLD), 1, f"{LOST}; others use some of these rows")]
+    assert kept_rows(stores.retain()) == [(partition_name(OLD), 1, LOST)]
+    stores.sync()
+    assert stores.synced() == {lost}
+
+
 @pytest.mark.parametrize(("code", "reason"), [(209, "ClickHouse can't be asked"), (159, OUT_OF_TIME)])
 @pytest.mark.parametrize("statement", [b"SHA256", b"has("])
 def test_where_clickhouse_fails_while_it_is_asked_the_partition_stays_and_the_run_fails(
@@ -256,11 +281,15 @@ def test_where_clickhouse_fails_while_it_is_asked_the_partition_stays_and_the_ru
     assert report.failure.startswith(f"{partition_name(OLD)} is kept: {reason}")
 
 
-def test_where_the_time_is_over_the_partition_stays_for_the_next_run(stores: Stores) -> None:
+def test_where_the_time_is_over_the_partition_stays_for_the_next_run(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_partitions(stores.connection, [OLDER])
     stores.store(OLD)
     stores.sync()
-    report = stores.retention.run(NOW, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(functions.retention.retention, "_COMPARING_SHARE", 0)
+        report = stores.retain()
     assert report.dropped == []
     assert kept_rows(report) == [(partition_name(month), None, OUT_OF_TIME) for month in (OLDER, OLD)]
     assert OUT_OF_TIME in report.failure
@@ -270,17 +299,32 @@ def test_where_the_time_is_over_the_partition_stays_for_the_next_run(stores: Sto
 def test_a_statement_ends_when_the_time_is_over_and_what_was_found_by_then_is_reported(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def last_longer(month: MonthIds, *_: object) -> None:
+        replace(month, deadline=time.monotonic() + 1.5)._execute(sql.SQL("SELECT pg_sleep(600)"), {})
+
     stores.store(OLD)
     stores.sync()
     lose(stores)
     with monkeypatch.context() as patched:
-        patched.setattr(MonthIds, "put_back", _wait_for_the_limit)
-        report = stores.retention.run(NOW, 3)
+        patched.setattr(MonthIds, "put_back", last_longer)
+        report = stores.retain()
     assert kept_rows(report) == [(partition_name(OLD), 1, f"{LOST}; {OUT_OF_TIME}")]
 
 
-def _wait_for_the_limit(month: MonthIds, *_: object) -> None:
-    month._execute(psycopg.sql.SQL("SELECT pg_sleep(60), %(start)s"), {})
+def test_both_stores_add_up_the_same_ids_to_the_same_sums(stores: Stores) -> None:
+    stores.connection.execute(MANY, [f"{OLD} 00:00:00+00", 2000])
+    for event_id in (UUID(int=0), UUID(int=1), UUID(int=2**127), UUID(int=2**128 - 1)):
+        stores.connection.execute(INSERT, [event_id, datetime(OLD.year, OLD.month, 2, tzinfo=UTC)])
+    stores.connection.execute(INSERT, [uuid4(), datetime(OLD.year, OLD.month, 1, tzinfo=UTC)])
+    stores.connection.execute(INSERT, [uuid4(), NOW])
+    stores.sync()
+    end, deadline = later_month(OLD, 1), time.monotonic() + RUN_SECONDS
+    ids = MonthIds(stores.connection, stores.clickhouse, partition_name(OLD), OLD, end, BEGINNING, deadline)
+    assert ids.postgres_sums() == ids.clickhouse_sums()
+    assert sum(count for count, _ in ids.postgres_sums().values()) == 2005
+    assert len(ids.postgres_sums()) > 1000
+    stores.connection.execute("UPDATE ai_usage_events SET id = gen_random_uuid() WHERE id = %s", [UUID(int=1)])
+    assert ids.postgres_sums() != ids.clickhouse_sums()
 
 
 def test_the_function_counts_the_missing_rows_names_some_and_fails(

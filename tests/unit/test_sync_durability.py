@@ -1,5 +1,6 @@
 """What ClickHouse confirms stays: a quorum of replicas has it, or it is on the disk of a single server."""
 
+import importlib
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -7,12 +8,15 @@ import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from typer.testing import CliRunner
 
 from functions.shared import clickhouse
 from functions.sync.durability import FSYNC_SETTINGS, MAX_QUORUM_WAIT_SECONDS, QUORUM_SETTINGS
 from functions.sync.sync import Sync
+from infra.cli import app
 from tests.clickhouse_front import Failure, Front, serve_front
 from tests.graphql import Insert
+from tests.lambda_context import FakeContext
 
 SECONDS = 60
 
@@ -81,7 +85,7 @@ def test_a_table_that_is_there_already_gets_and_loses_the_settings_and_no_part_i
 
 
 def test_where_nothing_has_to_be_changed_nothing_is(database_url: str, front: Front, insert: Insert) -> None:
-    front.replicated = False
+    front.engine_prefix = ""
     insert()
     for _ in range(2):
         Sync(database_url, front.url).run(SECONDS)
@@ -98,6 +102,44 @@ def test_an_insert_into_a_replicated_table_asks_for_a_quorum_and_is_never_taken_
     assert [{name: sent.get(name) for name in QUORUM_SETTINGS} for sent in front.inserts] == [QUORUM_SETTINGS] * 2
     assert len({sent["insert_deduplication_token"] for sent in front.inserts}) == 2
     assert not any(b"fsync" in statement for statement in front.statements)
+
+
+def test_a_table_whose_engine_sees_to_it_by_itself_is_asked_for_nothing(
+    database_url: str, front: Front, insert: Insert
+) -> None:
+    front.engine_prefix = "Shared"
+    insert()
+    Sync(database_url, front.url).run(SECONDS)
+    assert not front.inserts[0].keys() & QUORUM_SETTINGS.keys()
+    assert not any(b"fsync" in statement for statement in front.statements)
+
+
+@pytest.mark.parametrize("way", ["function", "command"])
+@pytest.mark.parametrize("switch", ["", "off"])
+def test_function_and_command_do_as_the_setting_says(
+    switch: str,
+    way: str,
+    database_url: str,
+    clickhouse_url: str,
+    client: Client,
+    insert: Insert,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    insert()
+    environment = {
+        "DATABASE_URL": database_url,
+        "CLICKHOUSE_URL": clickhouse_url,
+        "CLICKHOUSE_DURABLE_INSERTS": switch,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if way == "function":
+        import functions.sync.function
+
+        importlib.reload(functions.sync.function).handler({}, FakeContext())
+    else:
+        assert CliRunner().invoke(app, ["sync"]).exit_code == 0
+    assert fsync_settings(client) == ({} if switch else FSYNC_SETTINGS)
 
 
 def test_the_quorum_can_be_switched_off(database_url: str, front: Front, insert: Insert) -> None:
