@@ -100,7 +100,13 @@ def synchronise(
         if url is None:
             raise settings.SettingError("ClickHouse is disabled: CLICKHOUSE_URL is not set")
         database_url = settings.database_url()
-        sync = Sync(database_url, url, settings.clickhouse_cluster(), progress=_show_progress)
+        sync = Sync(
+            database_url,
+            url,
+            settings.clickhouse_cluster(),
+            progress=_show_progress,
+            durable=settings.clickhouse_durable_inserts(),
+        )
         if reset:
             typer.echo(f"Starting from the first row; {sync.reset(WAIT_SECONDS):,} rows were another PostgreSQL's.")
         if replay:
