@@ -1,6 +1,7 @@
 """What the consumer does with messages: each event becomes a row, or a rejected row."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -105,6 +106,15 @@ class Consumer:
                 write_rejected(outcome.rejected, connection)
                 facts.write(connection)
 
+        with ExitStack() as undone:
+            undone.callback(self.known.forget)
+            self._write(write, outcome)
+            undone.pop_all()
+        facts.after_commit(self.database)
+        return outcome
+
+    def _write(self, write: Callable[[Connection], None], outcome: Outcome) -> None:
+        """Runs `write`, a second time if a month has no partition yet."""
         try:
             self.database.run(write)
         except psycopg.errors.CheckViolation as error:
@@ -113,8 +123,6 @@ class Consumer:
             months = wanted_months(datetime.now(UTC).date(), self.retention_months)
             outcome.partitions = self.database.run(partial(make_partitions, months=months))
             self.database.run(write)
-        facts.after_commit(self.database)
-        return outcome
 
     def _reject(self, batch: Batch, reason: str) -> Outcome:
         """Keeps as rejected the one event of the batch, which PostgreSQL refuses."""

@@ -237,6 +237,7 @@ class FactWriter:
         try:
             self._waiting = writing.write(alone=writing.changes_values())
         except _MustBeAlone:
+            self._known.forget()  # it read what it had written itself, which is undone
             self._waiting = writing.write(alone=True)
 
     def after_commit(self, database: Database) -> None:

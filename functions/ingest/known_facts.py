@@ -76,10 +76,11 @@ class KnownFacts:
     """
 
     def __init__(self) -> None:
-        self._connection: Connection | None = None
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Forgets everything, as it must where what was read is undone."""
+        self._connection: Connection | None = None
         self._version = -1
         self._facts: dict[Subject, Facts] = {}
         self.names: defaultdict[str, dict[int, str | None]] = defaultdict(dict)
@@ -91,7 +92,7 @@ class KnownFacts:
         row = connection.execute(_VERSION).fetchone()
         version = int(row[0]) if row else 0
         if connection is not self._connection or version < self._version or self._is_large():
-            self._forget()
+            self.forget()
             self._connection, self._version = connection, version
         if version > self._version:
             for kind, number in connection.execute(_CHANGED, [self._version]):

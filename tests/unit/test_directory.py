@@ -363,3 +363,22 @@ def test_batches_that_change_and_restate_facts_at_once_agree_on_the_newest(datab
     concurrently = query(PLACES)
     alone = told(database_url, [[batch(say(number), None)] for number in range(batches)], query)
     assert alone[0] == concurrently
+
+
+def test_a_batch_that_finds_another_name_meanwhile_writes_all_of_its_own(
+    database_url: str, consumer: Consumer, query: Query
+) -> None:
+    def say(days_ago: float, names: dict[int, str]) -> list[dict[str, Any]]:
+        return [
+            event(days_ago, user={"id": user, "username": name}, user_id=None, namespace_path="27/")
+            for user, name in names.items()
+        ]
+
+    consumer.consume([batch(say(9, {1: "first"}), None)])
+    other = Consumer(Database(database_url, TimeLimits(30, 30)), registry.load(), 3)
+    other.consume([batch(say(8, {2: "x"}), None)])
+    consumer.consume([batch(say(7, {2: "y", 3: "z"}), None)])
+    other.database.close()
+    names = query("SELECT user_id, username FROM user_names ORDER BY user_id")
+    assert [(row["user_id"], row["username"]) for row in names] == [(1, "first"), (2, "y"), (3, "z")]
+    assert [row["username"] for row in query("SELECT username FROM users ORDER BY id")] == ["first", "y", "z"]
