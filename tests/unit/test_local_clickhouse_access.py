@@ -455,6 +455,7 @@ def test_every_setting_that_may_name_a_file_or_an_address_is_fixed(client: Clien
         "SELECT 'FROM INFILE ''x''', 'file(1)' -- INTO OUTFILE 'x'",
         "SELECT 1 AS file, 2 AS `into outfile`, tuple(3).1 AS url",
         "SELECT payload.file, payload.url FROM (SELECT CAST('{\"file\": 1}', 'JSON') AS payload)",
+        "SELECT arrayJoin(url), arrayConcat([1], file) FROM (SELECT [1] AS url, [2] AS file)",
         "SELECT count() FROM system.tables",
         "SHOW DATABASES",
         "EXPLAIN SELECT 1",
