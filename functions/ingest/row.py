@@ -1,6 +1,7 @@
 """A row of `ai_usage_events`, and what the way it is written depends on."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
@@ -43,6 +44,7 @@ def month_number(timestamp: datetime) -> int:
     return timestamp.year * 12 + timestamp.month
 
 
+@lru_cache(maxsize=64)  # near the end of a month it is asked for each row
 def month_start(number: int) -> datetime:
     """When the month of that number begins, in UTC."""
     year, index = divmod(number - 1, 12)
