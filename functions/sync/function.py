@@ -67,6 +67,8 @@ def _run(sync: Sync, seconds: float) -> Report:
     metrics.add_metric("SyncedBytes", MetricUnit.Bytes, report.bytes)
     metrics.add_metric("SyncRefusedRows", MetricUnit.Count, report.refused)
     _count_lag(report.seconds_behind)
+    if report.oldest_transaction_seconds is not None:
+        metrics.add_metric("SyncOldestTransactionSeconds", MetricUnit.Seconds, report.oldest_transaction_seconds)
     return report
 
 

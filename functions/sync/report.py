@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from functions.shared.sync_state import OpenTransaction
+
 
 class Report(msgspec.Struct):
     """What a sync did.
@@ -12,6 +14,8 @@ class Report(msgspec.Struct):
         status: `caught_up`; `out_of_time`, the next run goes on; `skipped`, another one is running; `disabled`.
         bytes: of the rows, as they were sent.
         refused: rows that ClickHouse does not take; they are in `rejected_events`.
+        waits_for: the oldest open transaction that the watermark waits for: its session, database and age.
+        oldest_transaction_seconds: that age, 0 where none is open; None where it is not ours to know.
         seconds_behind: how old the newest moment is up to which everything is copied; None in the first backfill.
     """
 
@@ -21,7 +25,14 @@ class Report(msgspec.Struct):
     bytes: int = 0
     refused: int = 0
     seconds_behind: float | None = None
+    waits_for: str | None = None
+    oldest_transaction_seconds: float | None = 0.0
     reason: str = ""
+
+    def note_oldest(self, transaction: OpenTransaction | None) -> None:
+        """Keeps which transaction the watermark waits for, if it waits for one."""
+        self.waits_for = str(transaction) if transaction else None
+        self.oldest_transaction_seconds = transaction.seconds if transaction else 0.0
 
     def followed_by(self, later: "Report") -> "Report":
         """What this run and a later one did together."""

@@ -15,7 +15,15 @@ from psycopg import sql
 from functions.shared import clickhouse
 from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
-from functions.shared.sync_state import BEGINNING, Position, Watermark, foreign_position, read_state, read_watermark
+from functions.shared.sync_state import (
+    BEGINNING,
+    Position,
+    Watermark,
+    foreign_position,
+    oldest_transaction,
+    read_state,
+    read_watermark,
+)
 from functions.sync import refused
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, timestamp_of
 from functions.sync.refused import Refusal, insert_others
@@ -122,6 +130,7 @@ class Sync:
                 while copying.one_pass(reader):
                     pass
                 report.seconds_behind = _seconds_behind(control, target)
+                report.note_oldest(oldest_transaction(control))
         return report
 
     def seconds_behind(self) -> float | None:

@@ -1,0 +1,102 @@
+"""The settings of PostgreSQL that the code relies on, made on every connection.
+
+A database or a role may have been given settings by others (`ALTER DATABASE … SET`, `ALTER ROLE … SET`). They change
+what texts look like, what statements mean and what is refused. Those that matter are therefore set on every connection,
+by a statement: startup options would be refused by poolers like PgBouncer and RDS Proxy.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from psycopg import sql
+
+PINS = {
+    # What texts look like: those that are read, those that are written, and those that go to ClickHouse as they are.
+    "client_encoding": "UTF8",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    # What statements mean.
+    "search_path": '"$user", public',
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "quote_all_identifiers": "off",
+    # What transactions do: each statement sees what was committed before it, and what is committed is on the disk.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "synchronous_commit": "on",
+    # A lock is waited for as long as a statement may take, unless a function's own options say less.
+    "lock_timeout": "0",
+    # The plans that statements are written for: by an index, for the values at hand, in the partitions that matter.
+    "plan_cache_mode": "auto",
+    "enable_indexscan": "on",
+    "enable_nestloop": "on",
+    "enable_partition_pruning": "on",
+}
+
+# Names are qualified because the search path may still be another's.
+_APPLY = """
+    SELECT pg_catalog.int4ne(pg_catalog.pg_backend_pid(), %(process)s),
+           pg_catalog.set_config(
+               name, value, %(spares_poolers)s AND pg_catalog.int4ne(pg_catalog.pg_backend_pid(), %(process)s)
+           )
+    FROM pg_catalog.json_each_text(%(settings)s) AS settings (name, value)
+"""
+
+_OPTION = re.compile(r"-c\s*(\w+)=(\S+)")
+
+
+def settings_of(options: str) -> dict[str, str]:
+    """
+    >>> settings_of("-c enable_sort=off -c jit=off")
+    {'enable_sort': 'off', 'jit': 'off'}
+    """
+    return dict(_OPTION.findall(options))
+
+
+def application(settings: Mapping[str, str], process: int, *, spares_poolers: bool) -> tuple[str, dict[str, Any]]:
+    """The statement, with its values, that makes settings for a session; its first column says whether a pooler serves.
+
+    A pooler tells each client a process id of its own making, not that of the server's process.
+
+    Args:
+        process: the id of the server's process, as the client was told it.
+        spares_poolers: whether a pooler's connection, which serves others next, is left as it is.
+    """
+    text = msgspec.json.encode(settings).decode()
+    return _APPLY, {"process": process, "spares_poolers": spares_poolers, "settings": text}
+
+
+def reset(settings: Mapping[str, str]) -> sql.Composed:
+    """Undoes whatever was set in a session, and makes its settings anew."""
+    return sql.SQL("RESET ALL; SELECT {}").format(_calls(settings, is_local=False))
+
+
+def beginning(settings: Mapping[str, str]) -> sql.Composed:
+    """Begins a transaction with settings of its own, in one round trip."""
+    # The time limit counts from when it is set where none was running.
+    calls = _calls({"transaction_timeout": "0"}, is_local=True), _calls(settings, is_local=True)
+    return sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE, NOT DEFERRABLE; SELECT {}, {}").format(*calls)
+
+
+def confinement(seconds: int) -> sql.Composed:
+    """Makes the open transaction a read-only one, which ends after so many seconds."""
+    limit = f"{seconds}s"
+    calls = (
+        _calls({"transaction_timeout": "0"}, is_local=True),
+        _calls({"transaction_timeout": limit, "statement_timeout": limit}, is_local=True),
+    )
+    return sql.SQL("SET TRANSACTION READ ONLY; SELECT {}, {}").format(*calls)
+
+
+def _calls(settings: Mapping[str, str], *, is_local: bool) -> sql.Composed:
+    call = sql.SQL("pg_catalog.set_config({}, {}, {})")
+    return sql.SQL(", ").join(
+        call.format(sql.Literal(name), sql.Literal(value), sql.Literal(is_local)) for name, value in settings.items()
+    )
