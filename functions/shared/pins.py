@@ -27,8 +27,9 @@ PINS = {
     "transform_null_equals": "off",
     "quote_all_identifiers": "off",
     # What transactions do: each statement sees what was committed before it, and what is committed is on the disk.
+    # `default_transaction_read_only` stays: whoever makes a database read-only (a full disk, a move to another server)
+    # wants nothing written to it, and events wait in the queue meanwhile.
     "default_transaction_isolation": "read committed",
-    "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
     "synchronous_commit": "on",
     # A lock is waited for as long as a statement may take, unless a function's own options say less.
@@ -82,7 +83,7 @@ def beginning(settings: Mapping[str, str]) -> sql.Composed:
     """Begins a transaction with settings of its own, in one round trip."""
     # The time limit counts from when it is set where none was running.
     calls = _calls({"transaction_timeout": "0"}, is_local=True), _calls(settings, is_local=True)
-    return sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE, NOT DEFERRABLE; SELECT {}, {}").format(*calls)
+    return sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE; SELECT {}, {}").format(*calls)
 
 
 def confinement(seconds: int) -> sql.Composed:

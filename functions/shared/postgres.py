@@ -1,5 +1,6 @@
 """The connection to PostgreSQL."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,13 +12,37 @@ from psycopg.rows import tuple_row
 from psycopg.sql import Composed
 
 from functions.shared import pins
+from functions.shared.failure import kind_of
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
 
 _UNLOCK = "SELECT pg_advisory_unlock(%s)"
 
+# Of errors that it ignores, psycopg logs what they say.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
+
 _CONNECT_TIMEOUT_SECONDS = 5
 _LONGEST_REASON = 500
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_REASONS = {
+    "25006": "PostgreSQL takes nothing: it is in a read-only transaction",
+    "25P03": "the idle-in-transaction timeout was over",
+    "25P04": "the transaction timeout was over",
+    "40001": "the transaction could not be serialized",
+    "40P01": "a deadlock was detected",
+    "42501": "the role lacks a privilege",
+    "42703": "a column does not exist",
+    "42P01": "a table does not exist",
+    "53100": "the disk is full",
+    "53200": "PostgreSQL is out of memory",
+    "53300": "PostgreSQL has too many clients",
+    "55P03": "a lock was not to be had before the lock timeout",
+    "57014": "the statement timeout was over, or someone cancelled the statement",
+    "57P01": "an administrator ended the connection",
+    "57P02": "PostgreSQL crashed",
+    "57P03": "PostgreSQL is starting up or shutting down",
+}
 
 # Both ends look whether the other is still there, also where only the server would wait.
 _KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
@@ -99,8 +124,21 @@ def unlocked_afterwards(connection: Connection, lock: int) -> Iterator[None]:
 
 
 def reason_of(error: psycopg.Error) -> str:
-    """What went wrong, in one line and without the rows that PostgreSQL quotes in an error's details."""
-    return " ".join((error.diag.message_primary or str(error)).split())[:_LONGEST_REASON]
+    """What went wrong, in one line and in our own words: PostgreSQL may quote rows, a trigger anything."""
+    if error.sqlstate is None and isinstance(error, psycopg.OperationalError):
+        return _one_line(str(error))  # libpq's own words: the connection was not made, or is lost
+    name = kind_of(error)
+    known = _REASONS.get(error.sqlstate or "")
+    return f"{known} ({name})" if known else name
+
+
+def message_of(error: psycopg.Error) -> str:
+    """What PostgreSQL says of a row that it refuses: for `rejected_events`, which hold the row; not for logs."""
+    return _one_line(error.diag.message_primary or str(error))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_LONGEST_REASON]
 
 
 class Database:

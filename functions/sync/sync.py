@@ -258,7 +258,8 @@ class _Copying:
         for refusal in insert_others(self.client, rows):
             refusals.append(refusal)
             if self.report.refused + len(refusals) > MOST_REFUSALS:
-                raise SyncError(f"ClickHouse refuses more than {MOST_REFUSALS} rows, like this one: {refusal.reason}")
+                example = f"the event {id_of(refusal.row)}: {refusal.reason}"
+                raise SyncError(f"ClickHouse refuses more than {MOST_REFUSALS} rows, like {example}")
         return refusals
 
     def _cursor(self) -> Position:
@@ -288,6 +289,7 @@ class _Copying:
         self.report.chunks += 1
         self.report.bytes += chunk.bytes
         self.report.refused += len(refusals)
+        self.report.note_refused(id_of(refusal.row) for refusal in refusals)
         self.sync.progress(self.report)
 
 

@@ -140,9 +140,12 @@ def test_a_role_that_may_not_see_others_statistics_still_copies_and_names_the_se
 
 
 def test_who_has_transactions_open_is_never_looked_at_within_one(database_url: str) -> None:
-    with connect(database_url, TimeLimits(SECONDS, SECONDS)) as own, own.transaction():
-        with pytest.raises(AssertionError, match="outside of one"):
-            oldest_transaction(own)
+    with (
+        connect(database_url, TimeLimits(SECONDS, SECONDS)) as own,
+        own.transaction(),
+        pytest.raises(AssertionError, match="outside of one"),
+    ):
+        oldest_transaction(own)
 
 
 def test_no_row_is_missed_while_transactions_come_and_go_in_several_databases(

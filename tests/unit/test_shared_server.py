@@ -34,7 +34,6 @@ HOSTILE = {
     "quote_all_identifiers": "on",
     "transform_null_equals": "on",
     "default_transaction_isolation": "serializable",
-    "default_transaction_read_only": "on",
     "default_transaction_deferrable": "on",
     "synchronous_commit": "off",
     "row_security": "off",
