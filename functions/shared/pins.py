@@ -50,15 +50,21 @@ _APPLY = """
     FROM pg_catalog.json_each_text(%(settings)s) AS settings (name, value)
 """
 
-_OPTION = re.compile(r"-c\s*(\w+)=(\S+)")
+_OPTION = re.compile(r"(?:-c\s*|--)([\w.]+)=(\S+)")
 
 
 def settings_of(options: str) -> dict[str, str]:
     """
-    >>> settings_of("-c enable_sort=off -c jit=off")
-    {'enable_sort': 'off', 'jit': 'off'}
+    >>> settings_of("-c enable_sort=off --search_path=events,public")
+    {'enable_sort': 'off', 'search_path': 'events,public'}
     """
     return dict(_OPTION.findall(options))
+
+
+def pinned(own: Mapping[str, str]) -> dict[str, str]:
+    """The pins on top of what an address names as its own: tables may be in a schema that is found by that alone."""
+    pins = dict(own) | PINS
+    return pins | {"search_path": own.get("search_path", PINS["search_path"])}
 
 
 def application(settings: Mapping[str, str], process: int, *, spares_poolers: bool) -> tuple[str, dict[str, Any]]:

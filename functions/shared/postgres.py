@@ -73,7 +73,7 @@ def connect(url: str, limits: TimeLimits, options: str = "") -> Connection:
         psycopg.OperationalError: PostgreSQL can't be reached.
     """
     connection = _connected(url, limits)
-    _apply(connection, _settings(limits, options) | _IDLE | _KEEPALIVES, spares_poolers=False)
+    _apply(connection, _settings(url, limits, options) | _IDLE | _KEEPALIVES, spares_poolers=False)
     return connection
 
 
@@ -82,6 +82,7 @@ def _connected(url: str, limits: TimeLimits) -> Connection:
     return psycopg.connect(
         psycopg.conninfo.make_conninfo(
             url,
+            options="",  # poolers refuse them: they are made settings of the connection, like our own
             client_encoding="UTF8",  # which poolers pass on
             connect_timeout=known.get("connect_timeout", _CONNECT_TIMEOUT_SECONDS),
             keepalives_idle=10,
@@ -93,13 +94,14 @@ def _connected(url: str, limits: TimeLimits) -> Connection:
     )
 
 
-def _settings(limits: TimeLimits, options: str) -> dict[str, str]:
+def _settings(url: str, limits: TimeLimits, options: str) -> dict[str, str]:
+    given = str(psycopg.conninfo.conninfo_to_dict(url).get("options", ""))
     own = {
         "statement_timeout": f"{limits.statement}s",
         "transaction_timeout": f"{limits.transaction}s",
         "idle_in_transaction_session_timeout": f"{limits.transaction}s",
     }
-    return pins.PINS | own | pins.settings_of(options)
+    return pins.pinned(pins.settings_of(given)) | own | pins.settings_of(options)
 
 
 def _apply(connection: Connection, settings: dict[str, str], *, spares_poolers: bool) -> bool:
@@ -151,7 +153,7 @@ class Database:
     def __init__(self, url: str, limits: TimeLimits, options: str = "") -> None:
         self._url = url
         self._limits = limits
-        self._settings = _settings(limits, options)
+        self._settings = _settings(url, limits, options)
         self._connection: Connection | None = None
         self._beginning: Composed | None = None  # None where no pooler is in between
 

@@ -185,3 +185,14 @@ def test_settings_that_a_prefetch_makes_beyond_its_transaction_are_undone(ends: 
 
         database.run_confined(work, 5)
         assert database.run(_settings_of).items() >= EXPECTED.items() - {("enable_sort", "off")}
+
+
+@pytest.mark.parametrize("mode", ["direct", "transaction"])
+def test_what_the_address_names_as_its_schema_is_where_the_tables_are(mode: str, own: Own) -> None:
+    own.administration.execute(f"GRANT ALL ON SCHEMA elsewhere TO {own.name}")
+    with ExitStack() as stack:
+        url = own.url if mode == "direct" else stack.enter_context(pooler(own.url, cast("Mode", mode))).url
+        database = Database(f"{url}?options=-c%20search_path%3Delsewhere%20-c%20datestyle%3DGerman", LIMITS)
+        stack.callback(database.close)
+        found = database.run(lambda connection: connection.execute("SELECT current_schema(), date '2026-11-02'::text"))
+        assert found.fetchall() == [("elsewhere", "2026-11-02")]
