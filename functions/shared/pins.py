@@ -7,9 +7,7 @@ by a statement: startup options would be refused by poolers like PgBouncer and R
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
-import msgspec
 from psycopg import sql
 
 PINS = {
@@ -42,13 +40,8 @@ PINS = {
 }
 
 # Names are qualified because the search path may still be another's.
-_APPLY = """
-    SELECT pg_catalog.int4ne(pg_catalog.pg_backend_pid(), %(process)s),
-           pg_catalog.set_config(
-               name, value, %(spares_poolers)s AND pg_catalog.int4ne(pg_catalog.pg_backend_pid(), %(process)s)
-           )
-    FROM pg_catalog.json_each_text(%(settings)s) AS settings (name, value)
-"""
+_HAS_POOLER = sql.SQL("pg_catalog.int4ne(pg_catalog.pg_backend_pid(), {process})")
+_LOCAL, _OF_SESSION = sql.SQL("true"), sql.SQL("false")
 
 _OPTION = re.compile(r"(?:-c\s*|--)([\w.]+)=(\S+)")
 
@@ -67,28 +60,30 @@ def pinned(own: Mapping[str, str]) -> dict[str, str]:
     return pins | {"search_path": own.get("search_path", PINS["search_path"])}
 
 
-def application(settings: Mapping[str, str], process: int, *, spares_poolers: bool) -> tuple[str, dict[str, Any]]:
-    """The statement, with its values, that makes settings for a session; its first column says whether a pooler serves.
+def application(settings: Mapping[str, str], process: int, *, spares_poolers: bool) -> sql.Composed:
+    """Makes settings for a session, in one round trip; the first column says whether a pooler serves it.
 
-    A pooler tells each client a process id of its own making, not that of the server's process.
+    A pooler tells each client a process id of its own making, not that of the server's process: with the latter, one
+    client could cancel another's statements.
 
     Args:
         process: the id of the server's process, as the client was told it.
         spares_poolers: whether a pooler's connection, which serves others next, is left as it is.
     """
-    text = msgspec.json.encode(settings).decode()
-    return _APPLY, {"process": process, "spares_poolers": spares_poolers, "settings": text}
+    has_pooler = _HAS_POOLER.format(process=sql.Literal(str(process)))
+    calls = _calls(settings, is_local=has_pooler if spares_poolers else _OF_SESSION)
+    return sql.SQL("SELECT {}, {}").format(has_pooler, calls)
 
 
 def reset(settings: Mapping[str, str]) -> sql.Composed:
     """Undoes whatever was set in a session, and makes its settings anew."""
-    return sql.SQL("RESET ALL; SELECT {}").format(_calls(settings, is_local=False))
+    return sql.SQL("RESET ALL; SELECT {}").format(_calls(settings, is_local=_OF_SESSION))
 
 
 def beginning(settings: Mapping[str, str]) -> sql.Composed:
     """Begins a transaction with settings of its own, in one round trip."""
     # The time limit counts from when it is set where none was running.
-    calls = _calls({"transaction_timeout": "0"}, is_local=True), _calls(settings, is_local=True)
+    calls = _calls({"transaction_timeout": "0"}, is_local=_LOCAL), _calls(settings, is_local=_LOCAL)
     return sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE; SELECT {}, {}").format(*calls)
 
 
@@ -96,14 +91,14 @@ def confinement(seconds: int) -> sql.Composed:
     """Makes the open transaction a read-only one, which ends after so many seconds."""
     limit = f"{seconds}s"
     calls = (
-        _calls({"transaction_timeout": "0"}, is_local=True),
-        _calls({"transaction_timeout": limit, "statement_timeout": limit}, is_local=True),
+        _calls({"transaction_timeout": "0"}, is_local=_LOCAL),
+        _calls({"transaction_timeout": limit, "statement_timeout": limit}, is_local=_LOCAL),
     )
     return sql.SQL("SET TRANSACTION READ ONLY; SELECT {}, {}").format(*calls)
 
 
-def _calls(settings: Mapping[str, str], *, is_local: bool) -> sql.Composed:
+def _calls(settings: Mapping[str, str], *, is_local: sql.Composable) -> sql.Composed:
     call = sql.SQL("pg_catalog.set_config({}, {}, {})")
     return sql.SQL(", ").join(
-        call.format(sql.Literal(name), sql.Literal(value), sql.Literal(is_local)) for name, value in settings.items()
+        call.format(sql.Literal(name), sql.Literal(value), is_local) for name, value in settings.items()
     )

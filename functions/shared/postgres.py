@@ -106,9 +106,9 @@ def _settings(url: str, limits: TimeLimits, options: str) -> dict[str, str]:
 
 def _apply(connection: Connection, settings: dict[str, str], *, spares_poolers: bool) -> bool:
     """Makes the settings for the whole session; returns whether a pooler is in between."""
-    statement, values = pins.application(settings, connection.info.backend_pid, spares_poolers=spares_poolers)
+    statement = pins.application(settings, connection.info.backend_pid, spares_poolers=spares_poolers)
     try:
-        row = connection.execute(statement, values, prepare=False).fetchone()
+        row = connection.execute(statement).fetchone()
     except psycopg.Error:
         connection.close()
         raise
