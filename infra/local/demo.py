@@ -9,19 +9,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import typer
 from clickhouse_connect.driver.client import Client
 
 from functions.shared import clickhouse
 from functions.shared.clickhouse import target_of
-from functions.shared.postgres import TimeLimits, connect
 from functions.shared.registry import load
 from infra.local import deploy
 from infra.local.process import StartError
 from infra.local.stack import Stack, step
 
 STORED_WITHIN_SECONDS = 60
-LIMITS = TimeLimits(statement=STORED_WITHIN_SECONDS, transaction=STORED_WITHIN_SECONDS)
 COPIED_WITHIN_SECONDS = 180
 
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -78,7 +77,7 @@ def show(stack: Stack) -> None:
     typer.echo(f"\nGraphQL, {stack.api_url}/graphql\n{QUERY}")
     typer.echo(json.dumps(answer, indent=2))
     typer.echo(f"\nPostgreSQL, {stack.database_url}{SELECT.replace('%s', f"'{shown}'").rstrip()}")
-    with connect(stack.database_url, LIMITS) as connection:
+    with psycopg.connect(stack.database_url) as connection:
         cursor = connection.execute(SELECT, [shown])
         row = cursor.fetchone()
         for column, value in zip(cursor.description or (), row or (), strict=True):
@@ -158,7 +157,7 @@ def _in_clickhouse(client: Client, sent: dict[UUID, str]) -> set[UUID]:
 
 
 def _in_postgres(stack: Stack, sent: dict[UUID, str]) -> set[UUID]:
-    with connect(stack.database_url, LIMITS) as connection:
+    with psycopg.connect(stack.database_url) as connection:
         return {identifier for (identifier,) in connection.execute(STORED, [list(sent)])}
 
 
