@@ -15,8 +15,14 @@ from rich.table import Table
 from functions.shared import clickhouse
 from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import SyncState, count_unsynced, foreign_position, read_state, read_watermark
-from functions.sync.catch_up import oldest_transaction
+from functions.shared.sync_state import (
+    SyncState,
+    count_unsynced,
+    foreign_position,
+    oldest_transaction,
+    read_state,
+    read_watermark,
+)
 from infra.dead_letters import NoDeadLetterQueue, dead_letter_queue_url
 from infra.terminal import shown
 

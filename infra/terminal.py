@@ -75,7 +75,6 @@ def explained() -> Iterator[None]:
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from functions.retention.retention import RetentionError
-    from functions.shared.clickhouse import reason_of
     from functions.shared.settings import SettingError
     from functions.sync.sync import SyncError
     from infra.dead_letters import NoDeadLetterQueue
@@ -92,5 +91,19 @@ def explained() -> Iterator[None]:
         ClientError,
         psycopg.Error,
     ) as error:
-        typer.echo(reason_of(error), err=True)
+        typer.echo(_reason(error), err=True)
         raise typer.Exit(1) from None
+
+
+def _reason(error: Exception) -> str:
+    """Our own words of a store's error, which may quote what is stored; any other's words as they are, in one line."""
+    import psycopg
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from functions.shared import clickhouse, postgres
+
+    if isinstance(error, psycopg.Error):
+        return postgres.reason_of(error)
+    if isinstance(error, ClickHouseError):
+        return clickhouse.reason_of(error)
+    return " ".join(str(error).split())

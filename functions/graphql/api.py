@@ -26,6 +26,7 @@ from functions.graphql.source import Sources
 from functions.graphql.store import StoreUnavailable
 from functions.shared import settings
 from functions.shared.auth import Authenticator, KeysUnavailable, Unauthenticated
+from functions.shared.failure import withheld
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.registry import load
@@ -54,7 +55,7 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     try:
         return _answered(event)
     except Refused as refused:
-        logger.info("refused", extra={"status": refused.status, "reason": str(refused)})
+        logger.info("refused", extra={"status": refused.status})
         return _response(refused.status, _encoded({"message": str(refused)}))
     except Exception as error:  # noqa: BLE001 - whatever it is, the client can name it to us
         return _response(500, _encoded({"message": _WENT_WRONG.format(_logged(error))}))
@@ -126,7 +127,7 @@ def _is_of_the_client(original: Exception) -> bool:
 def _logged(error: Exception) -> str:
     """Logs an unexpected error; returns the id that it has there."""
     error_id = str(uuid4())
-    logger.error("A request failed", extra={"error_id": error_id}, exc_info=error)
+    logger.error("A request failed", extra={"error_id": error_id}, exc_info=withheld(error))
     return error_id
 
 

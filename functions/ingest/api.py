@@ -21,6 +21,7 @@ with kept():
     from functions.shared.auth import Authenticator, KeysUnavailable, Unauthenticated
     from functions.shared.body import Events
     from functions.shared.compression import TooLarge
+    from functions.shared.failure import without_contents
     from functions.shared.rejection import Rejection
 
 # The gateway waits for 29 s, and a sender that has no answer by then can't know whether its events were queued. So SQS
@@ -58,6 +59,7 @@ READERS: dict[str, Callable[[Request], Events]] = {
 }
 
 
+@without_contents()
 @collected_afterwards()
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """Answers API Gateway's request: what became of each event, or why none was looked at."""
@@ -65,7 +67,8 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     try:
         answer = _answer(request)
     except tuple(STATUSES) as error:
-        logger.info("refused", extra={"status": STATUSES[type(error)], "reason": str(error)})
+        code = error.code if isinstance(error, Rejection) else type(error).__name__
+        logger.info("refused", extra={"status": STATUSES[type(error)], "reason": code})
         return _response(STATUSES[type(error)], {"message": str(error)})
     logger.info(
         "taken in",

@@ -14,6 +14,7 @@ from functions.ingest.consumption import Consumer, Outcome
 from functions.shared import registry, settings
 from functions.shared.arrival import arrival_of
 from functions.shared.batch import Batch
+from functions.shared.failure import without_contents
 from functions.shared.garbage import collected_afterwards
 from functions.shared.postgres import Database, TimeLimits, reason_of
 from functions.shared.replay import read_message
@@ -30,6 +31,7 @@ consumer = Consumer(
 # Of what is unpacked at once: a message of gzip holds at most 20 MB and 10,000 events, but there may be many of them.
 MOST_BYTES_AT_ONCE = 64 * 1024 * 1024
 MOST_EVENTS_AT_ONCE = 50_000  # each takes far more memory than its bytes, and time
+MOST_IDS_LOGGED = 10
 # After the invocation began. The transaction may then take its 50 s: the function's time is 60 s or more.
 LAST_START_SECONDS = 10
 
@@ -42,6 +44,7 @@ class Message(NamedTuple):
     batch: Batch
 
 
+@without_contents()
 @collected_afterwards()
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """Stores messages, at once if they are few; those that it reports are delivered again."""
@@ -134,8 +137,15 @@ def _log(outcome: Outcome, messages: int) -> None:
             "rejected": len(outcome.rejected),
             "codes": Counter(row.code for row in outcome.rejected),
             "made_partitions": outcome.partitions,
-        },
+        }
+        | _refused(outcome),
     )
+
+
+def _refused(outcome: Outcome) -> dict[str, list[str]]:
+    """Which rows of `rejected_events` hold what PostgreSQL refused, the first of them; nothing where there are none."""
+    refused = [str(row.id) for row in outcome.rejected if row.code == "refused_by_postgresql"]
+    return {"refused_ids": refused[:MOST_IDS_LOGGED]} if refused else {}
 
 
 def _log_failure(message_id: str, error: Exception) -> None:

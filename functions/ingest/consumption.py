@@ -26,7 +26,7 @@ from functions.shared.batch import Batch
 from functions.shared.event import Event, Terms, read_attributes, terms_of
 from functions.shared.grant import Grant
 from functions.shared.partitions import first_moment, make_partitions, wanted_months
-from functions.shared.postgres import Connection, Database, reason_of
+from functions.shared.postgres import Connection, Database, message_of
 from functions.shared.registry import Registry
 from functions.shared.rejection import Rejection
 from functions.shared.wire import Attributes, attributes_of
@@ -89,7 +89,7 @@ class Consumer:
         except psycopg.Error as error:
             if not is_refusal(error):
                 raise
-            reason = reason_of(error)
+            reason = message_of(error)
         halves = _halves(batches)
         return self.consume(halves[0]) + self.consume(halves[1]) if halves else self._reject(batches[0], reason)
 

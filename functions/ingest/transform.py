@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 import psycopg
-from psycopg.pq import TransactionStatus
-from psycopg.rows import tuple_row
 
 from functions.ingest.directory import Directory
 from functions.ingest.row import EVERY_MONTH, Row, neighbouring_month, place_in_order
@@ -33,10 +31,6 @@ from functions.shared.timestamp import parse_timestamp
 from functions.shared.wire import contents_of
 
 PREFETCH_SECONDS = 5
-
-_LIMIT_PREFETCH = f"SET statement_timeout = '{PREFETCH_SECONDS}s'; SET transaction_timeout = '{PREFETCH_SECONDS}s'"
-_READ_ONLY = "SET TRANSACTION READ ONLY"
-_RESET = "RESET ALL"  # to what the connection began with
 
 _LONGEST_REASON = 200
 
@@ -123,7 +117,7 @@ def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, R
     failed = {}
     for name, group in groups.items():
         try:
-            prefetched = database.run(partial(_prefetched, group))
+            prefetched = database.run_confined(partial(_prefetched, group), PREFETCH_SECONDS)
         except Rejection as rejection:
             failed[name] = rejection
             continue
@@ -209,32 +203,18 @@ def _returned(transformation: Transformation, context: Context) -> dict[str, Any
 
 
 def _prefetched(group: Sequence[Candidate], connection: Connection) -> Sequence[Mapping[str, Any]]:
-    """What the group's feature prefetches for it, within a read-only transaction of limited time."""
+    """What the group's feature prefetches for it, within the transaction that is open."""
     feature = group[0].event.type.feature
     contexts = [read_context(candidate) for candidate in group]
-    connection.execute(_LIMIT_PREFETCH)
     try:
-        with connection.transaction():
-            connection.execute(_READ_ONLY)
-            prefetched = feature.prefetcher(contexts, connection) if feature.prefetcher else contexts
+        prefetched = feature.prefetcher(contexts, connection) if feature.prefetcher else contexts
     except Exception as error:
         if connection.broken and not _is_timeout(error):
             raise
         raise Rejection("prefetch_failed", f"The prefetch of {feature.name} failed: {_reason(error)}") from error
-    finally:
-        _restore(connection)
     if not _is_a_dict_for_each(prefetched, len(group)):
         raise Rejection("prefetch_failed", f"The prefetch of {feature.name} did not return a dict for each context.")
     return prefetched
-
-
-def _restore(connection: Connection) -> None:
-    """Undoes whatever a prefetch did to the connection, which other features and the consumer itself use too."""
-    connection.row_factory, connection.cursor_factory = tuple_row, psycopg.Cursor
-    if connection.info.transaction_status == TransactionStatus.IDLE:
-        connection.execute(_RESET)
-    else:
-        connection.close()
 
 
 def _is_a_dict_for_each(prefetched: object, count: int) -> bool:

@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.retention.report import Report
 from functions.retention.retention import Retention, RetentionError
 from functions.shared import settings
+from functions.shared.failure import without_contents
 
 logger = Logger(level=settings.log_level())
 metrics = Metrics(namespace="AiUsageEvents")
@@ -26,6 +27,7 @@ class Request(msgspec.Struct):
     dry_run: bool = False
 
 
+@without_contents(RetentionError, msgspec.ValidationError)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answers with what was done, or would be with `{"dry_run": true}`; fails where something was left undone."""
     request = msgspec.convert(event, Request)

@@ -1,11 +1,14 @@
 """The connection to ClickHouse, and the settings without which it does not keep or show JSON as it came."""
 
+import logging
 import re
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
+from urllib3.exceptions import MaxRetryError
 
 TABLE = "ai_usage_events"
 
@@ -20,6 +23,57 @@ INSERT_SETTINGS = READ_SETTINGS | {
     "input_format_json_read_bools_as_strings": 0,
     "throw_if_no_data_to_insert": 0,
     "async_insert": 0,  # what is confirmed is stored
+}
+
+# What the client and what is below it log, they raise as well; and they log the values of queries.
+for _name in ("clickhouse_connect", "urllib3"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+# Those that there is something to do about: src/Common/ErrorCodes.cpp has all.
+CODES = {
+    6: "CANNOT_PARSE_TEXT",
+    16: "NO_SUCH_COLUMN_IN_TABLE",
+    25: "CANNOT_PARSE_ESCAPE_SEQUENCE",
+    26: "CANNOT_PARSE_QUOTED_STRING",
+    27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
+    33: "CANNOT_READ_ALL_DATA",
+    38: "CANNOT_PARSE_DATE",
+    41: "CANNOT_PARSE_DATETIME",
+    43: "ILLEGAL_TYPE_OF_ARGUMENT",
+    47: "UNKNOWN_IDENTIFIER",
+    53: "TYPE_MISMATCH",
+    60: "UNKNOWN_TABLE",
+    62: "SYNTAX_ERROR",
+    69: "ARGUMENT_OUT_OF_BOUND",
+    70: "CANNOT_CONVERT_TYPE",
+    72: "CANNOT_PARSE_NUMBER",
+    81: "UNKNOWN_DATABASE",
+    115: "UNKNOWN_SETTING",
+    117: "INCORRECT_DATA",
+    131: "TOO_LARGE_STRING_SIZE",
+    159: "TIMEOUT_EXCEEDED",
+    164: "READONLY",
+    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    209: "SOCKET_TIMEOUT",
+    210: "NETWORK_ERROR",
+    225: "NO_ZOOKEEPER",
+    241: "MEMORY_LIMIT_EXCEEDED",
+    242: "TABLE_IS_READ_ONLY",
+    243: "NOT_ENOUGH_SPACE",
+    252: "TOO_MANY_PARTS",
+    285: "TOO_FEW_LIVE_REPLICAS",
+    306: "TOO_DEEP_RECURSION",
+    319: "UNKNOWN_STATUS_OF_INSERT",
+    321: "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
+    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
+    376: "CANNOT_PARSE_UUID",
+    386: "NO_COMMON_TYPE",
+    396: "TOO_MANY_ROWS_OR_BYTES",
+    407: "DECIMAL_OVERFLOW",
+    469: "VIOLATED_CONSTRAINT",
+    497: "ACCESS_DENIED",
+    516: "AUTHENTICATION_FAILED",
+    632: "UNEXPECTED_DATA_AFTER_PARSED_VALUE",
 }
 
 _CONNECT_TIMEOUT_SECONDS = 5
@@ -67,5 +121,23 @@ def target_of(client: Client) -> UUID | None:
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong, in one line and without the rows that ClickHouse quotes."""
+    """What went wrong, in one line and in our own words: ClickHouse quotes rows, and its client what was asked."""
+    code = getattr(error, "code", None)
+    if code is not None:
+        return f"ClickHouse's error {code} ({CODES.get(code, 'see ErrorCodes.cpp')})"
+    lost = list(_causes(error))
+    addresses = [f"{one.pool.host}:{one.pool.port}" for one in lost if isinstance(one, MaxRetryError)]
+    texts = [one.strerror or type(one).__name__ for one in lost if isinstance(one, OSError)]
+    server = f"ClickHouse at {addresses[0]}" if addresses else "ClickHouse"
+    return f"{server} does not answer: {(texts or [type(lost[-1]).__name__])[-1]}"
+
+
+def message_of(error: Exception) -> str:
+    """What ClickHouse says of a row that it refuses: for `rejected_events`, which hold the row; not for logs."""
     return " ".join(str(error).partition("\nRow ")[0].split())[:_LONGEST_REASON]
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
+from functions.shared.failure import kind_of
+
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef, SendMessageBatchRequestEntryTypeDef
@@ -87,7 +89,7 @@ def _send_group(
         try:
             answer = client.send_message_batch(QueueUrl=queue_url, Entries=list(unsent.values()))
         except (BotoCoreError, ClientError) as error:
-            logger.warning("The queue took nothing", extra={"messages": len(unsent), "reason": str(error)})
+            logger.warning("The queue took nothing", extra={"messages": len(unsent), "reason": kind_of(error)})
             return set(unsent), isinstance(error, ClientError)
         failed = answer.get("Failed", [])
         unsent = {int(entry["Id"]): unsent[int(entry["Id"])] for entry in failed}

@@ -11,8 +11,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from functions.shared import settings
-from functions.shared.clickhouse import reason_of
+from functions.shared import clickhouse, postgres, settings
+from functions.shared.failure import kind_of, withheld, without_contents
 from functions.sync.report import Report
 from functions.sync.sync import Sync, SyncError
 
@@ -30,6 +30,7 @@ RESERVE_SECONDS = 30
 _POLL_SECONDS = 2
 
 
+@without_contents(SyncError)
 @metrics.log_metrics
 def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answers with what was copied, and how far ClickHouse is behind; fails, and says why, where that can't go on."""
@@ -57,18 +58,33 @@ def _follow(sync: Sync, seconds: float) -> Report:
 def _run(sync: Sync, seconds: float) -> Report:
     try:
         report = sync.run(seconds)
-    except (SyncError, psycopg.Error, ClickHouseError) as error:
+    except Exception as error:
         metrics.add_metric("SyncFailures", MetricUnit.Count, 1)
         with suppress(psycopg.Error):
             _count_lag(sync.seconds_behind())
-        logger.exception("The sync failed", extra={"reason": reason_of(error)})
+        logger.exception("The sync failed", extra={"reason": _reason(error)}, exc_info=withheld(error))
         raise
     metrics.add_metric("SyncedRows", MetricUnit.Count, report.rows)
     metrics.add_metric("SyncedChunks", MetricUnit.Count, report.chunks)
     metrics.add_metric("SyncedBytes", MetricUnit.Bytes, report.bytes)
     metrics.add_metric("SyncRefusedRows", MetricUnit.Count, report.refused)
     _count_lag(report.seconds_behind)
+    if report.oldest_transaction_seconds is not None:
+        metrics.add_metric("SyncOldestTransactionSeconds", MetricUnit.Seconds, report.oldest_transaction_seconds)
     return report
+
+
+def _reason(error: Exception) -> str:
+    """What may be logged of it."""
+    match error:
+        case SyncError():
+            return str(error)
+        case ClickHouseError():
+            return clickhouse.reason_of(error)
+        case psycopg.Error():
+            return postgres.reason_of(error)
+        case _:
+            return kind_of(error)
 
 
 def _count_lag(seconds_behind: float | None) -> None:

@@ -46,9 +46,15 @@ _REFUSED_AGAIN = "UPDATE rejected_events SET attempts = attempts + 1, message = 
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A row that ClickHouse does not take, and why."""
+    """A row that ClickHouse does not take, and why.
+
+    Attributes:
+        message: what ClickHouse says, which may quote the row.
+        reason: the same in words that may be logged.
+    """
 
     row: bytes
+    message: str
     reason: str
 
 
@@ -62,7 +68,7 @@ def insert_others(client: Client, rows: Sequence[bytes]) -> Iterator[Refusal]:
         insert(client, [b"".join(rows)])
     except RowRefused as refused:
         if len(rows) == 1:
-            yield Refusal(rows[0], str(refused))
+            yield Refusal(rows[0], refused.message, refused.reason)
             return
         half = len(rows) // 2
         yield from insert_others(client, rows[:half])
@@ -76,7 +82,7 @@ def record(connection: Connection, refusals: Iterable[Refusal]) -> None:
         values = {
             "rejected_id": derived_id(datetime.fromisoformat(f"{timestamp}+00:00"), f"sync/{event_id}", 0),
             "code": CODE,
-            "reason": refusal.reason,
+            "reason": refusal.message,
             "id": event_id,
             "timestamp": timestamp,
         }
@@ -102,7 +108,7 @@ def replay(connection: Connection, client: Client) -> tuple[int, int]:
         try:
             insert(client, [row])
         except RowRefused as refusal:
-            connection.execute(_REFUSED_AGAIN, [str(refusal), rejected_id.decode()])
+            connection.execute(_REFUSED_AGAIN, [refusal.message, rejected_id.decode()])
             refused += 1
         else:
             connection.execute(_REPLAYED, [rejected_id.decode()])

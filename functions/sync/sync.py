@@ -15,7 +15,15 @@ from psycopg import sql
 from functions.shared import clickhouse
 from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
-from functions.shared.sync_state import BEGINNING, Position, Watermark, foreign_position, read_state, read_watermark
+from functions.shared.sync_state import (
+    BEGINNING,
+    Position,
+    Watermark,
+    foreign_position,
+    oldest_transaction,
+    read_state,
+    read_watermark,
+)
 from functions.sync import refused
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, timestamp_of
 from functions.sync.durability import make_durable
@@ -125,6 +133,7 @@ class Sync:
                 while copying.one_pass(reader):
                     pass
                 report.seconds_behind = _seconds_behind(control, target)
+                report.note_oldest(oldest_transaction(control))
         return report
 
     def seconds_behind(self) -> float | None:
@@ -257,7 +266,8 @@ class _Copying:
         for refusal in insert_others(self.client, rows):
             refusals.append(refusal)
             if self.report.refused + len(refusals) > MOST_REFUSALS:
-                raise SyncError(f"ClickHouse refuses more than {MOST_REFUSALS} rows, like this one: {refusal.reason}")
+                example = f"the event {id_of(refusal.row)}: {refusal.reason}"
+                raise SyncError(f"ClickHouse refuses more than {MOST_REFUSALS} rows, like {example}")
         return refusals
 
     def _cursor(self) -> Position:
@@ -287,6 +297,7 @@ class _Copying:
         self.report.chunks += 1
         self.report.bytes += chunk.bytes
         self.report.refused += len(refusals)
+        self.report.note_refused(id_of(refusal.row) for refusal in refusals)
         self.sync.progress(self.report)
 
 

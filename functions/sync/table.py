@@ -8,7 +8,7 @@ from clickhouse_connect.driver.binding import format_str, quote_identifier
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, reason_of, target_comment, target_of
+from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, message_of, reason_of, target_comment, target_of
 from functions.sync.blocks import SeparatedRows
 from functions.sync.chunks import COLUMNS
 
@@ -46,7 +46,17 @@ _REFUSALS = frozenset(
 
 
 class RowRefused(Exception):
-    """ClickHouse can't take a row or value among those that were sent."""
+    """ClickHouse can't take a row or value among those that were sent.
+
+    Args:
+        message: what ClickHouse says, which may quote the row.
+        reason: the same in words that may be logged.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(reason)
+        self.message = message
+        self.reason = reason
 
 
 def definition(cluster: str | None, target: UUID) -> str:
@@ -87,7 +97,7 @@ def insert(client: Client, slices: Iterable[bytes]) -> None:
             _insert(client, iter([block]))
     except ClickHouseError as error:
         if getattr(error, "code", None) in _REFUSALS:
-            raise RowRefused(reason_of(error)) from error
+            raise RowRefused(message_of(error), reason_of(error)) from error
         raise
 
 

@@ -4,10 +4,14 @@ import json
 import urllib.request
 from typing import Any
 
+import psycopg
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.shared import registry, settings
+from functions.shared.failure import kind_of, withheld, without_contents
+from functions.shared.feature import DefinitionError
+from functions.shared.postgres import reason_of
 from infra.migrations.migrate import migrate
 
 logger = Logger()
@@ -17,6 +21,7 @@ _RESERVE_SECONDS = 20  # for the answer
 _LONGEST_REASON = 1000
 
 
+@without_contents()
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answers CloudFormation's request; a deployment whose migrations fail is rolled back with their reason."""
     try:
@@ -26,8 +31,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
                 logger.info(line)
         status, reason = "SUCCESS", ""
     except Exception as error:
-        logger.exception("The migrations failed")
-        status, reason = "FAILED", str(error)[:_LONGEST_REASON]
+        reason = _reason(error)[:_LONGEST_REASON]
+        logger.exception("The migrations failed", extra={"reason": reason}, exc_info=withheld(error))
+        status = "FAILED"
     answer = {
         "Status": status,
         "Reason": reason,
@@ -38,6 +44,18 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     }
     _send(event["ResponseURL"], answer)
     return answer
+
+
+def _reason(error: Exception) -> str:
+    """What CloudFormation and the log are told; an error of the database may quote what is stored."""
+    error = getattr(error, "orig", error)  # as SQLAlchemy wraps it
+    match error:
+        case DefinitionError() | settings.SettingError():
+            return str(error)
+        case psycopg.Error():
+            return reason_of(error)
+        case _:
+            return kind_of(error)
 
 
 def _send(url: str, answer: dict[str, Any]) -> None:

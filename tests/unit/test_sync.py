@@ -581,6 +581,7 @@ def test_the_function_answers_with_counts_and_lag_and_emits_them(
         "SyncedChunks": answer["chunks"],
         "SyncedBytes": answer["bytes"],
         "SyncSecondsBehind": answer["seconds_behind"],
+        "SyncOldestTransactionSeconds": 0,
     }
 
 

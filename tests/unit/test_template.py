@@ -155,3 +155,15 @@ def test_secrets_reach_a_function_by_their_arn_alone(template: Any, function: st
 def test_a_functions_logs_do_not_stay_for_ever(template: Any, function: str) -> None:
     group = template["Resources"][function]["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
     assert template["Resources"][group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_every_alarm_of_our_own_metrics_is_of_one_that_a_function_emits(template: Any) -> None:
+    code = "".join(file.read_text() for file in (ROOT / "functions").rglob("function.py"))
+    alarms = [
+        resource["Properties"]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm" and resource["Properties"]["Namespace"] == "AiUsageEvents"
+    ]
+    assert {"SyncSecondsBehind", "SyncOldestTransactionSeconds"} <= {alarm["MetricName"] for alarm in alarms}
+    for alarm in alarms:
+        assert f'add_metric("{alarm["MetricName"]}"' in code
