@@ -39,8 +39,8 @@ def start(
             f"  GraphQL   {running.api_url}/graphql\n"
             f"  queue     {running.queue_url}\n"
             f"  AWS       {running.aws_endpoint_url}\n"
-            f"  database  {running.database_url}\n"
-            f"  all of it, and a token, in {folder / 'stack.json'}"
+            f"  database  {stack.without_password(running.database_url)}\n"
+            f"  all of it, with passwords and a token, in {folder / 'stack.json'}"
         )
         signal.pause()
 

@@ -9,6 +9,7 @@ from infra.local import ports, tools
 from infra.local.process import Processes, StartError, listens, wait_until
 
 MINISTACK = "ministack[full]==1.5.33"
+GUARDED_MINISTACK = Path(__file__).with_name("guarded_ministack.py")
 PREFERRED_PORT = 4566
 START_SECONDS = 300  # the first time it is installed
 REGION = "us-east-1"
@@ -54,14 +55,18 @@ def _start_on(port: int, folder: Path, log: Path, processes: Processes) -> str:
     endpoint = f"http://{ports.HOST}:{port}"
     scratch = folder / "aws"
     scratch.mkdir(exist_ok=True)
-    # In an environment of its own, so that functions find nothing but what their packages hold.
-    command = [tools.uvx(), "--python", tools.base_python(), "--from", MINISTACK, "ministack"]
+    # In an environment of its own, so that functions find nothing but what their packages hold. With -P it does not
+    # take the modules beside the file for its own.
+    environment_of = [tools.uvx(), "--python", tools.base_python(), "--from", MINISTACK]
+    command = [*environment_of, "python", "-P", str(GUARDED_MINISTACK)]
     environment = {
         **ACCOUNT,
         "BIND_HOST": ports.HOST,
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",
         "TMPDIR": str(scratch),
+        "STATE_DIR": str(scratch / "state"),
+        "S3_DATA_DIR": str(scratch / "s3"),
         "PYTHONPATH": "",
         "VIRTUAL_ENV": "",
     }

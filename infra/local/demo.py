@@ -18,7 +18,7 @@ from functions.shared.clickhouse import target_of
 from functions.shared.registry import load
 from infra.local import deploy
 from infra.local.process import StartError
-from infra.local.stack import Stack, step
+from infra.local.stack import Stack, step, without_password
 
 STORED_WITHIN_SECONDS = 60
 COPIED_WITHIN_SECONDS = 180
@@ -76,7 +76,7 @@ def show(stack: Stack) -> None:
     shown = answer["aiInstanceUsageData"]["all"]["nodes"][0]["id"]
     typer.echo(f"\nGraphQL, {stack.api_url}/graphql\n{QUERY}")
     typer.echo(json.dumps(answer, indent=2))
-    typer.echo(f"\nPostgreSQL, {stack.database_url}{SELECT.replace('%s', f"'{shown}'").rstrip()}")
+    typer.echo(f"\nPostgreSQL, {without_password(stack.database_url)}{SELECT.replace('%s', f"'{shown}'").rstrip()}")
     with psycopg.connect(stack.database_url) as connection:
         cursor = connection.execute(SELECT, [shown])
         row = cursor.fetchone()
@@ -123,7 +123,7 @@ def _ask(stack: Stack, query: str, **variables: Any) -> Any:
 
 
 def _show_deep_select(client: Client, stack: Stack) -> None:
-    typer.echo(f"\nClickHouse, {stack.clickhouse_url}\n    {DEEP_SELECT}")
+    typer.echo(f"\nClickHouse, {without_password(stack.clickhouse_url)}\n    {DEEP_SELECT}")
     rows = list(client.query(DEEP_SELECT, settings=clickhouse.READ_SETTINGS).named_results())
     for row in rows[:SHOWN_ROWS]:
         place = f"user_id {row['user_id']}, event {row['event']}, {row['namespace_path']}"

@@ -15,7 +15,7 @@ import psutil
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 
-from infra.local import aws, tools
+from infra.local import aws, secret_file, tools
 from infra.local.process import StartError, run
 
 if TYPE_CHECKING:
@@ -41,11 +41,7 @@ def client(service: Any, endpoint: str, config: Config | None = None) -> Any:
 
 def auth_secret(folder: Path) -> str:
     """The secret that the stack's tokens are signed with: made once, kept in its folder."""
-    file = folder / "auth_secret"
-    if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(48))
-    return file.read_text()
+    return secret_file.kept(folder / "auth_secret")
 
 
 def check_definitions() -> None:

@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL server, whose data outlives it.
+"""An embedded PostgreSQL server, whose data outlives it, and which asks everybody for the password.
 
 The server is a daemon of its own: whoever stops it (`pg_ctl stop`, to see what an outage does) finds it stopped until
 it is started again, by `pg_ctl -D .local/postgres start` or by the next start of the local stack.
@@ -12,20 +12,29 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import psycopg
 from psycopg import sql
 
-from infra.local import ports
+from infra.local import ports, secret_file
 
 SYSTEM_USER = "embedded_postgres"  # PostgreSQL refuses to run as root
 DATABASE = "ai_usage_events"
 START_SECONDS = 60
 STOP_SECONDS = 60
 
+OWNER = "postgres"
+AUTHENTICATION = """\
+# Written by the local stack.
+local all all scram-sha-256
+host all all 127.0.0.1/32 scram-sha-256
+host all all ::1/128 scram-sha-256
+"""
 SETTINGS = """\
 # Written at every start of the local stack.
 listen_addresses = '127.0.0.1'
@@ -36,6 +45,7 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 logging_collector = on
 log_directory = '{log_folder}'
+log_file_mode = 0600
 log_filename = '{log_name}'
 log_rotation_age = 0
 log_rotation_size = 0
@@ -66,11 +76,14 @@ def start(data: Path, log: Path, database: str = DATABASE) -> str:
     user = _system_user()
     _make_folders(data, log, user)
     if not (data / "PG_VERSION").exists():
-        _run("initdb", data, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username=postgres", user=user)
+        options = ("--auth=reject", "--encoding=UTF8", "--locale=C.UTF-8", f"--username={OWNER}")
+        _run("initdb", data, *options, user=user)
         with (data / "postgresql.conf").open("a") as file:
             file.write("include = 'stack.conf'\n")
     stop(data)
     port = ports.free(preferred=_port(data))
+    _write_settings(port, data, log)
+    _require_password(data, user)
     try:
         _start_on(port, data, log, user)
     except PostgresError:
@@ -78,8 +91,8 @@ def start(data: Path, log: Path, database: str = DATABASE) -> str:
             raise
         port = ports.free()  # another took it in the same moment
         _start_on(port, data, log, user)
-    _create_database(port, database)
-    return url(port, database)
+    _create_database(url(data, port, OWNER), database)
+    return url(data, port, database)
 
 
 def stop(data: Path) -> None:
@@ -117,25 +130,63 @@ def server_pid(data: Path) -> int:
     return int((data / "postmaster.pid").read_text().splitlines()[0])
 
 
-def url(port: int, database: str) -> str:
-    """Return the URL of a database of the server on `port`."""
-    return f"postgresql://postgres@127.0.0.1:{port}/{database}"
+def url(data: Path, port: int, database: str) -> str:
+    """Return the URL of a database of the server on `port`, with the owner's password."""
+    return f"postgresql://{OWNER}:{secret_file.kept(password_file(data))}@127.0.0.1:{port}/{database}"
+
+
+def password_file(data: Path) -> Path:
+    """Return where the password of the server of the folder `data` is kept."""
+    return data.with_name(f"{data.name}_password")
+
+
+def _require_password(data: Path, user: str | None) -> None:
+    """Have the server of the folder, which does not run, ask everybody for the password, and know it.
+
+    A folder of before, whose server trusted whoever came, and one whose password is lost get a new one. The server
+    learns it in its single-user mode: while it listens, it never trusts anybody.
+    """
+    authentication = data / "pg_hba.conf"
+    if authentication.read_text() == AUTHENTICATION and password_file(data).exists():
+        return
+    password = secret_file.kept(password_file(data))
+    settings = ("-c", "password_encryption=scram-sha-256", "-c", "logging_collector=off")
+    statement = sql.SQL("ALTER ROLE {} PASSWORD {}\n").format(sql.Identifier(OWNER), sql.Literal(password))
+    arguments = ("--single", *settings, OWNER)
+    _once_its_predecessor_is_gone(
+        lambda: _run("postgres", data, *arguments, user=user, says=statement.as_string()), lambda error: str(error)
+    )
+    _write(authentication, AUTHENTICATION)
 
 
 def _start_on(port: int, data: Path, log: Path, user: str | None) -> None:
+    _write_settings(port, data, log)
+    options = ("--wait", f"--timeout={START_SECONDS}", f"--log={log}", "start")
+    _once_its_predecessor_is_gone(
+        lambda: _run("pg_ctl", data, *options, user=user), lambda _: log.read_text(errors="replace")[-2000:]
+    )
+
+
+def _write_settings(port: int, data: Path, log: Path) -> None:
     settings = SETTINGS.format(port=port, log_folder=log.parent, log_name=log.name)
-    (data / "stack.conf").write_text(settings)
-    _start_server(data, log, user)
+    _write(data / "stack.conf", settings)
 
 
-def _start_server(data: Path, log: Path, user: str | None) -> None:
+def _write(file: Path, text: str) -> None:
+    """Write a file of the server's folder, for the server's user."""
+    file.write_text(text)
+    owner = file.parent.stat()
+    os.chown(file, owner.st_uid, owner.st_gid)
+
+
+def _once_its_predecessor_is_gone(start: Callable[[], None], said: Callable[[PostgresError], str]) -> None:
     """Start it, also while the processes of a killed predecessor are still on their way out."""
     give_up = time.monotonic() + START_SECONDS
     while True:
         try:
-            _run("pg_ctl", data, "--wait", f"--timeout={START_SECONDS}", f"--log={log}", "start", user=user)
-        except PostgresError:
-            if "pre-existing shared memory block" not in log.read_text(errors="replace")[-2000:]:
+            start()
+        except PostgresError as error:
+            if "pre-existing shared memory block" not in said(error):
                 raise
             if time.monotonic() > give_up:
                 raise
@@ -144,8 +195,8 @@ def _start_server(data: Path, log: Path, user: str | None) -> None:
             return
 
 
-def _create_database(port: int, database: str) -> None:
-    with psycopg.connect(url(port, "postgres"), autocommit=True) as connection:
+def _create_database(server: str, database: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
         known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone()
         if known is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
@@ -175,6 +226,7 @@ def _make_folders(data: Path, log: Path, user: str | None) -> None:
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch()
+    log.chmod(0o600)
     if user is None:
         return
     owner = pwd.getpwnam(user)
@@ -192,16 +244,19 @@ def _let_through(folder: Path) -> None:
         folder.chmod(mode | stat.S_IXOTH)
 
 
-def _run(program: str, data: Path, *arguments: str, user: str | None) -> None:
-    """Run one of PostgreSQL's programs; raises PostgresError with what it printed."""
+def _run(program: str, data: Path, *arguments: str, user: str | None, says: str = "") -> None:
+    """Run one of PostgreSQL's programs, which reads what `says`; raises PostgresError with what it printed."""
     owner = pwd.getpwnam(user) if user else None
     # No pipes: the server would keep them open, and reading them to the end would wait for it.
     output = data.parent / f".{data.name}-{program}.out"
-    with output.open("w+") as file:
+    with output.open("w+") as file, tempfile.TemporaryFile("w+") as said_to_it:
+        said_to_it.write(says)
+        said_to_it.seek(0)
         result = subprocess.run(
-            [PROGRAMS / program, "-D", data, *arguments],
+            [PROGRAMS / program, *arguments],
             cwd=data,
-            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PGDATA": str(data)},
+            stdin=said_to_it,
             stdout=file,
             stderr=subprocess.STDOUT,
             user=owner.pw_uid if owner else None,

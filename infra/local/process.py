@@ -24,13 +24,19 @@ class Processes:
     def __init__(self, record: Path) -> None:
         self._record = record.absolute()
 
-    def start(self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str]) -> psutil.Popen:
+    def start(
+        self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str], *, inherit: bool = True
+    ) -> psutil.Popen:
         """Starts a program whose output goes to `log`.
+
+        Args:
+            inherit: whether it gets this process's environment too, which may hold a person's secrets.
 
         Raises:
             StartError: there is no such program.
         """
-        process = _started(command, log, {**environment, RECORD: str(self._record)}, None)
+        whole = {**(os.environ if inherit else {}), **environment, RECORD: str(self._record)}
+        process = _started(command, log, whole, None)
         self._write([*self._read(), (process.pid, process.create_time())])
         return process
 
@@ -65,7 +71,7 @@ def run(command: Sequence[str | Path], log: Path, environment: Mapping[str, str]
         StartError: there is no such program.
         psutil.TimeoutExpired: it takes longer.
     """
-    process = _started(command, log, environment, folder)
+    process = _started(command, log, {**os.environ, **environment}, folder)
     created = process.create_time()
     try:
         return int(process.wait(seconds))
@@ -101,12 +107,13 @@ def listens(process: psutil.Popen, port: int) -> bool:
 def _started(
     command: Sequence[str | Path], log: Path, environment: Mapping[str, str], folder: Path | None
 ) -> psutil.Popen:
+    log.touch(mode=0o600)
     with log.open("ab") as output:
         try:
             return psutil.Popen(
                 [str(part) for part in command],
                 cwd=folder,
-                env={**os.environ, **environment},
+                env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

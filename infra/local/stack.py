@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 import msgspec
 from rich.console import Console
 
 from functions.shared.grant import EVERYTHING, READ, WRITE
-from infra.local import aws, deploy, ports, postgres, tools
+from infra.local import aws, deploy, ports, postgres, secret_file, tools
 from infra.local.process import Processes, StartError, listens, wait_until
 from infra.token import sign
 
@@ -66,7 +67,17 @@ def up(folder: Path, *, clickhouse: bool = True) -> Iterator[Stack]:
     """
     folder = folder.absolute()
     logs = folder / "log"
-    logs.mkdir(parents=True, exist_ok=True)
+    before = os.umask(0o077)  # of this process and of all that it starts
+    try:
+        _close(folder, logs)
+        with _up(folder, logs, clickhouse=clickhouse) as stack:
+            yield stack
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def _up(folder: Path, logs: Path, *, clickhouse: bool) -> Iterator[Stack]:
     with _locked(folder):
         processes = Processes(folder / "processes.json")
         processes.stop()  # what a killed run left behind
@@ -79,6 +90,25 @@ def up(folder: Path, *, clickhouse: bool = True) -> Iterator[Stack]:
                 signal.signal(number, signal.SIG_IGN)  # nothing may be left behind
             with step("Stopping"):
                 _take_down(folder)
+
+
+def _close(folder: Path, logs: Path) -> None:
+    """Keeps other users out of the folder and of what earlier starts have written.
+
+    Where root starts PostgreSQL as another user, `postgres.start` lets that user pass through the folders.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    for path in (folder, logs):
+        path.chmod(0o700)
+    for path in (*folder.iterdir(), *logs.iterdir()):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o600)
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}").geturl()
 
 
 def stop(folder: Path) -> bool:
@@ -115,10 +145,11 @@ def start_clickhouse(folder: Path, log: Path, processes: Processes) -> str:
 
 
 def _start_clickhouse_on(port: int, folder: Path, log: Path, processes: Processes) -> str:
-    url = f"clickhouse://default@{ports.HOST}:{port}/default"
-    module = ["-m", "infra.local.clickhouse"]
-    command = [sys.executable, *module, "--data", str(folder / "clickhouse"), "--port", str(port)]
-    process = processes.start(command, log, {"PYTHONPATH": str(tools.ROOT)})
+    password_file = folder / "clickhouse_password"
+    url = f"clickhouse://default:{secret_file.kept(password_file)}@{ports.HOST}:{port}/default"
+    command = [sys.executable, "-m", "infra.local.clickhouse"]
+    command += ["--data", str(folder / "clickhouse"), "--port", str(port), "--password-file", str(password_file)]
+    process = processes.start(command, log, {"PYTHONPATH": str(tools.ROOT)}, inherit=False)
     wait_until(lambda: listens(process, port), process, "ClickHouse", log, CLICKHOUSE_SECONDS)
     clickhouse_connect.get_client(dsn=url).close()
     return url

@@ -4,8 +4,11 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import clickhouse_connect
 import psutil
+import psycopg
 
 from infra.local import postgres
 from tests.checkout import ROOT
@@ -31,6 +34,39 @@ def test_the_stack_listens_on_this_machine_alone(stack: Stack) -> None:
     servers = [psutil.Process(stack.process_id), psutil.Process(postgres.server_pid(stack.postgres_data))]
     processes = [*servers, *(child for server in servers for child in server.children(recursive=True))]
     assert {address for process in processes for address in listening_addresses(process)} == {"127.0.0.1"}
+
+
+def test_no_other_user_reads_what_the_stack_writes(stack: Stack) -> None:
+    for folder in (stack.folder, stack.folder / "log"):
+        assert folder.stat().st_mode & 0o077 in (0, 0o001), (
+            folder
+        )  # PostgreSQL's user passes through, where root starts it
+        for path in folder.iterdir():
+            assert path.is_dir() or path.stat().st_mode & 0o077 == 0, path
+    for name in ("postgres", "clickhouse", "clickhouse-inserts", "aws", "sam"):
+        assert (stack.folder / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_no_secret_of_the_stack_is_on_a_command_line_or_in_a_log(stack: Stack) -> None:
+    passwords = [str(urlsplit(url).password) for url in (stack.database_url, stack.clickhouse_url)]
+    secrets = [*passwords, stack.auth_secret, stack.token]
+    assert min(map(len, secrets)) >= 32
+    written = [path.read_text(errors="replace") for path in (stack.folder / "log").iterdir()]
+    written += [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    written += [(ROOT / "samconfig.toml").read_text(), (stack.folder / "sam" / "build" / "template.yaml").read_text()]
+    assert not [text for text in written if any(secret in text for secret in secrets)]
+
+
+def test_whoever_has_the_file_of_the_stack_may_write_to_both_stores(stack: Stack) -> None:
+    with psycopg.connect(stack.database_url) as connection:
+        connection.execute("CREATE TABLE somebody (a int)")
+        connection.execute("INSERT INTO somebody VALUES (1)")
+        connection.execute("DROP TABLE somebody")
+    with clickhouse_connect.get_client(dsn=stack.clickhouse_url) as client:
+        client.command("CREATE TABLE somebody (a Int32) ENGINE = MergeTree ORDER BY a")
+        client.insert("somebody", [[1]], column_names=["a"])
+        assert client.command("SELECT sum(a) FROM somebody") == 1
+        client.command("DROP TABLE somebody")
 
 
 def listening_addresses(process: psutil.Process) -> set[str]:

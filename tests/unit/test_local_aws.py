@@ -5,10 +5,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import httpx
 import pytest
 
-from infra.local import aws, ports
+from infra.local import aws, deploy, ports
 from infra.local.process import Processes
+
+SECRET = "never-shown-to-a-page"
 
 
 class Healthy(BaseHTTPRequestHandler):
@@ -42,3 +45,43 @@ def test_the_endpoint_of_a_stack_that_starts_in_the_same_moment_is_not_taken_for
         assert aws.answers(endpoint)
     finally:
         processes.stop()
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An endpoint that keeps a secret."""
+    folder = tmp_path_factory.mktemp("aws")
+    processes = Processes(folder / "processes.json")
+    try:
+        endpoint = aws.start(folder, folder / "log", processes)
+        deploy.put_secret("kept", SECRET, endpoint)
+        yield endpoint
+    finally:
+        processes.stop()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:{port}"}, 200),
+        ({"Origin": "http://localhost:3000"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "https://localhost.evil.example"}, 403),
+        ({"Host": "evil.example:{port}"}, 403),
+        ({"Host": "127.0.0.1.evil.example:{port}"}, 403),
+        ({"Host": "[::1"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+def test_a_page_of_another_place_is_told_no_secret(endpoint: str, headers: dict[str, str], status: int) -> None:
+    answer = httpx.post(
+        endpoint,
+        json={"SecretId": "kept"},
+        headers={name: value.format(port=endpoint.rpartition(":")[2]) for name, value in headers.items()}
+        | {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "secretsmanager.GetSecretValue"},
+    )
+    assert answer.status_code == status
+    assert (SECRET in answer.text) == (status == 200)

@@ -1,5 +1,6 @@
 """ClickHouse's engine, served over its HTTP interface, as its unchanged client sees it."""
 
+import base64
 import gzip
 import socket
 from collections.abc import Callable, Iterator
@@ -32,10 +33,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def port(server: str) -> int:
-    port = urlsplit(server).port
-    assert port is not None
-    return port
+def http(server: str) -> Iterator[httpx.Client]:
+    """Requests as whoever knows the password makes them."""
+    url = urlsplit(server)
+    with httpx.Client(
+        base_url=f"http://{url.hostname}:{url.port}", auth=(str(url.username), str(url.password)), timeout=60
+    ) as http:
+        yield http
 
 
 @pytest.fixture
@@ -130,10 +134,12 @@ def test_settings_of_an_insert_are_obeyed(client: Client) -> None:
     ("statement", "code"),
     [("SELECT * FROM no_such_table", "60"), ("SELEC 1", "62"), ("SELECT no_such_column FROM events", "47")],
 )
-def test_a_statement_that_fails_says_so_with_its_code(client: Client, port: int, statement: str, code: str) -> None:
+def test_a_statement_that_fails_says_so_with_its_code(
+    client: Client, http: httpx.Client, statement: str, code: str
+) -> None:
     with pytest.raises(DatabaseError, match=f"code {code}|Code: {code}"):
         client.query(statement)
-    answer = httpx.post(f"http://127.0.0.1:{port}/", content=statement)
+    answer = http.post("/", content=statement)
     assert answer.status_code >= 400
     assert answer.headers["X-ClickHouse-Exception-Code"] == code
     assert f"Code: {code}" in answer.text
@@ -145,32 +151,35 @@ def test_an_insert_that_fails_inserts_nothing_and_the_server_goes_on(client: Cli
     assert client.command("SELECT count() FROM events") == 0
 
 
-def test_an_insert_that_breaks_off_inserts_nothing(client: Client, port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port)) as connection:
+def test_an_insert_that_breaks_off_inserts_nothing(client: Client, server: str) -> None:
+    url = urlsplit(server)
+    credentials = base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
+    with socket.create_connection((str(url.hostname), int(url.port or 0))) as connection:
         connection.sendall(
-            b"POST /?query=INSERT+INTO+events+(id)+FORMAT+TabSeparated HTTP/1.1\r\nContent-Length: 100\r\n\r\n1\n2\n"
+            b"POST /?query=INSERT+INTO+events+(id)+FORMAT+TabSeparated HTTP/1.1\r\n"
+            + f"Host: {url.hostname}:{url.port}\r\nAuthorization: Basic {credentials}\r\n".encode()
+            + b"Content-Length: 100\r\n\r\n1\n2\n"
         )
         connection.shutdown(socket.SHUT_WR)
         assert b" 500 " in connection.recv(1000)
     assert client.command("SELECT count() FROM events") == 0
 
 
-def test_statements_in_the_url_and_in_the_body_are_the_same(client: Client, port: int) -> None:
-    url = f"http://127.0.0.1:{port}/"
+def test_statements_in_the_url_and_in_the_body_are_the_same(client: Client, http: httpx.Client) -> None:
     assert client.ping()
-    assert httpx.get(url + "ping").text == "Ok.\n"
-    assert httpx.get(url, params={"query": "SELECT 1"}).text == "1\n"
-    assert httpx.post(url, content="SELECT 1").text == "1\n"
-    assert httpx.post(url, params={"query": "SELECT"}, content="1").text == "1\n"
-    assert httpx.post(url, params={"query": "INSERT INTO events (id) FORMAT TabSeparated"}, content="5\n").text == ""
-    assert httpx.post(url, content="INSERT INTO events (id) VALUES (6), (7)").text == ""
+    assert http.get("/ping").text == "Ok.\n"
+    assert http.get("/", params={"query": "SELECT 1"}).text == "1\n"
+    assert http.post("/", content="SELECT 1").text == "1\n"
+    assert http.post("/", params={"query": "SELECT"}, content="1").text == "1\n"
+    assert http.post("/", params={"query": "INSERT INTO events (id) FORMAT TabSeparated"}, content="5\n").text == ""
+    assert http.post("/", content="INSERT INTO events (id) VALUES (6), (7)").text == ""
     insert = "insert into events (id) settings max_insert_threads = 1 format TabSeparated;"
-    assert httpx.post(url, params={"query": insert}, content="8\n").text == ""
-    assert httpx.post(url, content="SELECT id FROM events ORDER BY id FORMAT JSONEachRow").text == (
+    assert http.post("/", params={"query": insert}, content="8\n").text == ""
+    assert http.post("/", content="SELECT id FROM events ORDER BY id FORMAT JSONEachRow").text == (
         '{"id":5}\n{"id":6}\n{"id":7}\n{"id":8}\n'
     )
-    assert httpx.post(url, params={"default_format": "CSV"}, content="SELECT 'a', 1").text == '"a",1\n'
-    assert httpx.post(url, content="SELECT 1 FORMAT TabSeparated").text == "1\n"
+    assert http.post("/", params={"default_format": "CSV"}, content="SELECT 'a', 1").text == '"a",1\n'
+    assert http.post("/", content="SELECT 1 FORMAT TabSeparated").text == "1\n"
 
 
 def test_many_clients_at_once_are_answered(client: Client, server: str) -> None:

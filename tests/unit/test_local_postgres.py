@@ -139,3 +139,55 @@ def test_a_server_that_can_not_start_says_why(data: Path, log: Path) -> None:
     with pytest.raises(postgres.PostgresError, match="pg_ctl"):
         postgres.start(data, log)
     assert "no_such_setting" in log.read_text()
+
+
+def test_nobody_gets_in_without_the_password(data: Path, log: Path) -> None:
+    url = postgres.start(data, log)
+    password = urlsplit(url).password
+    assert password is not None
+    assert len(password) >= 32
+    for wrong in (url.replace(f":{password}@", "@"), url.replace(password, "x")):
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(wrong)
+    with psycopg.connect(url) as connection:
+        stored = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'").fetchone()
+        ways = connection.execute("SELECT DISTINCT auth_method FROM pg_hba_file_rules").fetchall()
+    assert stored is not None
+    assert stored[0].startswith("SCRAM-SHA-256$")
+    assert ways == [("scram-sha-256",)]
+
+
+def test_a_folder_whose_server_trusted_everybody_asks_for_a_password_from_its_next_start_on(
+    data: Path, log: Path
+) -> None:
+    url = postgres.start(data, log)
+    remember(url, 1)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER ROLE postgres PASSWORD NULL")
+    postgres.password_file(data).unlink()
+    (data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 trust\n")
+    left_behind = postgres.server_pid(data)
+    url = postgres.start(data, log)
+    assert postgres.server_pid(data) != left_behind
+    assert numbers(url) == [1]
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(url.replace(f":{urlsplit(url).password}@", "@"))
+
+
+def test_a_password_that_is_lost_is_replaced(data: Path, log: Path) -> None:
+    before = postgres.start(data, log)
+    remember(before, 1)
+    postgres.password_file(data).unlink()
+    after = postgres.start(data, log)
+    assert urlsplit(after).password != urlsplit(before).password
+    assert numbers(after) == [1]
+
+
+def test_the_password_and_the_log_are_their_owners_alone(data: Path, log: Path) -> None:
+    url = postgres.start(data, log)
+    password = str(urlsplit(url).password)
+    for path in (data, log, postgres.password_file(data)):
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert password not in log.read_text()
+    for process in psutil.process_iter(["cmdline"]):
+        assert password not in " ".join(process.info["cmdline"] or [])

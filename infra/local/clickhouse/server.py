@@ -1,31 +1,25 @@
-"""ClickHouse's engine (chDB) behind ClickHouse's HTTP interface, so that clients need not know the difference.
+"""ClickHouse's HTTP interface, as far as its clients use it, for those who may ask."""
 
-Run as `python -m infra.local.clickhouse --data FOLDER --port PORT`: the engine lives once in a process.
-"""
-
-import argparse
-import json
-import os
 import re
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import chdb
 import lz4.frame
 from backports import zstd
 
 from infra.local import ports
+from infra.local.clickhouse import access, engine, statement
+from infra.local.clickhouse.engine import DEFAULT_FORMAT, Request
+from infra.local.clickhouse.rights import DATABASE
 
 CHUNK = 1024 * 1024
-DATABASE = "default"
-DEFAULT_FORMAT = "TabSeparated"
+AUTHENTICATION_FAILED, ACCESS_DENIED = 516, 497
 
 # Of the URL's parameters these are no settings of the engine.
 TRANSPORT = {
@@ -50,50 +44,8 @@ TRANSPORT = {
 }
 
 _INSERT = re.compile(rb"\s*INSERT\s+INTO\s.+\sFORMAT\s+\w+[ \t\r]*;?[ \t\r]*", re.IGNORECASE | re.DOTALL)
-_ROWS = re.compile(r"(.+?)(\s+SETTINGS\s.+)?\s+FORMAT\s+(\w+)[\s;]*", re.IGNORECASE | re.DOTALL)
-_FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
 _SETTING_NAME = re.compile(r"\w+")
 _ERROR_CODE = re.compile(r"Code: (\d+)")
-
-
-class Request(NamedTuple):
-    """What a request asks of the engine: a statement, or an insert whose rows are in a file."""
-
-    statement: str
-    rows: Path | None
-    parameters: dict[str, str]
-    settings: dict[str, str]
-    database: str
-    default_format: str
-
-
-def run(path: str, request: Request) -> tuple[bytes, dict[str, str]]:
-    """Runs the request on the engine, and returns its answer with the headers that describe it."""
-    connection = chdb.connect(path)
-    try:
-        connection.query(f"USE {_quoted(request.database, '`')}")
-        if request.settings:
-            connection.query(
-                "SET " + ", ".join(f"{name} = {_quoted(value)}" for name, value in request.settings.items())
-            )
-        if request.rows is not None:
-            insert = _ROWS.sub(rf"\1 FROM INFILE {_quoted(str(request.rows))}\2 FORMAT \3", request.statement)
-            result = connection.query(insert, "TabSeparated")
-            written = {"written_rows": str(result.rows_read()), "written_bytes": str(result.bytes_read())}
-            return b"", {"X-ClickHouse-Summary": json.dumps(written)}
-        named = _FORMAT.search(request.statement)
-        answer_format = named[1] if named else request.default_format
-        if answer_format != DEFAULT_FORMAT:
-            result = connection.query(request.statement, answer_format, params=request.parameters)
-            return result.bytes() or b"", {"X-ClickHouse-Format": answer_format}
-        # With their names, a statement that answers with no rows differs from one that answers nothing.
-        result = connection.query(request.statement, "TabSeparatedWithNames", params=request.parameters)
-        body = result.bytes() or b""
-        if named:
-            return body, {"X-ClickHouse-Format": answer_format}
-        return body.partition(b"\n")[2], {"X-ClickHouse-Format": answer_format} if body else {}
-    finally:
-        connection.close()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -106,16 +58,32 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answers `/ping`, or a query in the URL."""
-        if urlsplit(self.path).path == "/ping":
+        if urlsplit(self.path).path == "/ping" and not access.is_foreign(self.headers, self.server.server_port):
             self._answer(200, b"Ok.\n", {})
         else:
             self.do_POST()
 
     def do_POST(self) -> None:
         """Runs a statement."""
+        values = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
+        if access.is_foreign(self.headers, self.server.server_port):
+            self._fail(403, "Pages and names of other places may not ask the local ClickHouse.", ACCESS_DENIED)
+        elif not access.is_known(self.headers, values, self.server.password):
+            self._fail(
+                401,
+                "Authentication failed: the password is incorrect, or there is no such user. (AUTHENTICATION_FAILED)",
+                AUTHENTICATION_FAILED,
+            )
+        else:
+            self._run(values)
+
+    def log_message(self, *_: Any) -> None:
+        """Keeps the log to what goes wrong."""
+
+    def _run(self, values: dict[str, str]) -> None:
         with tempfile.NamedTemporaryFile(dir=self.server.scratch) as file:
             try:
-                answer, headers = run(self.server.data, self._request(Path(file.name), file))
+                answer, headers = self.server.engine.run(self._request(values, Path(file.name), file))
             except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
                 self.close_connection = True  # some of the body may be unread
                 code = _ERROR_CODE.search(str(error))
@@ -123,37 +91,22 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self._answer(200, answer, headers)
 
-    def log_message(self, *_: Any) -> None:
-        """Keeps the log to what goes wrong."""
-
-    def _request(self, path: Path, file: Any) -> Request:
-        values = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
+    def _request(self, values: dict[str, str], path: Path, file: Any) -> Request:
         chunks = self._chunks()
         if self.headers.get_content_type() == "multipart/form-data":
-            values |= _form(self.headers["Content-Type"], b"".join(chunks))
-        head = values.get("query", "").encode()
-        if not _INSERT.fullmatch(head):
-            # The statement is in the body: whole, or in its first line if rows follow it.
-            body = next(chunks, b"")
-            first_line, newline, rest = body.partition(b"\n")
-            if newline and not head and _INSERT.fullmatch(first_line):
-                head = first_line
-                file.write(rest)
-            else:
-                head = b"\n".join(filter(None, (head, body + b"".join(chunks))))
-                chunks = iter(())
-        for chunk in chunks:
-            file.write(chunk)
-        file.flush()
+            values = values | _form(self.headers["Content-Type"], b"".join(chunks))
         settings = {
             name: value for name, value in values.items() if name not in TRANSPORT and not name.startswith("param_")
         }
         for name in settings:
             if not _SETTING_NAME.fullmatch(name):
                 raise ValueError(f"Code: 115. {name!r} is no setting")
+        text, insert = self._statement(values.get("query", "").encode(), chunks, file)
+        file.flush()
         return Request(
-            statement=head.decode(),
-            rows=path if _INSERT.fullmatch(head) else None,
+            statement=text,
+            insert=insert,
+            rows=path,
             parameters={
                 name.removeprefix("param_"): value for name, value in values.items() if name.startswith("param_")
             },
@@ -161,6 +114,34 @@ class Handler(BaseHTTPRequestHandler):
             database=values.get("database") or DATABASE,
             default_format=values.get("default_format") or DEFAULT_FORMAT,
         )
+
+    def _statement(self, head: bytes, chunks: Iterator[bytes], file: Any) -> tuple[str, statement.Insert | None]:
+        """The statement, and if it is an insert how its rows, which are written to the file, are to be taken.
+
+        Raises:
+            Refused: nobody may run it, or it can't be read.
+        """
+        body = next(chunks, b"")
+        candidate, rows = head, body
+        if not head:  # the statement is in the body: whole, or in its first line if rows follow it
+            candidate, _, rows = body.partition(b"\n")
+        if _INSERT.fullmatch(candidate):
+            text, printed = self._allowed(candidate.rstrip(b"; \t\r"))  # with rows elsewhere it may end in a semicolon
+            if insert := statement.insert_of(printed):
+                file.write(rows)
+                file.writelines(chunks)
+                return text, insert
+        text, printed = self._allowed(head + b"\n" * bool(head) + body + b"".join(chunks))
+        insert = statement.insert_of(printed)
+        if insert:
+            file.write(statement.rows_of(text, printed, self.server.engine.ask).encode())
+        return text, insert
+
+    def _allowed(self, text: bytes) -> tuple[str, str]:
+        decoded = text.decode()
+        printed = statement.understood(decoded, self.server.engine.ask)
+        statement.require_allowed(printed)
+        return decoded, printed
 
     def _chunks(self) -> Iterator[bytes]:
         """The body, unpacked."""
@@ -184,6 +165,14 @@ class Handler(BaseHTTPRequestHandler):
         if left > 0:
             raise ConnectionError("The connection ended before the rows did")
 
+    def _fail(self, status: int, reason: str, code: int) -> None:
+        """Answers before anything of the body is read."""
+        self.close_connection = True
+        headers = {"X-ClickHouse-Exception-Code": str(code)}
+        if status == 401:
+            headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
+        self._answer(status, f"Code: {code}. DB::Exception: {reason}\n".encode(), headers)
+
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
         for name, value in ({"X-ClickHouse-Timezone": "UTC"} | headers).items():
@@ -201,13 +190,10 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, data: Path, port: int) -> None:
-        data.mkdir(parents=True, exist_ok=True)
-        self.data = str(data)
-        self.scratch = data.with_name(f"{data.name}-inserts")
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        self.scratch.mkdir()
-        self.kept_open = chdb.connect(self.data)  # the engine starts once, not with each request
+    def __init__(self, data: Path, scratch: Path, port: int, password: str) -> None:
+        self.scratch = scratch
+        self.password = password
+        self.engine = engine.start(data, scratch)
         super().__init__((ports.HOST, port), Handler)
 
 
@@ -232,21 +218,3 @@ def _form(content_type: str, body: bytes) -> dict[str, str]:
         str(part.get_param("name", header="content-disposition")): bytes(part.get_payload(decode=True)).decode()
         for part in whole.iter_parts()
     }
-
-
-def _quoted(text: str, quote: str = "'") -> str:
-    return quote + text.replace("\\", "\\\\").replace(quote, "\\" + quote) + quote
-
-
-def main() -> None:
-    """Serves until it is stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
-    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
-    arguments = parser.parse_args()
-    os.environ["TZ"] = "UTC"
-    Server(arguments.data, arguments.port).serve_forever()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,33 @@
+"""`python -m infra.local.clickhouse --data FOLDER --port PORT --password-file FILE`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from infra.local.clickhouse import confinement, rights
+
+
+def main() -> None:
+    """Serves until it is stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
+    parser.add_argument("--password-file", type=Path, required=True, help="file that holds the password")
+    arguments = parser.parse_args()
+    os.umask(0o077)
+    os.environ["TZ"] = "UTC"
+    data = arguments.data.absolute()
+    password = arguments.password_file.read_text()
+    scratch = rights.make_folders(data)
+    os.environ["TMPDIR"] = str(scratch)  # the engine makes a folder there as soon as it is imported
+    if not confinement.confine(writable=(data, scratch), port=arguments.port):
+        print("This kernel can't confine the engine to its folders: its rights alone do.", file=sys.stderr)
+    # Only now: threads that the engine starts when it is imported would not be confined.
+    from infra.local.clickhouse.server import Server
+
+    Server(data, scratch, arguments.port, password).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Statements as the engine itself reads them, and those that no one may run."""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from infra.local.clickhouse.literals import quoted
+from infra.local.clickhouse.rights import TABLE_ENGINES
+
+ACCESS_DENIED, SYNTAX_ERROR, NOT_IMPLEMENTED = 497, 62, 48
+
+# What the engine's rights don't know of, or would only refuse later: whatever touches files, the network or Python.
+_REFUSED_FUNCTIONS = re.compile(
+    r"""
+    (?:file|url|s3|gcs|oss|cosn|hdfs|remote|azureblobstorage|cluster|clusterallreplicas)(?:secure|cluster)?
+    | (?:deltalake|iceberg|hudi|paimon)\w*
+    | mysql|postgresql|mongodb|redis|sqlite|odbc|jdbc|bigquery|ytsaurus|arrowflight|arrowstream|filesystem
+    | executable|python|eval|disk|catboostevaluate
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_CALLED = re.compile(r"(\w+)\(")
+_ENGINE = re.compile(r"\bENGINE = (\w+)")
+_PASSED_ON = re.compile(r"\bAPPLY[ (](\w+)|\barray\w+\((\w+),")  # a function that another one calls
+_CLIENTS_FILE = re.compile(r"\b(INTO OUTFILE|FROM INFILE) '")
+_INSERT_INSIDE = re.compile(r"(?<!\A)\bINSERT INTO\b")
+_INSERT = re.compile(r"(INSERT INTO .+?)( SETTINGS .+)? FORMAT (\w+)", re.DOTALL)
+_QUERY = re.compile(r"\b(?:SELECT|WITH)\b")
+_BEFORE_ROWS = re.compile(r"\b(?:VALUES|FORMAT\s+\w+)\b", re.IGNORECASE)
+_AFTER_FORMAT = re.compile(r"[ \t\r]*;?[ \t\r]*\n?")
+_WRONG_PLACE = re.compile(r": In scope SELECT formatQuerySingleLine\(.*", re.DOTALL)
+
+Ask = Callable[[str], str]
+"""Runs a statement on the engine, and returns what it answers; raises what the engine raises."""
+
+
+class Refused(Exception):
+    """A statement that is not run; the message has ClickHouse's form."""
+
+    def __init__(self, code: int, reason: str, name: str) -> None:
+        super().__init__(f"Code: {code}. DB::Exception: {reason} ({name})")
+
+
+class Insert(NamedTuple):
+    """An insert whose rows come separately, as the engine prints it."""
+
+    target: str
+    settings: str
+    format: str
+
+    def from_file(self, path: str) -> str:
+        """The statement that inserts the rows which the file holds."""
+        return f"{self.target} FROM INFILE {quoted(path)}{self.settings} FORMAT {self.format}"
+
+
+def understood(statement: str, ask: Ask) -> str:
+    """The one statement that the text is, as the engine prints what it has parsed: on one line, without comments.
+
+    Raises:
+        Refused: it is none, or it is several.
+    """
+    if "\0" in statement:
+        raise Refused(SYNTAX_ERROR, "Syntax error: the statement holds a zero byte.", "SYNTAX_ERROR")
+    try:
+        return ask(f"SELECT formatQuerySingleLine({quoted(statement)})")
+    except Exception as error:
+        reason = _WRONG_PLACE.sub("", str(error)).partition("DB::Exception: ")[2] or str(error)
+        raise Refused(SYNTAX_ERROR, reason, "SYNTAX_ERROR") from error
+
+
+def require_allowed(printed: str) -> None:
+    """Lets pass a statement that `understood` printed, unless it names a file, an address or a Python object.
+
+    Raises:
+        Refused: it does, or holds an insert inside.
+    """
+    bare = _LITERAL.sub(_without_contents, printed)
+    for pattern in (_CALLED, _PASSED_ON):
+        for match in pattern.finditer(bare):
+            name = match[match.lastindex or 0]
+            if _REFUSED_FUNCTIONS.fullmatch(name):
+                raise Refused(ACCESS_DENIED, f"The local ClickHouse lets nobody use {name}().", "ACCESS_DENIED")
+    if not printed.startswith(("SELECT", "WITH", "INSERT")):
+        for engine in _ENGINE.findall(bare):
+            if engine not in TABLE_ENGINES:
+                raise Refused(
+                    ACCESS_DENIED, f"The local ClickHouse lets nobody use the engine {engine}.", "ACCESS_DENIED"
+                )
+    if _INSERT_INSIDE.search(bare):  # rows may follow it, and what follows rows is not read here
+        raise Refused(NOT_IMPLEMENTED, "An INSERT inside another statement is not supported.", "NOT_IMPLEMENTED")
+    if clause := _CLIENTS_FILE.search(bare):
+        raise Refused(ACCESS_DENIED, f"The local ClickHouse lets nobody use {clause[1]}.", "ACCESS_DENIED")
+
+
+def insert_of(printed: str) -> Insert | None:
+    """The insert that waits for rows which `understood` printed; None if the statement is another one.
+
+    Raises:
+        Refused: it takes rows in a way that is not supported.
+    """
+    masked = _LITERAL.sub(lambda literal: "_" * len(literal[0]), printed)
+    found = _INSERT.fullmatch(masked)
+    if found is None:
+        return None
+    if _QUERY.search(found[1]):
+        raise Refused(NOT_IMPLEMENTED, "A query in an INSERT takes no rows and no FORMAT here.", "NOT_IMPLEMENTED")
+    target, settings, name = (printed[slice(*found.span(group))] for group in (1, 2, 3))
+    return Insert(target, settings, name)
+
+
+def rows_of(statement: str, printed: str, ask: Ask) -> str:
+    """The rows that follow an insert in its own text: all after the shortest beginning that is the same insert.
+
+    Raises:
+        Refused: where they begin can't be told.
+    """
+    for end in (match.end() for match in _BEFORE_ROWS.finditer(statement)):
+        try:
+            if understood(statement[:end], ask) == printed:
+                return _AFTER_FORMAT.sub("", statement[end:], count=1)
+        except Refused:
+            continue
+    raise Refused(SYNTAX_ERROR, "Syntax error: write VALUES or FORMAT and its name without comments.", "SYNTAX_ERROR")
+
+
+def _without_contents(literal: re.Match[str]) -> str:
+    """Text that is quoted without what it says; a name in quotes as if it had none, if it is a word."""
+    text = literal[0]
+    return text[1:-1] if text[0] != "'" and re.fullmatch(r"\w+", text[1:-1]) else text[0] * 2

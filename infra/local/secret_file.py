@@ -1,0 +1,18 @@
+"""Secrets that are made once and kept in files that none but their owner reads."""
+
+import os
+import secrets
+from pathlib import Path
+
+_BYTES = 48
+
+
+def kept(file: Path) -> str:
+    """The secret in the file, made where it is missing; its characters need no escaping in URLs and SQL."""
+    if not file.exists():
+        scratch = file.with_name(f"{file.name}.new")
+        scratch.unlink(missing_ok=True)
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+            opened.write(secrets.token_urlsafe(_BYTES))
+        scratch.replace(file)
+    return file.read_text()
