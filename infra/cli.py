@@ -1,6 +1,5 @@
 """`usage-events`: what a team or an operator does from the command line."""
 
-import json
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -12,18 +11,17 @@ from functions.shared import settings
 from functions.shared.feature import DefinitionError
 from functions.shared.postgres import TimeLimits, connect
 from functions.shared.registry import Registry, load
-from infra import dead_letter_commands, directory_commands, rejected_commands
-from infra.environment import stack_file, use_local_stack
-from infra.terminal import console, duration, explained
+from infra import dead_letter_commands, directory_commands, rejected_commands, token_commands
+from infra.environment import use_local_stack
+from infra.terminal import console, explained
 
 if TYPE_CHECKING:
     from functions.sync.report import Report
 
 app = typer.Typer(help="AI usage events: definitions, schema, tokens, and where the events are.", no_args_is_help=True)
 definitions_app = typer.Typer(help="The events that definitions/ names.", no_args_is_help=True)
-token_app = typer.Typer(help="Tokens for the HTTPS routes.", no_args_is_help=True)
 app.add_typer(definitions_app, name="definitions")
-app.add_typer(token_app, name="token")
+app.add_typer(token_commands.app, name="token")
 app.add_typer(rejected_commands.app, name="rejected")
 app.add_typer(dead_letter_commands.app, name="dlq")
 app.add_typer(directory_commands.app, name="directory")
@@ -56,31 +54,6 @@ def print_schema() -> None:
     from functions.graphql.schema import schema_text
 
     typer.echo(schema_text(_registry()), nl=False)
-
-
-@token_app.command("create")
-def create_token(
-    sub: Annotated[str, typer.Option(help="The user's id.")],
-    scope: Annotated[
-        list[str], typer.Option(help="events:read, events:write or events:write:own; may be given several times.")
-    ],
-    namespace: Annotated[
-        list[str] | None, typer.Option(help="A traversal path like 27/28/, or * for all; may be given several times.")
-    ] = None,
-    expires: Annotated[str, typer.Option(help="From now: 30m, 12h, 7d.")] = "1d",
-) -> None:
-    """Print a token, signed with the secret of the settings or, in a checkout, with the running local stack's."""
-    from functions.shared.grant import EVERYTHING, READ, WRITE, WRITE_OWN, is_traversal_path
-    from infra.token import sign
-
-    for name in scope:
-        if name not in (READ, WRITE, WRITE_OWN):
-            raise typer.BadParameter(f"{name!r} is no scope", param_hint="--scope")
-    for path in namespace or ():
-        if path != EVERYTHING and not is_traversal_path(path):
-            raise typer.BadParameter(f"{path!r} is neither * nor like 27/28/", param_hint="--namespace")
-    valid_for = duration(expires, "--expires")
-    typer.echo(sign(_auth_secret(), sub, scope, namespace or (), valid_for))
 
 
 @app.command("sync")
@@ -159,20 +132,6 @@ def _registry() -> Registry:
     except DefinitionError as error:
         typer.echo(error, err=True)
         raise typer.Exit(1) from None
-
-
-def _auth_secret() -> str:
-    with explained():
-        secret = settings.auth_secret()
-    if secret is not None:
-        return secret
-    file = stack_file()
-    if file is not None:
-        return str(json.loads(file.read_text())["auth_secret"])
-    typer.echo(
-        "No secret to sign with: set AUTH_SECRET or AUTH_SECRET_ARN, or start the local stack (make start).", err=True
-    )
-    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

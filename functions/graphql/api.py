@@ -1,5 +1,6 @@
 """Lambda function behind `/graphql`: answers queries, and serves a page to try them."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -25,7 +26,7 @@ from functions.graphql.schema import executable_schema
 from functions.graphql.source import Sources
 from functions.graphql.store import StoreUnavailable
 from functions.shared import settings
-from functions.shared.auth import Authenticator, KeysUnavailable, Unauthenticated
+from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.failure import withheld
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
@@ -56,7 +57,7 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
         return _answered(event)
     except Refused as refused:
         logger.info("refused", extra={"status": refused.status})
-        return _response(refused.status, _encoded({"message": str(refused)}))
+        return _response(refused.status, _encoded({"message": str(refused)}), headers=refused.headers)
     except Exception as error:  # noqa: BLE001 - whatever it is, the client can name it to us
         return _response(500, _encoded({"message": _WENT_WRONG.format(_logged(error))}))
 
@@ -77,8 +78,8 @@ def _reader(event: dict[str, Any]) -> Grant:
     try:
         grant = authenticator.grant(event.get("headers"))
     except Unauthenticated as error:
-        raise Refused(401, str(error)) from error
-    except KeysUnavailable as error:
+        raise Refused(401, str(error), {"WWW-Authenticate": error.challenge}) from error
+    except (KeysUnavailable, RevocationsUnavailable) as error:
         raise Refused(503, str(error)) from error
     if not grant.may_read:
         raise Refused(403, "The token needs the scope events:read.")
@@ -135,8 +136,10 @@ def _encoded(answer: Any) -> str:
     return msgspec.json.encode(answer).decode()
 
 
-def _response(status: int, body: str, content_type: str = "application/json") -> dict[str, Any]:
-    headers = {"Content-Type": content_type} | (
-        {"Allow": "GET, POST"} if status == HTTPStatus.METHOD_NOT_ALLOWED else {}
-    )
-    return {"statusCode": status, "headers": headers, "body": body}
+def _response(
+    status: int, body: str, content_type: str = "application/json", headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    sent = {"Content-Type": content_type, **(headers or {})}
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        sent["Allow"] = "GET, POST"
+    return {"statusCode": status, "headers": sent, "body": body}

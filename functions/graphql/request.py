@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -16,11 +16,12 @@ _QUERY_PARAMETERS = frozenset({"query", "variables", "operationName", "extension
 
 
 class Refused(Exception):
-    """A request that no query is run for."""
+    """A request that no query is run for; the answer has these headers beside its own."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = headers
 
 
 class Query(msgspec.Struct, frozen=True):

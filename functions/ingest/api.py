@@ -3,7 +3,7 @@
 from functions.shared.garbage import collected_afterwards, kept
 
 with kept():
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import UTC, datetime
     from functools import partial
     from typing import Any
@@ -18,14 +18,14 @@ with kept():
     from functions.ingest.intake import Answer, Intake, QueueUnavailable
     from functions.ingest.request import EVENTS_PATH, Request, UnsupportedMediaType, events_of, read_request
     from functions.shared import queue, registry, settings
-    from functions.shared.auth import Authenticator, KeysUnavailable, Unauthenticated
+    from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
     from functions.shared.body import Events
     from functions.shared.compression import TooLarge
     from functions.shared.failure import without_contents
     from functions.shared.rejection import Rejection
 
 # The gateway waits for 29 s, and a sender that has no answer by then can't know whether its events were queued. So SQS
-# is given up after 17 s; before that, the issuer's keys may have taken 10 s.
+# is given up after 17 s; before that, the issuer's keys may have taken 5 s, and the list of revoked tokens as many.
 PATIENCE = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
 
 logger = Logger(level=settings.log_level())
@@ -48,6 +48,7 @@ STATUSES: dict[type[Exception], int] = {
     TooLarge: 413,
     UnsupportedMediaType: 415,
     KeysUnavailable: 503,
+    RevocationsUnavailable: 503,
     QueueUnavailable: 503,
 }
 
@@ -69,7 +70,8 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     except tuple(STATUSES) as error:
         code = error.code if isinstance(error, Rejection) else type(error).__name__
         logger.info("refused", extra={"status": STATUSES[type(error)], "reason": code})
-        return _response(STATUSES[type(error)], {"message": str(error)})
+        challenge = {"WWW-Authenticate": error.challenge} if isinstance(error, Unauthenticated) else {}
+        return _response(STATUSES[type(error)], {"message": str(error)}, challenge)
     logger.info(
         "taken in",
         extra={"accepted": answer.accepted, "ignored": answer.ignored, "rejected": len(answer.rejected)},
@@ -88,9 +90,9 @@ def _answer(request: Request) -> Answer:
     return intake.take_in(events, grant, datetime.now(UTC), request.idempotency_key)
 
 
-def _response(status: int, body: Any) -> dict[str, Any]:
+def _response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     return {
         "statusCode": status,
-        "headers": {"Content-Type": "application/json"},
+        "headers": {"Content-Type": "application/json", **(headers or {})},
         "body": msgspec.json.encode(body).decode(),
     }

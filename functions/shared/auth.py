@@ -1,7 +1,11 @@
 """Bearer tokens: who asks, and what the token allows."""
 
+import base64
+import json
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from time import time
 from typing import Any
 
 import jwt
@@ -9,9 +13,17 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.shared.grant import EVERYTHING, Grant, is_traversal_path
+from functions.shared.published_keys import ALGORITHMS, KeysUnavailable, PublishedKeys
+from functions.shared.revocations import Revocations, RevocationsUnavailable
 from functions.shared.settings import AuthSettings
 
+__all__ = ["Authenticator", "KeysUnavailable", "RevocationsUnavailable", "Unauthenticated"]
+
+MAX_TOKEN_CHARACTERS = 65_536
+
 _JWKS_TIMEOUT_SECONDS = 5
+_CHALLENGE = 'Bearer realm="ai-usage-events"'
+_TIMES = ("exp", "nbf", "iat")
 
 logger = Logger(child=True)
 
@@ -19,25 +31,10 @@ logger = Logger(child=True)
 class Unauthenticated(Exception):
     """No token, or none that can be trusted; the message may be shown to the sender."""
 
-
-class KeysUnavailable(Exception):
-    """The issuer's keys can't be had, so that no token can be checked; the message may be shown to the sender."""
-
-
-class _PublishedKeys(jwt.PyJWKClient):
-    """The keys that an issuer publishes; that it has none is another error than that it lacks one."""
-
-    def get_signing_keys(self, refresh: bool = False) -> list[jwt.PyJWK]:
-        """As asked for each token; they are kept for five minutes.
-
-        Raises:
-            KeysUnavailable: the issuer can't be reached, or answers with anything but keys.
-        """
-        try:
-            return super().get_signing_keys(refresh)
-        except (jwt.PyJWTError, ValueError, OSError) as error:
-            logger.warning("The issuer's keys can't be had", extra={"reason": str(error)})
-            raise KeysUnavailable("The keys to check the token with can't be had; send the request again.") from error
+    def __init__(self, message: str, *, has_token: bool = True) -> None:
+        super().__init__(message)
+        self.challenge = f'{_CHALLENGE}, error="invalid_token"' if has_token else _CHALLENGE
+        """What the answer's header `WWW-Authenticate` says, as RFC 6750 has it."""
 
 
 class Authenticator:
@@ -45,50 +42,148 @@ class Authenticator:
 
     def __init__(self, settings: AuthSettings) -> None:
         self._settings = settings
-        self._keys = settings.jwks_url and _PublishedKeys(settings.jwks_url, timeout=_JWKS_TIMEOUT_SECONDS)
+        self._keys = PublishedKeys(settings.jwks_url, _JWKS_TIMEOUT_SECONDS) if settings.jwks_url else None
+        self._revocations = Revocations(settings.revocations_arn) if settings.revocations_arn else None
 
     def grant(self, headers: Mapping[str, str | None] | None) -> Grant:
         """What the bearer token in `headers` allows.
 
         Raises:
-            Unauthenticated: there is no token, or it is malformed, expired or not signed as it must be.
+            Unauthenticated: there is no token, or it is malformed, expired, revoked or not signed as it must be.
             KeysUnavailable: whether it is signed as it must be can't be found out now.
+            RevocationsUnavailable: whether it was revoked can't be found out now.
         """
-        token = _bearer_token(headers or {})
+        claims = self._verified_claims(_bearer_token(headers or {}))
+        self._require_short_life(claims)
+        grant = _grant_of(claims)
+        if self._revocations is not None and self._revocations.include(claims):
+            raise Unauthenticated("The token was revoked.")
+        return grant
+
+    def _verified_claims(self, token: str) -> dict[str, Any]:
+        header, claims = _parts(token)
+        keys = self._verifying_keys(header)
         try:
-            return _grant_of(self._verified_claims(token))
+            for key in keys[:-1]:
+                try:
+                    self._verify(token, key, claims)
+                except jwt.InvalidSignatureError:
+                    continue
+                return claims
+            self._verify(token, keys[-1], claims)
         except jwt.ExpiredSignatureError as error:
             raise Unauthenticated("The token has expired.") from error
         except jwt.PyJWTError as error:
-            raise Unauthenticated("The token is not valid.") from error
+            raise _invalid() from error
+        except Exception as error:  # whatever a stranger's token makes fail is no fault of ours
+            logger.warning("A token made the verification fail", extra={"reason": type(error).__name__})
+            raise _invalid() from error
+        return claims
 
-    def _verified_claims(self, token: str) -> dict[str, Any]:
-        key: Any = self._settings.secret
-        algorithms = ["HS256"]
-        if self._keys:
-            key = self._keys.get_signing_key_from_jwt(token).key
-            algorithms = ["RS256", "ES256"]
-        return jwt.decode(
+    def _verifying_keys(self, header: Mapping[str, Any]) -> Sequence[Any]:
+        """What a token with this header may be signed with: at least one key."""
+        if self._keys is None:
+            return [secret for secret in (self._settings.secret, self._settings.previous_secret) if secret is not None]
+        key_id, algorithm = header.get("kid"), header.get("alg")
+        if not isinstance(key_id, str) or algorithm not in ALGORITHMS:
+            self._keys.require_some()
+            raise _invalid()
+        key = self._keys.key(key_id, algorithm)
+        if key is None:
+            raise _invalid()
+        return [key]
+
+    def _verify(self, token: str, key: Any, claims: Mapping[str, Any]) -> None:
+        audience = self._settings.audience
+        names_client = self._settings.client_id_as_audience and "aud" not in claims
+        if audience is not None and names_client:
+            if claims.get("token_use") != "access" or claims.get("client_id") != audience:
+                raise jwt.InvalidAudienceError
+            audience = None
+        jwt.decode(
             token,
             key,
-            algorithms=algorithms,
-            audience=self._settings.audience,
+            algorithms=["HS256"] if self._keys is None else ALGORITHMS,
+            audience=audience,
             issuer=self._settings.issuer,
-            options={"require": ["exp", "sub"], "verify_aud": self._settings.audience is not None},
+            options={
+                "require": ["exp", "sub"],
+                "verify_aud": audience is not None,
+                "enforce_minimum_key_length": self._keys is not None,
+            },
         )
+
+    def _require_short_life(self, claims: Mapping[str, Any]) -> None:
+        most = self._settings.max_lifetime
+        if most is None:
+            return
+        issued_at, expires_at = claims.get("iat"), claims["exp"]
+        if issued_at is None or expires_at - issued_at > most or expires_at - time() > most:
+            raise Unauthenticated(
+                f"The token must say when it was issued (iat), and be valid for {most} seconds at most."
+            )
+
+
+def _invalid() -> Unauthenticated:
+    return Unauthenticated("The token is not valid.")
+
+
+def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims of a token, which is not verified yet.
+
+    Raises:
+        Unauthenticated: they are no JSON objects, or could be read in two ways.
+    """
+    if len(token) > MAX_TOKEN_CHARACTERS or token.count(".") != 2:
+        raise _invalid()
+    header, claims, _ = token.split(".")
+    try:
+        parts = _json_object(header), _json_object(claims)
+    except (ValueError, RecursionError) as error:
+        raise _invalid() from error
+    if not all(_is_a_time(parts[1][name]) for name in _TIMES if name in parts[1]):
+        raise Unauthenticated("The token's exp, nbf and iat must be numbers.")
+    return parts
+
+
+def _json_object(segment: str) -> dict[str, Any]:
+    text = base64.urlsafe_b64decode(segment + "==").decode()
+    content = json.loads(text, object_pairs_hook=_unambiguous, parse_constant=_refuse_constant)
+    if not isinstance(content, dict):
+        raise ValueError("it is no object")  # noqa: TRY004 - as everything that is no JSON object
+    return content
+
+
+def _unambiguous(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The object that has these keys, of which others might read the first where we would read the last."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a key is there twice")
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _is_a_time(value: Any) -> bool:
+    """Whether it is a number that can be compared with all others: also a text of digits would pass PyJWT."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _bearer_token(headers: Mapping[str, str | None]) -> str:
     for name, value in headers.items():
-        if name.lower() == "authorization" and value:
+        if name.lower() == "authorization" and isinstance(value, str) and value:
             scheme, _, token = value.partition(" ")
             if scheme.lower() == "bearer" and token.strip():
                 return token.strip()
-            raise Unauthenticated("The Authorization header must be: Bearer, a space and the token.")
-    raise Unauthenticated("A bearer token is needed: Authorization: Bearer <token>.")
+            raise Unauthenticated("The Authorization header must be: Bearer, a space and the token.", has_token=False)
+    raise Unauthenticated("A bearer token is needed: Authorization: Bearer <token>.", has_token=False)
 
 
 def _grant_of(claims: Mapping[str, Any]) -> Grant:
+    if not claims["sub"]:
+        raise Unauthenticated("The token's sub is empty.")
     scope = claims.get("scope")
     issuer = claims.get("iss")
     namespaces = [path for path in _strings(claims.get("namespaces")) if path == EVERYTHING or is_traversal_path(path)]

@@ -90,12 +90,15 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
         """Lets pass an event of this user in this namespace.
 
         Raises:
-            Rejection: `forbidden_user`, `forbidden_namespace`.
+            Rejection: `forbidden_user`, `forbidden_namespace`. A token that writes for all users must cover a
+                namespace, also for an event that has none; one that writes its own user's events need not.
         """
         if WRITE not in self.scopes and str(user_id) != self.sub:
             raise Rejection("forbidden_user", f"The token may only write events of its own user, not of {user_id}.")
         if namespace_path is not None and not self.covers(namespace_path):
             raise Rejection("forbidden_namespace", f"The token does not cover the namespace {quoted(namespace_path)}.")
+        if WRITE in self.scopes and not self.namespaces:
+            raise Rejection("forbidden_namespace", "The token covers no namespace, so it may write events.")
 
 
 @lru_cache(maxsize=1024)  # a sender has many messages

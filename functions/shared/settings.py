@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import msgspec
 
+MIN_SECRET_BYTES = 32  # as many as HS256 makes of it: RFC 7518 forbids fewer
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -15,12 +16,23 @@ class SettingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AuthSettings:
-    """How tokens are verified: by a shared secret, or by the keys that an issuer publishes."""
+    """How tokens are verified: by a shared secret, or by the keys that an issuer publishes.
+
+    Attributes:
+        previous_secret: with which tokens may be signed too, while the secret is being replaced.
+        max_lifetime: for how many seconds a token may be valid; None for any time.
+        client_id_as_audience: whether the audience of a token without `aud` is its `client_id`, as in Cognito's.
+        revocations_arn: the secret that lists the revoked tokens; None where none can be revoked.
+    """
 
     secret: str | None = None
     jwks_url: str | None = None
     issuer: str | None = None
     audience: str | None = None
+    previous_secret: str | None = None
+    max_lifetime: int | None = None
+    client_id_as_audience: bool = False
+    revocations_arn: str | None = None
 
 
 def database_url() -> str:
@@ -81,25 +93,66 @@ def queue_url() -> str:
 
 
 def auth() -> AuthSettings:
-    """`AUTH_SECRET` (or `AUTH_SECRET_ARN`), or `AUTH_JWKS_URL` with `AUTH_ISSUER` and `AUTH_AUDIENCE`."""
+    """`AUTH_SECRET` (or `AUTH_SECRET_ARN`), or `AUTH_JWKS_URL` with `AUTH_ISSUER` and `AUTH_AUDIENCE`; the others."""
     settings = AuthSettings(
-        secret=auth_secret(),
+        secret=_secret("AUTH_SECRET", "AUTH_SECRET_ARN"),
         jwks_url=_text("AUTH_JWKS_URL"),
         issuer=_text("AUTH_ISSUER"),
         audience=_text("AUTH_AUDIENCE"),
+        previous_secret=_secret("AUTH_SECRET_PREVIOUS", "AUTH_SECRET_PREVIOUS_ARN"),
+        max_lifetime=_auth_max_lifetime(),
+        client_id_as_audience=_switch("AUTH_CLIENT_ID_AS_AUDIENCE", "off"),
+        revocations_arn=auth_revocations_arn(),
     )
     if (settings.secret is None) == (settings.jwks_url is None):
         raise SettingError("exactly one of AUTH_SECRET (or AUTH_SECRET_ARN) and AUTH_JWKS_URL must be set")
-    if settings.jwks_url and not (settings.issuer and settings.audience):
-        raise SettingError(
-            "AUTH_JWKS_URL needs AUTH_ISSUER and AUTH_AUDIENCE: others' tokens are signed with its keys too"
-        )
+    _require_long("AUTH_SECRET", settings.secret)
+    _require_long("AUTH_SECRET_PREVIOUS", settings.previous_secret)
+    if settings.jwks_url:
+        _require_issuer(settings)
+    if settings.client_id_as_audience and not settings.audience:
+        raise SettingError("AUTH_CLIENT_ID_AS_AUDIENCE needs AUTH_AUDIENCE, which the client_id is compared with")
     return settings
 
 
 def auth_secret() -> str | None:
     """What tokens are signed with: `AUTH_SECRET`, or the secret that `AUTH_SECRET_ARN` names; None where neither is."""
-    return _secret("AUTH_SECRET", "AUTH_SECRET_ARN")
+    secret = _secret("AUTH_SECRET", "AUTH_SECRET_ARN")
+    _require_long("AUTH_SECRET", secret)
+    return secret
+
+
+def auth_revocations_arn() -> str | None:
+    """The secret that lists the revoked tokens: `AUTH_REVOCATIONS_ARN`; None where none can be revoked."""
+    return _text("AUTH_REVOCATIONS_ARN")
+
+
+def _require_issuer(settings: AuthSettings) -> None:
+    if not (settings.issuer and settings.audience):
+        raise SettingError(
+            "AUTH_JWKS_URL needs AUTH_ISSUER and AUTH_AUDIENCE: others' tokens are signed with its keys too"
+        )
+    if settings.previous_secret is not None:
+        raise SettingError("AUTH_SECRET_PREVIOUS must not be set with AUTH_JWKS_URL, whose keys are no secrets")
+    if not (settings.jwks_url or "").startswith(("https://", "http://")):
+        raise SettingError("AUTH_JWKS_URL must start with https://")
+
+
+def _require_long(name: str, secret: str | None) -> None:
+    if secret is not None and len(secret.encode()) < MIN_SECRET_BYTES:
+        raise SettingError(
+            f"{name} (or what {name}_ARN names) must have {MIN_SECRET_BYTES} bytes at least: a shorter one is guessed"
+        )
+
+
+def _auth_max_lifetime() -> int | None:
+    name = "AUTH_MAX_LIFETIME"
+    text = _text(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 12 and int(text) > 0):
+        raise SettingError(f"{name} must be a number of seconds from 1 on, not {text!r}")
+    return int(text)
 
 
 def retention_months() -> int:
@@ -127,8 +180,8 @@ def _months(name: str, default: str, most: int) -> int:
     return int(text)
 
 
-def _switch(name: str) -> bool:
-    switch = _text(name) or "on"
+def _switch(name: str, default: str = "on") -> bool:
+    switch = _text(name) or default
     if switch not in ("on", "off"):
         raise SettingError(f"{name} must be on or off, not {switch!r}")
     return switch == "on"

@@ -1,19 +1,17 @@
-import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from jwt.algorithms import ECAlgorithm
 
+from functions.shared import published_keys
 from functions.shared.auth import Authenticator, KeysUnavailable, Unauthenticated
 from functions.shared.grant import Grant
 from functions.shared.settings import AuthSettings
+from tests.issuer import Issuer, authenticator_by, running_issuer
 
 SECRET = "a secret of forty-eight characters, for all HMACs"
 AUTHENTICATOR = Authenticator(AuthSettings(secret=SECRET))
@@ -104,64 +102,10 @@ def test_a_token_may_say_much(claims: dict[str, Any]) -> None:
     assert AUTHENTICATOR.grant({"Authorization": f"Bearer {token(**claims)}"}).is_everywhere is False
 
 
-class Issuer(ThreadingHTTPServer):
-    """A server that publishes a key.
-
-    Attributes:
-        fault: status and content of what it answers instead; no status where it ends the connection.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.private = ec.generate_private_key(ec.SECP256R1())
-        self.fault: tuple[int | None, bytes] | None = None
-
-    @property
-    def keys(self) -> bytes:
-        public = ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
-        return json.dumps({"keys": [public | {"kid": "first", "use": "sig"}]}).encode()
-
-    @property
-    def authenticator(self) -> Authenticator:
-        return authenticator_by(f"http://127.0.0.1:{self.server_port}/keys")
-
-    def headers(self, key_id: str | None = "first", **claims: str) -> dict[str, str]:
-        standard = {"sub": "1", "exp": time.time() + 60, "iss": "issuer", "aud": "events"}
-        kept = {name: value for name, value in (standard | claims).items() if value}
-        signed = jwt.encode(kept, self.private, algorithm="ES256", headers={"kid": key_id} if key_id else None)
-        return {"Authorization": f"Bearer {signed}"}
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers one request."""
-
-    server: Issuer
-
-    def do_GET(self) -> None:
-        """Publishes the key, unless the server has a fault."""
-        status, content = self.server.fault or (200, self.server.keys)
-        if status is not None:
-            self.send_response(status)
-            self.send_header("Location", "/elsewhere")
-            self.end_headers()
-            self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """Says nothing."""
-
-
 @pytest.fixture
 def issuer() -> Iterator[Issuer]:
-    with Issuer() as issuer:
-        thread = threading.Thread(target=issuer.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with running_issuer() as issuer:
         yield issuer
-        issuer.shutdown()
-        thread.join()
-
-
-def authenticator_by(url: str) -> Authenticator:
-    return Authenticator(AuthSettings(jwks_url=url, issuer="issuer", audience="events"))
 
 
 @pytest.mark.parametrize(
@@ -217,6 +161,93 @@ def test_an_issuer_that_is_away_is_asked_again_with_the_next_token(issuer: Issue
         authenticator.grant(issuer.headers())
     issuer.fault = None
     assert authenticator.grant(issuer.headers()).sub == "1"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What time it is for the issuer's keys, as the list's one element."""
+    now = [time.time()]
+    monkeypatch.setattr(published_keys, "time", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize("fault", [None, (500, b"")])
+def test_unknown_keys_make_the_keys_be_fetched_once_in_a_while(
+    fault: tuple[int, bytes] | None, issuer: Issuer, clock: list[float]
+) -> None:
+    authenticator = issuer.authenticator
+    assert authenticator.grant(issuer.headers()).sub == "1"
+    issuer.fault, issuer.requests = fault, 0
+    refused = KeysUnavailable if fault else Unauthenticated
+    for seconds, fetches in ((0, 1), (9, 1), (1, 2), (30, 4)):
+        clock[0] += seconds
+        for number in range(20):
+            with pytest.raises(refused):
+                authenticator.grant(issuer.headers(f"unknown {number}"))
+            assert authenticator.grant(issuer.headers()).sub == "1"
+        assert issuer.requests == fetches
+
+
+def test_a_new_key_counts_at_once_and_after_a_flood_of_unknown_ones_within_ten_seconds(
+    issuer: Issuer, clock: list[float]
+) -> None:
+    authenticator = issuer.authenticator
+    authenticator.grant(issuer.headers())
+    issuer.rotate("second")
+    assert authenticator.grant(issuer.headers("second")).sub == "1"
+    for number in range(20):
+        with pytest.raises(Unauthenticated):
+            authenticator.grant(issuer.headers(f"unknown {number}"))
+    issuer.rotate("third")
+    clock[0] += 10
+    assert authenticator.grant(issuer.headers("third")).sub == "1"
+    with pytest.raises(Unauthenticated):
+        authenticator.grant(issuer.headers("second"))
+
+
+def test_known_keys_count_for_an_hour_while_the_issuer_is_away(issuer: Issuer, clock: list[float]) -> None:
+    authenticator = issuer.authenticator
+    authenticator.grant(issuer.headers())
+    issuer.fault, issuer.requests = (500, b""), 0
+    for _ in range(20):
+        clock[0] += 179
+        assert authenticator.grant(issuer.headers(exp=clock[0] + 60)).sub == "1"
+    assert 1 <= issuer.requests <= 20
+    clock[0] += 30
+    with pytest.raises(KeysUnavailable):
+        authenticator.grant(issuer.headers(exp=clock[0] + 60))
+    issuer.fault = None
+    clock[0] += 10
+    assert authenticator.grant(issuer.headers(exp=clock[0] + 60)).sub == "1"
+
+
+@pytest.mark.parametrize(
+    ("said", "accepted"),
+    [
+        ({"client_id": "events", "token_use": "access"}, True),
+        ({"client_id": "others", "token_use": "access"}, False),
+        ({"client_id": "events", "token_use": "id"}, False),
+        ({"client_id": "events"}, False),
+        ({"client_id": ["events"], "token_use": "access"}, False),
+        ({"token_use": "access"}, False),
+        ({"aud": "others", "client_id": "events", "token_use": "access"}, False),
+        ({"aud": "events"}, True),
+    ],
+)
+def test_cognitos_access_tokens_count_by_their_client_where_that_is_wanted(
+    said: dict[str, Any], accepted: bool, issuer: Issuer
+) -> None:
+    headers = issuer.headers(**({"aud": None, "sub": "d1c2a3f4-0b1a-4c5d-8e9f-001122334455"} | said))
+    plain = AuthSettings(jwks_url=issuer.url, issuer="issuer", audience="events")
+    authenticator = Authenticator(replace(plain, client_id_as_audience=True))
+    if accepted:
+        assert authenticator.grant(headers).sub.startswith("d1c2a3f4")
+    else:
+        with pytest.raises(Unauthenticated):
+            authenticator.grant(headers)
+    if "aud" not in said:
+        with pytest.raises(Unauthenticated):
+            Authenticator(plain).grant(headers)
 
 
 @pytest.mark.parametrize("is_there", [False, True])

@@ -59,7 +59,8 @@ def post(api: ModuleType, body: Any, scope: str = "events:write", **request: Any
     headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}", "Content-Type": "application/json"}
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
     answer = api.handler({"headers": headers, "body": text, "isBase64Encoded": False} | request, None)
-    assert answer["headers"] == {"Content-Type": "application/json"}
+    challenge = {"WWW-Authenticate": answer["headers"].get("WWW-Authenticate")} if answer["statusCode"] == 401 else {}
+    assert answer["headers"] == {"Content-Type": "application/json"} | challenge
     return answer["statusCode"], json.loads(answer["body"])
 
 
@@ -166,7 +167,7 @@ REFUSED_TYPES = ["text/csv", "application/xml", "multipart/form-data; boundary=j
     ("content_type", "status"), [*((one, 202) for one in TAKEN_TYPES), *((one, 415) for one in REFUSED_TYPES)]
 )
 def test_an_event_is_taken_unless_its_type_holds_none(content_type: str | None, status: int, api: ModuleType) -> None:
-    token = jwt.encode({"sub": "5", "scope": "events:write", "exp": time.time() + 60}, SECRET)
+    token = jwt.encode({"sub": "1", "scope": "events:write:own", "exp": time.time() + 60}, SECRET)
     headers = {"authorization": f"Bearer {token}"} | ({} if content_type is None else {"content-type": content_type})
     assert post(api, CHAT, headers=headers)[0] == status
 
@@ -384,6 +385,30 @@ def test_a_queue_that_never_answers_is_given_up_before_the_gateway_gives_up(api:
 def test_an_unreachable_queue_is_answered_with_503(api: ModuleType, sqs: "SQSClient") -> None:
     sqs.delete_queue(QueueUrl=sqs.list_queues()["QueueUrls"][0])
     assert post(api, CHAT)[0] == 503
+
+
+@pytest.mark.parametrize(
+    ("scope", "namespaces", "event", "code"),
+    [
+        ("events:write", [], CHAT, "forbidden_namespace"),
+        ("events:write", None, CHAT, "forbidden_namespace"),
+        ("events:write", ["27"], CHAT, "forbidden_namespace"),
+        ("events:write events:write:own", [], CHAT | {"user_id": 5}, "forbidden_namespace"),
+        ("events:write directory:write", [], CHAT, "forbidden_namespace"),
+        ("events:write", ["27/"], CHAT, None),
+        ("events:write", ["*"], CHAT, None),
+        ("events:write:own", [], CHAT | {"user_id": 5}, None),
+        ("events:write:own", [], CHAT, "forbidden_user"),
+        ("events:write:own", [], CHAT | {"user_id": 5, "namespace_path": "27/"}, "forbidden_namespace"),
+    ],
+)
+def test_a_token_for_all_users_but_for_no_namespace_stores_nothing(
+    scope: str, namespaces: Any, event: Any, code: str | None, api: ModuleType, sqs: "SQSClient"
+) -> None:
+    claims = {"sub": "5", "scope": scope, "namespaces": namespaces, "exp": time.time() + 60}
+    status, answer = post(api, event, headers={"Authorization": f"Bearer {jwt.encode(claims, SECRET)}"})
+    assert (status, [rejected["code"] for rejected in answer["rejected"]]) == ((400, [code]) if code else (202, []))
+    assert len(queued(sqs)) == (0 if code else 1)
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/api/v4/usage_data/track_event"])

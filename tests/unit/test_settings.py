@@ -9,6 +9,9 @@ from moto import mock_aws
 from functions.shared import settings
 from tests.environment import SETTINGS
 
+LONG = "x" * 32
+ISSUER = {"AUTH_JWKS_URL": "https://keys", "AUTH_ISSUER": "issuer", "AUTH_AUDIENCE": "events"}
+
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +30,16 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (settings.auth, {}, "AUTH_SECRET"),
         (settings.auth, {"AUTH_SECRET": "s", "AUTH_JWKS_URL": "https://keys"}, "exactly one"),
         (settings.auth, {"AUTH_JWKS_URL": "https://keys", "AUTH_ISSUER": "i"}, "AUTH_AUDIENCE"),
+        (settings.auth, {"AUTH_SECRET": "x" * 31}, "AUTH_SECRET .* 32 bytes"),
+        (settings.auth, {"AUTH_SECRET": "x" * 31 + " "}, "AUTH_SECRET .* 32 bytes"),
+        (settings.auth_secret, {"AUTH_SECRET": "x" * 31}, "AUTH_SECRET .* 32 bytes"),
+        (settings.auth, {"AUTH_SECRET": LONG, "AUTH_SECRET_PREVIOUS": "x" * 31}, "AUTH_SECRET_PREVIOUS .* 32 bytes"),
+        (settings.auth, ISSUER | {"AUTH_SECRET_PREVIOUS": LONG}, "AUTH_SECRET_PREVIOUS"),
+        (settings.auth, ISSUER | {"AUTH_JWKS_URL": "file:///keys"}, "AUTH_JWKS_URL"),
+        (settings.auth, {"AUTH_SECRET": LONG, "AUTH_MAX_LIFETIME": "1h"}, "AUTH_MAX_LIFETIME"),
+        (settings.auth, {"AUTH_SECRET": LONG, "AUTH_MAX_LIFETIME": "0"}, "AUTH_MAX_LIFETIME"),
+        (settings.auth, {"AUTH_SECRET": LONG, "AUTH_CLIENT_ID_AS_AUDIENCE": "on"}, "AUTH_AUDIENCE"),
+        (settings.auth, ISSUER | {"AUTH_CLIENT_ID_AS_AUDIENCE": "yes"}, "AUTH_CLIENT_ID_AS_AUDIENCE"),
         (settings.retention_months, {"RETENTION_MONTHS": "three"}, "RETENTION_MONTHS"),
         (settings.retention_months, {"RETENTION_MONTHS": "0"}, "RETENTION_MONTHS"),
         (settings.graphql_introspection, {"GRAPHQL_INTROSPECTION": "no"}, "GRAPHQL_INTROSPECTION"),
@@ -83,6 +96,14 @@ def test_the_database_comes_from_a_secret_as_a_url_or_as_rds_keeps_it(
     arn = boto3.client("secretsmanager").create_secret(Name="database", SecretString=secret)["ARN"]
     monkeypatch.setenv("DATABASE_SECRET_ARN", arn)
     assert settings.database_url() == url
+
+
+@mock_aws
+def test_the_secret_that_is_being_replaced_is_read_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    arn = boto3.client("secretsmanager").create_secret(Name="previous", SecretString=f"{LONG}\n")["ARN"]
+    monkeypatch.setenv("AUTH_SECRET", LONG[::-1])
+    monkeypatch.setenv("AUTH_SECRET_PREVIOUS_ARN", arn)
+    assert settings.auth().previous_secret == LONG
 
 
 @mock_aws

@@ -10,6 +10,7 @@ import pytest
 from cfnlint.decode import cfn_yaml
 
 from tests.checkout import ROOT
+from tests.environment import SETTINGS
 
 TEMPLATE = ROOT / "infra" / "template.yaml"
 DAY_SECONDS = 24 * 60 * 60
@@ -145,10 +146,19 @@ def test_no_event_is_taken_in_by_a_definition_that_the_consumer_does_not_have_ye
     assert "ConsumerFunction" in template["Resources"]["IngestFunction"]["DependsOn"]
 
 
+@pytest.mark.parametrize("function", ["IngestFunction", "GraphqlFunction"])
+def test_what_checks_tokens_has_every_setting_of_them_and_may_read_their_secrets(template: Any, function: str) -> None:
+    variables = template["Resources"][function]["Properties"]["Environment"]["Variables"]
+    of_tokens = {name for name in SETTINGS if name.startswith("AUTH_")} - {"AUTH_SECRET", "AUTH_SECRET_PREVIOUS"}
+    assert of_tokens == {name for name in variables if name.startswith("AUTH_")}
+    for secret in ("AuthSecretArn", "AuthSecretPreviousArn", "AuthRevocationsArn"):
+        assert f"'Ref': '{secret}'" in str(statements(template, function))
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_secrets_reach_a_function_by_their_arn_alone(template: Any, function: str) -> None:
     variables = template["Resources"][function]["Properties"]["Environment"]["Variables"]
-    assert not {"DATABASE_URL", "AUTH_SECRET", "CLICKHOUSE_URL"} & set(variables)
+    assert not {"DATABASE_URL", "AUTH_SECRET", "AUTH_SECRET_PREVIOUS", "CLICKHOUSE_URL"} & set(variables)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

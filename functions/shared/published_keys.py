@@ -1,0 +1,145 @@
+"""The keys that an issuer publishes (a JWKS): fetched, kept, and fetched again where a token names another one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from time import time
+from typing import Any
+
+import jwt
+from aws_lambda_powertools import Logger
+
+ALGORITHMS = ("RS256", "ES256")
+
+_FRESH_SECONDS = 300  # so long the keys are not fetched without a reason
+_MAX_STALE_SECONDS = 3600  # so long they count on while the issuer can't be reached
+_MAX_FETCHES_AT_ONCE = 2
+_SECONDS_PER_FETCH = 10
+_UNAVAILABLE = "The keys to check the token with can't be had; send the request again."
+
+logger = Logger(child=True)
+
+
+class KeysUnavailable(Exception):
+    """The issuer's keys can't be had, so that no token can be checked; the message may be shown to the sender."""
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How often something may be done: a few times at once, and then once in a while.
+
+    Attributes:
+        most: how many times at once.
+        seconds: after how long it may be done once more.
+    """
+
+    most: int
+    seconds: float
+    _left: float = field(init=False)
+    _counted_at: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        self._left = self.most
+
+    def take(self, now: float) -> bool:
+        """Whether it may be done now; it then counts as done."""
+        earned = (now - self._counted_at) / self.seconds
+        self._left = min(self.most, self._left + max(0.0, earned))
+        self._counted_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class PublishedKeys:
+    """The keys at an address, of those that tokens may be signed with: RSA (RS256) and P-256 (ES256)."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=timeout)
+        self._keys: dict[tuple[str, str], jwt.PyJWK] = {}
+        self._key_ids: frozenset[str] = frozenset()
+        self._fetched_at = float("-inf")
+        self._fetches = Allowance(_MAX_FETCHES_AT_ONCE, _SECONDS_PER_FETCH)
+        self._is_failing = True
+
+    def key(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
+        """The key of that id for that algorithm; None where the issuer publishes none.
+
+        An id that is not known makes the keys be fetched again, but strangers can name as many ids as they like: so the
+        keys are fetched twice at once, and then every ten seconds, whatever the issuer answers.
+
+        Raises:
+            KeysUnavailable: the issuer can't be reached, or answers with anything but keys, so that it is not known.
+        """
+        now = time()
+        is_fresh = 0 <= now - self._fetched_at < _FRESH_SECONDS
+        if not (is_fresh and key_id in self._key_ids) and self._fetches.take(now):
+            self._fetch(now)
+        if not self._count(now) or (self._is_failing and key_id not in self._key_ids):
+            raise KeysUnavailable(_UNAVAILABLE)
+        return self._keys.get((key_id, algorithm))
+
+    def require_some(self) -> None:
+        """Lets pass where there are keys, for a token that names none of them.
+
+        Raises:
+            KeysUnavailable: there are none, so that no token is good or bad.
+        """
+        now = time()
+        if not self._count(now) and self._fetches.take(now):
+            self._fetch(now)
+        if not self._count(now):
+            raise KeysUnavailable(_UNAVAILABLE)
+
+    def _count(self, now: float) -> bool:
+        """Whether the keys were fetched so lately that they count."""
+        return 0 <= now - self._fetched_at < _MAX_STALE_SECONDS
+
+    def _fetch(self, now: float) -> None:
+        try:
+            keys = _signing_keys(self._client.fetch_data())
+        except (jwt.PyJWTError, ValueError, OSError, RecursionError) as error:
+            logger.warning("The issuer's keys can't be had", extra={"reason": str(error)})
+            self._is_failing = True
+            return
+        self._keys = {(str(key.key_id), key.algorithm_name): key for key in reversed(keys)}  # the first one counts
+        self._key_ids = frozenset(key_id for key_id, _ in self._keys)
+        self._fetched_at, self._is_failing = now, False
+
+
+def _signing_keys(published: Any) -> list[jwt.PyJWK]:
+    """The keys of a JWKS that tokens may be signed with; the others are left out, whatever is wrong with them.
+
+    Raises:
+        ValueError: there are none.
+    """
+    members = published.get("keys")
+    found = [key for member in (members if isinstance(members, list) else ()) for key in _as_keys(member)]
+    if not found:
+        raise ValueError("it publishes no key for RS256 or ES256")
+    return found
+
+
+def _as_keys(member: Any) -> Iterable[jwt.PyJWK]:
+    """The one key that `member` is, or none."""
+    try:
+        if not _is_for_signatures(member):
+            return
+        key = jwt.PyJWK(member)
+        if hasattr(key.key, "public_key"):  # the private one was published
+            key.key = key.key.public_key()
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one key, the others count
+        logger.warning("A key of the issuer can't be used", extra={"reason": type(error).__name__})
+        return
+    yield key
+
+
+def _is_for_signatures(member: dict[str, Any]) -> bool:
+    key_id, key_type = member.get("kid"), member.get("kty")
+    if not isinstance(key_id, str) or not key_id or member.get("use") not in ("sig", None):
+        return False
+    if "verify" not in member.get("key_ops", ["verify"]):
+        return False
+    if key_type == "RSA":
+        return bool(member.get("alg", "RS256") == "RS256")
+    return (key_type, member.get("crv"), member.get("alg", "ES256")) == ("EC", "P-256", "ES256")
