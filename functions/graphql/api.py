@@ -23,6 +23,7 @@ from functions.graphql.postgres_store import PLANNER_OPTIONS, STATEMENT_SECONDS
 from functions.graphql.reading import Reading
 from functions.graphql.request import Query, Refused, check_address, query_of
 from functions.graphql.schema import executable_schema
+from functions.graphql.slots import TooManyQueries
 from functions.graphql.source import Sources
 from functions.graphql.store import StoreUnavailable
 from functions.shared import settings
@@ -122,7 +123,7 @@ def _is_of_the_client(original: Exception) -> bool:
     """Whether a field's error is a mistake in the query; one of a result that can't be shown names no part of it."""
     if isinstance(original, GraphQLError):
         return original.nodes is not None
-    return isinstance(original, InvalidArgument)
+    return isinstance(original, InvalidArgument | TooManyQueries)
 
 
 def _logged(error: Exception) -> str:

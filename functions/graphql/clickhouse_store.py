@@ -5,6 +5,7 @@ from datetime import UTC
 from typing import Any, NamedTuple
 
 import msgspec
+import psycopg
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -14,17 +15,44 @@ from functions.graphql.budget import Deadline, QueryTooSlow
 from functions.graphql.clickhouse_aggregation import statement_of
 from functions.graphql.clickhouse_selection import selected
 from functions.graphql.selection import Selection
+from functions.graphql.slots import Slots
 from functions.graphql.store import StoredEvent, StoreUnavailable, Wanted, Window
 
-_SETTINGS = clickhouse_payload.SETTINGS | {
-    # A row that was sent twice counts once. Both are in the partition of their month: no other need be looked at.
-    "do_not_merge_across_partitions_select_final": 1,
-    # The payloads, by far the largest column, are read only for the rows of a page, once these are found.
-    "query_plan_max_limit_for_lazy_materialization": 0,
+MAX_MEMORY_BYTES = 1024**3
+MAX_BYTES_BEFORE_SPILL = MAX_MEMORY_BYTES // 4
+MAX_SPILLED_BYTES = 4 * 1024**3
+MAX_ROWS_ANSWERED = 100_000  # ten times the nodes that a query may ask for
+MAX_THREADS = 2
+
+# What one query may use of the server, so that it leaves something to those of other tenants.
+_LIMITS = {
+    "max_threads": MAX_THREADS,
+    "max_memory_usage": MAX_MEMORY_BYTES,
+    "max_bytes_before_external_group_by": MAX_BYTES_BEFORE_SPILL,
+    "max_bytes_before_external_sort": MAX_BYTES_BEFORE_SPILL,
+    "max_temporary_data_on_disk_size_for_query": MAX_SPILLED_BYTES,
+    "max_result_rows": MAX_ROWS_ANSWERED,
+    "result_overflow_mode": "throw",
 }
 
+_SETTINGS = (
+    clickhouse_payload.SETTINGS
+    | _LIMITS
+    | {
+        # A row that was sent twice counts once. Both are in the partition of their month: no other need be looked at.
+        "do_not_merge_across_partitions_select_final": 1,
+        # The payloads, by far the largest column, are read only for the rows of a page, once these are found.
+        "query_plan_max_limit_for_lazy_materialization": 0,
+    }
+)
+
 # ClickHouse's codes of errors; one that is in neither is a fault of ours.
-_TOO_MUCH = {159: "TIMEOUT_EXCEEDED", 241: "MEMORY_LIMIT_EXCEEDED"}
+_TOO_MUCH = {
+    159: "TIMEOUT_EXCEEDED",
+    241: "MEMORY_LIMIT_EXCEEDED",
+    243: "NOT_ENOUGH_SPACE",
+    396: "TOO_MANY_ROWS_OR_BYTES",
+}
 _UNAVAILABLE = {
     60: "UNKNOWN_TABLE",
     81: "UNKNOWN_DATABASE",
@@ -73,8 +101,9 @@ _BACKWARDS = _Direction(
 class ClickHouseStore:
     """The events that ClickHouse keeps."""
 
-    def __init__(self, client: Client, deadline: Deadline) -> None:
+    def __init__(self, client: Client, slots: Slots, deadline: Deadline) -> None:
         self._client = client
+        self._slots = slots
         self._deadline = deadline
 
     def events(self, selection: Selection, window: Window, wanted: Wanted) -> list[StoredEvent]:
@@ -111,9 +140,14 @@ class ClickHouseStore:
         return list(finished(aggregation, rows))
 
     def _rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        settings = _SETTINGS | {"max_execution_time": self._deadline.remaining()}
-        try:
+        def ask() -> Sequence[Sequence[Any]]:
+            settings = _SETTINGS | {"max_execution_time": self._deadline.remaining()}
             return self._client.query(statement, parameters=dict(values), settings=settings).result_rows
+
+        try:
+            return self._slots.hold(ask)
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable from error
         except ClickHouseError as error:
             code = getattr(error, "code", None)
             if code in _TOO_MUCH:

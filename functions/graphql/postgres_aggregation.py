@@ -23,6 +23,7 @@ from functions.graphql.aggregation import (
     of_nothing,
 )
 from functions.graphql.postgres_selection import selected
+from functions.graphql.slots import SlottedConnection
 from functions.shared.postgres import Connection
 
 _GROUPS = sql.SQL("""
@@ -107,7 +108,7 @@ _TOTALS = {
 }
 
 
-def aggregated(aggregation: Aggregation, connection: Connection) -> list[tuple[Any, ...]]:
+def aggregated(aggregation: Aggregation, connection: SlottedConnection | Connection) -> list[tuple[Any, ...]]:
     """The rows of `EventStore.aggregate`."""
     if aggregation.selection.selects_nothing:
         return of_nothing(aggregation)
@@ -220,7 +221,7 @@ def _ordered_by(order: Order, aggregation: Aggregation, measures: Sequence[sql.C
 
 
 def _with_distinct(
-    aggregation: Aggregation, rows: list[tuple[Any, ...]], connection: Connection
+    aggregation: Aggregation, rows: list[tuple[Any, ...]], connection: SlottedConnection | Connection
 ) -> list[tuple[Any, ...]]:
     """The rows, with the distinct values in their places; groups are users, or there is just one."""
     by_user = aggregation.dimensions == (Dimension.USER,)
@@ -239,7 +240,7 @@ def _with_distinct(
 
 
 def _distinct(
-    measure: Measure, selection: Any, connection: Connection, *, by_user: bool
+    measure: Measure, selection: Any, connection: SlottedConnection | Connection, *, by_user: bool
 ) -> dict[int | None, list[Any]]:
     if measure.event_ids is not None:
         wanted = tuple(event for event in selection.event_ids if event in measure.event_ids)

@@ -14,11 +14,12 @@ from functions.graphql.budget import Deadline, QueryTooSlow
 from functions.graphql.postgres_aggregation import aggregated
 from functions.graphql.postgres_selection import month_of, of_users, selected, within_namespaces, within_period
 from functions.graphql.selection import Selection, end_of_namespace
+from functions.graphql.slots import Slots, SlottedConnection
 from functions.graphql.store import StoredEvent, StoreUnavailable, Wanted, Window
-from functions.shared.postgres import Connection, Database
 
 # Every page wants the newest few in the order of an index; a bitmap scan would read all there are and sort them.
-PLANNER_OPTIONS = "-c enable_bitmapscan=off"
+# A query has one process, and so much memory for each of its sorts and hash tables before it spills to the disk.
+PLANNER_OPTIONS = "-c enable_bitmapscan=off -c max_parallel_workers_per_gather=0 -c work_mem=16MB"
 
 # What a statement may take on the connection; one that comes late in its request is limited to what is left.
 STATEMENT_SECONDS = 9
@@ -113,8 +114,8 @@ _PATHS = """
 class PostgresStore:
     """The events that PostgreSQL keeps."""
 
-    def __init__(self, database: Database, deadline: Deadline) -> None:
-        self._database = database
+    def __init__(self, slots: Slots, deadline: Deadline) -> None:
+        self._slots = slots
         self._deadline = deadline
 
     def events(self, selection: Selection, window: Window, wanted: Wanted) -> list[StoredEvent]:
@@ -137,24 +138,24 @@ class PostgresStore:
         """As `EventStore.aggregate`."""
         return self._read(lambda connection: aggregated(aggregation, connection))
 
-    def _read[Result](self, work: Callable[[Connection], Result]) -> Result:
-        def limited(connection: Connection) -> Result:
+    def _read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
+        def limited(slotted: SlottedConnection) -> Result:
             seconds = self._deadline.remaining()
             if seconds > STATEMENT_SECONDS - _WORTH_A_LIMIT:
-                return work(connection)  # the connection's own limit is about as much
-            with connection.transaction():
-                connection.execute(_LIMIT, [f"{seconds:.3f}s"])
-                return work(connection)
+                return work(slotted)  # the connection's own limit is about as much
+            with slotted.connection.transaction():
+                slotted.connection.execute(_LIMIT, [f"{seconds:.3f}s"])
+                return work(slotted)
 
         try:
-            return self._database.run(limited)
+            return self._slots.read(limited)
         except psycopg.errors.QueryCanceled as error:
             raise QueryTooSlow from error
         except psycopg.OperationalError as error:
             raise StoreUnavailable from error
 
 
-def _events(selection: Selection, window: Window, wanted: Wanted, connection: Connection) -> list[StoredEvent]:
+def _events(selection: Selection, window: Window, wanted: Wanted, connection: SlottedConnection) -> list[StoredEvent]:
     values: dict[str, Any] = {"limit": window.limit}
     asked_for = within_period(selection, values)
     direction = _BACKWARDS if window.backwards else _FORWARDS
@@ -201,7 +202,7 @@ def _stored(row: Sequence[Any], wanted: Wanted) -> StoredEvent:
     return StoredEvent(row[0], row[1], row[2], row[3], row[4], payload, raws)
 
 
-def _paths(selection: Selection, values: dict[str, Any], connection: Connection) -> list[str] | None:
+def _paths(selection: Selection, values: dict[str, Any], connection: SlottedConnection) -> list[str] | None:
     """The paths that events have within the selection's namespaces; None where they are all, or more than a few."""
     if selection.namespaces is None:
         return None

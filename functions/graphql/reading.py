@@ -34,7 +34,7 @@ class Reading:
     @property
     def events(self) -> EventStore:
         """Where events are read from: one store for the whole request."""
-        self.source = self.source or self.sources.current(self.deadline)
+        self.source = self.source or self.sources.current(self.grant, self.deadline)
         return self.source.events
 
 

@@ -8,7 +8,9 @@ from aws_lambda_powertools import Logger
 
 from functions.graphql.budget import MAX_SECONDS, Deadline
 from functions.graphql.postgres_store import PostgresStore
+from functions.graphql.slots import Slots
 from functions.graphql.store import EventStore
+from functions.shared.grant import Grant
 from functions.shared.postgres import Database
 from functions.shared.sync_state import read_state
 
@@ -42,8 +44,8 @@ class Sources:
         self._is_caught_up = False
         self._checked_at: float | None = None
 
-    def current(self, deadline: Deadline) -> Source:
-        """The store to read from now, until the deadline.
+    def current(self, grant: Grant, deadline: Deadline) -> Source:
+        """The store to read from now, until the deadline, within the slots of the grant's tenant.
 
         Raises:
             psycopg.OperationalError: PostgreSQL, which knows whether ClickHouse has caught up, can't be reached.
@@ -51,11 +53,12 @@ class Sources:
         if self._clickhouse_url is not None and self._is_to_be_checked():
             self._is_caught_up = self._check(self._clickhouse_url)
             self._checked_at = time.monotonic()
+        slots = Slots(self._database, grant, deadline)
         if self._is_caught_up and self._client is not None:
             from functions.graphql.clickhouse_store import ClickHouseStore
 
-            return Source("clickhouse", ClickHouseStore(self._client, deadline))
-        return Source("postgresql", PostgresStore(self._database, deadline))
+            return Source("clickhouse", ClickHouseStore(self._client, slots, deadline))
+        return Source("postgresql", PostgresStore(slots, deadline))
 
     def check_again(self) -> None:
         """Makes the next call of `current` look anew, since what it said last can't be read."""

@@ -14,7 +14,7 @@ with kept():
     from aws_lambda_powertools.utilities.typing import LambdaContext
     from botocore.config import Config
 
-    from functions.ingest import gitlab
+    from functions.ingest import gitlab, intake_metrics
     from functions.ingest.intake import Answer, Intake, QueueUnavailable
     from functions.ingest.request import EVENTS_PATH, Request, UnsupportedMediaType, events_of, read_request
     from functions.shared import queue, registry, settings
@@ -23,6 +23,7 @@ with kept():
     from functions.shared.compression import TooLarge
     from functions.shared.failure import without_contents
     from functions.shared.rejection import Rejection
+    from functions.shared.tenant import tenant_of
 
 # The gateway waits for 29 s, and a sender that has no answer by then can't know whether its events were queued. So SQS
 # is given up after 17 s; before that, the issuer's keys may have taken 5 s, and the list of revoked tokens as many.
@@ -87,7 +88,11 @@ def _answer(request: Request) -> Answer:
     if not grant.may_write:
         raise Forbidden("The token needs the scope events:write or events:write:own.")
     events = READERS.get(request.path, events_of)(request)
-    return intake.take_in(events, grant, datetime.now(UTC), request.idempotency_key)
+    sizes = list(map(len, events.raw))
+    answer = intake.take_in(events, grant, datetime.now(UTC), request.idempotency_key)
+    size = sum(size for size, event_id in zip(sizes, answer.ids, strict=True) if event_id is not None)
+    intake_metrics.count(tenant_of(grant), answer.accepted, size)
+    return answer
 
 
 def _response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:

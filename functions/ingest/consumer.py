@@ -10,6 +10,7 @@ import psycopg
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from functions.ingest import intake_metrics
 from functions.ingest.consumption import Consumer, Outcome
 from functions.shared import registry, settings
 from functions.shared.arrival import arrival_of
@@ -18,6 +19,7 @@ from functions.shared.failure import without_contents
 from functions.shared.garbage import collected_afterwards
 from functions.shared.postgres import Database, TimeLimits, reason_of
 from functions.shared.replay import read_message
+from functions.shared.tenant import QUEUE
 
 TIME_LIMITS = TimeLimits(statement=45, transaction=50)
 
@@ -57,6 +59,7 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
             done |= stored_ids
             if stored_ids:
                 _log(outcome, len(stored_ids))
+                _count_published([message.batch for message in messages if message.id in stored_ids])
         if waiting:
             logger.warning("messages are left for later: no time is left for them", extra={"messages": len(waiting)})
     except psycopg.Error as error:
@@ -124,6 +127,18 @@ def _consume(messages: Sequence[Message]) -> tuple[Outcome, set[str]]:
     half = len(messages) // 2
     (first, first_ids), (second, second_ids) = _consume(messages[:half]), _consume(messages[half:])
     return first + second, first_ids | second_ids
+
+
+def _count_published(batches: Sequence[Batch]) -> None:
+    """Counts what was published straight on the queue: the function behind HTTPS has counted the rest."""
+    events = [
+        raw
+        for batch in batches
+        if batch.grant is None and batch.replayed is None
+        for position, raw in batch.positioned()
+        if position not in batch.refused
+    ]
+    intake_metrics.count(QUEUE, len(events), sum(map(len, events)))
 
 
 def _log(outcome: Outcome, messages: int) -> None:

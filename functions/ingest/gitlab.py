@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from functions.ingest.request import Request
-from functions.shared.body import MAX_EVENTS, Events, written_anew
+from functions.shared.body import MAX_EVENTS, Events, check_count, written_anew
 from functions.shared.compression import TooLarge, unpacked
 from functions.shared.rejection import Rejection
 
@@ -31,11 +31,12 @@ class TrackedEvent(msgspec.Struct):
 class TrackedEvents(msgspec.Struct):
     """The body of a request with several events."""
 
-    events: list[msgspec.Raw]
+    events: msgspec.Raw
 
 
 _event_decoder = msgspec.json.Decoder(TrackedEvent)
-_events_decoder = msgspec.json.Decoder(TrackedEvents)
+_body_decoder = msgspec.json.Decoder(TrackedEvents)
+_events_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def credentials(headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -76,13 +77,15 @@ def tracked_events(request: Request) -> Events:
 
 def _split(text: bytes) -> list[msgspec.Raw]:
     try:
-        return _decoded(_events_decoder, text).events
+        events = _decoded(_body_decoder, text).events
+        check_count(bytes(events))
+        return _decoded(_events_decoder, events)
     except Rejection:
         if rb"\u" in text:
             with contextlib.suppress(ValueError, RecursionError):
                 match json.loads(text):
-                    case {"events": list(events)}:
-                        return written_anew(events)
+                    case {"events": list(sent)}:
+                        return written_anew(sent)
         raise
 
 

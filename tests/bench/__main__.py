@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import analysis, cold, consume, end_to_end, ingest, pages, sync
+from tests.bench import analysis, cold, consume, end_to_end, fairness, ingest, pages, sync
 from tests.bench.dataset import dataset
 from tests.bench.engines import postgres_server
 from tests.bench.measure import Measurement
@@ -53,12 +53,18 @@ def _read(folder: Path) -> Iterator[Measurement]:
         yield from analysis.measure(made)
 
 
+def _fair(folder: Path) -> Iterator[Measurement]:
+    console.print("A tenant is answered while another asks for as much as it can …")
+    yield from fairness.measure(folder)
+
+
 PARTS: dict[str, Callable[[Path], Iterator[Measurement]]] = {
     "cold": _cold,
     "ingest": _ingest,
     "end_to_end": _end_to_end,
     "store": _store,
     "read": _read,
+    "fair": _fair,
 }
 
 

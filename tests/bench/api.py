@@ -27,12 +27,12 @@ class Api:
         self._module = _new_module("functions.graphql.api")
         self._source = "clickhouse" if clickhouse_url else "postgresql"
         token = sign(SECRET, "1", [READ], [EVERYTHING], timedelta(hours=1))
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self.headers = {"Authorization": f"Bearer {token}"}
 
     def request(self, query: str, variables: Variables) -> Work:
         """A request as API Gateway makes it, ready to be answered."""
         body = json.dumps({"query": query, "variables": variables})
-        event = {"httpMethod": "POST", "headers": self._headers, "body": body, "isBase64Encoded": False}
+        event = {"httpMethod": "POST", "headers": self.headers, "body": body, "isBase64Encoded": False}
         return partial(self._module.handler, event, None)
 
     def ask(self, query: str, variables: Variables) -> Any:

@@ -1,0 +1,70 @@
+"""A body of few bytes takes little memory, whatever it unpacks to."""
+
+import base64
+import gzip
+import tracemalloc
+
+import pytest
+
+from functions.ingest import gitlab
+from functions.ingest.request import Request
+from functions.shared.batch import read_batch
+from functions.shared.body import MAX_EVENTS, events_in
+from functions.shared.compression import MAX_UNPACKED_BYTES, TooLarge
+from tests.clock import NOW
+
+MAX_MEMORY_BYTES = 100 * 1024 * 1024  # five times the largest body
+
+ELEMENTS = MAX_UNPACKED_BYTES // 2 - 100
+
+
+def packed(body: bytes) -> bytes:
+    return base64.b64encode(gzip.compress(body, 1))
+
+
+def array(element: bytes = b"0", count: int = ELEMENTS) -> bytes:
+    return b"[" + b",".join([element] * count) + b"]"
+
+
+@pytest.fixture(autouse=True)
+def memory() -> object:
+    """Counts the memory that the test takes at most."""
+    tracemalloc.start()
+    yield tracemalloc
+    tracemalloc.stop()
+
+
+def peak() -> int:
+    return tracemalloc.get_traced_memory()[1]
+
+
+def test_a_body_of_ten_million_elements_is_refused_without_the_memory_for_them() -> None:
+    body = packed(array())
+    tracemalloc.reset_peak()
+    with pytest.raises(TooLarge, match="more than 10000 events"):
+        events_in(body)
+    assert peak() < MAX_MEMORY_BYTES
+
+
+def test_a_message_of_ten_million_elements_is_refused_without_the_memory_for_them() -> None:
+    body = packed(array())
+    tracemalloc.reset_peak()
+    batch = read_batch(body, "message", NOW)
+    assert [rejection.code for rejection in batch.refused.values()] == ["too_large"]
+    assert peak() < MAX_MEMORY_BYTES
+
+
+def test_gitlabs_clients_are_refused_ten_million_elements_without_the_memory_for_them() -> None:
+    text = packed(b'{"a": [1], "events": %b}' % array(count=ELEMENTS - 20)).decode()
+    tracemalloc.reset_peak()
+    with pytest.raises(TooLarge, match="more than 10000 events"):
+        gitlab.tracked_events(Request(gitlab.TRACK_EVENTS_PATH, {}, text, is_base64=False))
+    assert peak() < MAX_MEMORY_BYTES
+
+
+@pytest.mark.parametrize("space", [b"", b" \n"])
+def test_as_many_events_as_are_allowed_may_have_many_commas(space: bytes) -> None:
+    event = space + b'{"event": "a", "more": [%b]}' % b",".join([b"0"] * 120) + space
+    assert len(events_in(array(event, MAX_EVENTS)).raw) == MAX_EVENTS
+    with pytest.raises(TooLarge, match="more than 10000 events"):
+        events_in(array(event, MAX_EVENTS + 1))
