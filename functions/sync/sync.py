@@ -2,22 +2,24 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
-from functions.shared import clickhouse
+from functions.shared import clickhouse, registry
 from functions.shared.partitions import partitions
+from functions.shared.payload_type import leaf_paths
 from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
 from functions.shared.sync_state import BEGINNING, Position, Watermark, foreign_position, read_state, read_watermark
 from functions.sync import refused
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, timestamp_of
+from functions.sync.migrations import PayloadPath
 from functions.sync.refused import Refusal, insert_others
 from functions.sync.report import Report
 from functions.sync.table import RowRefused, ensure_table, insert
@@ -84,12 +86,17 @@ class SyncError(Exception):
     """A sync that can't go on; the message says why. The cursor is where the last confirmed chunk ended."""
 
 
+def _declared_paths() -> frozenset[PayloadPath]:
+    return frozenset(leaf_paths(registry.load().payload_types))
+
+
 @dataclass(frozen=True, slots=True)
 class Sync:
     """What copies events from PostgreSQL to ClickHouse.
 
     Attributes:
         cluster: the cluster that the table is made on; None for a single server.
+        declared: the paths in payloads that get a column each; those of the definitions where nothing is said.
         progress: is told of each chunk that ClickHouse has confirmed.
     """
 
@@ -98,6 +105,7 @@ class Sync:
     cluster: str | None = None
     progress: Callable[[Report], None] = lambda _: None
     chunk_bytes: int = CHUNK_BYTES
+    declared: Collection[PayloadPath] = field(default_factory=_declared_paths)
 
     def run(self, seconds: float) -> Report:
         """Copies until it has caught up, or about `seconds` have passed; does nothing where another sync is running.
@@ -117,7 +125,7 @@ class Sync:
                 self._clickhouse(seconds) as client,
                 self._connect(seconds) as reader,
             ):
-                target = ensure_table(client, self.cluster)
+                target = ensure_table(client, self.cluster, self.declared)
                 copying = _Copying(self, control, client, target, report, deadline)
                 while copying.one_pass(reader):
                     pass
@@ -163,7 +171,7 @@ class Sync:
         with self._connect(_LONG_SECONDS) as control, self._clickhouse(_LONG_SECONDS) as client:
             _wait_for_lock(control, wait_seconds)
             with unlocked_afterwards(control, _SYNC_LOCK):
-                ensure_table(client, self.cluster)
+                ensure_table(client, self.cluster, self.declared)
                 return refused.replay(control, client)
 
     def _connect(self, seconds: float) -> Connection:
