@@ -12,7 +12,7 @@ from functions.shared import settings
 from functions.shared.feature import DefinitionError
 from functions.shared.postgres import TimeLimits, connect
 from functions.shared.registry import Registry, load
-from infra import dead_letter_commands, rejected_commands
+from infra import dead_letter_commands, directory_commands, rejected_commands
 from infra.environment import stack_file, use_local_stack
 from infra.terminal import console, duration, explained
 
@@ -26,6 +26,7 @@ app.add_typer(definitions_app, name="definitions")
 app.add_typer(token_app, name="token")
 app.add_typer(rejected_commands.app, name="rejected")
 app.add_typer(dead_letter_commands.app, name="dlq")
+app.add_typer(directory_commands.app, name="directory")
 
 WAIT_SECONDS = 60
 RUN_SECONDS = 24 * 60 * 60
@@ -99,7 +100,13 @@ def synchronise(
         if url is None:
             raise settings.SettingError("ClickHouse is disabled: CLICKHOUSE_URL is not set")
         database_url = settings.database_url()
-        sync = Sync(database_url, url, settings.clickhouse_cluster(), progress=_show_progress)
+        sync = Sync(
+            database_url,
+            url,
+            settings.clickhouse_cluster(),
+            progress=_show_progress,
+            durable=settings.clickhouse_durable_inserts(),
+        )
         if reset:
             typer.echo(f"Starting from the first row; {sync.reset(WAIT_SECONDS):,} rows were another PostgreSQL's.")
         if replay:

@@ -85,7 +85,7 @@ def _reader(event: dict[str, Any]) -> Grant:
 
 
 def _answer(grant: Grant, query: Query) -> str:
-    reading = Reading(grant, registry, sources, PostgresDirectory(database), datetime.now(UTC).date())
+    reading = Reading(grant, registry, sources, PostgresDirectory(database, grant), datetime.now(UTC).date())
     result = execute(schema, documents.document(query.text), query, reading, suggestions=introspection)
     answer: dict[str, Any] = {"data": result.data}
     if result.errors:

@@ -3,9 +3,22 @@
 from collections.abc import Iterable
 from typing import Any
 
+from functions.shared.grant import Grant
 from functions.shared.postgres import Database
 
-_USERNAMES = "SELECT id, username FROM users WHERE id = ANY(%s) AND username IS NOT NULL"
+_NEWEST_USERNAMES = "SELECT id, username FROM users WHERE id = ANY(%(users)s) AND username IS NOT NULL"
+
+# Of each user the newest name that was stated in a namespace that the token may read.
+_USERNAMES = """
+    SELECT DISTINCT ON (user_id) user_id, username
+    FROM user_names
+    WHERE user_id = ANY(%(users)s)
+      AND username IS NOT NULL
+      AND EXISTS (
+          SELECT FROM unnest(%(namespaces)s::text[]) AS granted (path) WHERE starts_with(namespace_path, granted.path)
+      )
+    ORDER BY user_id, stated_at DESC, username DESC
+"""
 
 _PATH_OF = """
     SELECT path FROM namespaces WHERE full_path = %(full_path)s
@@ -18,14 +31,25 @@ _FULL_PATH_OF = "SELECT full_path FROM namespaces WHERE path = %s"
 
 
 class PostgresDirectory:
-    """The users and namespaces that PostgreSQL knows."""
+    """The users and namespaces that PostgreSQL knows.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        grant: of whom the names of users are shown to.
+    """
+
+    def __init__(self, database: Database, grant: Grant) -> None:
         self._database = database
+        self._grant = grant
 
     def usernames(self, user_ids: Iterable[int]) -> dict[int, str]:
-        """The names of those that have one."""
-        return dict(_rows(self._database, _USERNAMES, [list(user_ids)]))
+        """The names of those that have one which the reader may see.
+
+        A name is shown to readers of a namespace in which an authoritative sender stated it; to those of everything it
+        is the newest of all.
+        """
+        statement = _NEWEST_USERNAMES if self._grant.is_everywhere else _USERNAMES
+        values = {"users": list(user_ids), "namespaces": list(self._grant.namespaces)}
+        return dict(_rows(self._database, statement, values))
 
     def path_of(self, full_path: str) -> str | None:
         """The traversal path of the namespace, or of the project's namespace."""

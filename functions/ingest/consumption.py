@@ -1,6 +1,7 @@
 """What the consumer does with messages: each event becomes a row, or a rejected row."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -12,6 +13,8 @@ import psycopg
 from msgspec.structs import replace
 
 from functions.ingest.directory import Directory
+from functions.ingest.fact_store import FactWriter
+from functions.ingest.known_facts import KnownFacts
 from functions.ingest.made_once import MadeOnce
 from functions.ingest.refusal import is_refusal, lacks_partition
 from functions.ingest.rejected_row import rejected_row
@@ -70,6 +73,7 @@ class Consumer:
     database: Database
     registry: Registry
     retention_months: int
+    known: KnownFacts = field(default_factory=KnownFacts)
 
     def consume(self, batches: Sequence[Batch]) -> Outcome:
         """Stores all events of the batches, those that can't be stored as rejected ones.
@@ -90,18 +94,27 @@ class Consumer:
 
     def _consume_at_once(self, batches: Iterable[Batch]) -> Outcome:
         outcome = Outcome()
-        directory, users = Directory(), Users()
+        directory, users = Directory(self.known), Users()
         candidates = self._prepared(self._read(batches, outcome), directory, outcome)
         slices = MadeOnce(self._slices(candidates, directory, users, outcome))
         times_are_assigned = _times_are_assigned(candidates)
+        facts = FactWriter(directory, users, self.known)
 
         def write(connection: Connection) -> None:
             with connection.transaction():
                 outcome.stored = write_events(slices, connection, times_are_assigned=times_are_assigned)
-                directory.write(connection)
-                users.write(connection)
                 write_rejected(outcome.rejected, connection)
+                facts.write(connection)
 
+        with ExitStack() as undone:
+            undone.callback(self.known.forget)
+            self._write(write, outcome)
+            undone.pop_all()
+        facts.after_commit(self.database)
+        return outcome
+
+    def _write(self, write: Callable[[Connection], None], outcome: Outcome) -> None:
+        """Runs `write`, a second time if a month has no partition yet."""
         try:
             self.database.run(write)
         except psycopg.errors.CheckViolation as error:
@@ -110,7 +123,6 @@ class Consumer:
             months = wanted_months(datetime.now(UTC).date(), self.retention_months)
             outcome.partitions = self.database.run(partial(make_partitions, months=months))
             self.database.run(write)
-        return outcome
 
     def _reject(self, batch: Batch, reason: str) -> Outcome:
         """Keeps as rejected the one event of the batch, which PostgreSQL refuses."""
@@ -146,7 +158,7 @@ class Consumer:
         """The candidates after what has to be asked before the first row is written: the connection is busy then."""
         if not all(candidate.names_its_path for candidate in candidates):
             for candidate in candidates:
-                directory.note(candidate.event, candidate.sender)
+                directory.note(candidate.event, candidate.sender, candidate.batch.received_at)
             self.database.run(directory.learn)
             candidates = _passing(partial(_place, directory=directory), candidates, outcome)
         if any(candidate.prefetches for candidate in candidates):
@@ -171,10 +183,10 @@ class Consumer:
             yield self._rows(some, directory, outcome)
         for candidate in candidates:
             event, row, sender = candidate.event, candidate.row, candidate.sender
-            directory.note(event, sender)
-            if row is not None:
+            directory.note(event, sender, candidate.batch.received_at)
+            if row is not None and sender.is_authoritative:
                 username = event.username if row.user_id == event.user_id else None
-                users.note(row.user_id, username, row.timestamp, sender)
+                users.note(row.user_id, username, row.timestamp, row.namespace_path, sender)
 
     def _rows(self, candidates: Sequence[Candidate], directory: Directory, outcome: Outcome) -> list[Row]:
         rows = []

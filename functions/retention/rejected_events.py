@@ -6,7 +6,13 @@ from functions.shared.postgres import Connection
 
 _BATCH = 2000
 
-_COUNT = "SELECT count(*) FROM rejected_events WHERE received_at < %s"
+# A row that ClickHouse refused stays as long as its month's table: the row would else count as lost by ClickHouse.
+_COUNT = """
+    SELECT count(*)
+    FROM rejected_events
+    WHERE received_at < %(before)s
+      AND CASE WHEN source = 'sync' THEN (body::jsonb ->> 'timestamp')::timestamptz < %(oldest)s ELSE true END
+"""
 
 # One that is being replayed is left for the next run.
 _DELETE = """
@@ -14,6 +20,7 @@ _DELETE = """
         SELECT id
         FROM rejected_events
         WHERE received_at < %(before)s
+          AND CASE WHEN source = 'sync' THEN (body::jsonb ->> 'timestamp')::timestamptz < %(oldest)s ELSE true END
         ORDER BY received_at
         LIMIT %(batch)s
         FOR UPDATE SKIP LOCKED
@@ -22,16 +29,20 @@ _DELETE = """
 """
 
 
-def count_rejected(connection: Connection, before: datetime) -> int:
-    """How many were received before then."""
-    row = connection.execute(_COUNT, [before]).fetchone()
+def count_rejected(connection: Connection, before: datetime, oldest: datetime) -> int:
+    """How many `delete_rejected` would delete."""
+    row = connection.execute(_COUNT, {"before": before, "oldest": oldest}).fetchone()
     return int(row[0]) if row else 0
 
 
-def delete_rejected(connection: Connection, before: datetime) -> int:
-    """Deletes those that were received before then, some thousands a statement, and returns how many."""
+def delete_rejected(connection: Connection, before: datetime, oldest: datetime) -> int:
+    """Deletes those that were received before then, some thousands a statement, and returns how many.
+
+    Args:
+        oldest: when the oldest month begins that PostgreSQL has; events since then that ClickHouse refused stay.
+    """
     deleted, last = 0, _BATCH
     while last == _BATCH:
-        last = connection.execute(_DELETE, {"before": before, "batch": _BATCH}).rowcount
+        last = connection.execute(_DELETE, {"before": before, "oldest": oldest, "batch": _BATCH}).rowcount
         deleted += last
     return deleted

@@ -5,16 +5,18 @@ from collections.abc import Iterator
 import msgspec
 
 
-class KeptPartition(msgspec.Struct, frozen=True):
+class KeptPartition(msgspec.Struct, frozen=True, omit_defaults=True):
     """An old partition that is not dropped.
 
     Attributes:
         unsynced_rows: how many of its rows are not in ClickHouse; None where that is not known.
+        missing_ids: of rows that were copied and are not there all the same, the ids of some.
     """
 
     partition: str
     unsynced_rows: int | None
     reason: str
+    missing_ids: list[str] = []
 
 
 class Report(msgspec.Struct):
@@ -36,6 +38,10 @@ class Report(msgspec.Struct):
     clickhouse_ttl: str | None = None
     failure: str = ""
 
+    def add_failure(self, failure: str) -> None:
+        """Says one more thing that was left undone; nothing if `failure` is empty."""
+        self.failure = "; ".join(filter(None, [self.failure, failure]))
+
     def lines(self) -> Iterator[str]:
         """The report for people, a line for each thing."""
         would = "would be " if self.dry_run else ""
@@ -45,7 +51,8 @@ class Report(msgspec.Struct):
             yield f"{name}: {would}dropped"
         for kept in self.kept:
             rows = "" if kept.unsynced_rows is None else f" ({kept.unsynced_rows:,} rows)"
-            yield f"{kept.partition}: {would}kept, since {kept.reason}{rows}"
+            ids = f", like {', '.join(kept.missing_ids)}" if kept.missing_ids else ""
+            yield f"{kept.partition}: {would}kept, since {kept.reason}{rows}{ids}"
         for name in self.busy:
             yield f"{name}: in use by others, left for the next run"
         yield f"rejected events {would}deleted: {self.rejected_events_deleted:,}"

@@ -1,5 +1,6 @@
 """What is done every day so that both stores hold the months that they should."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,19 +12,23 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from psycopg.errors import LockNotAvailable
 
+from functions.retention.comparison import Comparison
 from functions.retention.rejected_events import count_rejected, delete_rejected
 from functions.retention.report import Report
 from functions.retention.time_to_live import keep_months
 from functions.retention.upkeep import ClickHouseState, Upkeep
 from functions.shared import clickhouse, settings
 from functions.shared.clickhouse import reason_of, target_of
-from functions.shared.partitions import wanted_months
+from functions.shared.partitions import first_moment, wanted_months
 from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
 from functions.shared.sync_state import BEGINNING, foreign_position, read_state
 from functions.shared.timestamp import months_before
 
 LOCK_TIMEOUT_SECONDS = 2
 """No writer waits longer for the retention; what it has to wait for longer itself, it leaves to the next run."""
+
+# Of a run's time, what comparing tables with ClickHouse may take; the rest is for what comes after.
+_COMPARING_SHARE = 0.8
 
 # Held by one retention at a time; nothing else locks this number.
 _RETENTION_LOCK = 4_197_005
@@ -72,7 +77,7 @@ class Retention:
 
         Args:
             now: with its offset from UTC.
-            seconds: how long a statement or a transaction may last.
+            seconds: how long a statement or a transaction may last, and most of which comparing tables may take.
             dry_run: change nothing, and report what would be done.
 
         Raises:
@@ -80,15 +85,20 @@ class Retention:
             psycopg.Error: PostgreSQL went away.
         """
         report = Report(dry_run)
+        today = now.astimezone(UTC).date()
+        deadline = time.monotonic() + seconds * _COMPARING_SHARE
         with self._connect(seconds) as connection, _locked(connection):
-            upkeep = Upkeep(connection, wanted_months(now.astimezone(UTC).date(), self.months), report)
+            upkeep = Upkeep(connection, wanted_months(today, self.months), report)
             upkeep.make_missing()
             upkeep.finish_detaching()
             with self._clickhouse(connection, seconds) as (client, state):
-                upkeep.retain_and_drop(state)
+                months = self.clickhouse_months
+                comparison = Comparison(connection, client, months, today, deadline) if client else None
+                upkeep.retain_and_drop(state, comparison)
                 remove_rejected = count_rejected if dry_run else delete_rejected
-                report.rejected_events_deleted = remove_rejected(connection, months_before(now, self.months))
-                report.failure = state.away
+                before, oldest = months_before(now, self.months), first_moment(upkeep.oldest_month())
+                report.rejected_events_deleted = remove_rejected(connection, before, oldest)
+                report.add_failure(state.away)
                 if client:
                     self._set_time_to_live(client, report)
         return report
@@ -117,7 +127,7 @@ class Retention:
         try:
             report.clickhouse_ttl = keep_months(client, self.clickhouse_months, self.cluster, dry_run=report.dry_run)
         except ClickHouseError as error:
-            report.failure = f"ClickHouse's TTL is not what it should be: {reason_of(error)}"
+            report.add_failure(f"ClickHouse's TTL is not what it should be: {reason_of(error)}")
 
 
 def _restored(connection: Connection, target: UUID | None) -> str:

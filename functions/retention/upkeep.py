@@ -1,4 +1,4 @@
-"""The partitions: those that are missing are made, and old ones dropped, but none that ClickHouse does not have."""
+"""The partitions: missing ones are made, and old ones dropped, but none of which ClickHouse lacks a row."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +10,7 @@ import msgspec
 from psycopg.errors import DeadlockDetected, LockNotAvailable, ObjectNotInPrerequisiteState
 
 from functions.retention.bookmark import Bookmark, current_bookmark, sync_again, write_bookmark
+from functions.retention.comparison import Comparison
 from functions.retention.monthly_tables import (
     MonthlyTable,
     detach,
@@ -27,6 +28,8 @@ from functions.shared.sync_state import BEGINNING, Position, count_unsynced
 _BUSY = (LockNotAvailable, DeadlockDetected, ObjectNotInPrerequisiteState)
 
 _UNSYNCED = "it holds rows that are not in ClickHouse yet"
+
+_LOST = "it holds rows that ClickHouse had and has no more"
 
 _UNKNOWN = "it is not known what ClickHouse has"
 
@@ -78,8 +81,12 @@ class Upkeep:
                 with self._or_busy(table.name):
                     finalize_detach(self.connection, table.name)
 
-    def retain_and_drop(self, clickhouse: ClickHouseState) -> None:
-        """Sees to it that all tables of wanted months are attached, and that old ones go, the oldest first."""
+    def retain_and_drop(self, clickhouse: ClickHouseState, comparison: Comparison | None) -> None:
+        """Sees to it that all tables of wanted months are attached, and that old ones go, the oldest first.
+
+        Args:
+            comparison: None where ClickHouse is off or can't be asked.
+        """
         for table in monthly_tables(self.connection):
             if table.name in self.report.busy:
                 continue
@@ -88,10 +95,15 @@ class Upkeep:
                     self._retain(table, clickhouse)
                 elif not clickhouse.enabled:
                     self._drop(table)
-                elif clickhouse.away:
+                elif clickhouse.away or comparison is None:
                     self.report.kept.append(KeptPartition(table.name, None, _UNKNOWN))
                 else:
-                    self._drop_if_synced(table, clickhouse.target)
+                    self._drop_if_synced(table, clickhouse, comparison)
+
+    def oldest_month(self) -> date:
+        """The oldest month that has a table, or will have one after a dry run's changes."""
+        months = [table.month for table in monthly_tables(self.connection) if table.name not in self.report.dropped]
+        return min([self.wanted[0], *months])
 
     def _retain(self, table: MonthlyTable, clickhouse: ClickHouseState) -> None:
         if not self.report.dry_run:
@@ -109,22 +121,39 @@ class Upkeep:
             drop(self.connection, table.name)
         self.report.dropped.append(table.name)
 
-    def _drop_if_synced(self, table: MonthlyTable, target: UUID | None) -> None:
-        if self.report.dry_run:
-            unsynced = count_unsynced(self.connection, table.name, self._synced_up_to(table, target))
-        elif table.state == "attached":
-            unsynced = self._detach_and_drop(table, target)
-        else:
-            unsynced = self._drop_or_attach(table, target)
+    def _drop_if_synced(self, table: MonthlyTable, clickhouse: ClickHouseState, comparison: Comparison) -> None:
+        # What is written after this is beyond the cursor, and counted once more before the table is dropped.
+        cursor = self._synced_up_to(table, clickhouse.target)
+        unsynced = count_unsynced(self.connection, table.name, cursor)
+        if not unsynced and self._lacks_rows(table, cursor, clickhouse, comparison):
+            return
+        if not self.report.dry_run:
+            if table.state == "attached":
+                unsynced = self._detach_and_drop(table, clickhouse.target, cursor, unsynced)
+            else:
+                unsynced = self._drop_or_attach(table, clickhouse.target)
         if unsynced:
             self.report.kept.append(KeptPartition(table.name, unsynced, _UNSYNCED))
         else:
             self.report.dropped.append(table.name)
 
-    def _detach_and_drop(self, table: MonthlyTable, target: UUID | None) -> int:
+    def _lacks_rows(
+        self, table: MonthlyTable, cursor: Position, clickhouse: ClickHouseState, comparison: Comparison
+    ) -> bool:
+        """Whether ClickHouse lacks rows that were copied, or may lack some; these are put before the sync again."""
+        changes = not self.report.dry_run
+        missing = comparison.missing_rows(table, cursor, put_back=changes and table.state == "attached")
+        if missing.rows and changes and table.state != "attached":
+            self._attach(table, clickhouse)
+            missing = comparison.missing_rows(table, cursor, put_back=True)
+        reason = "; ".join(filter(None, [_LOST if missing.rows else "", missing.failure]))
+        if reason:
+            self.report.kept.append(KeptPartition(table.name, missing.rows or None, reason, missing.ids))
+            self.report.add_failure(f"{table.name} is kept: {reason}")
+        return bool(reason)
+
+    def _detach_and_drop(self, table: MonthlyTable, target: UUID | None, cursor: Position, unsynced: int) -> int:
         """Returns how many rows keep the partition from being dropped."""
-        cursor = self._synced_up_to(table, target)
-        unsynced = count_unsynced(self.connection, table.name, cursor)
         if unsynced:
             if table.bookmark:
                 sync_again(self.connection, table.name, cursor)

@@ -78,7 +78,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
 
         A token that writes only its own user's events is handed to people, so `*` alone does not make it one.
         """
-        return self.is_unlimited or DIRECTORY_WRITE in self.scopes
+        return self.is_unlimited or (DIRECTORY_WRITE in self.scopes and bool(self.namespaces))
 
     def covers(self, namespace_path: str | None) -> bool:
         """Whether the namespace is one of the grant's, or below one; what has no namespace is covered by `*` alone."""

@@ -48,6 +48,11 @@ def clickhouse_cluster() -> str | None:
     return _text("CLICKHOUSE_CLUSTER")
 
 
+def clickhouse_durable_inserts() -> bool:
+    """Whether inserts wait for a quorum, or for the disk: `CLICKHOUSE_DURABLE_INSERTS`, on if it is not set."""
+    return _switch("CLICKHOUSE_DURABLE_INSERTS")
+
+
 def clickhouse_retention_months() -> int | None:
     """For how many months ClickHouse keeps events: `CLICKHOUSE_RETENTION_MONTHS`; None for ever."""
     name = "CLICKHOUSE_RETENTION_MONTHS"
@@ -104,10 +109,7 @@ def retention_months() -> int:
 
 def graphql_introspection() -> bool:
     """Whether clients may ask GraphQL for its schema: `GRAPHQL_INTROSPECTION`, on where it is not set."""
-    switch = _text("GRAPHQL_INTROSPECTION") or "on"
-    if switch not in ("on", "off"):
-        raise SettingError(f"GRAPHQL_INTROSPECTION must be on or off, not {switch!r}")
-    return switch == "on"
+    return _switch("GRAPHQL_INTROSPECTION")
 
 
 def log_level() -> str:
@@ -123,6 +125,13 @@ def _months(name: str, default: str, most: int) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= most:
         raise SettingError(f"{name} must be a number of months from 1 to {most}, not {text!r}")
     return int(text)
+
+
+def _switch(name: str) -> bool:
+    switch = _text(name) or "on"
+    if switch not in ("on", "off"):
+        raise SettingError(f"{name} must be on or off, not {switch!r}")
+    return switch == "on"
 
 
 def _text(name: str) -> str | None:

@@ -21,6 +21,7 @@ metrics = Metrics(namespace="AiUsageEvents")
 database_url = settings.database_url()
 clickhouse_url = settings.clickhouse_url()
 cluster = settings.clickhouse_cluster()
+durable = settings.clickhouse_durable_inserts()
 follow_seconds = settings.sync_follow_seconds()
 
 # What is left of the function's time for the chunks that are on their way, and for the answer.
@@ -37,7 +38,7 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         metrics.add_metric("SyncedRows", MetricUnit.Count, 0)
     else:
         seconds = max(1, context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
-        report = _follow(Sync(database_url, clickhouse_url, cluster), seconds)
+        report = _follow(Sync(database_url, clickhouse_url, cluster, durable=durable), seconds)
     answer: dict[str, Any] = msgspec.to_builtins(report)
     logger.info("synced", extra=answer)
     return answer

@@ -19,6 +19,7 @@ from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_
 from functions.shared.sync_state import BEGINNING, Position, Watermark, foreign_position, read_state, read_watermark
 from functions.sync import refused
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, timestamp_of
+from functions.sync.durability import make_durable
 from functions.sync.migrations import PayloadPath
 from functions.sync.refused import Refusal, insert_others
 from functions.sync.report import Report
@@ -98,6 +99,7 @@ class Sync:
         cluster: the cluster that the table is made on; None for a single server.
         declared: the paths in payloads that get a column each; those of the definitions where nothing is said.
         progress: is told of each chunk that ClickHouse has confirmed.
+        durable: whether ClickHouse confirms only what a quorum of replicas has, or what is on a single server's disk.
     """
 
     database_url: str
@@ -105,6 +107,7 @@ class Sync:
     cluster: str | None = None
     progress: Callable[[Report], None] = lambda _: None
     chunk_bytes: int = CHUNK_BYTES
+    durable: bool = True
     declared: Collection[PayloadPath] = field(default_factory=_declared_paths)
 
     def run(self, seconds: float) -> Report:
@@ -125,7 +128,7 @@ class Sync:
                 self._clickhouse(seconds) as client,
                 self._connect(seconds) as reader,
             ):
-                target = ensure_table(client, self.cluster, self.declared)
+                target = self._ensure_table(client)
                 copying = _Copying(self, control, client, target, report, deadline)
                 while copying.one_pass(reader):
                     pass
@@ -171,7 +174,7 @@ class Sync:
         with self._connect(_LONG_SECONDS) as control, self._clickhouse(_LONG_SECONDS) as client:
             _wait_for_lock(control, wait_seconds)
             with unlocked_afterwards(control, _SYNC_LOCK):
-                ensure_table(client, self.cluster, self.declared)
+                self._ensure_table(client)
                 return refused.replay(control, client)
 
     def _connect(self, seconds: float) -> Connection:
@@ -181,6 +184,11 @@ class Sync:
 
     def _clickhouse(self, seconds: float) -> closing[Client]:
         return closing(clickhouse.connect(self.clickhouse_url, seconds + _GRACE_SECONDS))
+
+    def _ensure_table(self, client: Client) -> UUID:
+        target = ensure_table(client, self.cluster, self.declared)
+        make_durable(client, durable=self.durable)
+        return target
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,5 +93,6 @@ def insert(client: Client, slices: Iterable[bytes]) -> None:
 
 
 def _insert(client: Client, block: Iterator[bytes]) -> None:
-    settings = INSERT_SETTINGS | _SPEED_SETTINGS
+    # A token of its own: a replicated table would else take rows that are sent again for those that it had, and lost.
+    settings = INSERT_SETTINGS | _SPEED_SETTINGS | {"insert_deduplication_token": str(uuid4())}
     client.raw_insert(TABLE, COLUMNS, (rows for rows in block), settings=settings, fmt="TabSeparated")

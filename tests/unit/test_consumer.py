@@ -1,6 +1,6 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
@@ -433,89 +433,6 @@ def test_an_event_that_resolves_outside_its_senders_grant_is_rejected(
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2 if code else 3}]
 
 
-@pytest.mark.parametrize(
-    ("sent", "projects", "namespaces"),
-    [
-        # its own project moves within its own namespaces
-        (event(project_id=5, namespace_path="27/29/"), {5: ("27/29/", "own/project")}, {29: ("27/29/", None)}),
-        # another's project stays where it is
-        (event(project_id=4, namespace_path="27/29/"), {4: ("3/4/", "others/it")}, {29: ("27/29/", None)}),
-        # a full path that another holds is not claimed
-        (
-            event(namespace={"path": "27/30/", "full_path": "others/project"}),
-            {},
-            {4: ("3/4/", "others/project"), 30: ("27/30/", None)},
-        ),
-        (
-            event(project={"id": 5, "full_path": "others/it"}),
-            {4: ("3/4/", "others/it"), 5: ("27/28/", "own/project")},
-            {},
-        ),
-        # a full path of its own moves on, and is taken from whoever had it
-        (
-            event(namespace={"path": "27/30/", "full_path": "own"}),
-            {},
-            {28: ("27/28/", None), 30: ("27/30/", "own")},
-        ),
-        # a project without a namespace gets no full path
-        (event(project={"id": 8, "full_path": "new"}), {8: None}, {}),
-    ],
-)
-def test_a_sender_changes_the_directory_only_within_its_grant(
-    sent: dict[str, Any],
-    projects: dict[int, Any],
-    namespaces: dict[int, Any],
-    consumer: ModuleType,
-    query: Query,
-) -> None:
-    own = {"path": "27/28/", "full_path": "own"}
-    consume(
-        consumer,
-        record(
-            [
-                event(project={"id": 4, "full_path": "others/it"}, namespace=FOREIGN),
-                event(project={"id": 5, "full_path": "own/project"}, namespace=own),
-            ]
-        ),
-    )
-    consume(consumer, from_api([sent], TENANT))
-    known_projects = {row["id"]: (row["namespace_path"], row["full_path"]) for row in query("SELECT * FROM projects")}
-    known_namespaces = {row["id"]: (row["path"], row["full_path"]) for row in query("SELECT * FROM namespaces")}
-    assert {number: known_projects.get(number) for number in projects} == projects
-    assert {number: known_namespaces.get(number) for number in namespaces} == namespaces
-
-
-@pytest.mark.parametrize(
-    ("grant", "username"),
-    [
-        (TENANT, "root"),
-        (Grant("1", ("events:write:own",), ()), "renamed"),
-        (EVERYWHERE, "renamed"),
-    ],
-)
-def test_a_known_username_changes_only_by_who_may_change_it(
-    grant: Grant, username: str, consumer: ModuleType, query: Query
-) -> None:
-    consume(consumer, record(event(user={"id": 1, "username": "root"})))
-    consume(consumer, from_api([event(user={"id": 1, "username": "renamed"})], grant))
-    consume(consumer, from_api([event()], grant, "without a name"))
-    assert query("SELECT username FROM users") == [{"username": username}]
-
-
-def test_several_full_paths_are_swapped_at_once(consumer: ModuleType, query: Query) -> None:
-    def say(first: str, second: str, message: str) -> None:
-        places = [{"path": "1/", "full_path": first}, {"path": "2/", "full_path": second}]
-        consume(consumer, record([event(namespace=place) for place in places], message))
-
-    say("a", "b", "first")
-    say("b", "a", "second")
-    assert query("SELECT id, full_path FROM namespaces ORDER BY id") == [
-        {"id": 1, "full_path": "b"},
-        {"id": 2, "full_path": "a"},
-    ]
-    assert query("SELECT last_activity_on FROM users") == [{"last_activity_on": date(NOW.year, NOW.month, NOW.day)}]
-
-
 def test_what_can_not_be_stored_teaches_nothing_and_stops_nothing(consumer: ModuleType, query: Query) -> None:
     odd = [
         event(namespace={"path": "27/28/", "full_path": "nul\0"}),
@@ -562,11 +479,3 @@ def test_a_connection_that_breaks_while_rows_are_written_loses_and_repeats_nothi
     assert consume(consumer, record([*sent, event("unknown"), event(job=1)], "other")) == []
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 352}]
     assert query("SELECT count(*) FROM rejected_events") == [{"count": 1}]
-
-
-def test_the_name_that_was_said_last_counts_whatever_the_order_of_the_rows(consumer: ModuleType, query: Query) -> None:
-    names = [f"name {number}" for number in range(250)]
-    consume(consumer, record([event(user={"id": 1, "username": name}) for name in names]))
-    assert query("SELECT username FROM users") == [{"username": names[-1]}]
-    consume(consumer, from_api([event(user={"id": 2, "username": name}, user_id=2) for name in names], TENANT))
-    assert query("SELECT username FROM users WHERE id = 2") == [{"username": names[0]}]

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from types import ModuleType
 from typing import Any
@@ -32,6 +32,8 @@ _INSERT = """
     INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
     VALUES (%s, %s, %s, %s, %s, %s)
 """
+
+_NAME = "INSERT INTO user_names (user_id, namespace_path, username, stated_at) VALUES (%s, %s, %s, %s)"
 
 FITTING: dict[str, list[Any]] = {
     "fullPath": [*ALLOWED, *ALLOWED, "group/allowed", "27/29/", "27/", f"{TEXT}/path", f"{TEXT}/project"],
@@ -85,11 +87,18 @@ def store(connection: psycopg.Connection, path: str | None, user_id: int, *, for
         cursor.executemany(_INSERT, rows)
 
 
+def name(connection: psycopg.Connection, user_id: int, path: str | None, username: str, at: datetime) -> None:
+    """States the name of a user in a namespace."""
+    connection.execute(_NAME, [user_id, path or "", username, at])
+
+
 def store_allowed(connection: psycopg.Connection) -> None:
     for number, path in enumerate(ALLOWED):
         for user_id in (SHARED_USER, ALLOWED_USER):
             store(connection, path, user_id, forbidden=False, first_id=10_000 * (2 * number + user_id))
     connection.execute("INSERT INTO users (id, username) VALUES (1, 'root'), (2, 'reader')")
+    name(connection, SHARED_USER, ALLOWED[0], "root", NOW - timedelta(days=9))
+    name(connection, ALLOWED_USER, ALLOWED[1], "reader", NOW)
     connection.execute("INSERT INTO namespaces VALUES (28, '27/28/', 'group/allowed')")
 
 
@@ -99,6 +108,9 @@ def store_forbidden(connection: psycopg.Connection) -> None:
             first_id = FORBIDDEN_ID.int + 10_000 * (2 * number + (user_id == SHARED_USER))
             store(connection, path, user_id, forbidden=True, first_id=first_id)
     connection.execute("INSERT INTO users (id, username) VALUES (%s, %s)", [FORBIDDEN_USER, TEXT])
+    for user_id in (SHARED_USER, ALLOWED_USER, FORBIDDEN_USER):
+        for path in FORBIDDEN:
+            name(connection, user_id, path, f"{TEXT} {path}", NOW)
     connection.execute("INSERT INTO namespaces VALUES (27, '27/', 'group'), (29, '27/29/', %s)", [f"{TEXT}/path"])
     connection.execute("INSERT INTO projects VALUES (%s, '27/29/', %s)", [NUMBER, f"{TEXT}/project"])
 
@@ -141,3 +153,21 @@ def test_a_user_of_elsewhere_is_not_named_who_is_asked_for(
         assert len(answer["aiInstanceUserMetrics"]["nodes"]) == len(answer["aiInstanceUsage"]) == count
         assert bool(answer["aiInstanceUsageData"]["all"]["nodes"]) is bool(count)
         assert (TEXT in json.dumps(answer)) is bool(count)
+
+
+def test_a_name_is_shown_to_readers_of_a_namespace_in_which_it_was_stated(
+    api: ModuleType, connection: psycopg.Connection
+) -> None:
+    store_allowed(connection)
+    store_forbidden(connection)
+    query = "{ aiInstanceUserMetrics { nodes { user { id username } } } }"
+
+    def names(*namespaces: str) -> dict[str, str | None]:
+        nodes = ask(api, query, *namespaces)["aiInstanceUserMetrics"]["nodes"]
+        return {node["user"]["id"]: node["user"]["username"] for node in nodes}
+
+    connection.execute("UPDATE users SET username = 'newest' WHERE id = 1")
+    assert names(GRANT) == {"1": "root", "2": "reader"}
+    assert names("27/28/5/") == {"1": None, "2": "reader"}
+    assert names(GRANT, "27/29/")["1"] == f"{TEXT} 27/29/"
+    assert names("*")["1"] == "newest"

@@ -541,5 +541,5 @@ def test_the_history_goes_with_the_row_when_it_is_too_old(
     queues.consume(consumer)
     assert query("SELECT count(*) FROM rejection_history") == [{"count": 1}]
     with psycopg.connect(database_url, autocommit=True) as connection:
-        assert delete_rejected(connection, NOW - timedelta(days=20)) == 1
+        assert delete_rejected(connection, NOW - timedelta(days=20), NOW) == 1
     assert query("SELECT count(*) FROM rejection_history") == [{"count": 0}]

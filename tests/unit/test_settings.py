@@ -32,6 +32,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (settings.graphql_introspection, {"GRAPHQL_INTROSPECTION": "no"}, "GRAPHQL_INTROSPECTION"),
         (settings.log_level, {"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
         (settings.clickhouse_url, {"CLICKHOUSE_URL": "localhost:8123"}, "CLICKHOUSE_URL"),
+        (settings.clickhouse_durable_inserts, {"CLICKHOUSE_DURABLE_INSERTS": "yes"}, "CLICKHOUSE_DURABLE_INSERTS"),
         (settings.clickhouse_retention_months, {"CLICKHOUSE_RETENTION_MONTHS": "soon"}, "CLICKHOUSE_RETENTION_MONTHS"),
         (settings.clickhouse_retention_months, {"CLICKHOUSE_RETENTION_MONTHS": "2"}, "RETENTION_MONTHS"),
         (settings.sync_follow_seconds, {"SYNC_FOLLOW_SECONDS": "-1"}, "SYNC_FOLLOW_SECONDS"),
@@ -48,12 +49,13 @@ def test_a_missing_or_malformed_setting_is_named(
 
 
 def test_clickhouse_is_off_and_keeps_everything_unless_something_else_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CLICKHOUSE_URL", "CLICKHOUSE_CLUSTER", "CLICKHOUSE_RETENTION_MONTHS"):
+    for name in ("CLICKHOUSE_URL", "CLICKHOUSE_CLUSTER", "CLICKHOUSE_RETENTION_MONTHS", "CLICKHOUSE_DURABLE_INSERTS"):
         monkeypatch.setenv(name, "")
     assert settings.clickhouse_url() is None
     assert settings.clickhouse_cluster() is None
     assert settings.clickhouse_retention_months() is None
     assert settings.sync_follow_seconds() == 0
+    assert settings.clickhouse_durable_inserts() is True
 
 
 @pytest.mark.parametrize(("switch", "introspection"), [("", True), ("on", True), ("off", False)])

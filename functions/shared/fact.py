@@ -1,0 +1,121 @@
+"""Facts that authoritative senders stated, and what follows from them: where a namespace is, and what it is called.
+
+Of each attribute of a namespace or project one statement is kept for all senders without a limit, and one for each
+limit that senders have who may state facts within some namespaces only. What follows from these does not depend on the
+order in which they arrived.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+type Kind = Literal["namespace", "project"]
+type Attribute = Literal["path", "full_path"]
+type Subject = tuple[Kind, int]
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""When something was stated whose time is not known: before everything that has one."""
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """What was last stated of an attribute.
+
+    Attributes:
+        value: None where an operator made the system forget it.
+        stated_at: the event's time; None where nobody knows.
+        issuer: of the sender's token; empty for the queue.
+        sub: of the sender's token; empty for the queue.
+        namespaces: within which the sender may state facts; empty for a sender without that limit.
+        first_received_at: when the first statement of a sender with that limit arrived.
+    """
+
+    value: str | None
+    stated_at: datetime | None
+    issuer: str = ""
+    sub: str = ""
+    namespaces: tuple[str, ...] = ()
+    first_received_at: datetime | None = None
+
+    @property
+    def order(self) -> tuple[datetime, str, str, str]:
+        """The newest counts; of two of one moment the greater text, so that all agree which."""
+        return self.stated_at or _LONG_AGO, self.value or "", self.issuer, self.sub
+
+    def covers(self, path: str | None) -> bool:
+        """Whether the sender may state facts about what is at the traversal path."""
+        return not self.namespaces or (path is not None and path.startswith(self.namespaces))
+
+
+def newest(first: Statement, second: Statement) -> Statement:
+    """Of two statements of senders with one limit, the one that counts; it says when the first of both arrived."""
+    counts = max(first, second, key=lambda statement: statement.order)
+    if counts.first_received_at is None:
+        return counts
+    times = [one.first_received_at for one in (first, second) if one.first_received_at is not None]
+    return msgspec.structs.replace(counts, first_received_at=min(times))
+
+
+type Facts = Mapping[tuple[Attribute, str], Statement]
+"""All that was stated of a namespace or project: by attribute, and by the limit of the senders."""
+
+
+def path_of(facts: Facts) -> Statement | None:
+    """Which statement of the traversal path counts; of a project it is the path of its namespace.
+
+    A sender with a limit may move only what is within that limit already. Where no sender without one said anything,
+    the place is for those to state who were first, by when their statements arrived.
+    """
+    stated = [statement for (attribute, _), statement in facts.items() if attribute == "path"]
+    base = next((statement for statement in stated if not statement.namespaces), None)
+    limited = [one for one in stated if one.namespaces and (base is None or one.order > base.order)]
+    before = base
+    if before is None or before.value is None:
+        before = min(limited, key=lambda one: (one.first_received_at or _LONG_AGO, one.namespaces), default=None)
+    admitted = [one for one in limited if before is not None and one.covers(before.value)]
+    return max([*admitted, *([base] if base else [])], key=lambda one: one.order, default=None)
+
+
+def full_path_of(facts: Facts, path: str | None) -> Statement | None:
+    """Which statement of the full path counts for what is at the traversal path, if nobody else holds it: `holder`."""
+    stated = [one for (attribute, _), one in facts.items() if attribute == "full_path" and one.covers(path)]
+    return max(stated, key=lambda one: one.order, default=None)
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """That a full path is the one of a namespace or project, which is at a traversal path."""
+
+    subject: Subject
+    path: str | None
+    statement: Statement
+
+    def beats(self, other: "Claim") -> bool:
+        """Whether this claim counts against the other.
+
+        Of senders who may state facts about both places the newer counts. A sender may take a full path only from a
+        place within its limit; if neither may, the full path stays with whose statement arrived first.
+        """
+        may_take = self.statement.covers(other.path)
+        may_lose = other.statement.covers(self.path)
+        if may_take != may_lose:
+            return may_take
+        if may_take:
+            return (self.statement.order, self.subject) > (other.statement.order, other.subject)
+        own, others = self.statement.first_received_at, other.statement.first_received_at
+        return (own or _LONG_AGO, self.subject) < (others or _LONG_AGO, other.subject)
+
+
+def holders(claims: Iterable[Claim]) -> set[Subject]:
+    """Of all that claim one full path, at most one namespace and one project: those that hold it.
+
+    Between a namespace and a project only the limits of senders count, for the two have full paths of their own.
+    """
+    claims = list(claims)
+    return {one.subject for one in claims if all(_prevails(one, other) for other in claims if other is not one)}
+
+
+def _prevails(claim: Claim, other: Claim) -> bool:
+    if claim.subject[0] == other.subject[0] or not claim.statement.covers(other.path):
+        return claim.beats(other)
+    return True
