@@ -49,7 +49,7 @@ MIGRATIONS = (
     Migration(1, "events", _statement("0001_events.sql")),
     Migration(2, "bounded_paths", _statement("0002_bounded_paths.sql")),
 )
-"""In their order, numbered from 1 without a gap. The first makes the table, and can be applied by itself."""
+"""In their order, numbered from 1 without a gap. The first makes the table: `ensure_table` applies it."""
 
 
 def parts(cluster: str | None, target: UUID) -> dict[str, object]:
