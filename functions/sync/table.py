@@ -61,17 +61,18 @@ def ensure_table(client: Client, cluster: str | None, declared: Iterable[migrati
 
 def definition(cluster: str | None, target: UUID) -> str:
     """The statement that makes the table; on a cluster it makes it on every server, replicated."""
-    return (migrations.FOLDER / "0001_events.sql").read_text().format(**migrations.parts(cluster, target))
+    return (migrations.FOLDER / "ai_usage_events.sql").read_text().format(**migrations.parts(cluster, target))
 
 
 def _made(client: Client, cluster: str | None) -> UUID:
     new = uuid4()
     client.command(definition(cluster, new))
-    target = target_of(client)  # another's, if one made it meanwhile
+    target = target_of(client)
     if target is None:
         migrations.record(client, cluster, new, 1)  # made by hand, without our comment
-        target = new
-    return target
+    elif target == new:
+        migrations.record(client, cluster, new, migrations.NEWEST)
+    return target or new  # another's, if one made it meanwhile
 
 
 def insert(client: Client, slices: Iterable[bytes]) -> None:

@@ -12,7 +12,7 @@ from functions.graphql import clickhouse_payload
 from functions.graphql.payload_filter import conditions
 from functions.shared.clickhouse import READ_SETTINGS, declared_paths, last_migration, target_of
 from functions.sync import migrations, table
-from functions.sync.migrations import MIGRATIONS
+from functions.sync.migrations import MIGRATIONS, NEWEST
 from tests.payloads import PayloadStores, value_at
 from tests.unit.test_payload_values import PATHS, PAYLOADS, expected, in_clickhouse, in_postgres, read
 
@@ -34,12 +34,13 @@ PARTS = """
 """
 MOST_PATHS = "SELECT max(length(JSONDynamicPaths(payload))) FROM ai_usage_events"
 MUTATIONS = "SELECT count() FROM system.mutations WHERE table = 'ai_usage_events' AND database = currentDatabase()"
+ENGINE = "SELECT engine_full FROM system.tables WHERE name = 'ai_usage_events' AND database = currentDatabase()"
 MERGE = "OPTIMIZE TABLE ai_usage_events FINAL"
 AS_IT_WAS = """
     CREATE TABLE ai_usage_events
     (id UUID, timestamp DateTime64(6, 'UTC'), event UInt16, user_id UInt64, namespace_path String, payload JSON)
     ENGINE = ReplacingMergeTree PARTITION BY toYYYYMM(timestamp) ORDER BY (namespace_path, event, timestamp, id)
-    SETTINGS min_bytes_for_wide_part = 67108864
+    SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, min_bytes_for_wide_part = 67108864
     COMMENT 'sync target 01a20e35-f7ab-76fd-9619-988571e5939c'
 """
 
@@ -147,8 +148,8 @@ def test_what_is_selected_of_the_table_is_as_before(declaring: PayloadStores) ->
 
 
 def test_migrations_are_numbered_in_their_order_each_with_its_file() -> None:
-    assert [migration.number for migration in MIGRATIONS] == list(range(1, len(MIGRATIONS) + 1))
-    files = sorted(path.stem for path in migrations.FOLDER.glob("*.sql"))
+    assert [migration.number for migration in MIGRATIONS] == list(range(2, NEWEST + 1))
+    files = sorted(path.stem for path in migrations.FOLDER.glob("[0-9]*.sql"))
     assert files == [f"{migration.number:04}_{migration.name}" for migration in MIGRATIONS]
 
 
@@ -159,9 +160,23 @@ def test_a_table_of_before_is_brought_up_to_date_with_what_only_clickhouse_has(s
         "INSERT INTO ai_usage_events SELECT generateUUIDv4(), '2020-01-01', 2, 1, '', '{\"language\": \"go\"}'"
     )
     stores.sync.run(60)
-    assert (target_of(stores.client), last_migration(stores.client)) == (target, len(MIGRATIONS))
+    assert (target_of(stores.client), last_migration(stores.client)) == (target, NEWEST)
     assert len(stores.in_clickhouse(conditions([{"path": "language", "eq": "go"}]))) == 1
     assert stores.client.query(MUTATIONS).result_rows == [(0,)]
+
+
+def test_a_table_that_is_made_now_is_as_one_that_was_migrated(stores: PayloadStores) -> None:
+    forms = []
+    for before in (AS_IT_WAS, None):
+        stores.client.command("DROP TABLE IF EXISTS ai_usage_events SYNC")
+        if before:
+            stores.client.command(before)
+        table.ensure_table(stores.client, None, DECLARED)
+        ((engine,),) = stores.client.query(ENGINE).result_rows
+        definition, _, settings = engine.partition(" SETTINGS ")
+        columns = stores.client.query("DESCRIBE TABLE ai_usage_events").result_rows
+        forms.append((definition, set(settings.split(", ")), columns, last_migration(stores.client)))
+    assert forms[0] == forms[1]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -189,8 +204,8 @@ def test_a_migration_that_is_interrupted_is_applied_again_and_then_never_more(
     assert last_migration(stores.client) == 1
     for _ in range(2):
         table.ensure_table(stores.client, None)
-    assert applied == [2, *range(2, len(MIGRATIONS) + 1)]
-    assert last_migration(stores.client) == len(MIGRATIONS)
+    assert applied == [2, *range(2, NEWEST + 1)]
+    assert last_migration(stores.client) == NEWEST
 
 
 def test_on_a_cluster_each_change_of_the_table_is_made_everywhere(stores: PayloadStores) -> None:
