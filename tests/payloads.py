@@ -42,6 +42,11 @@ class PayloadStores:
         self.sync = sync
         self.client = client
 
+    @property
+    def declared(self) -> frozenset[tuple[str, ...]]:
+        """The paths that ClickHouse has a column for."""
+        return clickhouse.declared_paths(self.client)
+
     def store(self, payloads: Sequence[dict[str, Any]]) -> list[UUID]:
         """Stores the payloads as the consumer does, instead of all that are there, and returns their ids."""
         return self.store_texts([encode_payload(normalised(payload)).decode() for payload in payloads])
@@ -66,7 +71,7 @@ class PayloadStores:
     def in_clickhouse(self, conditions: Sequence[Condition]) -> set[UUID]:
         """As `in_postgres`."""
         values: dict[str, Any] = {}
-        parts = [clickhouse_payload.condition(condition, values) for condition in conditions]
+        parts = [clickhouse_payload.condition(condition, values, self.declared) for condition in conditions]
         statement = _CLICKHOUSE_IDS.format(" AND ".join(parts))
         rows = self.client.query(statement, parameters=values, settings=clickhouse_payload.SETTINGS).result_rows
         return {identifier for (identifier,) in rows}

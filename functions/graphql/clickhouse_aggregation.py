@@ -5,6 +5,7 @@ from typing import Any
 
 from functions.graphql import clickhouse_payload
 from functions.graphql.aggregation import TOO_LARGE_TO_ADD, Aggregation, Dimension, Measure, MeasureKind, Order
+from functions.graphql.clickhouse_payload import Declared
 from functions.graphql.clickhouse_selection import selected
 
 _GROUPS = """
@@ -40,9 +41,13 @@ _VALUES = {
 }
 
 
-def statement_of(aggregation: Aggregation, values: dict[str, Any]) -> str:
-    """The statement that answers with a row for each group; what it compares with is added to `values`."""
-    asked_for = selected(aggregation.selection, values)
+def statement_of(aggregation: Aggregation, values: dict[str, Any], declared: Declared) -> str:
+    """The statement that answers with a row for each group; what it compares with is added to `values`.
+
+    Args:
+        declared: as in `clickhouse_payload`.
+    """
+    asked_for = selected(aggregation.selection, values, declared)
     moment, is_current, moments = "timestamp", "true", ""
     if aggregation.looks_back:
         moment, is_current = "moment.1", "moment.2"
@@ -60,10 +65,10 @@ def statement_of(aggregation: Aggregation, values: dict[str, Any]) -> str:
     }
     keys = [_key(dimension, moment) for dimension in aggregation.dimensions]
     for path in aggregation.paths:
-        keys += clickhouse_payload.scalar_key(path, values)
+        keys += clickhouse_payload.scalar_key(path, values, declared)
     columns = [f"{key} AS key_{number}" for number, key in enumerate(keys)]
     for number, measure in enumerate(aggregation.measures):
-        columns.append(f"{_measure(number, measure, is_current, values)} AS measure_{number}")
+        columns.append(f"{_measure(number, measure, is_current, values, declared)} AS measure_{number}")
     names = [f"key_{number}" for number in range(len(keys))]
     return _GROUPS.format(
         columns=", ".join(columns),
@@ -93,7 +98,7 @@ def _key(dimension: Dimension, moment: str) -> str:
             return f"toStartOfMonth({moment})"
 
 
-def _measure(number: int, measure: Measure, is_current: str, values: dict[str, Any]) -> str:
+def _measure(number: int, measure: Measure, is_current: str, values: dict[str, Any], declared: Declared) -> str:
     counts = is_current
     if measure.event_ids is not None:
         values[f"events_{number}"] = list(measure.event_ids)
@@ -108,9 +113,9 @@ def _measure(number: int, measure: Measure, is_current: str, values: dict[str, A
         case MeasureKind.LAST_DAY:
             return f"toDate(maxOrNullIf(timestamp, {counts}))"
         case MeasureKind.SUM:
-            return " + ".join(f"ifNull(sumIf({number}, {counts}), 0)" for number in _numbers(measure, values))
+            return " + ".join(f"ifNull(sumIf({number}, {counts}), 0)" for number in _numbers(measure, values, declared))
         case MeasureKind.DISTINCT:
-            return f"groupUniqArrayIf({_VALUES[measure.value_type](measure.path, values)}, {counts})"
+            return f"groupUniqArrayIf({_VALUES[measure.value_type](measure.path, values, declared)}, {counts})"
         case MeasureKind.PREVIOUS_USERS:
             return f"uniqExactIf(user_id, NOT {is_current})"
         case MeasureKind.RETURNING_USERS:
@@ -119,12 +124,12 @@ def _measure(number: int, measure: Measure, is_current: str, values: dict[str, A
             return f"{either} - uniqExact(user_id)"
 
 
-def _numbers(measure: Measure, values: dict[str, Any]) -> Sequence[str]:
+def _numbers(measure: Measure, values: dict[str, Any], declared: Declared) -> Sequence[str]:
     """What a sum adds up: each number is in one of the expressions."""
     if measure.value_type is int:
-        return clickhouse_payload.integers(measure.path, values)
+        return clickhouse_payload.integers(measure.path, values, declared)
     values["too_large_to_add"] = TOO_LARGE_TO_ADD
-    return (_ADDED.format(number=clickhouse_payload.number(measure.path, values)),)
+    return (_ADDED.format(number=clickhouse_payload.number(measure.path, values, declared)),)
 
 
 def _having(aggregation: Aggregation, is_current: str, values: dict[str, Any]) -> str:

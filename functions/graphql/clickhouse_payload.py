@@ -1,7 +1,8 @@
 """SQL for what is in payloads in ClickHouse: `payload`, of type `JSON`.
 
 Only the subcolumns that a path names are read; of a path with indexes, the array at its first one; the whole payload
-for the few keys that no subcolumn can be named by. Each function adds the values to be bound to `values`. The statement
+for the few keys that no subcolumn can be named by. A path in `declared` is read from the table's column for it, which
+other keys of payloads can't push out of its place. Each function adds the values to be bound to `values`. The statement
 is to be run with `SETTINGS`.
 """
 
@@ -10,11 +11,13 @@ from collections.abc import Iterable
 from itertools import takewhile
 from typing import Any, NamedTuple
 
+from clickhouse_connect.driver.binding import quote_identifier
+
 from functions.graphql.payload_filter import Compares, Condition, Differs, EqualsAny, Exists
 from functions.graphql.payload_path import Path
 from functions.graphql.payload_scalar import Scalar, ScalarKind
 from functions.graphql.statement_values import add_value
-from functions.shared.clickhouse import READ_SETTINGS
+from functions.shared.clickhouse import READ_SETTINGS, column_of
 
 # Twenty filters with all operators and long paths make a statement longer than ClickHouse would parse by itself.
 SETTINGS = READ_SETTINGS | {"max_query_size": 8 * 1024 * 1024}
@@ -32,6 +35,9 @@ _ELEMENT_OF_KEYS = "JSONExtractArrayRaw({text}, {keys})[{position}]"
 
 _COMPARES = "ifNull({value} {ordering} {operand}, false)"
 _IS_IN = "ifNull({value} IN {operands}, false)"
+
+
+type Declared = frozenset[tuple[str, ...]]
 
 
 class _Value(NamedTuple):
@@ -56,9 +62,9 @@ class _Value(NamedTuple):
     present: str
 
 
-def condition(condition: Condition, values: dict[str, Any]) -> str:
+def condition(condition: Condition, values: dict[str, Any], declared: Declared = frozenset()) -> str:
     """Whether a payload fulfils the condition: true or false, never NULL."""
-    value = _value(condition.path, values)
+    value = _value(condition.path, values, declared)
     match condition:
         case Exists(_, exists):
             return value.present if exists else f"(NOT {value.present})"
@@ -74,39 +80,39 @@ def condition(condition: Condition, values: dict[str, Any]) -> str:
             )
 
 
-def json_text(path: Path, values: dict[str, Any]) -> str:
+def json_text(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
     """The JSON of what is at the path; NULL where nothing is."""
-    return _value(path, values).json
+    return _value(path, values, declared).json
 
 
-def integer(path: Path, values: dict[str, Any]) -> str:
+def integer(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
     """The number at the path, as Int128, where it is whole and fits in 64 bits, signed or unsigned; else NULL."""
-    return f"coalesce({', '.join(integers(path, values))})"
+    return f"coalesce({', '.join(integers(path, values, declared))})"
 
 
-def integers(path: Path, values: dict[str, Any]) -> tuple[str, ...]:
+def integers(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> tuple[str, ...]:
     """As `integer`, but expressions of which at most one is not NULL: to add each up is faster than all in one."""
-    return _integers(_value(path, values))
+    return _integers(_value(path, values, declared))
 
 
-def number(path: Path, values: dict[str, Any]) -> str:
+def number(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
     """The number at the path as Float64, else NULL."""
-    return _number(_value(path, values))
+    return _number(_value(path, values, declared))
 
 
-def text(path: Path, values: dict[str, Any]) -> str:
+def text(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
     """The string at the path, else NULL."""
-    return _value(path, values).string
+    return _value(path, values, declared).string
 
 
-def boolean(path: Path, values: dict[str, Any]) -> str:
+def boolean(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
     """The boolean at the path, else NULL."""
-    return _value(path, values).boolean
+    return _value(path, values, declared).boolean
 
 
-def scalar_key(path: Path, values: dict[str, Any]) -> tuple[str, str, str]:
+def scalar_key(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> tuple[str, str, str]:
     """What equal scalars at the path have in common, and unlike ones are sorted by; `scalar_of` reads it."""
-    value = _value(path, values)
+    value = _value(path, values, declared)
     as_number = _number(value)
     kind = (
         f"multiIf(isNotNull({value.boolean}), {ScalarKind.BOOLEAN}, isNotNull({as_number}), {ScalarKind.NUMBER},"
@@ -129,22 +135,25 @@ def _number(value: _Value) -> str:
     return f"coalesce(toFloat64({value.signed}), toFloat64({value.unsigned}), {value.fraction})"
 
 
-def _value(path: Path, values: dict[str, Any]) -> _Value:
+def _value(path: Path, values: dict[str, Any], declared: Declared) -> _Value:
     keys = [str(step) for step in takewhile(lambda step: isinstance(step, str), path)]
     name = ".".join(key.replace(".", "%2E") for key in keys)
     # ClickHouse has a meaning of its own for backticks in a name, and takes %2E, which no stored key has, for a dot.
     if not name or any("`" in key or "%2E" in key for key in keys):
         return _extracted(_PAYLOAD_TEXT, path, values)
     quoted = f"`{_UNSAFE.sub(lambda unsafe: f'\\x{ord(unsafe[0]):02x}', name)}`"
-    column, inner = f"payload.{quoted}", f"payload.^{quoted}"
+    column, inner, typed = f"payload.{quoted}", f"payload.^{quoted}", f"payload.{quoted}.:"
+    if tuple(keys) in declared:
+        column = quote_identifier(column_of(keys))
+        typed = f"{column}."
     if len(keys) < len(path):
         return _extracted(_ARRAY_TEXT.format(column=column), path[len(keys) :], values)
     return _Value(
-        signed=f"{column}.:Int64",
-        unsigned=f"{column}.:UInt64",
-        fraction=f"{column}.:Float64",
-        string=f"{column}.:String",
-        boolean=f"{column}.:Bool",
+        signed=f"{typed}Int64",
+        unsigned=f"{typed}UInt64",
+        fraction=f"{typed}Float64",
+        string=f"{typed}String",
+        boolean=f"{typed}Bool",
         json=f"if(notEmpty({inner}), toJSONString({inner}), toJSONString({column}))",
         present=f"(isNotNull({column}) OR notEmpty({inner}))",
     )

@@ -3,6 +3,7 @@
 from typing import Any
 
 from functions.graphql import clickhouse_payload
+from functions.graphql.clickhouse_payload import Declared
 from functions.graphql.selection import Selection, end_of_namespace
 
 _WITHIN_PERIOD = """
@@ -13,8 +14,8 @@ _OF_USERS = "user_id IN {user_ids:Array(UInt64)}"
 _WITHIN_NAMESPACE = "namespace_path >= {{low_{number}:String}} AND namespace_path < {{high_{number}:String}}"
 
 
-def selected(selection: Selection, values: dict[str, Any]) -> str:
-    """The condition; what it compares with is added to `values`."""
+def selected(selection: Selection, values: dict[str, Any], declared: Declared) -> str:
+    """The condition; what it compares with is added to `values`; `declared` as in `clickhouse_payload`."""
     values |= {"start": selection.start, "end": selection.end, "event_ids": list(selection.event_ids)}
     conditions = [_WITHIN_PERIOD]
     if selection.user_ids is not None:
@@ -25,5 +26,5 @@ def selected(selection: Selection, values: dict[str, Any]) -> str:
             values |= {f"low_{number}": path, f"high_{number}": end_of_namespace(path)}
         within = [_WITHIN_NAMESPACE.format(number=number) for number in range(len(selection.namespaces))]
         conditions.append(f"({' OR '.join(within)})")
-    conditions += [clickhouse_payload.condition(condition, values) for condition in selection.conditions]
+    conditions += [clickhouse_payload.condition(condition, values, declared) for condition in selection.conditions]
     return " AND ".join(conditions)

@@ -13,6 +13,7 @@ from functions.graphql import clickhouse_payload
 from functions.graphql.aggregation import Aggregation, finished, of_nothing
 from functions.graphql.budget import Deadline, QueryTooSlow
 from functions.graphql.clickhouse_aggregation import statement_of
+from functions.graphql.clickhouse_payload import Declared
 from functions.graphql.clickhouse_selection import selected
 from functions.graphql.selection import Selection
 from functions.graphql.slots import Slots
@@ -54,6 +55,7 @@ _TOO_MUCH = {
     396: "TOO_MANY_ROWS_OR_BYTES",
 }
 _UNAVAILABLE = {
+    47: "UNKNOWN_IDENTIFIER",  # the table was made anew, and lacks the columns of what is declared for a moment
     60: "UNKNOWN_TABLE",
     81: "UNKNOWN_DATABASE",
     202: "TOO_MANY_SIMULTANEOUS_QUERIES",
@@ -99,25 +101,30 @@ _BACKWARDS = _Direction(
 
 
 class ClickHouseStore:
-    """The events that ClickHouse keeps."""
+    """The events that ClickHouse keeps.
 
-    def __init__(self, client: Client, slots: Slots, deadline: Deadline) -> None:
+    Args:
+        declared: the paths in payloads that the table has a column for.
+    """
+
+    def __init__(self, client: Client, slots: Slots, deadline: Deadline, declared: Declared = frozenset()) -> None:
         self._client = client
         self._slots = slots
         self._deadline = deadline
+        self._declared = declared
 
     def events(self, selection: Selection, window: Window, wanted: Wanted) -> list[StoredEvent]:
         """As `EventStore.events`."""
         if selection.selects_nothing:
             return []
         values: dict[str, Any] = {"limit": window.limit}
-        asked_for = selected(selection, values)
+        asked_for = selected(selection, values, self._declared)
         direction = _BACKWARDS if window.backwards else _FORWARDS
         if window.beyond is not None:
             values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
             asked_for += f" AND {direction.is_beyond}"
         columns = [_WHOLE_PAYLOAD] if wanted.whole else []
-        columns += [clickhouse_payload.json_text(path, values) for path in wanted.paths]
+        columns += [clickhouse_payload.json_text(path, values, self._declared) for path in wanted.paths]
         payload = "".join(f", {column}" for column in columns)
         statement = _EVENTS.format(payload=payload, asked_for=asked_for, order=direction.order)
         found = [_stored(row, wanted) for row in self._rows(statement, values)]
@@ -128,7 +135,7 @@ class ClickHouseStore:
         if selection.selects_nothing:
             return 0
         values: dict[str, Any] = {}
-        statement = _COUNT.format(asked_for=selected(selection, values))
+        statement = _COUNT.format(asked_for=selected(selection, values, self._declared))
         return int(self._rows(statement, values)[0][0])
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
@@ -136,7 +143,7 @@ class ClickHouseStore:
         if aggregation.selection.selects_nothing:
             return of_nothing(aggregation)
         values: dict[str, Any] = {}
-        rows = self._rows(statement_of(aggregation, values), values)
+        rows = self._rows(statement_of(aggregation, values, self._declared), values)
         return list(finished(aggregation, rows))
 
     def _rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:

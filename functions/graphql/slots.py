@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from functions.graphql.budget import Deadline
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection, Database
-from functions.shared.tenant import root_namespaces, tenant_of
+from functions.shared.tenant import tenant_of
 
 MAX_TENANT_QUERIES = 2
 MAX_INSTANCE_QUERIES = 8  # of a token for everything, which serves many readers
@@ -132,7 +132,7 @@ class Slots:
 
 def _numbers(grant: Grant, most: int) -> Iterable[int]:
     """The numbers of the slots: the same in every process, and of another tenant hardly ever."""
-    owner = root_namespaces(grant) or (tenant_of(grant), grant.sub)
+    owner = grant.root_namespaces or (tenant_of(grant), grant.sub)
     for slot in range(most):
         text = "\n".join((grant.issuer, *owner, str(slot)))
         yield int.from_bytes(hashlib.blake2b(text.encode(errors="replace"), digest_size=4).digest(), signed=True)

@@ -42,6 +42,7 @@ class Sources:
         self._client: Client | None = None
         self._checking_client: Client | None = None
         self._is_caught_up = False
+        self._declared: frozenset[tuple[str, ...]] = frozenset()
         self._checked_at: float | None = None
 
     def current(self, grant: Grant, deadline: Deadline) -> Source:
@@ -57,7 +58,7 @@ class Sources:
         if self._is_caught_up and self._client is not None:
             from functions.graphql.clickhouse_store import ClickHouseStore
 
-            return Source("clickhouse", ClickHouseStore(self._client, slots, deadline))
+            return Source("clickhouse", ClickHouseStore(self._client, slots, deadline, self._declared))
         return Source("postgresql", PostgresStore(slots, deadline))
 
     def check_again(self) -> None:
@@ -76,6 +77,7 @@ class Sources:
         try:
             self._checking_client = self._checking_client or clickhouse.connect(url, _CHECK_SECONDS)
             target = clickhouse.target_of(self._checking_client)
+            self._declared = clickhouse.declared_paths(self._checking_client)
             self._client = self._client or clickhouse.connect(url, MAX_SECONDS)
         except ClickHouseError as error:
             logger.warning("ClickHouse can't be read", extra={"reason": clickhouse.reason_of(error)})

@@ -10,6 +10,7 @@ import psycopg
 
 from functions.ingest.directory import Directory
 from functions.ingest.row import EVERY_MONTH, Row, neighbouring_month, place_in_order
+from functions.ingest.undeclared import require_few_undeclared
 from functions.shared.batch import Batch
 from functions.shared.context import Context
 from functions.shared.event import Event, require_user_id, storable_times
@@ -147,6 +148,8 @@ def transform(candidate: Candidate, registry: Registry) -> None:
         candidate.encoded = plainly_encoded(returned, payload_class)
         if candidate.encoded is None:
             returned = normalised(converted(returned, registry.converters))
+            payload = {key: item for key, item in returned.items() if key not in OVERRIDES}
+            require_few_undeclared(payload, registry.payload_types)
     except Exception as error:
         raise _as_rejection(error) from error
     candidate.returned = returned

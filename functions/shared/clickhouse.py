@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -15,6 +15,10 @@ TABLE = "ai_usage_events"
 # A key may hold a dot: without this, {"a.b": 1} comes out as {"a": {"b": 1}}.
 READ_SETTINGS = {"json_type_escape_dots_in_keys": 1}
 
+# Paths of the payload that have files of their own in a part; all others share some. Ten rows with a thousand keys of
+# their own would otherwise make a thousand files, which everybody's rows in the part would be written to and read from.
+MAX_DYNAMIC_PATHS = 128
+
 # Without these, "2026-11-20" becomes a date and [true, 2] becomes [1, 2].
 INSERT_SETTINGS = READ_SETTINGS | {
     "input_format_try_infer_dates": 0,
@@ -23,6 +27,7 @@ INSERT_SETTINGS = READ_SETTINGS | {
     "input_format_json_read_bools_as_strings": 0,
     "throw_if_no_data_to_insert": 0,
     "async_insert": 0,  # what is confirmed is stored
+    "max_dynamic_subcolumns_in_json_type_parsing": MAX_DYNAMIC_PATHS,
 }
 
 # What the client and what is below it log, they raise as well; and they log the values of queries.
@@ -85,7 +90,17 @@ _COMMENT = """
     WHERE database = currentDatabase() AND name = {name:String}
 """
 
+# A copy of what is at a path that a definition declares. The payload's own paths are where there is room for them.
+_COLUMN_PREFIX = "payload/"
+
+_DECLARED = """
+    SELECT name
+    FROM system.columns
+    WHERE database = currentDatabase() AND table = {table:String} AND startsWith(name, {prefix:String})
+"""
+
 _TARGET = re.compile(r"sync target ([0-9a-f-]{36})")
+_MIGRATION = re.compile(r"sync target [0-9a-f-]{36}, migration ([0-9]+)")
 
 
 def connect(url: str, timeout_seconds: float) -> Client:
@@ -108,16 +123,40 @@ def connect(url: str, timeout_seconds: float) -> Client:
     )
 
 
-def target_comment(target: UUID) -> str:
-    """What the comment of the table says, so that `target_of` finds it."""
-    return f"sync target {target}"
+def target_comment(target: UUID, migration: int = 1) -> str:
+    """What the comment of the table says, so that `target_of` and `last_migration` find it."""
+    return f"sync target {target}" + (f", migration {migration}" if migration > 1 else "")
 
 
 def target_of(client: Client) -> UUID | None:
     """What identifies the table that is there now; None where there is none, or one that the sync has not marked."""
-    rows = client.query(_COMMENT, parameters={"name": TABLE}).result_rows
-    found = _TARGET.search(rows[0][0]) if rows else None
+    found = _TARGET.search(_comment(client))
     return UUID(found[1]) if found else None
+
+
+def last_migration(client: Client) -> int:
+    """The number of the migration of the table that came last; 1 where the comment names none."""
+    found = _MIGRATION.search(_comment(client))
+    return int(found[1]) if found else 1
+
+
+def _comment(client: Client) -> str:
+    rows = client.query(_COMMENT, parameters={"name": TABLE}).result_rows
+    return str(rows[0][0]) if rows else ""
+
+
+def column_of(path: Sequence[str]) -> str:
+    """The name of the column that has what is at a declared path; `job.id` is in `payload/job/id`.
+
+    The keys of definitions are names, which hold neither a slash nor anything else that had to be quoted.
+    """
+    return _COLUMN_PREFIX + "/".join(path)
+
+
+def declared_paths(client: Client) -> frozenset[tuple[str, ...]]:
+    """The paths that the table has a column for; none where there is no table."""
+    rows = client.query(_DECLARED, parameters={"table": TABLE, "prefix": _COLUMN_PREFIX}).result_rows
+    return frozenset(tuple(name.removeprefix(_COLUMN_PREFIX).split("/")) for (name,) in rows)
 
 
 def reason_of(error: Exception) -> str:

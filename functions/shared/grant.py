@@ -82,6 +82,13 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
         """
         return self.is_unlimited or (DIRECTORY_WRITE in self.scopes and bool(self.namespaces))
 
+    @property
+    def root_namespaces(self) -> tuple[str, ...]:
+        """The root namespaces of what it may touch, in order; none where it may touch everything or nothing."""
+        if self.is_everywhere:
+            return ()
+        return tuple(sorted({f"{path.partition('/')[0]}/" for path in self.namespaces if is_traversal_path(path)}))
+
     def covers(self, namespace_path: str | None) -> bool:
         """Whether the namespace is one of the grant's, or below one; what has no namespace is covered by `*` alone."""
         return self.is_everywhere or (namespace_path is not None and namespace_path.startswith(self.namespaces))
@@ -110,10 +117,8 @@ def id_space_of(grant: Grant) -> IdSpace | None:
     """
     if grant.is_authoritative:
         return None
-    roots = {path.partition("/")[0] for path in grant.namespaces if is_traversal_path(path)}
-    if grant.is_everywhere or not roots:
-        return IdSpace(("user", grant.issuer, grant.sub))
-    return IdSpace(("namespaces", *sorted(roots)))
+    roots = grant.root_namespaces
+    return IdSpace(("namespaces", *roots) if roots else ("user", grant.issuer, grant.sub))
 
 
 TRUSTED = Grant(sub="", scopes=(WRITE,), namespaces=(EVERYTHING,))

@@ -81,6 +81,19 @@ def type_at(types_of_keys: Mapping[str, PayloadType], path: str) -> PayloadType 
     return kept
 
 
+def leaf_paths(types_of_keys: Mapping[str, PayloadType], within: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of all keys that hold something else than an object.
+
+    >>> list(leaf_paths({"job": {"size": int}, "tags": [str]}))
+    [('job', 'size'), ('tags',)]
+    """
+    for key, kept in types_of_keys.items():
+        if isinstance(kept, dict):
+            yield from leaf_paths(kept, (*within, key))
+        else:
+            yield *within, key
+
+
 def describe(kept: PayloadType) -> str:
     """The type's name for people: `int`, `list of str`, `object`."""
     if isinstance(kept, list):

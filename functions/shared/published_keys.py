@@ -8,6 +8,8 @@ from typing import Any
 import jwt
 from aws_lambda_powertools import Logger
 
+from functions.shared.failure import kind_of
+
 ALGORITHMS = ("RS256", "ES256")
 
 _FRESH_SECONDS = 300  # so long the keys are not fetched without a reason
@@ -99,7 +101,7 @@ class PublishedKeys:
         try:
             keys = _signing_keys(self._client.fetch_data())
         except (jwt.PyJWTError, ValueError, OSError, RecursionError) as error:
-            logger.warning("The issuer's keys can't be had", extra={"reason": str(error)})
+            logger.warning("The issuer's keys can't be had", extra={"reason": kind_of(error)})
             self._is_failing = True
             return
         self._keys = {(str(key.key_id), key.algorithm_name): key for key in reversed(keys)}  # the first one counts

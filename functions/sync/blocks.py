@@ -6,7 +6,6 @@ apart from rows that hold the other.
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -34,11 +33,30 @@ def may_hold_large_integers(rows: bytes) -> bool:
     return any(start + _SIXTEEN_DIGITS in zeros for start in _STARTS)
 
 
+class _Block:
+    """Rows that may be inserted together: where one has large integers in an array, no other has fractions."""
+
+    def __init__(self) -> None:
+        self.rows: list[bytes] = []
+        self._fractions: set[Path] = set()
+        self._large: set[Path] = set()
+
+    def takes(self, row: bytes, fractions: set[Path], large: set[Path]) -> bool:
+        """Takes the row, unless it does not fit in with the others."""
+        if not (self._large.isdisjoint(fractions) and self._fractions.isdisjoint(large)):
+            return False
+        self.rows.append(row)
+        self._fractions |= fractions
+        self._large |= large
+        return True
+
+
 class SeparatedRows:
     """Takes the rows with large integers out of those that are on their way, to be inserted apart."""
 
     def __init__(self) -> None:
-        self._groups: defaultdict[object, list[bytes]] = defaultdict(list)
+        self._blocks: list[_Block] = []
+        self._alone: list[bytes] = []
 
     def passing(self, slices: Iterable[bytes]) -> Iterator[bytes]:
         """The slices, without those rows."""
@@ -49,27 +67,28 @@ class SeparatedRows:
                 yield rows
 
     def blocks(self) -> Iterator[bytes]:
-        """What was taken out: the rows that have fractions and large integers at the same paths together."""
-        for rows in self._groups.values():
-            yield b"".join(rows)
+        """What was taken out, in few blocks: rows that each have keys of their own share one."""
+        for block in self._blocks:
+            yield b"".join(block.rows)
+        yield from self._alone
 
     def _takes(self, row: bytes) -> bool:
         if not any(int(digits) > _LARGEST_EXACT_FLOAT for digits in _LONG_INTEGER.findall(row)):
             return False
-        self._groups[_group_of(row)].append(row)
+        try:
+            payload = msgspec.json.decode(row.rpartition(b"\t")[2].replace(rb"\\", b"\\"))
+            numbers = list(_numbers_in_arrays(payload))
+        except (msgspec.DecodeError, RecursionError):
+            self._alone.append(row)  # ClickHouse will say what it thinks of it
+            return True
+        fractions = {path for path, number in numbers if type(number) is float}
+        large = {path for path, number in numbers if abs(number) > _LARGEST_EXACT_FLOAT}
+        if fractions & large:
+            self._alone.append(row)
+        elif not any(block.takes(row, fractions, large) for block in self._blocks):
+            self._blocks.append(_Block())
+            self._blocks[-1].takes(row, fractions, large)
         return True
-
-
-def _group_of(row: bytes) -> object:
-    """What is the same for rows that may be in one block; the row itself where no other may be in its."""
-    try:
-        payload = msgspec.json.decode(row.rpartition(b"\t")[2].replace(rb"\\", b"\\"))
-        numbers = list(_numbers_in_arrays(payload))
-    except (msgspec.DecodeError, RecursionError):
-        return row  # ClickHouse will say what it thinks of it
-    fractions = frozenset(path for path, number in numbers if type(number) is float)
-    large = frozenset(path for path, number in numbers if abs(number) > _LARGEST_EXACT_FLOAT)
-    return row if fractions & large else (fractions, large)
 
 
 def _numbers_in_arrays(value: Any, path: Path = (), *, in_array: bool = False) -> Iterator[tuple[Path, int | float]]:

@@ -2,18 +2,19 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
-from functions.shared import clickhouse
+from functions.shared import clickhouse, registry
 from functions.shared.partitions import partitions
+from functions.shared.payload_type import leaf_paths
 from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
 from functions.shared.sync_state import (
     BEGINNING,
@@ -27,6 +28,7 @@ from functions.shared.sync_state import (
 from functions.sync import refused
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, timestamp_of
 from functions.sync.durability import make_durable
+from functions.sync.migrations import PayloadPath
 from functions.sync.refused import Refusal, insert_others
 from functions.sync.report import Report
 from functions.sync.table import RowRefused, ensure_table, insert
@@ -93,12 +95,17 @@ class SyncError(Exception):
     """A sync that can't go on; the message says why. The cursor is where the last confirmed chunk ended."""
 
 
+def _declared_paths() -> frozenset[PayloadPath]:
+    return frozenset(leaf_paths(registry.load().payload_types))
+
+
 @dataclass(frozen=True, slots=True)
 class Sync:
     """What copies events from PostgreSQL to ClickHouse.
 
     Attributes:
         cluster: the cluster that the table is made on; None for a single server.
+        declared: the paths in payloads that get a column each; those of the definitions where nothing is said.
         progress: is told of each chunk that ClickHouse has confirmed.
         durable: whether ClickHouse confirms only what a quorum of replicas has, or what is on a single server's disk.
     """
@@ -109,6 +116,7 @@ class Sync:
     progress: Callable[[Report], None] = lambda _: None
     chunk_bytes: int = CHUNK_BYTES
     durable: bool = True
+    declared: Collection[PayloadPath] = field(default_factory=_declared_paths)
 
     def run(self, seconds: float) -> Report:
         """Copies until it has caught up, or about `seconds` have passed; does nothing where another sync is running.
@@ -187,7 +195,7 @@ class Sync:
         return closing(clickhouse.connect(self.clickhouse_url, seconds + _GRACE_SECONDS))
 
     def _ensure_table(self, client: Client) -> UUID:
-        target = ensure_table(client, self.cluster)
+        target = ensure_table(client, self.cluster, self.declared)
         make_durable(client, durable=self.durable)
         return target
 

@@ -1,20 +1,15 @@
 """The table in ClickHouse: made where it is missing, and what goes into it."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from uuid import UUID, uuid4
 
-from clickhouse_connect.driver.binding import format_str, quote_identifier
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, message_of, reason_of, target_comment, target_of
+from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, message_of, reason_of, target_of
+from functions.sync import migrations
 from functions.sync.blocks import SeparatedRows
 from functions.sync.chunks import COLUMNS
-
-_DEFINITION = Path(__file__).parents[2] / "infra" / "clickhouse" / "ai_usage_events.sql"
-
-_MARK = "ALTER TABLE ai_usage_events {on_cluster} MODIFY COMMENT {target}"
 
 # Rows that are there twice go when parts are merged; to look for them at each insert takes a third of its time.
 # Two chunks at once keep two cores busy with less ado than one chunk that is parsed in parallel.
@@ -59,28 +54,35 @@ class RowRefused(Exception):
         self.reason = reason
 
 
-def definition(cluster: str | None, target: UUID) -> str:
-    """The statement that makes the table; on a cluster it makes it on every server, replicated."""
-    engine = "ReplicatedReplacingMergeTree" if cluster else "ReplacingMergeTree"
-    return _DEFINITION.read_text().format(engine=engine, **_parts(cluster, target))
+def ensure_table(client: Client, cluster: str | None, declared: Iterable[migrations.PayloadPath] = ()) -> UUID:
+    """Makes the table if it is missing, brings it up to date, and returns what identifies it.
 
-
-def ensure_table(client: Client, cluster: str | None) -> UUID:
-    """Makes the table if it is missing, and returns what identifies it.
+    Args:
+        declared: the paths in payloads that definitions name, each of which gets a column.
 
     Raises:
         ClickHouseError: ClickHouse did not answer, or refused.
     """
-    target = target_of(client)
-    if target is not None:
-        return target
+    target = target_of(client) or _made(client, cluster)
+    migrations.migrate(client, cluster, target)
+    migrations.add_declared(client, cluster, target, declared)
+    return target
+
+
+def definition(cluster: str | None, target: UUID) -> str:
+    """The statement that makes the table; on a cluster it makes it on every server, replicated."""
+    return (migrations.FOLDER / "ai_usage_events.sql").read_text().format(**migrations.parts(cluster, target))
+
+
+def _made(client: Client, cluster: str | None) -> UUID:
     new = uuid4()
     client.command(definition(cluster, new))
-    target = target_of(client)  # another's, if one made it meanwhile
+    target = target_of(client)
     if target is None:
-        client.command(_MARK.format(**_parts(cluster, new)))  # made by hand, without our comment
-        target = new
-    return target
+        migrations.record(client, cluster, new, 1)  # made by hand, without our comment
+    elif target == new:
+        migrations.record(client, cluster, new, migrations.NEWEST)
+    return target or new  # another's, if one made it meanwhile
 
 
 def insert(client: Client, slices: Iterable[bytes]) -> None:
@@ -105,10 +107,3 @@ def _insert(client: Client, block: Iterator[bytes]) -> None:
     # A token of its own: a replicated table would else take rows that are sent again for those that it had, and lost.
     settings = INSERT_SETTINGS | _SPEED_SETTINGS | {"insert_deduplication_token": str(uuid4())}
     client.raw_insert(TABLE, COLUMNS, (rows for rows in block), settings=settings, fmt="TabSeparated")
-
-
-def _parts(cluster: str | None, target: UUID) -> dict[str, str]:
-    return {
-        "on_cluster": f"ON CLUSTER {quote_identifier(cluster)}" if cluster else "",
-        "target": format_str(target_comment(target)),
-    }

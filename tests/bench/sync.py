@@ -11,8 +11,9 @@ from itertools import batched
 import psycopg
 from clickhouse_connect.driver.client import Client
 
-from functions.shared import clickhouse
+from functions.shared import clickhouse, registry
 from functions.shared.clickhouse import INSERT_SETTINGS, TABLE
+from functions.shared.payload_type import leaf_paths
 from functions.shared.sync_state import BEGINNING, read_watermark
 from functions.sync.chunks import COLUMNS, PLANNER_OPTIONS, copied_rows
 from functions.sync.sync import Sync
@@ -85,7 +86,7 @@ def measure(server: str, clickhouse_url: str) -> Iterator[Measurement]:
 def _empty(client: Client) -> None:
     """A new table, which the sync does not know: it begins with the first row."""
     client.command(f"DROP TABLE IF EXISTS {TABLE} SYNC")
-    ensure_table(client, None)
+    ensure_table(client, None, leaf_paths(registry.load().payload_types))
 
 
 def _require_all(client: Client, rows: int) -> None:

@@ -11,7 +11,14 @@ from tests.ways_in import WaysIn
 type Query = Callable[..., list[dict[str, Any]]]
 
 # What only the transformed payload shows, or what is stored.
-FOUND_BY_THE_CONSUMER = {"id_conflict", "invalid_payload", "payload_too_large", "too_deep", "transformation_failed"}
+FOUND_BY_THE_CONSUMER = {
+    "id_conflict",
+    "invalid_payload",
+    "payload_too_large",
+    "too_deep",
+    "too_many_keys",
+    "transformation_failed",
+}
 
 _STORED = "SELECT count(*) FROM ai_usage_events"
 _KEPT = "SELECT count(*) FROM rejected_events WHERE id = ANY(%s)"

@@ -91,11 +91,11 @@ def in_postgres(stores: PayloadStores, path: Path) -> dict[Any, Any]:
 def in_clickhouse(stores: PayloadStores, path: Path) -> dict[Any, Any]:
     values: dict[str, Any] = {}
     expressions = [
-        clickhouse_payload.integer(path, values),
-        clickhouse_payload.number(path, values),
-        clickhouse_payload.text(path, values),
-        clickhouse_payload.boolean(path, values),
-        *clickhouse_payload.scalar_key(path, values),
+        clickhouse_payload.integer(path, values, stores.declared),
+        clickhouse_payload.number(path, values, stores.declared),
+        clickhouse_payload.text(path, values, stores.declared),
+        clickhouse_payload.boolean(path, values, stores.declared),
+        *clickhouse_payload.scalar_key(path, values, stores.declared),
     ]
     return stores.clickhouse_values(expressions, values)
 

@@ -437,6 +437,17 @@ def test_rows_of_one_shape_share_a_block_whatever_numbers_they_hold(
     assert in_clickhouse(client) == in_postgres(connection)
 
 
+def test_rows_with_large_integers_at_keys_of_their_own_share_a_block(
+    sync: Sync, connection: psycopg.Connection, client: Client
+) -> None:
+    for number in range(50):
+        insert(connection, {f"own_{number}": [2**60 + number], "scores": [0.5]})
+    sync.run(SECONDS)
+    parts = "SELECT count() FROM system.parts WHERE database = currentDatabase() AND level = 0"
+    assert client.command(parts) == 1
+    assert in_clickhouse(client) == in_postgres(connection)
+
+
 @pytest.mark.parametrize(
     "odd",
     [

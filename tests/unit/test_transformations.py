@@ -134,6 +134,9 @@ RETURNING = """
         ("{'a': float('nan')}", "number_out_of_range"),
         ("{'a%2Eb': 1}", "invalid_key"),
         ("{'a': 'x' * 16384}", "payload_too_large"),
+        ("{f'own_{key}': key for key in range(65)}", "too_many_keys"),
+        ("{'own': {f'{key}': {'a': 1, 'b': 2} for key in range(33)}}", "too_many_keys"),
+        ("{'own': [{f'{key}': 1} for key in range(65)]}", "too_many_keys"),
         ("{'number': 'many'}", "invalid_payload"),
         ("{'text': 1}", "invalid_payload"),
         ("{'timestamp': 'nonsense'}", "invalid_timestamp"),
@@ -149,6 +152,38 @@ def test_an_event_whose_payload_can_not_be_stored_is_rejected_alone(
     outcome = consume(RETURNING.format(), {"returned": returned}, {"returned": "{'number': 1}"})
     assert codes(outcome) == [code]
     assert stored("payload") == [{"number": 1}]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"number": 1} | {f"own_{key}": key for key in range(64)},
+        {"own": {f"{key}": {"a": 1, "b": 2} for key in range(32)}},
+        {"own": [{"a": number, "b": [[number]]} for number in range(100)]},
+        {"own": list(range(100)), "texts": ["a", [], "b"]},
+    ],
+)
+def test_a_payload_may_have_64_keys_that_no_definition_declares(
+    payload: dict[str, Any], consume: Consume, stored: Stored
+) -> None:
+    assert codes(consume(RETURNING.format(), {"returned": repr(payload)})) == []
+    assert stored("payload") == [payload]
+
+
+def test_declared_keys_null_and_overrides_do_not_count_as_undeclared(consume: Consume, stored: Stored) -> None:
+    declared = "\n".join(f"    key_{number}: int | None = None" for number in range(70))
+    definition = f"""
+class Many(Payload):
+{declared}
+
+f = Feature("t", owner="o", payload=Many)
+@f.events(a=1)
+def many(context): return eval(context["returned"])
+"""
+    payload = {f"key_{number}": number for number in range(70)} | {f"own_{key}": key for key in range(64)}
+    returned: dict[str, Any] = payload | {"nothing": None, "empty": {}, "user_id": 7}
+    assert codes(consume(definition, {"returned": repr(returned)})) == []
+    assert stored("user_id, payload") == [(7, payload)]
 
 
 def test_what_a_transformation_returns_overrides_the_events_time_user_and_namespace(
