@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
-from functions.ingest.fact_store import change_names, change_places, directory_held_alone
+from functions.ingest.directory_lock import directory_held_alone
 from functions.ingest.known_facts import read_facts
+from functions.ingest.place_facts import change_places
+from functions.ingest.user_names import change_names
 from functions.shared.fact import Attribute, Kind, Statement, Subject
 from functions.shared.postgres import Connection
 

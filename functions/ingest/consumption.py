@@ -13,7 +13,7 @@ import psycopg
 from msgspec.structs import replace
 
 from functions.ingest.directory import Directory
-from functions.ingest.fact_store import FactWriter
+from functions.ingest.fact_writer import FactWriter
 from functions.ingest.known_facts import KnownFacts
 from functions.ingest.made_once import MadeOnce
 from functions.ingest.refusal import is_refusal, lacks_partition

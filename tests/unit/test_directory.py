@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from functions.ingest import fact_store
+from functions.ingest import fact_writer
 from functions.ingest.consumption import Consumer
+from functions.ingest.directory_lock import directory_held_alone
 from functions.shared import registry
 from functions.shared.batch import Batch
 from functions.shared.grant import Grant
@@ -247,7 +248,7 @@ def test_facts_of_before_stay_until_the_first_authoritative_sender_says_somethin
 def test_what_a_batch_states_again_is_written_as_one_row_and_then_into_the_facts(
     consumer: Consumer, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fact_store, "MAX_RESTATED_BATCHES", 3)
+    monkeypatch.setattr(fact_writer, "MAX_RESTATED_BATCHES", 3)
     for days_ago in (9, 8, 7, 6, 5):
         said = event(days_ago, user={"id": 5, "username": "root"}, namespace={"path": "27/28/", "full_path": "own"})
         consumer.consume([batch([said] * 20, None)])
@@ -291,7 +292,10 @@ def told(database_url: str, batches: Sequence[Sequence[Batch]], query: Query) ->
     try:
         for number, together in enumerate(batches):
             consumers[number % 2].consume(together)
-        with psycopg.connect(database_url, autocommit=True) as connection, fact_store.directory_held_alone(connection):
+        with (
+            psycopg.connect(database_url, autocommit=True) as connection,
+            directory_held_alone(connection),
+        ):
             pass
     finally:
         for consumer in consumers:
@@ -382,3 +386,19 @@ def test_a_batch_that_finds_another_name_meanwhile_writes_all_of_its_own(
     names = query("SELECT user_id, username FROM user_names ORDER BY user_id")
     assert [(row["user_id"], row["username"]) for row in names] == [(1, "first"), (2, "y"), (3, "z")]
     assert [row["username"] for row in query("SELECT username FROM users ORDER BY id")] == ["first", "y", "z"]
+
+
+def test_a_batch_that_renames_a_user_in_a_new_namespace_also_writes_its_other_users(
+    consumer: Consumer, query: Query
+) -> None:
+    def say(days_ago: float, user: int, name: str | None, path: str) -> dict[str, Any]:
+        return event(days_ago, user={"id": user, "username": name}, user_id=None, namespace_path=path)
+
+    consumer.consume([batch([say(9, 1, "first", "27/")], None)])
+    consumer.consume([batch([say(5, 1, "new", "3/"), say(5, 2, "other", "3/"), say(5, 3, None, "3/")], None)])
+    day = (NOW - timedelta(days=5)).date()
+    assert query("SELECT id, username, last_activity_on FROM users ORDER BY id") == [
+        {"id": 1, "username": "new", "last_activity_on": day},
+        {"id": 2, "username": "other", "last_activity_on": day},
+        {"id": 3, "username": None, "last_activity_on": day},
+    ]
