@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from functions.retention.retention import Retention
 from functions.shared import clickhouse, registry
+from functions.shared.grant import TRUSTED
 from functions.shared.identifier import derived_id
 from functions.shared.postgres import TimeLimits
 from functions.shared.timestamp import format_timestamp, months_before
@@ -166,7 +167,7 @@ def _read(pooled_url: str, clickhouse_url: str, source: str, monkeypatch: pytest
             times = {datetime.fromisoformat(node["timestamp"]) for node in nodes}
             assert times == {datetime.fromisoformat(event["timestamp"]) for event in EVENTS}
             assert data["aiMetrics"]["codeSuggestions"]["codeSuggestionShownInIdeEventCount"] == len(EVENTS)
-        assert module.sources.current(SimpleDeadline()).name == source
+        assert module.sources.current(TRUSTED, SimpleDeadline()).name == source
 
 
 class SimpleDeadline:

@@ -125,10 +125,10 @@ SAME_TENANT: list[dict[str, Any]] = [
 OTHER_TENANTS: list[dict[str, Any]] = [
     {"namespaces": ["27/", "30/"]},
     {"namespaces": ["2/7/"]},
-    {"namespaces": []},
-    {"namespaces": ["27"], "sub": "7"},
+    {"namespaces": [], "scope": "events:write:own"},
+    {"namespaces": ["27"], "scope": "events:write:own", "sub": "7"},
     {"namespaces": ["*"], "scope": "events:write:own", "sub": "8"},
-    {"namespaces": [], "sub": "8", "iss": "issuer"},
+    {"namespaces": [], "scope": "events:write:own", "sub": "8", "iss": "issuer"},
 ]
 
 
@@ -137,7 +137,7 @@ def test_ids_are_of_the_root_namespaces_of_the_grant_or_else_of_its_user(ways: W
     assert len({tuple(post(ways, event, sender)) for sender in SAME_TENANT}) == 1
     assert len({tuple(post(ways, event, sender)) for sender in [*SAME_TENANT, *OTHER_TENANTS]}) == 7
     everywhere = {"namespaces": ["*"], "scope": "events:write:own", "sub": "8"}
-    assert post(ways, event, everywhere) == post(ways, event, {"namespaces": [], "sub": "8"})
+    assert post(ways, event, everywhere) == post(ways, event, everywhere | {"namespaces": []})
 
 
 @pytest.mark.parametrize("identifier", [NIL, MAX])

@@ -36,7 +36,7 @@ CHAT = {"event": "request_duo_chat_response", "user_id": 1}
 GATEWAY_SECONDS = 29
 KEYS_SECONDS = 5  # for the issuer's keys, which may be asked for twice
 OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
-STORED_ID = str(IdSpace(("namespaces", "27")).stored_id(UUID(OWN_ID)))
+STORED_ID = str(IdSpace(("namespaces", "27/")).stored_id(UUID(OWN_ID)))
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from tests.unit.accounts import Query
 CHAT = {"event": "request_duo_chat_response", "user_id": 1}
 WAITING_FOR_A_LOCK = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 TENANT = Grant("5", ("events:write",), ("27/",))
-TENANTS_IDS = IdSpace(("namespaces", "27"))
+TENANTS_IDS = IdSpace(("namespaces", "27/"))
 EVERYWHERE = Grant("5", ("events:write",), ("*",))
 
 type Command = Callable[..., Any]

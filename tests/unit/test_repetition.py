@@ -13,7 +13,7 @@ from tests.unit.accounts import Query
 from tests.ways_in import WaysIn, token
 
 OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
-STORED_ID = str(IdSpace(("namespaces", "27")).stored_id(UUID(OWN_ID)))
+STORED_ID = str(IdSpace(("namespaces", "27/")).stored_id(UUID(OWN_ID)))
 CHAT = {"event": "request_duo_chat_response"}
 
 
