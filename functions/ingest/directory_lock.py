@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from functions.shared.fact import Statement, Subject
+from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
 
 MAX_RESTATED_BATCHES = 200
@@ -134,12 +135,12 @@ class Restated:
         """Adds a fact, which has a time."""
         kind, number = subject
         facts, _ = self.senders[statement.issuer, statement.sub]
-        facts[kind][attribute][scope][number] = _microseconds(statement)
+        facts[kind][attribute][scope][number] = _microseconds(statement.stated_at or _EPOCH)
 
-    def add_name(self, user: int, path: str, statement: Statement) -> None:
-        """Adds a name, which has a time."""
-        _, names = self.senders[statement.issuer, statement.sub]
-        names[path][user] = _microseconds(statement)
+    def add_name(self, user: int, path: str, stated_at: datetime, sender: Grant) -> None:
+        """Adds a name."""
+        _, names = self.senders[sender.issuer, sender.sub]
+        names[path][user] = _microseconds(stated_at)
 
     def write(self, connection: Connection) -> int:
         """Writes them as a row of `restated_facts`, and returns how many such rows wait."""
@@ -163,5 +164,5 @@ def _no_times() -> tuple[_FactTimes, _NameTimes]:
     return defaultdict(lambda: defaultdict(lambda: defaultdict(dict))), defaultdict(dict)
 
 
-def _microseconds(statement: Statement) -> int:
-    return ((statement.stated_at or _EPOCH) - _EPOCH) // _MICROSECOND
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND

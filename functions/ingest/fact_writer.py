@@ -2,7 +2,7 @@
 
 from collections.abc import Set
 from datetime import date
-from typing import Any
+from typing import NamedTuple
 
 from functions.ingest.directory import Directory
 from functions.ingest.directory_lock import (
@@ -14,7 +14,7 @@ from functions.ingest.directory_lock import (
 )
 from functions.ingest.known_facts import KnownFacts
 from functions.ingest.place_facts import change_places
-from functions.ingest.user_names import NamedUser, add_names, change_names, write_newest_names, write_users
+from functions.ingest.user_names import NamedUser, add_names, change_names, write_users
 from functions.ingest.users import Users
 from functions.shared.fact import Facts, Statement, Subject
 from functions.shared.postgres import Connection, Database
@@ -32,160 +32,137 @@ class FactWriter:
         self._users = users
         self._known = known
         self._waiting = 0
+        self._new_names: list[NamedUser] = []
+        self._usernames: dict[int, str] = {}
 
     def write(self, connection: Connection) -> None:
         """Writes it. Belongs at the end of the transaction in which the events are stored, for others wait then."""
         self._directory.collect()
-        if not self._directory.stated and not self._users.users:
+        if not self._directory.stated and not self._users.active_on:
             return
-        writing = _Writing(self._directory, self._users, self._known, connection)
-        writing.read()
         try:
-            self._waiting = writing.write(alone=writing.changes_values())
+            with directory_held_together(connection):
+                self._write_together(connection)
         except _MustBeAlone:
-            self._known.forget()  # it read what it had written itself, which is undone
-            self._waiting = writing.write(alone=True)
+            self._known.forget()  # it may have read what it had written itself, which is undone
+            with directory_held_alone(connection):
+                self._write_alone(connection)
 
     def after_commit(self, database: Database) -> None:
         """Keeps in mind what was written, and puts in order what batches have left."""
-        remember(self._users, self._known)
+        known = self._known
+        for path, user, statement in self._new_names:
+            known.names[path].setdefault(user, statement.value)
+        for user, username in self._usernames.items():
+            if known.usernames.get(user) is None:
+                known.usernames[user] = username
+        for user, active_on in self._users.active_on.items():
+            known.active_on[user] = max(active_on, known.active_on.get(user, date.min))
         if self._waiting > MAX_RESTATED_BATCHES:
             database.run(fold_restated)
 
-
-class _Writing:
-    """What a batch says, beside what is known."""
-
-    def __init__(self, directory: Directory, users: Users, known: KnownFacts, connection: Connection) -> None:
-        self._stated = directory.stated
-        self._users = users
-        self._known = known
-        self._connection = connection
-
-    def read(self) -> None:
-        """Reads what is known of all that the batch speaks of."""
-        self._known.refresh(self._connection)
-        self._known.read(self._stated, self._connection)
-
-    def changes_values(self) -> bool:
-        """Whether the batch may change what is known, rather than say it again."""
-        return bool(self._changed_places()) or bool(self._renamed())
-
-    def write(self, *, alone: bool) -> int:
-        """Writes what the batch says, and returns how many rows of `restated_facts` wait.
+    def _write_together(self, connection: Connection) -> None:
+        """Writes what is new, and states again what is known.
 
         Raises:
-            _MustBeAlone: the lock was not held alone, though a value is to be changed.
+            _MustBeAlone: something that is known would be changed.
         """
-        if alone:
-            with directory_held_alone(self._connection):
-                self.read()
-                self._known.read_names(self._users.names, self._connection)
-                self._known.read_users(self._users.users, self._connection)
-                changed = self._changed_places()
-                if changed:
-                    change_places({subject: self._stated[subject] for subject in changed}, self._connection)
-                self._rename()
-                waiting = self._restate(set(changed))
-        else:
-            with directory_held_together(self._connection):
-                self.read()
-                if self.changes_values() or not (self._add_names() and self._write_users()):
-                    raise _MustBeAlone
-                waiting = self._restate(set())
-        return waiting
+        self._read(connection)
+        names = self._sorted_names()
+        if names.renamed or self._changed_places():
+            raise _MustBeAlone
+        if names.new and add_names(names.new, connection) < len(names.new):
+            self._known.read_names(self._users.names, connection)  # others wrote some of them
+            now_known = self._sorted_names()
+            if now_known.renamed:
+                raise _MustBeAlone
+            names = names._replace(restated=now_known.restated)
+        written = self._write_users(names, connection)
+        if any(username != self._usernames.get(user, username) for user, username in written.items()):
+            raise _MustBeAlone
+        self._restate(names, set(), connection)
+
+    def _write_alone(self, connection: Connection) -> None:
+        """Writes everything, and what follows from it."""
+        self._read(connection)
+        self._known.read_names(self._users.names, connection)
+        self._known.read_users(self._users.active_on, connection)
+        changed = self._changed_places()
+        if changed:
+            change_places({subject: self._directory.stated[subject] for subject in changed}, connection)
+        names = self._sorted_names()
+        if names.new:
+            add_names(names.new, connection)
+        self._write_users(names, connection)
+        if names.renamed:
+            change_names(names.renamed, connection)
+        self._restate(names, set(changed), connection)
+
+    def _read(self, connection: Connection) -> None:
+        self._known.refresh(connection)
+        self._known.read(self._directory.stated, connection)
 
     def _changed_places(self) -> list[Subject]:
-        return [subject for subject, stated in self._stated.items() if _may_change(self._known.facts(subject), stated)]
+        stated = self._directory.stated
+        return [subject for subject in stated if _may_change(self._known.facts(subject), stated[subject])]
 
-    def _renamed(self) -> list[NamedUser]:
-        """The names that differ from those known, in their namespace or overall."""
-        renamed = []
-        usernames = self._known.usernames
-        for scope, names in self._users.names.items():
-            known = self._known.names[scope]
-            for user, statement in names.items():
-                name = statement.value
-                if known.get(user, name) != name or usernames.get(user) not in (None, name):
-                    renamed.append((scope, user, statement))
-        return renamed
+    def _sorted_names(self) -> "_Names":
+        """The names that the batch states, by what is known of them."""
+        names, usernames = _Names([], [], [], set()), self._known.usernames
+        for path, stated in self._users.names.items():
+            known = self._known.names[path]
+            for user, (username, _, _) in stated.items():
+                overall = usernames.get(user)
+                if overall is None:
+                    names.unnamed.add(user)
+                is_overall = overall is None or overall == username
+                if is_overall and known.get(user) == username:
+                    names.restated.append((path, user))
+                elif is_overall and user not in known:
+                    names.new.append((path, user, self._users.statement(path, user)))
+                else:
+                    names.renamed.append((path, user, self._users.statement(path, user)))
+        return names
 
-    def _rename(self) -> None:
-        """Writes names that may differ from those known, and of their users the newest."""
-        renamed = self._renamed()
-        if renamed:
-            change_names(renamed, self._connection)
-        users = {user for _, user, _ in renamed} | self._new_users().keys()
-        self._add_names()
-        self._write_users()
-        write_newest_names(users, self._connection)
-
-    def _add_names(self) -> bool:
-        """Writes names of users in namespaces where they may have had none.
-
-        Returns:
-            Whether all are as the batch says: nobody else wrote another name of theirs.
-        """
-        named = [
-            (path, user, statement)
-            for path, names in self._users.names.items()
-            for user, statement in names.items()
-            if user not in self._known.names[path]
-        ]
-        if not named or add_names(named, self._connection) == len(named):
-            return True
-        self._known.read_names(self._users.names, self._connection)
-        return not self._renamed()
-
-    def _write_users(self) -> bool:
-        """Writes who was active, and names of users who have none.
-
-        Returns:
-            Whether all names are as the batch says.
-        """
-        users = self._new_users()
-        if not users:
-            return True
-        written = write_users(users.values(), self._connection)
-        return all(users[number]["username"] in (None, username) for number, username in written.items())
-
-    def _new_users(self) -> dict[int, dict[str, Any]]:
-        """The users of whom `users` does not say yet what it is to say."""
+    def _write_users(self, names: "_Names", connection: Connection) -> dict[int, str | None]:
+        """Writes who was active, and names of users who may have none; returns those of the rows that were written."""
         known = self._known
-        return {
-            number: {"id": number, "active_on": user.active_on, "username": user.name and user.name.value}
-            for number, user in self._users.users.items()
-            if known.active_on.get(number, date.min) < user.active_on
-            or (user.name is not None and known.usernames.get(number) is None)
-        }
+        self._new_names, self._usernames = names.new, self._users.newest_names(names.unnamed)
+        rows = [
+            {"id": user, "active_on": active_on, "username": self._usernames.get(user)}
+            for user, active_on in self._users.active_on.items()
+            if user in self._usernames or known.active_on.get(user, date.min) < active_on
+        ]
+        return write_users(rows, connection) if rows else {}
 
-    def _restate(self, changed: Set[Subject]) -> int:
-        """Writes the times of what is known already, and returns how many rows of them wait."""
+    def _restate(self, names: "_Names", changed: Set[Subject], connection: Connection) -> None:
+        """Writes the times of what is known already."""
         restated = Restated()
-        for subject, stated in self._stated.items():
+        for subject, stated in self._directory.stated.items():
             if subject not in changed:
                 known = self._known.facts(subject)
                 for (attribute, scope), statement in stated.items():
                     if statement.value == known[attribute, scope].value:
                         restated.add(subject, attribute, scope, statement)
-        for scope, names in self._users.names.items():
-            known_names = self._known.names[scope]
-            for user, statement in names.items():
-                if known_names.get(user) == statement.value:
-                    restated.add_name(user, scope, statement)
-        return restated.write(self._connection)
+        for path, user in names.restated:
+            restated.add_name(user, path, *self._users.names[path][user][1:])
+        self._waiting = restated.write(connection)
 
 
-def remember(users: Users, known: KnownFacts) -> None:
-    """Keeps in mind what was committed of users; what was changed is read again, for it has another version."""
-    for scope, names in users.names.items():
-        known_names = known.names[scope]
-        for user, statement in names.items():
-            known_names.setdefault(user, statement.value)
-    for number, named in users.users.items():
-        known.active_on[number] = max(named.active_on, known.active_on.get(number, date.min))
-        if named.name is not None and known.usernames.get(number) is None:
-            known.usernames[number] = named.name.value
+class _Names(NamedTuple):
+    """Names of users in namespaces, as a batch states them.
+
+    Attributes:
+        new: no name of the user is known in the namespace.
+        renamed: the name is another than is known in the namespace, or than the newest of all.
+        restated: by namespace path and user; the name is known.
+        unnamed: users who have no name, as far as is known.
+    """
+
+    new: list[NamedUser]
+    renamed: list[NamedUser]
+    restated: list[tuple[str, int]]
+    unnamed: set[int]
 
 
 def _may_change(known: Facts, stated: Facts) -> bool:

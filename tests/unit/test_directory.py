@@ -388,6 +388,22 @@ def test_a_batch_that_finds_another_name_meanwhile_writes_all_of_its_own(
     assert [row["username"] for row in query("SELECT username FROM users ORDER BY id")] == ["first", "y", "z"]
 
 
+def test_the_newest_name_of_all_is_right_though_another_consumer_changed_it_elsewhere(
+    database_url: str, consumer: Consumer, query: Query
+) -> None:
+    def say(days_ago: float, name: str, path: str) -> Batch:
+        return batch([event(days_ago, user={"id": 1, "username": name}, user_id=None, namespace_path=path)], None)
+
+    other = Consumer(Database(database_url, TimeLimits(30, 30)), registry.load(), 3)
+    for days_ago, path in ((9, "3/"), (8, "27/")):
+        consumer.consume([say(days_ago, "a", path)])
+    other.consume([say(7, "b", "27/")])
+    other.database.close()
+    assert query("SELECT username FROM users") == [{"username": "b"}]
+    consumer.consume([say(6, "a", "3/")])
+    assert query("SELECT username FROM users") == [{"username": "a"}]
+
+
 def test_a_batch_that_renames_a_user_in_a_new_namespace_also_writes_its_other_users(
     consumer: Consumer, query: Query
 ) -> None:
