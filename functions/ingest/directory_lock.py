@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,6 +20,9 @@ from functions.shared.postgres import Connection
 
 MAX_RESTATED_BATCHES = 200
 """So many rows of `restated_facts` wait at most, about, until their times are written into the facts."""
+
+MAX_RESTATED_BYTES = 8 * 1024 * 1024
+"""So much they hold at most, about: some 300,000 times, which are written in a second while others wait."""
 
 _DIRECTORY_LOCK = 4_197_002
 _FOLDING_LOCK = 4_197_007
@@ -33,7 +37,10 @@ _NEXT_VERSION = "UPDATE directory_version SET number = number + 1 RETURNING numb
 
 _RESTATE = """
     INSERT INTO restated_facts (statements) VALUES (%s)
-    RETURNING (SELECT count(*) FROM restated_facts)
+    RETURNING
+        (SELECT count(*) + 1 FROM restated_facts),
+        (SELECT coalesce(sum(pg_column_size(others.statements)), 0) FROM restated_facts AS others)
+            + pg_column_size(statements)
 """
 
 _FOLD = """
@@ -122,6 +129,18 @@ def fold_restated(connection: Connection) -> None:
             connection.execute(_FOLD)
 
 
+class Waiting(NamedTuple):
+    """How many rows of `restated_facts` wait to be written into the facts, and how many bytes they hold."""
+
+    batches: int = 0
+    size: int = 0
+
+    @property
+    def is_much(self) -> bool:
+        """Whether it is time to write them."""
+        return self.batches > MAX_RESTATED_BATCHES or self.size > MAX_RESTATED_BYTES
+
+
 class Restated:
     """When facts and names were stated again, by who did so; in microseconds since 1970.
 
@@ -142,10 +161,10 @@ class Restated:
         _, names = self.senders[sender.issuer, sender.sub]
         names[path][user] = _microseconds(stated_at)
 
-    def write(self, connection: Connection) -> int:
-        """Writes them as a row of `restated_facts`, and returns how many such rows wait."""
+    def write(self, connection: Connection) -> Waiting:
+        """Writes them as a row of `restated_facts`, and returns what waits by then."""
         if not self.senders:
-            return 0
+            return Waiting()
         text = msgspec.json.encode(
             [
                 {"issuer": issuer, "sub": sub, "facts": facts, "names": names}
@@ -153,7 +172,7 @@ class Restated:
             ]
         ).decode()
         row = connection.execute(_RESTATE, [text]).fetchone()
-        return int(row[0]) if row else 0
+        return Waiting(int(row[0]), int(row[1])) if row else Waiting()
 
 
 type _FactTimes = defaultdict[str, defaultdict[str, defaultdict[str, dict[int, int]]]]

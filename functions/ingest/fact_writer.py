@@ -4,10 +4,13 @@ from collections.abc import Set
 from datetime import date
 from typing import NamedTuple
 
+import psycopg
+from aws_lambda_powertools import Logger
+
 from functions.ingest.directory import Directory
 from functions.ingest.directory_lock import (
-    MAX_RESTATED_BATCHES,
     Restated,
+    Waiting,
     directory_held_alone,
     directory_held_together,
     fold_restated,
@@ -17,7 +20,9 @@ from functions.ingest.place_facts import change_places
 from functions.ingest.user_names import NamedUser, add_names, change_names, write_users
 from functions.ingest.users import Users
 from functions.shared.fact import Facts, Statement, Subject
-from functions.shared.postgres import Connection, Database
+from functions.shared.postgres import Connection, Database, reason_of
+
+logger = Logger(child=True)
 
 
 class _MustBeAlone(Exception):
@@ -31,7 +36,7 @@ class FactWriter:
         self._directory = directory
         self._users = users
         self._known = known
-        self._waiting = 0
+        self._waiting = Waiting()
         self._new_names: list[NamedUser] = []
         self._usernames: dict[int, str] = {}
 
@@ -58,8 +63,11 @@ class FactWriter:
                 known.usernames[user] = username
         for user, active_on in self._users.active_on.items():
             known.active_on[user] = max(active_on, known.active_on.get(user, date.min))
-        if self._waiting > MAX_RESTATED_BATCHES:
-            database.run(fold_restated)
+        if self._waiting.is_much:
+            try:
+                database.run(fold_restated)
+            except psycopg.Error as error:  # the batch is stored all the same, and the next one tries again
+                logger.warning("facts that were stated again wait to be written", extra={"reason": reason_of(error)})
 
     def _write_together(self, connection: Connection) -> None:
         """Writes what is new, and states again what is known.

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from functions.ingest import fact_writer
+from functions.ingest import directory_lock
 from functions.ingest.consumption import Consumer
 from functions.ingest.directory_lock import directory_held_alone
 from functions.shared import registry
@@ -248,7 +248,7 @@ def test_facts_of_before_stay_until_the_first_authoritative_sender_says_somethin
 def test_what_a_batch_states_again_is_written_as_one_row_and_then_into_the_facts(
     consumer: Consumer, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fact_writer, "MAX_RESTATED_BATCHES", 3)
+    monkeypatch.setattr(directory_lock, "MAX_RESTATED_BATCHES", 4)
     for days_ago in (9, 8, 7, 6, 5):
         said = event(days_ago, user={"id": 5, "username": "root"}, namespace={"path": "27/28/", "full_path": "own"})
         consumer.consume([batch([said] * 20, None)])
@@ -258,6 +258,34 @@ def test_what_a_batch_states_again_is_written_as_one_row_and_then_into_the_facts
     consumer.consume([batch([said], None)])
     assert query("SELECT count(*) FROM restated_facts") == [{"count": 0}]
     assert {fact["stated_at"] for fact in query(FACTS)} == {NOW - timedelta(days=5)}
+
+
+def test_what_large_batches_state_again_is_written_into_the_facts_before_it_is_many(
+    consumer: Consumer, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_lock, "MAX_RESTATED_BYTES", 10_000, raising=False)
+    names = [{"user": {"id": number, "username": "root"}, "user_id": None} for number in range(1, 1_001)]
+    for days_ago in (9, 8):
+        consumer.consume([batch([event(days_ago, **name) for name in names], None)])
+    assert query("SELECT count(*) FROM restated_facts") == [{"count": 0}]
+    assert {fact["stated_at"] for fact in query(FACTS)} == {NOW - timedelta(days=8)}
+
+
+def test_a_batch_is_stored_whatever_happens_while_what_was_stated_again_is_written_into_the_facts(
+    consumer: Consumer, query: Query, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_lock, "MAX_RESTATED_BATCHES", 0)
+    said = {"user": {"id": 5, "username": "root"}, "user_id": None}
+    for days_ago in (10, 9):
+        consumer.consume([batch([event(days_ago, **said)], None)])
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("""
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$;
+            CREATE TRIGGER refuse BEFORE DELETE ON restated_facts FOR EACH ROW EXECUTE FUNCTION refuse();
+        """)
+    outcome = consumer.consume([batch([event(8, **said)], None)])
+    assert (outcome.stored, outcome.rejected) == (1, [])
+    assert query("SELECT count(*) FROM rejected_events") == [{"count": 0}]
 
 
 SENDERS: list[Grant | None] = [None, EVERYWHERE, STEWARD, OTHER_STEWARD, TENANT]
