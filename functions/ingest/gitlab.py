@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from functions.ingest.request import Request
-from functions.shared.body import MAX_EVENTS, Events, check_count, written_anew
+from functions.shared.body import MAX_COMMAS_UNCOUNTED, MAX_EVENTS, Events, check_count, written_anew
 from functions.shared.compression import TooLarge, unpacked
 from functions.shared.rejection import Rejection
 
@@ -81,7 +81,7 @@ def _split(text: bytes) -> list[msgspec.Raw]:
         check_count(bytes(events))
         return _decoded(_events_decoder, events)
     except Rejection:
-        if rb"\u" in text:
+        if rb"\u" in text and text.count(b",") <= MAX_COMMAS_UNCOUNTED:
             with contextlib.suppress(ValueError, RecursionError):
                 match json.loads(text):
                     case {"events": list(sent)}:

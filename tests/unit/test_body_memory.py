@@ -11,6 +11,7 @@ from functions.ingest.request import Request
 from functions.shared.batch import read_batch
 from functions.shared.body import MAX_EVENTS, events_in
 from functions.shared.compression import MAX_UNPACKED_BYTES, TooLarge
+from functions.shared.rejection import Rejection
 from tests.clock import NOW
 
 MAX_MEMORY_BYTES = 100 * 1024 * 1024  # five times the largest body
@@ -58,6 +59,31 @@ def test_gitlabs_clients_are_refused_ten_million_elements_without_the_memory_for
     text = packed(b'{"a": [1], "events": %b}' % array(count=ELEMENTS - 20)).decode()
     tracemalloc.reset_peak()
     with pytest.raises(TooLarge, match="more than 10000 events"):
+        gitlab.tracked_events(Request(gitlab.TRACK_EVENTS_PATH, {}, text, is_base64=False))
+    assert peak() < MAX_MEMORY_BYTES
+
+
+@pytest.mark.parametrize("inner", [b"{}", b"[]", b'{"":[]}'])
+def test_an_event_that_holds_millions_of_values_takes_no_memory_for_them(inner: bytes) -> None:
+    body = packed(array(array(inner, (MAX_UNPACKED_BYTES - 100) // (len(inner) + 1)), 1))
+    tracemalloc.reset_peak()
+    assert len(events_in(body).raw) == 1
+    assert peak() < MAX_MEMORY_BYTES
+
+
+@pytest.mark.parametrize("end", [b"", b',"\\ud800"]'])
+def test_what_is_no_json_takes_no_memory_for_its_millions_of_values(end: bytes) -> None:
+    body = packed(array(array(b"{}", 6_000_000), 1)[:-1] + end)
+    tracemalloc.reset_peak()
+    with pytest.raises(TooLarge, match="more than 1000000 commas, and is not JSON"):
+        events_in(body)
+    assert peak() < MAX_MEMORY_BYTES
+
+
+def test_gitlabs_clients_are_refused_millions_of_values_beside_half_a_character_without_memory_for_them() -> None:
+    text = packed(b'{"events": %b, "a": "\\ud800"}' % array(b"{}", 6_000_000)).decode()
+    tracemalloc.reset_peak()
+    with pytest.raises((TooLarge, Rejection)):
         gitlab.tracked_events(Request(gitlab.TRACK_EVENTS_PATH, {}, text, is_base64=False))
     assert peak() < MAX_MEMORY_BYTES
 
