@@ -111,8 +111,12 @@ class FactWriter:
         self._known.read(self._directory.stated, connection)
 
     def _changed_places(self) -> list[Subject]:
-        stated = self._directory.stated
-        return [subject for subject in stated if _may_change(self._known.facts(subject), stated[subject])]
+        known = self._known
+        return [
+            subject
+            for subject, stated in self._directory.stated.items()
+            if known.is_contested(subject) or _may_change(known.facts(subject), stated)
+        ]
 
     def _sorted_names(self) -> "_Names":
         """The names that the batch states, by what is known of them."""

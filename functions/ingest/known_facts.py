@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from functions.shared.fact import Attribute, Facts, Statement, Subject
+from functions.shared.fact import Attribute, Facts, Kind, Statement, Subject
 from functions.shared.postgres import Connection
 
 MAX_SUBJECTS = 100_000
@@ -29,7 +29,7 @@ _READ = """
     JOIN facts USING (kind, id)
 """
 
-_READ_ROWS_WITHOUT_FACTS = """
+_READ_ROWS = """
     WITH wanted AS MATERIALIZED (
         SELECT * FROM json_to_recordset(%s::json) AS wanted (kind text, id bigint)
     )
@@ -83,6 +83,7 @@ class KnownFacts:
         self._connection: Connection | None = None
         self._version = -1
         self._facts: dict[Subject, Facts] = {}
+        self._contested: set[Subject] = set()
         self.names: defaultdict[str, dict[int, str | None]] = defaultdict(dict)
         self.usernames: dict[int, str | None] = {}
         self.active_on: dict[int, date] = {}
@@ -113,7 +114,15 @@ class KnownFacts:
         """Reads what was stated of those of the namespaces and projects that are not known."""
         unread = [subject for subject in subjects if subject not in self._facts]
         if unread:
-            self._facts.update(read_facts(unread, connection))
+            read = read_facts(unread, connection)
+            self._facts.update(read)
+            held = {(kind, number): full_path for kind, number, _, full_path in _rows(unread, connection)}
+            self._contested -= read.keys()
+            self._contested |= {subject for subject, facts in read.items() if _is_contested(facts, held.get(subject))}
+
+    def is_contested(self, subject: Subject) -> bool:
+        """Whether a statement changes something by its time alone, for it counts against another of another value."""
+        return subject in self._contested
 
     def read_names(self, named: Mapping[str, Iterable[int]], connection: Connection) -> None:
         """Reads those of the users' names in namespaces that are not known, by namespace path and user."""
@@ -143,12 +152,23 @@ def read_facts(subjects: Iterable[Subject], connection: Connection) -> dict[Subj
         )
     without = [subject for subject, facts in found.items() if not facts]
     if without:
-        for kind, number, path, full_path in connection.execute(_READ_ROWS_WITHOUT_FACTS, [_subjects(without)]):
+        for kind, number, path, full_path in _rows(without, connection):
             if path is not None:
                 found[kind, number]["path", ""] = Statement(path, None)
             if full_path is not None:
                 found[kind, number]["full_path", ""] = Statement(full_path, None)
     return dict(found)
+
+
+def _rows(subjects: Iterable[Subject], connection: Connection) -> Iterable[tuple[Kind, int, str | None, str | None]]:
+    return connection.execute(_READ_ROWS, [_subjects(subjects)])
+
+
+def _is_contested(facts: Facts, held_full_path: str | None) -> bool:
+    """Whether senders with several limits state something, or the full path is another's."""
+    attributes = [attribute for attribute, _ in facts]
+    claimed = {statement.value for (attribute, _), statement in facts.items() if attribute == "full_path"}
+    return len(attributes) > len(set(attributes)) or claimed - {None} != {held_full_path} - {None}
 
 
 def _subjects(subjects: Iterable[Subject]) -> str:

@@ -60,6 +60,9 @@ _WRITE_PLACES: dict[Kind, tuple[str, str, str]] = {
     ),
 }
 
+# Consumers that have read them read them again.
+_MARK_CHANGED = "UPDATE facts SET changed_in = %(version)s WHERE kind = %(kind)s AND id = ANY(%(ids)s)"
+
 _READ_PLACES = """
     SELECT 'namespace', id, path, full_path FROM namespaces WHERE id = ANY(%(namespaces)s)
     UNION ALL
@@ -72,22 +75,24 @@ def change_places(stated: Mapping[Subject, Facts], connection: Connection) -> No
     before = read_facts(stated, connection)
     after = {subject: merged(before[subject], statements) for subject, statements in stated.items()}
     rows = [_row(subject, *key, statement) for subject, facts in after.items() for key, statement in facts.items()]
-    connection.execute(_STATE, {"facts": msgspec.json.encode(rows).decode(), "version": next_version(connection)})
+    version = next_version(connection)
+    connection.execute(_STATE, {"facts": msgspec.json.encode(rows).decode(), "version": version})
     full_paths = {
         statement.value
         for facts in (*before.values(), *after.values())
         for (attribute, _), statement in facts.items()
         if attribute == "full_path"
     }
-    _settle(stated, full_paths, connection)
+    _settle(stated, full_paths, version, connection)
 
 
-def _settle(subjects: Iterable[Subject], full_paths: Set[str | None], connection: Connection) -> None:
+def _settle(subjects: Iterable[Subject], full_paths: Set[str | None], version: int, connection: Connection) -> None:
     """Makes `namespaces` and `projects` say what follows from the facts.
 
     Args:
         subjects: those of which something was stated, or taken back.
         full_paths: those that they claim, or claimed before: another may have them now.
+        version: of the change.
     """
     present = _places(subjects, connection)
     full_paths = full_paths | {full_path for _, full_path in present.values()}
@@ -103,7 +108,7 @@ def _settle(subjects: Iterable[Subject], full_paths: Set[str | None], connection
             claims[full_path.value].append(Claim(subject, paths[subject], full_path))
     held = {subject: full_path for full_path, all_claims in claims.items() for subject in holders(all_claims)}
     concerned = changed | {claim.subject for full_path in full_paths if full_path for claim in claims[full_path]}
-    _write_places({subject: (paths[subject], held.get(subject)) for subject in concerned}, connection)
+    _write_places({subject: (paths[subject], held.get(subject)) for subject in concerned}, version, connection)
 
 
 def _places(subjects: Iterable[Subject], connection: Connection) -> dict[Subject, tuple[str | None, str | None]]:
@@ -114,7 +119,9 @@ def _places(subjects: Iterable[Subject], connection: Connection) -> dict[Subject
     return {(kind, number): (path, full_path) for kind, number, path, full_path in rows}
 
 
-def _write_places(places: Mapping[Subject, tuple[str | None, str | None]], connection: Connection) -> None:
+def _write_places(
+    places: Mapping[Subject, tuple[str | None, str | None]], version: int, connection: Connection
+) -> None:
     present = _places(places, connection)
     for kind, statements in _WRITE_PLACES.items():
         changed = {
@@ -132,6 +139,8 @@ def _write_places(places: Mapping[Subject, tuple[str | None, str | None]], conne
         }
         for statement in statements if changed else ():
             connection.execute(statement, values)
+        if changed:
+            connection.execute(_MARK_CHANGED, {"version": version, "kind": kind, "ids": list(changed)})
 
 
 def _row(subject: Subject, attribute: str, scope: str, statement: Statement) -> dict[str, Any]:
