@@ -263,7 +263,7 @@ def test_what_a_batch_states_again_is_written_as_one_row_and_then_into_the_facts
 def test_what_large_batches_state_again_is_written_into_the_facts_before_it_is_many(
     consumer: Consumer, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory_lock, "MAX_RESTATED_BYTES", 10_000, raising=False)
+    monkeypatch.setattr(directory_lock, "MAX_RESTATED_BYTES", 10_000)
     names = [{"user": {"id": number, "username": "root"}, "user_id": None} for number in range(1, 1_001)]
     for days_ago in (9, 8):
         consumer.consume([batch([event(days_ago, **name) for name in names], None)])
