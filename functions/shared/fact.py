@@ -64,11 +64,13 @@ type Facts = Mapping[tuple[Attribute, str], Statement]
 def path_of(facts: Facts) -> Statement | None:
     """Which statement of the traversal path counts; of a project it is the path of its namespace.
 
-    A sender with a limit may move only what is within that limit already. Where no sender without one said anything,
-    the place is for those to state who were first, by when their statements arrived.
+    A sender with a limit may move only what is within that limit already. Where no sender without one said anything of
+    it, also no full path, the place is for those to state who were first, by when their statements arrived.
     """
     stated = [statement for (attribute, _), statement in facts.items() if attribute == "path"]
     base = next((statement for statement in stated if not statement.namespaces), None)
+    if base is None and any(not statement.namespaces for statement in facts.values()):
+        return None  # somebody without a limit knows it, and nobody knows whether it is within that of others
     limited = [one for one in stated if one.namespaces and (base is None or one.order > base.order)]
     before = base
     if before is None or before.value is None:

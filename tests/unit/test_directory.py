@@ -188,6 +188,18 @@ def test_of_two_tenants_stewards_the_first_to_state_a_project_has_it_whatever_ti
     assert paths_of(query) == ["27/28/"]
 
 
+def test_a_project_that_a_trusted_sender_named_without_its_place_is_nobody_elses_to_place(
+    consumer: Consumer, query: Query
+) -> None:
+    consumer.consume([batch([event(9, project=project(555, None, "victim-org/app"))], None)])
+    consumer.consume([batch([event(project=project(555, "99/"))], OTHER_STEWARD)])
+    assert place_of(query, "project", 555) == (None, "victim-org/app")
+    consumer.consume([batch([event(user_id=555, project_id=555)], None)])
+    assert paths_of(query) == [None]
+    consumer.consume([batch([event(project=project(555, "27/28/"))], None)])
+    assert place_of(query, "project", 555) == ("27/28/", "victim-org/app")
+
+
 def test_a_late_event_puts_nothing_back(consumer: Consumer, query: Query) -> None:
     def say(days_ago: float, path: str, full_path: str, name: str) -> dict[str, Any]:
         return event(
@@ -263,7 +275,7 @@ def test_what_a_batch_states_again_is_written_as_one_row_and_then_into_the_facts
 def test_what_large_batches_state_again_is_written_into_the_facts_before_it_is_many(
     consumer: Consumer, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory_lock, "MAX_RESTATED_BYTES", 10_000, raising=False)
+    monkeypatch.setattr(directory_lock, "MAX_RESTATED_BYTES", 10_000)
     names = [{"user": {"id": number, "username": "root"}, "user_id": None} for number in range(1, 1_001)]
     for days_ago in (9, 8):
         consumer.consume([batch([event(days_ago, **name) for name in names], None)])
