@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from random import Random
@@ -14,13 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from functions.ingest import directory_lock
+from functions.ingest import directory_lock, place_facts
 from functions.ingest.consumption import Consumer
 from functions.ingest.directory_lock import directory_held_alone
+from functions.ingest.known_facts import read_facts
 from functions.shared import registry
 from functions.shared.batch import Batch
+from functions.shared.fact import Facts, Subject
 from functions.shared.grant import Grant
-from functions.shared.postgres import Database, TimeLimits
+from functions.shared.postgres import Connection, Database, TimeLimits
 from functions.shared.timestamp import format_timestamp
 from tests.clock import NOW
 from tests.unit.accounts import Query
@@ -151,7 +153,8 @@ def test_what_an_authoritative_sender_says_counts_with_its_time_and_with_who_sai
         {"kind": "project", "id": 4, "path": "27/28/", "full_path": "own/project"},
     ]
     assert query("SELECT id, username FROM users") == [{"id": 5, "username": "root"}]
-    assert [(fact["stated_at"], fact["issuer"], fact["sub"]) for fact in query(FACTS)] == [
+    facts = [fact for fact in query(FACTS) if fact["attribute"] != "ancestor_path"]
+    assert [(fact["stated_at"], fact["issuer"], fact["sub"]) for fact in facts] == [
         (NOW - timedelta(days=3), grant.issuer if grant else "", grant.sub if grant else "")
     ] * 5
 
@@ -200,6 +203,44 @@ def test_a_project_that_a_trusted_sender_named_without_its_place_is_nobody_elses
     assert paths_of(query) == [None]
     consumer.consume([batch([event(project=project(555, "27/28/"))], None)])
     assert place_of(query, "project", 555) == ("27/28/", "victim-org/app")
+
+
+def test_a_namespace_within_a_path_that_a_trusted_sender_stated_is_claimed_from_within_it_only(
+    consumer: Consumer, query: Query
+) -> None:
+    consumer.consume([batch([event(9, namespace={"path": "27/28/"})], None)])
+    consumer.consume([batch([event(namespace={"path": "99/27/"})], OTHER_STEWARD)])
+    assert place_of(query, "namespace", 27) is None
+    consumer.consume([batch([event(user_id=555, namespace_id=27)], None)])
+    assert paths_of(query) == [None]
+    consumer.consume([batch([event(3, namespace={"path": "27/", "full_path": "own"})], STEWARD)])
+    assert place_of(query, "namespace", 27) == ("27/", "own")
+
+
+@pytest.mark.parametrize("kind", ["namespace", "project"])
+def test_of_many_claims_of_one_tenant_to_a_full_path_only_the_newest_are_compared(
+    consumer: Consumer, query: Query, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def claim(number: int, days_ago: float) -> dict[str, Any]:
+        place = {"path": f"99/{number}/", "full_path": "one"}
+        return event(days_ago, **{kind: place if kind == "namespace" else project(number, "99/", "one")})
+
+    compared: list[int] = []
+
+    def counted(subjects: Iterable[Subject], connection: Connection) -> dict[Subject, Facts]:
+        facts = read_facts(subjects, connection)
+        compared.append(len(facts))
+        return facts
+
+    monkeypatch.setattr(place_facts, "read_facts", counted)
+    many = 3 * place_facts.MAX_COMPARED_CLAIMS
+    consumer.consume([batch([claim(number, 9) for number in range(1000, 1000 + many)], OTHER_STEWARD)])
+    compared.clear()
+    consumer.consume([batch([claim(5, 3)], OTHER_STEWARD)])
+    assert max(compared) <= place_facts.MAX_COMPARED_CLAIMS + 2
+    assert place_of(query, kind, 5) in [("99/5/", "one"), ("99/", "one")]
+    held = [row["id"] for row in query(PLACES) if row["full_path"] == "one" and row["kind"] == kind]
+    assert held == [5]
 
 
 def test_a_late_event_puts_nothing_back(consumer: Consumer, query: Query) -> None:
@@ -303,7 +344,7 @@ def test_a_batch_is_stored_whatever_happens_while_what_was_stated_again_is_writt
 
 
 SENDERS: list[Grant | None] = [None, EVERYWHERE, STEWARD, OTHER_STEWARD, TENANT]
-PATHS = ["27/1/", "27/2/1/", "99/1/", "99/3/1/", "5/1/"]
+PATHS = ["27/1/", "27/2/1/", "99/1/", "99/3/1/", "5/1/", "99/2/", "27/2/"]
 NAMES = ["a", "b", "c"]
 
 

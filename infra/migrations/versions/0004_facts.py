@@ -10,7 +10,7 @@ FACTS = """
     CREATE TABLE facts (
         kind              text COLLATE "C" NOT NULL CHECK (kind IN ('namespace', 'project')),
         id                bigint NOT NULL,
-        attribute         text COLLATE "C" NOT NULL CHECK (attribute IN ('path', 'full_path')),
+        attribute         text COLLATE "C" NOT NULL CHECK (attribute IN ('path', 'full_path', 'ancestor_path')),
         scope             text COLLATE "C" NOT NULL DEFAULT '',
         value             text COLLATE "C",
         stated_at         timestamptz,
