@@ -18,7 +18,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 import infra.migrations.migrate
-from functions.shared import registry
+from functions.shared.catalog import registry
 from infra.local import postgres
 from infra.migrations.migrate import migrate
 from tests import clock

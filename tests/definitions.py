@@ -9,7 +9,7 @@ import pytest
 
 from functions.graphql.documents import Documents
 from functions.graphql.schema import executable_schema
-from functions.shared.registry import Registry, load
+from functions.shared.catalog.registry import Registry, load
 
 CONFLICT = """
 from definitions import Feature

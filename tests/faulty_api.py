@@ -15,9 +15,9 @@ from uuid import UUID
 
 import msgspec
 
+from functions.ingest.formats.body import events_in
 from functions.ingest.intake import Answer, Intake
-from functions.shared import registry
-from functions.shared.body import events_in
+from functions.shared.catalog import registry
 from functions.shared.grant import Grant
 
 TOKEN = "a.token.of-tests"

@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from functions.shared.batch import KIND as BATCH
-from functions.shared.replay import KIND as REPLAY
+from functions.ingest.message.batch import KIND as BATCH
+from functions.ingest.message.replay import KIND as REPLAY
 from tests.formats import gzip_in_base64
 from tests.fuzzed_bodies import (
     Body,

@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from functions.retention.retention import Retention
-from functions.shared import clickhouse, registry
+from functions.shared import clickhouse
+from functions.shared.catalog import registry
 from functions.shared.grant import TRUSTED
 from functions.shared.identifier import derived_id
 from functions.shared.postgres import TimeLimits

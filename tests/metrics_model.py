@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
-from functions.graphql.payload_filter import conditions
-from functions.graphql.payload_path import read_path
-from functions.shared.names import camel_case
-from functions.shared.registry import Registry, load
+from functions.graphql.query.conditions import conditions
+from functions.graphql.query.path import read_path
+from functions.shared.catalog.names import camel_case
+from functions.shared.catalog.registry import Registry, load
 from tests.payloads import fulfils, value_at
 
 _WHOLE_NUMBERS = range(-(2**63), 2**64)

@@ -12,12 +12,13 @@ import psycopg
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
-from functions.graphql import clickhouse_payload, postgres_payload
-from functions.graphql.payload_filter import Compares, Condition, Differs, EqualsAny, Exists
-from functions.graphql.payload_path import Path
-from functions.graphql.payload_scalar import stored_number
+from functions.graphql.clickhouse import payload as clickhouse_payload
+from functions.graphql.postgres import payload as postgres_payload
+from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists
+from functions.graphql.query.path import Path
+from functions.graphql.query.scalar import stored_number
 from functions.shared import clickhouse
-from functions.shared.payload import encode_payload, normalised
+from functions.shared.catalog.payload import encode_payload, normalised
 from functions.sync.sync import Sync
 
 SECONDS = 60

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import psycopg
 
-from functions.shared.payload import encode_payload, normalised
+from functions.shared.catalog.payload import encode_payload, normalised
 from tests.clock import NOW
 from tests.metrics_model import Event, Model
 

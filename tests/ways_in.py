@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import jwt
 
-from functions.ingest.consumption import Outcome
+from functions.ingest.pipeline import Outcome
 from tests.clock import NOW
 
 SECRET = "a secret of thirty-two characters, at least"

@@ -13,25 +13,25 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from graphql import GraphQLError
 
-from functions.graphql.budget import QueryTooSlow
+from functions.graphql.context import Reading
 from functions.graphql.documents import Documents, InvalidQuery
 from functions.graphql.execution import execute
-from functions.graphql.invalid_argument import InvalidArgument
 from functions.graphql.limits import check_answer
-from functions.graphql.postgres_directory import PostgresDirectory
-from functions.graphql.postgres_store import PLANNER_OPTIONS, STATEMENT_SECONDS
-from functions.graphql.reading import Reading
+from functions.graphql.postgres.directory import PostgresDirectory
+from functions.graphql.postgres.store import PLANNER_OPTIONS, STATEMENT_SECONDS
+from functions.graphql.query.budget import QueryTooSlow
+from functions.graphql.query.errors import InvalidArgument
+from functions.graphql.query.slots import TooManyQueries
+from functions.graphql.query.store import StoreUnavailable
 from functions.graphql.request import Query, Refused, check_address, query_of
 from functions.graphql.schema import executable_schema
-from functions.graphql.slots import TooManyQueries
-from functions.graphql.source import Sources
-from functions.graphql.store import StoreUnavailable
+from functions.graphql.store_router import Sources
 from functions.shared import settings
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
+from functions.shared.catalog.registry import load
 from functions.shared.failure import withheld
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
-from functions.shared.registry import load
 
 # Enough to see what is wrong, however often it is.
 _MOST_ERRORS = 100

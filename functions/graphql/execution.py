@@ -4,8 +4,8 @@ from typing import Any
 
 from graphql import DocumentNode, ExecutionResult, GraphQLSchema, execute_sync
 
+from functions.graphql.context import Reading
 from functions.graphql.planned_executor import PlannedExecutor
-from functions.graphql.reading import Reading
 from functions.graphql.request import Query
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from ariadne import make_executable_schema
 from graphql import GraphQLSchema, print_schema
 
-from functions.graphql.event_types import event_bindables, event_types_text
-from functions.graphql.metrics import Metrics
-from functions.graphql.resolvers import top_level_types
-from functions.graphql.scalars import SCALARS
-from functions.graphql.usage_rows import usage_rows_bindables, usage_rows_text
-from functions.shared.registry import Registry
+from functions.graphql.types.events import event_bindables, event_types_text
+from functions.graphql.types.metrics import Metrics
+from functions.graphql.types.root import top_level_types
+from functions.graphql.types.scalars import SCALARS
+from functions.graphql.types.usage import usage_rows_bindables, usage_rows_text
+from functions.shared.catalog.registry import Registry
 
 _BASE = Path(__file__).with_name("base.graphql")
 

@@ -1,6 +1,6 @@
 """Lambda function behind `POST /v1/events` and GitLab's endpoints: from HTTPS to the queue."""
 
-from functions.shared.garbage import collected_afterwards, kept
+from functions.ingest.gc_tuning import collected_afterwards, kept
 
 with kept():
     from collections.abc import Callable, Mapping
@@ -15,12 +15,13 @@ with kept():
     from botocore.config import Config
 
     from functions.ingest import gitlab, intake_metrics
+    from functions.ingest.formats.body import Events
+    from functions.ingest.formats.compression import TooLarge
     from functions.ingest.intake import Answer, Intake, QueueUnavailable
     from functions.ingest.request import EVENTS_PATH, Request, UnsupportedMediaType, events_of, read_request
-    from functions.shared import queue, registry, settings
+    from functions.shared import queue, settings
     from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
-    from functions.shared.body import Events
-    from functions.shared.compression import TooLarge
+    from functions.shared.catalog import registry
     from functions.shared.failure import without_contents
     from functions.shared.rejection import Rejection
     from functions.shared.tenant import tenant_of

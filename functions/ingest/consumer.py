@@ -11,14 +11,15 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.ingest import intake_metrics
-from functions.ingest.consumption import Consumer, Outcome
-from functions.shared import registry, settings
-from functions.shared.arrival import arrival_of
-from functions.shared.batch import Batch
+from functions.ingest.gc_tuning import collected_afterwards
+from functions.ingest.message.batch import Batch
+from functions.ingest.message.origin import arrival_of
+from functions.ingest.message.replay import read_message
+from functions.ingest.pipeline import Consumer, Outcome
+from functions.shared import settings
+from functions.shared.catalog import registry
 from functions.shared.failure import without_contents
-from functions.shared.garbage import collected_afterwards
 from functions.shared.postgres import Database, TimeLimits, reason_of
-from functions.shared.replay import read_message
 from functions.shared.tenant import QUEUE
 
 TIME_LIMITS = TimeLimits(statement=45, transaction=50)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from functions.ingest.formats.body import MAX_COMMAS_UNCOUNTED, MAX_EVENTS, Events, check_count, written_anew
+from functions.ingest.formats.compression import TooLarge, unpacked
 from functions.ingest.request import Request
-from functions.shared.body import MAX_COMMAS_UNCOUNTED, MAX_EVENTS, Events, check_count, written_anew
-from functions.shared.compression import TooLarge, unpacked
 from functions.shared.rejection import Rejection
 
 TRACK_EVENT_PATH = "/api/v4/usage_data/track_event"

@@ -8,14 +8,14 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from functions.ingest.repetition import Repeatable
-from functions.shared.batch import Batch, without_noncharacters
-from functions.shared.body import Events
-from functions.shared.event import read_attributes, terms_of
+from functions.ingest.event.attributes import Attributes, attributes_and_plainness, content_of
+from functions.ingest.event.event import read_attributes, terms_of
+from functions.ingest.formats.body import Events
+from functions.ingest.idempotency import Repeatable
+from functions.ingest.message.batch import Batch, without_noncharacters
+from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
-from functions.shared.registry import Registry
 from functions.shared.rejection import Rejection
-from functions.shared.wire import Attributes, attributes_and_plainness, content_of
 
 MAX_MESSAGE_BYTES = 256 * 1024
 _READ_AT_ONCE = 100

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from functions.shared.body import Events, events_in
-from functions.shared.cloud_event import BINARY_MODE_HEADER, from_headers
-from functions.shared.compression import unpacked
+from functions.ingest.formats.body import Events, events_in
+from functions.ingest.formats.cloud_event import BINARY_MODE_HEADER, from_headers
+from functions.ingest.formats.compression import unpacked
 from functions.shared.rejection import Rejection
 
 EVENTS_PATH = "/v1/events"

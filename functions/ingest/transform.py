@@ -8,15 +8,16 @@ from typing import Any
 import msgspec
 import psycopg
 
-from functions.ingest.directory import Directory
-from functions.ingest.row import EVERY_MONTH, Row, neighbouring_month, place_in_order
+from functions.ingest.directory.directory import Directory
+from functions.ingest.event.attributes import contents_of
+from functions.ingest.event.event import Event, require_user_id, storable_times
+from functions.ingest.event.location import require_namespace_path
+from functions.ingest.message.batch import Batch
+from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, place_in_order
 from functions.ingest.undeclared import require_few_undeclared
-from functions.shared.batch import Batch
-from functions.shared.context import Context
-from functions.shared.event import Event, require_user_id, storable_times
-from functions.shared.feature import Feature, Transformation, function_name
-from functions.shared.grant import Grant
-from functions.shared.payload import (
+from functions.shared.catalog.context import Context
+from functions.shared.catalog.feature import Feature, Transformation, function_name
+from functions.shared.catalog.payload import (
     MAX_PAYLOAD_BYTES,
     Payload,
     converted,
@@ -24,12 +25,11 @@ from functions.shared.payload import (
     normalised,
     plainly_encoded,
 )
-from functions.shared.place import require_namespace_path
+from functions.shared.catalog.registry import OVERRIDES, Registry
+from functions.shared.grant import Grant
 from functions.shared.postgres import Connection, Database
-from functions.shared.registry import OVERRIDES, Registry
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import parse_timestamp
-from functions.shared.wire import contents_of
 
 PREFETCH_SECONDS = 5
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from functions.shared.payload_type import PayloadType
+from functions.shared.catalog.payload_type import PayloadType
 from functions.shared.rejection import Rejection
 
 MAX_UNDECLARED_KEYS = 64

@@ -12,9 +12,10 @@ from uuid import UUID
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
-from functions.shared import clickhouse, registry
+from functions.shared import clickhouse
+from functions.shared.catalog import registry
+from functions.shared.catalog.payload_type import leaf_paths
 from functions.shared.partitions import partitions
-from functions.shared.payload_type import leaf_paths
 from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
 from functions.shared.sync_state import (
     BEGINNING,

@@ -14,8 +14,8 @@ import typer
 from clickhouse_connect.driver.client import Client
 
 from functions.shared import clickhouse
+from functions.shared.catalog.registry import load
 from functions.shared.clickhouse import target_of
-from functions.shared.registry import load
 from infra.local import deploy
 from infra.local.process import StartError
 from infra.local.stack import Stack, step, without_password

@@ -18,9 +18,9 @@ import msgspec
 from rich.console import Console
 
 from functions.shared.grant import EVERYTHING, READ, WRITE
+from infra.cli.token import sign
 from infra.local import aws, deploy, ports, postgres, secret_file, tools
 from infra.local.process import Processes, StartError, listens, wait_until
-from infra.token import sign
 
 CLICKHOUSE_SECONDS = 60
 STOP_SECONDS = 60

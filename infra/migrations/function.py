@@ -8,9 +8,10 @@ import psycopg
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from functions.shared import registry, settings
+from functions.shared import settings
+from functions.shared.catalog import registry
+from functions.shared.catalog.feature import DefinitionError
 from functions.shared.failure import kind_of, withheld, without_contents
-from functions.shared.feature import DefinitionError
 from functions.shared.postgres import reason_of
 from infra.migrations.migrate import migrate
 

@@ -7,10 +7,10 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 
-from functions.shared.feature import DefinitionError
+from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.registry import Registry
 from functions.shared.partitions import make_partitions, wanted_months
 from functions.shared.postgres import Connection, TimeLimits, connect
-from functions.shared.registry import Registry
 
 DEFAULT_SECONDS = 600
 

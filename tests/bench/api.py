@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from functions.shared.grant import EVERYTHING, READ
-from infra.token import sign
+from infra.cli.token import sign
 from tests.bench.measure import Work
 
 SECRET = "a secret of thirty-two characters, at least"

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from functions.shared import registry
+from functions.shared.catalog import registry
 from infra.local import postgres
 from infra.migrations.migrate import migrate
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from functions.shared.batch import Batch
+from functions.ingest.message.batch import Batch
 from functions.shared.grant import Grant
 from functions.shared.timestamp import format_timestamp
 

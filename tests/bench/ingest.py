@@ -13,7 +13,7 @@ from unittest.mock import patch
 import msgspec
 
 from functions.shared.grant import EVERYTHING, WRITE
-from infra.token import sign
+from infra.cli.token import sign
 from tests.bench.events import events
 from tests.bench.measure import Measurement, by_turns, rates
 

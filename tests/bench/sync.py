@@ -11,9 +11,10 @@ from itertools import batched
 import psycopg
 from clickhouse_connect.driver.client import Client
 
-from functions.shared import clickhouse, registry
+from functions.shared import clickhouse
+from functions.shared.catalog import registry
+from functions.shared.catalog.payload_type import leaf_paths
 from functions.shared.clickhouse import INSERT_SETTINGS, TABLE
-from functions.shared.payload_type import leaf_paths
 from functions.shared.sync_state import BEGINNING, read_watermark
 from functions.sync.chunks import COLUMNS, PLANNER_OPTIONS, copied_rows
 from functions.sync.sync import Sync

@@ -11,8 +11,8 @@ import psycopg
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
-from functions.shared.arrival import ATTRIBUTE, Arrival
-from infra.dead_letters import count
+from functions.ingest.message.origin import ATTRIBUTE, Arrival
+from infra.operations.dead_letters import count
 from tests.clock import NOW
 from tests.e2e.conftest import Stack
 from tests.e2e.use import STORED_WITHIN_SECONDS, consumer_log, eventually, rows

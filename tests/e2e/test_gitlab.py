@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from functions.ingest.gitlab import TRACK_EVENT_PATH
-from infra.token import sign
+from infra.cli.token import sign
 from tests.e2e.conftest import Stack
 from tests.e2e.use import eventually, rows
 from tests.gitlab import ACCEPTED, ACCEPTED_PAYLOAD, SENT_AT

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import httpx
 
-from functions.shared import registry
+from functions.shared.catalog import registry
 from functions.shared.timestamp import format_timestamp
+from infra.cli.token import sign
 from infra.local import postgres
-from infra.token import sign
 from tests.bad_events import BAD_EVENTS
 from tests.e2e.conftest import Stack
 from tests.e2e.use import (

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from functions.shared.timestamp import format_timestamp
-from infra import dead_letters
+from infra.operations import dead_letters
 from tests.e2e import translation
 from tests.e2e.conftest import Stack
 from tests.e2e.use import eventually, post, publish, rows

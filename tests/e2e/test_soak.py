@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
-from infra.dead_letters import count
+from infra.operations.dead_letters import count
 from tests.conftest import TOTALS
 from tests.e2e.conftest import Stack
 from tests.e2e.faults import failed_batches, kill_consumer, kill_postgres, visibility_timeout

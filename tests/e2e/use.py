@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 
-from functions.shared.arrival import ATTRIBUTE, Arrival
+from functions.ingest.message.origin import ATTRIBUTE, Arrival
 from functions.shared.identifier import derived_id
 from tests.e2e.conftest import Stack
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from infra.dead_letters import count
 from infra.local import aws
+from infra.operations.dead_letters import count
 from tests.lambda_context import FakeContext
 
 if TYPE_CHECKING:

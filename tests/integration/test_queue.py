@@ -12,10 +12,10 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from functions.ingest.event.event import read_attributes
 from functions.shared import queue
-from functions.shared.event import read_attributes
 from functions.shared.grant import EVERYTHING, WRITE
-from infra.token import sign
+from infra.cli.token import sign
 from tests.integration.conftest import MAX_RECEIVE_COUNT
 from tests.integration.delivery import Handler, LocalStackQueues
 from tests.lambda_context import FakeContext
@@ -125,7 +125,7 @@ def test_a_message_that_the_code_fails_on_comes_back_until_it_is_dead_and_the_on
             raise RuntimeError
         return read_attributes(raw, *arguments)
 
-    monkeypatch.setattr("functions.ingest.consumption.read_attributes", fail_on_one)
+    monkeypatch.setattr("functions.ingest.pipeline.read_attributes", fail_on_one)
     good, bad = event(), event(unforeseen=1)
     for one in (bad, good):
         queues.sqs.send_message(QueueUrl=queues.url, MessageBody=json.dumps(one))

@@ -12,8 +12,8 @@ from localstack_client.session import Session
 
 from functions.shared import settings
 from functions.shared.grant import EVERYTHING, WRITE
+from infra.cli.token import sign
 from infra.local import deploy
-from infra.token import sign
 from tests.integration.delivery import LocalStackQueues
 from tests.lambda_context import FakeContext
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from functions.ingest.consumption import Outcome
-from functions.shared.batch import read_batch
+from functions.ingest.message.batch import read_batch
+from functions.ingest.pipeline import Outcome
 from tests.ways_in import WaysIn
 
 type Query = Callable[..., list[dict[str, Any]]]

@@ -13,7 +13,7 @@ import pytest
 from moto import mock_aws
 from psycopg.rows import dict_row
 
-from functions.graphql.source import Sources
+from functions.graphql.store_router import Sources
 from functions.shared.identifier import derived_id
 from functions.sync.sync import Sync
 from tests.clock import NOW

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from functions.shared.arrival import Arrival
-from functions.shared.batch import KIND, Batch, read_batch
-from functions.shared.body import events_in
-from functions.shared.compression import MAX_UNPACKED_BYTES
+from functions.ingest.formats.body import events_in
+from functions.ingest.formats.compression import MAX_UNPACKED_BYTES
+from functions.ingest.message.batch import KIND, Batch, read_batch
+from functions.ingest.message.origin import Arrival
+from functions.ingest.message.replay import KIND as REPLAY
+from functions.ingest.message.replay import Replay, read_message
 from functions.shared.grant import TRUSTED, Grant
 from functions.shared.rejection import Rejection
-from functions.shared.replay import KIND as REPLAY
-from functions.shared.replay import Replay, read_message
 
 SENT_AT = datetime(2026, 11, 20, 15, 0, 59, 936000, UTC)
 GRANT = Grant("1", ("events:write",), ("27/",))

@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from functions.ingest.formats.cloud_event import BINARY_MODE_HEADER
+from functions.ingest.formats.compression import unpacked
+from functions.ingest.formats.envelope import unwrapped
+from functions.ingest.message.replay import KIND
 from functions.ingest.request import EVENTS_PATH
-from functions.shared.cloud_event import BINARY_MODE_HEADER
-from functions.shared.compression import unpacked
-from functions.shared.envelope import unwrapped
-from functions.shared.replay import KIND
 from tests.formats import gzip_in_base64
 from tests.fuzzed_bodies import OWN_ID, VARIANTS, Body, HttpsRequest, https_requests
 from tests.fuzzed_messages import as_sqs_takes_it, messages

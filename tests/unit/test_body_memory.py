@@ -7,10 +7,10 @@ import tracemalloc
 import pytest
 
 from functions.ingest import gitlab
+from functions.ingest.formats.body import MAX_EVENTS, events_in
+from functions.ingest.formats.compression import MAX_UNPACKED_BYTES, TooLarge
+from functions.ingest.message.batch import read_batch
 from functions.ingest.request import Request
-from functions.shared.batch import read_batch
-from functions.shared.body import MAX_EVENTS, events_in
-from functions.shared.compression import MAX_UNPACKED_BYTES, TooLarge
 from functions.shared.rejection import Rejection
 from tests.clock import NOW
 

@@ -157,7 +157,7 @@ def test_sync_copies_what_is_there_and_status_tells_of_it(
 def test_sync_that_can_not_say_that_all_is_there_exits_with_the_reason(
     addresses: dict[str, str], store: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.cli.WAIT_SECONDS", 1)
+    monkeypatch.setattr("infra.cli.main.WAIT_SECONDS", 1)
     with psycopg.connect(addresses["DATABASE_URL"]) as open_transaction:
         open_transaction.execute("SELECT pg_current_xact_id()")
         store()

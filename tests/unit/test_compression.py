@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.shared.compression import MAX_UNPACKED_BYTES, TooLarge, unpacked
+from functions.ingest.formats.compression import MAX_UNPACKED_BYTES, TooLarge, unpacked
 from functions.shared.rejection import Rejection
 
 EMPTY = gzip.compress(b"")

@@ -9,14 +9,14 @@ import msgspec
 import psycopg
 import pytest
 
-from functions.ingest import store
-from functions.ingest.consumption import Consumer
-from functions.shared.arrival import ATTRIBUTE
-from functions.shared.batch import KIND, Batch
+from functions.ingest.message.batch import KIND, Batch
+from functions.ingest.message.origin import ATTRIBUTE
+from functions.ingest.message.replay import KIND as REPLAY
+from functions.ingest.pipeline import Consumer
+from functions.ingest.postgres import events
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id
 from functions.shared.postgres import Database, TimeLimits
-from functions.shared.replay import KIND as REPLAY
 from functions.shared.timestamp import format_timestamp
 from tests.bad_events import BAD_EVENTS
 from tests.clock import NOW
@@ -367,7 +367,7 @@ def test_a_write_that_fails_halfway_leaves_nothing_and_is_made_up_for(
 
     records = [record([TROUBLESHOOTING, event("unknown")])]
     with monkeypatch.context() as patched:
-        patched.setattr("functions.ingest.consumption.write_rejected", fail)
+        patched.setattr("functions.ingest.pipeline.write_rejected", fail)
         assert consume(consumer, *records) == ["message"]
     tables = ("ai_usage_events", "users", "namespaces", "rejected_events")
     assert [query(f"SELECT count(*) FROM {table}")[0]["count"] for table in tables] == [0, 0, 0, 0]
@@ -462,7 +462,7 @@ def test_a_connection_that_breaks_while_rows_are_written_loses_and_repeats_nothi
     written: int, consumer: ModuleType, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     consume(consumer, record(event()))
-    pack = store._packed
+    pack = events._packed
     slices = []
 
     def break_connection(rows: Any) -> bytes:
@@ -474,7 +474,7 @@ def test_a_connection_that_breaks_while_rows_are_written_loses_and_repeats_nothi
             )
         return pack(rows)
 
-    monkeypatch.setattr(store, "_packed", break_connection)
+    monkeypatch.setattr(events, "_packed", break_connection)
     sent = [event(number=number) for number in range(350)]
     assert consume(consumer, record([*sent, event("unknown"), event(job=1)], "other")) == []
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 352}]

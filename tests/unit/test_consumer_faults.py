@@ -16,14 +16,14 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from functions.ingest import store
-from functions.ingest.consumption import Consumer, Outcome
-from functions.shared import registry
-from functions.shared.batch import Batch, read_batch
-from functions.shared.event import read_attributes
+from functions.ingest.event.event import read_attributes
+from functions.ingest.message.batch import Batch, read_batch
+from functions.ingest.message.replay import read_message
+from functions.ingest.pipeline import Consumer, Outcome
+from functions.ingest.postgres import events
+from functions.shared.catalog import registry
 from functions.shared.partitions import month_of, partition_name, wanted_months
 from functions.shared.postgres import Database, TimeLimits
-from functions.shared.replay import read_message
 from functions.shared.timestamp import format_timestamp
 from infra.local import postgres
 from infra.migrations.migrate import migrate
@@ -265,7 +265,7 @@ def test_a_server_that_goes_while_rows_are_written_has_each_of_them_once_in_the_
 ) -> None:
     consume(consumer, record(event()))
     records = [record([event(number=number) for number in range(250)], "other")]
-    pack = store._packed
+    pack = events._packed
     calls: list[int] = []
 
     def go(rows: Any) -> bytes:
@@ -276,7 +276,7 @@ def test_a_server_that_goes_while_rows_are_written_has_each_of_them_once_in_the_
                 start(server)
         return pack(rows)
 
-    monkeypatch.setattr(store, "_packed", go)
+    monkeypatch.setattr(events, "_packed", go)
     assert consume(consumer, *records) == ([] if comes_back else ["other"])
     start(server)
     assert consume(consumer, *records) == []
@@ -384,7 +384,7 @@ def test_a_message_that_the_code_fails_on_is_reported_alone_and_its_neighbours_a
             raise RuntimeError(SECRET)
         return read_attributes(raw, *arguments)
 
-    monkeypatch.setattr("functions.ingest.consumption.read_attributes", fail_on_some)
+    monkeypatch.setattr("functions.ingest.pipeline.read_attributes", fail_on_some)
     records = [record(event(**{"unforeseen": 1} if number in (3, 7) else {}), str(number)) for number in range(9)]
     assert consume(consumer, *records) == ["3", "7"]
     *failures, consumed = lines()

@@ -11,9 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
-from functions.shared.arrival import ATTRIBUTE, Arrival, arrival_of
-from infra import dead_letters
+from functions.ingest.message.origin import ATTRIBUTE, Arrival, arrival_of
 from infra.cli import app
+from infra.operations import dead_letters
 from tests.consuming import Queues
 
 CHAT = json.dumps({"event": "request_duo_chat_response", "user_id": 1})

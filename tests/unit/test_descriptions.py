@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from functions.graphql.descriptions import Descriptions
-from functions.shared.payload_type import nested_classes
-from functions.shared.registry import load
+from functions.graphql.types.descriptions import Descriptions
+from functions.shared.catalog.payload_type import nested_classes
+from functions.shared.catalog.registry import load
 from tests.definitions import write_package
 
 DEFINITION = '''

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from functions.ingest import directory_lock, place_facts
-from functions.ingest.consumption import Consumer
-from functions.ingest.directory_lock import directory_held_alone
-from functions.ingest.known_facts import read_facts
-from functions.shared import registry
-from functions.shared.batch import Batch
-from functions.shared.fact import Facts, Subject
+from functions.ingest.directory import lock, places
+from functions.ingest.directory.fact import Facts, Subject
+from functions.ingest.directory.known_facts import read_facts
+from functions.ingest.directory.lock import directory_held_alone
+from functions.ingest.message.batch import Batch
+from functions.ingest.pipeline import Consumer
+from functions.shared.catalog import registry
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection, Database, TimeLimits
 from functions.shared.timestamp import format_timestamp
@@ -232,12 +232,12 @@ def test_of_many_claims_of_one_tenant_to_a_full_path_only_the_newest_are_compare
         compared.append(len(facts))
         return facts
 
-    monkeypatch.setattr(place_facts, "read_facts", counted)
-    many = 3 * place_facts.MAX_COMPARED_CLAIMS
+    monkeypatch.setattr(places, "read_facts", counted)
+    many = 3 * places.MAX_COMPARED_CLAIMS
     consumer.consume([batch([claim(number, 9) for number in range(1000, 1000 + many)], OTHER_STEWARD)])
     compared.clear()
     consumer.consume([batch([claim(5, 3)], OTHER_STEWARD)])
-    assert max(compared) <= place_facts.MAX_COMPARED_CLAIMS + 2
+    assert max(compared) <= places.MAX_COMPARED_CLAIMS + 2
     assert place_of(query, kind, 5) in [("99/5/", "one"), ("99/", "one")]
     held = [row["id"] for row in query(PLACES) if row["full_path"] == "one" and row["kind"] == kind]
     assert held == [5]
@@ -303,7 +303,7 @@ def test_facts_of_before_stay_until_the_first_authoritative_sender_says_somethin
 def test_what_a_batch_states_again_is_written_as_one_row_and_then_into_the_facts(
     consumer: Consumer, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory_lock, "MAX_RESTATED_BATCHES", 4)
+    monkeypatch.setattr(lock, "MAX_RESTATED_BATCHES", 4)
     for days_ago in (9, 8, 7, 6, 5):
         said = event(days_ago, user={"id": 5, "username": "root"}, namespace={"path": "27/28/", "full_path": "own"})
         consumer.consume([batch([said] * 20, None)])
@@ -318,7 +318,7 @@ def test_what_a_batch_states_again_is_written_as_one_row_and_then_into_the_facts
 def test_what_large_batches_state_again_is_written_into_the_facts_before_it_is_many(
     consumer: Consumer, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory_lock, "MAX_RESTATED_BYTES", 10_000)
+    monkeypatch.setattr(lock, "MAX_RESTATED_BYTES", 10_000)
     names = [{"user": {"id": number, "username": "root"}, "user_id": None} for number in range(1, 1_001)]
     for days_ago in (9, 8):
         consumer.consume([batch([event(days_ago, **name) for name in names], None)])
@@ -329,7 +329,7 @@ def test_what_large_batches_state_again_is_written_into_the_facts_before_it_is_m
 def test_a_batch_is_stored_whatever_happens_while_what_was_stated_again_is_written_into_the_facts(
     consumer: Consumer, query: Query, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory_lock, "MAX_RESTATED_BATCHES", 0)
+    monkeypatch.setattr(lock, "MAX_RESTATED_BATCHES", 0)
     said = {"user": {"id": 5, "username": "root"}, "user_id": None}
     for days_ago in (10, 9):
         consumer.consume([batch([event(days_ago, **said)], None)])

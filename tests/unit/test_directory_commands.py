@@ -7,8 +7,8 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from functions.ingest.consumption import Consumer
-from functions.shared import registry
+from functions.ingest.pipeline import Consumer
+from functions.shared.catalog import registry
 from functions.shared.postgres import Database, TimeLimits
 from infra.cli import app
 from tests.clock import NOW

@@ -9,14 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.shared import registry
-from functions.shared.batch import Batch
-from functions.shared.event import Event, Terms, read_attributes, terms_of
-from functions.shared.grant import Grant
-from functions.shared.identifier import derived_id
-from functions.shared.place import Place
-from functions.shared.rejection import Rejection
-from functions.shared.wire import (
+from functions.ingest.event.attributes import (
     BASE_KEYS,
     Attributes,
     attributes_and_plainness,
@@ -24,6 +17,13 @@ from functions.shared.wire import (
     content_of,
     contents_of,
 )
+from functions.ingest.event.event import Event, Terms, read_attributes, terms_of
+from functions.ingest.event.location import Place
+from functions.ingest.message.batch import Batch
+from functions.shared.catalog import registry
+from functions.shared.grant import Grant
+from functions.shared.identifier import derived_id
+from functions.shared.rejection import Rejection
 from tests.bad_events import BAD_EVENTS, chat
 from tests.clock import NOW
 

@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from functions.shared.garbage import collected_afterwards, kept
+from functions.ingest.gc_tuning import collected_afterwards, kept
 
 
 def test_cycles_are_looked_for_after_the_block_and_not_in_it() -> None:

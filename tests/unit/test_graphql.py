@@ -10,7 +10,7 @@ import jwt
 import psycopg
 import pytest
 
-from functions.graphql.source import Sources
+from functions.graphql.store_router import Sources
 from functions.shared.auth import Authenticator
 from functions.shared.failure import Withheld
 from functions.shared.settings import AuthSettings
@@ -223,7 +223,7 @@ def test_usernames_are_read_at_once_and_only_where_they_are_asked_for(
         asked.append(user_ids)
         return {1: "root"}
 
-    monkeypatch.setattr("functions.graphql.postgres_directory.PostgresDirectory.usernames", usernames)
+    monkeypatch.setattr("functions.graphql.postgres.directory.PostgresDirectory.usernames", usernames)
     query = "{ aiInstanceUsageData { all { nodes { user { id %s } } } } }"
     ask(api, query % "")
     assert asked == []
@@ -330,7 +330,7 @@ def test_an_unexpected_error_shows_an_id_that_is_in_the_log_and_no_inside(
     def fail(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr("functions.graphql.postgres_store.PostgresStore.events", fail)
+    monkeypatch.setattr("functions.graphql.postgres.store.PostgresStore.events", fail)
     _, answer = request(api, {"query": PAGE})
     (error,) = answer["errors"]
     assert said in error["message"]

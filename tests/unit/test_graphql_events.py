@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from clickhouse_connect.driver.httpclient import HttpClient
 
-from functions.shared.names import camel_case
+from functions.shared.catalog.names import camel_case
 from tests.clock import NOW
 from tests.definitions import answer_with, load_from
 from tests.graphql import Insert, ask, request

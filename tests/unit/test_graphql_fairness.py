@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from functions.graphql import slots
-from functions.graphql.budget import Deadline
-from functions.graphql.slots import LOCK_CLASS, MAX_TENANT_QUERIES, Slots
+from functions.graphql.query import slots
+from functions.graphql.query.budget import Deadline
+from functions.graphql.query.slots import LOCK_CLASS, MAX_TENANT_QUERIES, Slots
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
 from tests.clock import NOW

@@ -11,9 +11,9 @@ from uuid import UUID
 
 import psycopg
 
-from functions.graphql.aggregation import UserPosition
-from functions.graphql.cursor import to_cursor, to_user_cursor
-from functions.graphql.store import Position
+from functions.graphql.query.aggregation import UserPosition
+from functions.graphql.query.store import Position
+from functions.graphql.types.cursor import to_cursor, to_user_cursor
 from tests.clock import NOW
 from tests.graphql import ask, request
 from tests.graphql_queries import Name, QueryMaker, ways

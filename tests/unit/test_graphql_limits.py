@@ -8,11 +8,12 @@ import psycopg
 import pytest
 from graphql import GraphQLError, get_introspection_query, parse
 
-from functions.graphql import budget, limits
-from functions.graphql.budget import QueryTooSlow
+from functions.graphql import limits
 from functions.graphql.documents import Documents, InvalidQuery
-from functions.graphql.invalid_argument import InvalidArgument
-from functions.graphql.source import Sources
+from functions.graphql.query import budget
+from functions.graphql.query.budget import QueryTooSlow
+from functions.graphql.query.errors import InvalidArgument
+from functions.graphql.store_router import Sources
 from functions.sync.sync import Sync
 from tests.clock import NOW
 from tests.graphql import ask, loaded, request
@@ -162,7 +163,7 @@ def test_a_statement_that_clickhouse_takes_too_long_for_is_given_up(
     Sync(database_url, clickhouse_url).run(60)
     monkeypatch.setattr(api, "sources", Sources(api.database, clickhouse_url))
     endless = "SELECT sum(sleepEachRow(0.1)) FROM numbers(100) SETTINGS max_block_size = 1"
-    monkeypatch.setattr("functions.graphql.clickhouse_store._COUNT", endless)
+    monkeypatch.setattr("functions.graphql.clickhouse.store._COUNT", endless)
     monkeypatch.setattr(api, "Reading", partial(api.Reading, deadline=budget.Deadline(2)))
     assert errors(api, "{ aiInstanceUsageData { all { count } } }") == [TOO_SLOW]
 
@@ -173,7 +174,7 @@ def test_a_query_that_takes_too_long_is_given_up(
     store(database_url, 10, {})
     assert len(ask(api, NODES % "user { id }")["aiInstanceUsageData"]["all"]["nodes"]) == 10
     seconds = iter([*[1.0] * 5, *[-1.0] * 100])
-    monkeypatch.setattr("functions.graphql.budget.Deadline.remaining", lambda _: late(next(seconds)))
+    monkeypatch.setattr("functions.graphql.query.budget.Deadline.remaining", lambda _: late(next(seconds)))
     assert errors(api, NODES % "user { id }") == [TOO_SLOW]
 
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from functions.graphql.clickhouse_store import ClickHouseStore
-from functions.graphql.postgres_store import PostgresStore
+from functions.graphql.clickhouse.store import ClickHouseStore
+from functions.graphql.postgres.store import PostgresStore
 from tests.clock import NOW
 from tests.graphql import Insert, ask, request
 

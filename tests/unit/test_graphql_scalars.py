@@ -6,7 +6,7 @@ import pytest
 from ariadne import make_executable_schema
 from graphql import GraphQLError, graphql_sync
 
-from functions.graphql.scalars import SCALARS
+from functions.graphql.types.scalars import SCALARS
 
 ECHO = "type Query { echo(json: JSON, day: Date, number: Int): JSON } scalar JSON scalar Date scalar Time scalar Long"
 

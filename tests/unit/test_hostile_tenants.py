@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from functions.shared.timestamp import format_timestamp
-from infra import rejected_events
+from infra.operations import rejected_events
 from tests.clock import NOW
 from tests.graphql import ask, request
 from tests.unit.accounts import Query

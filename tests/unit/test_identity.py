@@ -17,14 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from functions.ingest.consumption import Consumer, Outcome
-from functions.ingest.row import NO_OTHER_MONTH, Row, month_number, neighbouring_month, place_in_order
-from functions.ingest.store import Written, write_events
-from functions.shared.batch import Batch
+from functions.ingest.message.batch import Batch
+from functions.ingest.message.replay import Replay
+from functions.ingest.pipeline import Consumer, Outcome
+from functions.ingest.postgres.events import Written, write_events
+from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, month_number, neighbouring_month, place_in_order
 from functions.shared.grant import Grant
 from functions.shared.identifier import new_id
 from functions.shared.postgres import Database, TimeLimits
-from functions.shared.replay import Replay
 from functions.shared.timestamp import format_timestamp
 from tests.clock import NOW
 from tests.unit.accounts import Query

@@ -17,11 +17,11 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from functions.ingest.event.event import MAX_EVENT_BYTES
+from functions.ingest.message.batch import Batch, read_batch
 from functions.ingest.request import JSON_TYPES, LINE_TYPES
 from functions.shared import queue
 from functions.shared.auth import Authenticator
-from functions.shared.batch import Batch, read_batch
-from functions.shared.event import MAX_EVENT_BYTES
 from functions.shared.grant import Grant
 from functions.shared.identifier import IdSpace
 from functions.shared.settings import AuthSettings

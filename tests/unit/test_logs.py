@@ -131,7 +131,7 @@ def logs(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) ->
 @pytest.fixture
 def consumer(database_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, logs: Logs) -> Iterator[ModuleType]:
     """The consumer, with definitions that fail, logging to the standard output."""
-    from functions.shared import registry
+    from functions.shared.catalog import registry
 
     package = write_package(folder, team=DEFINITIONS)
     defined = registry.load(package.name)

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from functions.shared import registry
-from functions.shared.feature import DefinitionError
+from functions.shared.catalog import registry
+from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.registry import EventType, Registry
 from functions.shared.partitions import later_month, partition_name, wanted_months
-from functions.shared.registry import EventType, Registry
 from infra.migrations.migrate import migrate
 from tests.clock import NOW
 from tests.lambda_context import FakeContext

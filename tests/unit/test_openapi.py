@@ -13,11 +13,11 @@ from cfnlint.decode import cfn_yaml
 from openapi_spec_validator import validate
 
 from functions.ingest import gitlab
+from functions.ingest.event.attributes import LARGEST_ID, Attributes, Namespace, Project, User
+from functions.ingest.formats.body import MAX_EVENTS
+from functions.ingest.formats.cloud_event import CloudEvent
 from functions.ingest.intake import Answer
 from functions.ingest.request import EVENTS_PATH, JSON_TYPES, LINE_TYPES, Request
-from functions.shared.body import MAX_EVENTS
-from functions.shared.cloud_event import CloudEvent
-from functions.shared.wire import LARGEST_ID, Attributes, Namespace, Project, User
 from tests.checkout import ROOT
 from tests.ways_in import ways_in
 

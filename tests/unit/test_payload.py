@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.shared.payload import (
+from functions.shared.catalog.payload import (
     Payload,
     converted,
     converter,
@@ -17,7 +17,7 @@ from functions.shared.payload import (
     plainly_encoded,
     refuse_unstorable,
 )
-from functions.shared.payload_type import key_types
+from functions.shared.catalog.payload_type import key_types
 from functions.shared.rejection import Rejection
 
 

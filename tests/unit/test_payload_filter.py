@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from functions.graphql.invalid_argument import InvalidArgument
-from functions.graphql.payload_filter import conditions
-from functions.graphql.payload_path import Path
-from functions.shared.payload import normalised
+from functions.graphql.query.conditions import conditions
+from functions.graphql.query.errors import InvalidArgument
+from functions.graphql.query.path import Path
+from functions.shared.catalog.payload import normalised
 from functions.shared.rejection import Rejection
 from tests.payloads import PayloadStores, fulfils, write_path
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.graphql.payload_path import Path, only_these, read_path
+from functions.graphql.query.path import Path, only_these, read_path
 from tests.payloads import value_at, write_path
 
 PATHS: list[tuple[str, Path]] = [

@@ -5,10 +5,11 @@ from typing import Any
 
 from psycopg import sql
 
-from functions.graphql import clickhouse_payload, postgres_payload
-from functions.graphql.payload_filter import conditions
-from functions.graphql.payload_path import Path, read_path
-from functions.graphql.payload_scalar import scalar_of
+from functions.graphql.clickhouse import payload as clickhouse_payload
+from functions.graphql.postgres import payload as postgres_payload
+from functions.graphql.query.conditions import conditions
+from functions.graphql.query.path import Path, read_path
+from functions.graphql.query.scalar import scalar_of
 from tests.payloads import PayloadStores, value_at, write_path
 
 PAYLOADS: list[dict[str, Any]] = [

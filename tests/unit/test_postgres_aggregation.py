@@ -5,10 +5,10 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from functions.graphql.aggregation import Aggregation, Dimension, Measure, MeasureKind
-from functions.graphql.postgres_aggregation import aggregated
-from functions.graphql.selection import Selection
-from functions.shared.registry import load
+from functions.graphql.postgres.aggregation import aggregated
+from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind
+from functions.graphql.query.selection import Selection
+from functions.shared.catalog.registry import load
 from tests.clock import NOW
 
 EVENTS = 20_000

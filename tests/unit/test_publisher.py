@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from functions.ingest.event.event import MAX_EVENT_BYTES
 from functions.ingest.publisher import HttpsDestination, Limits, Publisher, Stats
 from functions.ingest.publisher.backlog import Backlog
-from functions.shared.event import MAX_EVENT_BYTES
 from functions.shared.identifier import time_of
 from functions.shared.timestamp import parse_timestamp
 from tests.faulty_api import PASSING_FAULTS, TOKEN, WAIT_SECONDS, FaultyApi, serve

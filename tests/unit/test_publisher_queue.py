@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from functions.ingest.event.event import MAX_EVENT_BYTES
+from functions.ingest.message.batch import read_batch
 from functions.ingest.publisher import Limits, Publisher, QueueDestination, Stats
-from functions.shared.batch import read_batch
-from functions.shared.event import MAX_EVENT_BYTES
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from functions.graphql.schema import executable_schema
-from functions.shared.claims import EVENT_FIELDS, FEATURE_METRICS_FIELDS, METRICS_FIELDS, TYPES
-from functions.shared.feature import DefinitionError
-from functions.shared.metric import Metric
-from functions.shared.registry import load
+from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.metric import Metric
+from functions.shared.catalog.name_rules import EVENT_FIELDS, FEATURE_METRICS_FIELDS, METRICS_FIELDS, TYPES
+from functions.shared.catalog.registry import load
 from tests.definitions import load_from
 
 # (what is wrong, two definition files, what the message says; both files must be named where both are at fault)
@@ -299,7 +299,7 @@ def test_features_are_found_in_every_module_and_only_once(folder: Path) -> None:
     registry = load_from(
         folder,
         one='f = Feature("a", owner="o"); same = f; f.events(x=1)\nFeature("b", owner="o").events(y=2)',
-        two="from functions.shared.registry import load",
+        two="from functions.shared.catalog.registry import load",
         three='Feature("c", owner="o").deprecated_events(z=3)',
     )
     assert list(registry.features) == ["a", "b", "c"]

@@ -17,18 +17,18 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from functions.ingest.event.event import MAX_EVENT_BYTES, MAX_GIVEN_BYTES
+from functions.ingest.formats.cloud_event import as_plain_event
+from functions.ingest.message.batch import Batch
+from functions.ingest.message.origin import ATTRIBUTE, Arrival
 from functions.retention.rejected_events import delete_rejected
 from functions.shared import queue
-from functions.shared.arrival import ATTRIBUTE, Arrival
-from functions.shared.batch import Batch
-from functions.shared.cloud_event import as_plain_event
-from functions.shared.event import MAX_EVENT_BYTES, MAX_GIVEN_BYTES
+from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
 from functions.shared.identifier import IdSpace, derived_id
-from functions.shared.registry import Registry
 from functions.shared.timestamp import format_timestamp
-from infra import rejected_events
 from infra.cli import app
+from infra.operations import rejected_events
 from tests.clock import NOW
 from tests.consuming import Queues
 from tests.unit.accounts import Query

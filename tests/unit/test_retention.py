@@ -19,14 +19,15 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 import functions.retention.retention
-from functions.ingest.consumption import Consumer
+from functions.ingest.message.batch import Batch
+from functions.ingest.pipeline import Consumer
 from functions.retention import rejected_events
 from functions.retention.bookmark import current_bookmark, write_bookmark
 from functions.retention.report import KeptPartition, Report
 from functions.retention.retention import LOCK_TIMEOUT_SECONDS, Retention, RetentionError
 from functions.retention.time_to_live import keep_months
-from functions.shared import clickhouse, registry
-from functions.shared.batch import Batch
+from functions.shared import clickhouse
+from functions.shared.catalog import registry
 from functions.shared.clickhouse import target_of
 from functions.shared.partitions import later_month, make_partitions, month_of, partition_name, partitions
 from functions.shared.postgres import Connection, Database, TimeLimits

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from functions.shared import revocations
 from functions.shared.auth import Authenticator, RevocationsUnavailable, Unauthenticated
 from functions.shared.settings import AuthSettings
-from infra import revoked_tokens
 from infra.cli import app
-from infra.token import sign
+from infra.cli.token import sign
+from infra.operations import revoked_tokens
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient

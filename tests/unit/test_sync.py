@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from functions.shared import clickhouse
-from functions.shared.payload import normalised
+from functions.shared.catalog.payload import normalised
 from functions.shared.rejection import Rejection
 from functions.shared.sync_state import read_state
 from functions.sync import sync as sync_module

@@ -11,12 +11,12 @@ import msgspec
 import psycopg
 import pytest
 
-from functions.ingest.consumption import Consumer, Outcome
-from functions.shared.batch import Batch
+from functions.ingest.message.batch import Batch
+from functions.ingest.pipeline import Consumer, Outcome
+from functions.shared.catalog.registry import load
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id
 from functions.shared.postgres import Database, TimeLimits
-from functions.shared.registry import load
 from functions.shared.timestamp import format_timestamp
 from tests.clock import NOW
 from tests.definitions import write_package

@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
+from functions.ingest.event.event import MAX_EVENT_BYTES
 from functions.ingest.publisher.backlog import Backlog
 from functions.ingest.publisher.delivery import Delivery, Warnings
 from functions.ingest.publisher.destination import Destination
 from functions.ingest.publisher.limits import Limits
 from functions.ingest.publisher.stats import Stats
 from functions.ingest.publisher.tracked_event import encode_event
-from functions.shared.event import MAX_EVENT_BYTES
 
 FLUSH_SECONDS = 5.0
 NO_LIMITS_SAID = Limits()

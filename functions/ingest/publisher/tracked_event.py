@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from functions.shared.batch import without_noncharacters
+from functions.ingest.event.attributes import Namespace, Project, User
+from functions.ingest.message.batch import without_noncharacters
 from functions.shared.identifier import new_id
-from functions.shared.wire import Namespace, Project, User
 
 
 def encode_event(

@@ -1,0 +1,163 @@
+"""What ClickHouse counts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from functions.graphql.clickhouse import payload
+from functions.graphql.clickhouse.payload import Declared
+from functions.graphql.clickhouse.where import selected
+from functions.graphql.query.aggregation import TOO_LARGE_TO_ADD, Aggregation, Dimension, Measure, MeasureKind, Order
+
+_GROUPS = """
+    SELECT {columns}
+    FROM ai_usage_events FINAL
+    {moments}
+    WHERE {asked_for}
+    {groups}
+    {having}
+    {order}
+    LIMIT {{limit:UInt32}}
+"""
+
+# An event counts in its own group, and as of the previous period in the group of the next.
+_TWO_MOMENTS = "ARRAY JOIN [(timestamp, true), (timestamp + {shift}, false)] AS moment"
+_SHIFTS = {
+    Dimension.DAY: "toIntervalDay(1)",
+    Dimension.WEEK: "toIntervalWeek(1)",
+    Dimension.MONTH: "toIntervalMonth(1)",
+    None: "toIntervalDay({days:UInt32})",
+}
+_MOMENT_WITHIN_PERIOD = "moment.1 >= {own_start:DateTime64(6, 'UTC')} AND moment.1 < {end:DateTime64(6, 'UTC')}"
+
+_FEATURE = "transform(event, {known_events:Array(UInt16)}, {known_features:Array(String)}, '')"
+
+_ADDED = "if(abs({number}) < {{too_large_to_add:Float64}}, {number}, NULL)"
+
+_VALUES = {
+    str: payload.text,
+    int: payload.integer,
+    float: payload.number,
+    bool: payload.boolean,
+}
+
+
+def statement_of(aggregation: Aggregation, values: dict[str, Any], declared: Declared) -> str:
+    """The statement that answers with a row for each group; what it compares with is added to `values`.
+
+    Args:
+        declared: as in `clickhouse_payload`.
+    """
+    asked_for = selected(aggregation.selection, values, declared)
+    moment, is_current, moments = "timestamp", "true", ""
+    if aggregation.looks_back:
+        moment, is_current = "moment.1", "moment.2"
+        moments = _TWO_MOMENTS.format(shift=_SHIFTS[aggregation.period])
+        values |= {
+            "own_start": values["start"],
+            "start": aggregation.read_from,
+            "days": aggregation.length.days,
+        }
+        asked_for += f" AND {_MOMENT_WITHIN_PERIOD}"
+    values |= {
+        "known_events": list(aggregation.feature_of),
+        "known_features": list(aggregation.feature_of.values()),
+        "limit": aggregation.limit,
+    }
+    keys = [_key(dimension, moment) for dimension in aggregation.dimensions]
+    for path in aggregation.paths:
+        keys += payload.scalar_key(path, values, declared)
+    columns = [f"{key} AS key_{number}" for number, key in enumerate(keys)]
+    for number, measure in enumerate(aggregation.measures):
+        columns.append(f"{_measure(number, measure, is_current, values, declared)} AS measure_{number}")
+    names = [f"key_{number}" for number in range(len(keys))]
+    return _GROUPS.format(
+        columns=", ".join(columns),
+        moments=moments,
+        asked_for=asked_for,
+        groups=f"GROUP BY {', '.join(names)}" if keys else "",
+        having=_having(aggregation, is_current, values),
+        order=_order(aggregation, names),
+    )
+
+
+def _key(dimension: Dimension, moment: str) -> str:
+    match dimension:
+        case Dimension.FEATURE:
+            return _FEATURE
+        case Dimension.EVENT:
+            return "event"
+        case Dimension.USER:
+            return "user_id"
+        case Dimension.NAMESPACE:
+            return "namespace_path"
+        case Dimension.DAY:
+            return f"toDate({moment})"
+        case Dimension.WEEK:
+            return f"toMonday({moment})"
+        case Dimension.MONTH:
+            return f"toStartOfMonth({moment})"
+
+
+def _measure(number: int, measure: Measure, is_current: str, values: dict[str, Any], declared: Declared) -> str:
+    counts = is_current
+    if measure.event_ids is not None:
+        values[f"events_{number}"] = list(measure.event_ids)
+        counts = f"{is_current} AND event IN {{events_{number}:Array(UInt16)}}"
+    match measure.kind:
+        case MeasureKind.EVENTS:
+            return f"countIf({counts})"
+        case MeasureKind.USERS:
+            return f"uniqExactIf(user_id, {counts})"
+        case MeasureKind.FEATURES:
+            return f"arrayUniq(arrayMap(event -> {_FEATURE}, groupUniqArrayIf(event, {counts})))"
+        case MeasureKind.LAST_DAY:
+            return f"toDate(maxOrNullIf(timestamp, {counts}))"
+        case MeasureKind.SUM:
+            return " + ".join(f"ifNull(sumIf({number}, {counts}), 0)" for number in _numbers(measure, values, declared))
+        case MeasureKind.DISTINCT:
+            return f"groupUniqArrayIf({_VALUES[measure.value_type](measure.path, values, declared)}, {counts})"
+        case MeasureKind.PREVIOUS_USERS:
+            return f"uniqExactIf(user_id, NOT {is_current})"
+        case MeasureKind.RETURNING_USERS:
+            # Those of either period are those of both taken together, but for the ones that are in both.
+            either = f"uniqExactIf(user_id, {is_current}) + uniqExactIf(user_id, NOT {is_current})"
+            return f"{either} - uniqExact(user_id)"
+
+
+def _numbers(measure: Measure, values: dict[str, Any], declared: Declared) -> Sequence[str]:
+    """What a sum adds up: each number is in one of the expressions."""
+    if measure.value_type is int:
+        return payload.integers(measure.path, values, declared)
+    values["too_large_to_add"] = TOO_LARGE_TO_ADD
+    return (_ADDED.format(number=payload.number(measure.path, values, declared)),)
+
+
+def _having(aggregation: Aggregation, is_current: str, values: dict[str, Any]) -> str:
+    conditions = []
+    if aggregation.looks_back and aggregation.is_grouped:
+        conditions.append(f"countIf({is_current}) > 0")
+    if aggregation.beyond is not None:
+        (order,) = aggregation.order
+        values |= {"beyond_value": aggregation.beyond.value, "beyond_user_id": aggregation.beyond.user_id}
+        beyond = "({beyond_value:Int128}, {beyond_user_id:UInt64})"
+        comparison = "<" if order.descending else ">"
+        conditions.append(f"({_ordered_by(order, aggregation)}, user_id) {comparison} {beyond}")
+    return f"HAVING {' AND '.join(conditions)}" if conditions else ""
+
+
+def _order(aggregation: Aggregation, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    terms = [f"{_ordered_by(order, aggregation)} {_direction(order.descending)}" for order in aggregation.order]
+    terms += [f"{name} {_direction(aggregation.ties_descend)}" for name in names]
+    return f"ORDER BY {', '.join(terms)}"
+
+
+def _ordered_by(order: Order, aggregation: Aggregation) -> str:
+    if isinstance(order.by, Measure):
+        return f"measure_{aggregation.measures.index(order.by)}"
+    return f"key_{aggregation.dimensions.index(order.by)}"
+
+
+def _direction(descending: bool) -> str:
+    return "DESC" if descending else "ASC"

@@ -1,0 +1,174 @@
+"""Events as ClickHouse has them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import Any, NamedTuple
+
+import msgspec
+import psycopg
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from functions.graphql.clickhouse import payload
+from functions.graphql.clickhouse.aggregation import statement_of
+from functions.graphql.clickhouse.payload import Declared
+from functions.graphql.clickhouse.where import selected
+from functions.graphql.query.aggregation import Aggregation, finished, of_nothing
+from functions.graphql.query.budget import Deadline, QueryTooSlow
+from functions.graphql.query.selection import Selection
+from functions.graphql.query.slots import Slots
+from functions.graphql.query.store import StoredEvent, StoreUnavailable, Wanted, Window
+
+MAX_MEMORY_BYTES = 1024**3
+MAX_BYTES_BEFORE_SPILL = MAX_MEMORY_BYTES // 4
+MAX_SPILLED_BYTES = 4 * 1024**3
+MAX_ROWS_ANSWERED = 100_000  # ten times the nodes that a query may ask for
+MAX_THREADS = 2
+
+# What one query may use of the server, so that it leaves something to those of other tenants.
+_LIMITS = {
+    "max_threads": MAX_THREADS,
+    "max_memory_usage": MAX_MEMORY_BYTES,
+    "max_bytes_before_external_group_by": MAX_BYTES_BEFORE_SPILL,
+    "max_bytes_before_external_sort": MAX_BYTES_BEFORE_SPILL,
+    "max_temporary_data_on_disk_size_for_query": MAX_SPILLED_BYTES,
+    "max_result_rows": MAX_ROWS_ANSWERED,
+    "result_overflow_mode": "throw",
+}
+
+_SETTINGS = (
+    payload.SETTINGS
+    | _LIMITS
+    | {
+        # A row that was sent twice counts once. Both are in the partition of their month: no other need be looked at.
+        "do_not_merge_across_partitions_select_final": 1,
+        # The payloads, by far the largest column, are read only for the rows of a page, once these are found.
+        "query_plan_max_limit_for_lazy_materialization": 0,
+    }
+)
+
+# ClickHouse's codes of errors; one that is in neither is a fault of ours.
+_TOO_MUCH = {
+    159: "TIMEOUT_EXCEEDED",
+    241: "MEMORY_LIMIT_EXCEEDED",
+    243: "NOT_ENOUGH_SPACE",
+    396: "TOO_MANY_ROWS_OR_BYTES",
+}
+_UNAVAILABLE = {
+    47: "UNKNOWN_IDENTIFIER",  # the table was made anew, and lacks the columns of what is declared for a moment
+    60: "UNKNOWN_TABLE",
+    81: "UNKNOWN_DATABASE",
+    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    209: "SOCKET_TIMEOUT",
+    210: "NETWORK_ERROR",
+    242: "TABLE_IS_READ_ONLY",
+    516: "AUTHENTICATION_FAILED",
+}
+
+# ClickHouse compares UUIDs by their second halves; as bytes they are in the order of their text, as in PostgreSQL.
+_EVENTS = """
+    SELECT id, timestamp, event, user_id, namespace_path{payload}
+    FROM ai_usage_events FINAL
+    WHERE {asked_for}
+    ORDER BY timestamp {order}, UUIDToNum(id) {order}
+    LIMIT {{limit:UInt32}}
+"""
+
+_COUNT = "SELECT count() FROM ai_usage_events FINAL WHERE {asked_for}"
+
+_WHOLE_PAYLOAD = "toJSONString(payload)"
+
+
+class _Direction(NamedTuple):
+    order: str
+    is_beyond: str
+
+
+_FORWARDS = _Direction(
+    "DESC",
+    """
+    timestamp <= {timestamp:DateTime64(6, 'UTC')}
+    AND (timestamp, UUIDToNum(id)) < ({timestamp:DateTime64(6, 'UTC')}, UUIDToNum({id:UUID}))
+    """,
+)
+_BACKWARDS = _Direction(
+    "ASC",
+    """
+    timestamp >= {timestamp:DateTime64(6, 'UTC')}
+    AND (timestamp, UUIDToNum(id)) > ({timestamp:DateTime64(6, 'UTC')}, UUIDToNum({id:UUID}))
+    """,
+)
+
+
+class ClickHouseStore:
+    """The events that ClickHouse keeps.
+
+    Args:
+        declared: the paths in payloads that the table has a column for.
+    """
+
+    def __init__(self, client: Client, slots: Slots, deadline: Deadline, declared: Declared = frozenset()) -> None:
+        self._client = client
+        self._slots = slots
+        self._deadline = deadline
+        self._declared = declared
+
+    def events(self, selection: Selection, window: Window, wanted: Wanted) -> list[StoredEvent]:
+        """As `EventStore.events`."""
+        if selection.selects_nothing:
+            return []
+        values: dict[str, Any] = {"limit": window.limit}
+        asked_for = selected(selection, values, self._declared)
+        direction = _BACKWARDS if window.backwards else _FORWARDS
+        if window.beyond is not None:
+            values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
+            asked_for += f" AND {direction.is_beyond}"
+        columns = [_WHOLE_PAYLOAD] if wanted.whole else []
+        columns += [payload.json_text(path, values, self._declared) for path in wanted.paths]
+        payload = "".join(f", {column}" for column in columns)
+        statement = _EVENTS.format(payload=payload, asked_for=asked_for, order=direction.order)
+        found = [_stored(row, wanted) for row in self._rows(statement, values)]
+        return found[::-1] if window.backwards else found
+
+    def count(self, selection: Selection) -> int:
+        """As `EventStore.count`."""
+        if selection.selects_nothing:
+            return 0
+        values: dict[str, Any] = {}
+        statement = _COUNT.format(asked_for=selected(selection, values, self._declared))
+        return int(self._rows(statement, values)[0][0])
+
+    def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
+        """As `EventStore.aggregate`."""
+        if aggregation.selection.selects_nothing:
+            return of_nothing(aggregation)
+        values: dict[str, Any] = {}
+        rows = self._rows(statement_of(aggregation, values, self._declared), values)
+        return list(finished(aggregation, rows))
+
+    def _rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        def ask() -> Sequence[Sequence[Any]]:
+            settings = _SETTINGS | {"max_execution_time": self._deadline.remaining()}
+            return self._client.query(statement, parameters=dict(values), settings=settings).result_rows
+
+        try:
+            return self._slots.hold(ask)
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable from error
+        except ClickHouseError as error:
+            code = getattr(error, "code", None)
+            if code in _TOO_MUCH:
+                raise QueryTooSlow from error
+            if code is None or code in _UNAVAILABLE:
+                raise StoreUnavailable from error
+            raise
+
+
+def _stored(row: Sequence[Any], wanted: Wanted) -> StoredEvent:
+    """The event of a row: five columns, the whole payload if that is wanted, then what is at each path."""
+    identifier, timestamp, event, user_id, namespace_path, *texts = row
+    raws = [None if text is None else msgspec.Raw(text.encode()) for text in texts]
+    payload = raws.pop(0) if wanted.whole else None
+    return StoredEvent(
+        identifier, timestamp.replace(tzinfo=UTC), event, user_id, namespace_path or None, payload, tuple(raws)
+    )

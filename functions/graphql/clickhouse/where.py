@@ -1,0 +1,30 @@
+"""The condition that ClickHouse selects events by."""
+
+from typing import Any
+
+from functions.graphql.clickhouse import payload
+from functions.graphql.clickhouse.payload import Declared
+from functions.graphql.query.selection import Selection, end_of_namespace
+
+_WITHIN_PERIOD = """
+    timestamp >= {start:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')}
+    AND event IN {event_ids:Array(UInt16)}
+"""
+_OF_USERS = "user_id IN {user_ids:Array(UInt64)}"
+_WITHIN_NAMESPACE = "namespace_path >= {{low_{number}:String}} AND namespace_path < {{high_{number}:String}}"
+
+
+def selected(selection: Selection, values: dict[str, Any], declared: Declared) -> str:
+    """The condition; what it compares with is added to `values`; `declared` as in `clickhouse_payload`."""
+    values |= {"start": selection.start, "end": selection.end, "event_ids": list(selection.event_ids)}
+    conditions = [_WITHIN_PERIOD]
+    if selection.user_ids is not None:
+        values["user_ids"] = list(selection.user_ids)
+        conditions.append(_OF_USERS)
+    if selection.namespaces is not None:
+        for number, path in enumerate(selection.namespaces):
+            values |= {f"low_{number}": path, f"high_{number}": end_of_namespace(path)}
+        within = [_WITHIN_NAMESPACE.format(number=number) for number in range(len(selection.namespaces))]
+        conditions.append(f"({' OR '.join(within)})")
+    conditions += [payload.condition(condition, values, declared) for condition in selection.conditions]
+    return " AND ".join(conditions)

@@ -1,0 +1,258 @@
+"""What PostgreSQL counts.
+
+Events are first counted by user and event in each group: what is distinct is then counted among few rows, not all.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import count, islice
+from typing import Any
+
+import msgspec
+from psycopg import sql
+
+from functions.graphql.postgres import payload
+from functions.graphql.postgres.where import selected
+from functions.graphql.query.aggregation import (
+    KEY_COLUMNS,
+    TOO_LARGE_TO_ADD,
+    Aggregation,
+    Dimension,
+    Measure,
+    MeasureKind,
+    Order,
+    finished,
+    of_nothing,
+)
+from functions.graphql.query.slots import SlottedConnection
+from functions.shared.postgres import Connection
+
+_GROUPS = sql.SQL("""
+    WITH counted AS (
+        SELECT {inner_keys}{is_current} AS is_current, events.user_id, events.event,
+               count(*) AS total, max(events.timestamp) AS last{sums}
+        FROM ai_usage_events AS events {moments}
+        WHERE {asked_for}
+        GROUP BY {inner_groups}is_current, events.user_id, events.event
+    )
+    SELECT {keys}{measures}
+    FROM counted
+    LEFT JOIN unnest(%(known_events)s::smallint[], %(known_features)s::text[]) AS features (event, name) USING (event)
+    GROUP BY {groups}
+    {having}
+    {order}
+    LIMIT %(limit)s
+""")
+
+# There is a row for it, though there be no events, and nothing that is counted of them.
+_ONE_GROUP = sql.SQL("()")
+
+_DISTINCT = sql.SQL("""
+    SELECT {key}, array_agg(DISTINCT {value})
+    FROM ai_usage_events AS events
+    WHERE {asked_for} AND {value} IS NOT NULL
+    GROUP BY 1
+""")
+
+# An event counts in its own group, and as of the previous period in the group of the next.
+_TWO_MOMENTS = sql.SQL("""
+    CROSS JOIN LATERAL (VALUES (events.timestamp, true), (events.timestamp + {shift}, false))
+    AS moments (moment, is_current)
+""")
+_SHIFTS: dict[Dimension | None, sql.SQL] = {
+    Dimension.DAY: sql.SQL("interval '1 day'"),
+    Dimension.WEEK: sql.SQL("interval '7 days'"),
+    Dimension.MONTH: sql.SQL("interval '1 month'"),
+    None: sql.SQL("%(length)s::interval"),
+}
+_MOMENT_WITHIN_PERIOD = sql.SQL("moments.moment >= %(own_start)s AND moments.moment < %(end)s")
+
+# What each dimension is while events are counted, and then.
+_INNER_KEYS: dict[Dimension, sql.SQL] = {
+    Dimension.NAMESPACE: sql.SQL("coalesce(events.namespace_path, '')"),
+    Dimension.DAY: sql.SQL("({moment})::date"),
+    Dimension.WEEK: sql.SQL("date_trunc('week', {moment})::date"),
+    Dimension.MONTH: sql.SQL("date_trunc('month', {moment})::date"),
+}
+_KEYS: dict[Dimension, sql.SQL] = {
+    Dimension.FEATURE: sql.SQL('features.name COLLATE "C"'),
+    Dimension.EVENT: sql.SQL("counted.event"),
+    Dimension.USER: sql.SQL("counted.user_id"),
+}
+
+_MEASURES: dict[MeasureKind, sql.SQL] = {
+    MeasureKind.EVENTS: sql.SQL("coalesce(sum(counted.total) FILTER (WHERE {counts}), 0)::bigint"),
+    MeasureKind.USERS: sql.SQL("count(DISTINCT counted.user_id) FILTER (WHERE {counts})"),
+    MeasureKind.FEATURES: sql.SQL("count(DISTINCT features.name) FILTER (WHERE {counts})"),
+    MeasureKind.LAST_DAY: sql.SQL("max(counted.last) FILTER (WHERE {counts})::date"),
+    MeasureKind.SUM: sql.SQL("coalesce(sum(counted.{sum}) FILTER (WHERE {counts}), 0)"),
+    MeasureKind.DISTINCT: sql.SQL("NULL"),
+    MeasureKind.PREVIOUS_USERS: sql.SQL("count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)"),
+    # Those of either period are those of both taken together, but for the ones that are in both.
+    MeasureKind.RETURNING_USERS: sql.SQL("""
+        count(DISTINCT counted.user_id) FILTER (WHERE counted.is_current)
+        + count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)
+        - count(DISTINCT counted.user_id)
+    """),
+}
+_OF_EVENTS = sql.SQL("counted.is_current AND counted.event = ANY({event_ids}::smallint[])")
+
+_VALUES = {
+    str: payload.text,
+    int: payload.integer,
+    float: payload.number,
+    bool: payload.boolean,
+}
+_TOTALS = {
+    int: sql.SQL("sum({value})"),
+    float: sql.SQL("sum({value}) FILTER (WHERE abs({value}) < %(too_large_to_add)s)"),
+}
+
+
+def aggregated(aggregation: Aggregation, connection: SlottedConnection | Connection) -> list[tuple[Any, ...]]:
+    """The rows of `EventStore.aggregate`."""
+    if aggregation.selection.selects_nothing:
+        return of_nothing(aggregation)
+    values: dict[str, Any] = {}
+    statement = _statement(aggregation, values)
+    rows = connection.execute(statement, values, prepare=False).fetchall()
+    if any(measure.kind is MeasureKind.DISTINCT for measure in aggregation.measures):
+        rows = _with_distinct(aggregation, rows, connection)
+    return list(finished(aggregation, rows))
+
+
+def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed:
+    moment, is_current = sql.SQL("events.timestamp"), sql.SQL("true")
+    moments: sql.Composable = sql.SQL("")
+    asked_for = selected(aggregation.selection, values)
+    if aggregation.looks_back:
+        moment, is_current = sql.SQL("moments.moment"), sql.SQL("moments.is_current")
+        moments = _TWO_MOMENTS.format(shift=_SHIFTS[aggregation.period])
+        values |= {"own_start": values["start"], "start": aggregation.read_from, "length": aggregation.length}
+        asked_for = sql.SQL(" AND ").join([asked_for, _MOMENT_WITHIN_PERIOD])
+    inner_keys: list[sql.Composable] = [
+        _INNER_KEYS[dimension].format(moment=moment) for dimension in aggregation.dimensions if dimension in _INNER_KEYS
+    ]
+    for path in aggregation.paths:
+        inner_keys += payload.scalar_key(path, values)
+    keys = _outer_keys(aggregation)
+    values |= {
+        "known_events": list(aggregation.feature_of),
+        "known_features": list(aggregation.feature_of.values()),
+        "limit": aggregation.limit,
+        "too_large_to_add": TOO_LARGE_TO_ADD,
+    }
+    measures = [_measure(number, measure, values) for number, measure in enumerate(aggregation.measures)]
+    return _GROUPS.format(
+        inner_keys=_each(sql.SQL("{} AS {}, ").format(key, _inner_name(n)) for n, key in enumerate(inner_keys)),
+        inner_groups=_each(sql.SQL("{}, ").format(_inner_name(number)) for number in range(len(inner_keys))),
+        is_current=is_current,
+        sums=_each(_sums(aggregation, values)),
+        moments=moments,
+        asked_for=asked_for,
+        keys=_each(sql.SQL("{}, ").format(key) for key in keys),
+        measures=sql.SQL(", ").join(measures),
+        groups=sql.SQL(", ").join(keys) if keys else _ONE_GROUP,
+        having=_having(aggregation, measures, values),
+        order=_order(aggregation, keys, measures),
+    )
+
+
+def _inner_name(number: int) -> sql.Identifier:
+    return sql.Identifier(f"key_{number}")
+
+
+def _outer_keys(aggregation: Aggregation) -> list[sql.Composable]:
+    """Each group's keys, as they are ordered by where nothing else is said."""
+    inner_keys = (sql.Identifier("counted", f"key_{number}") for number in count())
+    of_dimensions = [_KEYS.get(dimension) or next(inner_keys) for dimension in aggregation.dimensions]
+    return [*of_dimensions, *islice(inner_keys, len(aggregation.paths) * KEY_COLUMNS)]
+
+
+def _sums(aggregation: Aggregation, values: dict[str, Any]) -> Iterable[sql.Composable]:
+    for number, measure in enumerate(aggregation.measures):
+        if measure.kind is MeasureKind.SUM:
+            total = _TOTALS[measure.value_type].format(value=_VALUES[measure.value_type](measure.path, values))
+            yield sql.SQL(", {} AS {}").format(total, sql.Identifier(f"sum_{number}"))
+
+
+def _measure(number: int, measure: Measure, values: dict[str, Any]) -> sql.Composable:
+    counts: sql.Composable = sql.SQL("counted.is_current")
+    if measure.event_ids is not None:
+        values[f"events_{number}"] = list(measure.event_ids)
+        counts = _OF_EVENTS.format(event_ids=sql.Placeholder(f"events_{number}"))
+    return _MEASURES[measure.kind].format(counts=counts, sum=sql.Identifier(f"sum_{number}"))
+
+
+def _having(aggregation: Aggregation, measures: Sequence[sql.Composable], values: dict[str, Any]) -> sql.Composable:
+    conditions: list[sql.Composable] = []
+    if aggregation.looks_back and aggregation.is_grouped:
+        conditions.append(sql.SQL("bool_or(counted.is_current)"))
+    if aggregation.beyond is not None:
+        (order,) = aggregation.order
+        values |= {"beyond_value": aggregation.beyond.value, "beyond_user_id": aggregation.beyond.user_id}
+        conditions.append(
+            sql.SQL("({}, counted.user_id) {} (%(beyond_value)s, %(beyond_user_id)s)").format(
+                _ordered_by(order, aggregation, measures), sql.SQL("<" if order.descending else ">")
+            )
+        )
+    return sql.SQL("HAVING {}").format(sql.SQL(" AND ").join(conditions)) if conditions else sql.SQL("")
+
+
+def _order(
+    aggregation: Aggregation, keys: Sequence[sql.Composable], measures: Sequence[sql.Composable]
+) -> sql.Composable:
+    if not keys:
+        return sql.SQL("")
+    terms = [
+        sql.SQL("{} {}").format(
+            _ordered_by(order, aggregation, measures), sql.SQL("DESC" if order.descending else "ASC")
+        )
+        for order in aggregation.order
+    ]
+    ties = sql.SQL("DESC" if aggregation.ties_descend else "ASC")
+    terms += [sql.SQL("{} {}").format(key, ties) for key in keys]
+    return sql.SQL("ORDER BY {}").format(sql.SQL(", ").join(terms))
+
+
+def _ordered_by(order: Order, aggregation: Aggregation, measures: Sequence[sql.Composable]) -> sql.Composable:
+    if isinstance(order.by, Measure):
+        return measures[aggregation.measures.index(order.by)]
+    return _outer_keys(aggregation)[aggregation.dimensions.index(order.by)]
+
+
+def _with_distinct(
+    aggregation: Aggregation, rows: list[tuple[Any, ...]], connection: SlottedConnection | Connection
+) -> list[tuple[Any, ...]]:
+    """The rows, with the distinct values in their places; groups are users, or there is just one."""
+    by_user = aggregation.dimensions == (Dimension.USER,)
+    selection = aggregation.selection
+    if by_user:
+        selection = msgspec.structs.replace(selection, user_ids=tuple(row[0] for row in rows))
+    if selection.selects_nothing:
+        return rows
+    completed = [list(row) for row in rows]
+    for number, measure in enumerate(aggregation.measures):
+        if measure.kind is MeasureKind.DISTINCT:
+            found = _distinct(measure, selection, connection, by_user=by_user)
+            for row in completed:
+                row[number + by_user] = found.get(row[0] if by_user else None, [])
+    return [tuple(row) for row in completed]
+
+
+def _distinct(
+    measure: Measure, selection: Any, connection: SlottedConnection | Connection, *, by_user: bool
+) -> dict[int | None, list[Any]]:
+    if measure.event_ids is not None:
+        wanted = tuple(event for event in selection.event_ids if event in measure.event_ids)
+        selection = msgspec.structs.replace(selection, event_ids=wanted)
+    values: dict[str, Any] = {}
+    statement = _DISTINCT.format(
+        key=sql.SQL("events.user_id") if by_user else sql.SQL("NULL"),
+        value=_VALUES[measure.value_type](measure.path, values),
+        asked_for=selected(selection, values),
+    )
+    return dict(connection.execute(statement, values, prepare=False))
+
+
+def _each(parts: Iterable[sql.Composable]) -> sql.Composable:
+    return sql.Composed(list(parts))

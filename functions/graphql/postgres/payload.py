@@ -1,0 +1,156 @@
+"""SQL for what is in payloads in PostgreSQL: `events.payload`, of type `jsonb`.
+
+None of it raises an error, whatever a payload holds. Each function adds the values to be bound to `values`.
+"""
+
+from typing import Any
+
+import msgspec
+from psycopg import sql
+from psycopg.sql import Composable
+
+from functions.graphql.query.bind import add_value
+from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists
+from functions.graphql.query.path import Path
+from functions.graphql.query.scalar import Scalar, ScalarKind, stored_number
+
+_PAYLOAD = sql.SQL("events.payload")
+_KEY = sql.SQL("({value} -> {step}::text)")
+# The operator `->` takes a scalar for an array of one.
+_INDEX = sql.SQL("jsonb_path_query_first({value}, {step}::jsonpath, '{{}}', true)")
+_PRESENT_OR_NULL = sql.SQL("NULLIF({value}, 'null')")
+
+# ClickHouse keeps no object below a key that holds, at any depth, nothing but objects and nulls.
+_PRESENT_AT_KEY = sql.SQL("""
+    CASE jsonb_typeof({value})
+        WHEN 'object' THEN jsonb_path_exists({value}, 'strict $.** ? (@.type() != "object" && @.type() != "null")')
+        ELSE {value} IS NOT NULL
+    END
+""")
+_PRESENT_AT_INDEX = sql.SQL("({value} IS NOT NULL)")
+
+_MISSING = sql.SQL("(NOT {present})")
+_EQUALS_ANY = sql.SQL("coalesce({value} = ANY({operands}::jsonb[]), false)")
+_DIFFERS = sql.SQL("({present} AND coalesce({value} <> {operand}::jsonb, false))")
+_COMPARES = sql.SQL("coalesce({value} {ordering} {operand}, false)")
+
+_JSON_TEXT = sql.SQL("(CASE WHEN {present} THEN {value}::text END)")
+_NUMERIC = sql.SQL("(CASE jsonb_typeof({value}) WHEN 'number' THEN {value}::numeric END)")
+_TEXT = sql.SQL("""(CASE jsonb_typeof({value}) WHEN 'string' THEN {value} #>> '{{}}' END COLLATE "C")""")
+_BOOLEAN = sql.SQL("(CASE jsonb_typeof({value}) WHEN 'boolean' THEN {value}::boolean END)")
+_INTEGER = sql.SQL("""
+    (CASE WHEN {numeric} BETWEEN -9223372036854775808 AND 18446744073709551615 AND {numeric} = trunc({numeric})
+          THEN trunc({numeric}) END)
+""")
+# What is nearer to 0 than any other double, or beyond the largest, can't be cast.
+_NUMBER = sql.SQL("""
+    (CASE WHEN {numeric} = 0 OR abs({numeric}) BETWEEN 2.5e-324 AND 1.7976931348623158e308
+          THEN {numeric}::double precision END)
+""")
+_KIND = sql.SQL("""
+    (CASE WHEN {boolean} IS NOT NULL THEN {a_boolean}
+          WHEN {number} IS NOT NULL THEN {a_number}
+          WHEN {text} IS NOT NULL THEN {a_string}
+          ELSE {nothing} END)
+""")
+_NUMBER_OR_ZERO = sql.SQL("coalesce({number}, 0)")
+_ANY_TEXT = sql.SQL("""(coalesce({text}, {boolean}::text, {integer}::text, '') COLLATE "C")""")
+
+
+def condition(condition: Condition, values: dict[str, Any]) -> Composable:
+    """Whether a payload fulfils the condition: true or false, never NULL."""
+    value = _value(condition.path, values)
+    match condition:
+        case Exists(path, exists):
+            present = _present(path, value)
+            return present if exists else _MISSING.format(present=present)
+        case EqualsAny(_, operands):
+            return _EQUALS_ANY.format(value=value, operands=_bound(list(map(_json, operands)), values))
+        case Differs(path, operand):
+            return _DIFFERS.format(present=_present(path, value), value=value, operand=_bound(_json(operand), values))
+        case Compares(_, ordering, operand):
+            of_its_type, as_operand = _comparable(value, operand, values)
+            return _COMPARES.format(value=of_its_type, ordering=sql.SQL(ordering), operand=as_operand)
+
+
+def json_text(path: Path, values: dict[str, Any]) -> Composable:
+    """The JSON of what is at the path; NULL where nothing is."""
+    value = _value(path, values)
+    return _JSON_TEXT.format(present=_present(path, value), value=value)
+
+
+def integer(path: Path, values: dict[str, Any]) -> Composable:
+    """The number at the path, as `numeric`, where it is whole and fits in 64 bits, signed or unsigned; else NULL."""
+    return _INTEGER.format(numeric=_NUMERIC.format(value=_value(path, values)))
+
+
+def number(path: Path, values: dict[str, Any]) -> Composable:
+    """The number at the path as `double precision`; NULL where there is none, or one that no double is near to."""
+    return _NUMBER.format(numeric=_NUMERIC.format(value=_value(path, values)))
+
+
+def text(path: Path, values: dict[str, Any]) -> Composable:
+    """The string at the path, else NULL; strings are sorted by their bytes."""
+    return _TEXT.format(value=_value(path, values))
+
+
+def boolean(path: Path, values: dict[str, Any]) -> Composable:
+    """The boolean at the path, else NULL."""
+    return _BOOLEAN.format(value=_value(path, values))
+
+
+def scalar_key(path: Path, values: dict[str, Any]) -> tuple[Composable, Composable, Composable]:
+    """What equal scalars at the path have in common, and unlike ones are sorted by; `scalar_of` reads it."""
+    value = _value(path, values)
+    numeric = _NUMERIC.format(value=value)
+    as_boolean, as_number, as_text = (
+        _BOOLEAN.format(value=value),
+        _NUMBER.format(numeric=numeric),
+        _TEXT.format(value=value),
+    )
+    kind = _KIND.format(
+        boolean=as_boolean,
+        number=as_number,
+        text=as_text,
+        a_boolean=ScalarKind.BOOLEAN,
+        a_number=ScalarKind.NUMBER,
+        a_string=ScalarKind.STRING,
+        nothing=ScalarKind.NOTHING,
+    )
+    any_text = _ANY_TEXT.format(text=as_text, boolean=as_boolean, integer=_INTEGER.format(numeric=numeric))
+    return kind, _NUMBER_OR_ZERO.format(number=as_number), any_text
+
+
+def _value(path: Path, values: dict[str, Any]) -> Composable:
+    """What is at the path as `jsonb`; NULL where nothing or null is."""
+    value: Composable = _PAYLOAD
+    for step in path:
+        if isinstance(step, str):
+            value = _KEY.format(value=value, step=_bound(step, values))
+        else:
+            value = _INDEX.format(value=value, step=_bound(f"strict $[{step}]", values))
+    return _PRESENT_OR_NULL.format(value=value)
+
+
+def _present(path: Path, value: Composable) -> Composable:
+    return (_PRESENT_AT_KEY if isinstance(path[-1], str) else _PRESENT_AT_INDEX).format(value=value)
+
+
+def _comparable(value: Composable, operand: Scalar, values: dict[str, Any]) -> tuple[Composable, Composable]:
+    """Value and operand as the operand's type."""
+    if isinstance(operand, bool):
+        return _BOOLEAN.format(value=value), _bound(operand, values)
+    if isinstance(operand, str):
+        return _TEXT.format(value=value), _bound(operand, values)
+    return _NUMERIC.format(value=value), _bound(stored_number(operand), values)
+
+
+def _json(operand: Scalar) -> str:
+    """The JSON that equals the operand where `jsonb` is compared with it."""
+    if isinstance(operand, str | bool):
+        return msgspec.json.encode(operand).decode()
+    return str(stored_number(operand))
+
+
+def _bound(value: Any, values: dict[str, Any]) -> Composable:
+    return sql.Placeholder(add_value(values, value))

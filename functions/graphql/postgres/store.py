@@ -1,0 +1,216 @@
+"""Events as PostgreSQL has them."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from functions.graphql.postgres import payload
+from functions.graphql.postgres.aggregation import aggregated
+from functions.graphql.postgres.where import month_of, of_users, selected, within_namespaces, within_period
+from functions.graphql.query.aggregation import Aggregation
+from functions.graphql.query.budget import Deadline, QueryTooSlow
+from functions.graphql.query.selection import Selection, end_of_namespace
+from functions.graphql.query.slots import Slots, SlottedConnection
+from functions.graphql.query.store import StoredEvent, StoreUnavailable, Wanted, Window
+
+# Every page wants the newest few in the order of an index; a bitmap scan would read all there are and sort them.
+# A query has one process, and so much memory for each of its sorts and hash tables before it spills to the disk.
+PLANNER_OPTIONS = "-c enable_bitmapscan=off -c max_parallel_workers_per_gather=0 -c work_mem=16MB"
+
+# What a statement may take on the connection; one that comes late in its request is limited to what is left.
+STATEMENT_SECONDS = 9
+_WORTH_A_LIMIT = 1
+_LIMIT = "SELECT set_config('statement_timeout', %s, true)"
+
+# A namespace with at most so many below it is read path by path, each in the order of time; one with more is found
+# soon enough among all events in the order of time.
+MOST_PATHS_APART = 40
+
+# Of users as well: each one's events are in the order of time.
+MOST_USERS_APART = 40
+
+_MICROSECOND = timedelta(microseconds=1)
+
+_BY_TIME = sql.SQL("""
+    SELECT events.id, events.timestamp, events.event, events.user_id, events.namespace_path{payload}
+    FROM ai_usage_events AS events
+    WHERE {asked_for}
+    ORDER BY events.timestamp {order}, events.id {order}
+    LIMIT %(limit)s
+""")
+
+_BY_USER = sql.SQL("""
+    SELECT events.id, events.timestamp, events.event, events.user_id, events.namespace_path{payload}
+    FROM unnest(%(user_ids)s::bigint[]) AS users (id)
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM ai_usage_events AS events
+        WHERE events.user_id = users.id AND {asked_for}
+        ORDER BY events.timestamp {order}, events.id {order}
+        LIMIT %(limit)s
+    ) AS events
+    ORDER BY events.timestamp {order}, events.id {order}
+    LIMIT %(limit)s
+""")
+
+_BY_PATH = sql.SQL("""
+    SELECT events.id, events.timestamp, events.event, events.user_id, events.namespace_path{payload}
+    FROM unnest(%(paths)s::text[]) AS namespaces (path)
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM ai_usage_events AS events
+        WHERE events.namespace_path = namespaces.path AND {asked_for}
+        ORDER BY events.timestamp {order}, events.id {order}
+        LIMIT %(limit)s
+    ) AS events
+    ORDER BY events.timestamp {order}, events.id {order}
+    LIMIT %(limit)s
+""")
+
+_COUNT = sql.SQL("SELECT count(*) FROM ai_usage_events AS events WHERE {asked_for}")
+
+_WHOLE_PAYLOAD = sql.SQL("events.payload::text")
+
+
+class _Direction(NamedTuple):
+    order: sql.SQL
+    is_beyond: sql.SQL
+
+
+_FORWARDS = _Direction(sql.SQL("DESC"), sql.SQL("(events.timestamp, events.id) < (%(timestamp)s, %(id)s)"))
+_BACKWARDS = _Direction(sql.SQL("ASC"), sql.SQL("(events.timestamp, events.id) > (%(timestamp)s, %(id)s)"))
+
+# Each step finds the next path in the index, however many events the last one has.
+_PATHS = """
+    WITH RECURSIVE paths (path) AS (
+        (
+            SELECT namespace_path
+            FROM ai_usage_events
+            WHERE namespace_path >= %(low)s AND namespace_path < %(high)s
+                  AND timestamp >= %(start)s AND timestamp < %(end)s
+            ORDER BY namespace_path
+            LIMIT 1
+        )
+        UNION ALL
+        SELECT (
+            SELECT namespace_path
+            FROM ai_usage_events
+            WHERE namespace_path > paths.path AND namespace_path < %(high)s
+                  AND timestamp >= %(start)s AND timestamp < %(end)s
+            ORDER BY namespace_path
+            LIMIT 1
+        )
+        FROM paths
+        WHERE paths.path IS NOT NULL
+    )
+    SELECT path FROM paths WHERE path IS NOT NULL LIMIT %(limit)s
+"""
+
+
+class PostgresStore:
+    """The events that PostgreSQL keeps."""
+
+    def __init__(self, slots: Slots, deadline: Deadline) -> None:
+        self._slots = slots
+        self._deadline = deadline
+
+    def events(self, selection: Selection, window: Window, wanted: Wanted) -> list[StoredEvent]:
+        """As `EventStore.events`."""
+        if selection.selects_nothing:
+            return []
+        found = self._read(lambda connection: _events(selection, window, wanted, connection))
+        return found[::-1] if window.backwards else found
+
+    def count(self, selection: Selection) -> int:
+        """As `EventStore.count`."""
+        if selection.selects_nothing:
+            return 0
+        values: dict[str, Any] = {}
+        statement = _COUNT.format(asked_for=selected(selection, values))
+        rows = self._read(lambda connection: connection.execute(statement, values, prepare=False).fetchall())
+        return int(rows[0][0])
+
+    def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
+        """As `EventStore.aggregate`."""
+        return self._read(lambda connection: aggregated(aggregation, connection))
+
+    def _read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
+        def limited(slotted: SlottedConnection) -> Result:
+            seconds = self._deadline.remaining()
+            if seconds > STATEMENT_SECONDS - _WORTH_A_LIMIT:
+                return work(slotted)  # the connection's own limit is about as much
+            with slotted.connection.transaction():
+                slotted.connection.execute(_LIMIT, [f"{seconds:.3f}s"])
+                return work(slotted)
+
+        try:
+            return self._slots.read(limited)
+        except psycopg.errors.QueryCanceled as error:
+            raise QueryTooSlow from error
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable from error
+
+
+def _events(selection: Selection, window: Window, wanted: Wanted, connection: SlottedConnection) -> list[StoredEvent]:
+    values: dict[str, Any] = {"limit": window.limit}
+    asked_for = within_period(selection, values)
+    direction = _BACKWARDS if window.backwards else _FORWARDS
+    if window.beyond is not None:
+        # No partition on the wrong side of the position is looked at.
+        if window.backwards:
+            values["start"] = max(selection.start, window.beyond.timestamp)
+        else:
+            values["end"] = min(selection.end, window.beyond.timestamp + _MICROSECOND)
+        values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
+        asked_for.append(direction.is_beyond)
+    if selection.user_ids is not None and len(selection.user_ids) <= MOST_USERS_APART:
+        statement = _BY_USER
+        of_users(selection, values)
+        asked_for += within_namespaces(selection, values)
+    else:
+        asked_for += of_users(selection, values)
+        paths = _paths(selection, values, connection)
+        if paths is None:
+            statement = _BY_TIME
+            asked_for += within_namespaces(selection, values)
+        else:
+            statement = _BY_PATH
+            values["paths"] = paths
+    whole = statement.format(
+        payload=sql.SQL("").join(sql.SQL(", ") + column for column in _columns(wanted, values)),
+        asked_for=sql.SQL(" AND ").join(asked_for),
+        order=direction.order,
+    )
+    # Never as a prepared statement: the best plan depends on the values.
+    return [_stored(row, wanted) for row in connection.execute(whole, values, prepare=False)]
+
+
+def _columns(wanted: Wanted, values: dict[str, Any]) -> list[sql.Composable]:
+    whole: list[sql.Composable] = [_WHOLE_PAYLOAD] if wanted.whole else []
+    return whole + [payload.json_text(path, values) for path in wanted.paths]
+
+
+def _stored(row: Sequence[Any], wanted: Wanted) -> StoredEvent:
+    """The event of a row: five columns, the whole payload if that is wanted, then what is at each path."""
+    payload = msgspec.Raw(row[5].encode()) if wanted.whole else None
+    values = row[6 if wanted.whole else 5 :]
+    raws = tuple(None if value is None else msgspec.Raw(value.encode()) for value in values)
+    return StoredEvent(row[0], row[1], row[2], row[3], row[4], payload, raws)
+
+
+def _paths(selection: Selection, values: dict[str, Any], connection: SlottedConnection) -> list[str] | None:
+    """The paths that events have within the selection's namespaces; None where they are all, or more than a few."""
+    if selection.namespaces is None:
+        return None
+    found: set[str] = set()
+    months = {"start": month_of(values["start"]), "end": values["end"]}
+    for namespace in selection.namespaces:
+        bounds = {"low": namespace, "high": end_of_namespace(namespace), "limit": MOST_PATHS_APART + 1}
+        found.update(path for (path,) in connection.execute(_PATHS, months | bounds, prepare=False))
+        if len(found) > MOST_PATHS_APART:
+            return None
+    return sorted(found)

@@ -1,0 +1,51 @@
+"""How much a query may use while it is answered."""
+
+import time
+
+from functions.graphql.query.errors import InvalidArgument
+
+MAX_NODES = 10_000
+MAX_SECONDS = 9.0
+
+
+class QueryTooSlow(Exception):
+    """A query takes more time than it may."""
+
+
+class NodeBudget:
+    """How many more nodes a query may ask for: the sizes of all its pages and lists count."""
+
+    def __init__(self, nodes: int = MAX_NODES) -> None:
+        self._most = nodes
+        self._taken = 0
+
+    def take(self, count: int) -> None:
+        """Counts the nodes of a page or list, before they are read.
+
+        Raises:
+            InvalidArgument: the query has asked for too many by now.
+        """
+        self._taken += count
+        if self._taken > self._most:
+            raise InvalidArgument(
+                f"The query asks for {self._taken:,} nodes or more in all; at most {self._most:,} are allowed: "
+                "ask for smaller pages, or in several queries."
+            )
+
+
+class Deadline:
+    """The moment by which a query must be answered."""
+
+    def __init__(self, seconds: float = MAX_SECONDS) -> None:
+        self._end = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """The seconds that are left, more than 0.
+
+        Raises:
+            QueryTooSlow: none are left.
+        """
+        seconds = self._end - time.monotonic()
+        if seconds <= 0:
+            raise QueryTooSlow
+        return seconds

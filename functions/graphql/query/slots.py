@@ -1,0 +1,138 @@
+"""How many statements of one tenant the stores work on at once.
+
+Functions run in processes of their own, so PostgreSQL counts: a statement holds one of its tenant's slots, which are
+advisory locks that end with the transaction. Neither a frozen function nor a pooler's other connection can keep one.
+"""
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from functions.graphql.query.budget import Deadline
+from functions.shared.grant import Grant
+from functions.shared.postgres import Connection, Database
+from functions.shared.tenant import tenant_of
+
+MAX_TENANT_QUERIES = 2
+MAX_INSTANCE_QUERIES = 8  # of a token for everything, which serves many readers
+MAX_WAIT_SECONDS = 5.0
+
+LOCK_CLASS = 4197010  # the first of an advisory lock's two numbers; the second is the slot's
+
+_PAUSE_SECONDS = 0.02
+_MAX_PAUSE_SECONDS = 0.2
+
+# PostgreSQL names this setting, which nobody has, in the error of a statement that finds no slot.
+_NO_SLOT = "ai_usage_events.free_slot"
+
+_WITHIN_SLOT = sql.SQL("SELECT answer.* FROM ({statement}) AS answer WHERE (SELECT CASE {slots} ELSE {no_slot} END)")
+_TAKE_SLOT = sql.SQL("SELECT CASE {slots} ELSE false END")
+_SLOT = sql.SQL("WHEN pg_try_advisory_xact_lock({}, {}) THEN true")
+_NO_FREE_SLOT = sql.SQL("current_setting({})::boolean").format(sql.Literal(_NO_SLOT))
+
+
+class TooManyQueries(Exception):
+    """Other queries of the same tenant take all of its slots."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"There are too many queries of this token at once: at most {most} are worked on; try again.")
+
+
+class _NoSlot(Exception):
+    """No slot is free at the moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlottedConnection:
+    """A connection whose statements each take a slot, in the same round trip."""
+
+    connection: Connection
+    slots: sql.Composable
+
+    def execute(
+        self, statement: LiteralString | sql.Composable, values: Any, *, prepare: bool = False
+    ) -> psycopg.Cursor[tuple[Any, ...]]:
+        """As a connection does; the slot is free again when the statement's transaction ends.
+
+        Raises:
+            psycopg.errors.UndefinedObject: no slot is free; PostgreSQL has not begun to work on the statement.
+        """
+        text = statement if isinstance(statement, sql.Composable) else sql.SQL(statement)
+        whole = _WITHIN_SLOT.format(statement=text, slots=self.slots, no_slot=_NO_FREE_SLOT)
+        return self.connection.execute(whole, values, prepare=prepare)
+
+
+class Slots:
+    """The slots of a token's tenant, for which a query waits as long as its deadline leaves time for an answer."""
+
+    def __init__(self, database: Database, grant: Grant, deadline: Deadline) -> None:
+        self._database = database
+        self._deadline = deadline
+        self._most = MAX_INSTANCE_QUERIES if grant.is_everywhere else MAX_TENANT_QUERIES
+        self._slots = sql.SQL(" ").join(_SLOT.format(LOCK_CLASS, number) for number in _numbers(grant, self._most))
+
+    def read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
+        """What `work` returns, each of whose statements on PostgreSQL takes a slot.
+
+        Raises:
+            TooManyQueries: none became free in time.
+            QueryTooSlow: the query's time is over.
+            psycopg.Error: as `Database.run`.
+        """
+
+        def attempt(connection: Connection) -> Result:
+            try:
+                return work(SlottedConnection(connection, self._slots))
+            except psycopg.errors.UndefinedObject as error:
+                if _NO_SLOT in (error.diag.message_primary or ""):
+                    raise _NoSlot from error
+                raise
+
+        return self._patiently(lambda: self._database.run(attempt))
+
+    def hold[Result](self, work: Callable[[], Result]) -> Result:
+        """What `work`, which asks another store, returns; a transaction without a snapshot holds a slot meanwhile.
+
+        Raises:
+            As `read`.
+        """
+        take = _TAKE_SLOT.format(slots=self._slots)
+
+        def attempt(connection: Connection) -> Result:
+            is_begun = connection.info.transaction_status != TransactionStatus.IDLE
+            with nullcontext() if is_begun else connection.transaction():
+                row = connection.execute(take).fetchone()
+                if row is None or not row[0]:
+                    raise _NoSlot
+                return work()
+
+        return self._patiently(lambda: self._database.run(attempt))
+
+    def _patiently[Result](self, attempt: Callable[[], Result]) -> Result:
+        last_start = time.monotonic() + MAX_WAIT_SECONDS
+        pause = _PAUSE_SECONDS
+        while True:
+            self._deadline.remaining()
+            try:
+                return attempt()
+            except _NoSlot:
+                if time.monotonic() >= last_start:
+                    raise TooManyQueries(self._most) from None
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that those that wait don't ask in step
+            pause = min(pause * 2, _MAX_PAUSE_SECONDS)
+
+
+def _numbers(grant: Grant, most: int) -> Iterable[int]:
+    """The numbers of the slots: the same in every process, and of another tenant hardly ever."""
+    owner = grant.root_namespaces or (tenant_of(grant), grant.sub)
+    for slot in range(most):
+        text = "\n".join((grant.issuer, *owner, str(slot)))
+        yield int.from_bytes(hashlib.blake2b(text.encode(errors="replace"), digest_size=4).digest(), signed=True)

@@ -1,0 +1,88 @@
+"""Where events are read from: ClickHouse once it has caught up with PostgreSQL, until then and otherwise PostgreSQL."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from aws_lambda_powertools import Logger
+
+from functions.graphql.postgres.store import PostgresStore
+from functions.graphql.query.budget import MAX_SECONDS, Deadline
+from functions.graphql.query.slots import Slots
+from functions.graphql.query.store import EventStore
+from functions.shared.grant import Grant
+from functions.shared.postgres import Database
+from functions.shared.sync_state import read_state
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+logger = Logger(child=True)
+
+_CHECK_SECONDS = 3
+
+# How long it is taken for granted that ClickHouse can be read, or can't.
+_RECHECK_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A store of events, and its name for whoever reads an answer."""
+
+    name: Literal["clickhouse", "postgresql"]
+    events: EventStore
+
+
+class Sources:
+    """Both stores, of which one is to be read at a time."""
+
+    def __init__(self, database: Database, clickhouse_url: str | None) -> None:
+        self._database = database
+        self._clickhouse_url = clickhouse_url
+        self._client: Client | None = None
+        self._checking_client: Client | None = None
+        self._is_caught_up = False
+        self._declared: frozenset[tuple[str, ...]] = frozenset()
+        self._checked_at: float | None = None
+
+    def current(self, grant: Grant, deadline: Deadline) -> Source:
+        """The store to read from now, until the deadline, within the slots of the grant's tenant.
+
+        Raises:
+            psycopg.OperationalError: PostgreSQL, which knows whether ClickHouse has caught up, can't be reached.
+        """
+        if self._clickhouse_url is not None and self._is_to_be_checked():
+            self._is_caught_up = self._check(self._clickhouse_url)
+            self._checked_at = time.monotonic()
+        slots = Slots(self._database, grant, deadline)
+        if self._is_caught_up and self._client is not None:
+            from functions.graphql.clickhouse.store import ClickHouseStore
+
+            return Source("clickhouse", ClickHouseStore(self._client, slots, deadline, self._declared))
+        return Source("postgresql", PostgresStore(slots, deadline))
+
+    def check_again(self) -> None:
+        """Makes the next call of `current` look anew, since what it said last can't be read."""
+        self._checked_at = None
+
+    def _is_to_be_checked(self) -> bool:
+        return self._checked_at is None or time.monotonic() > self._checked_at + _RECHECK_SECONDS
+
+    def _check(self, url: str) -> bool:
+        """Whether ClickHouse can be reached and has caught up."""
+        from clickhouse_connect.driver.exceptions import ClickHouseError
+
+        from functions.shared import clickhouse
+
+        try:
+            self._checking_client = self._checking_client or clickhouse.connect(url, _CHECK_SECONDS)
+            target = clickhouse.target_of(self._checking_client)
+            self._declared = clickhouse.declared_paths(self._checking_client)
+            self._client = self._client or clickhouse.connect(url, MAX_SECONDS)
+        except ClickHouseError as error:
+            logger.warning("ClickHouse can't be read", extra={"reason": clickhouse.reason_of(error)})
+            return False
+        if target is None:
+            return False
+        state = self._database.run(lambda connection: read_state(connection, target))
+        return state.caught_up_at is not None

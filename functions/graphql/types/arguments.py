@@ -1,0 +1,93 @@
+"""The arguments of a query, checked."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from functions.graphql.query.errors import InvalidArgument
+from functions.graphql.query.path import Path, read_path
+from functions.graphql.types.connection import Stretch
+
+DEFAULT_DAYS = 7
+DEFAULT_PAGE = 100
+LARGEST_PAGE = 1000
+MOST_USERS = 1000
+_LARGEST_ID = 2**63 - 1
+_DIGITS = re.compile(r"[0-9]{1,19}")
+
+
+def period(start_date: date | None, end_date: date | None, today: date) -> tuple[datetime, datetime]:
+    """The first moment of the first day, and the moment after the last; the last seven days where none is given.
+
+    Raises:
+        InvalidArgument: the last day is before the first.
+    """
+    end_date = end_date or max(today, start_date or today)
+    start_date = start_date or end_date - timedelta(days=DEFAULT_DAYS - 1)
+    if end_date < start_date:
+        raise InvalidArgument(f"endDate {end_date} is before startDate {start_date}.")
+    return midnight(start_date), midnight(end_date + timedelta(days=1))
+
+
+def stretch(given: Mapping[str, Any]) -> Stretch:
+    """The stretch of a connection that the arguments `first`, `after`, `last` and `before` ask for.
+
+    Raises:
+        InvalidArgument: a size is negative or too large, or the arguments are of both directions.
+    """
+    first, after, last, before = (given.get(name) for name in ("first", "after", "last", "before"))
+    backwards = last is not None or before is not None
+    if backwards and (first is not None or after is not None):
+        raise InvalidArgument("A page is asked for by first and after, or by last and before, not by both.")
+    if backwards:
+        return Stretch(size("last", last), before, backwards=True)
+    return Stretch(size("first", first), after)
+
+
+def paths(name: str, texts: Sequence[str], most: int) -> tuple[Path, ...]:
+    """The paths that the argument `name` has.
+
+    Raises:
+        InvalidArgument: one is none, or there are more than `most`.
+    """
+    if len(texts) > most:
+        raise InvalidArgument(f"{name} takes at most {most} paths, not {len(texts)}.")
+    try:
+        return tuple(map(read_path, texts))
+    except ValueError as error:
+        raise InvalidArgument(f"{name}: {error}") from None
+
+
+def size(name: str, asked: int | None) -> int:
+    """How many nodes or rows the argument `name` asks for.
+
+    Raises:
+        InvalidArgument: they are negative or too many.
+    """
+    if asked is None:
+        return DEFAULT_PAGE
+    if not 0 <= asked <= LARGEST_PAGE:
+        raise InvalidArgument(f"{name} must be from 0 to {LARGEST_PAGE}, not {asked}.")
+    return asked
+
+
+def users(user_ids: Sequence[str] | None) -> tuple[int, ...] | None:
+    """The users' ids as numbers.
+
+    Raises:
+        InvalidArgument: one is no positive 64-bit integer.
+    """
+    if user_ids is None:
+        return None
+    if len(user_ids) > MOST_USERS:
+        raise InvalidArgument(f"userIds takes at most {MOST_USERS:,} ids, not {len(user_ids):,}.")
+    for user_id in user_ids:
+        if not (_DIGITS.fullmatch(user_id) and 0 < int(user_id) <= _LARGEST_ID):
+            raise InvalidArgument(f"userIds: {user_id[:40]!r} is no user's id.")
+    return tuple(dict.fromkeys(map(int, user_ids)))
+
+
+def midnight(day: date) -> datetime:
+    """The first moment of a day."""
+    return datetime.combine(day, time(), UTC)

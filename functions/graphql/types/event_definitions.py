@@ -1,0 +1,60 @@
+"""`eventDefinitions`: what the definitions say, for people and tools."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from functions.graphql.types.descriptions import Descriptions
+from functions.shared.catalog.payload_type import describe, object_class, payload_type
+from functions.shared.catalog.registry import EventType, Registry
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadKey:
+    """A key of a payload, or of an object in it."""
+
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventDefinition:
+    """An event, as its definition has it."""
+
+    id: int
+    name: str
+    feature: str
+    owner: str
+    deprecated: bool
+    description: str
+    payload: list[PayloadKey]
+
+
+def event_definitions(registry: Registry) -> list[EventDefinition]:
+    """All events, in the order of their ids."""
+    return [_definition(event) for event in sorted(registry.events.values(), key=lambda event: event.id)]
+
+
+def _definition(event: EventType) -> EventDefinition:
+    feature, said = event.feature, Descriptions.of(event.feature)
+    return EventDefinition(
+        event.id,
+        event.name,
+        feature.name,
+        feature.owner,
+        event.deprecated,
+        said.event(event.name),
+        list(_keys(feature.payload, said)) if feature.payload else [],
+    )
+
+
+def _keys(payload_class: type[msgspec.Struct], said: Descriptions, prefix: str = "") -> Iterator[PayloadKey]:
+    for field in msgspec.structs.fields(payload_class):
+        kept = payload_type(field.type)
+        name = f"{prefix}{field.encode_name}"
+        yield PayloadKey(name, describe(kept), said.key(payload_class, field.encode_name))
+        nested = object_class(field.type)
+        if isinstance(kept, dict) and nested:
+            yield from _keys(nested, said, f"{name}.")

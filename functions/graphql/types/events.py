@@ -1,0 +1,178 @@
+"""The types of events, made from the definitions: for each feature one that has its payload's fields."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from ariadne import EnumType, InterfaceType, ObjectType, SchemaBindable
+
+from functions.graphql.context import Info, Scope
+from functions.graphql.types.descriptions import Descriptions
+from functions.graphql.types.event_connection import Node, event_connection, resolve_payload
+from functions.graphql.types.payload_fields import typed
+from functions.graphql.types.sdl import FILTERS, PAGE, connection, description
+from functions.graphql.types.team_fields import usage_resolver
+from functions.shared.catalog.event_query import Resolver
+from functions.shared.catalog.feature import Feature
+from functions.shared.catalog.names import camel_case, enum_value
+from functions.shared.catalog.payload_type import PayloadType, key_types, nested_classes, object_class, payload_type
+from functions.shared.catalog.registry import EventType, Registry
+
+_FIELDS = """\
+  id: ID!
+  timestamp: Time!
+  event: AiUsageEventType!
+  user: User!
+  "Ids from the root, each followed by a slash; null for an event without a namespace."
+  namespacePath: String
+  "What the event carries: all of it, or just what is at the paths."
+  payload(paths: [String!]): JSON!
+"""
+
+_SCALARS: dict[Any, str] = {str: "String", int: "Long", float: "Float", bool: "Boolean", datetime: "Time"}
+
+
+def event_types_text(registry: Registry) -> str:
+    """The types of events, their connections, and the fields of `AiUsageData` that have them."""
+    parts = [
+        f'"Something that a user did with an AI feature."\ninterface AiUsageEvent {{\n{_FIELDS}}}\n',
+        connection("AiUsageEvent", "events"),
+        _event_enum_text(registry),
+        _feature_enum_text(registry),
+    ]
+    fields = [_connection_field("all", "AiUsageEvent", "Events of all features, newest first.")]
+    for feature in registry.features.values():
+        parts += _feature_texts(feature)
+        fields.append(_connection_field(feature.field, feature.type_name, f"Events of {feature.name}, newest first."))
+        fields += map(_resolver_field, feature.resolvers.values())
+    parts.append(f'"How people used AI features."\ntype AiUsageData {{\n{"".join(fields)}}}\n')
+    return "\n".join(parts)
+
+
+def event_bindables(registry: Registry) -> Iterator[SchemaBindable]:
+    """What resolves these types."""
+    yield EnumType("AiUsageEventType", {enum_value(event.name): event.id for event in registry.events.values()})
+    yield EnumType("AiUsageFeature", {feature.enum_value: feature.name for feature in registry.features.values()})
+    yield _interface(registry)
+    yield _data_type(registry)
+    for feature in registry.features.values():
+        event_type = ObjectType(feature.type_name)
+        event_type.set_field("payload", resolve_payload)
+        for key, kept in feature.payload_types.items():
+            event_type.set_field(camel_case(key), _payload_resolver(key, kept))
+        yield event_type
+        yield from _nested_types(feature)
+
+
+def _interface(registry: Registry) -> InterfaceType:
+    """Tells of which type an event is: that of its feature."""
+    type_names = {event.id: event.feature.type_name for event in registry.events.values()}
+
+    def type_of(node: Node, *_: object) -> str:
+        return type_names[node.event]
+
+    return InterfaceType("AiUsageEvent", type_of)
+
+
+def _data_type(registry: Registry) -> ObjectType:
+    keys: dict[str, list[str]] = {}
+    for feature in registry.features.values():
+        for key in feature.payload_types:
+            keys.setdefault(camel_case(key), []).append(key)
+    data_type = ObjectType("AiUsageData")
+    data_type.set_field("all", _connection_resolver(tuple(registry.by_id), keys))
+    for feature in registry.features.values():
+        data_type.set_field(feature.field, _connection_resolver(tuple(feature.all_ids.values()), keys))
+        for resolver in feature.resolvers.values():
+            data_type.set_field(resolver.name, usage_resolver(feature, resolver.function))
+    return data_type
+
+
+def _connection_resolver(event_ids: tuple[int, ...], keys: Mapping[str, list[str]]) -> Any:
+    def resolve(scope: Scope, info: Info, **given: Any) -> Any:
+        return event_connection(scope, info, event_ids, keys, given)
+
+    return resolve
+
+
+def _payload_resolver(key: str, kept: PayloadType) -> Any:
+    def resolve(node: Node, _: Info) -> Any:
+        return typed(node.value(key), kept)
+
+    return resolve
+
+
+def _nested_types(feature: Feature) -> Iterator[ObjectType]:
+    for nested in nested_classes(feature.payload) if feature.payload else ():
+        nested_type = ObjectType(feature.nested_type_name(nested))
+        for key, kept in key_types(nested).items():
+            nested_type.set_field(camel_case(key), _nested_resolver(key, kept))
+        yield nested_type
+
+
+def _nested_resolver(key: str, kept: PayloadType) -> Any:
+    def resolve(value: Mapping[str, Any], _: Info) -> Any:
+        return typed(value.get(key), kept)
+
+    return resolve
+
+
+def _connection_field(name: str, node_type: str, said: str) -> str:
+    return f"{description(said)}{name}(\n{FILTERS}{PAGE}): {node_type}Connection!\n"
+
+
+def _resolver_field(resolver: Resolver) -> str:
+    return f"{description(resolver.description)}{resolver.name}(\n{FILTERS}): {resolver.returns}\n"
+
+
+def _feature_texts(feature: Feature) -> Iterator[str]:
+    said = Descriptions.of(feature)
+    of_class = said.payload_class(feature.payload) if feature.payload else ""
+    fields = _payload_fields(feature, feature.payload, said) if feature.payload else ""
+    about = description(of_class or feature.description or f"Events of {feature.name}.")
+    yield f"{about}type {feature.type_name} implements AiUsageEvent {{\n{_FIELDS}{fields}}}\n"
+    yield connection(feature.type_name, f"events of {feature.name}")
+    for nested in nested_classes(feature.payload) if feature.payload else ():
+        fields = _payload_fields(feature, nested, said)
+        about = description(said.payload_class(nested))
+        yield f"{about}type {feature.nested_type_name(nested)} {{\n{fields}}}\n"
+
+
+def _payload_fields(feature: Feature, payload_class: type[msgspec.Struct], said: Descriptions) -> str:
+    lines = []
+    for field in msgspec.structs.fields(payload_class):
+        key = field.encode_name
+        about = description(said.key(payload_class, key))
+        lines.append(f"{about}{camel_case(key)}: {_type_text(feature, field.type)}\n")
+    return "".join(lines)
+
+
+def _type_text(feature: Feature, annotation: Any) -> str:
+    """The type of a payload's field. It may be null: what is stored need not have what the class names."""
+    kept, lists = payload_type(annotation), 0
+    while isinstance(kept, list):
+        kept, lists = kept[0], lists + 1
+    nested = object_class(annotation)
+    name = feature.nested_type_name(nested) if nested else _SCALARS[kept]
+    return "[" * lists + name + "]" * lists
+
+
+def _event_enum_text(registry: Registry) -> str:
+    values = "".join(line for event in registry.events.values() for line in _enum_value_lines(event))
+    return f'"The events that definitions name."\nenum AiUsageEventType {{\n{values}}}\n'
+
+
+def _enum_value_lines(event: EventType) -> Iterator[str]:
+    said = Descriptions.of(event.feature).event(event.name)
+    yield description(f"{said} Id {event.id}, owned by {event.feature.owner}.".strip())
+    deprecation = ' @deprecated(reason: "No longer accepted; old events can still be read.")'
+    yield f"{enum_value(event.name)}{deprecation if event.deprecated else ''}\n"
+
+
+def _feature_enum_text(registry: Registry) -> str:
+    values = "".join(
+        f"{description(feature.description.partition('\n\n')[0])}{feature.enum_value}\n"
+        for feature in registry.features.values()
+    )
+    return f'"The features that definitions name."\nenum AiUsageFeature {{\n{values}}}\n'

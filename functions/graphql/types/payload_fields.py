@@ -1,0 +1,60 @@
+"""Stored values as the types that their keys are declared with: not all that is stored is of these."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from functions.shared.catalog.payload import LARGEST_INTEGER, SMALLEST_INTEGER
+from functions.shared.catalog.payload_type import PayloadType
+from functions.shared.timestamp import parse_timestamp
+
+
+def typed(value: Any, kept: PayloadType) -> Any:
+    """The value where it is of the type `kept`, else None; a list has None for each item that is not.
+
+    >>> typed([1, "a"], [int])
+    [1, None]
+    """
+    if isinstance(kept, list):
+        return [typed(item, kept[0]) for item in value] if isinstance(value, list) else None
+    if isinstance(kept, dict):
+        return value if isinstance(value, dict) else None
+    return _READERS[kept](value)
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _boolean(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _integer(value: Any) -> int | None:
+    """Also of a number that was stored with a fraction of nothing: not every store tells 8.0 from 8."""
+    if type(value) not in (int, float) or not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+        return None
+    return int(value) if value == int(value) else None
+
+
+def _float(value: Any) -> float | None:
+    try:
+        return float(value) if type(value) in (int, float) else None
+    except OverflowError:
+        return None
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        return parse_timestamp(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+_READERS: dict[type, Callable[[Any], Any]] = {
+    str: _string,
+    int: _integer,
+    float: _float,
+    bool: _boolean,
+    datetime: _moment,
+}

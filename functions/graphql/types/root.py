@@ -1,0 +1,72 @@
+"""What resolves the schema's fields from the top down to events and metrics."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ariadne import ObjectType, QueryType
+
+from functions.graphql.context import Info, Scope
+from functions.graphql.types.event_definitions import event_definitions
+from functions.graphql.types.metrics import Metrics
+from functions.graphql.types.usage import resolve_usage
+from functions.shared.catalog.registry import Registry
+from functions.shared.grant import is_traversal_path
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A namespace that may be read."""
+
+    path: str
+    full_path: str
+
+    @property
+    def scope(self) -> Scope:
+        """The namespace and all below it."""
+        return Scope((self.path,))
+
+
+def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, ObjectType]:
+    """The types `Query` and `Namespace`."""
+    query_type, namespace_type = QueryType(), ObjectType("Namespace")
+    for field in ("namespace", "group", "project"):
+        query_type.set_field(field, resolve_namespace)
+    definitions = event_definitions(registry)
+    query_type.set_field("eventDefinitions", lambda *_: definitions)
+    query_type.set_field("aiInstanceUsageData", _instance)
+    namespace_type.set_field("aiUsageData", lambda namespace, _: namespace.scope)
+    for suffix, resolve in (
+        ("Metrics", metrics.of_all),
+        ("UserMetrics", metrics.of_users),
+        ("Usage", resolve_usage),
+    ):
+        query_type.set_field(f"aiInstance{suffix}", _of_instance(resolve))
+        namespace_type.set_field(f"ai{suffix}", _of_namespace(resolve))
+    return query_type, namespace_type
+
+
+def resolve_namespace(_: None, info: Info, full_path: str) -> Namespace | None:
+    """The namespace at a path, where there is one that the token may read."""
+    reading = info.context
+    if "\0" in full_path:
+        return None  # PostgreSQL has no text with such a character
+    path = full_path if is_traversal_path(full_path) else reading.directory.path_of(full_path)
+    if path is None or not reading.grant.covers(path):
+        return None
+    if path == full_path:
+        full_path = reading.directory.full_path_of(path) or path
+    return Namespace(path, full_path)
+
+
+def _instance(_: None, info: Info) -> Scope:
+    """Everything that the token may read."""
+    grant = info.context.grant
+    return Scope(None if grant.is_everywhere else grant.namespaces)
+
+
+def _of_instance[Result](resolve: Callable[..., Result]) -> Callable[..., Result]:
+    return lambda nothing, info, **given: resolve(_instance(nothing, info), info, **given)
+
+
+def _of_namespace[Result](resolve: Callable[..., Result]) -> Callable[..., Result]:
+    return lambda namespace, info, **given: resolve(namespace.scope, info, **given)

@@ -1,0 +1,80 @@
+"""The scalars of the schema."""
+
+import math
+import re
+from datetime import date
+from typing import Any
+
+from ariadne import ScalarType
+from graphql import GraphQLError, Undefined
+
+from functions.graphql.query.days import FIRST_DAY, LAST_DAY
+from functions.shared.catalog.payload import LARGEST_INTEGER, MAX_DEPTH, SMALLEST_INTEGER
+from functions.shared.timestamp import format_timestamp
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_SHOWN_CHARACTERS = 40
+
+
+def parse_date(value: Any) -> date:
+    """A day as GraphQL clients write it.
+
+    Raises:
+        GraphQLError: it is none, or none that can be asked for.
+    """
+    try:
+        day = date.fromisoformat(value if _DAY.fullmatch(value) else "")
+    except (TypeError, ValueError):
+        shown = repr(value[:_SHOWN_CHARACTERS]) if isinstance(value, str) else "What is given"
+        raise GraphQLError(f"{shown} is no day, like 2026-11-20.") from None
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise GraphQLError(f"{day} is too close to an end of the calendar: days are from {FIRST_DAY} to {LAST_DAY}.")
+    return day
+
+
+def parse_json(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """A value as a payload can hold it: null, a boolean, number or text, or a list or object of such.
+
+    A literal is converted before; a variable in it that has no value is null in a list, and missing in an object.
+
+    Raises:
+        GraphQLError: no payload holds such a value.
+    """
+    if depth == 0:
+        raise GraphQLError(f"JSON values may be nested {MAX_DEPTH} deep.")
+    match value:
+        case None | bool():
+            return value
+        case str() if "\0" not in value:
+            return value
+        case str():
+            raise GraphQLError("JSON values hold no text with U+0000.")
+        case int() if SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case int() | float():
+            raise GraphQLError("The numbers in JSON values are integers of 64 bits or finite doubles.")
+        case list():
+            return [None if item is Undefined else parse_json(item, depth - 1) for item in value]
+        case dict():
+            return {
+                parse_json(key, depth): parse_json(item, depth - 1)
+                for key, item in value.items()
+                if item is not Undefined
+            }
+    raise GraphQLError("JSON values hold variables of the types JSON, String, ID, Int, Float and Boolean only.")
+
+
+def _long(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("a whole number is needed")
+    return value
+
+
+SCALARS = (
+    ScalarType("Date", serializer=date.isoformat, value_parser=parse_date),
+    ScalarType("Time", serializer=format_timestamp),
+    ScalarType("JSON", serializer=lambda value: value, value_parser=parse_json),
+    ScalarType("Long", serializer=_long),
+)

@@ -1,0 +1,170 @@
+"""`aiUsage`: events counted in groups that the query chooses."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ariadne import EnumType, ObjectType, SchemaBindable
+
+from functions.graphql.context import Info, Scope, User, Users
+from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order
+from functions.graphql.query.errors import InvalidArgument
+from functions.graphql.query.selection import select
+from functions.graphql.types import arguments
+from functions.graphql.types.lookahead import Selected
+from functions.graphql.types.sdl import FILTERS, description
+
+MOST_GROUP_PATHS = 5
+
+_MEASURES = {
+    "totalCount": Measure(MeasureKind.EVENTS),
+    "usersCount": Measure(MeasureKind.USERS),
+    "featuresCount": Measure(MeasureKind.FEATURES),
+    "returningUsersCount": Measure(MeasureKind.RETURNING_USERS),
+    "previousPeriodUsersCount": Measure(MeasureKind.PREVIOUS_USERS),
+}
+_ORDERS: dict[str, Measure | Dimension] = {
+    "TOTAL_COUNT": _MEASURES["totalCount"],
+    "USERS_COUNT": _MEASURES["usersCount"],
+    "FEATURES_COUNT": _MEASURES["featuresCount"],
+    "RETURNING_USERS_COUNT": _MEASURES["returningUsersCount"],
+    "PREVIOUS_PERIOD_USERS_COUNT": _MEASURES["previousPeriodUsersCount"],
+    **{dimension.name: dimension for dimension in Dimension},
+}
+_DEFAULT_ORDER = (Order(_MEASURES["totalCount"], descending=True),)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A group of events, counted."""
+
+    keys: Mapping[Dimension, Any]
+    payload: Mapping[str, Any]
+    values: Mapping[Measure, Any]
+    users: Users
+
+    def key(self, dimension: Dimension) -> Any:
+        """What the events of the group have in common; None where they are not grouped by it."""
+        key = self.keys.get(dimension)
+        return User(key, self.users) if dimension is Dimension.USER and key is not None else key
+
+
+def usage_rows_text() -> str:
+    """The fields, and the order of their rows. Events and users are ordered by their ids."""
+    orders = "\n".join(f"{name}_{direction}" for name in _ORDERS for direction in ("ASC", "DESC"))
+    return f"""\
+{description(usage_rows_text.__doc__ or "")}enum AiUsageOrder {{
+{orders}
+}}
+
+extend type Namespace {{
+{_field("aiUsage", "the namespace and of all below it")}}}
+
+extend type Query {{
+{_field("aiInstanceUsage", "everything that the token may read")}}}
+"""
+
+
+def usage_rows_bindables() -> Iterator[SchemaBindable]:
+    """What resolves the rows."""
+    yield EnumType("AiUsageDimension", {dimension.name: dimension for dimension in Dimension})
+    yield EnumType(
+        "AiUsageOrder",
+        {
+            f"{name}_{direction}": Order(by, descending=direction == "DESC")
+            for name, by in _ORDERS.items()
+            for direction in ("ASC", "DESC")
+        },
+    )
+    row_type = ObjectType("AiUsageRow")
+    for dimension in Dimension:
+        field = "namespacePath" if dimension is Dimension.NAMESPACE else dimension.value
+        row_type.set_field(field, _key_resolver(dimension))
+    for field, measure in _MEASURES.items():
+        row_type.set_field(field, _measure_resolver(measure))
+    yield row_type
+
+
+def resolve_usage(
+    scope: Scope,
+    info: Info,
+    group_by: Sequence[Dimension] | None = None,
+    payload_group_by: Sequence[str] | None = None,
+    order_by: Sequence[Order] | None = None,
+    first: int | None = None,
+    **filters: Any,
+) -> list[Row]:
+    """Resolves `aiUsage`."""
+    reading = info.context
+    size = arguments.size("first", first)
+    reading.budget.take(size)
+    dimensions = tuple(dict.fromkeys(group_by or ()))
+    texts = tuple(dict.fromkeys(payload_group_by or ()))
+    order = tuple(order_by or ()) or _DEFAULT_ORDER
+    _require_grouped(order, dimensions)
+    selected = Selected.of(info).names()
+    ordered_by = [each.by for each in order if isinstance(each.by, Measure)]
+    measures = [measure for field, measure in _MEASURES.items() if field in selected or measure in ordered_by]
+    aggregation = Aggregation(
+        select(scope.namespaces, reading.registry, reading.today, filters),
+        reading.registry.feature_of,
+        measures=tuple(measures) or (_MEASURES["totalCount"],),
+        dimensions=dimensions,
+        paths=arguments.paths("payloadGroupBy", texts, MOST_GROUP_PATHS),
+        order=order,
+        limit=size,
+    )
+    if size == 0:
+        return []
+    return _rows(reading.events.aggregate(aggregation), aggregation, texts, info)
+
+
+def _rows(found: Sequence[Sequence[Any]], aggregation: Aggregation, texts: Sequence[str], info: Info) -> list[Row]:
+    dimensions = aggregation.dimensions
+    first_measure = len(dimensions) + len(texts)
+    user_ids = [row[dimensions.index(Dimension.USER)] for row in found] if Dimension.USER in dimensions else []
+    users = Users(user_ids, info.context.directory)
+    return [
+        Row(
+            keys=dict(zip(dimensions, row, strict=False)),
+            payload=dict(zip(texts, row[len(dimensions) :], strict=False)),
+            values=dict(zip(aggregation.measures, row[first_measure:], strict=True)),
+            users=users,
+        )
+        for row in found
+    ]
+
+
+def _require_grouped(order: Sequence[Order], dimensions: Sequence[Dimension]) -> None:
+    for each in order:
+        if isinstance(each.by, Dimension) and each.by not in dimensions:
+            raise InvalidArgument(f"orderBy names {each.by.name}, by which groupBy does not group.")
+
+
+def _key_resolver(dimension: Dimension) -> Any:
+    def resolve(row: Row, _: Info) -> Any:
+        return row.key(dimension)
+
+    return resolve
+
+
+def _measure_resolver(measure: Measure) -> Any:
+    def resolve(row: Row, _: Info) -> Any:
+        return row.values[measure]
+
+    return resolve
+
+
+def _field(name: str, where: str) -> str:
+    return f"""\
+{description(f"The events of {where}, counted in groups.")}{name}(
+    "What the events of a group have in common; all are one group where nothing is given."
+    groupBy: [AiUsageDimension!]
+    "Paths into the payload: the events of a group have the same strings, numbers and booleans there."
+    payloadGroupBy: [String!]
+{FILTERS}    "In which order: of the most events first where it is not given."
+    orderBy: [AiUsageOrder!]
+    "How many groups to return: 100 where it is not given, at most 1,000."
+    first: Int
+): [AiUsageRow!]!
+"""

@@ -1,0 +1,1 @@
+"""The directory: what authoritative senders stated of namespaces, projects and users."""

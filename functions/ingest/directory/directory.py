@@ -1,0 +1,172 @@
+"""What the events of a batch say of namespaces and projects, and where events belong by what is known of these."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from hashlib import sha256
+
+import msgspec
+
+from functions.ingest.directory.fact import Attribute, Facts, Statement, Subject, newest, path_of
+from functions.ingest.directory.known_facts import KnownFacts
+from functions.ingest.event.event import Event
+from functions.ingest.event.location import Place, StatedProject, lineage
+from functions.shared.grant import Grant
+from functions.shared.postgres import Connection
+
+
+class _Noted(msgspec.Struct):
+    """Places that events of one sender name, and when the newest of these events happened."""
+
+    namespace: Place
+    project: StatedProject
+    sender: Grant
+    stated_at: datetime
+    received_at: datetime
+
+
+class Directory:
+    """The namespaces and projects that a batch of events has to do with."""
+
+    def __init__(self, known: KnownFacts) -> None:
+        self._known = known
+        self._noted: dict[tuple[int, int, int], _Noted] = {}
+        self._subjects: set[Subject] = set()
+        self._paths: dict[Subject, str | None] = {}
+        self._seen: dict[tuple[str, int], _Noted] = {}
+        self.stated: defaultdict[Subject, dict[tuple[Attribute, str], Statement]] = defaultdict(dict)
+
+    def note(self, event: Event, sender: Grant, received_at: datetime) -> None:
+        """Keeps in mind which places the event names."""
+        key = (id(event.namespace), id(event.project), id(sender))  # many events share these very objects
+        noted = self._noted.get(key)
+        if noted is None:
+            self._noted[key] = _Noted(event.namespace, event.project, sender, event.timestamp, received_at)
+            return
+        if noted.stated_at < event.timestamp:
+            noted.stated_at = event.timestamp
+        if noted.received_at > received_at:
+            noted.received_at = received_at
+
+    def learn(self, connection: Connection) -> None:
+        """Reads what is known of all that was noted."""
+        self._known.refresh(connection)
+        self.collect()
+        self._known.read(self._subjects, connection)
+        self._paths.clear()
+
+    def look_up_projects(self, project_ids: Iterable[int | None], connection: Connection) -> None:
+        """Reads further projects, so that `namespace_path` knows them."""
+        projects: set[Subject] = {("project", project_id) for project_id in project_ids if project_id is not None}
+        self._known.read(projects, connection)
+
+    def namespace_path(self, event: Event, project_id: int | None = None) -> str | None:
+        """The namespace that the event belongs to: its own, else its project's, else that of its namespace's id.
+
+        Args:
+            project_id: the project that a transformation named.
+        """
+        if event.explicit_path is not None:
+            return event.explicit_path
+        for project in (event.project.id, project_id):
+            if project is not None and (path := self._path(("project", project))):
+                return path
+        for place in (event.project.namespace, event.namespace):
+            if place.id is not None and (path := self._path(("namespace", place.id))):
+                return path
+        return None
+
+    def _path(self, subject: Subject) -> str | None:
+        if subject not in self._paths:
+            statement = path_of(merged(self._known.facts(subject), self.stated.get(subject, {})))
+            self._paths[subject] = statement.value if statement else None
+        return self._paths[subject]
+
+    def collect(self) -> None:
+        """Makes statements of what was noted."""
+        for noted in self._noted.values():
+            project, is_authoritative = noted.project, noted.sender.is_authoritative
+            for place in (noted.namespace, project.namespace):
+                if place.id is not None:
+                    self._subjects.add(("namespace", place.id))
+                    if is_authoritative and place.path is not None:
+                        self._state(("namespace", place.id), place.path, place.full_path, noted)
+            if project.id is not None:
+                self._subjects.add(("project", project.id))
+                if is_authoritative:
+                    path = project.namespace.path or noted.namespace.path
+                    self._state(("project", project.id), path, project.full_path, noted)
+        self._noted.clear()
+        self._state_ancestors()
+
+    def _state(self, subject: Subject, path: str | None, full_path: str | None, noted: _Noted) -> None:
+        limit = limit_of(noted.sender)
+        stated = self.stated[subject]
+        if path is not None and limit.allows(path):
+            self._keep(stated, "path", path, limit, noted)
+            if not limit.namespaces:
+                self._see(path[: path.rfind("/", 0, -1) + 1], noted)
+        if full_path is not None:
+            self._keep(stated, "full_path", full_path, limit, noted)
+
+    def _see(self, parent: str, noted: _Noted) -> None:
+        key = (parent, id(noted.sender))
+        if key not in self._seen or self._seen[key].stated_at < noted.stated_at:
+            self._seen[key] = noted
+
+    def _state_ancestors(self) -> None:
+        for (parent, _), noted in self._seen.items():
+            for namespace_id, path in lineage(parent):
+                self._keep(self.stated["namespace", namespace_id], "ancestor_path", path, limit_of(noted.sender), noted)
+        self._seen.clear()
+
+    def _keep(
+        self,
+        stated: dict[tuple[Attribute, str], Statement],
+        attribute: Attribute,
+        value: str,
+        limit: "Limit",
+        noted: _Noted,
+    ) -> None:
+        key = (attribute, limit.scope)
+        statement = Statement(
+            value,
+            noted.stated_at,
+            noted.sender.issuer,
+            noted.sender.sub,
+            limit.namespaces,
+            noted.received_at if limit.namespaces else None,
+        )
+        stated[key] = newest(stated[key], statement) if key in stated else statement
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """Within which namespaces a sender may state facts.
+
+    Attributes:
+        scope: the same for all senders with this limit; empty without one.
+        namespaces: traversal paths; empty without a limit.
+    """
+
+    scope: str = ""
+    namespaces: tuple[str, ...] = ()
+
+    def allows(self, path: str) -> bool:
+        """Whether the traversal path is within the limit."""
+        return not self.namespaces or path.startswith(self.namespaces)
+
+
+def limit_of(sender: Grant) -> Limit:
+    """The limit of an authoritative sender."""
+    if sender.is_everywhere:
+        return Limit()
+    namespaces = tuple(sorted(sender.namespaces))
+    return Limit(sha256("\n".join(namespaces).encode()).hexdigest(), namespaces)
+
+
+def merged(facts: Facts, stated: Facts) -> Facts:
+    """The facts with what was stated besides, of which an older statement changes nothing."""
+    result = dict(facts)
+    for key, statement in stated.items():
+        result[key] = newest(result[key], statement) if key in result else statement
+    return result

@@ -1,0 +1,187 @@
+"""The directory's lock: batches that state again what is known share it, one that changes a value has it alone.
+
+Most statements change nothing. Their times count all the same, for an older statement of another value must not come
+after them. A batch writes the times of all that it states again as one row (`restated_facts`); meanwhile it holds the
+lock together with other batches that do so. A batch that changes a value holds the lock alone. It first writes what
+others have stated again into the facts, and compares then.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+
+from functions.ingest.directory.fact import Statement, Subject
+from functions.shared.grant import Grant
+from functions.shared.postgres import Connection
+
+MAX_RESTATED_BATCHES = 200
+"""So many rows of `restated_facts` wait at most, about, until their times are written into the facts."""
+
+MAX_RESTATED_BYTES = 8 * 1024 * 1024
+"""So much they hold at most, about: some 300,000 times, which are written in a second while others wait."""
+
+_DIRECTORY_LOCK = 4_197_002
+_FOLDING_LOCK = 4_197_007
+
+_LOCK_TOGETHER = "SELECT pg_advisory_xact_lock_shared(%s)"
+
+_LOCK_ALONE = "SELECT pg_advisory_xact_lock(%s)"
+
+_TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
+
+_NEXT_VERSION = "UPDATE directory_version SET number = number + 1 RETURNING number"
+
+_RESTATE = """
+    INSERT INTO restated_facts (statements) VALUES (%s)
+    RETURNING
+        (SELECT count(*) + 1 FROM restated_facts),
+        (SELECT coalesce(sum(pg_column_size(others.statements)), 0) FROM restated_facts AS others)
+            + pg_column_size(statements)
+"""
+
+_FOLD = """
+    WITH restated AS (
+        DELETE FROM restated_facts RETURNING statements
+    ),
+    senders AS MATERIALIZED (
+        SELECT sender.*
+        FROM restated, json_to_recordset(statements) AS sender (issuer text, sub text, facts json, names json)
+    ),
+    fact_times AS (
+        SELECT kind.key AS kind, subject.key::bigint AS id, attribute.key AS attribute, scope.key AS scope,
+            timestamptz 'epoch' + subject.value::bigint * interval '1 microsecond' AS stated_at, issuer, sub
+        FROM senders,
+            json_each(facts) AS kind,
+            json_each(kind.value) AS attribute,
+            json_each(attribute.value) AS scope,
+            json_each_text(scope.value) AS subject
+    ),
+    newest_facts AS (
+        SELECT DISTINCT ON (kind, id, attribute, scope) *
+        FROM fact_times
+        ORDER BY kind, id, attribute, scope, stated_at DESC, issuer COLLATE "C" DESC, sub COLLATE "C" DESC
+    ),
+    name_times AS (
+        SELECT named.key::bigint AS user_id, place.key AS namespace_path,
+            timestamptz 'epoch' + named.value::bigint * interval '1 microsecond' AS stated_at, issuer, sub
+        FROM senders, json_each(names) AS place, json_each_text(place.value) AS named
+    ),
+    newest_names AS (
+        SELECT DISTINCT ON (user_id, namespace_path) *
+        FROM name_times
+        ORDER BY user_id, namespace_path, stated_at DESC, issuer COLLATE "C" DESC, sub COLLATE "C" DESC
+    ),
+    updated_names AS (
+        UPDATE user_names AS known
+        SET stated_at = newest.stated_at, issuer = newest.issuer, sub = newest.sub
+        FROM newest_names AS newest
+        WHERE known.user_id = newest.user_id
+          AND known.namespace_path = newest.namespace_path
+          AND (known.stated_at, known.issuer, known.sub) < (newest.stated_at, newest.issuer, newest.sub)
+    )
+    UPDATE facts AS known
+    SET stated_at = newest.stated_at, issuer = newest.issuer, sub = newest.sub
+    FROM newest_facts AS newest
+    WHERE known.kind = newest.kind
+      AND known.id = newest.id
+      AND known.attribute = newest.attribute
+      AND known.scope = newest.scope
+      AND (known.stated_at, known.issuer, known.sub) < (newest.stated_at, newest.issuer, newest.sub)
+"""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@contextmanager
+def directory_held_together(connection: Connection) -> Iterator[None]:
+    """A transaction in which nobody changes a fact; others may state facts again."""
+    with connection.transaction():
+        connection.execute(_LOCK_TOGETHER, [_DIRECTORY_LOCK])
+        yield
+
+
+@contextmanager
+def directory_held_alone(connection: Connection) -> Iterator[None]:
+    """A transaction in which nobody else changes or restates a fact, and all facts have the times of their newest."""
+    with connection.transaction():
+        connection.execute(_LOCK_ALONE, [_DIRECTORY_LOCK])
+        connection.execute(_FOLD)
+        yield
+
+
+def next_version(connection: Connection) -> int:
+    """The number of the change that is made now."""
+    row = connection.execute(_NEXT_VERSION).fetchone()
+    if row is None:
+        raise AssertionError("directory_version has one row")
+    return int(row[0])
+
+
+def fold_restated(connection: Connection) -> None:
+    """Writes the times of what was stated again into the facts, unless another does so now."""
+    with connection.transaction():
+        if connection.execute(_TRY_LOCK, [_FOLDING_LOCK]).fetchone() == (True,):
+            connection.execute(_FOLD)
+
+
+class Waiting(NamedTuple):
+    """How many rows of `restated_facts` wait to be written into the facts, and how many bytes they hold."""
+
+    batches: int = 0
+    size: int = 0
+
+    @property
+    def is_much(self) -> bool:
+        """Whether it is time to write them."""
+        return self.batches > MAX_RESTATED_BATCHES or self.size > MAX_RESTATED_BYTES
+
+
+class Restated:
+    """When facts and names were stated again, by who did so; in microseconds since 1970.
+
+    Facts are by kind, attribute, scope and id, names by namespace path and user.
+    """
+
+    def __init__(self) -> None:
+        self.senders: defaultdict[tuple[str, str], tuple[_FactTimes, _NameTimes]] = defaultdict(_no_times)
+
+    def add(self, subject: Subject, attribute: str, scope: str, statement: Statement) -> None:
+        """Adds a fact, which has a time."""
+        kind, number = subject
+        facts, _ = self.senders[statement.issuer, statement.sub]
+        facts[kind][attribute][scope][number] = _microseconds(statement.stated_at or _EPOCH)
+
+    def add_name(self, user: int, path: str, stated_at: datetime, sender: Grant) -> None:
+        """Adds a name."""
+        _, names = self.senders[sender.issuer, sender.sub]
+        names[path][user] = _microseconds(stated_at)
+
+    def write(self, connection: Connection) -> Waiting:
+        """Writes them as a row of `restated_facts`, and returns what waits by then."""
+        if not self.senders:
+            return Waiting()
+        text = msgspec.json.encode(
+            [
+                {"issuer": issuer, "sub": sub, "facts": facts, "names": names}
+                for (issuer, sub), (facts, names) in self.senders.items()
+            ]
+        ).decode()
+        row = connection.execute(_RESTATE, [text]).fetchone()
+        return Waiting(int(row[0]), int(row[1])) if row else Waiting()
+
+
+type _FactTimes = defaultdict[str, defaultdict[str, defaultdict[str, dict[int, int]]]]
+type _NameTimes = defaultdict[str, dict[int, int]]
+
+
+def _no_times() -> tuple[_FactTimes, _NameTimes]:
+    return defaultdict(lambda: defaultdict(lambda: defaultdict(dict))), defaultdict(dict)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND

@@ -1,0 +1,180 @@
+"""Facts about namespaces and projects in PostgreSQL, and what follows from them: `namespaces` and `projects`."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+import msgspec
+
+from functions.ingest.directory.directory import merged
+from functions.ingest.directory.fact import Claim, Facts, Kind, Statement, Subject, full_path_of, holders, path_of
+from functions.ingest.directory.known_facts import read_facts
+from functions.ingest.directory.lock import next_version
+from functions.shared.postgres import Connection
+
+MAX_COMPARED_CLAIMS = 100
+"""So many of a tenant's projects, and of its namespaces, may claim one full path; only the newest one can have it."""
+
+_STATE = """
+    INSERT INTO facts (
+        kind, id, attribute, scope, value, stated_at, issuer, sub, namespaces, first_received_at, changed_in
+    )
+    SELECT kind, id, attribute, scope, value, stated_at, issuer, sub, namespaces, first_received_at, %(version)s
+    FROM json_to_recordset(%(facts)s::json) AS stated (
+        kind text, id bigint, attribute text, scope text, value text, stated_at timestamptz, issuer text, sub text,
+        namespaces text[], first_received_at timestamptz
+    )
+    ON CONFLICT (kind, id, attribute, scope) DO UPDATE SET
+        value = excluded.value,
+        stated_at = excluded.stated_at,
+        issuer = excluded.issuer,
+        sub = excluded.sub,
+        first_received_at = excluded.first_received_at,
+        changed_in = excluded.changed_in
+"""
+
+_CLAIMANTS = """
+    SELECT kind, id FROM facts WHERE attribute = 'full_path' AND value = ANY(%(full_paths)s)
+    UNION
+    SELECT 'namespace', id FROM namespaces WHERE full_path = ANY(%(full_paths)s)
+    UNION
+    SELECT 'project', id FROM projects WHERE full_path = ANY(%(full_paths)s)
+"""
+
+# What is found for a full path stays little, however many claims to it a tenant states.
+_FORGET_OLD_CLAIMS = """
+    WITH claims AS (
+        SELECT kind, id, scope,
+            row_number() OVER (of_senders ORDER BY stated_at DESC, issuer DESC, sub DESC, id DESC) AS place,
+            row_number() OVER (of_senders ORDER BY first_received_at, id) AS place_by_arrival
+        FROM facts
+        WHERE attribute = 'full_path' AND scope <> '' AND value = ANY(%(full_paths)s)
+        WINDOW of_senders AS (PARTITION BY value, kind, scope)
+    )
+    DELETE FROM facts
+    USING claims
+    WHERE facts.kind = claims.kind
+      AND facts.id = claims.id
+      AND facts.attribute = 'full_path'
+      AND facts.scope = claims.scope
+      AND claims.place > %(max_claims)s
+      AND claims.place_by_arrival > 1
+"""
+
+# A full path moves from one row to another: it is first taken from all that change, then given.
+_WRITE_PLACES: dict[Kind, tuple[str, str, str]] = {
+    "namespace": (
+        "DELETE FROM namespaces WHERE id = ANY(%(gone)s)",
+        "UPDATE namespaces SET full_path = NULL WHERE id = ANY(%(changed)s) AND full_path IS NOT NULL",
+        """
+        INSERT INTO namespaces (id, path, full_path)
+        SELECT * FROM unnest(%(ids)s::bigint[], %(paths)s::text[], %(full_paths)s::text[])
+        ON CONFLICT (id) DO UPDATE SET path = excluded.path, full_path = excluded.full_path
+        """,
+    ),
+    "project": (
+        "DELETE FROM projects WHERE id = ANY(%(gone)s)",
+        "UPDATE projects SET full_path = NULL WHERE id = ANY(%(changed)s) AND full_path IS NOT NULL",
+        """
+        INSERT INTO projects (id, namespace_path, full_path)
+        SELECT * FROM unnest(%(ids)s::bigint[], %(paths)s::text[], %(full_paths)s::text[])
+        ON CONFLICT (id) DO UPDATE SET namespace_path = excluded.namespace_path, full_path = excluded.full_path
+        """,
+    ),
+}
+
+# Consumers that have read them read them again.
+_MARK_CHANGED = "UPDATE facts SET changed_in = %(version)s WHERE kind = %(kind)s AND id = ANY(%(ids)s)"
+
+_READ_PLACES = """
+    SELECT 'namespace', id, path, full_path FROM namespaces WHERE id = ANY(%(namespaces)s)
+    UNION ALL
+    SELECT 'project', id, namespace_path, full_path FROM projects WHERE id = ANY(%(projects)s)
+"""
+
+
+def change_places(stated: Mapping[Subject, Facts], connection: Connection) -> None:
+    """Writes what was stated of namespaces and projects, and what follows. Belongs within `directory_held_alone`."""
+    before = read_facts(stated, connection)
+    after = {subject: merged(before[subject], statements) for subject, statements in stated.items()}
+    rows = [_row(subject, *key, statement) for subject, facts in after.items() for key, statement in facts.items()]
+    version = next_version(connection)
+    connection.execute(_STATE, {"facts": msgspec.json.encode(rows).decode(), "version": version})
+    full_paths = {
+        statement.value
+        for facts in (*before.values(), *after.values())
+        for (attribute, _), statement in facts.items()
+        if attribute == "full_path"
+    }
+    claimed_by_limited = {
+        statement.value
+        for statements in stated.values()
+        for (attribute, _), statement in statements.items()
+        if attribute == "full_path" and statement.namespaces
+    }
+    if claimed_by_limited:
+        values = {"full_paths": list(claimed_by_limited), "max_claims": MAX_COMPARED_CLAIMS}
+        connection.execute(_FORGET_OLD_CLAIMS, values)
+    _settle(stated, full_paths, version, connection)
+
+
+def _settle(subjects: Iterable[Subject], full_paths: Set[str | None], version: int, connection: Connection) -> None:
+    """Makes `namespaces` and `projects` say what follows from the facts.
+
+    Args:
+        subjects: those of which something was stated, or taken back.
+        full_paths: those that they claim, or claimed before: another may have them now.
+        version: of the change.
+    """
+    present = _places(subjects, connection)
+    full_paths = full_paths | {full_path for _, full_path in present.values()}
+    claimants = connection.execute(_CLAIMANTS, {"full_paths": [one for one in full_paths if one is not None]})
+    changed = set(subjects)
+    facts = read_facts(changed | {(kind, number) for kind, number in claimants}, connection)
+    paths, claims = dict[Subject, str | None](), defaultdict[str, list[Claim]](list)
+    for subject, stated in facts.items():
+        place = path_of(stated)
+        paths[subject] = place.value if place else None
+        full_path = full_path_of(stated, paths[subject])
+        if full_path is not None and full_path.value is not None:
+            claims[full_path.value].append(Claim(subject, paths[subject], full_path))
+    held = {subject: full_path for full_path, all_claims in claims.items() for subject in holders(all_claims)}
+    concerned = changed | {claim.subject for full_path in full_paths if full_path for claim in claims[full_path]}
+    _write_places({subject: (paths[subject], held.get(subject)) for subject in concerned}, version, connection)
+
+
+def _places(subjects: Iterable[Subject], connection: Connection) -> dict[Subject, tuple[str | None, str | None]]:
+    ids: dict[str, list[int]] = {"namespaces": [], "projects": []}
+    for kind, number in subjects:
+        ids[f"{kind}s"].append(number)
+    rows = connection.execute(_READ_PLACES, ids)
+    return {(kind, number): (path, full_path) for kind, number, path, full_path in rows}
+
+
+def _write_places(
+    places: Mapping[Subject, tuple[str | None, str | None]], version: int, connection: Connection
+) -> None:
+    present = _places(places, connection)
+    for kind, statements in _WRITE_PLACES.items():
+        changed = {
+            number: place
+            for (of_kind, number), place in sorted(places.items())
+            if of_kind == kind and place != present.get((kind, number), (None, None))
+        }
+        kept = {number: place for number, place in changed.items() if place[0] or (place[1] and kind == "project")}
+        values = {
+            "gone": [number for number in changed if number not in kept],
+            "changed": list(changed),
+            "ids": list(kept),
+            "paths": [path for path, _ in kept.values()],
+            "full_paths": [full_path for _, full_path in kept.values()],
+        }
+        for statement in statements if changed else ():
+            connection.execute(statement, values)
+        if changed:
+            connection.execute(_MARK_CHANGED, {"version": version, "kind": kind, "ids": list(changed)})
+
+
+def _row(subject: Subject, attribute: str, scope: str, statement: Statement) -> dict[str, Any]:
+    values = msgspec.structs.asdict(statement)
+    return {"kind": subject[0], "id": subject[1], "attribute": attribute, "scope": scope} | values

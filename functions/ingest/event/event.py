@@ -1,0 +1,268 @@
+"""An event that was sent: whether it may be taken in, and what the transformations see of it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from functions.ingest.event.attributes import (
+    LARGEST_ID,
+    LARGEST_ID_DIGITS,
+    Attributes,
+    content_of,
+    internal_event_name,
+    read_base_attributes,
+    text_within,
+)
+from functions.ingest.event.location import Place, StatedProject, places_of
+from functions.ingest.message.batch import Batch
+from functions.shared.catalog.context import Context
+from functions.shared.catalog.registry import EventType, Registry
+from functions.shared.grant import Grant, id_space_of
+from functions.shared.identifier import IdSpace, time_of
+from functions.shared.rejection import Rejection, quoted
+from functions.shared.timestamp import months_before, parse_timestamp
+
+MAX_EVENT_BYTES = 64 * 1024
+MAX_GIVEN_BYTES = len(',"id":"0198f0a2-6b1c-7d3e-9a55-0d2f5c1b7e44","timestamp":"2026-11-20T15:00:59.936123Z"')
+"""By how much an event grows that was rejected: what it lacked is added to it."""
+_FURTHEST_AHEAD = timedelta(days=1)
+_NO_IDS = frozenset({0, 2**128 - 1})  # the nil and the max UUID: what many have that know of no other
+
+
+class Event(msgspec.Struct):
+    """An event that may be taken in.
+
+    Attributes:
+        raw: the event as it came.
+        id: under which it is stored: see `Batch.stored_id`.
+        time_is_assigned: whether the event has an id of its own, but its time from that or from its arrival.
+        namespace: the namespace that the event names for itself.
+        explicit_path: the namespace's path, where the event itself gives it.
+    """
+
+    raw: msgspec.Raw
+    type: EventType
+    id: UUID
+    timestamp: datetime
+    time_is_assigned: bool
+    user_id: int
+    username: str | None
+    namespace: Place
+    project: StatedProject
+    explicit_path: str | None
+
+    def context(self, content: dict[str, Any] | None = None) -> Context:
+        """What the transformations see: see `Context`.
+
+        Args:
+            content: what the event holds, where it is read already.
+
+        Raises:
+            Rejection: what the event holds besides its base attributes can't be stored.
+        """
+        if content is None:
+            content = content_of(self.raw)
+        context = Context(content)
+        additional = content.get("additional_properties")
+        if additional:
+            context.update(additional)
+            if len(context) != len(content) + len(additional):
+                context = _merged(content, additional)
+        context["user_id"] = self.user_id
+        if self.project.id is not None:
+            context["project_id"] = self.project.id
+        if self.namespace.id is not None:
+            context["namespace_id"] = self.namespace.id
+        return context
+
+
+class StorableTimes(msgspec.Struct, frozen=True):
+    """The times that have, and keep for a while, a partition.
+
+    Attributes:
+        earliest: the oldest of them.
+        latest: the one furthest in the future.
+    """
+
+    earliest: datetime
+    latest: datetime
+    retention_months: int
+
+    def require(self, timestamp: datetime) -> None:
+        """Lets pass one of these times.
+
+        Raises:
+            Rejection: `timestamp_out_of_range`.
+        """
+        if self.earliest <= timestamp <= self.latest:
+            return
+        is_old = timestamp < self.earliest
+        reason = f"over {self.retention_months} months old" if is_old else "more than a day in the future"
+        raise Rejection("timestamp_out_of_range", f"The time {timestamp:%Y-%m-%dT%H:%M:%SZ} is {reason}.")
+
+
+@lru_cache(maxsize=256)  # transformations may give each event of a batch another time
+def storable_times(received_at: datetime, retention_months: int) -> StorableTimes:
+    """The times that an event may have that arrived then."""
+    return StorableTimes(months_before(received_at, retention_months), received_at + _FURTHEST_AHEAD, retention_months)
+
+
+class Terms(msgspec.Struct, eq=False):
+    """On which the events of a batch are taken in.
+
+    Attributes:
+        sender_is_limited: whether there is anything that the sender may not write.
+        id_space: where the ids lie that the sender gives; None where they are stored as they are.
+        event_types: those that the definitions name, by name.
+        most_bytes: how large an event may be.
+    """
+
+    batch: Batch
+    sender: Grant
+    sender_is_limited: bool
+    id_space: IdSpace | None
+    event_types: Mapping[str, EventType]
+    times: StorableTimes
+    most_bytes: int
+
+
+def terms_of(batch: Batch, registry: Registry, retention_months: int) -> Terms:
+    """The terms for the events of a batch."""
+    times = storable_times(batch.received_at, retention_months)
+    sender = batch.sender
+    most_bytes = MAX_EVENT_BYTES + (MAX_GIVEN_BYTES if batch.replayed else 0)
+    return Terms(batch, sender, not sender.is_unlimited, id_space_of(sender), registry.events, times, most_bytes)
+
+
+def read_attributes(
+    raw: msgspec.Raw, position: int, terms: Terms, attributes: Attributes | None = None
+) -> Event | None:
+    """The event that `raw` is, at `position` of the batch; None for an internal event that no definition names.
+
+    What else an accepted event holds is not looked at: see `content_of`.
+
+    Args:
+        attributes: what `attributes_of` gives for the event.
+
+    Raises:
+        Rejection: its base attributes are not as they must be, or its sender may not send it.
+    """
+    if len(raw) > terms.most_bytes:
+        if _is_for_others(raw, terms.event_types):
+            return None
+        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {terms.most_bytes} are allowed.")
+    if attributes is None:
+        try:
+            attributes = read_base_attributes(raw)
+        except Rejection:
+            if _is_for_others(raw, terms.event_types):
+                return None
+            raise
+    try:
+        return _event(attributes, raw, position, terms)
+    except Rejection:
+        content_of(raw)  # that the text can't be stored is the first thing to say
+        raise
+
+
+def _is_for_others(raw: msgspec.Raw, event_types: Mapping[str, EventType]) -> bool:
+    """Whether it is an internal event that no definition names: all else in it is as other trackers want it."""
+    name = internal_event_name(raw)
+    return name is not None and name not in event_types
+
+
+def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms) -> Event | None:
+    event_type = terms.event_types.get(attributes.event)
+    if event_type is None:
+        if attributes.additional_properties is not None:
+            return None
+        raise Rejection("unknown_event", f"No definition names the event {quoted(attributes.event)}.")
+    if event_type.deprecated:
+        raise Rejection("deprecated_event", f"The event {event_type.name} is no longer accepted.")
+    own_id, own_time = attributes.id, _own_time(attributes)
+    if own_id is not None:
+        require_id(own_id)
+    timestamp = own_time or (own_id and time_of(own_id)) or terms.batch.received_at
+    terms.times.require(timestamp)
+    sender = terms.sender
+    user_id = _user_id(attributes, sender.sub)
+    user = attributes.user
+    username = text_within(user.username, "user.username", "invalid_user") if user else None
+    places = places_of(
+        attributes.namespace,
+        attributes.namespace_path,
+        attributes.namespace_id,
+        attributes.project,
+        attributes.project_id,
+    )
+    explicit_path = places.namespace.path or places.project.namespace.path
+    if terms.sender_is_limited:
+        sender.require_writable(user_id, explicit_path)
+    return Event(
+        raw=raw,
+        type=event_type,
+        id=terms.batch.stored_id(own_id, position, terms.id_space),
+        timestamp=timestamp,
+        time_is_assigned=own_id is not None and own_time is None,
+        user_id=user_id,
+        username=username,
+        namespace=places.namespace,
+        project=places.project,
+        explicit_path=explicit_path,
+    )
+
+
+def require_id(sent_id: UUID) -> None:
+    """Lets pass what may be the id of one event.
+
+    Raises:
+        Rejection: `invalid_id`.
+    """
+    if sent_id.int in _NO_IDS:
+        raise Rejection("invalid_id", "The nil and the max UUID are no event's id.")
+
+
+def require_user_id(value: Any) -> int:
+    """`value` as a user's id.
+
+    Raises:
+        Rejection: `invalid_user`.
+    """
+    if type(value) is not int or not 1 <= value <= LARGEST_ID:
+        raise Rejection("invalid_user", "The user's id must be a positive 64-bit integer.")
+    return value
+
+
+def _merged(content: dict[str, Any], additional: dict[str, Any]) -> Context:
+    """The context of an event that has keys of its own among its additional properties."""
+    own = {key: value for key, value in content.items() if value is not None}
+    return Context(content | additional | own)
+
+
+def _own_time(attributes: Attributes) -> datetime | None:
+    value = attributes.timestamp
+    if value is None and attributes.additional_properties is not None:
+        value = attributes.additional_properties.timestamp
+    if value is None or (type(value) is datetime and value.tzinfo is UTC):
+        return value
+    try:
+        return parse_timestamp(value)
+    except ValueError as error:
+        raise Rejection("invalid_timestamp", f"timestamp: {error}.") from error
+
+
+def _user_id(attributes: Attributes, sub: str) -> int:
+    if attributes.user is not None:
+        if attributes.user_id is not None and attributes.user_id != attributes.user.id:
+            raise Rejection("invalid_user", "user.id and user_id name two users.")
+        return attributes.user.id
+    if attributes.user_id is not None:
+        return attributes.user_id
+    if not sub:
+        raise Rejection("invalid_user", "The event names no user.")
+    is_number = sub.isascii() and sub.isdecimal() and len(sub) <= LARGEST_ID_DIGITS
+    return require_user_id(int(sub) if is_number else None)

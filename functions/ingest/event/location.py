@@ -1,0 +1,166 @@
+"""Where an event belongs: the namespace and the project, as far as it names them."""
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from functions.ingest.event.attributes import LARGEST_ID, LooseId, Namespace, Project, text_within
+from functions.shared.catalog.payload import converter
+from functions.shared.grant import is_traversal_path
+from functions.shared.rejection import Rejection
+
+_KNOWN_PLACES = 8192  # many events have few namespaces and projects
+_NOT_A_PATH = "A namespace's path must be ids, each followed by a slash, like 27/28/."
+_integer = converter(int)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A namespace, as far as an event names it.
+
+    Attributes:
+        id: of the namespace.
+        path: traversal path, `27/28/`.
+        full_path: as people write it, `gitlab-org/gitlab`.
+    """
+
+    id: int | None = None
+    path: str | None = None
+    full_path: str | None = None
+
+
+NOWHERE = Place()
+
+
+class StatedProject(msgspec.Struct, frozen=True):
+    """A project, as far as an event names it.
+
+    Attributes:
+        namespace: the one that the event names for the project.
+    """
+
+    id: int | None = None
+    full_path: str | None = None
+    namespace: Place = NOWHERE
+
+
+class Places(msgspec.Struct, frozen=True):
+    """The namespace and the project, as far as an event names them."""
+
+    namespace: Place
+    project: StatedProject
+
+
+def require_namespace_path(value: Any) -> str:
+    """`value` as a traversal path.
+
+    Raises:
+        Rejection: `invalid_namespace`.
+    """
+    if not isinstance(value, str):
+        raise Rejection("invalid_namespace", _NOT_A_PATH)
+    namespace_id_of(value)
+    return value
+
+
+@lru_cache(maxsize=4096)  # many events have few namespaces
+def namespace_id_of(path: str) -> int:
+    """The id of the namespace at a traversal path: its last.
+
+    Raises:
+        Rejection: `invalid_namespace`, it is no traversal path.
+    """
+    if is_traversal_path(path):
+        namespace_id = int(path[path.rfind("/", 0, -1) + 1 : -1])
+        if namespace_id <= LARGEST_ID:
+            return namespace_id
+    raise Rejection("invalid_namespace", _NOT_A_PATH)
+
+
+@lru_cache(maxsize=4096)
+def lineage(path: str) -> tuple[tuple[int, str], ...]:
+    """The namespaces of a traversal path, by id and path, from the root on; without those whose id is too large.
+
+    >>> lineage("27/28/")
+    ((27, '27/'), (28, '27/28/'))
+    """
+    ends = [end for end, character in enumerate(path, 1) if character == "/"]
+    starts = [0, *ends]
+    ids = [int(path[start : end - 1]) for start, end in zip(starts, ends, strict=False)]
+    return tuple((number, path[:end]) for number, end in zip(ids, ends, strict=True) if number <= LARGEST_ID)
+
+
+@lru_cache(_KNOWN_PLACES)
+def places_of(
+    namespace: Namespace | None,
+    namespace_path: str | None,
+    namespace_id: LooseId | None,
+    project: Project | None,
+    project_id: LooseId | None,
+) -> Places:
+    """The places that an event names by these attributes.
+
+    Raises:
+        Rejection: `invalid_namespace`, `invalid_project`, `invalid_text`.
+    """
+    return Places(_namespace(namespace, namespace_path, namespace_id), _project(project, project_id))
+
+
+def _namespace(namespace: Namespace | None, path: str | None, loose_id: LooseId | None) -> Place:
+    place = _place(namespace, "namespace", "invalid_namespace")
+    if path is not None:
+        if place.path not in (None, require_namespace_path(path)):
+            raise Rejection("invalid_namespace", "namespace.path and namespace_path name two namespaces.")
+        place = msgspec.structs.replace(place, path=path, id=place.id or namespace_id_of(path))
+    if loose_id is not None:
+        namespace_id = _identifier(loose_id, "namespace_id", "invalid_namespace")
+        place = msgspec.structs.replace(place, id=place.id or namespace_id)
+        if place.id != namespace_id:
+            raise Rejection("invalid_namespace", "namespace_id is not the namespace's id.")
+    if place.path is not None and place.id != namespace_id_of(place.path):
+        raise Rejection("invalid_namespace", "The namespace's id is not the last of its path.")
+    return place
+
+
+def _place(namespace: Namespace | None, attribute: str, code: str) -> Place:
+    if namespace is None:
+        return NOWHERE
+    path = namespace.path
+    namespace_id = _identifier(namespace.id, f"{attribute}.id", code)
+    if path is not None:
+        namespace_id = namespace_id or namespace_id_of(path)
+        if namespace_id != namespace_id_of(path):
+            raise Rejection(code, f"{attribute}.id is not the last id of {attribute}.path.")
+    return Place(namespace_id, path, _full_path(namespace.full_path, f"{attribute}.full_path", code))
+
+
+def _project(project: Project | None, loose_id: LooseId | None) -> StatedProject:
+    project_id = _identifier(loose_id, "project_id", "invalid_project")
+    if project is None:
+        return StatedProject(project_id)
+    own_id = _identifier(project.id, "project.id", "invalid_project")
+    if project_id not in (None, own_id):
+        raise Rejection("invalid_project", "project.id and project_id name two projects.")
+    return StatedProject(
+        own_id,
+        _full_path(project.full_path, "project.full_path", "invalid_project"),
+        _place(project.namespace, "project.namespace", "invalid_project"),
+    )
+
+
+def _identifier(value: LooseId | None, attribute: str, code: str) -> int | None:
+    if value is None:
+        return None
+    try:
+        identifier = _integer(value)
+    except ValueError as error:
+        raise Rejection(code, f"{attribute}: {error}.") from error
+    if not 1 <= identifier <= LARGEST_ID:
+        raise Rejection(code, f"{attribute} must be a positive 64-bit integer.")
+    return int(identifier)
+
+
+def _full_path(value: str | None, attribute: str, code: str) -> str | None:
+    if value and is_traversal_path(value):
+        raise Rejection(code, f"{attribute} can't be a path of ids.")
+    return text_within(value, attribute, code)

@@ -1,0 +1,133 @@
+"""CloudEvents 1.0 (cloudevents.io), read as the events that they are here."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+from uuid import NAMESPACE_URL, uuid5
+
+import msgspec
+
+from functions.ingest.event.attributes import LARGEST_ID_DIGITS
+from functions.ingest.formats.json_scan import holds
+from functions.shared.rejection import Rejection
+
+BINARY_MODE_HEADER = "ce-specversion"
+
+_MARK = b'"specversion"'
+_VERSION = "1.0"
+_IDENTIFIERS = uuid5(NAMESPACE_URL, "https://cloudevents.io/")
+_HEADERS = {f"ce-{name}": name for name in ("specversion", "id", "source", "type", "time", "subject")}
+
+
+class CloudEvent(msgspec.Struct):
+    """The attributes of a CloudEvent that are looked at; extensions are ignored.
+
+    Attributes:
+        event: what no CloudEvent has, and every event does that is none.
+    """
+
+    specversion: Any = None
+    id: Any = None
+    source: Any = None
+    type: Any = None
+    time: Any = None
+    subject: Any = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    data_base64: Any = None
+    event: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_decoder = msgspec.json.Decoder(CloudEvent)
+_raw_decoder = msgspec.json.Decoder(msgspec.Raw)
+_data_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
+
+
+def holds_cloud_events(body: bytes) -> bool:
+    """Whether any of the events in a body may be a CloudEvent: it has the attribute `specversion`, and no `event`."""
+    return holds(body, _MARK)
+
+
+def as_plain_event(raw: msgspec.Raw) -> msgspec.Raw:
+    """The event that a CloudEvent is: `type` names it, `data` is its context; another event as it is.
+
+    Its id is the UUIDv5 of `source` and `id`, which together are unique among all CloudEvents.
+
+    Raises:
+        Rejection: `invalid_cloud_event`, or `invalid_user` where `subject` is no user's id.
+    """
+    if not holds_cloud_events(bytes(raw)):
+        return raw
+    try:
+        event = _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return raw  # which is no object, or can't be read
+    if event.event is not msgspec.UNSET or event.specversion is None:
+        return raw
+    if event.specversion != _VERSION:
+        raise Rejection("invalid_cloud_event", f"specversion: only {_VERSION} is known.")
+    plain: dict[str, Any] = _data(event)
+    plain["event"] = _text(event.type, "type")
+    plain["id"] = uuid5(_IDENTIFIERS, msgspec.json.encode([_text(event.source, "source"), _text(event.id, "id")]))
+    if event.time is not None:
+        plain["timestamp"] = _text(event.time, "time")
+    if event.subject is not None:
+        plain["user_id"] = _user_id(event.subject)
+    return msgspec.Raw(msgspec.json.encode(plain))
+
+
+def from_headers(headers: Mapping[str, str], body: bytes) -> bytes:
+    """The CloudEvent, as JSON, whose attributes are in the `ce-` headers of a request and whose data is the body.
+
+    Args:
+        headers: by their names in lower case.
+
+    Raises:
+        Rejection: `invalid_json`, the body is none.
+    """
+    attributes: dict[str, Any] = {
+        name: _header_value(headers[header]) for header, name in _HEADERS.items() if header in headers
+    }
+    if body.strip():
+        try:
+            attributes["data"] = _raw_decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Rejection("invalid_json", f"The body, a CloudEvent's data, is not JSON: {error}.") from error
+    return msgspec.json.encode(attributes)
+
+
+def _data(event: CloudEvent) -> dict[str, Any]:
+    data = bytes(event.data)
+    if event.data_base64 is not None:
+        try:
+            data = base64.b64decode(_text(event.data_base64, "data_base64"), validate=True)
+        except ValueError as error:
+            raise Rejection("invalid_cloud_event", "data_base64 must be base64.") from error
+    try:
+        return {**(_data_decoder.decode(data) or {})}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejection("invalid_cloud_event", f"data must be a JSON object: {error}.") from error
+
+
+def _text(value: Any, attribute: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise Rejection("invalid_cloud_event", f"{attribute} must be a text that is not empty.")
+    return value
+
+
+def _user_id(subject: Any) -> int:
+    if isinstance(subject, str) and subject.isascii() and subject.isdecimal() and len(subject) <= LARGEST_ID_DIGITS:
+        return int(subject)
+    raise Rejection("invalid_user", "subject must be the user's id, a positive 64-bit integer.")
+
+
+def _header_value(value: str) -> str:
+    """What a header says: the HTTP binding has it percent-encoded, and lets it be quoted."""
+    if len(value) > 1 and value.startswith('"') and value.endswith('"'):
+        value = _unquoted(value[1:-1])
+    return unquote(value)
+
+
+def _unquoted(text: str) -> str:
+    characters = iter(text)
+    return "".join(next(characters, "") if character == "\\" else character for character in characters)

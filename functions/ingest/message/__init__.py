@@ -1,0 +1,1 @@
+"""Messages of the queue: batches of events with who sent them and when."""

@@ -1,0 +1,304 @@
+"""What the consumer does with messages: each event becomes a row, or a rejected row."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from itertools import batched
+from operator import attrgetter
+
+import msgspec
+import psycopg
+from msgspec.structs import replace
+
+from functions.ingest.directory.directory import Directory
+from functions.ingest.directory.fact_writer import FactWriter
+from functions.ingest.directory.known_facts import KnownFacts
+from functions.ingest.directory.users import Users
+from functions.ingest.event.attributes import Attributes, attributes_of
+from functions.ingest.event.event import Event, Terms, read_attributes, terms_of
+from functions.ingest.made_once import MadeOnce
+from functions.ingest.message.batch import Batch
+from functions.ingest.postgres.errors import is_refusal, lacks_partition
+from functions.ingest.postgres.events import RejectedRow, write_events, write_rejected
+from functions.ingest.postgres.rejected_events import rejected_row
+from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, neighbouring_month, place_in_order
+from functions.ingest.transform import Candidate, prefetch, read_context, read_together, row_of, transform
+from functions.shared.catalog.registry import Registry
+from functions.shared.grant import Grant
+from functions.shared.partitions import first_moment, make_partitions, wanted_months
+from functions.shared.postgres import Connection, Database, message_of
+from functions.shared.rejection import Rejection
+
+_ROWS_AT_ONCE = 100  # so few that PostgreSQL works on them while the next ones are made
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the events of some messages.
+
+    Attributes:
+        partitions: the names of those that were missing, and were made.
+    """
+
+    rejected: list[RejectedRow] = field(default_factory=list)
+    ignored: int = 0
+    accepted: int = 0
+    stored: int = 0
+    partitions: list[str] = field(default_factory=list)
+
+    @property
+    def duplicates(self) -> int:
+        """Events that were stored before."""
+        return self.accepted - self.stored
+
+    def reject(self, raw: msgspec.Raw, position: int, batch: Batch, rejection: Rejection) -> None:
+        """Keeps the event that `raw` is, with the reason why it can't be stored."""
+        self.rejected.append(rejected_row(raw, position, batch, rejection))
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(
+            self.rejected + other.rejected,
+            self.ignored + other.ignored,
+            self.accepted + other.accepted,
+            self.stored + other.stored,
+            self.partitions + other.partitions,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """What transforms and stores events."""
+
+    database: Database
+    registry: Registry
+    retention_months: int
+    known: KnownFacts = field(default_factory=KnownFacts)
+
+    def consume(self, batches: Sequence[Batch]) -> Outcome:
+        """Stores all events of the batches, those that can't be stored as rejected ones.
+
+        They are written in one transaction, unless PostgreSQL refuses one of them: that one is then found by halving.
+
+        Raises:
+            psycopg.Error: PostgreSQL is away or takes no rows at all. What was stored is not stored again.
+        """
+        try:
+            return self._consume_at_once(batches)
+        except psycopg.Error as error:
+            if not is_refusal(error):
+                raise
+            reason = message_of(error)
+        halves = _halves(batches)
+        return self.consume(halves[0]) + self.consume(halves[1]) if halves else self._reject(batches[0], reason)
+
+    def _consume_at_once(self, batches: Iterable[Batch]) -> Outcome:
+        outcome = Outcome()
+        directory, users = Directory(self.known), Users()
+        candidates = self._prepared(self._read(batches, outcome), directory, outcome)
+        looks_up = _may_be_in_other_months(candidates)
+        ordered = candidates if looks_up else sorted(candidates, key=attrgetter("place"))
+        slices = MadeOnce(self._slices(candidates, ordered, directory, users, outcome))
+        facts = FactWriter(directory, users, self.known)
+        conflicts: list[RejectedRow] = []
+
+        def write(connection: Connection) -> None:
+            with connection.transaction():
+                outcome.stored, rows = write_events(slices, connection, looks_up=looks_up)
+                conflicts[:] = _conflicts(rows, candidates)
+                write_rejected([*outcome.rejected, *conflicts], connection)
+                facts.write(connection)
+
+        with ExitStack() as undone:
+            undone.callback(self.known.forget)
+            self._write(write, outcome)
+            undone.pop_all()
+        facts.after_commit(self.database)
+        outcome.accepted -= len(conflicts)
+        outcome.rejected += conflicts
+        return outcome
+
+    def _write(self, write: Callable[[Connection], None], outcome: Outcome) -> None:
+        """Runs `write`, a second time if a month has no partition yet."""
+        try:
+            self.database.run(write)
+        except psycopg.errors.CheckViolation as error:
+            if not lacks_partition(error):
+                raise
+            months = wanted_months(datetime.now(UTC).date(), self.retention_months)
+            outcome.partitions = self.database.run(partial(make_partitions, months=months))
+            self.database.run(write)
+
+    def _reject(self, batch: Batch, reason: str) -> Outcome:
+        """Keeps as rejected the one event of the batch, which PostgreSQL refuses."""
+        outcome = Outcome()
+        rejection = Rejection("refused_by_postgresql", f"PostgreSQL does not take the event: {reason}.")
+        outcome.reject(batch.events[0], batch.first, batch, rejection)
+        self.database.run(partial(write_rejected, outcome.rejected))
+        return outcome
+
+    def _read(self, batches: Iterable[Batch], outcome: Outcome) -> list[Candidate]:
+        candidates = []
+        senders: dict[Grant, Grant] = {}
+        for batch in batches:
+            sender = senders.setdefault(batch.sender, batch.sender)
+            terms = terms_of(batch, self.registry, self.retention_months)
+            read = [None] * len(batch.events) if batch.refused else attributes_of(batch.events)
+            for (position, raw), attributes in zip(batch.positioned(), read, strict=True):
+                try:
+                    if position in batch.refused:
+                        raise batch.refused[position]
+                    event = _read_event(raw, position, terms, attributes)
+                except Rejection as rejection:
+                    outcome.reject(raw, position, batch, rejection)
+                    continue
+                if event is None:
+                    outcome.ignored += 1
+                else:
+                    place = place_in_order(event.timestamp, event.id)
+                    candidates.append(Candidate(batch, position, event, sender, place, event.explicit_path))
+        return candidates
+
+    def _prepared(self, candidates: list[Candidate], directory: Directory, outcome: Outcome) -> list[Candidate]:
+        """The candidates after what has to be asked before the first row is written: the connection is busy then."""
+        if not all(candidate.names_its_path for candidate in candidates):
+            for candidate in candidates:
+                directory.note(candidate.event, candidate.sender, candidate.batch.received_at)
+            self.database.run(directory.learn)
+            candidates = _passing(partial(_place, directory=directory), candidates, outcome)
+        if any(candidate.prefetches for candidate in candidates):
+            candidates = _passing(_read_to_prefetch, candidates, outcome)
+            failed = prefetch((candidate for candidate in candidates if candidate.prefetches), self.database)
+            candidates = _passing(partial(_require_prefetched, failed=failed), candidates, outcome)
+        if not all(candidate.names_its_path for candidate in candidates):
+            candidates = _passing(partial(_transform_to_place, registry=self.registry), candidates, outcome)
+            named_projects = {candidate.returned_project_id for candidate in candidates}
+            self.database.run(partial(directory.look_up_projects, named_projects))
+        return candidates
+
+    def _slices(
+        self,
+        candidates: Sequence[Candidate],
+        ordered: Sequence[Candidate],
+        directory: Directory,
+        users: Users,
+        outcome: Outcome,
+    ) -> Iterator[list[Row]]:
+        """The rows of the candidates, in the order of `ordered`; the others become rejected rows.
+
+        What they say about users and places is noted last, while PostgreSQL still works on the rows.
+        """
+        for some in batched(ordered, _ROWS_AT_ONCE, strict=False):
+            yield self._rows(some, directory, outcome)
+        for candidate in candidates:
+            event, row, sender = candidate.event, candidate.row, candidate.sender
+            directory.note(event, sender, candidate.batch.received_at)
+            if row is not None and sender.is_authoritative:
+                username = event.username if row.user_id == event.user_id else None
+                users.note(row.user_id, username, row.timestamp, row.namespace_path, sender)
+
+    def _rows(self, candidates: Sequence[Candidate], directory: Directory, outcome: Outcome) -> list[Row]:
+        rows = []
+        first_month = first_moment(wanted_months(datetime.now(UTC).date(), self.retention_months)[0])
+        read_together(candidates)
+        for candidate in candidates:
+            try:
+                if candidate.returned is None:
+                    transform(candidate, self.registry)
+                row = candidate.row = row_of(candidate, directory, self.retention_months)
+                _require_kept_month(row, first_month)
+            except Rejection as rejection:
+                outcome.reject(candidate.event.raw, candidate.position, candidate.batch, rejection)
+            else:
+                rows.append(row)
+            candidate.forget()
+        outcome.accepted += len(rows)
+        return rows
+
+
+def _read_event(raw: msgspec.Raw, position: int, terms: Terms, attributes: Attributes | None) -> Event | None:
+    event = read_attributes(raw, position, terms, attributes)
+    if event is None and (terms.batch.grant or terms.batch.replayed):
+        raise Rejection(
+            "unknown_event", "The consumer has no definition of the event, though there was one where it was taken in."
+        )
+    return event
+
+
+def _halves(batches: Sequence[Batch]) -> tuple[Sequence[Batch], Sequence[Batch]] | None:
+    """The same events in two parts; None where there is but one.
+
+    What PostgreSQL refuses is an event; what the code fails on is found as a message, by the function's own halving.
+    """
+    if len(batches) > 1:
+        half = len(batches) // 2
+        return batches[:half], batches[half:]
+    (batch,) = batches
+    half = len(batch.events) // 2
+    if half == 0:
+        return None
+    rest = replace(batch, events=batch.events[half:], first=batch.first + half)
+    return [replace(batch, events=batch.events[:half])], [rest]
+
+
+def _passing(step: Callable[[Candidate], object], candidates: Iterable[Candidate], outcome: Outcome) -> list[Candidate]:
+    """The candidates that `step` lets pass; the others become rejected rows."""
+    passed = []
+    for candidate in candidates:
+        try:
+            step(candidate)
+        except Rejection as rejection:
+            outcome.reject(candidate.event.raw, candidate.position, candidate.batch, rejection)
+        else:
+            passed.append(candidate)
+    return passed
+
+
+def _place(candidate: Candidate, directory: Directory) -> None:
+    """Finds out which namespace the event belongs to, if its sender may write there."""
+    if not candidate.names_its_path:
+        candidate.namespace_path = directory.namespace_path(candidate.event)
+        candidate.sender.require_writable(candidate.event.user_id, candidate.namespace_path)
+
+
+def _read_to_prefetch(candidate: Candidate) -> None:
+    if candidate.prefetches:
+        read_context(candidate)
+
+
+def _require_prefetched(candidate: Candidate, failed: Mapping[str, Rejection]) -> None:
+    rejection = failed.get(candidate.event.type.feature.name)
+    if rejection is not None:
+        raise rejection
+
+
+def _transform_to_place(candidate: Candidate, registry: Registry) -> None:
+    """A transformation may name the project, and with it the namespace, of an event that names none."""
+    if not candidate.names_its_path:
+        transform(candidate, registry)
+
+
+def _require_kept_month(row: Row, first_month: datetime) -> None:
+    """Lets pass what still has a partition: an event may have waited for long since it could be taken in."""
+    if row.timestamp < first_month:
+        raise Rejection("timestamp_out_of_range", "The month of the event is no longer kept.")
+
+
+def _may_be_in_other_months(candidates: Iterable[Candidate]) -> bool:
+    """Whether the id of one may be in another month too, unless a transformation gives it another time."""
+    events = (candidate.event for candidate in candidates)
+    return any(event.time_is_assigned or neighbouring_month(event.timestamp) != NO_OTHER_MONTH for event in events)
+
+
+def _conflicts(rows: Sequence[Row], candidates: Iterable[Candidate]) -> list[RejectedRow]:
+    """What is kept of the candidates whose rows' ids are taken."""
+    if not rows:
+        return []
+    taken = {id(row) for row in rows}
+    rejection = Rejection("id_conflict", "The event's id is that of a stored event with another name or user.")
+    return [
+        rejected_row(candidate.event.raw, candidate.position, candidate.batch, rejection)
+        for candidate in candidates
+        if id(candidate.row) in taken
+    ]

@@ -1,0 +1,1 @@
+"""Writing events and rejected events to PostgreSQL."""

@@ -1,0 +1,280 @@
+"""Writing to PostgreSQL: the events of a batch, and those that were rejected."""
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+from psycopg.errors import UniqueViolation
+from psycopg.types.json import Jsonb
+
+from functions.ingest.postgres.known_ids import KnownIds, claimed, conflicting, identity_of
+from functions.ingest.postgres.row import EVERY_MONTH, NO_OTHER_MONTH, Row
+from functions.shared.grant import Grant
+from functions.shared.postgres import Connection
+
+_COPY = """
+    COPY ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
+    FROM STDIN (FORMAT BINARY)
+"""
+
+_MAKE_STAGING = """
+    CREATE TEMPORARY TABLE IF NOT EXISTS staged_events (
+        id             uuid,
+        timestamp      timestamptz,
+        event          smallint,
+        user_id        bigint,
+        namespace_path text,
+        payload        jsonb
+    ) ON COMMIT DELETE ROWS
+"""
+
+_COPY_TO_STAGING = """
+    COPY staged_events (id, timestamp, event, user_id, namespace_path, payload)
+    FROM STDIN (FORMAT BINARY)
+"""
+
+_INSERT_STAGED = """
+    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
+    SELECT id, timestamp, event, user_id, namespace_path, payload
+    FROM staged_events
+    ORDER BY date_trunc('month', timestamp, 'UTC'), id
+    ON CONFLICT DO NOTHING
+"""
+
+# What sent an event again may not have marked its row yet; what the next statement reads is then as it says so.
+_AWAIT_REPLAYS = "SELECT FROM rejected_events WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+
+# What a row says is kept before it says something else. A message that is delivered again changes nothing: it counts
+# no further than the row.
+_INSERT_REJECTED = """
+    WITH former AS (
+        INSERT INTO rejection_history (rejected_id, attempt, code, message, replayed_at)
+        SELECT id, attempts, code, message, replayed_at
+        FROM rejected_events
+        WHERE id = %(id)s AND attempts < %(attempts)s
+        ON CONFLICT DO NOTHING
+    )
+    INSERT INTO rejected_events AS known (
+        id, received_at, source, code, message, body, sender_grant, attempts, event_id
+    )
+    VALUES (
+        %(id)s, %(received_at)s, %(source)s, %(code)s, %(message)s, %(body)s, %(sender_grant)s, %(attempts)s,
+        %(event_id)s
+    )
+    ON CONFLICT (id) DO UPDATE SET
+        code = excluded.code,
+        message = excluded.message,
+        body = excluded.body,
+        attempts = excluded.attempts,
+        event_id = coalesce(known.event_id, excluded.event_id),
+        replayed_at = NULL
+    WHERE known.attempts < excluded.attempts
+"""
+
+# PostgreSQL's binary COPY: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
+_HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
+_TRAILER = struct.pack("!h", -1)
+_FIXED_FIELDS = struct.Struct("!h i16s iq ih iq i")  # number of fields; length and value of four; length of the fifth
+_PAYLOAD_HEAD = struct.Struct("!iB")
+_JSONB_VERSION = 1
+_NULL = -1
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Written(NamedTuple):
+    """What became of rows.
+
+    Attributes:
+        stored: how many were stored.
+        conflicts: those whose id an event with another name or user has.
+    """
+
+    stored: int
+    conflicts: list[Row]
+
+
+class _LookUpNeeded(Exception):
+    """A row's id may be stored in another month."""
+
+
+class RejectedRow(msgspec.Struct, frozen=True):
+    """A row of `rejected_events`.
+
+    Attributes:
+        id: the same whenever the same message is read, so that a redelivery adds nothing.
+        source: `https`, `sqs` or `sync`.
+        body: the event as it came; one that lacked an id with the id and the time that it was given.
+        attempts: how often it was rejected, this time included.
+        event_id: under which the event is to be stored, where that is known.
+    """
+
+    id: UUID
+    received_at: datetime
+    source: str
+    code: str
+    message: str
+    body: str
+    sender_grant: Grant | None
+    attempts: int = 1
+    event_id: UUID | None = None
+
+
+def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, looks_up: bool) -> Written:
+    """Stores the rows whose ids are not stored yet. Belongs within a transaction.
+
+    Args:
+        slices: of the rows in their order: each is written while the next one is made. They may be asked for twice.
+        looks_up: whether the ids of some may be stored in other months; the rows then come in the order of arrival.
+            Where it turns out so of one later, after a transformation gave it its time, nothing is lost but time.
+    """
+    is_stored = False
+    if not looks_up:
+        try:
+            return _write_new(_without_look_up(slices), connection)
+        except _LookUpNeeded:
+            pass
+        except UniqueViolation:
+            is_stored = True
+    rows = [row for some in slices for row in some]
+    looked_up = [row for row in rows if row.other_month != NO_OTHER_MONTH]
+    if is_stored and not looked_up:
+        return _write_staged(rows, connection)
+    with claimed(looked_up, connection):
+        unknown, conflicts = _without_known(rows, connection)
+        unknown.sort(key=attrgetter("place"))
+        try:
+            written = _write_new([unknown], connection)
+        except UniqueViolation:
+            written = _write_staged(unknown, connection)
+    return Written(written.stored, conflicts + written.conflicts)
+
+
+def write_rejected(rows: Sequence[RejectedRow], connection: Connection) -> None:
+    """Stores why events were rejected; one that was replayed keeps its row. Belongs within a transaction."""
+    in_order = sorted(rows, key=attrgetter("id"))  # so that concurrent batches don't deadlock
+    values = [msgspec.structs.asdict(row) | {"sender_grant": _jsonb(row.sender_grant)} for row in in_order]
+    replayed = [row.id for row in in_order if row.attempts > 1]
+    if replayed:
+        connection.execute(_AWAIT_REPLAYS, [replayed])
+    if values:
+        connection.cursor().executemany(_INSERT_REJECTED, values)
+
+
+def _jsonb(grant: Grant | None) -> Jsonb | None:
+    return Jsonb(msgspec.to_builtins(grant)) if grant else None
+
+
+def _without_look_up(slices: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]:
+    for rows in slices:
+        if any(map(attrgetter("other_month"), rows)):
+            raise _LookUpNeeded
+        yield rows
+
+
+def _write_new(slices: Iterable[Sequence[Row]], connection: Connection) -> Written:
+    """Stores rows none of which is stored.
+
+    Raises:
+        UniqueViolation: one is; nothing was stored.
+    """
+    conflicts: list[Row] = []
+    with connection.transaction():
+        return Written(_copy(_COPY, slices, connection, conflicts), conflicts)
+
+
+def _write_staged(rows: Sequence[Row], connection: Connection) -> Written:
+    """Stores those of the rows that are not stored."""
+    connection.execute(_MAKE_STAGING)
+    _copy(_COPY_TO_STAGING, [rows], connection, [])
+    stored = connection.execute(_INSERT_STAGED).rowcount
+    return Written(stored, conflicting(rows, connection))
+
+
+def _without_known(rows: Sequence[Row], connection: Connection) -> tuple[list[Row], list[Row]]:
+    """The rows less those whose id is known in another month, and those of the latter that another event has the id of.
+
+    Of several rows with one id those whose times the server assigned give way to the others.
+    """
+    looked_up = [row for row in rows if row.other_month != NO_OTHER_MONTH]
+    kept = [row for row in rows if row.other_month == NO_OTHER_MONTH]
+    known = KnownIds()
+    known.look_up(looked_up, connection)
+    for row in kept:
+        known.add(row)
+    conflicts = []
+    for row in sorted(looked_up, key=_is_of_any_month):
+        identities = known.elsewhere(row)
+        if not identities:
+            known.add(row)
+            kept.append(row)
+        elif identity_of(row) not in identities:
+            conflicts.append(row)
+    return kept, conflicts
+
+
+def _is_of_any_month(row: Row) -> bool:
+    return row.other_month == EVERY_MONTH
+
+
+def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator[list[Row]]:
+    """The first row of each id and month; a row that a transformation moved to an earlier month comes at the end.
+
+    Args:
+        conflicts: gets those that are not of the same event as the first one.
+    """
+    latest = 0
+    first: Row | None = None
+    moved = []
+    for rows in slices:
+        kept = []
+        for row in rows:
+            if row.place > latest:
+                latest, first = row.place, row
+                kept.append(row)
+            elif row.place < latest:
+                moved.append(row)
+            elif first and identity_of(row) != identity_of(first):
+                conflicts.append(row)
+        yield kept
+    if moved:
+        yield from _in_order([sorted(moved, key=attrgetter("place"))], conflicts)
+
+
+def _copy(statement: str, slices: Iterable[Sequence[Row]], connection: Connection, conflicts: list[Row]) -> int:
+    cursor = connection.cursor()
+    with cursor.copy(statement) as copy:
+        copy.write(_HEADER)
+        for rows in _in_order(slices, conflicts):
+            copy.write(_packed(rows))
+        copy.write(_TRAILER)
+    return cursor.rowcount
+
+
+def _packed(rows: Iterable[Row]) -> bytes:
+    parts: list[bytes] = []
+    for row in rows:
+        path = row.namespace_path
+        encoded_path = path.encode() if path else b""
+        parts += (
+            _FIXED_FIELDS.pack(
+                6,
+                16,
+                row.id.bytes,
+                8,
+                (row.timestamp - _EPOCH) // _MICROSECOND,
+                2,
+                row.event,
+                8,
+                row.user_id,
+                len(encoded_path) if path else _NULL,
+            ),
+            encoded_path,
+            _PAYLOAD_HEAD.pack(len(row.payload) + 1, _JSONB_VERSION),
+            row.payload,
+        )
+    return b"".join(parts)

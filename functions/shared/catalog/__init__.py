@@ -1,0 +1,1 @@
+"""The catalog of definitions: features, events, payloads and metrics, as teams write them."""

@@ -1,0 +1,231 @@
+"""What a team writes in its definition file: a feature, its events and what is to be known of them."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from functions.shared.catalog.context import Context
+from functions.shared.catalog.event_query import OUTPUT_TYPES, Answer, Resolver, is_output_type
+from functions.shared.catalog.metric import Metric, declared_metric
+from functions.shared.catalog.names import (
+    camel_case,
+    enum_value,
+    event_count_field,
+    is_field_name,
+    is_graphql_name,
+    pascal_case,
+)
+from functions.shared.catalog.payload import Payload
+from functions.shared.catalog.payload_type import PayloadType, key_types, nested_classes
+
+if TYPE_CHECKING:
+    import psycopg
+
+LARGEST_EVENT_ID = 32767
+
+type Transformation = Callable[[Context], Mapping[str, Any]]
+type Prefetch = Callable[[Sequence[Context], "psycopg.Connection[Any]"], list[dict[str, Any]]]
+
+
+class DefinitionError(Exception):
+    """A definition that can't be used; the message names the files at fault."""
+
+
+class Feature:
+    """A group of events owned by one team.
+
+    Args:
+        name: in snake_case, unique among the features.
+        owner: the team that answers for it.
+        payload: the class that names and types what its events carry.
+        field: its field of `aiUsageData` in GraphQL; the name in camelCase + `Events` where not given.
+
+    Raises:
+        DefinitionError: a name is not usable in GraphQL, or the payload's class holds what can't be stored.
+    """
+
+    def __init__(
+        self, name: str, *, owner: str, payload: type[Payload] | None = None, field: str | None = None
+    ) -> None:
+        caller = sys._getframe(1).f_globals
+        self.name = name
+        self.owner = owner
+        self.payload = payload
+        self.field = field or f"{camel_case(name)}Events"
+        self.type_name = f"{payload.__name__ if payload else pascal_case(name)}Event"
+        self.connection_type_name = f"{self.type_name}Connection"
+        self.edge_type_name = f"{self.type_name}Edge"
+        self.metrics_field = camel_case(name)
+        self.metrics_type_name = f"{pascal_case(name)}Metrics"
+        self.enum_value = enum_value(name)
+        self.module = caller["__name__"]
+        self.description = inspect.cleandoc(caller.get("__doc__") or "")
+        caller.setdefault("__features__", []).append(self)  # where the registry looks for it
+        self.file = _file_within_project(caller.get("__file__") or self.module)
+        self.event_ids: dict[str, int] = {}
+        self.deprecated_ids: dict[str, int] = {}
+        self.transformations: list[tuple[frozenset[str], Transformation]] = []
+        self.prefetcher: Prefetch | None = None
+        self.metrics: dict[str, Metric] = {}
+        self.resolvers: dict[str, Resolver] = {}
+        for written in (name, self.field, self.type_name, self.metrics_field):
+            if not is_graphql_name(written):
+                raise DefinitionError(f"{self.file}: {written!r} is not a name that GraphQL allows")
+        try:
+            self.payload_types: dict[str, PayloadType] = key_types(payload) if payload else {}
+        except (TypeError, NameError) as error:
+            raise DefinitionError(f"{self.file}: {error}") from error
+
+    def events(self, **ids: int) -> Callable[[Transformation], Transformation]:
+        """Registers events by name and id, at once; what it returns may decorate their transformation.
+
+        Raises:
+            DefinitionError: an id outside 1..32767, or a name or id that the feature has already.
+        """
+        self._register(self.event_ids, ids)
+        return self.transformation(*ids)
+
+    def deprecated_events(self, **ids: int) -> None:
+        """Reserves names and ids of old data: still readable, no longer accepted.
+
+        Raises:
+            DefinitionError: as for `events`.
+        """
+        self._register(self.deprecated_ids, ids)
+
+    def transformation(self, *names: str) -> Callable[[Transformation], Transformation]:
+        """Decorates a further transformation, of the events named, or of all the feature's where none is.
+
+        They run in the order of their registration; each sees the context merged with what the earlier
+        ones returned.
+        """
+
+        def register(function: Transformation) -> Transformation:
+            self.transformations.append((frozenset(names), function))
+            return function
+
+        return register
+
+    def prefetch(self, function: Prefetch) -> Prefetch:
+        """Decorates the function that retrieves additional context for a whole batch, in one query.
+
+        It is called before the transformations with the contexts of the batch's events of this feature and a
+        read-only connection, and returns a dict for each context, which is merged into it.
+        """
+        self.prefetcher = function
+        return function
+
+    def metric(
+        self,
+        name: str,
+        *,
+        events: Sequence[str] | None = None,
+        sum: str | None = None,  # noqa: A002 (what it does, and what teams write)
+        distinct: str | None = None,
+        ratio: Sequence[str] | None = None,
+        description: str = "",
+    ) -> None:
+        """Declares a figure of the feature's events: how many there are, or one of `sum`, `distinct` and `ratio`.
+
+        What it names may be declared after it.
+
+        Args:
+            name: its field among the feature's metrics in GraphQL.
+            events: the names of the events it is about; all of the feature's, deprecated ones included, if not given.
+            sum: the payload key whose numbers it adds up, or keys with dots between them.
+            distinct: the payload key whose different values it lists, likewise.
+            ratio: the names of two counts or sums of the feature, of which it is the quotient.
+
+        Raises:
+            DefinitionError: it has no usable name, one that the feature has already, or is not of one kind.
+        """
+        try:
+            metric = declared_metric(
+                name, events=events, total_of=sum, distinct=distinct, ratio=ratio, description=description
+            )
+        except ValueError as error:
+            raise DefinitionError(f"{self.file}: {error}") from error
+        if name in self.metrics:
+            raise DefinitionError(f"{self.file}: metric {name!r} is declared twice")
+        self.metrics[name] = metric
+
+    def resolver(self, name: str, *, returns: str) -> Callable[[Answer], Answer]:
+        """Decorates a function that answers a further field of `AiUsageData` from the feature's events.
+
+        Args:
+            name: of the field.
+            returns: its type in GraphQL: a scalar, or a list.
+
+        Raises:
+            DefinitionError: a name or type that can't be used, or a name that the feature has already.
+        """
+        if not is_field_name(name):
+            message = f"resolver {name!r} is not a name that GraphQL allows, beginning in lower case"
+            raise DefinitionError(f"{self.file}: {message}")
+        if not is_output_type(returns):
+            message = f"resolver {name!r} returns {returns!r}: use {', '.join(OUTPUT_TYPES)}, or a list of one"
+            raise DefinitionError(f"{self.file}: {message}")
+        if name in self.resolvers:
+            raise DefinitionError(f"{self.file}: resolver {name!r} is defined twice")
+
+        def register(function: Answer) -> Answer:
+            if inspect.iscoroutinefunction(function):
+                raise DefinitionError(f"{self.file}: resolver {name!r} is async; it must be an ordinary function")
+            self.resolvers[name] = Resolver(name, returns, function)
+            return function
+
+        return register
+
+    @property
+    def all_ids(self) -> dict[str, int]:
+        """The ids of its events by name, those of deprecated ones included."""
+        return self.event_ids | self.deprecated_ids
+
+    def ids_of(self, names: Sequence[str]) -> tuple[int, ...]:
+        """The ids of the events named, or of all the feature's where none is.
+
+        Raises:
+            ValueError: the feature has no such event.
+        """
+        ids = self.all_ids
+        for name in names:
+            if name not in ids:
+                raise ValueError(f"{self.file}: the feature {self.name} has no event {name!r}")
+        return tuple(ids[name] for name in names or ids)
+
+    def nested_type_name(self, nested: type[msgspec.Struct]) -> str:
+        """The GraphQL type of the objects of a class within its payload."""
+        return f"{self.type_name}{nested.__name__}"
+
+    def type_names(self) -> tuple[str, ...]:
+        """The GraphQL types that are made for it, twice the same where classes within its payload share a name."""
+        nested = map(self.nested_type_name, nested_classes(self.payload) if self.payload else ())
+        return (self.type_name, self.connection_type_name, self.edge_type_name, self.metrics_type_name, *nested)
+
+    def transformations_of(self, event_name: str) -> tuple[Transformation, ...]:
+        """The transformations of one event, in the order in which they run."""
+        return tuple(function for names, function in self.transformations if not names or event_name in names)
+
+    def _register(self, registered: dict[str, int], ids: Mapping[str, int]) -> None:
+        for name, event_id in ids.items():
+            if not (is_graphql_name(name) and is_graphql_name(event_count_field(name))):
+                raise DefinitionError(f"{self.file}: event name {name!r} is not a name that GraphQL allows")
+            if type(event_id) is not int or not 1 <= event_id <= LARGEST_EVENT_ID:
+                raise DefinitionError(f"{self.file}: id {event_id!r} of {name} is outside 1..{LARGEST_EVENT_ID}")
+            if name in self.all_ids:
+                raise DefinitionError(f"{self.file}: event {name} is defined twice")
+            registered[name] = event_id
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """The name of a function, or what stands for it where it has none, like a `partial`."""
+    return getattr(function, "__name__", None) or repr(function)
+
+
+def _file_within_project(file: str) -> str:
+    root = Path(__file__).parents[2]
+    return str(Path(file).relative_to(root)) if Path(file).is_relative_to(root) else file

@@ -1,0 +1,94 @@
+"""The names and ids that definitions take for themselves, and those that the GraphQL schema keeps."""
+
+from collections.abc import Iterable, Iterator
+
+from functions.shared.catalog.feature import Feature
+from functions.shared.catalog.names import enum_value, event_count_field, upper_snake_case
+
+# Names that the schema takes for itself: fields of `AiUsageData`, of an event, of `AiMetrics` and `AiUserMetrics`, and
+# of the object that a feature has among these; what users are sorted by; and types.
+DATA_FIELDS = frozenset({"all"})
+EVENT_FIELDS = frozenset({"id", "timestamp", "event", "user", "namespacePath", "payload"})
+METRICS_FIELDS = frozenset(
+    {
+        "codeSuggestionsAcceptedCount",
+        "duoChatInteractionsCount",
+        "featuresCount",
+        "lastDuoActivityOn",
+        "totalEventCount",
+        "user",
+        "usersCount",
+    }
+)
+FEATURE_METRICS_FIELDS = frozenset({"contributorsCount", "totalEventCount"})
+USER_SORTS = frozenset({"DUO_CHAT_INTERACTIONS_COUNT", "TOTAL_EVENT_COUNT"})
+TYPES = frozenset(
+    {
+        "AiMetrics",
+        "AiUsageData",
+        "AiUsageDimension",
+        "AiUsageEvent",
+        "AiUsageEventConnection",
+        "AiUsageEventEdge",
+        "AiUsageEventType",
+        "AiUsageFeature",
+        "AiUsageOrder",
+        "AiUsageRow",
+        "AiUserMetrics",
+        "AiUserMetricsConnection",
+        "AiUserMetricsEdge",
+        "AiUserMetricsSort",
+        "Boolean",
+        "Date",
+        "EventDefinition",
+        "Float",
+        "ID",
+        "Int",
+        "JSON",
+        "Long",
+        "Mutation",
+        "Namespace",
+        "PageInfo",
+        "PayloadFilter",
+        "PayloadKey",
+        "Query",
+        "String",
+        "Subscription",
+        "Time",
+        "User",
+    }
+)
+
+
+def name_problems(features: Iterable[Feature]) -> Iterator[str]:
+    """A line for each name or id that is reserved or claimed twice."""
+    claims: dict[tuple[str, object], list[Feature]] = {}
+    for feature in features:
+        for kind, name, reserved in _claims(feature):
+            if name in reserved:
+                yield f"{feature.file}: {kind} {name!r} is reserved"
+            claims.setdefault((kind, name), []).append(feature)
+    for (kind, name), claimants in claims.items():
+        if len(claimants) > 1:
+            files = " and ".join(sorted({feature.file for feature in claimants}))
+            yield f"{kind} {name!r} is defined more than once, in {files}"
+
+
+def _claims(feature: Feature) -> Iterator[tuple[str, object, frozenset[str]]]:
+    """What the feature takes for itself: kind, name, and the names of that kind that are reserved."""
+    yield "feature", feature.name, frozenset()
+    yield "GraphQL enum value of a feature", feature.enum_value, frozenset()
+    for field in (feature.field, *feature.resolvers):
+        yield "GraphQL field", field, DATA_FIELDS
+    for type_name in feature.type_names():
+        yield "GraphQL type", type_name, TYPES
+    yield "metric", feature.metrics_field, METRICS_FIELDS
+    for name in (*sorted(FEATURE_METRICS_FIELDS), *feature.metrics, *map(event_count_field, feature.all_ids)):
+        yield "order of users", upper_snake_case(f"{feature.metrics_field}_{name}"), USER_SORTS
+    for name in feature.metrics:
+        yield f"metric of {feature.name}", name, FEATURE_METRICS_FIELDS
+    for name, event_id in feature.all_ids.items():
+        yield "event", name, frozenset()
+        yield "event id", event_id, frozenset()
+        yield "GraphQL enum value", enum_value(name), frozenset()
+        yield f"metric of {feature.name}", event_count_field(name), FEATURE_METRICS_FIELDS

@@ -1,0 +1,161 @@
+"""Every definition of the project, found, checked against each other, and looked up by name or id."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+
+from functions.shared.catalog.feature import DefinitionError, Feature, Transformation, function_name
+from functions.shared.catalog.metric import metric_problems
+from functions.shared.catalog.name_rules import EVENT_FIELDS, name_problems
+from functions.shared.catalog.names import camel_case, is_graphql_name
+from functions.shared.catalog.payload import Converter, converter
+from functions.shared.catalog.payload_type import PayloadType, describe
+
+OVERRIDES = ("timestamp", "user_id", "namespace_path")
+"""What a transformation returns of these replaces the event's own and is no payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """An event that a definition names."""
+
+    id: int
+    name: str
+    feature: Feature
+    deprecated: bool
+    transformations: tuple[Transformation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The definitions, in the order of their modules' names."""
+
+    features: Mapping[str, Feature]
+    events: Mapping[str, EventType]
+    by_id: Mapping[int, EventType]
+    payload_types: Mapping[str, PayloadType]
+    converters: Mapping[str, Converter]
+
+    @property
+    def feature_of(self) -> dict[int, str]:
+        """The name of the feature of each event, by the event's id."""
+        return {event.id: event.feature.name for event in self.by_id.values()}
+
+
+def load(package: str = "definitions") -> Registry:
+    """Imports every module of `package` and checks what they define.
+
+    Raises:
+        DefinitionError: a module can't be imported, or definitions contradict each other; the message has a
+            line for each problem, naming the files.
+    """
+    features = list(_features(importlib.import_module(package)))
+    problems = [*name_problems(features), *_unknown_names(features)]
+    payload_types = _payload_types(features, problems)
+    if problems:
+        raise DefinitionError("\n".join(problems))
+    events = [event for feature in features for event in _events(feature)]
+    return Registry(
+        features={feature.name: feature for feature in features},
+        events={event.name: event for event in events},
+        by_id={event.id: event for event in events},
+        payload_types=payload_types,
+        converters={key: converter(kept) for key, kept in payload_types.items()},
+    )
+
+
+def _features(package: ModuleType) -> Iterator[Feature]:
+    for found in pkgutil.iter_modules(package.__path__):
+        name = f"{package.__name__}.{found.name}"
+        try:
+            module = importlib.import_module(name)
+        except DefinitionError:
+            raise
+        except Exception as error:
+            raise DefinitionError(f"{name.replace('.', '/')}.py: {type(error).__name__}: {error}") from error
+        yield from vars(module).get("__features__", ())
+
+
+def _events(feature: Feature) -> Iterator[EventType]:
+    for ids, deprecated in ((feature.event_ids, False), (feature.deprecated_ids, True)):
+        for name, event_id in ids.items():
+            yield EventType(event_id, name, feature, deprecated, feature.transformations_of(name))
+
+
+def _unknown_names(features: Iterable[Feature]) -> Iterator[str]:
+    """A line for each name in a definition that nothing has."""
+    for feature in features:
+        for names, function in feature.transformations:
+            for name in sorted(names - feature.all_ids.keys()):
+                yield f"{feature.file}: transformation {function_name(function)} names the unknown event {name!r}"
+        for problem in metric_problems(feature.metrics, feature.all_ids, feature.payload_types):
+            yield f"{feature.file}: {problem}"
+
+
+def _payload_types(features: Iterable[Feature], problems: list[str]) -> dict[str, PayloadType]:
+    """The type of every payload key; a line for each that can't be kept is added to `problems`."""
+    merged: dict[str, PayloadType] = {}
+    first: dict[str, tuple[str, Feature]] = {}
+    for feature in features:
+        problems += _key_problems(feature, feature.payload_types)
+        problems += _reserved_keys(feature)
+        for path, described in _paths(feature.payload_types):
+            known, other = first.setdefault(path, (described, feature))
+            if known != described:
+                problems.append(
+                    f"payload key {path!r} is {known} in {other.file} and {described} in {feature.file}; "
+                    "a key has one type in all definitions"
+                )
+        _merge(merged, feature.payload_types)
+    return merged
+
+
+def _reserved_keys(feature: Feature) -> Iterator[str]:
+    for key in feature.payload_types:
+        if key in OVERRIDES or camel_case(key) in EVENT_FIELDS:
+            yield f"{feature.file}: payload key {key!r} is reserved"
+
+
+def _key_problems(feature: Feature, types: Mapping[str, PayloadType]) -> Iterator[str]:
+    fields: dict[str, str] = {}
+    for key, kept in types.items():
+        field = camel_case(key)
+        if not is_graphql_name(field):
+            yield f"{feature.file}: payload key {key!r} is not a name that GraphQL allows"
+        if field in fields:
+            yield f"{feature.file}: payload keys {fields[field]!r} and {key!r} are both {field!r} in camelCase"
+        fields[field] = key
+        while isinstance(kept, list):
+            kept = kept[0]
+        if isinstance(kept, dict):
+            yield from _key_problems(feature, kept)
+            if not kept:
+                yield f"{feature.file}: payload key {key!r} is an object whose class names no key"
+
+
+def _paths(types: Mapping[str, PayloadType], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every path into the payload, and what it holds."""
+    for key, kept in types.items():
+        path = f"{prefix}{key}"
+        yield path, describe(kept)
+        while isinstance(kept, list):
+            path, kept = f"{path}[]", kept[0]
+        if isinstance(kept, dict):
+            yield from _paths(kept, f"{path}.")
+
+
+def _merge(merged: dict[str, PayloadType], types: Mapping[str, PayloadType]) -> None:
+    for key, kept in types.items():
+        merged[key] = _merged(merged.get(key), kept)
+
+
+def _merged(known: PayloadType | None, kept: PayloadType) -> PayloadType:
+    if isinstance(kept, list):
+        return [_merged(known[0] if isinstance(known, list) else None, kept[0])]
+    if isinstance(kept, dict):
+        both = dict(known) if isinstance(known, dict) else {}
+        _merge(both, kept)
+        return both
+    return kept

@@ -1,0 +1,77 @@
+"""`usage-events dlq`: messages that the consumer could not get done with."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from functions.shared import settings
+from infra.cli.environment import use_local_stack
+from infra.cli.terminal import console, explained, printable, shown
+
+if TYPE_CHECKING:
+    from infra.operations.dead_letters import DeadLetter
+
+app = typer.Typer(help="Dead letters: messages that could not be consumed.", no_args_is_help=True)
+
+_FIRST_CHARACTERS = 40
+_LONGEST_NAME = 50
+_NAMES = 5
+
+
+@app.command()
+def show(*, limit: Annotated[int, typer.Option(min=1, max=1000, help="How many messages are looked at.")] = 20) -> None:
+    """Show what is in the dead-letter queue, and leave it there."""
+    import boto3
+
+    from infra.operations.dead_letters import count, dead_letter_queue_url, peek
+
+    use_local_stack()
+    with explained():
+        client = boto3.client("sqs")
+        url = dead_letter_queue_url(client, settings.queue_url())
+        total = count(client, url)
+        letters = sorted(peek(client, url, limit), key=lambda letter: letter.arrival.sent_at)
+    table = Table(title=f"Dead letters: {max(total, len(letters)):,}", title_justify="left")
+    for name in ("id", "sent", "age", "receives", "bytes", "events", "begins with"):
+        table.add_column(name, no_wrap=name in ("id", "sent"))
+    for letter in letters:
+        table.add_row(*_cells(letter))
+    console().print(table)
+
+
+@app.command()
+def redrive() -> None:
+    """Send the dead letters to the queue again; their events keep the ids and times that they had."""
+    import boto3
+
+    from infra.operations import dead_letters
+
+    use_local_stack()
+    with explained():
+        client, queue_url = boto3.client("sqs"), settings.queue_url()
+        done = dead_letters.redrive(client, dead_letters.dead_letter_queue_url(client, queue_url), queue_url)
+    typer.echo(f"{done.sent:,} messages are on the queue again.")
+    if done.unsent:
+        typer.echo(f"{done.unsent:,} were not taken by the queue and are still dead letters.", err=True)
+        raise typer.Exit(1)
+
+
+def _cells(letter: "DeadLetter") -> tuple[str, ...]:
+    sent_at = letter.arrival.sent_at
+    age = timedelta(seconds=max(0, round((datetime.now(UTC) - sent_at).total_seconds())))
+    beginning = printable(letter.body[:_FIRST_CHARACTERS])
+    size = f"{len(letter.body.encode()):,}"
+    return letter.id, shown(sent_at), str(age), str(letter.receives), size, _events(letter), beginning
+
+
+def _events(letter: "DeadLetter") -> str:
+    """The names of the events in the message, each with its number."""
+    from functions.ingest.message.replay import read_message
+    from infra.operations.event_name import event_name
+
+    batch = read_message(letter.body.encode(), letter.arrival)
+    names = Counter(event_name(bytes(event).decode(errors="replace")) or "unreadable" for event in batch.events)
+    return printable(", ".join(f"{number:,} {name[:_LONGEST_NAME]}" for name, number in names.most_common(_NAMES)))

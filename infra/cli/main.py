@@ -1,0 +1,134 @@
+"""`usage-events`: what a team or an operator does from the command line."""
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from functions.shared import settings
+from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.registry import Registry, load
+from functions.shared.postgres import TimeLimits, connect
+from infra.cli import directory, dlq, rejected, tokens
+from infra.cli.environment import use_local_stack
+from infra.cli.terminal import console, explained
+
+if TYPE_CHECKING:
+    from functions.sync.report import Report
+
+app = typer.Typer(help="AI usage events: definitions, schema, tokens, and where the events are.", no_args_is_help=True)
+definitions_app = typer.Typer(help="The events that definitions/ names.", no_args_is_help=True)
+app.add_typer(definitions_app, name="definitions")
+app.add_typer(tokens.app, name="token")
+app.add_typer(rejected.app, name="rejected")
+app.add_typer(dlq.app, name="dlq")
+app.add_typer(directory.app, name="directory")
+
+WAIT_SECONDS = 60
+RUN_SECONDS = 24 * 60 * 60
+
+
+@definitions_app.command("list")
+def list_definitions() -> None:
+    """List every event, by id."""
+    registry = _registry()
+    table = Table("id", "event", "feature", "owner", "deprecated")
+    for _, event in sorted(registry.by_id.items()):
+        deprecated = "yes" if event.deprecated else ""
+        table.add_row(str(event.id), event.name, event.feature.name, event.feature.owner, deprecated)
+    console().print(table)
+
+
+@definitions_app.command("check")
+def check_definitions() -> None:
+    """Check that the definitions fit each other; a deployment refuses those that don't."""
+    registry = _registry()
+    typer.echo(f"{len(registry.events)} events in {len(registry.features)} features fit each other.")
+
+
+@app.command("schema")
+def print_schema() -> None:
+    """Print the GraphQL schema that the definitions make."""
+    from functions.graphql.schema import schema_text
+
+    typer.echo(schema_text(_registry()), nl=False)
+
+
+@app.command("sync")
+def synchronise(
+    *,
+    reset: Annotated[bool, typer.Option("--reset", help="Start from the first row again.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="First try again the rows that ClickHouse refused.")] = False,
+) -> None:
+    """Copy to ClickHouse everything that was committed until now; when this ends well, it is all there."""
+    from functions.sync.catch_up import catch_up
+    from functions.sync.refused import count_waiting
+    from functions.sync.sync import Sync
+
+    use_local_stack()
+    with explained():
+        url = settings.clickhouse_url()
+        if url is None:
+            raise settings.SettingError("ClickHouse is disabled: CLICKHOUSE_URL is not set")
+        database_url = settings.database_url()
+        sync = Sync(
+            database_url,
+            url,
+            settings.clickhouse_cluster(),
+            progress=_show_progress,
+            durable=settings.clickhouse_durable_inserts(),
+        )
+        if reset:
+            typer.echo(f"Starting from the first row; {sync.reset(WAIT_SECONDS):,} rows were another PostgreSQL's.")
+        if replay:
+            taken, refused = sync.replay(WAIT_SECONDS)
+            typer.echo(f"Of the refused rows, {taken:,} are in ClickHouse now, {refused:,} were refused again.")
+        with connect(database_url, TimeLimits(WAIT_SECONDS, WAIT_SECONDS)) as connection:
+            report = catch_up(sync, connection, WAIT_SECONDS, RUN_SECONDS)
+            refused = count_waiting(connection)
+        but = f", but for {refused:,} rows that it refused: they are in rejected_events" if refused else ""
+        typer.echo(f"{report.rows:,} rows were copied; everything committed before is in ClickHouse{but}.")
+
+
+@app.command("retention")
+def retain(
+    *, dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False
+) -> None:
+    """Make the partitions of the coming months, and drop those that are too old and in ClickHouse."""
+    from functions.retention.retention import Retention, RetentionError
+
+    use_local_stack()
+    with explained():
+        retention = Retention.of_settings()
+        clickhouse = "off" if retention.clickhouse_url is None else "on"
+        typer.echo(f"PostgreSQL keeps {retention.months} months; ClickHouse is {clickhouse}.")
+        report = retention.run(datetime.now(UTC), RUN_SECONDS, dry_run=dry_run)
+        for line in report.lines():
+            typer.echo(line)
+        if report.failure:
+            raise RetentionError(report.failure)
+
+
+@app.command("status")
+def show_status() -> None:
+    """Show where the events are: partitions, ClickHouse, rejected events and queues."""
+    from infra.cli.status import status
+
+    use_local_stack()
+    with explained(), connect(settings.database_url(), TimeLimits(RUN_SECONDS, RUN_SECONDS)) as connection:
+        queue_url = settings.queue_url() if "QUEUE_URL" in os.environ else None
+        console().print(status(connection, settings.clickhouse_url(), queue_url))
+
+
+def _show_progress(report: "Report") -> None:
+    typer.echo(f"{report.rows:,} rows …", err=True)
+
+
+def _registry() -> Registry:
+    try:
+        return load()
+    except DefinitionError as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,121 @@
+"""What `usage-events status` shows: where every event is on its way."""
+
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from psycopg import sql
+from rich.console import Group
+from rich.table import Table
+
+from functions.shared import clickhouse
+from functions.shared.partitions import partitions
+from functions.shared.postgres import Connection
+from functions.shared.sync_state import (
+    SyncState,
+    count_unsynced,
+    foreign_position,
+    oldest_transaction,
+    read_state,
+    read_watermark,
+)
+from infra.cli.terminal import shown
+from infra.operations.dead_letters import NoDeadLetterQueue, dead_letter_queue_url
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_COUNT = sql.SQL("SELECT count(*) FROM {partition}")
+
+_REJECTED = """
+    SELECT source, code, count(*) FILTER (WHERE replayed_at IS NULL), count(*), max(received_at)
+    FROM rejected_events
+    GROUP BY source, code
+    ORDER BY source, code
+"""
+
+_CLICKHOUSE_SECONDS = 30
+
+
+def status(connection: Connection, clickhouse_url: str | None, queue_url: str | None) -> Group:
+    """Everything at once, to be printed."""
+    state, said = _state(connection, clickhouse_url)
+    return Group(
+        _partitions(connection, state),
+        _sync(connection, state, said),
+        _rejected(connection),
+        *([_queues(boto3.client("sqs"), queue_url)] if queue_url else []),
+    )
+
+
+def _state(connection: Connection, clickhouse_url: str | None) -> tuple[SyncState | None, str]:
+    """How far ClickHouse has come, and how it is; no state where that can't be known."""
+    if clickhouse_url is None:
+        return None, "off: CLICKHOUSE_URL is not set"
+    try:
+        with closing(clickhouse.connect(clickhouse_url, _CLICKHOUSE_SECONDS)) as client:
+            target = clickhouse.target_of(client)
+    except ClickHouseError as error:
+        return None, f"can't be reached: {clickhouse.reason_of(error)}"
+    if target is None:
+        return SyncState(), "has no table yet"
+    state = read_state(connection, target)
+    if foreign_position(connection, state.cursor) is not None:
+        return None, "not known: PostgreSQL was restored from another, so that `usage-events sync --reset` is needed"
+    return state, f"table {target}"
+
+
+def _partitions(connection: Connection, state: SyncState | None) -> Table:
+    table = Table("partition", "rows", "not in ClickHouse", title="PostgreSQL", title_justify="left")
+    for name in partitions(connection):
+        row = connection.execute(_COUNT.format(partition=sql.Identifier(name))).fetchone()
+        unsynced = "" if state is None else f"{count_unsynced(connection, name, state.cursor):,}"
+        table.add_row(name, f"{row[0] if row else 0:,}", unsynced)
+    return table
+
+
+def _sync(connection: Connection, state: SyncState | None, said: str) -> Table:
+    table = Table("what", "where", title="ClickHouse", title_justify="left", show_header=False)
+    watermark = read_watermark(connection)
+    table.add_row("state", said)
+    if state is not None:
+        table.add_row("cursor", f"transaction {state.cursor.xact_id}, event {state.cursor.id}")
+        table.add_row("complete up to", shown(state.caught_up_at) if state.caught_up_at else "the backfill goes on")
+    if state is not None and state.caught_up_at is not None:
+        table.add_row("lag", f"{(datetime.now(UTC) - state.caught_up_at).total_seconds():.1f} s")
+    table.add_row("watermark", f"transaction {watermark.xact_id}")
+    table.add_row("oldest transaction", str(oldest_transaction(connection) or "none is open"))
+    return table
+
+
+def _rejected(connection: Connection) -> Table:
+    table = Table("source", "code", "waiting", "all", "newest", title="Rejected events", title_justify="left")
+    for source, code, waiting, count, newest in connection.execute(_REJECTED):
+        table.add_row(source, code, f"{waiting:,}", f"{count:,}", shown(newest))
+    return table
+
+
+def _queues(sqs: "SQSClient", queue_url: str) -> Table:
+    table = Table("queue", "waiting", "in flight", "delayed", title="Queues", title_justify="left")
+    try:
+        for name, url in _queue_urls(sqs, queue_url):
+            depth = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+            table.add_row(
+                name,
+                depth["ApproximateNumberOfMessages"],
+                depth["ApproximateNumberOfMessagesNotVisible"],
+                depth["ApproximateNumberOfMessagesDelayed"],
+            )
+    except (BotoCoreError, ClientError) as error:
+        table.add_row(f"can't be reached: {error}")
+    return table
+
+
+def _queue_urls(sqs: "SQSClient", queue_url: str) -> Iterator[tuple[str, str]]:
+    yield "events", queue_url
+    with suppress(NoDeadLetterQueue):
+        yield "dead letters", dead_letter_queue_url(sqs, queue_url)

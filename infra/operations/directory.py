@@ -1,0 +1,184 @@
+"""The directory, as an operator deals with it: what was stated, by whom and when; corrected, or forgotten."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from psycopg.types.json import Jsonb
+
+from functions.ingest.directory.fact import Attribute, Kind, Statement, Subject
+from functions.ingest.directory.known_facts import read_facts
+from functions.ingest.directory.lock import directory_held_alone
+from functions.ingest.directory.places import change_places
+from functions.ingest.directory.user_names import change_names
+from functions.shared.postgres import Connection
+
+OPERATOR = "operator"
+"""The issuer of what an operator states."""
+
+type AnyKind = Kind | Literal["user"]
+
+_FIND = """
+    SELECT 'namespace', id FROM namespaces WHERE full_path = %(full_path)s
+    UNION ALL
+    SELECT 'project', id FROM projects WHERE full_path = %(full_path)s
+"""
+
+_FACTS_UNTIL_NOW = """
+    SELECT greatest(clock_timestamp(), max(stated_at) + interval '1 microsecond')
+    FROM facts
+    WHERE (kind = %(kind)s AND id = %(id)s) OR (attribute = 'full_path' AND value = %(full_path)s)
+"""
+
+_PLACES: dict[Kind, str] = {
+    "namespace": "SELECT path, full_path FROM namespaces WHERE id = %s",
+    "project": "SELECT namespace_path, full_path FROM projects WHERE id = %s",
+}
+
+_USERNAME = "SELECT username FROM users WHERE id = %s"
+
+_NAMES = """
+    SELECT namespace_path, username, stated_at, issuer, sub
+    FROM user_names
+    WHERE user_id = %s
+    ORDER BY stated_at DESC, namespace_path
+"""
+
+# An operator's word is the newest, also where something was stated of a time ahead.
+_NOW: dict[AnyKind, str] = {
+    "namespace": _FACTS_UNTIL_NOW,
+    "project": _FACTS_UNTIL_NOW,
+    "user": """
+        SELECT greatest(clock_timestamp(), max(stated_at) + interval '1 microsecond')
+        FROM user_names
+        WHERE user_id = %(id)s
+    """,
+}
+
+_FORGET_LIMITED = "DELETE FROM facts WHERE kind = %s AND id = %s AND scope <> ''"
+
+_FORGET_USERNAME = "UPDATE users SET username = NULL WHERE id = %s"
+
+_MAKE_USER = "INSERT INTO users (id, username) VALUES (%s, %s) ON CONFLICT (id) DO NOTHING"
+
+_RECORD = """
+    INSERT INTO directory_changes (changed_by, command, kind, id, before, after)
+    VALUES (%(changed_by)s, %(command)s, %(kind)s, %(id)s, %(before)s, %(after)s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What was stated of an attribute.
+
+    Attributes:
+        attribute: `path`, `full_path`, or `username` with the namespace that it was stated in.
+        value: None where it was forgotten.
+        stated_at: None where nobody knows.
+        stated_by: the issuer and `sub` of the sender's token, the queue or an operator.
+        limit: the namespaces within which the sender may state facts; empty without a limit.
+    """
+
+    attribute: str
+    value: str | None
+    stated_at: datetime | None
+    stated_by: str
+    limit: str
+
+
+def find(connection: Connection, full_path: str) -> list[Subject]:
+    """The namespace and the project that have the full path."""
+    return [(kind, number) for kind, number in connection.execute(_FIND, {"full_path": full_path})]
+
+
+def current(connection: Connection, kind: AnyKind, number: int) -> dict[str, str | None]:
+    """What the system goes by: the path and full path, or the newest username; None where nothing is known."""
+    if kind == "user":
+        row = connection.execute(_USERNAME, [number]).fetchone()
+        return {"username": row[0] if row else None}
+    row = connection.execute(_PLACES[kind], [number]).fetchone()
+    path, full_path = row or (None, None)
+    return {"path": path, "full_path": full_path}
+
+
+def statements(connection: Connection, kind: AnyKind, number: int) -> list[Line]:
+    """All that was stated, the newest first of each attribute."""
+    if kind == "user":
+        return [
+            Line(f"username in {path or 'no namespace'}", name, stated_at, _sender(issuer, sub, stated_at), "")
+            for path, name, stated_at, issuer, sub in connection.execute(_NAMES, [number])
+        ]
+    facts = read_facts([(kind, number)], connection)[kind, number]
+    ordered = sorted(facts.items(), key=lambda item: item[1].order, reverse=True)
+    return [
+        Line(
+            attribute,
+            statement.value,
+            statement.stated_at,
+            _sender(statement.issuer, statement.sub, statement.stated_at),
+            ", ".join(statement.namespaces),
+        )
+        for (attribute, _), statement in sorted(ordered, key=lambda item: item[0][0])
+    ]
+
+
+def set_place(connection: Connection, subject: Subject, values: Mapping[Attribute, str], operator: str) -> None:
+    """States the (namespace's) path or the full path of a namespace or project, as of now."""
+    with directory_held_alone(connection):
+        before = current(connection, *subject)
+        now = _now(connection, *subject, full_path=values.get("full_path"))
+        stated = {(attribute, ""): _statement(value, now, operator) for attribute, value in values.items()}
+        change_places({subject: stated}, connection)
+        _record(connection, "set", subject, operator, before)
+
+
+def set_username(connection: Connection, user: int, username: str, path: str | None, operator: str) -> None:
+    """States a user's name as of now, in one namespace, or wherever a name of the user was stated."""
+    with directory_held_alone(connection):
+        before = current(connection, "user", user)
+        connection.execute(_MAKE_USER, [user, username])
+        named = [row[0] for row in connection.execute(_NAMES, [user])] or [""]
+        stated = _statement(username, _now(connection, "user", user), operator)
+        change_names([(one, user, stated) for one in ([path] if path else named)], connection)
+        _record(connection, "set", ("user", user), operator, before)
+
+
+def forget(connection: Connection, kind: AnyKind, number: int, operator: str) -> None:
+    """Takes back all that was stated; only what is stated of a later time counts again."""
+    with directory_held_alone(connection):
+        before = current(connection, kind, number)
+        forgotten = _statement(None, _now(connection, kind, number), operator)
+        if kind == "user":
+            named = {row[0] for row in connection.execute(_NAMES, [number])} | {""}
+            change_names([(path, number, forgotten) for path in named], connection)
+            connection.execute(_FORGET_USERNAME, [number])
+        else:
+            connection.execute(_FORGET_LIMITED, [kind, number])
+            attributes: tuple[Attribute, ...] = ("path", "full_path", "ancestor_path")
+            change_places({(kind, number): dict.fromkeys(((one, "") for one in attributes), forgotten)}, connection)
+        _record(connection, "forget", (kind, number), operator, before)
+
+
+def _now(connection: Connection, kind: AnyKind, number: int, full_path: str | None = None) -> datetime:
+    row = connection.execute(_NOW[kind], {"kind": kind, "id": number, "full_path": full_path}).fetchone()
+    return row[0] if row else datetime.now(UTC)
+
+
+def _statement(value: str | None, now: datetime, operator: str) -> Statement:
+    return Statement(value, now, OPERATOR, operator)
+
+
+def _sender(issuer: str, sub: str, stated_at: datetime | None) -> str:
+    if stated_at is None:
+        return "unknown"
+    return " ".join(filter(None, (issuer, sub))) or "the queue"
+
+
+def _record(
+    connection: Connection, command: str, subject: tuple[AnyKind, int], operator: str, before: Mapping[str, Any]
+) -> None:
+    kind, number = subject
+    values = {"changed_by": operator, "command": command, "kind": kind, "id": number}
+    after = current(connection, kind, number)
+    connection.execute(_RECORD, values | {"before": Jsonb(dict(before)), "after": Jsonb(after)})
