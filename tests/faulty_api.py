@@ -15,8 +15,9 @@ from uuid import UUID
 
 import msgspec
 
+from functions.ingest.contract import Answer
 from functions.ingest.formats.body import events_in
-from functions.ingest.intake import Answer, Intake
+from functions.ingest.intake import Intake
 from functions.shared.catalog import registry
 from functions.shared.grant import Grant
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
-from functions.graphql.query.conditions import conditions
 from functions.graphql.query.path import read_path
+from functions.graphql.types.filters import conditions
 from functions.shared.catalog.names import camel_case
 from functions.shared.catalog.registry import Registry, load
 from tests.payloads import fulfils, value_at

@@ -17,8 +17,9 @@ from functions.graphql.postgres import payload as postgres_payload
 from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import stored_number
+from functions.ingest.event.storable import normalised
+from functions.ingest.payload_encoder import encode_payload
 from functions.shared import clickhouse
-from functions.shared.catalog.payload import encode_payload, normalised
 from functions.sync.sync import Sync
 
 SECONDS = 60

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import psycopg
 
-from functions.shared.catalog.payload import encode_payload, normalised
+from functions.ingest.event.storable import normalised
+from functions.ingest.payload_encoder import encode_payload
 from tests.clock import NOW
 from tests.metrics_model import Event, Model
 

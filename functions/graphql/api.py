@@ -19,10 +19,7 @@ from functions.graphql.execution import execute
 from functions.graphql.limits import check_answer
 from functions.graphql.postgres.directory import PostgresDirectory
 from functions.graphql.postgres.store import PLANNER_OPTIONS, STATEMENT_SECONDS
-from functions.graphql.query.budget import QueryTooSlow
-from functions.graphql.query.errors import InvalidArgument
-from functions.graphql.query.slots import TooManyQueries
-from functions.graphql.query.store import StoreUnavailable
+from functions.graphql.query.errors import InvalidArgument, QueryTooSlow, StoreUnavailable, TooManyQueries
 from functions.graphql.request import Query, Refused, check_address, query_of
 from functions.graphql.schema import executable_schema
 from functions.graphql.store_router import Sources

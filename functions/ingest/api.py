@@ -15,9 +15,10 @@ with kept():
     from botocore.config import Config
 
     from functions.ingest import gitlab, intake_metrics
+    from functions.ingest.contract import Answer
     from functions.ingest.formats.body import Events
     from functions.ingest.formats.compression import TooLarge
-    from functions.ingest.intake import Answer, Intake, QueueUnavailable
+    from functions.ingest.intake import Intake, QueueUnavailable
     from functions.ingest.request import EVENTS_PATH, Request, UnsupportedMediaType, events_of, read_request
     from functions.shared import queue, settings
     from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from functions.ingest.formats.body import MAX_COMMAS_UNCOUNTED, MAX_EVENTS, Events, check_count, written_anew
+from functions.ingest.contract import MAX_EVENTS
+from functions.ingest.formats.body import MAX_COMMAS_UNCOUNTED, Events, check_count, written_anew
 from functions.ingest.formats.compression import TooLarge, unpacked
 from functions.ingest.request import Request
 from functions.shared.rejection import Rejection

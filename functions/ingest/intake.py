@@ -4,20 +4,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count, repeat
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 
+from functions.ingest.contract import MAX_MESSAGE_BYTES, Answer, RejectedEvent, without_noncharacters
 from functions.ingest.event.attributes import Attributes, attributes_and_plainness, content_of
 from functions.ingest.event.event import read_attributes, terms_of
 from functions.ingest.formats.body import Events
 from functions.ingest.idempotency import Repeatable
-from functions.ingest.message.batch import Batch, without_noncharacters
+from functions.ingest.message.batch import Batch
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
 from functions.shared.rejection import Rejection
 
-MAX_MESSAGE_BYTES = 256 * 1024
 _READ_AT_ONCE = 100
 
 type Send = Callable[[Sequence[bytes]], set[int]]
@@ -26,31 +26,6 @@ type Send = Callable[[Sequence[bytes]], set[int]]
 
 class QueueUnavailable(Exception):
     """Nothing of the request could be queued: it should be sent again."""
-
-
-class RejectedEvent(msgspec.Struct):
-    """Why the event at `index` of the request was not accepted; a `retryable` one may be sent again as it is."""
-
-    index: int
-    code: str
-    message: str
-    retryable: bool = False
-
-
-class Answer(msgspec.Struct):
-    """What became of each event of a request; `ids` has null for those that were not accepted."""
-
-    accepted: int
-    ignored: int
-    rejected: list[RejectedEvent]
-    ids: list[UUID | None]
-
-    @property
-    def status(self) -> int:
-        """The HTTP status that says so."""
-        if not self.rejected:
-            return 202
-        return 207 if self.accepted or self.ignored else 400
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,19 +12,14 @@ from functions.ingest.directory.directory import Directory
 from functions.ingest.event.attributes import contents_of
 from functions.ingest.event.event import Event, require_user_id, storable_times
 from functions.ingest.event.location import require_namespace_path
+from functions.ingest.event.storable import normalised
 from functions.ingest.message.batch import Batch
+from functions.ingest.payload_encoder import encode_payload, plainly_encoded
 from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, place_in_order
 from functions.ingest.undeclared import require_few_undeclared
 from functions.shared.catalog.context import Context
 from functions.shared.catalog.feature import Feature, Transformation, function_name
-from functions.shared.catalog.payload import (
-    MAX_PAYLOAD_BYTES,
-    Payload,
-    converted,
-    encode_payload,
-    normalised,
-    plainly_encoded,
-)
+from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, Payload, converted
 from functions.shared.catalog.registry import OVERRIDES, Registry
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection, Database

@@ -17,7 +17,7 @@ from functions.retention.rejected_events import count_rejected, delete_rejected
 from functions.retention.report import Report
 from functions.retention.time_to_live import keep_months
 from functions.retention.upkeep import ClickHouseState, Upkeep
-from functions.shared import clickhouse, settings
+from functions.shared import clickhouse, locks, settings
 from functions.shared.clickhouse import reason_of, target_of
 from functions.shared.partitions import first_moment, wanted_months
 from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
@@ -31,7 +31,6 @@ LOCK_TIMEOUT_SECONDS = 2
 _COMPARING_SHARE = 0.8
 
 # Held by one retention at a time; nothing else locks this number.
-_RETENTION_LOCK = 4_197_005
 
 _LOCK = "SELECT pg_advisory_lock(%s)"
 
@@ -141,8 +140,8 @@ def _restored(connection: Connection, target: UUID | None) -> str:
 @contextmanager
 def _locked(connection: Connection) -> Iterator[None]:
     try:
-        connection.execute(_LOCK, [_RETENTION_LOCK])
+        connection.execute(_LOCK, [locks.RETENTION])
     except LockNotAvailable as error:
         raise RetentionError("another retention is running") from error
-    with unlocked_afterwards(connection, _RETENTION_LOCK):
+    with unlocked_afterwards(connection, locks.RETENTION):
         yield

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 
 from psycopg import sql
 
+from functions.shared import locks
 from functions.shared.postgres import Connection
 
 MONTHS_AHEAD = 3
@@ -17,7 +18,7 @@ _PARTITIONS = """
 """
 
 # Nothing else locks this number.
-_LOCK = "SELECT pg_advisory_xact_lock(4197006)"
+_LOCK = "SELECT pg_advisory_xact_lock(%s)"
 
 _CREATE = """
     CREATE TABLE IF NOT EXISTS {partition} (
@@ -72,7 +73,7 @@ def make_partitions(connection: Connection, months: list[date]) -> list[str]:
     They are created on their own and then attached, which waits for no writer; but for others that make partitions.
     """
     with connection.transaction():
-        connection.execute(_LOCK)
+        connection.execute(_LOCK, [locks.PARTITIONS])
         present = set(partitions(connection))
         missing = [month for month in months if partition_name(month) not in present]
         for month in missing:

@@ -12,7 +12,7 @@ from uuid import UUID
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
-from functions.shared import clickhouse
+from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
 from functions.shared.catalog.payload_type import leaf_paths
 from functions.shared.partitions import partitions
@@ -44,7 +44,6 @@ _IN_FLIGHT = 2
 _NARROW_CHUNK_BYTES = 4 * 1024 * 1024
 
 # Held by one sync at a time; nothing else locks this number.
-_SYNC_LOCK = 4_197_004
 
 # How much longer than a run its statements and connections may last.
 _GRACE_SECONDS = 10
@@ -133,7 +132,7 @@ class Sync:
             if not _is_locked(control):
                 return Report("skipped", seconds_behind=_rounded(control.execute(_NEWEST_SECONDS_BEHIND).fetchone()))
             with (
-                unlocked_afterwards(control, _SYNC_LOCK),
+                unlocked_afterwards(control, locks.SYNC),
                 self._clickhouse(seconds) as client,
                 self._connect(seconds) as reader,
             ):
@@ -166,7 +165,7 @@ class Sync:
         """
         with self._connect(_LONG_SECONDS) as control:
             _wait_for_lock(control, wait_seconds)
-            with unlocked_afterwards(control, _SYNC_LOCK):
+            with unlocked_afterwards(control, locks.SYNC):
                 statements = [_REWRITE.format(partition=sql.Identifier(name)) for name in partitions(control)]
                 rewritten = sum(control.execute(statement).rowcount for statement in statements)
                 control.execute(_FORGET)
@@ -183,7 +182,7 @@ class Sync:
         """
         with self._connect(_LONG_SECONDS) as control, self._clickhouse(_LONG_SECONDS) as client:
             _wait_for_lock(control, wait_seconds)
-            with unlocked_afterwards(control, _SYNC_LOCK):
+            with unlocked_afterwards(control, locks.SYNC):
                 self._ensure_table(client)
                 return refused.replay(control, client)
 
@@ -312,7 +311,7 @@ class _Copying:
 
 def _is_locked(connection: Connection) -> bool:
     """Whether the connection holds the lock now, until it gives it up or is closed."""
-    row = connection.execute(_TRY_LOCK, [_SYNC_LOCK]).fetchone()
+    row = connection.execute(_TRY_LOCK, [locks.SYNC]).fetchone()
     return row is not None and row[0] is True
 
 

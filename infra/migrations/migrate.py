@@ -7,6 +7,7 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 
+from functions.shared import locks
 from functions.shared.catalog.feature import DefinitionError
 from functions.shared.catalog.registry import Registry
 from functions.shared.partitions import make_partitions, wanted_months
@@ -15,7 +16,6 @@ from functions.shared.postgres import Connection, TimeLimits, connect
 DEFAULT_SECONDS = 600
 
 # Held by one deployment at a time; any number that nothing else in the database locks.
-_DEPLOYMENT_LOCK = 4_197_001
 
 _EVENT_TYPES = "SELECT id, name FROM event_types ORDER BY id"
 
@@ -44,7 +44,7 @@ def migrate(database_url: str, registry: Registry, retention_months: int, second
     """
     limits = TimeLimits(statement=seconds, transaction=seconds)
     with connect(database_url, limits) as connection, connect(database_url, limits) as schema_connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", [_DEPLOYMENT_LOCK])
+        connection.execute("SELECT pg_advisory_lock(%s)", [locks.DEPLOYMENT])
         upgrade_schema(schema_connection)
         partitions = make_partitions(connection, wanted_months(datetime.now(UTC).date(), retention_months))
         with connection.transaction():

@@ -9,7 +9,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.graphql.clickhouse import payload as clickhouse_payload
-from functions.graphql.query.conditions import conditions
+from functions.graphql.types.filters import conditions
 from functions.shared.clickhouse import READ_SETTINGS, declared_paths, last_migration, target_of
 from functions.sync import migrations, table
 from functions.sync.migrations import MIGRATIONS, NEWEST

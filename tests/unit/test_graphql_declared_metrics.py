@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from functions.shared.catalog.payload import encode_payload
+from functions.ingest.payload_encoder import encode_payload
 from tests.definitions import answer_with, load_from
 from tests.graphql import Insert, ask
 

@@ -11,7 +11,9 @@ import pytest
 
 from functions.graphql.query import slots
 from functions.graphql.query.budget import Deadline
-from functions.graphql.query.slots import LOCK_CLASS, MAX_TENANT_QUERIES, Slots
+from functions.graphql.query.errors import TooManyQueries
+from functions.graphql.query.slots import MAX_TENANT_QUERIES, Slots
+from functions.shared import locks
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
 from tests.clock import NOW
@@ -59,7 +61,7 @@ def occupied(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
         connection = psycopg.connect(database_url)
         connections.append(connection)
         for number in slots._numbers(grant, most):
-            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK_CLASS, number])
+            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [locks.QUERY_SLOTS, number])
         return connection
 
     yield occupied
@@ -110,13 +112,13 @@ def test_answered_and_failed_queries_give_up_their_slots(
         failing.read(lambda slotted: slotted.execute("SELECT 1 / 0", None).fetchall())
     with pytest.raises(ZeroDivisionError):
         failing.hold(lambda: 1 // 0)
-    assert connection.execute(_SLOTS_TAKEN, [LOCK_CLASS]).fetchone() == (0,)
+    assert connection.execute(_SLOTS_TAKEN, [locks.QUERY_SLOTS]).fetchone() == (0,)
 
 
 def test_a_statement_without_a_slot_is_never_begun(database_url: str, occupied: Any) -> None:
     database = Database(database_url, TimeLimits(9, 25))
     occupied(reader(HOSTILE))
-    with pytest.raises(slots.TooManyQueries):
+    with pytest.raises(TooManyQueries):
         Slots(database, reader(HOSTILE), Deadline(9)).read(
             lambda slotted: slotted.execute("SELECT nextval('no_such_' || pg_sleep(60)::text)", None).fetchall()
         )
@@ -131,7 +133,7 @@ def test_slots_belong_to_root_namespaces_or_to_the_user_of_a_token_for_everythin
     def is_free(grant: Grant) -> bool:
         try:
             return Slots(database, grant, Deadline(9)).hold(lambda: True)
-        except slots.TooManyQueries:
+        except TooManyQueries:
             return False
 
     occupied(reader(HOSTILE))
@@ -150,7 +152,7 @@ def test_eight_hostile_readers_get_no_more_than_their_slots_of_postgresql(
     with hostile_readers(HOSTILE, start, database_url) as told:
         until = time.monotonic() + 60
         while (sum(map(len, told)) < 12 or answered < 5) and time.monotonic() < until:
-            (taken,) = connection.execute(_SLOTS_TAKEN, [LOCK_CLASS]).fetchone() or (0,)
+            (taken,) = connection.execute(_SLOTS_TAKEN, [locks.QUERY_SLOTS]).fetchone() or (0,)
             (working,) = connection.execute(_WORKING).fetchone() or (0,)
             most_slots, most_working = max(most_slots, taken), max(most_working, working)
             if taken == MAX_TENANT_QUERIES:

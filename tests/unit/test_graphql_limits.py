@@ -11,8 +11,7 @@ from graphql import GraphQLError, get_introspection_query, parse
 from functions.graphql import limits
 from functions.graphql.documents import Documents, InvalidQuery
 from functions.graphql.query import budget
-from functions.graphql.query.budget import QueryTooSlow
-from functions.graphql.query.errors import InvalidArgument
+from functions.graphql.query.errors import InvalidArgument, QueryTooSlow
 from functions.graphql.store_router import Sources
 from functions.sync.sync import Sync
 from tests.clock import NOW

@@ -17,7 +17,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from functions.ingest.event.event import MAX_EVENT_BYTES
+from functions.ingest.contract import MAX_EVENT_BYTES
 from functions.ingest.message.batch import Batch, read_batch
 from functions.ingest.request import JSON_TYPES, LINE_TYPES
 from functions.shared import queue

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions.ingest.event.storable import require_storable
 from functions.ingest.formats.json_scan import is_plain
-from functions.shared.catalog.payload import require_storable
 
 parts = st.sampled_from(
     [

@@ -13,10 +13,9 @@ from cfnlint.decode import cfn_yaml
 from openapi_spec_validator import validate
 
 from functions.ingest import gitlab
-from functions.ingest.event.attributes import LARGEST_ID, Attributes, Namespace, Project, User
-from functions.ingest.formats.body import MAX_EVENTS
+from functions.ingest.contract import MAX_EVENTS, MAX_ID, Answer, Namespace, Project, User
+from functions.ingest.event.attributes import Attributes
 from functions.ingest.formats.cloud_event import CloudEvent
-from functions.ingest.intake import Answer
 from functions.ingest.request import EVENTS_PATH, JSON_TYPES, LINE_TYPES, Request
 from tests.checkout import ROOT
 from tests.ways_in import ways_in
@@ -125,7 +124,7 @@ def test_a_cloud_event_has_the_attributes_that_are_read(described: Any) -> None:
 def test_its_limits_are_those_of_the_code(described: Any) -> None:
     text = (ROOT / "infra" / "openapi.yaml").read_text()
     assert {int(limit) for limit in re.findall(r"maxItems: ([0-9]+)", text)} == {MAX_EVENTS}
-    assert described["components"]["schemas"]["UserId"]["maximum"] == LARGEST_ID
+    assert described["components"]["schemas"]["UserId"]["maximum"] == MAX_ID
 
 
 def test_its_examples_are_taken(described: Any, api: ModuleType) -> None:

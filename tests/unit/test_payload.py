@@ -8,15 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.shared.catalog.payload import (
-    Payload,
-    converted,
-    converter,
-    encode_payload,
-    normalised,
-    plainly_encoded,
-    refuse_unstorable,
-)
+from functions.ingest.event.storable import normalised, refuse_unstorable
+from functions.ingest.payload_encoder import encode_payload, plainly_encoded
+from functions.shared.catalog.payload import Payload, converted, converter
 from functions.shared.catalog.payload_type import key_types
 from functions.shared.rejection import Rejection
 

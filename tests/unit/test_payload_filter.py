@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from functions.graphql.query.conditions import conditions
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path
-from functions.shared.catalog.payload import normalised
+from functions.graphql.types.filters import conditions
+from functions.ingest.event.storable import normalised
 from functions.shared.rejection import Rejection
 from tests.payloads import PayloadStores, fulfils, write_path
 

@@ -7,9 +7,9 @@ from psycopg import sql
 
 from functions.graphql.clickhouse import payload as clickhouse_payload
 from functions.graphql.postgres import payload as postgres_payload
-from functions.graphql.query.conditions import conditions
 from functions.graphql.query.path import Path, read_path
 from functions.graphql.query.scalar import scalar_of
+from functions.graphql.types.filters import conditions
 from tests.payloads import PayloadStores, value_at, write_path
 
 PAYLOADS: list[dict[str, Any]] = [

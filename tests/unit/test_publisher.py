@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions.ingest.event.event import MAX_EVENT_BYTES
+from functions.ingest.contract import MAX_EVENT_BYTES
 from functions.ingest.publisher import HttpsDestination, Limits, Publisher, Stats
 from functions.ingest.publisher.backlog import Backlog
 from functions.shared.identifier import time_of

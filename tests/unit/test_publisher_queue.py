@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from functions.ingest.event.event import MAX_EVENT_BYTES
+from functions.ingest.contract import MAX_EVENT_BYTES
 from functions.ingest.message.batch import read_batch
 from functions.ingest.publisher import Limits, Publisher, QueueDestination, Stats
 

@@ -17,7 +17,8 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from functions.ingest.event.event import MAX_EVENT_BYTES, MAX_GIVEN_BYTES
+from functions.ingest.contract import MAX_EVENT_BYTES
+from functions.ingest.event.event import MAX_GIVEN_BYTES
 from functions.ingest.formats.cloud_event import as_plain_event
 from functions.ingest.message.batch import Batch
 from functions.ingest.message.origin import ATTRIBUTE, Arrival

@@ -26,7 +26,7 @@ from functions.retention.bookmark import current_bookmark, write_bookmark
 from functions.retention.report import KeptPartition, Report
 from functions.retention.retention import LOCK_TIMEOUT_SECONDS, Retention, RetentionError
 from functions.retention.time_to_live import keep_months
-from functions.shared import clickhouse
+from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
 from functions.shared.clickhouse import target_of
 from functions.shared.partitions import later_month, make_partitions, month_of, partition_name, partitions
@@ -461,7 +461,7 @@ def test_a_dry_run_changes_nothing_and_says_what_the_real_run_then_does(stores: 
 
 def test_one_retention_at_a_time(stores: Stores, impatient: None) -> None:
     with stores.connect() as other:
-        other.execute("SELECT pg_advisory_lock(4197005)")
+        other.execute("SELECT pg_advisory_lock(%s)", [locks.RETENTION])
         with pytest.raises(RetentionError, match="another retention"):
             stores.retain()
 

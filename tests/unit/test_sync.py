@@ -26,8 +26,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from functions.shared import clickhouse
-from functions.shared.catalog.payload import normalised
+from functions.ingest.event.storable import normalised
+from functions.shared import clickhouse, locks
 from functions.shared.rejection import Rejection
 from functions.shared.sync_state import read_state
 from functions.sync import sync as sync_module
@@ -217,9 +217,9 @@ def test_a_run_whose_time_is_over_is_gone_on_with(
 
 
 def test_a_second_sync_leaves_at_once(sync: Sync, connection: psycopg.Connection) -> None:
-    connection.execute("SELECT pg_advisory_lock(%s)", [sync_module._SYNC_LOCK])
+    connection.execute("SELECT pg_advisory_lock(%s)", [locks.SYNC])
     assert sync.run(SECONDS).status == "skipped"
-    connection.execute("SELECT pg_advisory_unlock(%s)", [sync_module._SYNC_LOCK])
+    connection.execute("SELECT pg_advisory_unlock(%s)", [locks.SYNC])
     assert sync.run(SECONDS).status == "caught_up"
 
 

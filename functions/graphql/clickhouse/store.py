@@ -14,10 +14,11 @@ from functions.graphql.clickhouse.aggregation import statement_of
 from functions.graphql.clickhouse.payload import Declared
 from functions.graphql.clickhouse.where import selected
 from functions.graphql.query.aggregation import Aggregation, finished, of_nothing
-from functions.graphql.query.budget import Deadline, QueryTooSlow
+from functions.graphql.query.budget import Deadline
+from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots
-from functions.graphql.query.store import StoredEvent, StoreUnavailable, Wanted, Window
+from functions.graphql.query.store import StoredEvent, Wanted, Window
 
 MAX_MEMORY_BYTES = 1024**3
 MAX_BYTES_BEFORE_SPILL = MAX_MEMORY_BYTES // 4

@@ -12,10 +12,11 @@ from functions.graphql.postgres import payload
 from functions.graphql.postgres.aggregation import aggregated
 from functions.graphql.postgres.where import month_of, of_users, selected, within_namespaces, within_period
 from functions.graphql.query.aggregation import Aggregation
-from functions.graphql.query.budget import Deadline, QueryTooSlow
+from functions.graphql.query.budget import Deadline
+from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.selection import Selection, end_of_namespace
 from functions.graphql.query.slots import Slots, SlottedConnection
-from functions.graphql.query.store import StoredEvent, StoreUnavailable, Wanted, Window
+from functions.graphql.query.store import StoredEvent, Wanted, Window
 
 # Every page wants the newest few in the order of an index; a bitmap scan would read all there are and sort them.
 # A query has one process, and so much memory for each of its sorts and hash tables before it spills to the disk.

@@ -8,11 +8,10 @@ from typing import Any
 
 import msgspec
 
-from functions.graphql.query.days import FIRST_DAY
+from functions.graphql.query.days import FIRST_DAY, midnight
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import scalar_of
 from functions.graphql.query.selection import Selection
-from functions.graphql.types.arguments import midnight
 
 
 class MeasureKind(StrEnum):

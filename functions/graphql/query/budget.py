@@ -2,14 +2,10 @@
 
 import time
 
-from functions.graphql.query.errors import InvalidArgument
+from functions.graphql.query.errors import InvalidArgument, QueryTooSlow
 
 MAX_NODES = 10_000
 MAX_SECONDS = 9.0
-
-
-class QueryTooSlow(Exception):
-    """A query takes more time than it may."""
 
 
 class NodeBudget:

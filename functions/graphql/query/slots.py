@@ -17,6 +17,8 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from functions.graphql.query.budget import Deadline
+from functions.graphql.query.errors import TooManyQueries
+from functions.shared import locks
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection, Database
 from functions.shared.tenant import tenant_of
@@ -24,8 +26,6 @@ from functions.shared.tenant import tenant_of
 MAX_TENANT_QUERIES = 2
 MAX_INSTANCE_QUERIES = 8  # of a token for everything, which serves many readers
 MAX_WAIT_SECONDS = 5.0
-
-LOCK_CLASS = 4197010  # the first of an advisory lock's two numbers; the second is the slot's
 
 _PAUSE_SECONDS = 0.02
 _MAX_PAUSE_SECONDS = 0.2
@@ -37,13 +37,6 @@ _WITHIN_SLOT = sql.SQL("SELECT answer.* FROM ({statement}) AS answer WHERE (SELE
 _TAKE_SLOT = sql.SQL("SELECT CASE {slots} ELSE false END")
 _SLOT = sql.SQL("WHEN pg_try_advisory_xact_lock({}, {}) THEN true")
 _NO_FREE_SLOT = sql.SQL("current_setting({})::boolean").format(sql.Literal(_NO_SLOT))
-
-
-class TooManyQueries(Exception):
-    """Other queries of the same tenant take all of its slots."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__(f"There are too many queries of this token at once: at most {most} are worked on; try again.")
 
 
 class _NoSlot(Exception):
@@ -77,7 +70,9 @@ class Slots:
         self._database = database
         self._deadline = deadline
         self._most = MAX_INSTANCE_QUERIES if grant.is_everywhere else MAX_TENANT_QUERIES
-        self._slots = sql.SQL(" ").join(_SLOT.format(LOCK_CLASS, number) for number in _numbers(grant, self._most))
+        self._slots = sql.SQL(" ").join(
+            _SLOT.format(locks.QUERY_SLOTS, number) for number in _numbers(grant, self._most)
+        )
 
     def read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
         """What `work` returns, each of whose statements on PostgreSQL takes a slot.

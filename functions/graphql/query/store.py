@@ -56,10 +56,6 @@ class StoredEvent(msgspec.Struct, frozen=True):
     values: tuple[msgspec.Raw | None, ...]
 
 
-class StoreUnavailable(Exception):
-    """The store can't be reached, or does not answer as it should."""
-
-
 class EventStore(Protocol):
     """Where events are read from.
 

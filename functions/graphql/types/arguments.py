@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
+from functions.graphql.query.days import midnight
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path, read_path
+from functions.graphql.query.selection import Selection
 from functions.graphql.types.connection import Stretch
+from functions.graphql.types.filters import conditions
+from functions.shared.catalog.registry import Registry
 
 DEFAULT_DAYS = 7
 DEFAULT_PAGE = 100
@@ -88,6 +92,33 @@ def users(user_ids: Sequence[str] | None) -> tuple[int, ...] | None:
     return tuple(dict.fromkeys(map(int, user_ids)))
 
 
-def midnight(day: date) -> datetime:
-    """The first moment of a day."""
-    return datetime.combine(day, time(), UTC)
+def select(
+    namespaces: tuple[str, ...] | None, registry: Registry, today: date, filters: Mapping[str, Any]
+) -> Selection:
+    """What the filters of a field select within the namespaces.
+
+    Args:
+        filters: the arguments `start_date`, `end_date`, `events` (ids), `features` (names), `user_ids` and `payload`,
+            each of which may be missing or None; others are ignored.
+
+    Raises:
+        InvalidArgument: one is not usable.
+    """
+    start, end = period(filters.get("start_date"), filters.get("end_date"), today)
+    return Selection(
+        namespaces=namespaces,
+        start=start,
+        end=end,
+        event_ids=_event_ids(registry, filters.get("events"), filters.get("features")),
+        user_ids=users(filters.get("user_ids")),
+        conditions=conditions(filters.get("payload") or ()),
+    )
+
+
+def _event_ids(registry: Registry, events: Sequence[int] | None, features: Sequence[str] | None) -> tuple[int, ...]:
+    """The ids asked for; those of stored events that no definition names are never among them."""
+    return tuple(
+        event.id
+        for event in registry.by_id.values()
+        if (events is None or event.id in events) and (features is None or event.feature.name in features)
+    )

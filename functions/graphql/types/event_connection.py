@@ -13,9 +13,9 @@ from graphql import GraphQLInterfaceType
 from functions.graphql.context import Info, Scope, User, Users
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path, only_these
-from functions.graphql.query.selection import select
 from functions.graphql.query.store import Position, StoredEvent, Wanted, Window
 from functions.graphql.types import arguments
+from functions.graphql.types.arguments import select
 from functions.graphql.types.connection import Connection
 from functions.graphql.types.cursor import from_cursor, to_cursor
 from functions.graphql.types.lookahead import Selected

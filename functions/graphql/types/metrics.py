@@ -8,8 +8,9 @@ from ariadne import EnumType, ObjectType, SchemaBindable
 
 from functions.graphql.context import Info, Scope, User, Users
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order, UserPosition
-from functions.graphql.query.selection import Selection, select
+from functions.graphql.query.selection import Selection
 from functions.graphql.types import arguments
+from functions.graphql.types.arguments import select
 from functions.graphql.types.connection import Connection, Stretch
 from functions.graphql.types.cursor import from_user_cursor, to_user_cursor
 from functions.graphql.types.lookahead import Selected

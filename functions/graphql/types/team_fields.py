@@ -8,7 +8,8 @@ import msgspec
 
 from functions.graphql.context import Info, Reading, Scope
 from functions.graphql.query.aggregation import Aggregation, Measure, MeasureKind
-from functions.graphql.query.selection import Selection, select
+from functions.graphql.query.selection import Selection
+from functions.graphql.types.arguments import select
 from functions.graphql.types.metric_fields import path_of, value_type
 from functions.shared.catalog.event_query import Usage
 from functions.shared.catalog.feature import Feature

@@ -9,8 +9,8 @@ from ariadne import EnumType, ObjectType, SchemaBindable
 from functions.graphql.context import Info, Scope, User, Users
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order
 from functions.graphql.query.errors import InvalidArgument
-from functions.graphql.query.selection import select
 from functions.graphql.types import arguments
+from functions.graphql.types.arguments import select
 from functions.graphql.types.lookahead import Selected
 from functions.graphql.types.sdl import FILTERS, description
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from functions.ingest.directory.fact import Statement, Subject
+from functions.shared import locks
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
 
@@ -23,9 +24,6 @@ MAX_RESTATED_BATCHES = 200
 
 MAX_RESTATED_BYTES = 8 * 1024 * 1024
 """So much they hold at most, about: some 300,000 times, which are written in a second while others wait."""
-
-_DIRECTORY_LOCK = 4_197_002
-_FOLDING_LOCK = 4_197_007
 
 _LOCK_TOGETHER = "SELECT pg_advisory_xact_lock_shared(%s)"
 
@@ -101,7 +99,7 @@ _MICROSECOND = timedelta(microseconds=1)
 def directory_held_together(connection: Connection) -> Iterator[None]:
     """A transaction in which nobody changes a fact; others may state facts again."""
     with connection.transaction():
-        connection.execute(_LOCK_TOGETHER, [_DIRECTORY_LOCK])
+        connection.execute(_LOCK_TOGETHER, [locks.DIRECTORY])
         yield
 
 
@@ -109,7 +107,7 @@ def directory_held_together(connection: Connection) -> Iterator[None]:
 def directory_held_alone(connection: Connection) -> Iterator[None]:
     """A transaction in which nobody else changes or restates a fact, and all facts have the times of their newest."""
     with connection.transaction():
-        connection.execute(_LOCK_ALONE, [_DIRECTORY_LOCK])
+        connection.execute(_LOCK_ALONE, [locks.DIRECTORY])
         connection.execute(_FOLD)
         yield
 
@@ -125,7 +123,7 @@ def next_version(connection: Connection) -> int:
 def fold_restated(connection: Connection) -> None:
     """Writes the times of what was stated again into the facts, unless another does so now."""
     with connection.transaction():
-        if connection.execute(_TRY_LOCK, [_FOLDING_LOCK]).fetchone() == (True,):
+        if connection.execute(_TRY_LOCK, [locks.RESTATED_FACTS]).fetchone() == (True,):
             connection.execute(_FOLD)
 
 

@@ -2,46 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from functions.ingest.contract import LooseId, Namespace, Project, User, UserId
+from functions.ingest.event.storable import refuse_unstorable
 from functions.ingest.formats.json_scan import MOST_OPENINGS, is_plain, may_be_unstorable, may_nest_deep
-from functions.shared.catalog.payload import refuse_unstorable
 from functions.shared.rejection import Rejection
 
-LARGEST_ID = 2**63 - 1
-LARGEST_ID_DIGITS = len(str(LARGEST_ID))
 _LONGEST_TEXT_BYTES = 1000  # an index entry of PostgreSQL's has room for it
 _CERTAINLY_SHORT = _LONGEST_TEXT_BYTES // 4  # characters, each of at most four bytes
-
-type UserId = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_ID)]
-type LooseId = int | float | str
-
-
-# Without `gc`, for what JSON holds refers to nothing around it: there are no cycles to look for.
-class User(msgspec.Struct, frozen=True, gc=False):
-    """The user as an event names it."""
-
-    id: UserId
-    username: str | None = None
-
-
-class Namespace(msgspec.Struct, frozen=True, gc=False):
-    """A namespace as an event names it: `path` is the traversal path, whose last id is its own."""
-
-    path: str | None = None
-    full_path: str | None = None
-    id: LooseId | None = None
-
-
-class Project(msgspec.Struct, frozen=True, gc=False):
-    """A project as an event names it."""
-
-    id: LooseId
-    full_path: str | None = None
-    namespace: Namespace | None = None
 
 
 class AdditionalProperties(msgspec.Struct, gc=False):

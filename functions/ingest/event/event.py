@@ -8,9 +8,8 @@ from uuid import UUID
 
 import msgspec
 
+from functions.ingest.contract import MAX_EVENT_BYTES, MAX_ID, MAX_ID_DIGITS
 from functions.ingest.event.attributes import (
-    LARGEST_ID,
-    LARGEST_ID_DIGITS,
     Attributes,
     content_of,
     internal_event_name,
@@ -26,7 +25,6 @@ from functions.shared.identifier import IdSpace, time_of
 from functions.shared.rejection import Rejection, quoted
 from functions.shared.timestamp import months_before, parse_timestamp
 
-MAX_EVENT_BYTES = 64 * 1024
 MAX_GIVEN_BYTES = len(',"id":"0198f0a2-6b1c-7d3e-9a55-0d2f5c1b7e44","timestamp":"2026-11-20T15:00:59.936123Z"')
 """By how much an event grows that was rejected: what it lacked is added to it."""
 _FURTHEST_AHEAD = timedelta(days=1)
@@ -232,7 +230,7 @@ def require_user_id(value: Any) -> int:
     Raises:
         Rejection: `invalid_user`.
     """
-    if type(value) is not int or not 1 <= value <= LARGEST_ID:
+    if type(value) is not int or not 1 <= value <= MAX_ID:
         raise Rejection("invalid_user", "The user's id must be a positive 64-bit integer.")
     return value
 
@@ -264,5 +262,5 @@ def _user_id(attributes: Attributes, sub: str) -> int:
         return attributes.user_id
     if not sub:
         raise Rejection("invalid_user", "The event names no user.")
-    is_number = sub.isascii() and sub.isdecimal() and len(sub) <= LARGEST_ID_DIGITS
+    is_number = sub.isascii() and sub.isdecimal() and len(sub) <= MAX_ID_DIGITS
     return require_user_id(int(sub) if is_number else None)

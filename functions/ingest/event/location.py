@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from functions.ingest.event.attributes import LARGEST_ID, LooseId, Namespace, Project, text_within
+from functions.ingest.contract import MAX_ID, LooseId, Namespace, Project
+from functions.ingest.event.attributes import text_within
 from functions.shared.catalog.payload import converter
 from functions.shared.grant import is_traversal_path
 from functions.shared.rejection import Rejection
@@ -72,7 +73,7 @@ def namespace_id_of(path: str) -> int:
     """
     if is_traversal_path(path):
         namespace_id = int(path[path.rfind("/", 0, -1) + 1 : -1])
-        if namespace_id <= LARGEST_ID:
+        if namespace_id <= MAX_ID:
             return namespace_id
     raise Rejection("invalid_namespace", _NOT_A_PATH)
 
@@ -87,7 +88,7 @@ def lineage(path: str) -> tuple[tuple[int, str], ...]:
     ends = [end for end, character in enumerate(path, 1) if character == "/"]
     starts = [0, *ends]
     ids = [int(path[start : end - 1]) for start, end in zip(starts, ends, strict=False)]
-    return tuple((number, path[:end]) for number, end in zip(ids, ends, strict=True) if number <= LARGEST_ID)
+    return tuple((number, path[:end]) for number, end in zip(ids, ends, strict=True) if number <= MAX_ID)
 
 
 @lru_cache(_KNOWN_PLACES)
@@ -155,7 +156,7 @@ def _identifier(value: LooseId | None, attribute: str, code: str) -> int | None:
         identifier = _integer(value)
     except ValueError as error:
         raise Rejection(code, f"{attribute}: {error}.") from error
-    if not 1 <= identifier <= LARGEST_ID:
+    if not 1 <= identifier <= MAX_ID:
         raise Rejection(code, f"{attribute} must be a positive 64-bit integer.")
     return int(identifier)
 

@@ -8,11 +8,10 @@ from itertools import islice
 
 import msgspec
 
+from functions.ingest.contract import MAX_EVENTS
 from functions.ingest.formats.cloud_event import as_plain_event, holds_cloud_events
 from functions.ingest.formats.compression import TooLarge, unpacked
 from functions.shared.rejection import Rejection
-
-MAX_EVENTS = 10_000
 
 MAX_COMMAS_UNCOUNTED = 1_000_000
 """A body with more is counted before its events are read.

@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
-from functions.ingest.event.attributes import LARGEST_ID_DIGITS
+from functions.ingest.contract import MAX_ID_DIGITS
 from functions.ingest.formats.json_scan import holds
 from functions.shared.rejection import Rejection
 
@@ -116,7 +116,7 @@ def _text(value: Any, attribute: str) -> str:
 
 
 def _user_id(subject: Any) -> int:
-    if isinstance(subject, str) and subject.isascii() and subject.isdecimal() and len(subject) <= LARGEST_ID_DIGITS:
+    if isinstance(subject, str) and subject.isascii() and subject.isdecimal() and len(subject) <= MAX_ID_DIGITS:
         return int(subject)
     raise Rejection("invalid_user", "subject must be the user's id, a positive 64-bit integer.")
 

@@ -95,7 +95,6 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
             yield replace(self, events=self.events[first:], first=first)
 
 
-_FIRST_BYTE_OF_NONCHARACTERS = b"\xef"  # in UTF-8; one byte is found far faster than several
 _LONGEST_WAY = timedelta(days=60)  # each of the two queues keeps a message for fourteen days
 _KIND_PREFIX = b'{"kind":"%b",' % KIND.encode()
 _batch_decoder = msgspec.json.Decoder(Batch)
@@ -119,10 +118,3 @@ def read_batch(body: bytes, message_id: str, sent_at: datetime) -> Batch:
     except TooLarge as error:
         return Batch(source_id, sent_at, [msgspec.Raw(body)], refused={0: Rejection("too_large", str(error))})
     return Batch(source_id, sent_at, events.raw, refused=events.refused)
-
-
-def without_noncharacters(body: bytes) -> bytes:
-    """`body` with U+FFFE and U+FFFF, which SQS refuses, as JSON's escapes."""
-    if _FIRST_BYTE_OF_NONCHARACTERS not in body:
-        return body
-    return body.replace(b"\xef\xbf\xbe", rb"\ufffe").replace(b"\xef\xbf\xbf", rb"\uffff")

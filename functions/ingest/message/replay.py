@@ -8,8 +8,9 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
+from functions.ingest.contract import without_noncharacters
 from functions.ingest.formats.compression import TooLarge, unpacked
-from functions.ingest.message.batch import Attempts, Batch, Replayed, read_batch, without_noncharacters
+from functions.ingest.message.batch import Attempts, Batch, Replayed, read_batch
 from functions.ingest.message.origin import EARLIEST, FURTHEST_APART, Arrival
 from functions.shared.grant import Grant
 from functions.shared.rejection import Rejection

@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from functions.ingest.intake import Answer
+from functions.ingest.contract import Answer
 from functions.ingest.publisher.destination import TIMEOUT_SECONDS, Sender, Sent, Unacceptable, Unavailable, fault
 
 MAX_BODY_BYTES = 1024 * 1024  # API Gateway takes 10 MB, but hands no more than 6 MB to a function, with its own escapes

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from functions.ingest.formats.body import MAX_EVENTS
+from functions.ingest.contract import MAX_EVENTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
-from functions.ingest.event.event import MAX_EVENT_BYTES
+from functions.ingest.contract import MAX_EVENT_BYTES
 from functions.ingest.publisher.backlog import Backlog
 from functions.ingest.publisher.delivery import Delivery, Warnings
 from functions.ingest.publisher.destination import Destination

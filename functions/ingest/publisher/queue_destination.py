@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from functions.ingest.intake import MAX_MESSAGE_BYTES
+from functions.ingest.contract import MAX_MESSAGE_BYTES
 from functions.ingest.publisher.destination import TIMEOUT_SECONDS, Sender, Sent, Unacceptable, Unavailable, fault
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from functions.ingest.event.attributes import Namespace, Project, User
-from functions.ingest.message.batch import without_noncharacters
+from functions.ingest.contract import Namespace, Project, User, without_noncharacters
 from functions.shared.identifier import new_id
 
 

@@ -1,0 +1,124 @@
+"""The argument `payload`: filters on payloads as clients write them, read as conditions."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists, Ordering
+from functions.graphql.query.errors import InvalidArgument
+from functions.graphql.query.path import Path, read_path
+from functions.graphql.query.scalar import Scalar, stored_number
+from functions.shared.catalog.payload import LARGEST_INTEGER, MAX_PAYLOAD_BYTES, SMALLEST_INTEGER
+
+MOST_FILTERS = 20
+
+
+MOST_VALUES = 1000
+
+
+MOST_STEPS = 1000  # of the paths, each counted once for each of its operators: what ClickHouse can parse
+
+
+# Of the strings of one `in`: ClickHouse takes values of up to 128 KiB, and some characters are escaped in them.
+MOST_BYTES = 64 * 1024
+
+
+_OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "exists")
+
+
+_ORDERINGS = {
+    "gt": Ordering.GREATER,
+    "gte": Ordering.GREATER_OR_EQUAL,
+    "lt": Ordering.LESS,
+    "lte": Ordering.LESS_OR_EQUAL,
+}
+
+
+def conditions(filters: Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
+    """What payloads must fulfil, all of it, to pass the filters.
+
+    Args:
+        filters: inputs of the type `PayloadFilter`; what an input does not have was not given.
+
+    Raises:
+        InvalidArgument: a path, an operand or the number of them is not usable.
+    """
+    if len(filters) > MOST_FILTERS:
+        raise InvalidArgument(f"payload takes at most {MOST_FILTERS} filters, not {len(filters)}.")
+    found = tuple(condition for each in filters for condition in _conditions_of(each))
+    steps = sum(len(condition.path) for condition in found)
+    if steps > MOST_STEPS:
+        raise InvalidArgument(f"payload takes filters of at most {MOST_STEPS:,} steps of paths in all, not {steps:,}.")
+    return found
+
+
+def _conditions_of(payload_filter: Mapping[str, Any]) -> list[Condition]:
+    try:
+        path = read_path(payload_filter["path"])
+    except ValueError as error:
+        raise InvalidArgument(f"payload: {error}") from None
+    given = [operator for operator in _OPERATORS if operator in payload_filter]
+    if not given:
+        raise InvalidArgument(f"payload: a filter needs at least one of {', '.join(_OPERATORS)}.")
+    return [_condition(path, operator, payload_filter[operator]) for operator in given]
+
+
+def _condition(path: Path, operator: str, operand: Any) -> Condition:
+    if operator == "exists":
+        if not isinstance(operand, bool):
+            raise InvalidArgument("payload: exists is true or false.")
+        return Exists(path, operand)
+    if operator == "in":
+        return EqualsAny(path, _operands(operand))
+    scalar = _scalar(operator, operand)
+    if operator == "eq":
+        return EqualsAny(path, (scalar,))
+    if operator == "ne":
+        return Differs(path, scalar)
+    return Compares(path, _ORDERINGS[operator], scalar)
+
+
+def _operands(operands: Any) -> tuple[Scalar, ...]:
+    if not isinstance(operands, list):
+        raise InvalidArgument("payload: in takes a list.")
+    if len(operands) > MOST_VALUES:
+        raise InvalidArgument(f"payload: in takes at most {MOST_VALUES:,} values, not {len(operands):,}.")
+    scalars = tuple(_scalar("in", operand) for operand in operands)
+    if sum(len(scalar.encode()) for scalar in scalars if isinstance(scalar, str)) > MOST_BYTES:
+        raise InvalidArgument(f"payload: in takes strings of at most {MOST_BYTES:,} bytes in all.")
+    return scalars
+
+
+def _scalar(operator: str, operand: Any) -> Scalar:
+    if operand is None:
+        raise InvalidArgument(f"payload: {operator} can't be null; for what is null or missing, use exists: false.")
+    if isinstance(operand, bool):
+        return operand
+    if isinstance(operand, str):
+        return _text(operator, operand)
+    if isinstance(operand, int | float):
+        return _number(operator, operand)
+    raise InvalidArgument(f"payload: {operator} takes a string, a number or a boolean, no array and no object.")
+
+
+def _text(operator: str, text: str) -> str:
+    try:
+        if len(text.encode()) > MAX_PAYLOAD_BYTES:
+            raise InvalidArgument(f"payload: {operator} is longer than any payload, {MAX_PAYLOAD_BYTES:,} bytes.")
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"payload: {operator} holds half a character, which no payload does.") from None
+    if "\0" in text:
+        raise InvalidArgument(f"payload: {operator} holds the character U+0000, which no payload does.")
+    return text
+
+
+def _number(operator: str, number: int | float) -> int | float:
+    """The number as an integer where that is the same."""
+    if isinstance(number, int):
+        if not SMALLEST_INTEGER <= number <= LARGEST_INTEGER:
+            raise InvalidArgument(f"payload: {operator} has a number that does not fit in 64 bits.")
+        return number
+    if not math.isfinite(number):
+        raise InvalidArgument(f"payload: {operator} has a number that does not fit in a double.")
+    stored = stored_number(number)
+    return int(stored) if SMALLEST_INTEGER <= stored <= LARGEST_INTEGER and stored == int(stored) else number

@@ -1,0 +1,103 @@
+"""The rules for what may be stored.
+
+PostgreSQL's `jsonb` and ClickHouse's `JSON` do not keep the same things. What either can't keep is refused
+or dropped here, before PostgreSQL, so that both hold the same.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from functions.ingest.formats.json_scan import may_be_unstorable
+from functions.shared.catalog.payload import LARGEST_INTEGER, MAX_DEPTH, SMALLEST_INTEGER
+from functions.shared.rejection import Rejection, quoted
+
+_LARGEST_EXACT_FLOAT = 2**53
+
+
+def refuse_unstorable(raw: msgspec.Raw, value: Any) -> None:
+    """Lets pass the JSON value whose text is `raw`.
+
+    Raises:
+        Rejection: a string holds U+0000 (`invalid_text`), a number is outside 64 bits (`number_out_of_range`).
+    """
+    if may_be_unstorable(bytes(raw)):
+        require_storable(value)
+
+
+def require_storable(value: Any) -> None:
+    """As `refuse_unstorable`, for a value whose text is not known."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise Rejection("invalid_text", "A string contains the character U+0000, which PostgreSQL can't store.")
+    elif isinstance(value, int):
+        if not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+            raise Rejection("number_out_of_range", "A number does not fit in 64 bits.")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            require_storable(key)
+            require_storable(item)
+    elif isinstance(value, list):
+        for item in value:
+            require_storable(item)
+
+
+def normalised(value: Any, depth: int = 0) -> Any:
+    """`value` without the keys that hold null or an empty object, at any depth.
+
+    Raises:
+        Rejection: it is not JSON, or holds what one of the stores can't keep.
+    """
+    kind = type(value)
+    if kind is str or kind is int:
+        require_storable(value)
+        return value
+    if kind is bool or value is None:
+        return value
+    if depth == MAX_DEPTH:
+        raise Rejection("too_deep", f"Objects and arrays are nested deeper than {MAX_DEPTH} levels.")
+    if kind is dict or isinstance(value, Mapping):
+        return _normalised_object(value, depth + 1)
+    if kind is list:
+        return _normalised_list(value, depth + 1)
+    if kind is float:
+        if not math.isfinite(value):
+            raise Rejection("number_out_of_range", "A number does not fit in a double.")
+        return value
+    raise Rejection("not_json", f"A value of type {kind.__name__} is not JSON.")
+
+
+def _normalised_object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    kept = {}
+    for key, item in value.items():
+        if type(key) is not str:
+            raise Rejection("not_json", f"The key {quoted(key)} is not a string.")
+        if "\0" in key or "%2E" in key:
+            raise Rejection("invalid_key", f"The key {quoted(key)} contains U+0000 or %2E.")
+        item = normalised(item, depth)
+        if item is not None and item != {}:
+            kept[key] = item
+    return kept
+
+
+def _normalised_list(value: list[Any], depth: int) -> list[Any]:
+    items = [normalised(item, depth) for item in value]
+    if None in items and all(item is None or type(item) in (list, dict) for item in items):
+        raise Rejection("invalid_array", "An array holds null, but no string, number or boolean.")
+    kinds = {type(number) for number in _numbers(items) if type(number) is float or abs(number) > _LARGEST_EXACT_FLOAT}
+    if len(kinds) > 1:
+        raise Rejection("number_out_of_range", "An array mixes fractions with integers above 2^53.")
+    return items
+
+
+def _numbers(items: Iterable[Any]) -> Iterator[int | float]:
+    """The numbers in an array, and in the arrays in it: ClickHouse gives all of them one type."""
+    for item in items:
+        if type(item) is int or type(item) is float:
+            yield item
+        elif type(item) is list:
+            yield from _numbers(item)
+        elif type(item) is dict:
+            yield from _numbers(inner for inner in item.values() if type(inner) in (list, dict))
