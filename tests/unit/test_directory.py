@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from functions.graphql.postgres_directory import PostgresDirectory
 from functions.ingest import directory_lock
 from functions.ingest.consumption import Consumer
 from functions.ingest.directory_lock import directory_held_alone
@@ -356,20 +357,69 @@ def test_every_order_of_the_same_events_gives_the_same_directory(
     chance.shuffle(again)
     cut = chance.randint(0, len(again))
     assert told(database_url, [again[:cut], *([one] for one in again[cut:])], query) == first
-    newest = {
-        user: max(((one["timestamp"], one["user"]["username"]) for one, sender in said if counts(one, sender, user)))[1]
-        for user in (1, 2)
-        if any(counts(one, sender, user) for one, sender in said)
+    names = [(path_of(one), is_unlimited(sender), one) for one, sender in said if counts(one, sender)]
+    assert {row["id"]: row["username"] for row in first[1]} == {
+        user: max((unlimited, *told_name(one)) for _, unlimited, one in names if one["user"]["id"] == user)[-1]
+        for user in {one["user"]["id"] for _, _, one in names}
     }
-    assert {row["id"]: row["username"] for row in first[1]} == newest
+    for granted in ("27/", "27/2/", "99/", "5/1/"):
+        readable = [one for path, _, one in names if path.startswith(granted)]
+        assert names_shown(database_url, granted) == {
+            user: max(told_name(one) for one in readable if one["user"]["id"] == user)[-1]
+            for user in {one["user"]["id"] for one in readable}
+        }
 
 
-def counts(one: dict[str, Any], sender: Grant | None, user: int) -> bool:
-    """Whether what the event says of the user's name counts."""
-    if one["user"]["id"] != user or "username" not in one["user"]:
+def counts(one: dict[str, Any], sender: Grant | None) -> bool:
+    """Whether what the event says of its user's name counts."""
+    if "username" not in one["user"]:
         return False
-    path = one.get("namespace", {}).get("path") or one["project"]["namespace"]["path"]
-    return sender is None or (sender.is_authoritative and sender.covers(path))
+    return sender is None or (sender.is_authoritative and sender.covers(path_of(one)))
+
+
+def is_unlimited(sender: Grant | None) -> bool:
+    return sender is None or sender.is_everywhere
+
+
+def path_of(one: dict[str, Any]) -> str:
+    return str(one.get("namespace", {}).get("path") or one["project"]["namespace"]["path"])
+
+
+def told_name(one: dict[str, Any]) -> tuple[str, str]:
+    """When a name was stated, and the name."""
+    return one["timestamp"], one["user"]["username"]
+
+
+def names_shown(database_url: str, *granted: str) -> dict[int, str]:
+    """The names that are shown to readers of these namespaces."""
+    database = Database(database_url, TimeLimits(30, 30))
+    try:
+        return PostgresDirectory(database, Grant("9", ("events:read",), granted)).usernames(range(1, 100))
+    finally:
+        database.close()
+
+
+def test_a_name_that_a_limited_sender_states_counts_for_readers_of_everything_until_an_unlimited_one_states_any(
+    consumer: Consumer, database_url: str
+) -> None:
+    def say(days_ago: float, name: str, path: str, sender: Grant | None) -> dict[int, str]:
+        said = event(days_ago, user={"id": 1, "username": name}, user_id=None, namespace_path=path)
+        consumer.consume([batch([said], sender)])
+        return names_shown(database_url, "*")
+
+    assert say(5, "a", "27/", STEWARD) == {1: "a"}
+    assert say(4, "b", "99/", OTHER_STEWARD) == {1: "b"}
+    assert say(9, "c", "3/", None) == {1: "c"}
+    assert say(3, "d", "27/", STEWARD) == {1: "c"}
+    assert names_shown(database_url, "27/") == {1: "d"}
+    assert say(2, "e", "27/", None) == {1: "e"}
+    assert say(1, "d", "27/", STEWARD) == {1: "e"}
+    assert [names_shown(database_url, path) for path in ("27/", "99/", "3/")] == [{1: "d"}, {1: "b"}, {1: "c"}]
+    for days_ago in (0.4, 0.2):
+        assert say(days_ago, "e", "27/", None) == {1: "e"} == names_shown(database_url, "27/")
+        assert say(days_ago - 0.1, "d", "27/", STEWARD) == {1: "e"}
+        assert names_shown(database_url, "27/") == {1: "d"}
+    assert say(9, "f", "4/", None) == say(8, "f", "27/", None) == {1: "e"}
 
 
 def test_batches_that_change_and_restate_facts_at_once_agree_on_the_newest(database_url: str, query: Query) -> None:
