@@ -123,8 +123,8 @@ _WRITE_OVERALL_NAMES = """
 # The locks are taken in the order of the ids, so that concurrent batches wait but never deadlock.
 _WRITE_USERS = """
     WITH said AS MATERIALIZED (
-        SELECT *
-        FROM json_to_record(%s::json) AS said (ids bigint[], days date[], names text[]),
+        SELECT active.*
+        FROM json_to_record(%s::json) AS columns (ids bigint[], days date[], names text[]),
             unnest(ids, days, names) AS active (id, active_on, username)
     )
     INSERT INTO users (id, username, last_activity_on)

@@ -76,14 +76,15 @@ class Users:
         """The names of these users, by where they were stated."""
         found = list[StatedNames]()
         for place, some in user_ids.items():
-            by_sender, names = dict[int, StatedNames](), self.names[place]
+            names, by_sender = self.names[place], defaultdict[int, list[int]](list)
             for user_id in some:
-                name, stated_at, sender = names[user_id]
-                stated = by_sender.get(id(sender))
-                if stated is None:
-                    stated = by_sender[id(sender)] = StatedNames(*place, sender.issuer, sender.sub)
-                stated.add(user_id, name, stated_at)
-            found += by_sender.values()
+                by_sender[id(names[user_id][2])].append(user_id)  # events of one sender share the very grant
+            for users in by_sender.values():
+                sender = names[users[0]][2]
+                stated = StatedNames(*place, sender.issuer, sender.sub, users)
+                stated.names = [names[user_id][0] for user_id in users]
+                stated.times = [(names[user_id][1] - _EPOCH) // _MICROSECOND for user_id in users]
+                found.append(stated)
         return found
 
     def overall_names(self, user_ids: Iterable[int]) -> dict[int, str]:

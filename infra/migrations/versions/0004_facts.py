@@ -43,6 +43,7 @@ USER_NAMES = """
     ) WITH (fillfactor = 80);
 
     CREATE INDEX user_names_changed_in ON user_names (changed_in) WHERE changed_in > 0;
+    CREATE INDEX user_names_forgotten ON user_names (user_id) WHERE username IS NULL;
 """
 
 # The number of the last change of a fact's value: what a consumer has read before stays true until it moves on.
