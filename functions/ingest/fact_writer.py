@@ -95,6 +95,7 @@ class FactWriter:
         for path, is_limited, user in self._add_names(names, connection):
             names.renamed[path, is_limited].append(user)
             names.restated[path, is_limited].remove(user)
+        names.rename_wherever_renamed()
         others = self._write_users(names, connection)
         if names.renamed:
             change_names(self._users.stated(names.renamed), connection)
@@ -194,6 +195,18 @@ class _Names(NamedTuple):
     renamed: defaultdict[NamePlace, list[int]]
     restated: _Pairs
     unnamed: set[int]
+
+    def rename_wherever_renamed(self) -> None:
+        """Counts as renamed what a sender with a limit and one without state of one user in one namespace, if one is.
+
+        What is stated again is noted without the name, which must not change meanwhile.
+        """
+        for (path, is_limited), users in list(self.renamed.items()):
+            other = (path, not is_limited)
+            again = set(users).intersection(self.restated.get(other, ()))
+            if again:
+                self.restated[other] = [user for user in self.restated[other] if user not in again]
+                self.renamed[other] += again
 
 
 def _may_change(known: Facts, stated: Facts) -> bool:

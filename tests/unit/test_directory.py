@@ -467,6 +467,22 @@ def test_a_name_that_a_limited_sender_states_counts_for_readers_of_everything_un
     assert say(9, "f", "4/", None) == say(8, "f", "27/", None) == {1: "e"}
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+def test_two_names_of_a_user_in_one_batch_are_kept_apart_by_whether_their_senders_are_limited(
+    consumers: list[Consumer], query: Query, is_known: bool
+) -> None:
+    place = {"path": "27/2/1/"}
+    stated = [
+        batch([event(user={"id": 2, "username": "a"}, user_id=None, namespace=place)], None),
+        batch([event(user={"id": 2, "username": "b"}, user_id=None, namespace=place)], STEWARD),
+    ]
+    for together in (stated, stated[::-1]):
+        told(consumers, [stated[:1], together] if is_known else [together], query)
+        assert query("SELECT username, unlimited_username FROM user_names") == [
+            {"username": "b", "unlimited_username": "a"}
+        ]
+
+
 def test_batches_that_change_and_restate_facts_at_once_agree_on_the_newest(
     database_url: str, consumers: list[Consumer], query: Query
 ) -> None:
