@@ -11,6 +11,7 @@ from functions.ingest.directory_lock import directory_held_alone
 from functions.ingest.known_facts import read_facts
 from functions.ingest.place_facts import change_places
 from functions.ingest.user_names import change_names
+from functions.ingest.users import StatedNames
 from functions.shared.fact import Attribute, Kind, Statement, Subject
 from functions.shared.postgres import Connection
 
@@ -23,6 +24,12 @@ _FIND = """
     SELECT 'namespace', id FROM namespaces WHERE full_path = %(full_path)s
     UNION ALL
     SELECT 'project', id FROM projects WHERE full_path = %(full_path)s
+"""
+
+_FACTS_UNTIL_NOW = """
+    SELECT greatest(clock_timestamp(), max(stated_at) + interval '1 microsecond')
+    FROM facts
+    WHERE (kind = %(kind)s AND id = %(id)s) OR (attribute = 'full_path' AND value = %(full_path)s)
 """
 
 _PLACES: dict[Kind, str] = {
@@ -38,6 +45,17 @@ _NAMES = """
     WHERE user_id = %s
     ORDER BY stated_at DESC, namespace_path
 """
+
+# An operator's word is the newest, also where something was stated of a time ahead.
+_NOW: dict[AnyKind, str] = {
+    "namespace": _FACTS_UNTIL_NOW,
+    "project": _FACTS_UNTIL_NOW,
+    "user": """
+        SELECT greatest(clock_timestamp(), max(stated_at) + interval '1 microsecond')
+        FROM user_names
+        WHERE user_id = %(id)s
+    """,
+}
 
 _FORGET_LIMITED = "DELETE FROM facts WHERE kind = %s AND id = %s AND scope <> ''"
 
@@ -108,9 +126,10 @@ def statements(connection: Connection, kind: AnyKind, number: int) -> list[Line]
 
 def set_place(connection: Connection, subject: Subject, values: Mapping[Attribute, str], operator: str) -> None:
     """States the (namespace's) path or the full path of a namespace or project, as of now."""
-    stated = {(attribute, ""): _statement(value, operator) for attribute, value in values.items()}
     with directory_held_alone(connection):
         before = current(connection, *subject)
+        now = _now(connection, *subject, full_path=values.get("full_path"))
+        stated = {(attribute, ""): _statement(value, now, operator) for attribute, value in values.items()}
         change_places({subject: stated}, connection)
         _record(connection, "set", subject, operator, before)
 
@@ -120,29 +139,42 @@ def set_username(connection: Connection, user: int, username: str, path: str | N
     with directory_held_alone(connection):
         before = current(connection, "user", user)
         connection.execute(_MAKE_USER, [user, username])
-        named = [row[0] for row in connection.execute(_NAMES, [user])] or [""]
-        stated = _statement(username, operator)
-        change_names([(one, user, stated) for one in ([path] if path else named)], connection)
+        named = [path] if path else [row[0] for row in connection.execute(_NAMES, [user])] or [""]
+        now = _now(connection, "user", user)
+        change_names([_name(one, user, username, now, operator) for one in named], connection)
         _record(connection, "set", ("user", user), operator, before)
 
 
 def forget(connection: Connection, kind: AnyKind, number: int, operator: str) -> None:
     """Takes back all that was stated; only what is stated of a later time counts again."""
-    forgotten = _statement(None, operator)
     with directory_held_alone(connection):
         before = current(connection, kind, number)
+        now = _now(connection, kind, number)
         if kind == "user":
             named = {row[0] for row in connection.execute(_NAMES, [number])} | {""}
-            change_names([(path, number, forgotten) for path in named], connection)
+            change_names([_name(path, number, None, now, operator) for path in named], connection)
             connection.execute(_FORGET_USERNAME, [number])
         else:
             connection.execute(_FORGET_LIMITED, [kind, number])
-            change_places({(kind, number): {("path", ""): forgotten, ("full_path", ""): forgotten}}, connection)
+            attributes: tuple[Attribute, ...] = ("path", "full_path", "ancestor_path")
+            forgotten = dict.fromkeys(((one, "") for one in attributes), _statement(None, now, operator))
+            change_places({(kind, number): forgotten}, connection)
         _record(connection, "forget", (kind, number), operator, before)
 
 
-def _statement(value: str | None, operator: str) -> Statement:
-    return Statement(value, datetime.now(UTC), OPERATOR, operator)
+def _now(connection: Connection, kind: AnyKind, number: int, full_path: str | None = None) -> datetime:
+    row = connection.execute(_NOW[kind], {"kind": kind, "id": number, "full_path": full_path}).fetchone()
+    return row[0] if row else datetime.now(UTC)
+
+
+def _statement(value: str | None, now: datetime, operator: str) -> Statement:
+    return Statement(value, now, OPERATOR, operator)
+
+
+def _name(path: str, user: int, username: str | None, now: datetime, operator: str) -> StatedNames:
+    stated = StatedNames(path, is_limited=False, issuer=OPERATOR, sub=operator)
+    stated.add(user, username, now)
+    return stated
 
 
 def _sender(issuer: str, sub: str, stated_at: datetime | None) -> str:

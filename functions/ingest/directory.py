@@ -11,7 +11,7 @@ from functions.ingest.known_facts import KnownFacts
 from functions.shared.event import Event
 from functions.shared.fact import Attribute, Facts, Statement, Subject, newest, path_of
 from functions.shared.grant import Grant
-from functions.shared.place import Place, StatedProject
+from functions.shared.place import Place, StatedProject, lineage
 from functions.shared.postgres import Connection
 
 
@@ -33,6 +33,7 @@ class Directory:
         self._noted: dict[tuple[int, int, int], _Noted] = {}
         self._subjects: set[Subject] = set()
         self._paths: dict[Subject, str | None] = {}
+        self._seen: dict[tuple[str, int], _Noted] = {}
         self.stated: defaultdict[Subject, dict[tuple[Attribute, str], Statement]] = defaultdict(dict)
 
     def note(self, event: Event, sender: Grant, received_at: datetime) -> None:
@@ -96,14 +97,28 @@ class Directory:
                     path = project.namespace.path or noted.namespace.path
                     self._state(("project", project.id), path, project.full_path, noted)
         self._noted.clear()
+        self._state_ancestors()
 
     def _state(self, subject: Subject, path: str | None, full_path: str | None, noted: _Noted) -> None:
         limit = limit_of(noted.sender)
         stated = self.stated[subject]
         if path is not None and limit.allows(path):
             self._keep(stated, "path", path, limit, noted)
+            if not limit.namespaces:
+                self._see(path[: path.rfind("/", 0, -1) + 1], noted)
         if full_path is not None:
             self._keep(stated, "full_path", full_path, limit, noted)
+
+    def _see(self, parent: str, noted: _Noted) -> None:
+        key = (parent, id(noted.sender))
+        if key not in self._seen or self._seen[key].stated_at < noted.stated_at:
+            self._seen[key] = noted
+
+    def _state_ancestors(self) -> None:
+        for (parent, _), noted in self._seen.items():
+            for namespace_id, path in lineage(parent):
+                self._keep(self.stated["namespace", namespace_id], "ancestor_path", path, limit_of(noted.sender), noted)
+        self._seen.clear()
 
     def _keep(
         self,

@@ -12,6 +12,9 @@ from functions.ingest.known_facts import read_facts
 from functions.shared.fact import Claim, Facts, Kind, Statement, Subject, full_path_of, holders, path_of
 from functions.shared.postgres import Connection
 
+MAX_COMPARED_CLAIMS = 100
+"""So many of a tenant's projects, and of its namespaces, may claim one full path; only the newest one can have it."""
+
 _STATE = """
     INSERT INTO facts (
         kind, id, attribute, scope, value, stated_at, issuer, sub, namespaces, first_received_at, changed_in
@@ -36,6 +39,26 @@ _CLAIMANTS = """
     SELECT 'namespace', id FROM namespaces WHERE full_path = ANY(%(full_paths)s)
     UNION
     SELECT 'project', id FROM projects WHERE full_path = ANY(%(full_paths)s)
+"""
+
+# What is found for a full path stays little, however many claims to it a tenant states.
+_FORGET_OLD_CLAIMS = """
+    WITH claims AS (
+        SELECT kind, id, scope,
+            row_number() OVER (of_senders ORDER BY stated_at DESC, issuer DESC, sub DESC, id DESC) AS place,
+            row_number() OVER (of_senders ORDER BY first_received_at, id) AS place_by_arrival
+        FROM facts
+        WHERE attribute = 'full_path' AND scope <> '' AND value = ANY(%(full_paths)s)
+        WINDOW of_senders AS (PARTITION BY value, kind, scope)
+    )
+    DELETE FROM facts
+    USING claims
+    WHERE facts.kind = claims.kind
+      AND facts.id = claims.id
+      AND facts.attribute = 'full_path'
+      AND facts.scope = claims.scope
+      AND claims.place > %(max_claims)s
+      AND claims.place_by_arrival > 1
 """
 
 # A full path moves from one row to another: it is first taken from all that change, then given.
@@ -83,6 +106,15 @@ def change_places(stated: Mapping[Subject, Facts], connection: Connection) -> No
         for (attribute, _), statement in facts.items()
         if attribute == "full_path"
     }
+    claimed_by_limited = {
+        statement.value
+        for statements in stated.values()
+        for (attribute, _), statement in statements.items()
+        if attribute == "full_path" and statement.namespaces
+    }
+    if claimed_by_limited:
+        values = {"full_paths": list(claimed_by_limited), "max_claims": MAX_COMPARED_CLAIMS}
+        connection.execute(_FORGET_OLD_CLAIMS, values)
     _settle(stated, full_paths, version, connection)
 
 

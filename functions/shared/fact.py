@@ -12,7 +12,9 @@ from typing import Literal
 import msgspec
 
 type Kind = Literal["namespace", "project"]
-type Attribute = Literal["path", "full_path"]
+type Attribute = Literal["path", "full_path", "ancestor_path"]
+"""`ancestor_path` is the path of a namespace as far as the longer path of another one shows it: `27/` of `27/28/`."""
+
 type Subject = tuple[Kind, int]
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,10 +52,14 @@ class Statement(msgspec.Struct, frozen=True):
 
 def newest(first: Statement, second: Statement) -> Statement:
     """Of two statements of senders with one limit, the one that counts; it says when the first of both arrived."""
-    counts = max(first, second, key=lambda statement: statement.order)
+    return since_first(max(first, second, key=lambda statement: statement.order), first, second)
+
+
+def since_first(counts: Statement, *statements: Statement) -> Statement:
+    """The statement that counts, as if it had arrived with the first of all."""
     if counts.first_received_at is None:
         return counts
-    times = [one.first_received_at for one in (first, second) if one.first_received_at is not None]
+    times = [one.first_received_at for one in statements if one.first_received_at is not None]
     return msgspec.structs.replace(counts, first_received_at=min(times))
 
 
@@ -64,18 +70,21 @@ type Facts = Mapping[tuple[Attribute, str], Statement]
 def path_of(facts: Facts) -> Statement | None:
     """Which statement of the traversal path counts; of a project it is the path of its namespace.
 
-    A sender with a limit may move only what is within that limit already. Where no sender without one said anything of
-    it, also no full path, the place is for those to state who were first, by when their statements arrived.
+    A sender with a limit may move only what is within that limit already. Where something is, senders without a limit
+    say, also by a longer path; if they stated its full path alone, nobody knows. If they said nothing of it, the place
+    is for those to state whose statements arrived first.
     """
-    stated = [statement for (attribute, _), statement in facts.items() if attribute == "path"]
-    base = next((statement for statement in stated if not statement.namespaces), None)
-    if base is None and any(not statement.namespaces for statement in facts.values()):
-        return None  # somebody without a limit knows it, and nobody knows whether it is within that of others
-    limited = [one for one in stated if one.namespaces and (base is None or one.order > base.order)]
-    before = base
-    if before is None or before.value is None:
-        before = min(limited, key=lambda one: (one.first_received_at or _LONG_AGO, one.namespaces), default=None)
-    admitted = [one for one in limited if before is not None and one.covers(before.value)]
+    unlimited = {attribute: one for (attribute, _), one in facts.items() if not one.namespaces}
+    base = unlimited.get("path")
+    limited = [one for (attribute, _), one in facts.items() if attribute == "path" and one.namespaces]
+    if base is not None:
+        limited = [one for one in limited if one.order > base.order]
+    stated = [one.value for one in (base, unlimited.get("ancestor_path")) if one is not None and one.value is not None]
+    if not stated and base is None and unlimited:
+        return None
+    first = min(limited, key=lambda one: (one.first_received_at or _LONG_AGO, one.namespaces), default=None)
+    before = stated[0] if stated else (first.value if first else None)
+    admitted = [one for one in limited if one.covers(before)]
     return max([*admitted, *([base] if base else [])], key=lambda one: one.order, default=None)
 
 
@@ -111,10 +120,20 @@ class Claim(msgspec.Struct, frozen=True):
 def holders(claims: Iterable[Claim]) -> set[Subject]:
     """Of all that claim one full path, at most one namespace and one project: those that hold it.
 
-    Between a namespace and a project only the limits of senders count, for the two have full paths of their own.
+    Of the claims of senders with one limit the newest counts, as of when the first of them arrived. Between a namespace
+    and a project only the limits of senders count, for the two have full paths of their own.
     """
-    claims = list(claims)
-    return {one.subject for one in claims if all(_prevails(one, other) for other in claims if other is not one)}
+    of_senders: dict[tuple[Kind, tuple[str, ...]], Claim] = {}
+    for claim in claims:
+        key = (claim.subject[0], claim.statement.namespaces)
+        of_senders[key] = _newest(of_senders[key], claim) if key in of_senders else claim
+    rivals = of_senders.values()
+    return {one.subject for one in rivals if all(_prevails(one, other) for other in rivals if other is not one)}
+
+
+def _newest(first: Claim, second: Claim) -> Claim:
+    counts = max(first, second, key=lambda claim: (claim.statement.order, claim.subject))
+    return msgspec.structs.replace(counts, statement=since_first(counts.statement, first.statement, second.statement))
 
 
 def _prevails(claim: Claim, other: Claim) -> bool:

@@ -77,6 +77,19 @@ def namespace_id_of(path: str) -> int:
     raise Rejection("invalid_namespace", _NOT_A_PATH)
 
 
+@lru_cache(maxsize=4096)
+def lineage(path: str) -> tuple[tuple[int, str], ...]:
+    """The namespaces of a traversal path, by id and path, from the root on; without those whose id is too large.
+
+    >>> lineage("27/28/")
+    ((27, '27/'), (28, '27/28/'))
+    """
+    ends = [end for end, character in enumerate(path, 1) if character == "/"]
+    starts = [0, *ends]
+    ids = [int(path[start : end - 1]) for start, end in zip(starts, ends, strict=False)]
+    return tuple((number, path[:end]) for number, end in zip(ids, ends, strict=True) if number <= LARGEST_ID)
+
+
 @lru_cache(_KNOWN_PLACES)
 def places_of(
     namespace: Namespace | None,

@@ -64,9 +64,22 @@ def test_what_an_operator_sets_counts_until_something_newer_is_stated(consumer: 
     ]
 
 
+def test_what_an_operator_sets_counts_against_what_was_stated_of_a_time_ahead(consumer: Consumer, query: Query) -> None:
+    said = event(-0.5, project=project(4, "27/28/", "own/project"), user={"id": 5, "username": "ahead"}, user_id=None)
+    consumer.consume([batch([said], None)])
+    assert run("set", "project", "4", "--path", "3/") == "project 4: path 3/, full_path own/project\n"
+    assert (
+        run("set", "project", "6", "--full-path", "own/project") == "project 6: path not known, full_path own/project\n"
+    )
+    assert run("set", "user", "5", "--username", "set") == "user 5: username set\n"
+    consumer.consume([batch([said], None)])
+    assert place_of(query, "project", 4) == ("3/", None)
+
+
+@pytest.mark.parametrize("ahead", [0, 0.5])
 @pytest.mark.parametrize("kind", ["namespace", "project", "user"])
 def test_what_is_forgotten_does_not_come_back_by_a_late_event(
-    kind: str, consumer: Consumer, query: Query, connection: psycopg.Connection
+    kind: str, ahead: float, consumer: Consumer, query: Query, connection: psycopg.Connection
 ) -> None:
     def say(days_ago: float, path: str = "27/28/") -> None:
         said = event(days_ago, user={"id": 28, "username": "root"}, user_id=None, project=project(28, path, "name"))
@@ -76,7 +89,7 @@ def test_what_is_forgotten_does_not_come_back_by_a_late_event(
         places = [place_of(query, "namespace", 28), place_of(query, "project", 28)]
         return [*places, query("SELECT username FROM users")[0]["username"]]
 
-    say(9)
+    say(-ahead or 9)
     everything: list[Any] = [("27/28/", "name"), ("27/28/", "name"), "root"]
     assert known() == everything
     run("forget", kind, "28")
@@ -86,7 +99,7 @@ def test_what_is_forgotten_does_not_come_back_by_a_late_event(
     say(8)
     say(7, "3/28/")
     assert known()[["namespace", "project", "user"].index(kind)] is None
-    say(-0.1)
+    say(-0.1 - ahead)
     assert known() == everything
     assert [(row["command"], row["kind"]) for row in query(CHANGES)] == [("forget", kind)]
 
