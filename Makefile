@@ -8,6 +8,10 @@ PYTEST := $(PYTHON) -m pytest --numprocesses 2 --no-loadscope-reorder
 LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --python-version 3.13 \
 	--python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
 
+# Images of Python often forbid to keep what was compiled. The tests start hundreds of processes, and each would compile
+# all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup start stop demo test soak bench lint format schema lock clean
 

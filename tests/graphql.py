@@ -7,13 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import jwt
 import pytest
+from graphql import GraphQLSchema
 
+from functions.graphql.schema import executable_schema
+from functions.shared.catalog.registry import Registry
 from tests import clock
 
 SECRET = "a secret of thirty-two characters, at least"
+
+_schemas: dict[tuple[int, ...], tuple[Registry, GraphQLSchema]] = {}
+"""The schemas made so far by the features that they are of, which are kept so that no other gets the id of one."""
 
 type Insert = Callable[..., str]
 
@@ -25,12 +32,21 @@ def loaded(database_url: str, monkeypatch: pytest.MonkeyPatch, **settings: str) 
         monkeypatch.setenv(name, value)
     import functions.graphql.api
 
-    module = importlib.reload(functions.graphql.api)
+    with patch.object(functions.graphql.schema, "executable_schema", _schema_made_once):
+        module = importlib.reload(functions.graphql.api)
     clock.stop(module, monkeypatch)
     try:
         yield module
     finally:
         module.database.close()
+
+
+def _schema_made_once(registry: Registry) -> GraphQLSchema:
+    """The schema of these definitions: to make it takes longer than most queries."""
+    features = tuple(map(id, registry.features.values()))
+    if features not in _schemas:
+        _schemas[features] = (registry, executable_schema(registry))
+    return _schemas[features][1]
 
 
 def request(module: ModuleType, query: Any, *namespaces: str, **changes: Any) -> tuple[int, Any]:

@@ -47,9 +47,12 @@ def example_definition() -> str:
     return found[1]
 
 
-@pytest.fixture(scope="session", name="stack")
+@pytest.fixture(scope="package", name="stack")
 def deployed_stack(open_folder: Path) -> Iterator[Stack]:
-    """A stack of the tests' own, deployed from a copy of this checkout with a faulty definition and the README's."""
+    """A stack of the tests' own, deployed from a copy of this checkout with a faulty definition and the README's.
+
+    It ends with these tests: its schedules and queues would take time from all that come after them.
+    """
     copy = checkout.copy(open_folder / "checkout")
     (copy / "definitions" / "search.py").write_text(example_definition())
     translation.write_faulty(copy)

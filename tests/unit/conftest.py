@@ -7,7 +7,9 @@ from pathlib import Path
 from random import Random
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
+import boto3
 import psycopg
 import pytest
 from moto import mock_aws
@@ -123,12 +125,18 @@ def query(database_url: str) -> Iterator[Callable[..., list[dict[str, Any]]]]:
         yield lambda statement, *values: connection.execute(statement, values).fetchall()
 
 
+@pytest.fixture(scope="session")
+def boto_session() -> boto3.Session:
+    """Keeps what it has read of the services, which takes longer than all that a test asks of them."""
+    return boto3.Session()
+
+
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def aws(boto_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """AWS as moto has it, with nothing in it."""
     for name, value in ACCOUNT.items():
         monkeypatch.setenv(name, value)
-    with mock_aws():
+    with mock_aws(), patch.object(boto3, "DEFAULT_SESSION", boto_session):
         yield
 
 

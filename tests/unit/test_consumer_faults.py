@@ -42,9 +42,9 @@ type Said = Callable[[], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def server(open_folder: Path) -> Iterator[Path]:
+def server(postgres_folder: Path) -> Iterator[Path]:
     """The data folder of a server that has few connections and may be stopped; its URL is `database_url`."""
-    data = open_folder / "faulty" / "data"
+    data = postgres_folder / "faulty" / "data"
     try:
         with psycopg.connect(start(data), autocommit=True) as administration:
             administration.execute("ALTER SYSTEM SET fsync = off")

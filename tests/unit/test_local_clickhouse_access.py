@@ -19,6 +19,7 @@ from clickhouse_connect.driver.client import Client
 
 from infra.local import ports
 from infra.local.clickhouse import rights
+from tests import plain_http
 from tests.clickhouse import serve_clickhouse
 
 SECRET = "never-shown-to-anybody"
@@ -60,7 +61,7 @@ def client(server: Server) -> Iterator[Client]:
 
 @pytest.fixture
 def http(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.http, auth=(server.user, server.password), timeout=60) as http:
+    with plain_http.client(base_url=server.http, auth=(server.user, server.password), timeout=60) as http:
         yield http
 
 
@@ -70,11 +71,15 @@ def http(server: Server) -> Iterator[httpx.Client]:
 def test_whoever_knows_the_password_is_answered_in_each_way_to_say_it(server: Server) -> None:
     user, password = server.user, server.password
     answers = [
-        httpx.post(server.http, content="SELECT 1", auth=(user, password)),
-        httpx.post(server.http, content="SELECT 1", headers={"X-ClickHouse-User": user, "X-ClickHouse-Key": password}),
-        httpx.post(server.http, content="SELECT 1", headers={"X-ClickHouse-Key": password}),
-        httpx.post(server.http, content="SELECT 1", params={"user": user, "password": password}),
-        httpx.get(server.http, params={"query": "SELECT 1", "password": password}),
+        plain_http.post(server.http, content="SELECT 1", auth=(user, password)),
+        plain_http.post(
+            server.http,
+            content="SELECT 1",
+            headers={"X-ClickHouse-User": user, "X-ClickHouse-Key": password},
+        ),
+        plain_http.post(server.http, content="SELECT 1", headers={"X-ClickHouse-Key": password}),
+        plain_http.post(server.http, content="SELECT 1", params={"user": user, "password": password}),
+        plain_http.get(server.http, params={"query": "SELECT 1", "password": password}),
     ]
     assert [answer.text for answer in answers] == ["1\n"] * len(answers)
 
@@ -104,7 +109,7 @@ def test_whoever_does_not_know_the_password_is_not_answered(
         return {name: value.format(password=server.password) for name, value in values.items()}
 
     named = {name.encode(): value.encode() for name, value in filled(headers).items()}
-    answer = httpx.post(server.http, content="SELECT 1", headers=named, params=filled(parameters))
+    answer = plain_http.post(server.http, content="SELECT 1", headers=named, params=filled(parameters))
     assert answer.status_code == 401
     assert answer.headers["X-ClickHouse-Exception-Code"] == AUTHENTICATION_FAILED
     assert "Code: 516" in answer.text
@@ -135,9 +140,9 @@ def test_a_page_of_another_place_is_refused_before_anything_is_read(server: Serv
     foreign = {name: value.format(port=port) for name, value in headers.items()} | {"Content-Type": "text/plain"}
     parameters = {"user": server.user, "password": server.password}
     answers = [
-        httpx.post(server.http, content="SELECT 1", headers=foreign, params=parameters),
-        httpx.get(server.http, headers=foreign, params=parameters | {"query": "SELECT 1"}),
-        httpx.get(f"{server.http}/ping", headers=foreign),
+        plain_http.post(server.http, content="SELECT 1", headers=foreign, params=parameters),
+        plain_http.get(server.http, headers=foreign, params=parameters | {"query": "SELECT 1"}),
+        plain_http.get(f"{server.http}/ping", headers=foreign),
     ]
     assert [answer.status_code for answer in answers] == [403] * len(answers)
 
@@ -150,7 +155,7 @@ def test_a_page_of_its_own_and_every_name_of_this_machine_are_answered(server: S
 
 
 def test_whether_the_server_is_up_needs_no_password(server: Server) -> None:
-    assert httpx.get(f"{server.http}/ping").text == "Ok.\n"
+    assert plain_http.get(f"{server.http}/ping").text == "Ok.\n"
 
 
 def test_the_password_is_kept_for_the_folder_and_shown_to_nobody(server: Server) -> None:
