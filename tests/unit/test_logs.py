@@ -8,7 +8,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,13 +17,20 @@ from uuid import uuid4
 import jwt
 import psycopg
 import pytest
+from aws_lambda_powertools import Logger
 from psycopg.types.json import Jsonb
 
+from functions.graphql.clickhouse.store import ClickHouseStore
+from functions.graphql.postgres.store import PostgresStore
+from functions.retention.handler import build as build_retention
+from functions.retention.retention import Retention
 from functions.shared import clickhouse
 from functions.shared.failure import kind_of, withheld, without_contents
 from functions.shared.grant import TRUSTED
+from functions.sync.handler import build as build_sync
 from functions.sync.sync import Sync
 from infra.local import ports
+from infra.migrations.handler import build as build_migrations
 from tests.clock import NOW
 from tests.definitions import write_package
 from tests.lambda_context import FakeContext
@@ -142,15 +149,15 @@ def consumer(database_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, l
     import functions.ingest.consumer
 
     module = importlib.reload(functions.ingest.consumer)
-    with written_to(logs, module):
+    with written_to(logs, module.logger):
         yield module
     module.consumer.database.close()
 
 
 @contextmanager
-def written_to(logs: Logs, module: ModuleType) -> Iterator[None]:
-    """What the module's logger writes: its own stream is that of the test in which it was made."""
-    handler = module.logger.registered_handler
+def written_to(logs: Logs, logger: Logger) -> Iterator[None]:
+    """What the logger writes: its own stream is that of the test in which it was made."""
+    handler: Any = logger.registered_handler
     former, handler.stream = handler.stream, logs.stream
     try:
         yield
@@ -260,7 +267,7 @@ def ingest(database_url: str, monkeypatch: pytest.MonkeyPatch, logs: Logs) -> It
     import functions.ingest.api
 
     module = importlib.reload(functions.ingest.api)
-    with written_to(logs, module):
+    with written_to(logs, module.logger):
         yield module
 
 
@@ -324,7 +331,7 @@ def graphql(
         from tests.graphql import loaded
 
         module = stack.enter_context(loaded(database_url, monkeypatch, CLICKHOUSE_URL=clickhouse_url))
-        stack.enter_context(written_to(logs, module))
+        stack.enter_context(written_to(logs, module.logger))
         yield module
 
 
@@ -390,7 +397,7 @@ def test_graphql_logs_no_contents_whatever_its_stores_lack(
             Sync(database_url, clickhouse_url).run(1)
         cause(database_url, clickhouse_url)
     if fault == "unforeseen":
-        monkeypatch.setattr(f"functions.graphql.{STORES[source]}.events", fail)
+        monkeypatch.setattr(STORES[source], "events", fail)
     if fault == "away":
         port = ports.free()
         graphql.database.close()
@@ -405,7 +412,7 @@ def test_graphql_logs_no_contents_whatever_its_stores_lack(
         assert "A request failed" in logged
 
 
-STORES = {"postgresql": "postgres_store.PostgresStore", "clickhouse": "clickhouse_store.ClickHouseStore"}
+STORES = {"postgresql": PostgresStore, "clickhouse": ClickHouseStore}
 
 
 class Enough:
@@ -460,18 +467,14 @@ def test_the_sync_and_the_retention_log_no_contents(
         with closing(clickhouse.connect(clickhouse_url, 10)) as client:
             SYNC_FAULTS[fault](database_url, clickhouse_url, client)
     url = f"clickhouse://{MARKER}:{MARKER}@127.0.0.1:{ports.free()}/x" if fault == "away" else clickhouse_url
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("CLICKHOUSE_URL", url)
-    monkeypatch.setenv("SYNC_FOLLOW_SECONDS", "0")
     monkeypatch.setattr("functions.sync.sync.MOST_REFUSALS", most)
     if fault == "raising":
         monkeypatch.setattr("functions.sync.sync.id_of", fail)
-    import functions.retention.function
-    import functions.sync.function
-
-    for module in (importlib.reload(functions.sync.function), importlib.reload(functions.retention.function)):
-        with written_to(logs, module):
-            logs.run(module.handler, {}, FakeContext())
+    synced = build_sync(database_url=database_url, clickhouse_url=url)
+    retained = build_retention(Retention(database_url, 3, clickhouse_url=url))
+    for handler in (synced, retained):
+        with written_to(logs, handler.logger):
+            logs.run(handler, {}, FakeContext())
     logged = logs.text()
     assert MARKER not in logged
     assert ("retained" in logged) is (fault != "dropped")
@@ -479,23 +482,18 @@ def test_the_sync_and_the_retention_log_no_contents(
 
 
 @pytest.mark.parametrize("fault", ["trigger", "away", "contradiction"])
-def test_the_migrations_log_no_contents(
-    fault: str, database_url: str, logs: Logs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from infra.migrations import function
-
+def test_the_migrations_log_no_contents(fault: str, database_url: str, logs: Logs) -> None:
     answers: list[dict[str, Any]] = []
-    monkeypatch.setattr(function, "_send", lambda _, answer: answers.append(answer))
-    monkeypatch.setenv("DATABASE_URL", database_url)
     if fault == "trigger":
         execute(database_url, TRIGGER.format(table="event_types", code="P0001"))
-    elif fault == "away":
-        monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{MARKER}@127.0.0.1:{ports.free()}/x")
-    else:
-        monkeypatch.setattr(function, "migrate", fail)
+    url = f"postgresql://u:{MARKER}@127.0.0.1:{ports.free()}/x" if fault == "away" else database_url
+    built = build_migrations(lambda: url, lambda: 3)
+    handler = replace(built, send=lambda _, answer: answers.append(answer))
+    if fault == "contradiction":
+        handler = replace(handler, migrate=fail)
     names = {"StackId": "stack", "RequestId": "request", "LogicalResourceId": "Migrations", "ResponseURL": MARKER}
-    with written_to(logs, function):
-        logs.run(function.handler, names | {"RequestType": "Create"}, FakeContext())
+    with written_to(logs, handler.logger):
+        logs.run(handler, names | {"RequestType": "Create"}, FakeContext())
     logged = logs.text()
     assert MARKER not in logged
     assert "The migrations failed" in logged
