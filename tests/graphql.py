@@ -1,16 +1,15 @@
-"""Asking the function behind `/graphql`, as its module `functions.graphql.api` answers in this process."""
+"""Asking the function behind `/graphql`, which answers in this process."""
 
-import importlib
 import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 import jwt
-import pytest
 
+from functions.graphql.handler import GraphqlHandler, build
+from functions.shared.settings import AuthSettings
 from tests import clock
 
 SECRET = "a secret of thirty-two characters, at least"
@@ -19,21 +18,17 @@ type Insert = Callable[..., str]
 
 
 @contextmanager
-def loaded(database_url: str, monkeypatch: pytest.MonkeyPatch, **settings: str) -> Iterator[ModuleType]:
-    """The module, as it is with these settings; for it, it is always the same moment."""
-    for name, value in {"DATABASE_URL": database_url, "AUTH_SECRET": SECRET, **settings}.items():
-        monkeypatch.setenv(name, value)
-    import functions.graphql.api
-
-    module = importlib.reload(functions.graphql.api)
-    clock.stop(module, monkeypatch)
+def built(database_url: str, **settings: Any) -> Iterator[GraphqlHandler]:
+    """The function's handler with these settings; for it, it is always the same moment."""
+    handler = build(auth=AuthSettings(secret=SECRET), database_url=database_url, **settings)
+    handler.now = clock.now
     try:
-        yield module
+        yield handler
     finally:
-        module.database.close()
+        handler.database.close()
 
 
-def request(module: ModuleType, query: Any, *namespaces: str, **changes: Any) -> tuple[int, Any]:
+def request(handler: GraphqlHandler, query: Any, *namespaces: str, **changes: Any) -> tuple[int, Any]:
     """Status and content of the answer to a query, or to a body, with a token for the namespaces, or for all.
 
     Args:
@@ -47,13 +42,13 @@ def request(module: ModuleType, query: Any, *namespaces: str, **changes: Any) ->
         "body": body,
         "isBase64Encoded": False,
     }
-    answer = module.handler(event | changes, None)
+    answer = handler(event | changes, None)
     return answer["statusCode"], json.loads(answer["body"])
 
 
-def ask(module: ModuleType, query: str, *namespaces: str, **variables: Any) -> Any:
+def ask(handler: GraphqlHandler, query: str, *namespaces: str, **variables: Any) -> Any:
     """The data of the answer, which has no errors."""
-    status, answer = request(module, {"query": query, "variables": variables}, *namespaces)
+    status, answer = request(handler, {"query": query, "variables": variables}, *namespaces)
     assert status == 200
     assert "errors" not in answer, answer
     return answer["data"]
