@@ -11,13 +11,14 @@ import msgspec
 from aws_lambda_powertools import Logger
 from botocore.config import Config
 
-from functions.ingest import gitlab, intake_metrics
+from functions.ingest import intake_metrics
 from functions.ingest.contract import Answer
-from functions.ingest.formats.body import Events
+from functions.ingest.formats.adapter import RequestFormat
 from functions.ingest.formats.compression import TooLarge
+from functions.ingest.formats.table import events_of, format_of
 from functions.ingest.gc_tuning import collected_afterwards
 from functions.ingest.intake import Intake, QueueUnavailable
-from functions.ingest.request import EVENTS_PATH, Request, UnsupportedMediaType, events_of, read_request
+from functions.ingest.request import Request, UnsupportedMediaType, read_request
 from functions.shared import queue
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog import registry
@@ -47,12 +48,6 @@ STATUSES: dict[type[Exception], int] = {
     QueueUnavailable: 503,
 }
 
-READERS: dict[str, Callable[[Request], Events]] = {
-    EVENTS_PATH: events_of,
-    gitlab.TRACK_EVENT_PATH: gitlab.tracked_event,
-    gitlab.TRACK_EVENTS_PATH: gitlab.tracked_events,
-}
-
 
 def build(*, auth: AuthSettings, queue_url: str, retention_months: int, log_level: str = "INFO") -> "IngestHandler":
     """The handler for these settings, with the definitions; connects to nothing yet."""
@@ -79,8 +74,9 @@ class IngestHandler:
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
         """Answers API Gateway's request: what became of each event, or why none was looked at."""
         request = read_request(event)
+        form = format_of(request)
         try:
-            answer = self._answer(request)
+            answer = self._answer(request, form)
         except tuple(STATUSES) as error:
             code = error.code if isinstance(error, Rejection) else type(error).__name__
             self.logger.info("refused", extra={"status": STATUSES[type(error)], "reason": code})
@@ -90,16 +86,13 @@ class IngestHandler:
             "taken in",
             extra={"accepted": answer.accepted, "ignored": answer.ignored, "rejected": len(answer.rejected)},
         )
-        if request.path in gitlab.PATHS and not answer.rejected:
-            return _response(200, gitlab.OK)
-        return _response(answer.status, answer)
+        return _response(*form.answer(answer))
 
-    def _answer(self, request: Request) -> Answer:
-        headers = gitlab.credentials(request.headers) if request.path in gitlab.PATHS else request.headers
-        grant = self.authenticator.grant(headers)
+    def _answer(self, request: Request, form: RequestFormat) -> Answer:
+        grant = self.authenticator.grant(form.credentials(request.headers))
         if not grant.may_write:
             raise Forbidden("The token needs the scope events:write or events:write:own.")
-        events = READERS.get(request.path, events_of)(request)
+        events = events_of(request, form)
         sizes = list(map(len, events.raw))
         answer = self.intake.take_in(events, grant, self.now(), request.idempotency_key)
         size = sum(size for size, event_id in zip(sizes, answer.ids, strict=True) if event_id is not None)

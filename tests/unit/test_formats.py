@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from functions.ingest.request import LINE_TYPES
+from functions.ingest.formats.body import LINE_TYPES
 from functions.shared.timestamp import format_timestamp
 from tests.clock import NOW
 from tests.formats import (

@@ -17,8 +17,8 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from functions.ingest.api_handler import PATIENCE, IngestHandler, build
 from functions.ingest.contract import MAX_EVENT_BYTES
+from functions.ingest.formats.body import JSON_TYPES, LINE_TYPES
 from functions.ingest.message.batch import Batch, read_batch
-from functions.ingest.request import JSON_TYPES, LINE_TYPES
 from functions.shared import queue
 from functions.shared.auth import Authenticator
 from functions.shared.grant import Grant

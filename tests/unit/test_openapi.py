@@ -11,13 +11,17 @@ import yaml
 from cfnlint.decode import cfn_yaml
 from openapi_spec_validator import validate
 
-from functions.ingest import gitlab
-from functions.ingest.api_handler import READERS, STATUSES
+from functions.ingest.api_handler import STATUSES
 from functions.ingest.contract import MAX_EVENTS, MAX_ID, Answer, Namespace, Project, User
 from functions.ingest.event.attributes import Attributes
+from functions.ingest.formats import gitlab
+from functions.ingest.formats.body import JSON_TYPES, LINE_TYPES
 from functions.ingest.formats.cloud_event import CloudEvent
-from functions.ingest.request import EVENTS_PATH, JSON_TYPES, LINE_TYPES, Request
+from functions.ingest.formats.table import PATHS, events_of, format_of
+from functions.ingest.request import EVENTS_PATH, Request
 from tests.checkout import ROOT
+
+GITLAB_PATHS = frozenset({gitlab.TRACK_EVENT_PATH, gitlab.TRACK_EVENTS_PATH})
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +63,14 @@ def test_it_has_the_routes_of_the_function_in_the_template(described: Any) -> No
     events = cfn_yaml.load(str(ROOT / "infra" / "template.yaml"))["Resources"]["IngestFunction"]["Properties"]["Events"]
     routes = {(event["Properties"]["Path"], event["Properties"]["Method"].lower()) for event in events.values()}
     assert {(path, method) for path, methods in described["paths"].items() for method in methods} == routes
-    assert {path for path, _ in routes} == READERS.keys()
+    assert {path for path, _ in routes} == PATHS
 
 
 def test_it_has_the_statuses_that_are_answered(described: Any) -> None:
     refused = {str(status) for status in STATUSES.values()}
     for path, methods in described["paths"].items():
         # GitLab's endpoints take any type that holds JSON, and say that all is well by another status.
-        differing = {"200"} if path in gitlab.PATHS else {"202", "415"}
+        differing = {"200"} if path in GITLAB_PATHS else {"202", "415"}
         assert methods["post"]["responses"].keys() == {"207"} | differing | (refused - {"415"})
 
 
@@ -126,4 +130,4 @@ def test_its_examples_are_taken(described: Any) -> None:
             if "example" in content:
                 headers = {"content-type": media_type}
                 request = Request(path, headers, json.dumps(content["example"]), is_base64=False)
-                assert READERS[path](request).refused == {}
+                assert events_of(request, format_of(request)).refused == {}
