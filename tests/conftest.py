@@ -1,6 +1,5 @@
 """Servers for the tests, and for each test that asks for one a migrated PostgreSQL database, or one in ClickHouse."""
 
-import importlib
 import itertools
 import os
 import shutil
@@ -8,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import clickhouse_connect
 import psycopg
@@ -19,6 +18,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 import infra.migrations.migrate
+from functions.ingest.consumer_handler import ConsumerHandler, build
 from functions.shared.catalog import registry
 from infra.local import postgres
 from infra.migrations.migrate import migrate
@@ -114,7 +114,7 @@ def postgres_folder() -> Iterator[Path]:
 def stopped_clock() -> Iterator[None]:
     """Makes partitions for the months around `NOW`, also where another month has begun meanwhile."""
     with pytest.MonkeyPatch.context() as patched:
-        clock.stop(infra.migrations.migrate, patched)
+        patched.setattr(infra.migrations.migrate, "datetime", SimpleNamespace(now=clock.NOW.astimezone))
         yield
 
 
@@ -175,11 +175,8 @@ def clickhouse_url(clickhouse_server: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def consumer(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module `functions.ingest.consumer`, which stores into the test's database."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    import functions.ingest.consumer
-
-    module = importlib.reload(functions.ingest.consumer)
-    yield module
-    module.consumer.database.close()
+def consumer(database_url: str) -> Iterator[ConsumerHandler]:
+    """The function on the queue, which stores into the test's database."""
+    handler = build(database_url=database_url, retention_months=RETENTION_MONTHS)
+    yield handler
+    handler.consumer.database.close()

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from functions.ingest.gitlab import TRACK_EVENT_PATH
+from functions.ingest.formats.gitlab import TRACK_EVENT_PATH
 from infra.cli.token import sign
 from tests import plain_http
 from tests.e2e.conftest import Stack

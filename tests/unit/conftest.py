@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from random import Random
-from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -15,12 +15,13 @@ import pytest
 from moto import mock_aws
 from psycopg.rows import dict_row
 
+from functions.graphql.handler import GraphqlHandler
 from functions.graphql.store_router import Sources
 from functions.shared.identifier import derived_id
 from functions.sync.sync import Sync
 from tests.clock import NOW
 from tests.consuming import ACCOUNT, Queues
-from tests.graphql import Insert, loaded
+from tests.graphql import Insert, built
 from tests.metrics_model import Event
 from tests.payloads import PayloadStores, open_stores
 from tests.random_events import random_events, store
@@ -71,37 +72,40 @@ def events(connection: psycopg.Connection) -> list[Event]:
 
 
 @pytest.fixture
-def api(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module `functions.graphql.api`, reading from PostgreSQL."""
-    with loaded(database_url, monkeypatch) as module:
-        yield module
+def api(database_url: str) -> Iterator[GraphqlHandler]:
+    """The function behind `/graphql`, reading from PostgreSQL."""
+    with built(database_url) as handler:
+        yield handler
 
 
 @pytest.fixture(params=["postgresql", "clickhouse"])
-def bring(
-    request: pytest.FixtureRequest, api: ModuleType, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], Any]:
+def bring(request: pytest.FixtureRequest, api: GraphqlHandler, database_url: str) -> Callable[[], Any]:
     """Makes the API read from either store; brings what is in PostgreSQL to it."""
     if request.param == "postgresql":
         return lambda: None
     url = request.getfixturevalue("clickhouse_url")
     sync = Sync(database_url, url)
     sync.run(SYNC_SECONDS)
-    monkeypatch.setattr(api, "sources", Sources(api.database, url))
+    api.sources = Sources(api.database, url)
     return lambda: sync.run(SYNC_SECONDS)
 
 
+class BroughtHandler(GraphqlHandler):
+    """A handler for which what is in PostgreSQL is in the store that it reads before each request."""
+
+    bring: Callable[[], Any]
+
+    def __call__(self, event: dict[str, Any], context: object) -> dict[str, Any]:
+        self.bring()
+        return super().__call__(event, context)
+
+
 @pytest.fixture
-def either(api: ModuleType, bring: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def either(api: GraphqlHandler, bring: Callable[[], Any]) -> GraphqlHandler:
     """The API, reading from either store; what is in PostgreSQL is there before each request."""
-    answer = api.handler
-
-    def handler(*arguments: Any) -> Any:
-        bring()
-        return answer(*arguments)
-
-    monkeypatch.setattr(api, "handler", handler)
-    return api
+    either = BroughtHandler(**{part.name: getattr(api, part.name) for part in fields(api)})
+    either.bring = bring
+    return either
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
-from functions.ingest.directory.directory.directory import places
-from functions.ingest.directory.directory.fact import Facts, Subject
-from functions.ingest.directory.directory.known_facts import read_facts
-from functions.ingest.directory.directory.lock import fold_restated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
 from functions.graphql.postgres.directory import PostgresDirectory
+from functions.ingest.directory import lock, places
+from functions.ingest.directory.fact import Facts, Subject
+from functions.ingest.directory.known_facts import read_facts
+from functions.ingest.directory.lock import fold_restated
 from functions.ingest.message.batch import Batch
 from functions.ingest.pipeline import Consumer
 from functions.shared.catalog import registry

@@ -16,7 +16,7 @@ from tests import checkout
 FUNCTIONS = (
     ("IngestFunction", "ingest-api", "functions.ingest.api", {"functions/ingest"}),
     ("ConsumerFunction", "ingest-consumer", "functions.ingest.consumer", {"functions/ingest"}),
-    ("SyncFunction", "sync", "functions.sync.function", {"functions/sync", "infra/clickhouse"}),
+    ("SyncFunction", "sync", "functions.sync.function", {"functions/sync", "infra/migrations"}),
     ("RetentionFunction", "retention", "functions.retention.function", {"functions/retention"}),
     ("GraphqlFunction", "graphql", "functions.graphql.api", {"functions/graphql"}),
     ("MigrationsFunction", "migrations", "infra.migrations.function", {"infra/__init__.py", "infra/migrations"}),
@@ -71,6 +71,10 @@ def test_a_package_holds_the_definitions_and_its_own_code_alone(
     assert {path for path in code if not path.endswith(COMPILED)} == IN_EVERY_PACKAGE | own
     assert _names(package / "definitions") == _names(checkout.ROOT / "definitions")
     assert not (package / "tests").exists()
+
+
+def test_the_package_of_the_sync_holds_the_migrations_of_clickhouse_alone(packages: Path) -> None:
+    assert _names(packages / "SyncFunction" / "infra" / "migrations") == {"clickhouse"}
 
 
 def _names(folder: Path) -> set[str]:

@@ -1,15 +1,13 @@
 """Old partitions go and new ones come, on real stores, beside transactions that are open at the wrong time."""
 
-import importlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
-from types import ModuleType
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -23,6 +21,7 @@ from functions.ingest.message.batch import Batch
 from functions.ingest.pipeline import Consumer
 from functions.retention import rejected_events
 from functions.retention.bookmark import current_bookmark, write_bookmark
+from functions.retention.handler import RetentionHandler, build
 from functions.retention.report import KeptPartition, Report
 from functions.retention.retention import LOCK_TIMEOUT_SECONDS, Retention, RetentionError
 from functions.retention.time_to_live import keep_months
@@ -34,7 +33,6 @@ from functions.shared.postgres import Connection, Database, TimeLimits
 from functions.shared.timestamp import months_before
 from functions.sync.sync import Sync
 from infra.local import ports
-from tests import clock
 from tests.clock import NOW
 from tests.emitted_metrics import metrics
 from tests.lambda_context import FakeContext
@@ -197,35 +195,25 @@ def test_a_month_later_the_next_partition_is_made_and_the_last_one_dropped(store
     assert (report.made, report.dropped) == ([partition_name(NEXT)], [partition_name(later_month(OLD, 1))])
 
 
-@contextmanager
-def handler(stores: Stores, monkeypatch: pytest.MonkeyPatch, clickhouse_url: str | None) -> Iterator[ModuleType]:
+def handler(stores: Stores, clickhouse_url: str | None) -> RetentionHandler:
     """The function, as it starts with these settings; for it, it is always the same moment."""
-    monkeypatch.setenv("DATABASE_URL", stores.retention.database_url)
-    monkeypatch.setenv("CLICKHOUSE_URL", clickhouse_url or "")
-    import functions.retention.function
-
-    module = importlib.reload(functions.retention.function)
-    clock.stop(module, monkeypatch)
-    yield module
+    return replace(build(replace(stores.retention, clickhouse_url=clickhouse_url)), now=lambda: NOW)
 
 
 def test_while_clickhouse_is_away_partitions_are_made_but_none_is_dropped_and_the_function_fails(
-    stores: Stores,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    stores: Stores, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     newest = partition_name(later_month(THIS_MONTH, 3))
     stores.connection.execute(f"DROP TABLE {newest}")
     stores.connection.execute(INSERT_REJECTED, [NOW - timedelta(days=200)])
     stores.detach(OLDER)
     away = f"clickhouse://default@127.0.0.1:{ports.free()}/default"
-    with handler(stores, monkeypatch, away) as function:
-        with pytest.raises(RetentionError, match="ClickHouse can't be reached"):
-            function.handler({}, FakeContext())
-        output = capsys.readouterr().out
-        (line,) = [vars(record) for record in caplog.records if record.message == "retained"]
-        answer = function.handler({"dry_run": True}, FakeContext())
+    function = handler(stores, away)
+    with pytest.raises(RetentionError, match="ClickHouse can't be reached"):
+        function({}, FakeContext())
+    output = capsys.readouterr().out
+    (line,) = [vars(record) for record in caplog.records if record.message == "retained"]
+    answer = function({"dry_run": True}, FakeContext())
     assert (line["made"], line["dropped"], line["rejected_events_deleted"]) == ([newest], [], 1)
     assert [list(entry.values()) for entry in line["kept"]] == [
         [partition_name(OLDER), None, "it is not known what ClickHouse has"],
@@ -238,15 +226,13 @@ def test_while_clickhouse_is_away_partitions_are_made_but_none_is_dropped_and_th
     assert "can't be reached" in answer["failure"]
 
 
-def test_the_function_answers_and_counts_what_it_did(
-    stores: Stores, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_function_answers_and_counts_what_it_did(stores: Stores, capsys: pytest.CaptureFixture[str]) -> None:
     stores.store(OLD)
     stores.store(OLD)
-    with handler(stores, monkeypatch, stores.retention.clickhouse_url) as function:
-        answer = function.handler({"time": "2026-11-24T03:00:00Z"}, FakeContext())
-        with pytest.raises(msgspec.ValidationError):
-            function.handler({"dry_run": "no"}, FakeContext())
+    function = handler(stores, stores.retention.clickhouse_url)
+    answer = function({"time": "2026-11-24T03:00:00Z"}, FakeContext())
+    with pytest.raises(msgspec.ValidationError):
+        function({"dry_run": "no"}, FakeContext())
     assert answer == {
         "dry_run": False,
         "made": [],

@@ -328,19 +328,14 @@ def test_both_stores_add_up_the_same_ids_to_the_same_sums(stores: Stores) -> Non
 
 
 def test_the_function_counts_the_missing_rows_names_some_and_fails(
-    stores: Stores,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    stores: Stores, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = stores.store(OLD)
     stores.sync()
     lose(stores)
-    with (
-        handler(stores, monkeypatch, stores.retention.clickhouse_url) as function,
-        pytest.raises(RetentionError, match=LOST),
-    ):
-        function.handler({}, FakeContext())
+    function = handler(stores, stores.retention.clickhouse_url)
+    with pytest.raises(RetentionError, match=LOST):
+        function({}, FakeContext())
     assert metrics(capsys.readouterr().out)["UnsyncedRowsInOldPartitions"] == 1
     (line,) = [vars(record) for record in caplog.records if record.message == "retained"]
     entry = {"partition": partition_name(OLD), "unsynced_rows": 1, "reason": LOST, "missing_ids": [str(lost)]}
