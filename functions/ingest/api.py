@@ -1,8 +1,8 @@
 """Lambda function behind `POST /v1/events` and GitLab's endpoints: from HTTPS to the queue."""
 
-from functions.ingest.gc_tuning import collected_afterwards, kept
+from functions.ingest.gc_tuning import gc_frozen
 
-with kept():
+with gc_frozen():
     from collections.abc import Callable, Mapping
     from datetime import UTC, datetime
     from functools import partial
@@ -64,7 +64,6 @@ READERS: dict[str, Callable[[Request], Events]] = {
 
 
 @without_contents()
-@collected_afterwards()
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """Answers API Gateway's request: what became of each event, or why none was looked at."""
     request = read_request(event)

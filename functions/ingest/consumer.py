@@ -11,7 +11,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.ingest import intake_metrics
-from functions.ingest.gc_tuning import collected_afterwards
+from functions.ingest.gc_tuning import gc_disabled
 from functions.ingest.message.batch import Batch
 from functions.ingest.message.origin import arrival_of
 from functions.ingest.message.replay import read_message
@@ -48,7 +48,7 @@ class Message(NamedTuple):
 
 
 @without_contents()
-@collected_afterwards()
+@gc_disabled()
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """Stores messages, at once if they are few; those that it reports are delivered again."""
     deadline = monotonic() + LAST_START_SECONDS
