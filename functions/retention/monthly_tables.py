@@ -127,9 +127,9 @@ def drop_if_synced(connection: Connection, table: str, target: UUID | None, curs
 
 
 def _lock(connection: Connection, table: str) -> None:
-    """Keeps all others from the events and from this table until the transaction ends.
+    """Locks the events and this table until the transaction ends.
 
-    While it has the events, it waits for nothing: neither does anyone wait for long, nor can two wait for each other.
+    Once it holds the events, it waits for no other lock: so nobody waits for long, and no deadlock can arise.
     """
     connection.execute(_LOCK_EVENTS)
     connection.execute(_LOCK.format(table=sql.Identifier(table)))

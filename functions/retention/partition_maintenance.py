@@ -23,7 +23,7 @@ from functions.shared.partitions import make_partitions, partition_name
 from functions.shared.postgres import Connection
 from functions.shared.sync_state import BEGINNING, Position, count_unsynced, read_state
 
-# Others hold what is needed; or another partition is still being detached, and there can be only one.
+# Others use the table, or have just finished the detach that they began.
 _BUSY = (LockNotAvailable, DeadlockDetected, ObjectNotInPrerequisiteState)
 
 _UNSYNCED = "it holds rows that are not in ClickHouse yet"
