@@ -1,8 +1,8 @@
 """Lambda function behind `POST /v1/events` and GitLab's endpoints: from HTTPS to the queue."""
 
-from functions.ingest.gc_tuning import kept
+from functions.ingest.gc_tuning import gc_frozen
 
-with kept():
+with gc_frozen():
     from functions.ingest.api_handler import build
     from functions.shared import settings
 

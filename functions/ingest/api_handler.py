@@ -16,7 +16,6 @@ from functions.ingest.contract import Answer
 from functions.ingest.formats.adapter import RequestFormat
 from functions.ingest.formats.compression import TooLarge
 from functions.ingest.formats.table import events_of, format_of
-from functions.ingest.gc_tuning import collected_afterwards
 from functions.ingest.intake import Intake, QueueUnavailable
 from functions.ingest.request import Request, UnsupportedMediaType, read_request
 from functions.shared import queue
@@ -70,7 +69,6 @@ class IngestHandler:
     now: Callable[[], datetime] = utc_now
 
     @without_contents()
-    @collected_afterwards()
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
         """Answers API Gateway's request: what became of each event, or why none was looked at."""
         request = read_request(event)

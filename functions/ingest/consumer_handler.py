@@ -11,7 +11,7 @@ import psycopg
 from aws_lambda_powertools import Logger
 
 from functions.ingest import intake_metrics
-from functions.ingest.gc_tuning import collected_afterwards
+from functions.ingest.gc_tuning import gc_disabled
 from functions.ingest.message.batch import Batch
 from functions.ingest.message.origin import Arrival, arrival_of
 from functions.ingest.message.replay import read_message
@@ -64,7 +64,7 @@ class ConsumerHandler:
     clock: Callable[[], float] = monotonic
 
     @without_contents()
-    @collected_afterwards()
+    @gc_disabled()
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
         """Stores messages, at once if they are few; those that it reports are delivered again."""
         deadline = self.clock() + LAST_START_SECONDS
