@@ -34,10 +34,11 @@ soak: setup ## Run every test, the long ones in full
 bench: setup ## Run the benchmarks
 	@$(PYTHON) -m tests.bench
 
-lint: setup ## Check the format, ruff's rules and the types
+lint: setup ## Check the format, ruff's rules, the types and what imports what
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-logo
 
 format: setup ## Put the code into ruff's format
 	@.venv/bin/ruff format .
