@@ -34,7 +34,7 @@ soak: setup ## Run every test, the long ones in full
 bench: setup ## Run the benchmarks
 	@$(PYTHON) -m tests.bench
 
-lint: setup ## Check the format, ruff's rules, the types and what imports what
+lint: setup .venv/.platforms ## Check the format, ruff's rules, the types, what imports what, and the locks
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@$(PYTHON) -m mypy
@@ -62,6 +62,12 @@ clean: ## Remove what the targets made, the local stack's data too
 	@test -x $(PYTHON) || $(UV) venv --quiet .venv
 	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes requirements/dev.txt
 	@$(UV) pip install --quiet --python $(PYTHON) --no-deps --editable .
+	@touch $@
+
+# Asks the package index, so it is made again only when a lock or a tool's version may have changed.
+.venv/.platforms: $(wildcard requirements/*.txt infra/local/aws.py infra/local/deploy.py \
+		tests/integration/localstack.py tests/platforms.py) | .venv/.ready
+	@$(PYTHON) -m tests.platforms
 	@touch $@
 
 # Only where no uv is on the PATH.
