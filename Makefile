@@ -86,7 +86,7 @@ PLATFORM_Linux-x86_64 := x86_64-manylinux_2_28
 PLATFORM_Linux-aarch64 := aarch64-manylinux_2_28
 PLATFORM_Darwin-arm64 := aarch64-apple-darwin
 HOST = $(shell uname -sm | tr ' ' '-')
-ARCHITECTURE = $(shell sed -n 's/^ *Architectures: *\[\(.*\)\].*/\1/p' infra/template.yaml)
+ARCHITECTURE = $(shell sed -n 's/^ *Architectures: *\[\([a-z0-9_]*\)\].*/\1/p' infra/template.yaml)
 PLATFORM_OF_host = $(PLATFORM_$(HOST))
 PLATFORM_OF_template = $(or $(PLATFORM_Linux-$(subst arm64,aarch64,$(ARCHITECTURE))),$(error \
 	infra/template.yaml names no architecture that packages can be made for))
