@@ -226,7 +226,7 @@ def _system_user() -> str | None:
         pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         try:
-            subprocess.run(["useradd", SYSTEM_USER], check=True)
+            subprocess.run(["useradd", "--shell", "/bin/bash", SYSTEM_USER], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise PostgresError(
                 f"it does not run as root, and the user {SYSTEM_USER} can't be made: {error}"
