@@ -29,7 +29,10 @@ def main() -> None:
     parser.add_argument("--into", type=Path, required=True, help="folder of the package")
     parser.add_argument("own", type=Path, nargs="+", help="folder or file of this project")
     arguments = parser.parse_args()
-    dependencies = install_dependencies(arguments.uv, arguments.extra, arguments.platform)
+    try:
+        dependencies = install_dependencies(arguments.uv, arguments.extra, arguments.platform)
+    except subprocess.CalledProcessError:
+        sys.exit(f"The dependencies in requirements/{arguments.extra}.txt can't be installed.")
     shutil.copytree(dependencies, arguments.into, symlinks=True, copy_function=_link_or_copy, dirs_exist_ok=True)
     copy_own(arguments.own, arguments.into)
 
