@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 EXTRAS := ingest-api ingest-consumer graphql migrations sync retention
 PYTEST := $(PYTHON) -m pytest --numprocesses 2 --no-loadscope-reorder
 LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --python-version 3.13 \
-	--python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
+	--universal --custom-compile-command "make lock"
 
 # Images of Python often forbid to keep what was compiled. The tests start hundreds of processes, and each would compile
 # all that it imports anew.
@@ -38,10 +38,11 @@ soak: setup ## Run every test, the long ones in full
 bench: setup ## Run the benchmarks
 	@$(PYTHON) -m tests.bench
 
-lint: setup ## Check the format, ruff's rules and the types
+lint: setup .venv/.platforms ## Check the format, ruff's rules, the types, what imports what, and the locks
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-logo
 
 format: setup ## Put the code into ruff's format
 	@.venv/bin/ruff format .
@@ -59,12 +60,18 @@ lock: $(UV) ## Lock the newest versions that pyproject.toml allows into requirem
 
 clean: ## Remove what the targets made, the local stack's data too
 	@if [ -e .local/stack.json ]; then echo "The local stack is running: make stop first."; exit 1; fi
-	@rm -rf .venv .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	@rm -rf .venv .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 .venv/.ready: pyproject.toml requirements/dev.txt .python-version | $(UV)
 	@test -x $(PYTHON) || $(UV) venv --quiet .venv
 	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes requirements/dev.txt
 	@$(UV) pip install --quiet --python $(PYTHON) --no-deps --editable .
+	@touch $@
+
+# Asks the package index, so it is made again only when a lock or a tool's version may have changed.
+.venv/.platforms: $(wildcard requirements/*.txt infra/local/aws.py infra/local/deploy.py \
+		tests/integration/localstack.py tests/platforms.py) | .venv/.ready
+	@$(PYTHON) -m tests.platforms
 	@touch $@
 
 # Only where no uv is on the PATH.
@@ -74,8 +81,20 @@ $(CURDIR)/.local/tools/bin/uv:
 	@.local/tools/bin/pip install --quiet --disable-pip-version-check uv
 
 # Packages: `sam build` makes build-<resource> for each function of infra/template.yaml. A package holds the locked
-# dependencies of its own extra (installed once into .local/packages), the definitions and its own code, all compiled:
-# where it runs nothing can be written, so that each start would compile it again.
+# dependencies of its own extra (installed once into .local/packages), the definitions and its own code.
+#
+# Packages for AWS hold wheels for the architecture that the template names. With PACKAGES_FOR=host they hold wheels for
+# this machine: the local stack and the tests run the functions here. An empty platform is uv's own idea of the machine.
+PACKAGES_FOR ?= template
+PLATFORM_Linux-x86_64 := x86_64-manylinux_2_28
+PLATFORM_Linux-aarch64 := aarch64-manylinux_2_28
+PLATFORM_Darwin-arm64 := aarch64-apple-darwin
+HOST = $(shell uname -sm | tr ' ' '-')
+ARCHITECTURE = $(shell sed -n 's/^ *Architectures: *\[\([a-z0-9_]*\)\].*/\1/p' infra/template.yaml)
+PLATFORM_OF_host = $(PLATFORM_$(HOST))
+PLATFORM_OF_template = $(or $(PLATFORM_Linux-$(subst arm64,aarch64,$(ARCHITECTURE))),$(error \
+	infra/template.yaml names no architecture that packages can be made for))
+
 BUILDS := $(addprefix build-,IngestFunction ConsumerFunction SyncFunction RetentionFunction GraphqlFunction \
 	MigrationsFunction)
 .PHONY: $(BUILDS) check-definitions
@@ -95,18 +114,8 @@ build-MigrationsFunction: CODE := infra/__init__.py infra/migrations
 
 $(BUILDS): OWN = definitions functions/__init__.py functions/shared $(CODE)
 $(BUILDS): check-definitions
-	@dependencies=.local/packages/$(EXTRA)-$$(sha256sum requirements/$(EXTRA).txt | cut -c 1-16); \
-	if [ ! -d $$dependencies ]; then \
-		mkdir -p .local/packages && scratch=$$(mktemp -d .local/packages/$(EXTRA).XXXXXX) && chmod 755 $$scratch && \
-		PYC_INVALIDATION_MODE=UNCHECKED_HASH $(UV) pip install --quiet --python $(PYTHON) --target $$scratch \
-			--require-hashes --python-platform x86_64-manylinux_2_28 --only-binary :all: --compile-bytecode \
-			--requirements requirements/$(EXTRA).txt && \
-		rm -rf $$scratch/bin $$scratch/.lock && \
-		{ mv -T $$scratch $$dependencies 2>/dev/null || rm -rf $$scratch; }; \
-	fi && \
-	{ cp -al $$dependencies/. $(ARTIFACTS_DIR) 2>/dev/null || cp -a $$dependencies/. $(ARTIFACTS_DIR); } && \
-	tar -c --exclude __pycache__ $(OWN) | tar -x -C $(ARTIFACTS_DIR) && \
-	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s $(ARTIFACTS_DIR) $(addprefix $(ARTIFACTS_DIR)/,$(OWN))
+	@$(PYTHON) -m infra.package --uv $(UV) --extra $(EXTRA) --platform "$(PLATFORM_OF_$(PACKAGES_FOR))" \
+		--into $(ARTIFACTS_DIR) $(OWN)
 
 check-definitions: setup
 	@$(PYTHON) -m infra.cli definitions check >&2

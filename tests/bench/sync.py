@@ -44,13 +44,16 @@ FEW = f"""
     COPY (SELECT {", ".join(NAMES)} FROM ai_usage_events ORDER BY xact_id, id LIMIT {FEW_ROWS}) TO STDOUT
 """
 
-# Linux's `VmHWM`, in kB; what getrusage says is at least what the parent of a process has needed.
+# In kB. On Linux what getrusage says is at least what the parent of a process has needed, but `VmHWM` is its own peak.
 PEAK = """
-import re, sys
+import re, resource, sys
 from pathlib import Path
 from functions.sync.sync import Sync
 Sync(sys.argv[1], sys.argv[2]).run(600)
-print(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1])
+if sys.platform == "linux":
+    print(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1])
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
