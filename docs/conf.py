@@ -9,3 +9,5 @@ html_theme = "furo"
 html_title = project
 html_copy_source = False
 html_show_sphinx = False
+# A shell command whose quotes reach over several lines is no mistake, though the highlighter takes each line by itself.
+suppress_warnings = ["misc.highlighting_failure"]
