@@ -12,8 +12,8 @@ import psycopg
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
-from functions.graphql.clickhouse import payload as clickhouse_payload
-from functions.graphql.postgres import payload as postgres_payload
+from functions.graphql.clickhouse import payload_sql as clickhouse_payload
+from functions.graphql.postgres import payload_sql as postgres_payload
 from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import stored_number

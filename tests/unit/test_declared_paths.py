@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from functions.graphql.clickhouse import payload as clickhouse_payload
+from functions.graphql.clickhouse import payload_sql as clickhouse_payload
 from functions.graphql.types.filters import conditions
 from functions.shared.clickhouse import READ_SETTINGS, declared_paths, last_migration, target_of
 from functions.sync import migrations, table

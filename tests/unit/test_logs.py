@@ -405,7 +405,7 @@ def test_graphql_logs_no_contents_whatever_its_stores_lack(
         assert "A request failed" in logged
 
 
-STORES = {"postgresql": "postgres_store.PostgresStore", "clickhouse": "clickhouse_store.ClickHouseStore"}
+STORES = {"postgresql": "postgres.store.PostgresStore", "clickhouse": "clickhouse.store.ClickHouseStore"}
 
 
 class Enough:

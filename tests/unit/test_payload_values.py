@@ -5,8 +5,8 @@ from typing import Any
 
 from psycopg import sql
 
-from functions.graphql.clickhouse import payload as clickhouse_payload
-from functions.graphql.postgres import payload as postgres_payload
+from functions.graphql.clickhouse import payload_sql as clickhouse_payload
+from functions.graphql.postgres import payload_sql as postgres_payload
 from functions.graphql.query.path import Path, read_path
 from functions.graphql.query.scalar import scalar_of
 from functions.graphql.types.filters import conditions

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from functions.graphql.clickhouse import payload
-from functions.graphql.clickhouse.payload import Declared
+from functions.graphql.clickhouse import payload_sql
+from functions.graphql.clickhouse.payload_sql import Declared
 from functions.graphql.clickhouse.where import selected
 from functions.graphql.query.aggregation import TOO_LARGE_TO_ADD, Aggregation, Dimension, Measure, MeasureKind, Order
 
@@ -34,10 +34,10 @@ _FEATURE = "transform(event, {known_events:Array(UInt16)}, {known_features:Array
 _ADDED = "if(abs({number}) < {{too_large_to_add:Float64}}, {number}, NULL)"
 
 _VALUES = {
-    str: payload.text,
-    int: payload.integer,
-    float: payload.number,
-    bool: payload.boolean,
+    str: payload_sql.text,
+    int: payload_sql.integer,
+    float: payload_sql.number,
+    bool: payload_sql.boolean,
 }
 
 
@@ -65,7 +65,7 @@ def statement_of(aggregation: Aggregation, values: dict[str, Any], declared: Dec
     }
     keys = [_key(dimension, moment) for dimension in aggregation.dimensions]
     for path in aggregation.paths:
-        keys += payload.scalar_key(path, values, declared)
+        keys += payload_sql.scalar_key(path, values, declared)
     columns = [f"{key} AS key_{number}" for number, key in enumerate(keys)]
     for number, measure in enumerate(aggregation.measures):
         columns.append(f"{_measure(number, measure, is_current, values, declared)} AS measure_{number}")
@@ -127,9 +127,9 @@ def _measure(number: int, measure: Measure, is_current: str, values: dict[str, A
 def _numbers(measure: Measure, values: dict[str, Any], declared: Declared) -> Sequence[str]:
     """What a sum adds up: each number is in one of the expressions."""
     if measure.value_type is int:
-        return payload.integers(measure.path, values, declared)
+        return payload_sql.integers(measure.path, values, declared)
     values["too_large_to_add"] = TOO_LARGE_TO_ADD
-    return (_ADDED.format(number=payload.number(measure.path, values, declared)),)
+    return (_ADDED.format(number=payload_sql.number(measure.path, values, declared)),)
 
 
 def _having(aggregation: Aggregation, is_current: str, values: dict[str, Any]) -> str:

@@ -9,9 +9,9 @@ import psycopg
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from functions.graphql.clickhouse import payload
+from functions.graphql.clickhouse import payload_sql
 from functions.graphql.clickhouse.aggregation import statement_of
-from functions.graphql.clickhouse.payload import Declared
+from functions.graphql.clickhouse.payload_sql import Declared
 from functions.graphql.clickhouse.where import selected
 from functions.graphql.query.aggregation import Aggregation, finished, of_nothing
 from functions.graphql.query.budget import Deadline
@@ -38,7 +38,7 @@ _LIMITS = {
 }
 
 _SETTINGS = (
-    payload.SETTINGS
+    payload_sql.SETTINGS
     | _LIMITS
     | {
         # A row that was sent twice counts once. Both are in the partition of their month: no other need be looked at.
@@ -125,7 +125,7 @@ class ClickHouseStore:
             values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
             asked_for += f" AND {direction.is_beyond}"
         columns = [_WHOLE_PAYLOAD] if wanted.whole else []
-        columns += [payload.json_text(path, values, self._declared) for path in wanted.paths]
+        columns += [payload_sql.json_text(path, values, self._declared) for path in wanted.paths]
         payload = "".join(f", {column}" for column in columns)
         statement = _EVENTS.format(payload=payload, asked_for=asked_for, order=direction.order)
         found = [_stored(row, wanted) for row in self._rows(statement, values)]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from functions.graphql.clickhouse import payload
-from functions.graphql.clickhouse.payload import Declared
+from functions.graphql.clickhouse import payload_sql
+from functions.graphql.clickhouse.payload_sql import Declared
 from functions.graphql.query.selection import Selection, end_of_namespace
 
 _WITHIN_PERIOD = """
@@ -26,5 +26,5 @@ def selected(selection: Selection, values: dict[str, Any], declared: Declared) -
             values |= {f"low_{number}": path, f"high_{number}": end_of_namespace(path)}
         within = [_WITHIN_NAMESPACE.format(number=number) for number in range(len(selection.namespaces))]
         conditions.append(f"({' OR '.join(within)})")
-    conditions += [payload.condition(condition, values, declared) for condition in selection.conditions]
+    conditions += [payload_sql.condition(condition, values, declared) for condition in selection.conditions]
     return " AND ".join(conditions)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from psycopg import sql
 
-from functions.graphql.postgres import payload
+from functions.graphql.postgres import payload_sql
 from functions.graphql.postgres.where import selected
 from functions.graphql.query.aggregation import (
     KEY_COLUMNS,
@@ -97,10 +97,10 @@ _MEASURES: dict[MeasureKind, sql.SQL] = {
 _OF_EVENTS = sql.SQL("counted.is_current AND counted.event = ANY({event_ids}::smallint[])")
 
 _VALUES = {
-    str: payload.text,
-    int: payload.integer,
-    float: payload.number,
-    bool: payload.boolean,
+    str: payload_sql.text,
+    int: payload_sql.integer,
+    float: payload_sql.number,
+    bool: payload_sql.boolean,
 }
 _TOTALS = {
     int: sql.SQL("sum({value})"),
@@ -133,7 +133,7 @@ def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed
         _INNER_KEYS[dimension].format(moment=moment) for dimension in aggregation.dimensions if dimension in _INNER_KEYS
     ]
     for path in aggregation.paths:
-        inner_keys += payload.scalar_key(path, values)
+        inner_keys += payload_sql.scalar_key(path, values)
     keys = _outer_keys(aggregation)
     values |= {
         "known_events": list(aggregation.feature_of),

@@ -8,7 +8,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from functions.graphql.postgres import payload
+from functions.graphql.postgres import payload_sql
 from functions.graphql.postgres.aggregation import aggregated
 from functions.graphql.postgres.where import month_of, of_users, selected, within_namespaces, within_period
 from functions.graphql.query.aggregation import Aggregation
@@ -192,7 +192,7 @@ def _events(selection: Selection, window: Window, wanted: Wanted, connection: Sl
 
 def _columns(wanted: Wanted, values: dict[str, Any]) -> list[sql.Composable]:
     whole: list[sql.Composable] = [_WHOLE_PAYLOAD] if wanted.whole else []
-    return whole + [payload.json_text(path, values) for path in wanted.paths]
+    return whole + [payload_sql.json_text(path, values) for path in wanted.paths]
 
 
 def _stored(row: Sequence[Any], wanted: Wanted) -> StoredEvent:

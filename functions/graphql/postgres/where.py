@@ -5,7 +5,7 @@ from typing import Any
 
 from psycopg import sql
 
-from functions.graphql.postgres import payload
+from functions.graphql.postgres import payload_sql
 from functions.graphql.query.selection import Selection, end_of_namespace
 
 _WITHIN_PERIOD = sql.SQL("""
@@ -18,7 +18,7 @@ _WITHIN_NAMESPACE = sql.SQL("events.namespace_path >= {low} AND events.namespace
 def within_period(selection: Selection, values: dict[str, Any]) -> list[sql.Composable]:
     """The conditions on `events`, but for the namespaces and users; what they compare with is added to `values`."""
     values |= {"start": selection.start, "end": selection.end, "event_ids": list(selection.event_ids)}
-    payload = [payload.condition(condition, values) for condition in selection.conditions]
+    payload = [payload_sql.condition(condition, values) for condition in selection.conditions]
     return [_WITHIN_PERIOD, *payload]
 
 
