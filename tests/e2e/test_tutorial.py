@@ -2,15 +2,12 @@
 
 import json
 import subprocess
-from pathlib import Path
 
 from tests import documentation
-from tests.documentation import DOCS, README, TUTORIAL, Command, masked
+from tests.documentation import DOCS, README, TUTORIAL, masked
 from tests.e2e.conftest import Stack
+from tests.e2e.following import checkout_of, follow, printed, run
 from tests.e2e.use import eventually, graphql
-
-NAMES_OF = "3. Start the local stack"
-"""The section that defines the shell function `stack`."""
 
 
 def test_the_tutorial_leads_from_an_event_to_a_chart(stack: Stack) -> None:
@@ -36,45 +33,14 @@ def test_the_requests_of_the_how_to_guides_are_answered_as_they_say(stack: Stack
     for page in ("howto/send.md", "howto/query.md"):
         for command in documentation.commands((DOCS / page).read_text()):
             if command.text.startswith("curl"):
-                printed = run(stack, command)
-                assert masked(printed).strip() == masked(command.output).strip() or '"data"' in printed
+                answer = printed(stack, command)
+                assert answer == masked(command.output).strip() or answer.startswith('{"data":{')
 
 
 def test_the_example_for_the_queue_puts_an_event_on_it(stack: Stack) -> None:
     (example, _) = documentation.blocks((DOCS / "howto/send.md").read_text(), "python")
     count = "{ aiInstanceUsageData { all(events: [REQUEST_DUO_CHAT_RESPONSE], userIds: [1]) { count } } }"
     before = graphql(stack, count)["aiInstanceUsageData"]["all"]["count"]
-    done = subprocess.run(["../.venv/bin/python", "-c", example], cwd=stack.folder, capture_output=True, text=True)
+    done = subprocess.run([".venv/bin/python", "-c", example], cwd=checkout_of(stack), capture_output=True, text=True)
     assert done.stderr == ""
     eventually(lambda: graphql(stack, count)["aiInstanceUsageData"]["all"]["count"], before + 1)
-
-
-def follow(stack: Stack, heading: str, program: str = "") -> None:
-    """Runs the commands of a section of the tutorial until each prints what the section says.
-
-    Args:
-        program: the file in `.local` that the section has its readers save.
-    """
-    text = documentation.section(TUTORIAL, heading)
-    if program:
-        (code,) = documentation.blocks(text, "python")
-        (stack.folder / program).write_text(code)
-    for command in documentation.commands(text):
-        if (command.text.startswith("curl") and "graphql" in command.text) or program == "chart.py":
-            eventually(lambda command=command: masked(run(stack, command)).strip(), masked(command.output).strip())
-        else:
-            assert masked(run(stack, command)).strip() == masked(command.output).strip()
-
-
-def run(stack: Stack, command: Command) -> str:
-    """What a command prints in the folder of the checkout, to somebody who has come so far."""
-    (_, names) = documentation.commands(documentation.section(TUTORIAL, NAMES_OF))
-    script = f"{names.text}\n{command.text}"
-    done = subprocess.run(["bash", "-c", script], cwd=checkout_of(stack), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def checkout_of(stack: Stack) -> Path:
-    """The checkout that the stack was started from."""
-    return stack.folder.parent

@@ -17,8 +17,9 @@ from functions.shared.catalog import registry
 from infra.docs.commands import PROGRAM, all_commands
 from infra.docs.pages import BLOCKS, block_names, stale_pages
 from tests import checkout, documentation
+from tests.checkout import ROOT
 from tests.definitions import load_from, write_package
-from tests.documentation import DOCS, README, ROOT, TUTORIAL, search_definition, tutorial_definition
+from tests.documentation import DOCS, README, TUTORIAL, search_definition, tutorial_definition
 
 MAX_README_LINES = 130
 EVERY_PAGE = [str(page.relative_to(ROOT)) for page in documentation.pages()]
