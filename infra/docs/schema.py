@@ -37,6 +37,12 @@ TYPES = (
     "AiUsageFeature",
 )
 
+# The arguments that the schema leaves to the description of their field.
+_UNDESCRIBED = {
+    "fullPath": "A full path like `gitlab-org/gitlab`, or a traversal path like `27/28/`.",
+    "paths": "Only the values at these payload paths.",
+}
+
 
 def schema() -> str:
     """A section for each of the types, and one for the arguments."""
@@ -50,8 +56,11 @@ def _arguments_section(made: GraphQLSchema) -> str:
     found: dict[str, GraphQLArgument] = {}
     for type_name in ("Query", "Namespace", "AiUsageData", "AiUsageEvent"):
         for field in _fields(made, type_name).values():
-            found = field.args | found
-    rows = [[code(name), code(str(argument.type)), argument.description or ""] for name, argument in found.items()]
+            found |= {name: argument for name, argument in field.args.items() if name not in found}
+    rows = [
+        [code(name), code(str(argument.type)), argument.description or _UNDESCRIBED[name]]
+        for name, argument in found.items()
+    ]
     return f"### Arguments\n\n{table(['argument', 'type', 'what it is'], rows)}"
 
 
