@@ -29,7 +29,7 @@ QUEUE_BYTES = 1024 * 1024
 
 
 def token(**claims: Any) -> str:
-    standard = {"sub": "5", "scope": "events:write", "namespaces": ["27/"], "exp": time.time() + 600}
+    standard = {"sub": "5", "scope": "events:write", "namespaces": ["27/"], "exp": time.time() + 86_400}
     return jwt.encode(standard | claims, SECRET)
 
 

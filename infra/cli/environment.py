@@ -11,6 +11,7 @@ _VARIABLES = {
     "CLICKHOUSE_URL": "clickhouse_url",
     "QUEUE_URL": "queue_url",
     "AWS_ENDPOINT_URL": "aws_endpoint_url",
+    "AUTH_REVOCATIONS_ARN": "auth_revocations_arn",
 }
 
 
@@ -30,5 +31,6 @@ def use_local_stack() -> None:
         return
     stack = json.loads(file.read_text())
     os.environ.pop("DATABASE_URL", None)
-    os.environ.update({name: stack[key] for name, key in _VARIABLES.items() if name not in os.environ})
+    known = {name: stack[key] for name, key in _VARIABLES.items() if key in stack}
+    os.environ.update({name: value for name, value in known.items() if name not in os.environ})
     os.environ.update(aws.ACCOUNT)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SAM = "aws-sam-cli==1.170.0"
 STACK = "ai-usage-events"
 ARTIFACTS_BUCKET = "ai-usage-events-artifacts"
+REVOKED_TOKENS = "ai-usage-events-revoked-tokens"
 DEPLOY_SECONDS = 600
 
 
@@ -63,6 +64,15 @@ def put_secret(name: str, value: str, endpoint: str) -> str:
         return str(manager.create_secret(Name=name, SecretString=value)["ARN"])
     except manager.exceptions.ResourceExistsException:
         return str(manager.put_secret_value(SecretId=name, SecretString=value)["ARN"])
+
+
+def list_of_revoked_tokens(endpoint: str) -> str:
+    """The ARN of the secret that lists the revoked tokens; what it lists already stays."""
+    manager = client("secretsmanager", endpoint)
+    try:
+        return str(manager.create_secret(Name=REVOKED_TOKENS, SecretString="{}")["ARN"])
+    except manager.exceptions.ResourceExistsException:
+        return str(manager.describe_secret(SecretId=REVOKED_TOKENS)["ARN"])
 
 
 def require_functions(endpoint: str) -> None:

@@ -40,6 +40,7 @@ class Stack(msgspec.Struct, frozen=True):
     clickhouse_url: str
     token: str
     auth_secret: str
+    auth_revocations_arn: str
 
 
 class AlreadyRunning(Exception):
@@ -177,6 +178,7 @@ def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) 
         parameters = {
             "DatabaseSecretArn": deploy.put_secret("ai-usage-events-database", database_url, endpoint),
             "AuthSecretArn": deploy.put_secret("ai-usage-events-auth", auth_secret, endpoint),
+            "AuthRevocationsArn": deploy.list_of_revoked_tokens(endpoint),
         }
         clickhouse_secret = deploy.put_secret("ai-usage-events-clickhouse", clickhouse_url, endpoint)
         if clickhouse:
@@ -193,6 +195,7 @@ def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) 
         clickhouse_url=clickhouse_url,
         token=sign(auth_secret, "1", [READ, WRITE], [EVERYTHING], TOKEN_LIFE),
         auth_secret=auth_secret,
+        auth_revocations_arn=parameters["AuthRevocationsArn"],
     )
 
 

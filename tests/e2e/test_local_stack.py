@@ -10,9 +10,10 @@ import clickhouse_connect
 import psutil
 import psycopg
 
-from infra.local import postgres
+from infra.local import deploy, postgres
 from tests.checkout import ROOT
 from tests.e2e.conftest import Stack
+from tests.e2e.use import usage_events
 
 LISTENING = psutil.CONN_LISTEN
 
@@ -55,6 +56,18 @@ def test_no_secret_of_the_stack_is_on_a_command_line_or_in_a_log(stack: Stack) -
     written += [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
     written += [(ROOT / "samconfig.toml").read_text(), (stack.folder / "sam" / "build" / "template.yaml").read_text()]
     assert not [text for text in written if any(secret in text for secret in secrets)]
+
+
+def test_a_token_of_the_stack_is_revoked_by_the_commands_in_its_checkout(stack: Stack) -> None:
+    assert (
+        usage_events(stack, "token", "revoke", "--jti", "of-a-lost-laptop")
+        == "1 added to the list of revoked tokens.\n"
+    )
+    assert "of-a-lost-laptop" in usage_events(stack, "token", "list")
+    functions = deploy.client("lambda", stack.aws_endpoint_url).list_functions()["Functions"]
+    readers = [one for one in functions if "AUTH_REVOCATIONS_ARN" in one["Environment"]["Variables"]]
+    assert len(readers) == 2
+    usage_events(stack, "token", "forget", "--jti", "of-a-lost-laptop")
 
 
 def test_whoever_has_the_file_of_the_stack_may_write_to_both_stores(stack: Stack) -> None:

@@ -1,7 +1,5 @@
 """What the deployed stack could not store, on the command line."""
 
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -9,7 +7,7 @@ from functions.shared.timestamp import format_timestamp
 from infra.operations import dead_letters
 from tests.e2e import translation
 from tests.e2e.conftest import Stack
-from tests.e2e.use import eventually, post, publish, rows
+from tests.e2e.use import eventually, post, publish, rows, usage_events
 
 ATTEMPTS = "SELECT code, attempts, replayed_at IS NOT NULL FROM rejected_events WHERE body LIKE %s"
 ARRIVED = """
@@ -20,15 +18,6 @@ ARRIVED = """
 """
 STORED = "SELECT id::text, timestamp, event, payload FROM ai_usage_events WHERE user_id = %s ORDER BY id::text"
 AS_IF_IT_WAS_INTERRUPTED = "UPDATE rejected_events SET replayed_at = NULL WHERE body LIKE %s RETURNING id"
-
-
-def usage_events(stack: Stack, *arguments: str) -> str:
-    """What the command prints in the folder of the stack, where it finds it by itself."""
-    command = [sys.executable, "-m", "infra.cli", *arguments]
-    folder = stack.folder.parent
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_an_event_that_the_consumer_rejects_is_listed_shown_and_replayed(stack: Stack, user_id: int) -> None:

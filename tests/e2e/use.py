@@ -1,6 +1,8 @@
 """Using the deployed stack as its users do."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
@@ -93,3 +95,12 @@ def eventually(look: Callable[[], Any], wanted: Any, seconds: float = STORED_WIT
     assert seen == wanted
     time.sleep(1)
     assert look() == wanted
+
+
+def usage_events(stack: Stack, *arguments: str) -> str:
+    """What the command prints in the folder of the stack, where it finds it by itself."""
+    command = [sys.executable, "-m", "infra.cli", *arguments]
+    folder = stack.folder.parent
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

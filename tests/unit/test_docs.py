@@ -16,6 +16,7 @@ from functions.graphql.schema import schema_text
 from functions.shared.catalog import registry
 from infra.docs.commands import PROGRAM, all_commands
 from infra.docs.pages import BLOCKS, block_names, stale_pages
+from infra.local.stack import Stack
 from tests import checkout, documentation
 from tests.checkout import ROOT
 from tests.definitions import load_from, write_package
@@ -155,3 +156,9 @@ def test_the_site_is_built_without_a_warning_and_asks_no_other_site_for_anything
     files = [file for file in tmp_path.rglob("*") if file.suffix in (".html", ".css")]
     assert len(files) > len(EVERY_PAGE)
     assert [file.name for file in files if loaded.search(file.read_text())] == []
+
+
+def test_every_key_of_the_local_stacks_file_is_explained() -> None:
+    page = documentation.section(DOCS / "reference/local-stack.md", "`.local/stack.json`")
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    assert {key for row in rows for key in re.findall(r"`(\w+)`", row)} == set(Stack.__struct_fields__)

@@ -113,7 +113,7 @@ def claims(**others: Any) -> dict[str, Any]:
         "sub": "5",
         "scope": scope,
         "namespaces": ["27/"],
-        "exp": int(time.time()) + 600,
+        "exp": int(time.time()) + 86_400,
         "iss": NAME,
         "aud": AUDIENCE,
     } | others
