@@ -13,10 +13,10 @@ LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-ind
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop demo test soak bench lint format schema lock clean
+.PHONY: help setup start stop demo test soak bench lint format docs reference schema lock clean
 
 help: ## Say what there is (this)
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## Make the environment (.venv); the other targets do it by themselves
 
@@ -38,7 +38,7 @@ soak: setup ## Run every test, the long ones in full
 bench: setup ## Run the benchmarks
 	@$(PYTHON) -m tests.bench
 
-lint: setup .venv/.platforms ## Check the format, ruff's rules, the types, what imports what, and the locks
+lint: setup docs .venv/.platforms ## Check format, rules, types, imports and locks; build the documentation
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@$(PYTHON) -m mypy
@@ -47,6 +47,12 @@ lint: setup .venv/.platforms ## Check the format, ruff's rules, the types, what 
 format: setup ## Put the code into ruff's format
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
+
+docs: setup ## Build the documentation into .local/docs; a link that leads nowhere is an error
+	@$(PYTHON) -m sphinx --nitpicky --fail-on-warning --quiet --doctree-dir .local/docs/.doctrees docs .local/docs
+
+reference: setup ## Write the tables of docs/ that are made from the code
+	@$(PYTHON) -m infra.docs
 
 schema: setup ## Print the GraphQL schema into functions/graphql/schema.graphql
 	@$(PYTHON) -m infra.cli schema > functions/graphql/schema.graphql
