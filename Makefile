@@ -13,7 +13,7 @@ LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-ind
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop demo test soak bench lint format docs reference schema lock clean
+.PHONY: help setup start stop demo unit test soak bench lint format docs reference schema lock clean
 
 help: ## Say what there is (this)
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ stop: setup ## Stop the local stack
 
 demo: setup ## Bring the stack up, send every event by HTTPS and by the queue, show what is stored, stop
 	@$(PYTHON) -m infra.local demo
+
+unit: setup ## Run the tests that need no server
+	@$(PYTEST) tests/unit
 
 test: setup ## Run every test
 	@$(PYTEST)

@@ -22,9 +22,9 @@ from functions.ingest.consumer_handler import ConsumerHandler, build
 from functions.shared.catalog import registry
 from infra.local import postgres
 from infra.migrations.migrate import migrate
-from tests import clock
-from tests.clickhouse import serve_clickhouse
-from tests.environment import without_the_callers_system
+from tests.support import clock
+from tests.support.clickhouse import serve_clickhouse
+from tests.support.environment import without_the_callers_system
 
 TEMPLATE = "template_events"
 RETENTION_MONTHS = 3
@@ -83,6 +83,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties:
             if name == TOTALS:
                 terminalreporter.write_line(f"{report.nodeid}: {value}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that modules are imported from."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,7 @@ from tests.bench import analysis, cold, consume, end_to_end, fairness, ingest, p
 from tests.bench.dataset import dataset
 from tests.bench.engines import postgres_server
 from tests.bench.measure import Measurement
-from tests.clickhouse import serve_clickhouse
+from tests.support.clickhouse import serve_clickhouse
 
 FOLDER = Path(".local/bench")
 RESULTS = Path(".local/bench.json")

@@ -23,8 +23,8 @@ from functions.sync.sync import Sync
 from infra.local.postgres import PostgresError
 from infra.local.process import StartError
 from tests.bench.engines import database, postgres_server
-from tests.checkout import ROOT
-from tests.clickhouse import serve_clickhouse
+from tests.support.checkout import ROOT
+from tests.support.clickhouse import serve_clickhouse
 
 DAYS = 92
 SIZES = {"large": 5_000_000, "small": 50_000}

@@ -15,9 +15,9 @@ import httpx
 import psycopg
 
 from infra.local import stack
-from tests import checkout, local_stack
 from tests.bench.events import events
 from tests.bench.measure import Measurement
+from tests.support import checkout, local_stack
 
 REQUESTS_PER_SECOND = 5
 EVENTS_PER_REQUEST = 10

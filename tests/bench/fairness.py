@@ -13,8 +13,8 @@ from infra.cli.token import sign
 from tests.bench.api import SECRET, Api
 from tests.bench.engines import database, postgres_server
 from tests.bench.measure import Measurement, seconds_of, times
-from tests.clickhouse import serve_clickhouse
-from tests.hostile_readers import hostile_readers
+from tests.support.clickhouse import serve_clickhouse
+from tests.support.hostile_readers import hostile_readers
 
 EVENTS = 1_000_000
 TURNS = 40

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from infra.local import deploy, stack
-from tests import checkout, documentation, local_stack
 from tests.e2e import translation
+from tests.support import checkout, documentation, local_stack
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -4,10 +4,10 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from tests import documentation
-from tests.documentation import TUTORIAL, Command, masked
 from tests.e2e.conftest import Stack
 from tests.e2e.use import eventually
+from tests.support import documentation
+from tests.support.documentation import TUTORIAL, Command, masked
 
 NAMES_OF = "3. Start the local stack"
 """The section that defines the shell function `stack`."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import psutil
 
-from tests import checkout
-from tests.definitions import CONFLICT
+from tests.support import checkout
+from tests.support.definitions import CONFLICT
 
 
 def test_a_start_with_conflicting_definitions_names_both_files_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Stack
 from tests.e2e.use import eventually, post, publish, rows
-from tests.formats import (
+from tests.support.formats import (
     OBJECT_WRAPPINGS,
     QUEUE_WRAPPINGS,
     Format,

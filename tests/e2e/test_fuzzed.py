@@ -13,13 +13,13 @@ from hypothesis.strategies import SearchStrategy
 
 from functions.ingest.message.origin import ATTRIBUTE, Arrival
 from infra.operations.dead_letters import count
-from tests import plain_http
-from tests.clock import NOW
 from tests.e2e.conftest import Stack
 from tests.e2e.use import STORED_WITHIN_SECONDS, consumer_log, eventually, rows
-from tests.fuzzed_bodies import VARIANTS, HttpsRequest, https_requests
-from tests.fuzzed_messages import as_sqs_takes_it, messages
-from tests.ways_in import ways_in
+from tests.support import plain_http
+from tests.support.clock import NOW
+from tests.support.fuzzed_bodies import VARIANTS, HttpsRequest, https_requests
+from tests.support.fuzzed_messages import as_sqs_takes_it, messages
+from tests.support.ways_in import ways_in
 
 COUNT = 1_000 if os.environ.get("SOAK") else 100
 AT_ONCE = 8

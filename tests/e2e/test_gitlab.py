@@ -7,10 +7,10 @@ import pytest
 
 from functions.ingest.formats.gitlab import TRACK_EVENT_PATH
 from infra.cli.token import sign
-from tests import plain_http
 from tests.e2e.conftest import Stack
 from tests.e2e.use import eventually, rows
-from tests.gitlab import ACCEPTED, ACCEPTED_PAYLOAD, SENT_AT
+from tests.support import plain_http
+from tests.support.gitlab import ACCEPTED, ACCEPTED_PAYLOAD, SENT_AT
 
 
 @pytest.mark.parametrize(("name", "scheme"), [("PRIVATE-TOKEN", ""), ("Authorization", "Bearer ")])

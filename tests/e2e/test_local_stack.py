@@ -11,9 +11,9 @@ import psutil
 import psycopg
 
 from infra.local import deploy, postgres
-from tests.checkout import ROOT
 from tests.e2e.conftest import Stack
 from tests.e2e.use import usage_events
+from tests.support.checkout import ROOT
 
 LISTENING = psutil.CONN_LISTEN
 

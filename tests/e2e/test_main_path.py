@@ -11,8 +11,6 @@ from functions.shared.catalog import registry
 from functions.shared.timestamp import format_timestamp
 from infra.cli.token import sign
 from infra.local import postgres
-from tests import plain_http
-from tests.bad_events import BAD_EVENTS
 from tests.e2e.conftest import Stack
 from tests.e2e.faults import visibility_timeout
 from tests.e2e.use import (
@@ -26,6 +24,8 @@ from tests.e2e.use import (
     rejected_codes,
     rows,
 )
+from tests.support import plain_http
+from tests.support.bad_events import BAD_EVENTS
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 CHAT = {"event": "request_duo_chat_response", "user_id": 1}

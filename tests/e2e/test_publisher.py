@@ -7,7 +7,7 @@ import pytest
 from functions.ingest.publisher import HttpsDestination, Publisher, QueueDestination, Stats
 from tests.e2e.conftest import Stack
 from tests.e2e.use import eventually, rows
-from tests.formats import JOB, JOB_PAYLOAD, SUGGESTION_PAYLOAD
+from tests.support.formats import JOB, JOB_PAYLOAD, SUGGESTION_PAYLOAD
 
 FLUSH_SECONDS = 60.0
 DESTINATIONS: dict[str, Callable[[Stack], HttpsDestination | QueueDestination]] = {

@@ -3,11 +3,11 @@
 import json
 import subprocess
 
-from tests import documentation
-from tests.documentation import DOCS, README, TUTORIAL, masked
 from tests.e2e.conftest import Stack
 from tests.e2e.following import checkout_of, follow, printed, run
 from tests.e2e.use import eventually, graphql
+from tests.support import documentation
+from tests.support.documentation import DOCS, README, TUTORIAL, masked
 
 
 def test_the_tutorial_leads_from_an_event_to_a_chart(stack: Stack) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from functions.shared import clickhouse
 from infra.local import deploy
-from tests import documentation
 from tests.e2e.conftest import Stack
 from tests.e2e.following import follow, run
 from tests.e2e.reading import (
@@ -19,6 +18,7 @@ from tests.e2e.reading import (
     send_what_is_asked_for,
 )
 from tests.e2e.use import answer_of, eventually, post, rows
+from tests.support import documentation
 
 CHAT = {"event": "request_duo_chat_response"}
 SECONDS = 60

@@ -15,8 +15,8 @@ import psycopg
 
 from functions.ingest.message.origin import ATTRIBUTE, Arrival
 from functions.shared.identifier import derived_id
-from tests import plain_http
 from tests.e2e.conftest import Stack
+from tests.support import plain_http
 
 STORED_WITHIN_SECONDS = 60
 

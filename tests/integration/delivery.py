@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from infra.local import aws
 from infra.operations.dead_letters import count
-from tests.lambda_context import FakeContext
+from tests.support.lambda_context import FakeContext
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

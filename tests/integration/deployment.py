@@ -15,7 +15,7 @@ from localstack_client.session import Session
 
 from infra.local import aws, deploy
 from infra.local.process import StartError
-from tests.checkout import ROOT
+from tests.support.checkout import ROOT
 
 TEMPLATE = ROOT / "infra" / "template.yaml"
 BUCKET = "test-packages"

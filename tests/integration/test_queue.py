@@ -20,7 +20,7 @@ from functions.shared.settings import AuthSettings
 from infra.cli.token import sign
 from tests.integration.conftest import MAX_RECEIVE_COUNT
 from tests.integration.delivery import Handler, LocalStackQueues
-from tests.lambda_context import FakeContext
+from tests.support.lambda_context import FakeContext
 
 SECRET = "a secret of thirty-two characters, at least"
 RETENTION_MONTHS = 3

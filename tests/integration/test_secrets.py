@@ -14,7 +14,7 @@ from functions.shared.grant import EVERYTHING, WRITE
 from infra.cli.token import sign
 from infra.local import deploy
 from tests.integration.delivery import LocalStackQueues
-from tests.lambda_context import FakeContext
+from tests.support.lambda_context import FakeContext
 
 SECRET = "a secret of thirty-two characters, at least"
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from infra.local import ports
-from tests.checkout import ROOT
 from tests.integration.deployment import runs_functions
+from tests.support.checkout import ROOT
 
 SECONDS = 600
 

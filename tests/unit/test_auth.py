@@ -11,7 +11,7 @@ from functions.shared import published_keys
 from functions.shared.auth import Authenticator, KeysUnavailable, Unauthenticated
 from functions.shared.grant import Grant
 from functions.shared.settings import AuthSettings
-from tests.issuer import Issuer, authenticator_by, running_issuer
+from tests.support.issuer import Issuer, authenticator_by, running_issuer
 
 SECRET = "a secret of forty-eight characters, for all HMACs"
 AUTHENTICATOR = Authenticator(AuthSettings(secret=SECRET))

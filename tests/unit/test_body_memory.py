@@ -13,7 +13,7 @@ from functions.ingest.formats.table import events_in
 from functions.ingest.message.batch import read_batch
 from functions.ingest.request import Request
 from functions.shared.rejection import Rejection
-from tests.clock import NOW
+from tests.support.clock import NOW
 
 MAX_MEMORY_BYTES = 100 * 1024 * 1024  # five times the largest body
 

@@ -7,7 +7,7 @@ import pytest
 from functions.graphql.types.descriptions import Descriptions
 from functions.shared.catalog.payload_type import nested_classes
 from functions.shared.catalog.registry import load
-from tests.definitions import write_package
+from tests.support.definitions import write_package
 
 DEFINITION = '''
 """What people ask.

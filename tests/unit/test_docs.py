@@ -17,10 +17,10 @@ from functions.shared.catalog import registry
 from infra.docs.commands import PROGRAM, all_commands
 from infra.docs.pages import BLOCKS, block_names, stale_pages
 from infra.local.stack import Stack
-from tests import checkout, documentation
-from tests.checkout import ROOT
-from tests.definitions import load_from, write_package
-from tests.documentation import DOCS, README, TUTORIAL, search_definition, tutorial_definition
+from tests.support import checkout, documentation
+from tests.support.checkout import ROOT
+from tests.support.definitions import load_from, write_package
+from tests.support.documentation import DOCS, README, TUTORIAL, search_definition, tutorial_definition
 
 MAX_README_LINES = 130
 EVERY_PAGE = [str(page.relative_to(ROOT)) for page in documentation.pages()]

@@ -24,8 +24,8 @@ from functions.shared.catalog import registry
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id
 from functions.shared.rejection import Rejection
-from tests.bad_events import BAD_EVENTS, chat
-from tests.clock import NOW
+from tests.support.bad_events import BAD_EVENTS, chat
+from tests.support.clock import NOW
 
 RECEIVED_AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 REGISTRY = registry.load()

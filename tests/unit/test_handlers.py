@@ -9,8 +9,8 @@ import pytest
 from cfnlint.decode import cfn_yaml
 
 from functions.shared.settings import SettingError
-from tests.checkout import ROOT
-from tests.consuming import ACCOUNT
+from tests.support.checkout import ROOT
+from tests.support.consuming import ACCOUNT
 
 DATABASE = {"DATABASE_URL": "postgresql://one@127.0.0.1:1/events"}
 CLICKHOUSE = {"CLICKHOUSE_URL": "clickhouse://one@127.0.0.1:1/events"}

@@ -19,7 +19,7 @@ from functions.ingest.formats.body import JSON_TYPES, LINE_TYPES
 from functions.ingest.formats.cloud_event import CloudEvent
 from functions.ingest.formats.table import PATHS, events_of, format_of
 from functions.ingest.request import EVENTS_PATH, Request
-from tests.checkout import ROOT
+from tests.support.checkout import ROOT
 
 GITLAB_PATHS = frozenset({gitlab.TRACK_EVENT_PATH, gitlab.TRACK_EVENTS_PATH})
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.graphql.query.path import Path, only_these, read_path
-from tests.payloads import value_at, write_path
+from tests.support.payloads import value_at, write_path
 
 PATHS: list[tuple[str, Path]] = [
     ("job", ("job",)),

@@ -25,7 +25,7 @@ from functions.ingest.publisher import HttpsDestination, Limits, Publisher, Stat
 from functions.ingest.publisher.backlog import Backlog
 from functions.shared.identifier import time_of
 from functions.shared.timestamp import parse_timestamp
-from tests.faulty_api import PASSING_FAULTS, TOKEN, WAIT_SECONDS, FaultyApi, serve
+from tests.support.faulty_api import PASSING_FAULTS, TOKEN, WAIT_SECONDS, FaultyApi, serve
 
 JOB = {"id": 1, "project_id": 4, "pipeline": {"id": 1}}
 TAGGED = {"id": 1, "tags": [{"a": None}]}

@@ -14,8 +14,8 @@ import pytest
 from functions.ingest import publisher
 from functions.ingest.publisher import HttpsDestination, Limits, QueueDestination, Stats, configure, default
 from functions.ingest.publisher.default import destination_of_environment
-from tests import checkout, documentation
-from tests.faulty_api import HANG_SECONDS, TOKEN, FaultyApi, serve
+from tests.support import checkout, documentation
+from tests.support.faulty_api import HANG_SECONDS, TOKEN, FaultyApi, serve
 
 LONG = 60.0
 PREAMBLE = """

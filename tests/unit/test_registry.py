@@ -9,7 +9,7 @@ from functions.shared.catalog.feature import DefinitionError
 from functions.shared.catalog.metric import Metric
 from functions.shared.catalog.name_rules import EVENT_FIELDS, FEATURE_METRICS_FIELDS, METRICS_FIELDS, TYPES
 from functions.shared.catalog.registry import load
-from tests.definitions import load_from
+from tests.support.definitions import load_from
 
 # (what is wrong, two definition files, what the message says; both files must be named where both are at fault)
 CONFLICTS = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import checkout
+from tests.support import checkout
 
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 

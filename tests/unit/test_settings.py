@@ -7,8 +7,8 @@ import pytest
 from moto import mock_aws
 
 from functions.shared import settings
-from tests.documentation import DOCS
-from tests.environment import SETTINGS
+from tests.support.documentation import DOCS
+from tests.support.environment import SETTINGS
 
 LONG = "x" * 32
 ISSUER = {"AUTH_JWKS_URL": "https://keys", "AUTH_ISSUER": "issuer", "AUTH_AUDIENCE": "events"}

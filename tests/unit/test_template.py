@@ -10,8 +10,8 @@ import pytest
 from cfnlint.decode import cfn_yaml
 
 from functions.ingest.consumer_handler import LAST_START_SECONDS, TIME_LIMITS
-from tests.checkout import ROOT
-from tests.environment import SETTINGS
+from tests.support.checkout import ROOT
+from tests.support.environment import SETTINGS
 
 TEMPLATE = ROOT / "infra" / "template.yaml"
 DAY_SECONDS = 24 * 60 * 60

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.checkout import ROOT
+from tests.support.checkout import ROOT
 
 _NAMED = re.compile(r"`(test_\w+\.py)(?:::(test_\w+))?`")
 

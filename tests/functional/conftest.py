@@ -1,0 +1,142 @@
+"""What several of the tests start from."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from datetime import datetime
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+import psycopg
+import pytest
+from moto import mock_aws
+from psycopg.rows import dict_row
+
+from functions.graphql.handler import GraphqlHandler
+from functions.graphql.store_router import Sources
+from functions.shared.identifier import derived_id
+from functions.sync.sync import Sync
+from tests.support.clock import NOW
+from tests.support.consuming import ACCOUNT, Queues
+from tests.support.graphql import Insert, built
+from tests.support.metrics_model import Event
+from tests.support.payloads import PayloadStores, open_stores
+from tests.support.random_events import random_events, store
+from tests.support.ways_in import WaysIn, ways_in
+
+SYNC_SECONDS = 60
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    """A connection to the database, on which each statement is a transaction."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def insert(connection: psycopg.Connection) -> Insert:
+    """Stores an event as any client of the database may, and returns its id."""
+    numbers = iter(range(1_000_000))
+
+    def insert(
+        timestamp: datetime = NOW, event: int = 6, user_id: int = 1, path: str | None = None, **payload: Any
+    ) -> str:
+        identifier = derived_id(timestamp, "test", next(numbers))
+        connection.execute(
+            "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            [identifier, timestamp, event, user_id, path, json.dumps(payload)],
+        )
+        return str(identifier)
+
+    return insert
+
+
+@pytest.fixture
+def events(connection: psycopg.Connection) -> list[Event]:
+    """Random events, stored."""
+    made = random_events(Random(7))
+    store(connection, made)
+    return made
+
+
+@pytest.fixture
+def api(database_url: str) -> Iterator[GraphqlHandler]:
+    """The function behind `/graphql`, reading from PostgreSQL."""
+    with built(database_url) as handler:
+        yield handler
+
+
+@pytest.fixture(params=["postgresql", "clickhouse"])
+def bring(request: pytest.FixtureRequest, api: GraphqlHandler, database_url: str) -> Callable[[], Any]:
+    """Makes the API read from either store; brings what is in PostgreSQL to it."""
+    if request.param == "postgresql":
+        return lambda: None
+    url = request.getfixturevalue("clickhouse_url")
+    sync = Sync(database_url, url)
+    sync.run(SYNC_SECONDS)
+    api.sources = Sources(api.database, url)
+    return lambda: sync.run(SYNC_SECONDS)
+
+
+class BroughtHandler(GraphqlHandler):
+    """A handler for which what is in PostgreSQL is in the store that it reads before each request."""
+
+    bring: Callable[[], Any]
+
+    def __call__(self, event: dict[str, Any], context: object) -> dict[str, Any]:
+        self.bring()
+        return super().__call__(event, context)
+
+
+@pytest.fixture
+def either(api: GraphqlHandler, bring: Callable[[], Any]) -> GraphqlHandler:
+    """The API, reading from either store; what is in PostgreSQL is there before each request."""
+    either = BroughtHandler(**{part.name: getattr(api, part.name) for part in fields(api)})
+    either.bring = bring
+    return either
+
+
+@pytest.fixture
+def stores(database_url: str, clickhouse_url: str) -> Iterator[PayloadStores]:
+    """Both stores, for payloads."""
+    with open_stores(database_url, clickhouse_url) as stores:
+        yield stores
+
+
+@pytest.fixture
+def ways(database_url: str) -> Iterator[WaysIn]:
+    """Both ways into the database that `query` asks."""
+    with ways_in(database_url) as ways:
+        yield ways
+
+
+@pytest.fixture
+def query(database_url: str) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+    """What a statement finds in the test's database."""
+    with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
+        yield lambda statement, *values: connection.execute(statement, values).fetchall()
+
+
+@pytest.fixture(scope="session")
+def boto_session() -> boto3.Session:
+    """Keeps what it has read of the services, which takes longer than all that a test asks of them."""
+    return boto3.Session()
+
+
+@pytest.fixture
+def aws(boto_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """AWS as moto has it, with nothing in it."""
+    for name, value in ACCOUNT.items():
+        monkeypatch.setenv(name, value)
+    with mock_aws(), patch.object(boto3, "DEFAULT_SESSION", boto_session):
+        yield
+
+
+@pytest.fixture
+def queues(aws: None) -> Queues:
+    """A queue with its dead-letter queue."""
+    return Queues()

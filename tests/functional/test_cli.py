@@ -1,0 +1,216 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+import jwt
+import psycopg
+import pytest
+from graphql import build_schema
+from typer.testing import CliRunner
+
+from functions.shared.partitions import make_partitions
+from infra.cli import app
+from tests.support import checkout
+from tests.support.checkout import ROOT
+from tests.support.consuming import Queues
+from tests.support.definitions import CONFLICT
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_every_definition_is_listed_by_id() -> None:
+    lines = [line for line in run("definitions", "list").splitlines() if line.startswith("│")]
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+    assert [int(row[0]) for row in cells] == list(range(1, 23))
+    assert cells[6] == ["7", "troubleshoot_job", "troubleshoot_job", "pipeline-execution", ""]
+    assert cells[0][4] == "yes"
+
+
+def test_definitions_that_fit_are_counted() -> None:
+    assert run("definitions", "check") == "22 events in 5 features fit each other.\n"
+
+
+def test_the_printed_schema_is_one_and_the_file_has_it() -> None:
+    printed = run("schema")
+    assert build_schema(printed).query_type is not None
+    assert (ROOT / "functions/graphql/schema.graphql").read_text() == printed, "make schema prints it anew"
+
+
+SECRET = "a secret of thirty-two characters, at least"
+ARGUMENTS = ["token", "create", "--sub", "5", "--scope", "events:read", "--scope", "events:write"]
+
+
+def claims(token: str) -> dict[str, object]:
+    return jwt.decode(token.strip(), SECRET, algorithms=["HS256"])
+
+
+@pytest.mark.parametrize("kept_in", ["the stack", "AUTH_SECRET", "AUTH_SECRET_ARN"])
+def test_a_token_is_signed_with_the_secret_of_the_settings_or_of_the_running_stack(
+    kept_in: str, tmp_path: Path, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    (tmp_path / ".local").mkdir()
+    of_stack = SECRET if kept_in == "the stack" else "another secret of thirty-two characters or more"
+    (tmp_path / ".local" / "stack.json").write_text(json.dumps({"auth_secret": of_stack}))
+    if kept_in == "AUTH_SECRET":
+        monkeypatch.setenv("AUTH_SECRET", f" {SECRET}\n")
+    elif kept_in == "AUTH_SECRET_ARN":
+        kept = boto3.client("secretsmanager").create_secret(Name="auth", SecretString=f"{SECRET}\n")
+        monkeypatch.setenv("AUTH_SECRET_ARN", kept["ARN"])
+    created = claims(run(*ARGUMENTS, "--namespace", "27/", "--namespace", "*", "--expires", "30d"))
+    assert (created["sub"], created["scope"], created["namespaces"]) == ("5", "events:read events:write", ["27/", "*"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([*ARGUMENTS, "--namespace", "27/28"], "27/28"),
+        ([*ARGUMENTS, "--scope", "everything"], "everything"),
+        ([*ARGUMENTS, "--expires", "soon"], "soon"),
+        (ARGUMENTS, "AUTH_SECRET"),
+    ],
+)
+def test_a_token_that_can_not_be_made_is_explained(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code != 0
+    assert said in result.output
+
+
+def test_definitions_that_conflict_are_refused_with_the_names_of_both_files(tmp_path: Path) -> None:
+    copy = checkout.copy(tmp_path / "checkout")
+    (copy / "definitions" / "conflicting.py").write_text(CONFLICT)
+    result = subprocess.run(
+        [sys.executable, "-m", "infra.cli", "definitions", "check"],
+        cwd=copy,
+        env={"PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "definitions/conflicting.py and definitions/troubleshoot_job.py" in result.stderr
+
+
+@pytest.fixture
+def addresses(database_url: str, clickhouse_url: str) -> dict[str, str]:
+    """The environment of someone who uses a deployed system, without a queue."""
+    return {"DATABASE_URL": database_url, "CLICKHOUSE_URL": clickhouse_url, "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@pytest.fixture
+def store(database_url: str) -> Callable[..., None]:
+    """Stores an event."""
+
+    def store(timestamp: str = "now()", user_id: int = 1) -> None:
+        with psycopg.connect(database_url) as connection:
+            connection.execute(
+                "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload)"
+                " VALUES (gen_random_uuid(), %s::timestamptz, 6, %s, '{}')",
+                [timestamp, user_id],
+            )
+
+    return store
+
+
+def call(environment: dict[str, str], *arguments: str) -> Any:
+    with patch.dict(os.environ):  # in which the commands set what they find
+        return CliRunner().invoke(app, arguments, env=environment)
+
+
+def test_sync_copies_what_is_there_and_status_tells_of_it(
+    addresses: dict[str, str], store: Callable[..., None]
+) -> None:
+    store()
+    store(user_id=-1)
+    before = call(addresses, "status")
+    assert before.exit_code == 0, before.output
+    assert "has no table yet" in before.output
+    synced = call(addresses, "sync")
+    assert synced.exit_code == 0, synced.output
+    assert "1 rows were copied" in synced.output
+    assert "in ClickHouse, but for 1 rows that it refused" in synced.output
+    after = call(addresses, "status").output
+    for said in ("cursor", "watermark", "complete up to", "lag", "none is open", "refused_by_clickhouse"):
+        assert said in after
+    assert (
+        "Of the refused rows, 0 are in ClickHouse now, 1 were refused again."
+        in call(addresses, "sync", "--replay").output
+    )
+    assert "1 rows were copied" in call(addresses, "sync", "--reset").output
+
+
+def test_sync_that_can_not_say_that_all_is_there_exits_with_the_reason(
+    addresses: dict[str, str], store: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.cli.main.WAIT_SECONDS", 1)
+    with psycopg.connect(addresses["DATABASE_URL"]) as open_transaction:
+        open_transaction.execute("SELECT pg_current_xact_id()")
+        store()
+        result = call(addresses, "sync")
+        assert result.exit_code == 1
+        assert f"process {open_transaction.info.backend_pid}, open since" in result.output
+        assert f"process {open_transaction.info.backend_pid}" in call(addresses, "status").output
+    off = call(addresses | {"CLICKHOUSE_URL": ""}, "sync")
+    assert (off.exit_code, off.output) == (1, "ClickHouse is disabled: CLICKHOUSE_URL is not set\n")
+    away = call(addresses | {"CLICKHOUSE_URL": "clickhouse://127.0.0.1:1/x"}, "sync")
+    assert away.exit_code == 1
+    assert "127.0.0.1:1" in away.output
+    assert "can't be reached" in call(addresses | {"CLICKHOUSE_URL": "clickhouse://127.0.0.1:1/x"}, "status").output
+
+
+def test_retention_says_what_it_would_do_and_does_it(addresses: dict[str, str], database_url: str) -> None:
+    old = date(2020, 1, 1)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        make_partitions(connection, [old])
+    for arguments, said in (
+        (["--dry-run"], "ai_usage_events_202001: would be dropped"),
+        ([], "ai_usage_events_202001: dropped"),
+    ):
+        result = call(addresses, "retention", *arguments)
+        assert result.exit_code == 0, result.output
+        assert said in result.output
+    assert "202001" not in call(addresses, "retention").output
+
+
+def test_status_shows_how_much_waits_in_the_queues(addresses: dict[str, str], queues: Queues) -> None:
+    queues.bury("{}")
+    queues.send(*["{}"] * 7)
+    lines = call(addresses | {"QUEUE_URL": queues.url}, "status").output.splitlines()
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+    assert ["events", "7", "0", "0"] in cells
+    assert ["dead letters", "1", "0", "0"] in cells
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_commands_use_the_local_stack_of_the_checkout_unless_the_environment_names_a_database(
+    named: bool, addresses: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "stack.json").write_text(
+        json.dumps(
+            {
+                "database_url": addresses["DATABASE_URL"],
+                "clickhouse_url": addresses["CLICKHOUSE_URL"],
+                "queue_url": "http://127.0.0.1:1/queue",
+                "aws_endpoint_url": "http://127.0.0.1:1",
+            }
+        )
+    )
+    monkeypatch.chdir(tmp_path)
+    result = call({"DATABASE_URL": "postgresql://127.0.0.1:1/none"} if named else {"DATABASE_URL": ""}, "sync")
+    assert result.exit_code == (1 if named else 0), result.output

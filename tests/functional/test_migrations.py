@@ -1,0 +1,215 @@
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import psycopg
+import pytest
+
+from functions.shared import settings
+from functions.shared.catalog import registry
+from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.registry import EventType, Registry
+from functions.shared.partitions import later_month, partition_name, wanted_months
+from infra.migrations.handler import build
+from infra.migrations.migrate import migrate
+from tests.support.clock import NOW
+from tests.support.lambda_context import FakeContext
+
+REGISTRY = registry.load()
+TABLES = {
+    "ai_usage_events": "id uuid, timestamp timestamp with time zone, event smallint, user_id bigint, "
+    "namespace_path text, payload jsonb, xact_id xid8",
+    "users": "id bigint, username text, last_activity_on date",
+    "namespaces": "id bigint, path text, full_path text",
+    "projects": "id bigint, namespace_path text, full_path text",
+    "event_types": "id smallint, name text, feature text, deprecated boolean",
+    "rejected_events": "id uuid, received_at timestamp with time zone, source text, code text, message text, "
+    "body text, sender_grant jsonb, attempts integer, replayed_at timestamp with time zone, event_id uuid",
+    "claimed_ids": "id uuid",
+    "sync_state": "target text, xact_id xid8, id uuid, updated_at timestamp with time zone, "
+    "caught_up_at timestamp with time zone",
+}
+
+
+def with_events(*events: EventType) -> Registry:
+    """The shipped definitions with these events in the place of those that have their ids."""
+    changed = {event.id: event for event in events}
+    by_id = {event_id: changed.get(event_id, event) for event_id, event in REGISTRY.by_id.items()}
+    return replace(REGISTRY, by_id=by_id, events={event.name: event for event in by_id.values()})
+
+
+def without_event(event_id: int) -> Registry:
+    by_id = {known: event for known, event in REGISTRY.by_id.items() if known != event_id}
+    return replace(REGISTRY, by_id=by_id, events={event.name: event for event in by_id.values()})
+
+
+def store_event(connection: psycopg.Connection, event_id: int) -> None:
+    connection.execute(
+        "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload)"
+        " VALUES (gen_random_uuid(), now(), %s, 1, '{}')",
+        [event_id],
+    )
+
+
+def test_the_tables_have_the_columns_that_others_rely_on(connection: psycopg.Connection) -> None:
+    columns = connection.execute(
+        "SELECT table_name, string_agg(column_name || ' ' || data_type, ', ' ORDER BY ordinal_position)"
+        " FROM information_schema.columns WHERE table_schema = 'public' GROUP BY table_name"
+    ).fetchall()
+    assert TABLES.items() <= dict(columns).items()
+
+
+def test_there_is_a_partition_for_each_retained_month_this_one_and_the_next_three_with_unique_ids(
+    connection: psycopg.Connection,
+) -> None:
+    this_month = NOW.date().replace(day=1)
+    partitions = connection.execute(
+        """
+        SELECT child.relname, bool_or(indisunique AND indnatts = 1 AND attname = 'id')
+        FROM pg_inherits
+        JOIN pg_class child ON child.oid = inhrelid
+        JOIN pg_index ON indrelid = child.oid
+        JOIN pg_attribute ON attrelid = child.oid AND attnum = indkey[0]
+        WHERE inhparent = 'ai_usage_events'::regclass
+        GROUP BY child.relname
+        """
+    ).fetchall()
+    wanted = {partition_name(later_month(this_month, months)) for months in range(-3, 4)}
+    assert dict(partitions) == dict.fromkeys(wanted, True)
+
+
+@pytest.mark.parametrize(
+    ("today", "months", "first", "last"),
+    [
+        (date(2026, 11, 24), 3, date(2026, 8, 1), date(2027, 2, 1)),
+        (date(2026, 1, 31), 3, date(2025, 10, 1), date(2026, 4, 1)),
+        (date(2026, 12, 1), 12, date(2025, 12, 1), date(2027, 3, 1)),
+    ],
+)
+def test_the_months_with_partitions_are_those_of_the_calendar(
+    today: date, months: int, first: date, last: date
+) -> None:
+    wanted = wanted_months(today, months)
+    assert (wanted[0], wanted[-1], len(wanted)) == (first, last, months + 4)
+
+
+def test_an_event_is_stored_by_a_plain_insert_up_to_the_borders_of_the_months(connection: psycopg.Connection) -> None:
+    first, *_, last = wanted_months(NOW.date(), 3)
+    insert = (
+        "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload)"
+        " VALUES (gen_random_uuid(), %s::timestamptz - %s::interval, 1, 1, '{}')"
+    )
+    connection.execute(insert, [datetime(first.year, first.month, 1, tzinfo=UTC), "0"])
+    after_last = later_month(last, 1)
+    connection.execute(insert, [datetime(after_last.year, after_last.month, 1, tzinfo=UTC), "1 microsecond"])
+    with pytest.raises(psycopg.errors.CheckViolation):
+        connection.execute(insert, [datetime(first.year, first.month, 1, tzinfo=UTC), "1 microsecond"])
+
+
+def test_migrating_again_changes_nothing_and_longer_retention_adds_months(database_url: str) -> None:
+    assert migrate(database_url, REGISTRY, 3) == ["recorded 22 event types"]
+    assert len(migrate(database_url, REGISTRY, 5)) == 3
+
+
+def test_concurrent_deployments_wait_for_each_other(database_url: str) -> None:
+    failures: list[BaseException] = []
+
+    def deploy() -> None:
+        try:
+            migrate(database_url, REGISTRY, 6)
+        except BaseException as error:  # noqa: BLE001 - shown below
+            failures.append(error)
+
+    threads = [threading.Thread(target=deploy) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_the_event_types_are_what_the_definitions_say(connection: psycopg.Connection, database_url: str) -> None:
+    rows = connection.execute("SELECT id, name, feature, deprecated FROM event_types ORDER BY id").fetchall()
+    assert rows == [
+        (event.id, event.name, event.feature.name, event.deprecated) for _, event in sorted(REGISTRY.by_id.items())
+    ]
+    migrate(database_url, without_event(7), 3)
+    assert connection.execute("SELECT count(*) FROM event_types").fetchone() == (21,)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (without_event(7), r"deprecated_events\(troubleshoot_job=7\)"),
+        (with_events(replace(REGISTRY.by_id[7], name="renamed")), "definitions/troubleshoot_job.py now names renamed"),
+    ],
+)
+def test_definitions_that_contradict_what_is_stored_are_refused(
+    changed: Registry, said: str, connection: psycopg.Connection, database_url: str
+) -> None:
+    store_event(connection, 7)
+    with pytest.raises(DefinitionError, match=said):
+        migrate(database_url, changed, 3)
+    assert connection.execute("SELECT name FROM event_types WHERE id = 7").fetchone() == ("troubleshoot_job",)
+    migrate(database_url, with_events(replace(REGISTRY.by_id[7], deprecated=True)), 3)
+
+
+class CloudFormation(HTTPServer):
+    """Where the function sends its answer."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.answers: list[dict[str, Any]] = []
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: CloudFormation
+
+    def do_PUT(self) -> None:
+        self.server.answers.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+
+@pytest.fixture
+def cloudformation() -> Iterator[CloudFormation]:
+    server = CloudFormation()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("url", "request_type", "status", "reason"),
+    [
+        (None, "Create", "SUCCESS", ""),
+        (None, "Update", "SUCCESS", ""),
+        ("postgresql://127.0.0.1:1/none", "Delete", "SUCCESS", ""),
+        ("postgresql://127.0.0.1:1/none", "Create", "FAILED", "refused"),
+        ("", "Create", "FAILED", "DATABASE_URL"),
+    ],
+)
+def test_the_deployment_is_told_whether_the_migrations_went_well(
+    url: str | None,
+    request_type: str,
+    status: str,
+    reason: str,
+    cloudformation: CloudFormation,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url if url is None else url)
+    names = {"StackId": "stack", "RequestId": "request", "LogicalResourceId": "Migrations"}
+    port = cloudformation.server_address[1]
+    event = names | {"RequestType": request_type, "ResponseURL": f"http://127.0.0.1:{port}/answer"}
+    build(settings.database_url, settings.retention_months)(event, FakeContext())
+    (answer,) = cloudformation.answers
+    assert reason in answer.pop("Reason")
+    assert answer == names | {"Status": status, "PhysicalResourceId": "migrations"}

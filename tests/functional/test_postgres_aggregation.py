@@ -1,0 +1,64 @@
+"""How PostgreSQL finds what it counts."""
+
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from functions.graphql.postgres.aggregation import aggregated
+from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind
+from functions.graphql.query.selection import Selection
+from functions.shared.catalog.registry import load
+from tests.support.clock import NOW
+
+EVENTS = 20_000
+MOMENT = (NOW.replace(day=1) - timedelta(days=1)).replace(day=15)  # far from other months, and their partitions
+LEAF = "27/28/7/"  # with one event of a hundred
+
+_INSERT = """
+    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
+    SELECT gen_random_uuid(), %s - number * interval '1 second', 2, 1 + number %% 50,
+           format('27/28/%%s/', number %% 100), '{"suggestion_size": 2, "language": "ruby"}'
+    FROM generate_series(1, %s) AS numbers (number)
+"""
+
+
+@pytest.fixture
+def plans(connection: psycopg.Connection) -> list[str]:
+    """The plans of the statements that are run on the connection from now on, with many events."""
+    connection.execute(_INSERT, [MOMENT, EVENTS])
+    connection.execute("ANALYZE ai_usage_events")
+    for setting in (
+        "LOAD 'auto_explain'",
+        "SET auto_explain.log_min_duration = 0",
+        "SET client_min_messages = log",
+    ):
+        connection.execute(setting)
+    seen: list[str] = []
+    connection.add_notice_handler(lambda notice: seen.append(notice.message_primary or ""))
+    return seen
+
+
+@pytest.mark.parametrize("dimensions", [(), (Dimension.USER,), (Dimension.WEEK, Dimension.DAY)], ids=str)
+def test_what_is_counted_of_a_small_namespace_is_found_by_an_index(
+    dimensions: tuple[Dimension, ...], connection: psycopg.Connection, plans: list[str]
+) -> None:
+    registry = load()
+    selection = Selection((LEAF,), MOMENT - timedelta(days=7), MOMENT, tuple(registry.by_id))
+    measures = [
+        Measure(MeasureKind.EVENTS),
+        Measure(MeasureKind.USERS),
+        Measure(MeasureKind.SUM, path=("suggestion_size",)),
+    ]
+    if Dimension.DAY in dimensions:
+        measures.append(Measure(MeasureKind.RETURNING_USERS))
+    else:
+        measures.append(Measure(MeasureKind.DISTINCT, path=("language",), value_type=str))
+    rows = aggregated(
+        Aggregation(selection, registry.feature_of, tuple(measures), dimensions=dimensions, limit=100), connection
+    )
+    assert sum(row[len(dimensions)] for row in rows) == EVENTS // 100
+    assert len(plans) == (1 if Dimension.DAY in dimensions else 2)
+    for plan in plans:
+        assert "namespace_path_timestamp_id_idx" in plan, plan
+        assert "Seq Scan on ai_usage_events" not in plan, plan

@@ -1,0 +1,1 @@
+"""What the tests share: builders, servers, producers and readers."""

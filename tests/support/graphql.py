@@ -1,0 +1,71 @@
+"""Asking the function behind `/graphql`, which answers in this process."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import jwt
+from graphql import GraphQLSchema
+
+import functions.graphql.handler
+from functions.graphql.handler import GraphqlHandler, build
+from functions.graphql.schema import executable_schema
+from functions.shared.catalog.registry import Registry
+from functions.shared.settings import AuthSettings
+from tests.support import clock
+
+SECRET = "a secret of thirty-two characters, at least"
+
+_schemas: dict[tuple[int, ...], tuple[Registry, GraphQLSchema]] = {}
+"""The schemas made so far by the features that they are of, which are kept so that no other gets the id of one."""
+
+type Insert = Callable[..., str]
+
+
+@contextmanager
+def built(database_url: str, **settings: Any) -> Iterator[GraphqlHandler]:
+    """The function's handler with these settings; for it, it is always the same moment."""
+    with patch.object(functions.graphql.handler, "executable_schema", _schema_made_once):
+        handler = build(auth=AuthSettings(secret=SECRET), database_url=database_url, **settings)
+    handler.now = clock.now
+    try:
+        yield handler
+    finally:
+        handler.database.close()
+
+
+def _schema_made_once(registry: Registry) -> GraphQLSchema:
+    """The schema of these definitions: to make it takes longer than most queries."""
+    features = tuple(map(id, registry.features.values()))
+    if features not in _schemas:
+        _schemas[features] = (registry, executable_schema(registry))
+    return _schemas[features][1]
+
+
+def request(handler: GraphqlHandler, query: Any, *namespaces: str, **changes: Any) -> tuple[int, Any]:
+    """Status and content of the answer to a query, or to a body, with a token for the namespaces, or for all.
+
+    Args:
+        changes: of what API Gateway sends.
+    """
+    claims = {"sub": "1", "scope": "events:read", "namespaces": namespaces or ["*"], "exp": time.time() + 60}
+    body = query if isinstance(query, str) else json.dumps(query)
+    event = {
+        "httpMethod": "POST",
+        "headers": {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}"},
+        "body": body,
+        "isBase64Encoded": False,
+    }
+    answer = handler(event | changes, None)
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def ask(handler: GraphqlHandler, query: str, *namespaces: str, **variables: Any) -> Any:
+    """The data of the answer, which has no errors."""
+    status, answer = request(handler, {"query": query, "variables": variables}, *namespaces)
+    assert status == 200
+    assert "errors" not in answer, answer
+    return answer["data"]

@@ -1,0 +1,248 @@
+"""A plain model of the metrics: what they are of events that are simply at hand."""
+
+import calendar
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, NamedTuple
+
+from functions.graphql.query.path import read_path
+from functions.graphql.types.filters import conditions
+from functions.shared.catalog.names import camel_case
+from functions.shared.catalog.registry import Registry, load
+from tests.support.payloads import fulfils, value_at
+
+_WHOLE_NUMBERS = range(-(2**63), 2**64)
+DIMENSIONS = ("FEATURE", "EVENT", "USER", "NAMESPACE", "DAY", "WEEK", "MONTH")
+
+
+class Event(NamedTuple):
+    """A stored event."""
+
+    timestamp: datetime
+    event: int
+    user: int
+    path: str | None
+    payload: dict[str, Any]
+
+
+class Model:
+    """The events, and what GraphQL should answer of them."""
+
+    def __init__(self, events: Sequence[Event], namespaces: tuple[str, ...] | None = None) -> None:
+        """Only those within the namespaces are there, unless it is None."""
+        self._events = [
+            event
+            for event in events
+            if namespaces is None or (event.path is not None and event.path.startswith(namespaces))
+        ]
+        self._registry: Registry = load()
+
+    def selected(self, filters: dict[str, Any], shift: Callable[[datetime], datetime] | None = None) -> list[Event]:
+        """The events that pass the filters, with the shifted moment in the period and in place of their own."""
+        start, end = period(filters)
+        required = conditions(filters.get("payload") or ())
+        return [
+            event._replace(timestamp=moment)
+            for event in self._events
+            for moment in [shift(event.timestamp) if shift else event.timestamp]
+            if start <= moment < end
+            and self._passes(event, filters)
+            and all(fulfils(event.payload, each) for each in required)
+        ]
+
+    def _passes(self, event: Event, filters: dict[str, Any]) -> bool:
+        known = self._registry.by_id.get(event.event)
+        return (
+            known is not None
+            and (filters.get("events") is None or known.name.upper() in filters["events"])
+            and (filters.get("features") is None or known.feature.name.upper() in filters["features"])
+            and (filters.get("userIds") is None or str(event.user) in filters["userIds"])
+        )
+
+    def feature(self, event: Event) -> str:
+        """The name of the event's feature."""
+        return self._registry.by_id[event.event].feature.name
+
+    def metrics(self, filters: dict[str, Any]) -> dict[str, Any]:
+        """`aiMetrics`, as the query `METRICS` asks for it."""
+        events = self.selected(filters)
+        return self._totals(events) | {
+            "usersCount": users(events),
+            "featuresCount": len(set(map(self.feature, events))),
+        }
+
+    def _totals(self, events: Sequence[Event]) -> dict[str, Any]:
+        suggestions = [event for event in events if 1 <= event.event <= 5]
+        languages = [event.payload.get("language") for event in suggestions]
+        shown = [event for event in suggestions if event.event == 2]
+        accepted = [event for event in suggestions if event.event == 3]
+        chat = [event for event in events if event.event == 6]
+        return {
+            "totalEventCount": len(events),
+            "codeSuggestions": {
+                "totalEventCount": len(suggestions),
+                "contributorsCount": users(suggestions),
+                "codeSuggestionRejectedInIdeEventCount": sum(event.event == 4 for event in suggestions),
+                "shownCount": len(shown),
+                "acceptedCount": len(accepted),
+                "shownLinesOfCode": lines(shown),
+                "acceptedLinesOfCode": lines(accepted),
+                "acceptanceRate": len(accepted) / len(shown) if shown else None,
+                "languages": sorted({found for found in languages if isinstance(found, str)}),
+            },
+            "chat": {"totalEventCount": len(chat), "contributorsCount": users(chat)},
+        }
+
+    def user_metrics(self, filters: dict[str, Any], sort: str) -> list[dict[str, Any]]:
+        """The nodes of `aiUserMetrics`, all of them."""
+        of_users: dict[int, list[Event]] = {}
+        for event in self.selected(filters):
+            of_users.setdefault(event.user, []).append(event)
+        name, _, direction = sort.rpartition("_")
+        found = sorted(
+            of_users.items(), key=lambda item: (_counted(item[1], name), item[0]), reverse=direction == "DESC"
+        )
+        return [
+            {
+                "user": {"id": str(user)},
+                "lastDuoActivityOn": max(event.timestamp for event in events).date().isoformat(),
+                "codeSuggestionsAcceptedCount": sum(event.event == 3 for event in events),
+                "duoChatInteractionsCount": sum(event.event == 6 for event in events),
+                **self._totals(events),
+            }
+            for user, events in found
+        ]
+
+    def usage(
+        self, filters: dict[str, Any], dimensions: Sequence[str], paths: Sequence[str], orders: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """The rows of `aiUsage`, all of them."""
+        groups = self._groups(self.selected(filters), dimensions, paths)
+        before = self._groups(self.selected(filters, shift(filters, dimensions)), dimensions, paths)
+        if not dimensions and not paths:
+            groups.setdefault((), [])
+        rows = [(key, self._row(key, groups[key], before.get(key, []), dimensions, paths)) for key in sorted(groups)]
+        for order in reversed(orders or ["TOTAL_COUNT_DESC"]):  # sorting leaves what is alike in its order
+            name, _, direction = order.rpartition("_")
+            place = dimensions.index(name) if name in dimensions else None
+            rows.sort(
+                key=lambda item: item[1][camel_case(name.lower())] if place is None else item[0][place],
+                reverse=direction == "DESC",
+            )
+        return [row for _, row in rows]
+
+    def _groups(
+        self, events: Sequence[Event], dimensions: Sequence[str], paths: Sequence[str]
+    ) -> dict[Any, list[Event]]:
+        groups: dict[Any, list[Event]] = {}
+        for event in events:
+            key = tuple(self._key(event, dimension) for dimension in dimensions)
+            key += tuple(_scalar(value_at(event.payload, read_path(path))) for path in paths)
+            groups.setdefault(key, []).append(event)
+        return groups
+
+    def _key(self, event: Event, dimension: str) -> Any:
+        match dimension:
+            case "FEATURE":
+                return self.feature(event)
+            case "EVENT":
+                return event.event
+            case "USER":
+                return event.user
+            case "NAMESPACE":
+                return event.path or ""
+        return _bucket(event.timestamp.date(), dimension)
+
+    def _row(
+        self,
+        key: Sequence[Any],
+        events: Sequence[Event],
+        before: Sequence[Event],
+        dimensions: Sequence[str],
+        paths: Sequence[str],
+    ) -> dict[str, Any]:
+        row: dict[str, Any] = dict.fromkeys(("feature", "event", "user", "namespacePath", "day", "week", "month"))
+        for dimension, value in zip(dimensions, key, strict=False):
+            row |= self._shown(dimension, value)
+        seen = {event.user for event in before}
+        return row | {
+            "payload": dict(zip(paths, (shown for *_, shown in key[len(dimensions) :]), strict=True)),
+            "totalCount": len(events),
+            "usersCount": users(events),
+            "featuresCount": len(set(map(self.feature, events))),
+            "previousPeriodUsersCount": len(seen),
+            "returningUsersCount": len(seen & {event.user for event in events}),
+        }
+
+    def _shown(self, dimension: str, value: Any) -> dict[str, Any]:
+        match dimension:
+            case "FEATURE":
+                return {"feature": value.upper()}
+            case "EVENT":
+                return {"event": self._registry.by_id[value].name.upper()}
+            case "USER":
+                return {"user": {"id": str(value)}}
+            case "NAMESPACE":
+                return {"namespacePath": value or None}
+        return {dimension.lower(): value.isoformat()}
+
+
+def period(filters: dict[str, Any]) -> tuple[datetime, datetime]:
+    """The first moment of the period, and the one after its last."""
+    start, end = (date.fromisoformat(filters[name]) for name in ("startDate", "endDate"))
+    return datetime.combine(start, time(), UTC), datetime.combine(end + timedelta(days=1), time(), UTC)
+
+
+def shift(filters: dict[str, Any], dimensions: Sequence[str]) -> Callable[[datetime], datetime]:
+    """By what an event is moved so that it counts in the period after its own."""
+    start, end = period(filters)
+    if "DAY" in dimensions:
+        return lambda moment: moment + timedelta(days=1)
+    if "WEEK" in dimensions:
+        return lambda moment: moment + timedelta(days=7)
+    if "MONTH" in dimensions:
+        return _a_month_later
+    return lambda moment: moment + (end - start)
+
+
+def _counted(events: Sequence[Event], name: str) -> int:
+    """The figure of a user that users are sorted by."""
+    if name == "CODE_SUGGESTIONS_SHOWN_LINES_OF_CODE":
+        return lines([event for event in events if event.event == 2])
+    counted = {"CODE_SUGGESTIONS_ACCEPTED_COUNT": (3,), "DUO_CHAT_INTERACTIONS_COUNT": (6,)}.get(name, range(1, 23))
+    return sum(event.event in counted for event in events)
+
+
+def users(events: Iterable[Event]) -> int:
+    """How many users the events are of."""
+    return len({event.user for event in events})
+
+
+def lines(events: Iterable[Event]) -> int:
+    """The total of the suggestions' sizes, as far as they are whole numbers of 64 bits."""
+    sizes = [event.payload.get("suggestion_size") for event in events]
+    numbers = [size for size in sizes if isinstance(size, int | float) and not isinstance(size, bool)]
+    return sum(int(number) for number in numbers if number == int(number) and int(number) in _WHOLE_NUMBERS)
+
+
+def _scalar(value: Any) -> tuple[int, float, str, Any]:
+    """What a value at a path is grouped and sorted by, and how it is shown."""
+    if isinstance(value, bool):
+        return 1, 0, str(value), value
+    if isinstance(value, int | float):
+        return 2, value, "", value
+    if isinstance(value, str):
+        return 3, 0, value, value
+    return 0, 0, "", None
+
+
+def _bucket(day: date, dimension: str) -> date:
+    if dimension == "WEEK":
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if dimension == "MONTH" else day
+
+
+def _a_month_later(moment: datetime) -> datetime:
+    year, month = divmod(moment.year * 12 + moment.month, 12)
+    last_day = calendar.monthrange(year, month + 1)[1]
+    return moment.replace(year=year, month=month + 1, day=min(moment.day, last_day))

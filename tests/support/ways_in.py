@@ -1,0 +1,111 @@
+"""The two ways in, HTTPS and the queue, for tests of what is stored of a body."""
+
+import base64
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from unittest.mock import patch
+
+import jwt
+
+from functions.ingest.api_handler import IngestHandler
+from functions.ingest.api_handler import build as build_api
+from functions.ingest.consumer_handler import ConsumerHandler
+from functions.ingest.consumer_handler import build as build_consumer
+from functions.ingest.message.batch import Batch
+from functions.ingest.pipeline import Consumer, Outcome
+from functions.shared.settings import AuthSettings
+from tests.support.clock import NOW
+from tests.support.consuming import ACCOUNT
+
+SECRET = "a secret of thirty-two characters, at least"
+RETENTION_MONTHS = 3
+QUEUE_BYTES = 1024 * 1024
+
+
+def token(**claims: Any) -> str:
+    standard = {"sub": "5", "scope": "events:write", "namespaces": ["27/"], "exp": time.time() + 86_400}
+    return jwt.encode(standard | claims, SECRET)
+
+
+@dataclass
+class WaysIn:
+    """The ingest API, whose queue is a list, and the consumer.
+
+    Attributes:
+        waiting: the messages that the API sent.
+        outcomes: of each call of the consumer, what it says became of the events.
+    """
+
+    api: IngestHandler
+    consumer: ConsumerHandler
+    waiting: list[bytes] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def send(self, bodies: Sequence[bytes]) -> set[int]:
+        assert all(len(body) <= QUEUE_BYTES for body in bodies)
+        self.waiting += bodies
+        return set()
+
+    def post(
+        self, body: bytes, headers: Mapping[str, str] | None = None, path: str = "/v1/events", *, is_text: bool = False
+    ) -> tuple[int, Any]:
+        """Sends a request, with a token unless the headers have one.
+
+        Args:
+            is_text: whether the gateway takes the body for text, as it does where it is told nothing.
+        """
+        headers = {**(headers or {})}
+        if not {"Authorization", "PRIVATE-TOKEN"} & headers.keys():
+            headers["Authorization"] = f"Bearer {token()}"
+        text = body.decode(errors="replace") if is_text else base64.b64encode(body).decode()
+        event = {"resource": path, "path": path, "headers": headers, "body": text, "isBase64Encoded": not is_text}
+        answer = self.api(event, None)
+        return answer["statusCode"], json.loads(answer["body"])
+
+    def consume(self, *bodies: str, message_id: str = "message") -> Outcome:
+        """Hands messages to the consumer, which must not report any to be delivered again."""
+        attributes = {"SentTimestamp": str(round(NOW.timestamp() * 1000)), "ApproximateReceiveCount": "1"}
+        records = [{"messageId": message_id, "body": body, "attributes": attributes} for body in bodies]
+        assert self.consumer({"Records": records}, None) == {"batchItemFailures": []}
+        return self.outcomes[-1]
+
+    def consume_waiting(self) -> Outcome:
+        """Hands what the API sent to the consumer."""
+        outcome = self.consume(*(body.decode() for body in self.waiting))
+        self.waiting.clear()
+        return outcome
+
+
+@dataclass(frozen=True)
+class NotedConsumer(Consumer):
+    """A consumer of which each outcome is kept."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def consume(self, batches: Sequence[Batch]) -> Outcome:
+        self.outcomes.append(super().consume(batches))
+        return self.outcomes[-1]
+
+
+@contextmanager
+def ways_in(database_url: str) -> Iterator[WaysIn]:
+    with patch.dict("os.environ", ACCOUNT):
+        api = build_api(auth=AuthSettings(secret=SECRET), queue_url="https://queue", retention_months=RETENTION_MONTHS)
+    consumer = build_consumer(database_url=database_url, retention_months=RETENTION_MONTHS)
+    noted = NotedConsumer(consumer.consumer.database, consumer.consumer.registry, RETENTION_MONTHS)
+    consumer.consumer = noted
+    ways = WaysIn(api, consumer, outcomes=noted.outcomes)
+    api.intake = replace(api.intake, send=ways.send)
+    logger = logging.getLogger(ways.api.logger.name)  # the functions share one in this process
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # thousands of events may come
+    try:
+        yield ways
+    finally:
+        logger.setLevel(level)
+        ways.consumer.consumer.database.close()
