@@ -10,7 +10,7 @@ from tests.support import checkout
 from tests.support.definitions import CONFLICT
 
 
-def test_a_start_with_conflicting_definitions_names_both_files_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_start_with_conflicting_definitions_names_both_files_and_cleans_up(tmp_path: Path) -> None:
     copy = checkout.copy(tmp_path / "checkout")
     (copy / "definitions" / "conflicting.py").write_text(CONFLICT)
     command = [sys.executable, "-m", "infra.local", "start"]

@@ -163,9 +163,7 @@ def test_bad_events_are_answered_by_https_and_the_good_ones_beside_them_stored(s
     eventually(lambda: len(nodes(stack, user_id)), 2)
 
 
-def test_bad_events_on_the_queue_become_rejected_rows_and_the_good_ones_beside_them_are_stored(
-    stack: Stack, user_id: int
-) -> None:
+def test_bad_events_on_the_queue_are_rejected_and_good_ones_are_stored(stack: Stack, user_id: int) -> None:
     # What is no UTF-8 can't be on the queue, nor can an empty array be one bad event.
     bad = [(event, code) for event, code in BAD_EVENTS if b"\xff" not in event and event != b"[]"]
     ids = publish_bad(stack, *(event for event, _ in bad))

@@ -32,9 +32,7 @@ def test_an_event_that_the_consumer_rejects_is_listed_shown_and_replayed(stack: 
     eventually(lambda: rows(stack, ATTEMPTS, mark), [("invalid_payload", 2, False)])
 
 
-def test_what_failed_is_stored_once_when_it_is_replayed_after_its_definition_was_mended(
-    stack: Stack, user_id: int
-) -> None:
+def test_a_failed_event_is_stored_once_when_replayed_after_its_definition_is_fixed(stack: Stack, user_id: int) -> None:
     mark = f'%"user_id": {user_id}%'
     text = {"event": translation.EVENT, "user_id": user_id, "target": "fr", "text": "words"}
     an_hour_ago = datetime.now(UTC) - timedelta(hours=1)

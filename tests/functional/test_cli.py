@@ -197,7 +197,7 @@ def test_status_shows_how_much_waits_in_the_queues(addresses: dict[str, str], qu
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_commands_use_the_local_stack_of_the_checkout_unless_the_environment_names_a_database(
+def test_commands_use_the_checkouts_stack_unless_a_database_is_set(
     named: bool, addresses: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".local").mkdir()

@@ -130,9 +130,7 @@ def test_a_bad_event_becomes_a_rejected_row_beside_the_good_ones(
     assert rejected == {"source": "sqs", "code": code, "sender_grant": None, "attempts": 1, "replayed_at": None}
 
 
-def test_a_rejected_event_without_an_id_keeps_the_one_that_it_was_given_and_the_time(
-    consumer: ConsumerHandler, query: Query
-) -> None:
+def test_a_rejected_event_without_an_id_keeps_its_assigned_id_and_time(consumer: ConsumerHandler, query: Query) -> None:
     mended = {"event": "request_duo_chat_response", "user_id": 1}
     sent = [
         mended | {"event": "unknown"},
@@ -267,7 +265,7 @@ def test_an_id_sent_again_is_stored_once(
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 1}]
 
 
-def test_an_id_sent_at_two_explicit_times_is_one_event_within_a_month_and_two_across_months(
+def test_an_id_with_two_times_is_one_event_within_a_month_and_two_across_months(
     consumer: ConsumerHandler, query: Query
 ) -> None:
     first = (NOW.replace(day=1) - timedelta(days=20)).replace(day=10)
@@ -283,7 +281,7 @@ def test_a_batch_with_a_duplicate_is_stored_but_for_the_duplicate(consumer: Cons
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2_001}]
 
 
-def test_concurrent_batches_of_the_same_events_and_users_neither_deadlock_nor_store_twice(
+def test_concurrent_batches_of_the_same_events_neither_deadlock_nor_store_twice(
     consumer: ConsumerHandler, query: Query, database_url: str
 ) -> None:
     def events(turn: int) -> list[Any]:
@@ -326,9 +324,7 @@ def test_rows_of_users_and_namespaces_that_stay_the_same_are_not_rewritten(
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2}]
 
 
-def test_an_event_whose_month_was_dropped_while_it_waited_is_rejected_beside_the_good_ones(
-    consumer: ConsumerHandler, query: Query
-) -> None:
+def test_an_event_whose_month_was_dropped_meanwhile_is_rejected_alone(consumer: ConsumerHandler, query: Query) -> None:
     months_ago = NOW - timedelta(days=125)
     waited = event(timestamp=format_timestamp(months_ago - timedelta(days=20)))
     assert consume(consumer, record([waited, event()], sent_at=months_ago), record(event(), "good")) == []

@@ -203,7 +203,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "has_connection"), CASES)
-def test_while_postgresql_stores_nothing_every_message_is_reported_and_stored_once_it_does(
+def test_messages_are_reported_while_postgresql_is_down_and_stored_afterwards(
     name: str,
     has_connection: bool,
     server: Path,
@@ -377,7 +377,7 @@ def test_a_row_that_postgresql_refused_is_stored_when_its_message_is_read_once_m
     assert query("SELECT id, timestamp FROM ai_usage_events") == [(UUID(json.loads(body)["id"]), received_at)]
 
 
-def test_a_message_that_the_code_fails_on_is_reported_alone_and_its_neighbours_are_stored(
+def test_a_message_that_fails_is_reported_alone_and_its_neighbours_are_stored(
     consumer: ConsumerHandler, query: Query, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail_on_some(raw: Any, *arguments: Any) -> Any:

@@ -52,7 +52,7 @@ def declaring(stores: PayloadStores) -> PayloadStores:
     return stores
 
 
-def test_rows_with_a_thousand_keys_of_their_own_leave_declared_keys_in_their_columns(stores: PayloadStores) -> None:
+def test_rows_with_a_thousand_undeclared_keys_leave_declared_columns_alone(stores: PayloadStores) -> None:
     stores.store([*OWN_KEYS, *EVERYBODYS])
     for _ in range(2):
         parts = stores.client.query(PARTS_COLUMNS).result_rows
@@ -86,7 +86,7 @@ def test_declared_paths_are_read_alike_from_both_stores_before_and_after_merges(
     assert_read_alike(declaring, payloads)
 
 
-def test_rows_from_before_a_key_was_declared_are_read_by_its_column_and_no_part_is_rewritten(
+def test_older_rows_are_read_by_a_newly_declared_column_without_a_rewrite(
     stores: PayloadStores,
 ) -> None:
     payloads = dict(zip(stores.store(PAYLOADS), PAYLOADS, strict=True))
@@ -105,7 +105,7 @@ def test_rows_from_before_a_key_was_declared_are_read_by_its_column_and_no_part_
 NUMBERS = [0.5, 1, -1, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, -(2**63), True, "1"]
 
 
-def test_a_block_that_mixes_the_largest_integers_with_other_values_keeps_each_exactly(
+def test_a_block_of_the_largest_integers_and_other_values_keeps_each_exactly(
     declaring: PayloadStores,
 ) -> None:
     for first in NUMBERS:

@@ -109,9 +109,7 @@ def test_a_tenant_can_not_claim_the_project_of_another(consumer: Consumer, query
     assert query("SELECT code FROM rejected_events") == []
 
 
-def test_a_limited_sender_places_its_own_event_by_an_explicit_path_and_states_nothing(
-    consumer: Consumer, query: Query
-) -> None:
+def test_a_limited_senders_explicit_path_places_its_event_and_states_nothing(consumer: Consumer, query: Query) -> None:
     named = [
         event(namespace={"path": "27/28/", "full_path": "own"}),
         event(namespace_path="27/28/"),
@@ -140,7 +138,7 @@ def test_what_a_limited_sender_says_changes_nothing(consumer: Consumer, query: Q
 
 
 @pytest.mark.parametrize("grant", AUTHORITATIVE, ids=str)
-def test_what_an_authoritative_sender_says_counts_with_its_time_and_with_who_said_it(
+def test_an_authoritative_senders_facts_are_kept_with_time_and_sender(
     consumer: Consumer, query: Query, grant: Grant | None
 ) -> None:
     said = event(
@@ -184,7 +182,7 @@ def test_a_sender_with_directory_write_states_facts_within_its_own_namespaces_on
     assert place_of(query, "project", 4) == ("3/4/", "others/project")
 
 
-def test_of_two_tenants_stewards_the_first_to_state_a_project_has_it_whatever_time_the_other_says(
+def test_the_first_of_two_stewards_keeps_a_project_whatever_time_the_other_states(
     consumer: Consumer, query: Query
 ) -> None:
     consumer.consume([batch([event(3, project=project(555, "27/28/", "app"))], STEWARD, NOW - timedelta(hours=1))])
@@ -195,9 +193,7 @@ def test_of_two_tenants_stewards_the_first_to_state_a_project_has_it_whatever_ti
     assert paths_of(query) == ["27/28/"]
 
 
-def test_a_project_that_a_trusted_sender_named_without_its_place_is_nobody_elses_to_place(
-    consumer: Consumer, query: Query
-) -> None:
+def test_a_project_that_a_trusted_sender_named_is_placed_by_nobody_else(consumer: Consumer, query: Query) -> None:
     consumer.consume([batch([event(9, project=project(555, None, "victim-org/app"))], None)])
     consumer.consume([batch([event(project=project(555, "99/"))], OTHER_STEWARD)])
     assert place_of(query, "project", 555) == (None, "victim-org/app")
@@ -207,9 +203,7 @@ def test_a_project_that_a_trusted_sender_named_without_its_place_is_nobody_elses
     assert place_of(query, "project", 555) == ("27/28/", "victim-org/app")
 
 
-def test_a_namespace_within_a_path_that_a_trusted_sender_stated_is_claimed_from_within_it_only(
-    consumer: Consumer, query: Query
-) -> None:
+def test_an_ancestor_in_a_trusted_path_is_claimed_only_from_within_it(consumer: Consumer, query: Query) -> None:
     consumer.consume([batch([event(9, namespace={"path": "27/28/"})], None)])
     consumer.consume([batch([event(namespace={"path": "99/27/"})], OTHER_STEWARD)])
     assert place_of(query, "namespace", 27) is None
@@ -328,7 +322,7 @@ def test_what_large_batches_state_again_is_written_into_the_facts_before_it_is_m
     assert {fact["stated_at"] for fact in query(FACTS)} == {NOW - timedelta(days=8)}
 
 
-def test_a_batch_is_stored_whatever_happens_while_what_was_stated_again_is_written_into_the_facts(
+def test_a_batch_is_stored_even_if_folding_restated_facts_fails(
     consumer: Consumer, query: Query, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "MAX_RESTATED_BATCHES", 0)
@@ -444,7 +438,7 @@ def names_shown(database: Database, *granted: str) -> dict[int, str]:
     return PostgresDirectory(database, Grant("9", ("events:read",), granted)).usernames(range(1, 100))
 
 
-def test_a_name_that_a_limited_sender_states_counts_for_readers_of_everything_until_an_unlimited_one_states_any(
+def test_readers_of_everything_see_a_limited_senders_name_only_without_another(
     consumer: Consumer,
 ) -> None:
     def say(days_ago: float, name: str, path: str, sender: Grant | None) -> dict[int, str]:
@@ -468,7 +462,7 @@ def test_a_name_that_a_limited_sender_states_counts_for_readers_of_everything_un
 
 
 @pytest.mark.parametrize("is_known", [False, True])
-def test_two_names_of_a_user_in_one_batch_are_kept_apart_by_whether_their_senders_are_limited(
+def test_names_of_limited_and_unlimited_senders_in_one_batch_are_kept_apart(
     consumers: list[Consumer], query: Query, is_known: bool
 ) -> None:
     place = {"path": "27/2/1/"}
@@ -543,7 +537,7 @@ def test_a_batch_that_finds_another_name_meanwhile_writes_all_of_its_own(
     assert [row["username"] for row in query("SELECT username FROM users ORDER BY id")] == ["first", "y", "z"]
 
 
-def test_the_newest_name_of_all_is_right_though_another_consumer_changed_it_elsewhere(
+def test_the_newest_name_is_right_after_another_consumer_changed_it(
     database_url: str, consumer: Consumer, query: Query
 ) -> None:
     def say(days_ago: float, name: str, path: str) -> Batch:

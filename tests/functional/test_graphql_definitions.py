@@ -189,7 +189,7 @@ FIGURES = [
 
 @pytest.mark.parametrize(("filters", "namespaces", "expected"), FIGURES)
 @pytest.mark.usefixtures("stored")
-def test_a_field_of_a_teams_own_is_about_the_events_that_are_asked_for_and_may_be_read(
+def test_a_teams_own_field_counts_only_events_that_are_selected_and_readable(
     filters: str, namespaces: list[str], expected: dict[str, Any], builds: GraphqlHandler
 ) -> None:
     answer = ask(builds, f"{{ aiInstanceUsageData {{ buildFigures{filters} }} }}", *namespaces)

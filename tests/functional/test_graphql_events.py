@@ -158,7 +158,7 @@ SHIPPED = [
 
 
 @pytest.mark.parametrize(("field", "event_ids", "payload"), SHIPPED, ids=[case[0] for case in SHIPPED])
-def test_each_shipped_feature_has_a_field_with_its_events_and_the_keys_of_its_payload(
+def test_each_shipped_feature_has_a_field_with_its_events_and_payload_keys(
     field: str, event_ids: list[int], payload: dict[str, Any], either: GraphqlHandler, insert: Insert
 ) -> None:
     for event_id in range(1, 23):

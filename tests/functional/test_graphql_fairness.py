@@ -69,7 +69,7 @@ def occupied(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
         connection.close()
 
 
-def test_a_tenants_query_beyond_its_limit_is_refused_by_name_while_others_are_answered(
+def test_a_tenants_query_beyond_its_limit_is_refused_and_others_are_answered(
     api: GraphqlHandler, bring: Callable[[], Any], insert: Insert, occupied: Any
 ) -> None:
     for path in ("27/28/", VICTIM):

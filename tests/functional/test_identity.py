@@ -82,9 +82,7 @@ def test_an_id_that_two_tenants_send_is_two_events_whoever_is_first(
     assert query(STORED) == [{"id": told[1][0], "user_id": 5}, {"id": told[0][0], "user_id": 6}]
 
 
-def test_ids_that_were_computed_of_an_idempotency_key_or_told_are_of_no_use_to_another_tenant(
-    ways: WaysIn, query: Query
-) -> None:
+def test_ids_of_an_idempotency_key_are_of_no_use_to_another_tenant(ways: WaysIn, query: Query) -> None:
     ids = uuid5(NAMESPACE_URL, "https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/")
     computed = uuid5(ids, msgspec.json.encode(["", "5", "key", 0]) + json.dumps(CHAT).encode())
     (told,) = post(ways, CHAT, VICTIM, "key")
@@ -96,7 +94,7 @@ def test_ids_that_were_computed_of_an_idempotency_key_or_told_are_of_no_use_to_a
     assert query("SELECT user_id FROM ai_usage_events WHERE id = %s", told) == [{"user_id": 5}]
 
 
-def test_the_time_of_a_uuid_of_version_7_stays_and_any_other_becomes_one_of_version_8(ways: WaysIn) -> None:
+def test_a_uuidv7_keeps_its_time_and_any_other_id_becomes_a_uuidv8(ways: WaysIn) -> None:
     timed, other = (UUID(told) for told in post(ways, [CHAT | {"id": TIMED_ID}, CHAT | {"id": OWN_ID}], VICTIM))
     assert (timed.int >> 80, timed.version, other.version) == (UUID(TIMED_ID).int >> 80, 7, 8)
     assert timed.variant == other.variant == UUID(OWN_ID).variant
@@ -278,7 +276,7 @@ def test_a_month_is_near_for_less_than_48_hours(moment: datetime, months: int) -
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
-def test_ids_without_times_are_stored_while_another_tenants_transaction_holds_its_own(
+def test_ids_without_times_do_not_wait_for_another_tenants_transaction(
     consumer: ConsumerHandler, connection: psycopg.Connection, database_url: str, query: Query
 ) -> None:
     """The other's transaction waits for what this test holds, and holds what it claimed meanwhile."""

@@ -31,7 +31,7 @@ def other_stack() -> Iterator[str]:
         server.shutdown()
 
 
-def test_the_endpoint_of_a_stack_that_starts_in_the_same_moment_is_not_taken_for_ones_own(
+def test_a_stack_does_not_take_the_endpoint_of_another_that_starts_meanwhile(
     other_stack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert aws.answers(other_stack)

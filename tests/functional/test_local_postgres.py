@@ -157,9 +157,7 @@ def test_nobody_gets_in_without_the_password(data: Path, log: Path) -> None:
     assert ways == [("scram-sha-256",)]
 
 
-def test_a_folder_whose_server_trusted_everybody_asks_for_a_password_from_its_next_start_on(
-    data: Path, log: Path
-) -> None:
+def test_a_server_that_trusted_everybody_asks_for_a_password_after_a_restart(data: Path, log: Path) -> None:
     url = postgres.start(data, log)
     remember(url, 1)
     with psycopg.connect(url, autocommit=True) as connection:

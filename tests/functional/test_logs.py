@@ -488,7 +488,7 @@ def test_the_migrations_log_no_contents(fault: str, database_url: str, logs: Log
     assert [answer["Status"] for answer in answers] == ["FAILED"]
 
 
-def test_an_error_in_place_of_another_has_its_traceback_and_kinds_but_not_what_was_said() -> None:
+def test_a_replacing_error_has_the_traceback_and_kinds_but_no_contents() -> None:
     with pytest.raises(KeyError, match=MARKER) as caught:
         fail()
     error = withheld(caught.value)

@@ -63,7 +63,7 @@ def test_the_tables_have_the_columns_that_others_rely_on(connection: psycopg.Con
     assert TABLES.items() <= dict(columns).items()
 
 
-def test_there_is_a_partition_for_each_retained_month_this_one_and_the_next_three_with_unique_ids(
+def test_each_retained_month_and_the_next_three_have_a_partition_with_unique_ids(
     connection: psycopg.Connection,
 ) -> None:
     this_month = NOW.date().replace(day=1)

@@ -75,7 +75,7 @@ def test_a_transaction_in_another_database_does_not_stop_the_sync(
     assert Retention(sync.database_url, 3, clickhouse_url).run(NOW, SECONDS).failure == ""
 
 
-def test_a_transaction_in_the_own_database_is_waited_for_and_named_with_its_database_and_age(
+def test_an_open_transaction_of_this_database_is_awaited_and_named(
     sync: Sync, client: Client, connection: psycopg.Connection, elsewhere: psycopg.Connection
 ) -> None:
     with psycopg.connect(sync.database_url) as late:
@@ -115,7 +115,7 @@ def test_what_the_sync_waits_for_is_in_its_log_line_and_a_metric(
     assert metrics(capsys.readouterr().out)["SyncOldestTransactionSeconds"] == 0
 
 
-def test_a_role_that_may_not_see_others_statistics_still_copies_and_names_the_session(
+def test_a_role_without_statistics_rights_still_copies_and_names_the_session(
     sync: Sync, client: Client, connection: psycopg.Connection, elsewhere: psycopg.Connection
 ) -> None:
     connection.execute("CREATE ROLE modest LOGIN PASSWORD 'modest'")

@@ -87,7 +87,7 @@ def _names(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(("function", "_extra", "_module", "_own"), FUNCTIONS)
-def test_all_code_in_a_package_is_compiled_for_its_own_place_and_never_checked_against_its_source(
+def test_a_packages_code_is_compiled_in_place_and_not_checked_against_source(
     packages: Path, function: str, _extra: str, _module: str, _own: set[str]
 ) -> None:
     package = packages / function
@@ -136,7 +136,7 @@ def test_a_package_for_an_unknown_architecture_is_not_made(tmp_path: Path) -> No
     assert "infra/template.yaml names no architecture" in result.stderr
 
 
-def test_definitions_that_contradict_each_other_are_not_built_and_both_files_are_named(tmp_path: Path) -> None:
+def test_contradicting_definitions_are_not_built_and_both_files_are_named(tmp_path: Path) -> None:
     copy = checkout.copy(tmp_path / "checkout")
     (copy / "definitions" / "imitation.py").write_text(
         "from definitions import Feature\n"

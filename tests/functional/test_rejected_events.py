@@ -90,7 +90,7 @@ def from_api(
 
 
 @pytest.mark.parametrize("internal", [False, True], ids=["event", "internal event"])
-def test_what_was_rejected_because_its_definition_was_gone_is_stored_once_after_it_is_back(
+def test_an_event_without_definition_is_stored_once_when_the_definition_is_back(
     internal: bool,
     queues: Queues,
     consumer: ConsumerHandler,
@@ -160,7 +160,7 @@ TIMED_PROPERTIES = {"additional_properties": {"timestamp": OWN_TIME_TEXT}}
         "a CloudEvent with a time",
     ],
 )
-def test_a_replayed_event_has_the_id_and_the_time_that_it_would_have_had_and_is_stored_once(
+def test_a_replayed_event_keeps_its_id_and_time_and_is_stored_once(
     event: dict[str, Any],
     own_id: UUID | None,
     own_time: datetime | None,
@@ -257,7 +257,7 @@ def test_an_event_that_is_rejected_again_keeps_its_row_and_its_history(
     assert first["body"] in shown
 
 
-def test_an_event_that_is_rejected_again_before_its_replay_is_over_has_the_time_of_that_in_its_history(
+def test_an_event_rejected_again_during_its_replay_has_that_time_in_its_history(
     queues: Queues, consumer: ConsumerHandler, command: Command, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identifier = insert(query, {"event": "unknown"})
@@ -281,7 +281,7 @@ def test_an_event_that_is_rejected_again_before_its_replay_is_over_has_the_time_
     assert said(command("show", str(identifier))).count(", replayed ") == 1
 
 
-def test_a_replay_that_breaks_off_between_sending_and_marking_sends_again_but_stores_and_counts_once(
+def test_a_replay_interrupted_before_marking_stores_and_counts_once(
     queues: Queues, consumer: ConsumerHandler, command: Command, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with knowing(without(consumer.consumer.registry, str(CHAT["event"])), consumer):
@@ -415,7 +415,7 @@ def test_what_the_queue_does_not_take_waits_on(
     assert rows == [{"number": "1"}]
 
 
-def test_a_large_body_is_packed_and_one_that_is_too_large_even_so_waits_on_without_stopping_the_others(
+def test_a_large_body_is_packed_and_a_too_large_one_does_not_stop_others(
     queues: Queues, consumer: ConsumerHandler, command: Command, query: Query
 ) -> None:
     characters = Random(1).choices([chr(code) for code in range(0x4E00, 0x9FFF)], k=1024 * 1024)

@@ -171,7 +171,7 @@ def test_in_a_restored_postgresql_nothing_is_dropped_until_the_sync_is_reset(sto
     assert late in stores.synced()
 
 
-def test_without_clickhouse_old_partitions_go_at_once_and_those_of_foreign_names_stay(stores: Stores) -> None:
+def test_without_clickhouse_old_partitions_go_and_foreign_names_stay(stores: Stores) -> None:
     stores.store(OLD)
     stores.detach(OLDER)
     foreign = later_month(OLDER, -1)
@@ -202,7 +202,7 @@ def handler(stores: Stores, clickhouse_url: str | None) -> RetentionHandler:
     return replace(build(replace(stores.retention, clickhouse_url=clickhouse_url)), now=lambda: NOW)
 
 
-def test_while_clickhouse_is_away_partitions_are_made_but_none_is_dropped_and_the_function_fails(
+def test_without_a_reachable_clickhouse_partitions_are_made_but_none_is_dropped(
     stores: Stores, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     newest = partition_name(later_month(THIS_MONTH, 3))
@@ -261,9 +261,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_what_a_transaction_writes_that_was_open_when_the_rows_were_counted_is_not_lost(
-    stores: Stores, patient: None
-) -> None:
+def test_rows_of_a_transaction_that_was_open_during_the_count_are_not_lost(stores: Stores, patient: None) -> None:
     rows = {stores.store(OLD)}
     stores.sync()
     with stores.connect() as writer, ThreadPoolExecutor(1) as pool:
@@ -414,9 +412,7 @@ def test_a_process_that_freezes_while_it_has_the_lock_stops_others_for_seconds_o
     assert late in stores.stored()
 
 
-def test_a_partition_that_somebody_uses_by_its_own_name_is_busy_and_nobody_waits_for_it(
-    stores: Stores, patient: None
-) -> None:
+def test_a_partition_in_use_by_its_own_name_is_busy_and_nobody_waits(stores: Stores, patient: None) -> None:
     with stores.connect() as reader:
         reader.execute(f"SELECT FROM {partition_name(OLDER)}")
         report = stores.retain()
@@ -435,7 +431,7 @@ def test_a_partition_that_somebody_uses_by_its_own_name_is_busy_and_nobody_waits
         ("detaching", 2, 4, [OLD], [], []),
     ],
 )
-def test_a_table_that_was_detached_by_whomever_goes_when_it_is_empty_and_else_comes_back(
+def test_a_detached_table_is_dropped_if_it_is_empty_and_attached_otherwise(
     state: str, rows: int, months: int, made: list[date], dropped: list[date], kept_rows: list[int], stores: Stores
 ) -> None:
     stores.connection.execute(f"DROP TABLE {partition_name(OLDER)}")
@@ -454,7 +450,7 @@ def test_a_table_that_was_detached_by_whomever_goes_when_it_is_empty_and_else_co
     assert retaining.retain().dropped == [partition_name(OLD)] * len(kept_rows)
 
 
-def test_after_a_reset_of_the_sync_a_table_that_was_detached_before_is_synced_once_more(stores: Stores) -> None:
+def test_a_table_that_was_detached_before_a_reset_is_synced_once_more(stores: Stores) -> None:
     assert stores.retention.clickhouse_url
     stores.store(OLD)
     stores.sync()
@@ -497,7 +493,7 @@ def test_one_retention_at_a_time(stores: Stores, impatient: None) -> None:
             stores.retain()
 
 
-def test_a_retention_that_has_ended_does_not_stop_the_next_one_while_postgresql_still_ends_its_session(
+def test_a_retention_whose_session_lingers_does_not_stop_the_next_one(
     stores: Stores, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions: list[Connection] = []

@@ -68,7 +68,7 @@ def kept_rows(report: Report) -> list[tuple[str, int | None, str]]:
     return [(kept.partition, kept.unsynced_rows, kept.reason) for kept in report.kept]
 
 
-def test_a_partition_of_which_clickhouse_lost_rows_stays_until_the_sync_has_copied_them_again(stores: Stores) -> None:
+def test_a_partition_with_rows_lost_in_clickhouse_stays_until_they_are_copied(stores: Stores) -> None:
     there, lost = stores.store(OLD), stores.store(OLD)
     stores.sync()
     lose(stores, named([lost]))
@@ -97,7 +97,7 @@ def test_a_dry_run_puts_nothing_before_the_sync(stores: Stores) -> None:
 
 
 @pytest.mark.parametrize("share", [0, 3, 1000])
-def test_of_many_rows_those_that_are_missing_are_counted_and_no_other_is_copied_again(
+def test_only_missing_rows_are_counted_and_copied_again(
     share: int, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comparison, "MAX_IDS_AT_ONCE", 500)
@@ -141,9 +141,7 @@ def test_a_row_that_only_another_month_of_clickhouse_has_is_missing(stores: Stor
 
 
 @pytest.mark.parametrize("replayed", [False, True])
-def test_a_row_that_clickhouse_refused_is_not_missing_while_it_waits_in_rejected_events(
-    replayed: bool, stores: Stores
-) -> None:
+def test_a_row_that_clickhouse_refused_is_not_missing_while_it_is_rejected(replayed: bool, stores: Stores) -> None:
     refused = stores.store(OLD)
     stores.connection.execute("UPDATE ai_usage_events SET user_id = -1")
     stores.store(OLD)
@@ -193,7 +191,7 @@ def test_the_first_day_that_clickhouse_keeps_is_the_one_of_its_ttl(
         assert end == month or not kept(end - timedelta(days=1))
 
 
-def test_rows_that_are_older_than_what_clickhouse_keeps_are_not_missing_and_younger_ones_are(stores: Stores) -> None:
+def test_rows_older_than_clickhouses_retention_are_not_missing(stores: Stores) -> None:
     retaining = replace(stores, retention=replace(stores.retention, clickhouse_months=4))
     now = datetime(THIS_MONTH.year, THIS_MONTH.month, 15, tzinfo=UTC)
     expired, kept = uuid4(), uuid4()
@@ -209,7 +207,7 @@ def test_rows_that_are_older_than_what_clickhouse_keeps_are_not_missing_and_youn
     assert report.kept[0].missing_ids == [str(kept)]
 
 
-def test_a_detached_table_of_which_clickhouse_lost_rows_is_attached_and_copied_again(stores: Stores) -> None:
+def test_a_detached_table_with_rows_lost_in_clickhouse_is_copied_again(stores: Stores) -> None:
     lost = stores.store(OLD)
     stores.sync()
     stores.leave_detaching(OLD)
@@ -222,7 +220,7 @@ def test_a_detached_table_of_which_clickhouse_lost_rows_is_attached_and_copied_a
     assert stores.retain().dropped == [partition_name(OLD)]
 
 
-def test_what_is_written_copied_and_lost_while_the_stores_are_compared_is_not_dropped(
+def test_rows_written_copied_and_lost_during_the_comparison_are_not_dropped(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = {stores.store(OLD)}
@@ -266,9 +264,7 @@ def test_a_partition_stays_if_the_sync_is_reset_after_the_stores_were_compared(
     assert stores.retain().dropped == [partition_name(OLD)]
 
 
-def test_missing_rows_that_others_change_at_the_moment_are_reported_and_put_back_by_a_later_run(
-    stores: Stores, impatient: None
-) -> None:
+def test_missing_rows_that_are_locked_are_reported_and_put_back_by_a_later_run(stores: Stores, impatient: None) -> None:
     lost = stores.store(OLD)
     stores.sync()
     lose(stores)
@@ -283,7 +279,7 @@ def test_missing_rows_that_others_change_at_the_moment_are_reported_and_put_back
 
 @pytest.mark.parametrize(("code", "reason"), [(209, "ClickHouse can't be asked"), (159, OUT_OF_TIME)])
 @pytest.mark.parametrize("statement", [b"SHA256", b"has("])
-def test_where_clickhouse_fails_while_it_is_asked_the_partition_stays_and_the_run_fails(
+def test_a_failing_clickhouse_keeps_the_partition_and_fails_the_run(
     statement: bytes, code: int, reason: str, stores: Stores
 ) -> None:
     stores.store(OLD)
@@ -313,7 +309,7 @@ def test_where_the_time_is_over_the_partition_stays_for_the_next_run(
     assert stores.retain().dropped == [partition_name(OLDER), partition_name(OLD)]
 
 
-def test_a_statement_ends_when_the_time_is_over_and_what_was_found_by_then_is_reported(
+def test_a_statement_ends_at_the_time_limit_and_its_findings_are_reported(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def last_longer(month: MonthIds, *_: object) -> None:

@@ -123,7 +123,7 @@ def test_a_function_knows_of_it_within_a_minute_and_of_what_was_forgotten(
     authenticator.grant(token())
 
 
-def test_while_the_list_can_not_be_read_the_last_one_counts_for_a_quarter_of_an_hour(
+def test_an_unreadable_revocation_list_leaves_the_last_one_valid_for_15_minutes(
     authenticator: Authenticator, manager: "SecretsManagerClient", arn: str, clock: Clock
 ) -> None:
     manager.put_secret_value(SecretId=arn, SecretString='{"revoked": [{"jti": "one"}]}')

@@ -125,7 +125,7 @@ def test_the_whole_way_of_an_event_minds_no_setting_that_others_made(
 
 
 @pytest.mark.parametrize("way", [None, *WAYS])
-def test_the_whole_way_of_an_event_leads_through_poolers_that_refuse_startup_options(
+def test_an_events_whole_way_passes_poolers_that_refuse_startup_options(
     way: str | None, own: Own, clickhouse_url: str, queues: Queues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way:
@@ -143,9 +143,7 @@ def _settings_of(connection: psycopg.Connection[Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("mode", ["direct", "session", "transaction"])
-def test_every_pinned_setting_holds_on_every_connection_and_after_whatever_a_prefetch_did(
-    mode: str, way: str, own: Own
-) -> None:
+def test_every_pinned_setting_holds_on_each_connection_and_after_a_prefetch(mode: str, way: str, own: Own) -> None:
     own.spoil(way)
     with ExitStack() as stack:
         url = own.url if mode == "direct" else stack.enter_context(pooler(own.url, cast("Mode", mode))).url

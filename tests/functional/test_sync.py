@@ -144,7 +144,7 @@ def test_a_row_that_is_committed_late_is_not_missed(
     assert {row[0] for row in in_clickhouse(client)} == {late, early}
 
 
-def test_rows_of_one_id_and_transaction_in_two_months_are_both_copied_whatever_the_size_of_chunks(
+def test_rows_of_one_id_in_two_months_are_both_copied_at_any_chunk_size(
     database_url: str, clickhouse_url: str, connection: psycopg.Connection, client: Client
 ) -> None:
     with connection.transaction():
@@ -224,7 +224,7 @@ def test_a_second_sync_leaves_at_once(sync: Sync, connection: psycopg.Connection
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_sync_that_has_ended_does_not_stop_the_next_one_while_postgresql_still_ends_its_session(
+def test_a_sync_whose_session_lingers_does_not_stop_the_next_one(
     fails: bool, sync: Sync, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions: list[psycopg.Connection] = []
@@ -287,7 +287,7 @@ def test_a_sync_that_is_killed_again_and_again_copies_exactly_the_rows(
     assert in_clickhouse(client) == in_postgres(connection)
 
 
-def test_while_clickhouse_is_down_each_run_says_so_and_afterwards_nothing_is_missing(
+def test_while_clickhouse_is_down_each_run_fails_and_nothing_is_missing_afterwards(
     database_url: str, connection: psycopg.Connection, tmp_path: Path
 ) -> None:
     for runs in range(2):

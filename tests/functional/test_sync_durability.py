@@ -70,7 +70,7 @@ def test_the_table_of_a_single_server_writes_its_parts_to_the_disk(
     assert fsync_settings(client) == FSYNC_SETTINGS
 
 
-def test_a_table_that_is_there_already_gets_and_loses_the_settings_and_no_part_is_rewritten(
+def test_an_existing_table_gets_and_loses_settings_without_rewriting_parts(
     database_url: str, clickhouse_url: str, client: Client, insert: Insert
 ) -> None:
     stored = [insert()]
@@ -93,7 +93,7 @@ def test_where_nothing_has_to_be_changed_nothing_is(database_url: str, front: Fr
     assert not front.inserts[0].keys() & QUORUM_SETTINGS.keys()
 
 
-def test_an_insert_into_a_replicated_table_asks_for_a_quorum_and_is_never_taken_for_an_earlier_one(
+def test_a_replicated_insert_asks_for_a_quorum_and_is_not_deduplicated(
     database_url: str, front: Front, insert: Insert
 ) -> None:
     for _ in range(2):

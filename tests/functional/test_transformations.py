@@ -437,7 +437,7 @@ def test_an_odd_definition_rejects_its_own_events_alone(
     assert stored("event") == [2]
 
 
-def test_a_project_that_a_transformation_names_is_looked_up_again_on_a_new_connection(
+def test_a_project_of_a_transformation_is_looked_up_again_on_a_new_connection(
     consume: Consume, stored: Stored, database_url: str
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:

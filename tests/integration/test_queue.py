@@ -112,7 +112,7 @@ def test_a_malformed_message_is_rejected_with_its_reason_and_harms_none_beside_i
     assert queues.waiting(queues.url) == queues.waiting(queues.dead_letter_url) == 0
 
 
-def test_a_message_that_the_code_fails_on_comes_back_until_it_is_dead_and_the_one_beside_it_is_stored(
+def test_a_message_that_fails_becomes_a_dead_letter_and_its_neighbour_is_stored(
     consumer: ConsumerHandler, queues: LocalStackQueues, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail_on_one(raw: Any, *arguments: Any) -> Any:
@@ -165,7 +165,7 @@ def test_a_message_that_is_delivered_again_is_stored_once(
     assert stored(database_url) == first
 
 
-def test_after_the_last_receive_a_message_waits_untouched_among_the_dead_and_is_stored_when_redriven(
+def test_a_dead_letter_waits_untouched_and_is_stored_when_redriven(
     unreachable: Handler, queues: LocalStackQueues, database_url: str, request: pytest.FixtureRequest
 ) -> None:
     body = json.dumps(event(id="0198f0a2-6b1c-4d3e-9a55-0d2f5c1b7e44"), indent=2)

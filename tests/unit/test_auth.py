@@ -188,7 +188,7 @@ def test_unknown_keys_make_the_keys_be_fetched_once_in_a_while(
         assert issuer.requests == fetches
 
 
-def test_a_new_key_counts_at_once_and_after_a_flood_of_unknown_ones_within_ten_seconds(
+def test_a_new_key_counts_at_once_or_ten_seconds_after_a_flood_of_unknown_keys(
     issuer: Issuer, clock: list[float]
 ) -> None:
     authenticator = issuer.authenticator

@@ -56,7 +56,7 @@ def test_a_message_of_ten_million_elements_is_refused_without_the_memory_for_the
     assert peak() < MAX_MEMORY_BYTES
 
 
-def test_gitlabs_clients_are_refused_ten_million_elements_without_the_memory_for_them() -> None:
+def test_gitlabs_endpoint_refuses_ten_million_elements_without_much_memory() -> None:
     text = packed(b'{"a": [1], "events": %b}' % array(count=ELEMENTS - 20)).decode()
     tracemalloc.reset_peak()
     with pytest.raises(TooLarge, match="more than 10000 events"):
@@ -81,7 +81,7 @@ def test_what_is_no_json_takes_no_memory_for_its_millions_of_values(end: bytes) 
     assert peak() < MAX_MEMORY_BYTES
 
 
-def test_gitlabs_clients_are_refused_millions_of_values_beside_half_a_character_without_memory_for_them() -> None:
+def test_gitlabs_endpoint_refuses_millions_of_values_with_a_lone_surrogate_cheaply() -> None:
     text = packed(b'{"events": %b, "a": "\\ud800"}' % array(b"{}", 6_000_000)).decode()
     tracemalloc.reset_peak()
     with pytest.raises((TooLarge, Rejection)):

@@ -153,7 +153,7 @@ def test_a_namespace_is_named_in_several_ways(attributes: dict[str, Any], namesp
     assert read_chat(**attributes).namespace == namespace
 
 
-def test_the_context_has_everything_that_was_sent_and_the_ids_under_their_plain_names() -> None:
+def test_the_context_has_everything_that_was_sent_and_plain_names_for_ids() -> None:
     event = read_chat(
         user={"id": 1, "username": "root"},
         user_id=None,

@@ -15,7 +15,7 @@ def test_a_derived_id_is_a_uuid_of_version_7_with_its_time() -> None:
     assert time_of(identifier) == MOMENT
 
 
-def test_a_derived_id_is_the_same_each_time_and_another_for_each_position_and_source() -> None:
+def test_a_derived_id_depends_on_position_and_source_and_nothing_else() -> None:
     sources = [("message", 0), ("message", 1), ("other", 0), ("message/0", 1)]
     first = [derived_id(MOMENT, source, position) for source, position in sources]
     assert first == [derived_id(MOMENT, source, position) for source, position in sources]

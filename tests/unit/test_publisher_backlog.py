@@ -112,7 +112,7 @@ def test_what_a_finalizer_does_in_the_thread_that_is_about_to_wait_is_seen_there
 
 
 @pytest.mark.parametrize("line", range(1, MANY_LINES))
-def test_an_error_that_a_signal_raises_while_an_event_is_put_does_not_hold_up_others(
+def test_a_signals_error_during_a_put_does_not_hold_up_others(
     line: int, backlog: Backlog, accepting: threading.Thread
 ) -> None:
     interruption = Interruption(Backlog.put, line, _interrupt)

@@ -1,5 +1,6 @@
 """Who may import whom, as the contracts in pyproject.toml say."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,13 @@ def test_a_module_that_no_list_of_layers_names_breaks_a_contract(copy: Path) -> 
     code, printed = lint(copy)
     assert code == 1
     assert "export" in printed
+
+
+def test_names_of_tests_have_at_most_79_characters() -> None:
+    names = [
+        name
+        for path in (checkout.ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    ]
+    assert not [name for name in names if len(name) > 79]
+    assert len(names) > 500
