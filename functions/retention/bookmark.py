@@ -11,7 +11,7 @@ import msgspec
 from psycopg import sql
 
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import BEGINNING, Position, read_state
+from functions.shared.sync_state import BEGINNING, SyncPosition, read_state
 
 _WRITE = sql.SQL("COMMENT ON TABLE {table} IS {bookmark}")
 
@@ -32,7 +32,7 @@ class Bookmark(msgspec.Struct, frozen=True):
     """
 
     target: UUID | None = None
-    cursor: Position = BEGINNING
+    cursor: SyncPosition = BEGINNING
 
 
 def parse_bookmark(comment: str | None) -> Bookmark | None:
@@ -54,7 +54,7 @@ def write_bookmark(connection: Connection, table: str, bookmark: Bookmark) -> No
     connection.execute(_WRITE.format(table=sql.Identifier(table), bookmark=literal))
 
 
-def sync_again(connection: Connection, table: str, after: Position) -> None:
+def sync_again(connection: Connection, table: str, after: SyncPosition) -> None:
     """Puts the rows beyond `after` before the sync once more, as if they came now, and removes the bookmark.
 
     The table must have been attached in an earlier transaction: the watermark passes a transaction a moment before

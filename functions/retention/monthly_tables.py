@@ -9,7 +9,7 @@ from psycopg import sql
 from functions.retention.bookmark import Bookmark, parse_bookmark
 from functions.shared.partitions import partition_name
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import Position, count_unsynced
+from functions.shared.sync_state import SyncPosition, count_unsynced
 
 _TABLES = """
     SELECT relname,
@@ -87,7 +87,7 @@ def drop(connection: Connection, table: str) -> None:
     connection.execute(_DROP.format(table=sql.Identifier(table)))
 
 
-def drop_if_synced(connection: Connection, table: str, cursor: Position) -> int:
+def drop_if_synced(connection: Connection, table: str, cursor: SyncPosition) -> int:
     """Drops a detached table that holds no row beyond the cursor; returns how many there are."""
     with connection.transaction():
         connection.execute(_LOCK.format(table=sql.Identifier(table)))

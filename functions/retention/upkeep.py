@@ -22,7 +22,7 @@ from functions.retention.monthly_tables import (
 from functions.retention.report import KeptPartition, Report
 from functions.shared.partitions import make_partitions, partition_name
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import BEGINNING, Position, count_unsynced
+from functions.shared.sync_state import BEGINNING, SyncPosition, count_unsynced
 
 # Others hold what is needed; or another partition is still being detached, and there can be only one.
 _BUSY = (LockNotAvailable, DeadlockDetected, ObjectNotInPrerequisiteState)
@@ -138,7 +138,7 @@ class Upkeep:
             self.report.dropped.append(table.name)
 
     def _lacks_rows(
-        self, table: MonthlyTable, cursor: Position, clickhouse: ClickHouseState, comparison: Comparison
+        self, table: MonthlyTable, cursor: SyncPosition, clickhouse: ClickHouseState, comparison: Comparison
     ) -> bool:
         """Whether ClickHouse lacks rows that were copied, or may lack some; these are put before the sync again."""
         changes = not self.report.dry_run
@@ -152,7 +152,7 @@ class Upkeep:
             self.report.add_failure(f"{table.name} is kept: {reason}")
         return bool(reason)
 
-    def _detach_and_drop(self, table: MonthlyTable, target: UUID | None, cursor: Position, unsynced: int) -> int:
+    def _detach_and_drop(self, table: MonthlyTable, target: UUID | None, cursor: SyncPosition, unsynced: int) -> int:
         """Returns how many rows keep the partition from being dropped."""
         if unsynced:
             if table.bookmark:
@@ -177,7 +177,7 @@ class Upkeep:
         if clickhouse.answers:
             sync_again(self.connection, table.name, self._synced_up_to(table, clickhouse.target))
 
-    def _synced_up_to(self, table: MonthlyTable, target: UUID | None) -> Position:
+    def _synced_up_to(self, table: MonthlyTable, target: UUID | None) -> SyncPosition:
         """Up to where all rows of the table are in ClickHouse for certain."""
         current = current_bookmark(self.connection, target)
         if table.state == "attached" and table.bookmark is None:

@@ -82,7 +82,7 @@ CODES = {
 }
 
 _CONNECT_TIMEOUT_SECONDS = 5
-_LONGEST_REASON = 500
+_MAX_REASON_CHARACTERS = 500
 
 _COMMENT = """
     SELECT comment
@@ -173,7 +173,7 @@ def reason_of(error: Exception) -> str:
 
 def message_of(error: Exception) -> str:
     """What ClickHouse says of a row that it refuses: for `rejected_events`, which hold the row; not for logs."""
-    return " ".join(str(error).partition("\nRow ")[0].split())[:_LONGEST_REASON]
+    return " ".join(str(error).partition("\nRow ")[0].split())[:_MAX_REASON_CHARACTERS]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

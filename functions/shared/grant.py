@@ -16,16 +16,16 @@ DIRECTORY_WRITE = "directory:write"
 EVERYTHING = "*"
 
 _TRAVERSAL_PATH = re.compile(r"(?:[1-9][0-9]*/)+")
-_LONGEST_PATH = 1024
-_LONGEST_NAME = 1024
-_LONGEST_SCOPE = 256
-_MOST_SCOPES = 100
-_MOST_NAMESPACES = 500  # with a grant of this size, a message on the queue still has room for the largest event
+_MAX_PATH_CHARACTERS = 1024
+_MAX_NAME_CHARACTERS = 1024
+_MAX_SCOPE_CHARACTERS = 256
+_MAX_SCOPES = 100
+_MAX_NAMESPACES = 500  # with a grant of this size, a message on the queue still has room for the largest event
 _STORABLE = r"\A[^\x00\ud800-\udfff\ufffe\uffff]*\Z"  # what PostgreSQL keeps and SQS takes
 
-type _Name = Annotated[str, msgspec.Meta(max_length=_LONGEST_NAME, pattern=_STORABLE)]
-type _Scope = Annotated[str, msgspec.Meta(max_length=_LONGEST_SCOPE, pattern=_STORABLE)]
-type _Path = Annotated[str, msgspec.Meta(max_length=_LONGEST_PATH, pattern=_STORABLE)]
+type _Name = Annotated[str, msgspec.Meta(max_length=_MAX_NAME_CHARACTERS, pattern=_STORABLE)]
+type _Scope = Annotated[str, msgspec.Meta(max_length=_MAX_SCOPE_CHARACTERS, pattern=_STORABLE)]
+type _Path = Annotated[str, msgspec.Meta(max_length=_MAX_PATH_CHARACTERS, pattern=_STORABLE)]
 
 
 def is_traversal_path(path: str) -> bool:
@@ -34,7 +34,7 @@ def is_traversal_path(path: str) -> bool:
     >>> is_traversal_path("27/28/"), is_traversal_path("27/28"), is_traversal_path("gitlab-org/")
     (True, False, False)
     """
-    return len(path) <= _LONGEST_PATH and _TRAVERSAL_PATH.fullmatch(path) is not None
+    return len(path) <= _MAX_PATH_CHARACTERS and _TRAVERSAL_PATH.fullmatch(path) is not None
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,8 +50,8 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     sub: _Name
-    scopes: Annotated[tuple[_Scope, ...], msgspec.Meta(max_length=_MOST_SCOPES)]
-    namespaces: Annotated[tuple[_Path, ...], msgspec.Meta(max_length=_MOST_NAMESPACES)]
+    scopes: Annotated[tuple[_Scope, ...], msgspec.Meta(max_length=_MAX_SCOPES)]
+    namespaces: Annotated[tuple[_Path, ...], msgspec.Meta(max_length=_MAX_NAMESPACES)]
     issuer: _Name = ""
 
     @property

@@ -8,16 +8,16 @@ from uuid import UUID
 
 import msgspec
 
-_VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
-_EIGHTH_VERSION_AND_VARIANT = 0x8 << 76 | 0b10 << 62
-_WHERE_VERSION_AND_VARIANT_ARE = 0xF << 76 | 0b11 << 62
-_OUTSIDE_VERSION_AND_VARIANT = ~_WHERE_VERSION_AND_VARIANT_ARE
-_TIME = (1 << 48) - 1 << 80
-_OUTSIDE_TIME_VERSION_AND_VARIANT = _OUTSIDE_VERSION_AND_VARIANT & ~_TIME
+_VERSION_7_AND_VARIANT = 0x7 << 76 | 0b10 << 62
+_VERSION_8_AND_VARIANT = 0x8 << 76 | 0b10 << 62
+_VERSION_AND_VARIANT_MASK = 0xF << 76 | 0b11 << 62
+_OTHER_BITS_MASK = ~_VERSION_AND_VARIANT_MASK
+_TIME_MASK = (1 << 48) - 1 << 80
+_UNIQUE_BITS_MASK = _OTHER_BITS_MASK & ~_TIME_MASK
 _UUID_BYTES = 16
 _PACKED_UUID = bytes((0xC4, _UUID_BYTES))  # in MessagePack: bytes, and how many of them
 _UNIQUE_BYTES = 10
-_LATEST_MILLISECONDS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000)  # Python knows none of later years
+_MAX_MILLISECONDS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000)  # Python knows none of later years
 
 _decoder = msgspec.msgpack.Decoder(UUID)  # far faster than to make a UUID of a number
 
@@ -48,7 +48,7 @@ def time_of(identifier: UUID) -> datetime | None:
     """The time within a UUIDv7; None for any other UUID."""
     if identifier.version != 7:
         return None
-    return datetime.fromtimestamp(min(identifier.int >> 80, _LATEST_MILLISECONDS) / 1000, UTC)
+    return datetime.fromtimestamp(min(identifier.int >> 80, _MAX_MILLISECONDS) / 1000, UTC)
 
 
 class IdSpace:
@@ -73,13 +73,13 @@ class IdSpace:
         hasher = self._hash.copy()
         hasher.update(sent.to_bytes(_UUID_BYTES))
         unique = int.from_bytes(hasher.digest()[:_UUID_BYTES])
-        if sent & _WHERE_VERSION_AND_VARIANT_ARE == _VERSION_AND_VARIANT:
-            bits = sent & _TIME | unique & _OUTSIDE_TIME_VERSION_AND_VARIANT | _VERSION_AND_VARIANT
+        if sent & _VERSION_AND_VARIANT_MASK == _VERSION_7_AND_VARIANT:
+            bits = sent & _TIME_MASK | unique & _UNIQUE_BITS_MASK | _VERSION_7_AND_VARIANT
         else:
-            bits = unique & _OUTSIDE_VERSION_AND_VARIANT | _EIGHTH_VERSION_AND_VARIANT
+            bits = unique & _OTHER_BITS_MASK | _VERSION_8_AND_VARIANT
         return _decoder.decode(_PACKED_UUID + bits.to_bytes(_UUID_BYTES))
 
 
 def _identifier(milliseconds: int, unique: bytes) -> UUID:
     bits = milliseconds << 80 | int.from_bytes(unique)
-    return UUID(int=bits & _OUTSIDE_VERSION_AND_VARIANT | _VERSION_AND_VARIANT)
+    return UUID(int=bits & _OTHER_BITS_MASK | _VERSION_7_AND_VARIANT)

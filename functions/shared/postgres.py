@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.sql import Composed
 
-from functions.shared import pins
+from functions.shared import session_settings
 from functions.shared.failure import kind_of
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
@@ -22,7 +22,7 @@ _UNLOCK = "SELECT pg_advisory_unlock(%s)"
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 _CONNECT_TIMEOUT_SECONDS = 5
-_LONGEST_REASON = 500
+_MAX_REASON_CHARACTERS = 500
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _REASONS = {
@@ -101,12 +101,16 @@ def _settings(url: str, limits: TimeLimits, options: str) -> dict[str, str]:
         "transaction_timeout": f"{limits.transaction}s",
         "idle_in_transaction_session_timeout": f"{limits.transaction}s",
     }
-    return pins.pinned(pins.settings_of(given)) | own | pins.settings_of(options)
+    return (
+        session_settings.with_required_settings(session_settings.parse_options(given))
+        | own
+        | session_settings.parse_options(options)
+    )
 
 
 def _apply(connection: Connection, settings: dict[str, str], *, spares_poolers: bool) -> bool:
     """Makes the settings for the whole session; returns whether a pooler is in between."""
-    statement = pins.application(settings, connection.info.backend_pid, spares_poolers=spares_poolers)
+    statement = session_settings.apply_settings(settings, connection.info.backend_pid, spares_poolers=spares_poolers)
     try:
         row = connection.execute(statement).fetchone()
     except psycopg.Error:
@@ -116,7 +120,7 @@ def _apply(connection: Connection, settings: dict[str, str], *, spares_poolers: 
 
 
 @contextmanager
-def unlocked_afterwards(connection: Connection, lock: int) -> Iterator[None]:
+def advisory_lock_released(connection: Connection, lock: int) -> Iterator[None]:
     """Gives up an advisory lock after the block: PostgreSQL takes its time to notice that a connection was closed."""
     try:
         yield
@@ -140,7 +144,7 @@ def message_of(error: psycopg.Error) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:_LONGEST_REASON]
+    return " ".join(text.split())[:_MAX_REASON_CHARACTERS]
 
 
 class Database:
@@ -184,7 +188,7 @@ class Database:
         def confined(connection: Connection) -> Result:
             try:
                 with connection.transaction(force_rollback=True):
-                    connection.execute(pins.confinement(seconds))
+                    connection.execute(session_settings.confine_transaction(seconds))
                     return work(connection)
             finally:
                 self._restore(connection)
@@ -211,7 +215,7 @@ class Database:
             has_pooler = _apply(connection, self._settings | _KEEPALIVES, spares_poolers=True)
             if has_pooler:
                 connection.prepare_threshold = None  # what is prepared stays behind on a connection of the pooler's
-            self._beginning = pins.beginning(self._settings) if has_pooler else None
+            self._beginning = session_settings.begin_transaction(self._settings) if has_pooler else None
             self._connection = connection
         return self._connection
 
@@ -221,7 +225,7 @@ class Database:
         if connection.closed or self._beginning is not None:
             return
         if connection.info.transaction_status == TransactionStatus.IDLE:
-            connection.execute(pins.reset(self._settings | _KEEPALIVES))
+            connection.execute(session_settings.reset_session(self._settings | _KEEPALIVES))
         else:
             connection.close()
 

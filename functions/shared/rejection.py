@@ -1,6 +1,6 @@
 """Why an event can never be stored as it is."""
 
-_MOST_QUOTED = 60  # of 10,000 events a request: API Gateway and Lambda answer with no more than 6 MB
+_MAX_QUOTED_CHARACTERS = 60  # of 10,000 events a request: API Gateway and Lambda answer with no more than 6 MB
 
 
 class Rejection(ValueError):
@@ -20,4 +20,4 @@ class Rejection(ValueError):
 def quoted(value: object) -> str:
     """`value` as a message shows it: its beginning, where it is long."""
     text = repr(value)
-    return text if len(text) <= _MOST_QUOTED else text[: _MOST_QUOTED - 1] + "…"
+    return text if len(text) <= _MAX_QUOTED_CHARACTERS else text[: _MAX_QUOTED_CHARACTERS - 1] + "…"

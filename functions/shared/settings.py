@@ -106,8 +106,8 @@ def auth() -> AuthSettings:
     )
     if (settings.secret is None) == (settings.jwks_url is None):
         raise SettingError("exactly one of AUTH_SECRET (or AUTH_SECRET_ARN) and AUTH_JWKS_URL must be set")
-    _require_long("AUTH_SECRET", settings.secret)
-    _require_long("AUTH_SECRET_PREVIOUS", settings.previous_secret)
+    _require_secret_length("AUTH_SECRET", settings.secret)
+    _require_secret_length("AUTH_SECRET_PREVIOUS", settings.previous_secret)
     if settings.jwks_url:
         _require_issuer(settings)
     if settings.client_id_as_audience and not settings.audience:
@@ -118,7 +118,7 @@ def auth() -> AuthSettings:
 def auth_secret() -> str | None:
     """What tokens are signed with: `AUTH_SECRET`, or the secret that `AUTH_SECRET_ARN` names; None where neither is."""
     secret = _secret("AUTH_SECRET", "AUTH_SECRET_ARN")
-    _require_long("AUTH_SECRET", secret)
+    _require_secret_length("AUTH_SECRET", secret)
     return secret
 
 
@@ -138,7 +138,7 @@ def _require_issuer(settings: AuthSettings) -> None:
         raise SettingError("AUTH_JWKS_URL must start with https://")
 
 
-def _require_long(name: str, secret: str | None) -> None:
+def _require_secret_length(name: str, secret: str | None) -> None:
     if secret is not None and len(secret.encode()) < MIN_SECRET_BYTES:
         raise SettingError(
             f"{name} (or what {name}_ARN names) must have {MIN_SECRET_BYTES} bytes at least: a shorter one is guessed"

@@ -68,12 +68,12 @@ _FUTURE_ROW = """
 """
 
 # A transaction that ends between the snapshot and the look at the processes leaves open since when it was there.
-_LOOKS = 3
+_MAX_ATTEMPTS = 3
 
 _COUNT = sql.SQL("SELECT count(*) FROM {table} WHERE (xact_id, id) > (%(xact_id)s::xid8, %(id)s::uuid)")
 
 
-class Position(msgspec.Struct, frozen=True, order=True):
+class SyncPosition(msgspec.Struct, frozen=True, order=True):
     """Where a row is in the order in which rows are copied: by transaction, then by id."""
 
     xact_id: int
@@ -84,7 +84,7 @@ class Position(msgspec.Struct, frozen=True, order=True):
         return {"xact_id": str(self.xact_id), "id": self.id}
 
 
-BEGINNING = Position(0, UUID(int=0))
+BEGINNING = SyncPosition(0, UUID(int=0))
 """Before every row."""
 
 
@@ -96,7 +96,7 @@ class SyncState(msgspec.Struct, frozen=True):
         caught_up_at: everything that was committed before then is there; None until the first backfill has caught up.
     """
 
-    cursor: Position = BEGINNING
+    cursor: SyncPosition = BEGINNING
     caught_up_at: datetime | None = None
 
 
@@ -115,7 +115,7 @@ class Watermark(msgspec.Struct, frozen=True):
 def read_state(connection: Connection, target: UUID) -> SyncState:
     """How far the sync has come with the table that `target` identifies."""
     row = connection.execute(_READ, [str(target)]).fetchone()
-    return SyncState(Position(int(row[0]), row[1]), row[2]) if row else SyncState()
+    return SyncState(SyncPosition(int(row[0]), row[1]), row[2]) if row else SyncState()
 
 
 class OpenTransaction(msgspec.Struct, frozen=True):
@@ -150,7 +150,7 @@ def read_watermark(connection: Connection) -> Watermark:
         connection: without an open transaction, which would keep an older look at the server's processes.
     """
     _require_no_transaction(connection)
-    for _ in range(_LOOKS):
+    for _ in range(_MAX_ATTEMPTS):
         xact_id, complete_until = _row(connection, _WATERMARK)
         if complete_until is not None:
             break
@@ -164,7 +164,7 @@ def oldest_transaction(connection: Connection) -> OpenTransaction | None:
     return OpenTransaction(*row) if row else None
 
 
-def foreign_position(connection: Connection, cursor: Position) -> int | None:
+def foreign_position(connection: Connection, cursor: SyncPosition) -> int | None:
     """The transaction of the cursor, or of a row, that only another PostgreSQL can have come to, if there is one.
 
     This one was then restored from that one, and its own transactions have numbers that count as copied long ago.
@@ -175,7 +175,7 @@ def foreign_position(connection: Connection, cursor: Position) -> int | None:
     return newest if newest >= first_uncopied else None
 
 
-def count_unsynced(connection: Connection, table: str, cursor: Position) -> int:
+def count_unsynced(connection: Connection, table: str, cursor: SyncPosition) -> int:
     """How many rows of `table`, the events or a partition of theirs, are beyond the cursor."""
     row = connection.execute(_COUNT.format(table=sql.Identifier(table)), cursor.values()).fetchone()
     return int(row[0]) if row else 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-_LARGEST_EXACT_FLOAT = 2**53
+_MAX_EXACT_INTEGER = 2**53
 
 # PostgreSQL writes `[1, 2]` and `"key": 3`: a number right after a bracket or a comma is in an array. What looks like
 # one within a string does no harm. 2^53 has 16 digits.
@@ -41,7 +41,7 @@ class _Block:
         self._fractions: set[Path] = set()
         self._large: set[Path] = set()
 
-    def takes(self, row: bytes, fractions: set[Path], large: set[Path]) -> bool:
+    def try_add(self, row: bytes, fractions: set[Path], large: set[Path]) -> bool:
         """Takes the row, unless it does not fit in with the others."""
         if not (self._large.isdisjoint(fractions) and self._fractions.isdisjoint(large)):
             return False
@@ -56,13 +56,13 @@ class SeparatedRows:
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
-        self._alone: list[bytes] = []
+        self._single_rows: list[bytes] = []
 
-    def passing(self, slices: Iterable[bytes]) -> Iterator[bytes]:
+    def without_large_integers(self, slices: Iterable[bytes]) -> Iterator[bytes]:
         """The slices, without those rows."""
         for rows in slices:
             if may_hold_large_integers(rows):
-                yield b"".join(row for row in rows.splitlines(keepends=True) if not self._takes(row))
+                yield b"".join(row for row in rows.splitlines(keepends=True) if not self._set_aside(row))
             else:
                 yield rows
 
@@ -70,24 +70,24 @@ class SeparatedRows:
         """What was taken out, in few blocks: rows that each have keys of their own share one."""
         for block in self._blocks:
             yield b"".join(block.rows)
-        yield from self._alone
+        yield from self._single_rows
 
-    def _takes(self, row: bytes) -> bool:
-        if not any(int(digits) > _LARGEST_EXACT_FLOAT for digits in _LONG_INTEGER.findall(row)):
+    def _set_aside(self, row: bytes) -> bool:
+        if not any(int(digits) > _MAX_EXACT_INTEGER for digits in _LONG_INTEGER.findall(row)):
             return False
         try:
             payload = msgspec.json.decode(row.rpartition(b"\t")[2].replace(rb"\\", b"\\"))
             numbers = list(_numbers_in_arrays(payload))
         except (msgspec.DecodeError, RecursionError):
-            self._alone.append(row)  # ClickHouse will say what it thinks of it
+            self._single_rows.append(row)  # ClickHouse will say what it thinks of it
             return True
         fractions = {path for path, number in numbers if type(number) is float}
-        large = {path for path, number in numbers if abs(number) > _LARGEST_EXACT_FLOAT}
+        large = {path for path, number in numbers if abs(number) > _MAX_EXACT_INTEGER}
         if fractions & large:
-            self._alone.append(row)
-        elif not any(block.takes(row, fractions, large) for block in self._blocks):
+            self._single_rows.append(row)
+        elif not any(block.try_add(row, fractions, large) for block in self._blocks):
             self._blocks.append(_Block())
-            self._blocks[-1].takes(row, fractions, large)
+            self._blocks[-1].try_add(row, fractions, large)
         return True
 
 

@@ -8,7 +8,7 @@ from threading import Event
 from psycopg import sql
 
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import Position, Watermark
+from functions.shared.sync_state import SyncPosition, Watermark
 
 COLUMNS = ("id", "timestamp", "event", "user_id", "namespace_path", "payload")
 
@@ -93,18 +93,18 @@ class Chunk:
 
     def __iter__(self) -> Iterator[bytes]:
         """Some rows at a time, in ClickHouse's format TabSeparated; at least one."""
-        yield self._counted(self._stream.take(1))
+        yield self._count_rows(self._stream.take(1))
         while self.bytes < self._chunk_bytes and (taken := self._stream.take(_ROWS_AT_ONCE)):
-            yield self._counted(taken)
+            yield self._count_rows(taken)
         if same := self._stream.take_while_id(id_of(self.last)):
-            yield self._counted(same)
+            yield self._count_rows(same)
         self.was_read.set()
 
     def give_up_reading(self, _: object) -> None:
         """Sets `was_read`, whoever read the chunk being done with it."""
         self.was_read.set()
 
-    def _counted(self, rows: list[bytes]) -> bytes:
+    def _count_rows(self, rows: list[bytes]) -> bytes:
         joined = b"".join(rows)
         self.rows += len(rows)
         self.bytes += len(joined)
@@ -112,19 +112,19 @@ class Chunk:
         return joined
 
 
-class _Left(Exception):
+class _CopyAbandoned(Exception):
     """Makes psycopg cancel a COPY, whose rows it would otherwise wait for for ever."""
 
 
 @contextmanager
-def copied_rows(connection: Connection, after: Position, below: Watermark) -> Iterator[RowStream]:
+def copied_rows(connection: Connection, after: SyncPosition, below: Watermark) -> Iterator[RowStream]:
     """All rows after a position and below the watermark; those that are not taken within the block are left."""
     values = after.values() | {"watermark": str(below.xact_id)}
-    with suppress(_Left), connection.cursor().copy(_COPY, values) as copy:
+    with suppress(_CopyAbandoned), connection.cursor().copy(_COPY, values) as copy:
         stream = RowStream(copy)
         yield stream
         if stream.has_more:
-            raise _Left
+            raise _CopyAbandoned
 
 
 def id_of(row: bytes) -> str:

@@ -51,7 +51,7 @@ def _follow(sync: Sync, seconds: float) -> Report:
     report = _run(sync, seconds)
     while report.status == "caught_up" and (passed := time.monotonic() - start) < min(seconds, follow_seconds):
         time.sleep(_POLL_SECONDS)
-        report = report.followed_by(_run(sync, seconds - passed))
+        report = report.combined_with(_run(sync, seconds - passed))
     return report
 
 

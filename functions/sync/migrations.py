@@ -89,10 +89,10 @@ def add_declared(client: Client, cluster: str | None, target: UUID, paths: Itera
         ClickHouseError: ClickHouse did not answer, or refused.
     """
     if missing := sorted(set(paths) - declared_paths(client)):
-        client.command(added_columns(cluster, target, missing))
+        client.command(add_columns_statement(cluster, target, missing))
 
 
-def added_columns(cluster: str | None, target: UUID, paths: Sequence[PayloadPath]) -> str:
+def add_columns_statement(cluster: str | None, target: UUID, paths: Sequence[PayloadPath]) -> str:
     """The statement that gives each of the paths a column."""
     columns = ", ".join(
         _ADD_COLUMN.format(column=quote_identifier(column_of(path)), path=".".join(map(quote_identifier, path)))

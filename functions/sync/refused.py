@@ -58,7 +58,7 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
 
 
-def insert_others(client: Client, rows: Sequence[bytes]) -> Iterator[Refusal]:
+def insert_accepted(client: Client, rows: Sequence[bytes]) -> Iterator[Refusal]:
     """Inserts those of the rows that ClickHouse takes, by halving, and yields the others.
 
     Raises:
@@ -71,8 +71,8 @@ def insert_others(client: Client, rows: Sequence[bytes]) -> Iterator[Refusal]:
             yield Refusal(rows[0], refused.message, refused.reason)
             return
         half = len(rows) // 2
-        yield from insert_others(client, rows[:half])
-        yield from insert_others(client, rows[half:])
+        yield from insert_accepted(client, rows[:half])
+        yield from insert_accepted(client, rows[half:])
 
 
 def record(connection: Connection, refusals: Iterable[Refusal]) -> None:

@@ -7,7 +7,7 @@ import msgspec
 
 from functions.shared.sync_state import OpenTransaction
 
-_MOST_IDS = 10
+_MAX_REFUSED_IDS = 10
 
 
 class Report(msgspec.Struct):
@@ -34,20 +34,20 @@ class Report(msgspec.Struct):
     oldest_transaction_seconds: float | None = 0.0
     reason: str = ""
 
-    def note_oldest(self, transaction: OpenTransaction | None) -> None:
+    def record_oldest_transaction(self, transaction: OpenTransaction | None) -> None:
         """Keeps which transaction the watermark waits for, if it waits for one."""
         self.waits_for = str(transaction) if transaction else None
         self.oldest_transaction_seconds = transaction.seconds if transaction else 0.0
 
-    def note_refused(self, ids: Iterable[str]) -> None:
+    def record_refused(self, ids: Iterable[str]) -> None:
         """Keeps which events ClickHouse refused, a few of them."""
-        self.refused_ids = [*self.refused_ids, *ids][:_MOST_IDS]
+        self.refused_ids = [*self.refused_ids, *ids][:_MAX_REFUSED_IDS]
 
-    def followed_by(self, later: "Report") -> "Report":
+    def combined_with(self, later: "Report") -> "Report":
         """What this run and a later one did together."""
         if later.status == "skipped":
             return self
         counts = {name: getattr(self, name) + getattr(later, name) for name in ("rows", "chunks", "bytes", "refused")}
         both = msgspec.structs.replace(later, **counts)
-        both.refused_ids = (self.refused_ids + later.refused_ids)[:_MOST_IDS]
+        both.refused_ids = (self.refused_ids + later.refused_ids)[:_MAX_REFUSED_IDS]
         return both

@@ -16,10 +16,10 @@ from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
 from functions.shared.catalog.payload_type import leaf_paths
 from functions.shared.partitions import partitions
-from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
+from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
 from functions.shared.sync_state import (
     BEGINNING,
-    Position,
+    SyncPosition,
     Watermark,
     foreign_position,
     oldest_transaction,
@@ -30,18 +30,18 @@ from functions.sync import refused
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, timestamp_of
 from functions.sync.durability import make_durable
 from functions.sync.migrations import PayloadPath
-from functions.sync.refused import Refusal, insert_others
+from functions.sync.refused import Refusal, insert_accepted
 from functions.sync.report import Report
 from functions.sync.table import RowRefused, ensure_table, insert
 
-MOST_REFUSALS = 100
+MAX_REFUSALS = 100
 """More of them in one run mean that something is wrong with the table, not with the rows."""
 
 # One chunk is on its way while ClickHouse works on the one before.
-_IN_FLIGHT = 2
+_MAX_CHUNKS_IN_FLIGHT = 2
 
 # Of the chunks in which a row is looked for that ClickHouse refuses.
-_NARROW_CHUNK_BYTES = 4 * 1024 * 1024
+_SMALL_CHUNK_BYTES = 4 * 1024 * 1024
 
 # Held by one sync at a time; nothing else locks this number.
 
@@ -130,18 +130,18 @@ class Sync:
         report = Report("out_of_time")
         with self._connect(seconds) as control:
             if not _is_locked(control):
-                return Report("skipped", seconds_behind=_rounded(control.execute(_NEWEST_SECONDS_BEHIND).fetchone()))
+                return Report("skipped", seconds_behind=_seconds_of(control.execute(_NEWEST_SECONDS_BEHIND).fetchone()))
             with (
-                unlocked_afterwards(control, locks.SYNC),
+                advisory_lock_released(control, locks.SYNC),
                 self._clickhouse(seconds) as client,
                 self._connect(seconds) as reader,
             ):
                 target = self._ensure_table(client)
-                copying = _Copying(self, control, client, target, report, deadline)
+                copying = _SyncRun(self, control, client, target, report, deadline)
                 while copying.one_pass(reader):
                     pass
                 report.seconds_behind = _seconds_behind(control, target)
-                report.note_oldest(oldest_transaction(control))
+                report.record_oldest_transaction(oldest_transaction(control))
         return report
 
     def seconds_behind(self) -> float | None:
@@ -152,7 +152,7 @@ class Sync:
         """
         with self._connect(_GRACE_SECONDS) as connection:
             row = connection.execute(_NEWEST_SECONDS_BEHIND).fetchone()
-        return _rounded(row)
+        return _seconds_of(row)
 
     def reset(self, wait_seconds: float) -> int:
         """Makes the next run start from the first row, also in a PostgreSQL that was restored from another.
@@ -165,7 +165,7 @@ class Sync:
         """
         with self._connect(_LONG_SECONDS) as control:
             _wait_for_lock(control, wait_seconds)
-            with unlocked_afterwards(control, locks.SYNC):
+            with advisory_lock_released(control, locks.SYNC):
                 statements = [_REWRITE.format(partition=sql.Identifier(name)) for name in partitions(control)]
                 rewritten = sum(control.execute(statement).rowcount for statement in statements)
                 control.execute(_FORGET)
@@ -182,7 +182,7 @@ class Sync:
         """
         with self._connect(_LONG_SECONDS) as control, self._clickhouse(_LONG_SECONDS) as client:
             _wait_for_lock(control, wait_seconds)
-            with unlocked_afterwards(control, locks.SYNC):
+            with advisory_lock_released(control, locks.SYNC):
                 self._ensure_table(client)
                 return refused.replay(control, client)
 
@@ -201,7 +201,7 @@ class Sync:
 
 
 @dataclass(frozen=True, slots=True)
-class _Copying:
+class _SyncRun:
     """A run that holds the lock."""
 
     sync: Sync
@@ -218,7 +218,7 @@ class _Copying:
         try:
             self._stream(reader, watermark)
         except RowRefused:
-            self._narrow(reader, watermark)
+            self._isolate_refused_rows(reader, watermark)
             return True
         if time.monotonic() >= self.deadline:
             self.report.status = "out_of_time"
@@ -237,7 +237,7 @@ class _Copying:
         pending: deque[tuple[Chunk, Future[None]]] = deque()
         with (
             copied_rows(reader, self._cursor(), watermark) as stream,
-            ThreadPoolExecutor(_IN_FLIGHT) as pool,
+            ThreadPoolExecutor(_MAX_CHUNKS_IN_FLIGHT) as pool,
         ):
             while stream.has_more and time.monotonic() < self.deadline:
                 chunk = Chunk(stream, self.sync.chunk_bytes)
@@ -247,7 +247,7 @@ class _Copying:
                 chunk.was_read.wait()
                 if inserted.done() and inserted.exception() is not None:
                     break
-                if len(pending) == _IN_FLIGHT:
+                if len(pending) == _MAX_CHUNKS_IN_FLIGHT:
                     self._confirm(*pending.popleft(), watermark)
             while pending:
                 self._confirm(*pending.popleft(), watermark)
@@ -256,14 +256,14 @@ class _Copying:
         inserted.result()
         self._move_cursor(chunk, watermark)
 
-    def _narrow(self, reader: Connection, watermark: Watermark) -> None:
+    def _isolate_refused_rows(self, reader: Connection, watermark: Watermark) -> None:
         """Goes on from the cursor by small chunks, up to the first with rows that ClickHouse refuses."""
         refusals: list[Refusal] = []
         while not refusals and time.monotonic() < self.deadline:
             with copied_rows(reader, self._cursor(), watermark) as stream:
                 if not stream.has_more:
                     return
-                chunk = Chunk(stream, _NARROW_CHUNK_BYTES)
+                chunk = Chunk(stream, _SMALL_CHUNK_BYTES)
                 rows = b"".join(chunk).splitlines(keepends=True)
             refusals = self._refusals(rows)
             self._move_cursor(chunk, watermark, refusals)
@@ -271,14 +271,14 @@ class _Copying:
     def _refusals(self, rows: Sequence[bytes]) -> list[Refusal]:
         """Inserts all rows but those that ClickHouse refuses, and returns these."""
         refusals = []
-        for refusal in insert_others(self.client, rows):
+        for refusal in insert_accepted(self.client, rows):
             refusals.append(refusal)
-            if self.report.refused + len(refusals) > MOST_REFUSALS:
+            if self.report.refused + len(refusals) > MAX_REFUSALS:
                 example = f"the event {id_of(refusal.row)}: {refusal.reason}"
-                raise SyncError(f"ClickHouse refuses more than {MOST_REFUSALS} rows, like {example}")
+                raise SyncError(f"ClickHouse refuses more than {MAX_REFUSALS} rows, like {example}")
         return refusals
 
-    def _cursor(self) -> Position:
+    def _cursor(self) -> SyncPosition:
         """The cursor, unless it is, or rows are, another PostgreSQL's: rows behind it would never be copied."""
         cursor = read_state(self.control, self.target).cursor
         foreign = foreign_position(self.control, cursor)
@@ -305,7 +305,7 @@ class _Copying:
         self.report.chunks += 1
         self.report.bytes += chunk.bytes
         self.report.refused += len(refusals)
-        self.report.note_refused(id_of(refusal.row) for refusal in refusals)
+        self.report.record_refused(id_of(refusal.row) for refusal in refusals)
         self.sync.progress(self.report)
 
 
@@ -324,8 +324,8 @@ def _wait_for_lock(connection: Connection, seconds: float) -> None:
 
 
 def _seconds_behind(connection: Connection, target: UUID) -> float | None:
-    return _rounded(connection.execute(_SECONDS_BEHIND, [str(target)]).fetchone())
+    return _seconds_of(connection.execute(_SECONDS_BEHIND, [str(target)]).fetchone())
 
 
-def _rounded(row: tuple[Any, ...] | None) -> float | None:
+def _seconds_of(row: tuple[Any, ...] | None) -> float | None:
     return round(float(row[0]), 3) if row and row[0] is not None else None

@@ -63,7 +63,7 @@ def ensure_table(client: Client, cluster: str | None, declared: Iterable[migrati
     Raises:
         ClickHouseError: ClickHouse did not answer, or refused.
     """
-    target = target_of(client) or _made(client, cluster)
+    target = target_of(client) or _create_table(client, cluster)
     migrations.migrate(client, cluster, target)
     migrations.add_declared(client, cluster, target, declared)
     return target
@@ -74,7 +74,7 @@ def definition(cluster: str | None, target: UUID) -> str:
     return (migrations.FOLDER / "ai_usage_events.sql").read_text().format(**migrations.parts(cluster, target))
 
 
-def _made(client: Client, cluster: str | None) -> UUID:
+def _create_table(client: Client, cluster: str | None) -> UUID:
     new = uuid4()
     client.command(definition(cluster, new))
     target = target_of(client)
@@ -94,7 +94,7 @@ def insert(client: Client, slices: Iterable[bytes]) -> None:
     """
     separated = SeparatedRows()
     try:
-        _insert(client, separated.passing(slices))
+        _insert(client, separated.without_large_integers(slices))
         for block in separated.blocks():
             _insert(client, iter([block]))
     except ClickHouseError as error:

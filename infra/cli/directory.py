@@ -12,11 +12,11 @@ from rich.table import Table
 from functions.shared import settings
 from functions.shared.postgres import Connection, TimeLimits, connect
 from infra.cli.environment import use_local_stack
-from infra.cli.terminal import console, explained, printable, shown
+from infra.cli.terminal import console, errors_reported, format_moment, printable
 
 if TYPE_CHECKING:
     from functions.ingest.directory.fact import Attribute
-    from functions.ingest.directory.fact import Kind as PlaceKind
+    from functions.ingest.directory.fact import Kind as LocationKind
 
 app = typer.Typer(help="What is known of namespaces, projects and users, and who said it.", no_args_is_help=True)
 
@@ -51,7 +51,7 @@ def show(
         typer.echo(f"{attribute:<10} {printable(value) if value is not None else 'not known'}")
     table = Table("stated", "value", "as of", "by", "who may state facts within")
     for line in lines:
-        time = shown(line.stated_at) if line.stated_at else "unknown"
+        time = format_moment(line.stated_at) if line.stated_at else "unknown"
         value = printable(line.value) if line.value is not None else "forgotten"
         table.add_row(line.attribute, value, time, printable(line.stated_by), line.limit or "all namespaces")
     console().print(table)
@@ -79,7 +79,7 @@ def set_(
         if kind is KindName.user:
             directory.set_username(connection, number, str(username), namespace, getpass.getuser())
         else:
-            directory.set_place(connection, (cast("PlaceKind", kind.value), number), values, getpass.getuser())
+            directory.set_location(connection, (cast("LocationKind", kind.value), number), values, getpass.getuser())
         _echo(connection, kind, number)
 
 
@@ -145,5 +145,5 @@ def _echo(connection: Connection, kind: KindName, number: int) -> None:
 @contextmanager
 def _database() -> Iterator[Connection]:
     use_local_stack()
-    with explained(), connect(settings.database_url(), LIMITS) as connection:
+    with errors_reported(), connect(settings.database_url(), LIMITS) as connection:
         yield connection

@@ -9,16 +9,16 @@ from rich.table import Table
 
 from functions.shared import settings
 from infra.cli.environment import use_local_stack
-from infra.cli.terminal import console, explained, printable, shown
+from infra.cli.terminal import console, errors_reported, format_moment, printable
 
 if TYPE_CHECKING:
     from infra.operations.dead_letters import DeadLetter
 
 app = typer.Typer(help="Dead letters: messages that could not be consumed.", no_args_is_help=True)
 
-_FIRST_CHARACTERS = 40
-_LONGEST_NAME = 50
-_NAMES = 5
+_MAX_SHOWN_CHARACTERS = 40
+_MAX_NAME_CHARACTERS = 50
+_MAX_NAMES = 5
 
 
 @app.command()
@@ -29,7 +29,7 @@ def show(*, limit: Annotated[int, typer.Option(min=1, max=1000, help="How many m
     from infra.operations.dead_letters import count, dead_letter_queue_url, peek
 
     use_local_stack()
-    with explained():
+    with errors_reported():
         client = boto3.client("sqs")
         url = dead_letter_queue_url(client, settings.queue_url())
         total = count(client, url)
@@ -50,7 +50,7 @@ def redrive() -> None:
     from infra.operations import dead_letters
 
     use_local_stack()
-    with explained():
+    with errors_reported():
         client, queue_url = boto3.client("sqs"), settings.queue_url()
         done = dead_letters.redrive(client, dead_letters.dead_letter_queue_url(client, queue_url), queue_url)
     typer.echo(f"{done.sent:,} messages are on the queue again.")
@@ -62,9 +62,9 @@ def redrive() -> None:
 def _cells(letter: "DeadLetter") -> tuple[str, ...]:
     sent_at = letter.arrival.sent_at
     age = timedelta(seconds=max(0, round((datetime.now(UTC) - sent_at).total_seconds())))
-    beginning = printable(letter.body[:_FIRST_CHARACTERS])
+    beginning = printable(letter.body[:_MAX_SHOWN_CHARACTERS])
     size = f"{len(letter.body.encode()):,}"
-    return letter.id, shown(sent_at), str(age), str(letter.receives), size, _events(letter), beginning
+    return letter.id, format_moment(sent_at), str(age), str(letter.receives), size, _events(letter), beginning
 
 
 def _events(letter: "DeadLetter") -> str:
@@ -74,4 +74,6 @@ def _events(letter: "DeadLetter") -> str:
 
     batch = read_message(letter.body.encode(), letter.arrival)
     names = Counter(event_name(bytes(event).decode(errors="replace")) or "unreadable" for event in batch.events)
-    return printable(", ".join(f"{number:,} {name[:_LONGEST_NAME]}" for name, number in names.most_common(_NAMES)))
+    return printable(
+        ", ".join(f"{number:,} {name[:_MAX_NAME_CHARACTERS]}" for name, number in names.most_common(_MAX_NAMES))
+    )

@@ -13,7 +13,7 @@ from functions.shared.catalog.registry import Registry, load
 from functions.shared.postgres import TimeLimits, connect
 from infra.cli import directory, dlq, rejected, tokens
 from infra.cli.environment import use_local_stack
-from infra.cli.terminal import console, explained
+from infra.cli.terminal import console, errors_reported
 
 if TYPE_CHECKING:
     from functions.sync.report import Report
@@ -68,7 +68,7 @@ def synchronise(
     from functions.sync.sync import Sync
 
     use_local_stack()
-    with explained():
+    with errors_reported():
         url = settings.clickhouse_url()
         if url is None:
             raise settings.SettingError("ClickHouse is disabled: CLICKHOUSE_URL is not set")
@@ -100,7 +100,7 @@ def retain(
     from functions.retention.retention import Retention, RetentionError
 
     use_local_stack()
-    with explained():
+    with errors_reported():
         retention = Retention.of_settings()
         clickhouse = "off" if retention.clickhouse_url is None else "on"
         typer.echo(f"PostgreSQL keeps {retention.months} months; ClickHouse is {clickhouse}.")
@@ -117,7 +117,7 @@ def show_status() -> None:
     from infra.cli.status import status
 
     use_local_stack()
-    with explained(), connect(settings.database_url(), TimeLimits(RUN_SECONDS, RUN_SECONDS)) as connection:
+    with errors_reported(), connect(settings.database_url(), TimeLimits(RUN_SECONDS, RUN_SECONDS)) as connection:
         queue_url = settings.queue_url() if "QUEUE_URL" in os.environ else None
         console().print(status(connection, settings.clickhouse_url(), queue_url))
 

@@ -13,10 +13,10 @@ from rich.table import Table
 from functions.shared import settings
 from functions.shared.postgres import Connection, TimeLimits, connect
 from infra.cli.environment import use_local_stack
-from infra.cli.terminal import console, explained, past_moment, printable, printable_lines, shown
+from infra.cli.terminal import console, errors_reported, format_moment, past_moment, printable, printable_lines
 
 if TYPE_CHECKING:
-    from infra.operations.rejected_events import Count, FormerAttempt, RejectedEvent
+    from infra.operations.rejected_events import FormerAttempt, ReasonCount, RejectedEvent
 
 app = typer.Typer(help="Events that could not be stored: their reasons, and a second chance.", no_args_is_help=True)
 
@@ -34,7 +34,7 @@ def list_rejected(
     code: Code = None,
     event: EventName = None,
     since: Since = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many of the newest are shown one by one.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="How many of the newest are format_moment one by one.")] = 20,
 ) -> None:
     """List the rejected events: how many for which reason, and the newest."""
     from infra.operations.rejected_events import count, read
@@ -120,7 +120,7 @@ def drop(
 @contextmanager
 def _database() -> Iterator[Connection]:
     use_local_stack()
-    with explained(), connect(settings.database_url(), LIMITS) as connection:
+    with errors_reported(), connect(settings.database_url(), LIMITS) as connection:
         yield connection
 
 
@@ -140,12 +140,12 @@ def _chosen(
     return ids
 
 
-def _summary(counts: "list[Count]") -> Table:
+def _summary(counts: "list[ReasonCount]") -> Table:
     table = Table(title="By reason", title_justify="left")
     for name in ("source", "code", "waiting", "replayed", "oldest", "newest", "what the newest says"):
         table.add_column(name, no_wrap=name in ("oldest", "newest"))
     for one in counts:
-        figures = (f"{one.waiting:,}", f"{one.replayed:,}", shown(one.oldest), shown(one.newest))
+        figures = (f"{one.waiting:,}", f"{one.replayed:,}", format_moment(one.oldest), format_moment(one.newest))
         table.add_row(one.source, one.code, *figures, printable(one.message))
     return table
 
@@ -155,10 +155,10 @@ def _table(events: "list[RejectedEvent]") -> Table:
     for name in ("id, event id", "received", "code", "event", "attempts", "replayed"):
         table.add_column(name, no_wrap=name in ("id, event id", "received"))
     for event in events:
-        replayed = shown(event.replayed_at) if event.replayed_at else "no"
+        replayed = format_moment(event.replayed_at) if event.replayed_at else "no"
         name = printable(event.event or "")
         ids = f"{event.id}\n{event.event_id or ''}".rstrip()
-        table.add_row(ids, shown(event.received_at), event.code, name, str(event.attempts), replayed)
+        table.add_row(ids, format_moment(event.received_at), event.code, name, str(event.attempts), replayed)
     return table
 
 
@@ -172,9 +172,9 @@ def _lines(event: "RejectedEvent", former: "list[FormerAttempt]") -> Iterator[st
     yield f"source       {event.source}"
     yield f"grant        {printable(grant)}"
     for attempt in former:
-        replayed = f", replayed {shown(attempt.replayed_at)}" if attempt.replayed_at else ""
+        replayed = f", replayed {format_moment(attempt.replayed_at)}" if attempt.replayed_at else ""
         yield f"attempt {attempt.attempt:<4} {attempt.code}: {printable(attempt.message)}{replayed}"
-    replayed = f", replayed {shown(event.replayed_at)}" if event.replayed_at else ""
+    replayed = f", replayed {format_moment(event.replayed_at)}" if event.replayed_at else ""
     yield f"attempt {event.attempts:<4} {event.code}: {printable(event.message)}{replayed}"
     yield "body"
     yield from printable_lines(event.body)

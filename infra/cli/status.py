@@ -23,7 +23,7 @@ from functions.shared.sync_state import (
     read_state,
     read_watermark,
 )
-from infra.cli.terminal import shown
+from infra.cli.terminal import format_moment
 from infra.operations.dead_letters import NoDeadLetterQueue, dead_letter_queue_url
 
 if TYPE_CHECKING:
@@ -84,7 +84,9 @@ def _sync(connection: Connection, state: SyncState | None, said: str) -> Table:
     table.add_row("state", said)
     if state is not None:
         table.add_row("cursor", f"transaction {state.cursor.xact_id}, event {state.cursor.id}")
-        table.add_row("complete up to", shown(state.caught_up_at) if state.caught_up_at else "the backfill goes on")
+        table.add_row(
+            "complete up to", format_moment(state.caught_up_at) if state.caught_up_at else "the backfill goes on"
+        )
     if state is not None and state.caught_up_at is not None:
         table.add_row("lag", f"{(datetime.now(UTC) - state.caught_up_at).total_seconds():.1f} s")
     table.add_row("watermark", f"transaction {watermark.xact_id}")
@@ -95,7 +97,7 @@ def _sync(connection: Connection, state: SyncState | None, said: str) -> Table:
 def _rejected(connection: Connection) -> Table:
     table = Table("source", "code", "waiting", "all", "newest", title="Rejected events", title_justify="left")
     for source, code, waiting, count, newest in connection.execute(_REJECTED):
-        table.add_row(source, code, f"{waiting:,}", f"{count:,}", shown(newest))
+        table.add_row(source, code, f"{waiting:,}", f"{count:,}", format_moment(newest))
     return table
 
 

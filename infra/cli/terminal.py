@@ -9,31 +9,31 @@ from datetime import UTC, datetime, timedelta
 import typer
 from rich.console import Console
 
-WIDTH_WHERE_PIPED = 160
+PIPED_WIDTH = 160
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def console() -> Console:
     """Where tables are printed; texts as they are, for they may be a producer's."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH_WHERE_PIPED, markup=False, emoji=False)
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, emoji=False)
 
 
-def shown(moment: datetime) -> str:
+def format_moment(moment: datetime) -> str:
     """A moment, which is in UTC, as it is printed."""
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def printable(text: str) -> str:
     """`text` in one line, with a mark in the place of what a terminal might take for an order."""
-    return _marked(" ".join(text.split()))
+    return _without_control_characters(" ".join(text.split()))
 
 
 def printable_lines(text: str) -> list[str]:
     """As `printable`, for a text whose lines and indentation stay."""
-    return [_marked(line) for line in text.expandtabs().splitlines()]
+    return [_without_control_characters(line) for line in text.expandtabs().splitlines()]
 
 
-def _marked(line: str) -> str:
+def _without_control_characters(line: str) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in line)
 
 
@@ -68,7 +68,7 @@ def past_moment(text: str, option: str) -> datetime:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def errors_reported() -> Iterator[None]:
     """Tells a person what went wrong, instead of a trace."""
     import psycopg
     from botocore.exceptions import BotoCoreError, ClientError

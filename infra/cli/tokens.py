@@ -12,7 +12,7 @@ from rich.table import Table
 
 from functions.shared import settings
 from infra.cli.environment import stack_file, use_local_stack
-from infra.cli.terminal import console, duration, explained, past_moment, printable, shown
+from infra.cli.terminal import console, duration, errors_reported, format_moment, past_moment, printable
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -97,8 +97,8 @@ def list_revoked() -> None:
         revoked = read(manager, secret_arn).revoked
     table = Table("jti", "sub", "issuer", "issued before", "kept until")
     for one in revoked:
-        before = _shown(one.before) if one.sub else ""
-        until = "" if one.until is None else _shown(one.until)
+        before = _format_seconds(one.before) if one.sub else ""
+        until = "" if one.until is None else _format_seconds(one.until)
         table.add_row(printable(one.jti), printable(one.sub), printable(one.issuer), before, until)
     console().print(table)
 
@@ -144,7 +144,7 @@ def _list() -> Iterator[tuple["SecretsManagerClient", str]]:
     if secret_arn is None:
         typer.echo("No token can be revoked: AUTH_REVOCATIONS_ARN is not set.", err=True)
         raise typer.Exit(1)
-    with explained():
+    with errors_reported():
         try:
             yield boto3.client("secretsmanager"), secret_arn
         except RevocationError as error:
@@ -152,12 +152,12 @@ def _list() -> Iterator[tuple["SecretsManagerClient", str]]:
             raise typer.Exit(1) from None
 
 
-def _shown(seconds: int) -> str:
-    return shown(datetime.fromtimestamp(seconds, UTC))
+def _format_seconds(seconds: int) -> str:
+    return format_moment(datetime.fromtimestamp(seconds, UTC))
 
 
 def _auth_secret() -> str:
-    with explained():
+    with errors_reported():
         secret = settings.auth_secret()
     if secret is not None:
         return secret

@@ -32,7 +32,7 @@ def start(
     clickhouse: Annotated[bool, typer.Option(help="Whether the functions know of ClickHouse.")] = True,
 ) -> None:
     """Bring the stack up; it stays until Ctrl-C, or `stop` from elsewhere."""
-    with _reported(), stack.up(folder, clickhouse=clickhouse) as running:
+    with _errors_reported(), stack.up(folder, clickhouse=clickhouse) as running:
         typer.echo(
             f"\nUp. Ctrl-C stops it.\n"
             f"  events    {running.api_url}/v1/events\n"
@@ -48,7 +48,7 @@ def start(
 @app.command()
 def stop(folder: Folder = DEFAULT_FOLDER) -> None:
     """Stop the stack that runs, and wait until it has."""
-    with _reported():
+    with _errors_reported():
         typer.echo("Stopped." if stack.stop(folder) else "The local stack is not running.")
 
 
@@ -57,7 +57,7 @@ def demo(folder: Folder = DEFAULT_FOLDER) -> None:
     """Bring the stack up (or use the one that runs), send every event, show what is stored."""
     from infra.local.demo import show
 
-    with _reported(interrupted=INTERRUPTED):
+    with _errors_reported(interrupted=INTERRUPTED):
         already = stack.running(folder)
         if already is not None:
             show(already)
@@ -67,7 +67,7 @@ def demo(folder: Folder = DEFAULT_FOLDER) -> None:
 
 
 @contextmanager
-def _reported(interrupted: int = 0) -> Iterator[None]:
+def _errors_reported(interrupted: int = 0) -> Iterator[None]:
     """Tells a person what went wrong, instead of a trace; `interrupted` is the exit code when asked to stop."""
     _stay_on_this_machine()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -42,7 +42,7 @@ def client(service: Any, endpoint: str, config: Config | None = None) -> Any:
 
 def auth_secret(folder: Path) -> str:
     """The secret that the stack's tokens are signed with: made once, kept in its folder."""
-    return secret_file.kept(folder / "auth_secret")
+    return secret_file.read_or_create(folder / "auth_secret")
 
 
 def check_definitions() -> None:
@@ -66,7 +66,7 @@ def put_secret(name: str, value: str, endpoint: str) -> str:
         return str(manager.put_secret_value(SecretId=name, SecretString=value)["ARN"])
 
 
-def list_of_revoked_tokens(endpoint: str) -> str:
+def create_revocation_list(endpoint: str) -> str:
     """The ARN of the secret that lists the revoked tokens; what it lists already stays."""
     manager = client("secretsmanager", endpoint)
     try:
@@ -148,7 +148,7 @@ def _remove(formation: "CloudFormationClient") -> None:
     formation.get_waiter("stack_delete_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
 
 
-def take_bodies_of_bytes(endpoint: str, api_id: str) -> None:
+def enable_binary_bodies(endpoint: str, api_id: str) -> None:
     """Has MiniStack hand bodies to functions as base64, as API Gateway does with binary media types.
 
     Without, it takes a body for UTF-8 and spoils gzip, which API Gateway unpacks. It knows `*/*` neither as a template

@@ -132,7 +132,7 @@ def server_pid(data: Path) -> int:
 
 def url(data: Path, port: int, database: str) -> str:
     """Return the URL of a database of the server on `port`, with the owner's password."""
-    return f"postgresql://{OWNER}:{secret_file.kept(password_file(data))}@127.0.0.1:{port}/{database}"
+    return f"postgresql://{OWNER}:{secret_file.read_or_create(password_file(data))}@127.0.0.1:{port}/{database}"
 
 
 def password_file(data: Path) -> Path:
@@ -149,11 +149,11 @@ def _require_password(data: Path, user: str | None) -> None:
     authentication = data / "pg_hba.conf"
     if authentication.read_text() == AUTHENTICATION and password_file(data).exists():
         return
-    password = secret_file.kept(password_file(data))
+    password = secret_file.read_or_create(password_file(data))
     settings = ("-c", "password_encryption=scram-sha-256", "-c", "logging_collector=off")
     statement = sql.SQL("ALTER ROLE {} PASSWORD {}\n").format(sql.Identifier(OWNER), sql.Literal(password))
     arguments = ("--single", *settings, OWNER)
-    _once_its_predecessor_is_gone(
+    _retry_until_predecessor_is_gone(
         lambda: _run("postgres", data, *arguments, user=user, says=statement.as_string()), lambda error: str(error)
     )
     _write(authentication, AUTHENTICATION)
@@ -162,7 +162,7 @@ def _require_password(data: Path, user: str | None) -> None:
 def _start_on(port: int, data: Path, log: Path, user: str | None) -> None:
     _write_settings(port, data, log)
     options = ("--wait", f"--timeout={START_SECONDS}", f"--log={log}", "start")
-    _once_its_predecessor_is_gone(
+    _retry_until_predecessor_is_gone(
         lambda: _run("pg_ctl", data, *options, user=user), lambda _: log.read_text(errors="replace")[-2000:]
     )
 
@@ -179,7 +179,7 @@ def _write(file: Path, text: str) -> None:
     os.chown(file, owner.st_uid, owner.st_gid)
 
 
-def _once_its_predecessor_is_gone(start: Callable[[], None], said: Callable[[PostgresError], str]) -> None:
+def _retry_until_predecessor_is_gone(start: Callable[[], None], said: Callable[[PostgresError], str]) -> None:
     """Start it, also while the processes of a killed predecessor are still on their way out."""
     give_up = time.monotonic() + START_SECONDS
     while True:

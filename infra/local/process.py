@@ -36,7 +36,7 @@ class Processes:
             StartError: there is no such program.
         """
         whole = {**(os.environ if inherit else {}), **environment, RECORD: str(self._record)}
-        process = _started(command, log, whole, None)
+        process = _spawn(command, log, whole, None)
         self._write([*self._read(), (process.pid, process.create_time())])
         return process
 
@@ -71,7 +71,7 @@ def run(command: Sequence[str | Path], log: Path, environment: Mapping[str, str]
         StartError: there is no such program.
         psutil.TimeoutExpired: it takes longer.
     """
-    process = _started(command, log, {**os.environ, **environment}, folder)
+    process = _spawn(command, log, {**os.environ, **environment}, folder)
     created = process.create_time()
     try:
         return int(process.wait(seconds))
@@ -104,7 +104,7 @@ def listens(process: psutil.Popen, port: int) -> bool:
     return False
 
 
-def _started(
+def _spawn(
     command: Sequence[str | Path], log: Path, environment: Mapping[str, str], folder: Path | None
 ) -> psutil.Popen:
     log.touch(mode=0o600)

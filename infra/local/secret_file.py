@@ -1,4 +1,4 @@
-"""Secrets that are made once and kept in files that none but their owner reads."""
+"""Secrets that are made once and read_or_create in files that none but their owner reads."""
 
 import os
 import secrets
@@ -7,7 +7,7 @@ from pathlib import Path
 _BYTES = 48
 
 
-def kept(file: Path) -> str:
+def read_or_create(file: Path) -> str:
     """The secret in the file, made where it is missing; its characters need no escaping in URLs and SQL."""
     if not file.exists():
         scratch = file.with_name(f"{file.name}.new")

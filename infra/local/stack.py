@@ -70,7 +70,7 @@ def up(folder: Path, *, clickhouse: bool = True) -> Iterator[Stack]:
     logs = folder / "log"
     before = os.umask(0o077)  # of this process and of all that it starts
     try:
-        _close(folder, logs)
+        _make_private(folder, logs)
         with _up(folder, logs, clickhouse=clickhouse) as stack:
             yield stack
     finally:
@@ -93,7 +93,7 @@ def _up(folder: Path, logs: Path, *, clickhouse: bool) -> Iterator[Stack]:
                 _take_down(folder)
 
 
-def _close(folder: Path, logs: Path) -> None:
+def _make_private(folder: Path, logs: Path) -> None:
     """Keeps other users out of the folder and of what earlier starts have written.
 
     Where root starts PostgreSQL as another user, `postgres.start` lets that user pass through the folders.
@@ -147,7 +147,7 @@ def start_clickhouse(folder: Path, log: Path, processes: Processes) -> str:
 
 def _start_clickhouse_on(port: int, folder: Path, log: Path, processes: Processes) -> str:
     password_file = folder / "clickhouse_password"
-    url = f"clickhouse://default:{secret_file.kept(password_file)}@{ports.HOST}:{port}/default"
+    url = f"clickhouse://default:{secret_file.read_or_create(password_file)}@{ports.HOST}:{port}/default"
     command = [sys.executable, "-m", "infra.local.clickhouse"]
     command += ["--data", str(folder / "clickhouse"), "--port", str(port), "--password-file", str(password_file)]
     process = processes.start(command, log, {"PYTHONPATH": str(tools.ROOT)}, inherit=False)
@@ -178,14 +178,14 @@ def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) 
         parameters = {
             "DatabaseSecretArn": deploy.put_secret("ai-usage-events-database", database_url, endpoint),
             "AuthSecretArn": deploy.put_secret("ai-usage-events-auth", auth_secret, endpoint),
-            "AuthRevocationsArn": deploy.list_of_revoked_tokens(endpoint),
+            "AuthRevocationsArn": deploy.create_revocation_list(endpoint),
         }
         clickhouse_secret = deploy.put_secret("ai-usage-events-clickhouse", clickhouse_url, endpoint)
         if clickhouse:
             parameters["ClickHouseSecretArn"] = clickhouse_secret
         outputs = deploy.deploy(folder, endpoint, parameters, logs / "deploy.log")
         if running_endpoint is None:
-            deploy.take_bodies_of_bytes(endpoint, outputs["ApiId"])
+            deploy.enable_binary_bodies(endpoint, outputs["ApiId"])
     return Stack(
         api_url=aws.api_url(endpoint, outputs["ApiId"], outputs["ApiStage"]),
         queue_url=outputs["QueueUrl"],

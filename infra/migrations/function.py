@@ -19,7 +19,7 @@ logger = Logger()
 
 _ANSWER_TIMEOUT_SECONDS = 10
 _RESERVE_SECONDS = 20  # for the answer
-_LONGEST_REASON = 1000
+_MAX_REASON_CHARACTERS = 1000
 
 
 @without_contents()
@@ -32,7 +32,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
                 logger.info(line)
         status, reason = "SUCCESS", ""
     except Exception as error:
-        reason = _reason(error)[:_LONGEST_REASON]
+        reason = _reason(error)[:_MAX_REASON_CHARACTERS]
         logger.exception("The migrations failed", extra={"reason": reason}, exc_info=withheld(error))
         status = "FAILED"
     answer = {

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef, MessageTypeDef
 
 _HIDDEN_SECONDS = 60  # from others, while a message is looked at or sent
-_AT_ONCE = 10
+_MAX_BATCH_MESSAGES = 10
 
 
 class NoDeadLetterQueue(Exception):
@@ -38,7 +38,7 @@ class DeadLetter(msgspec.Struct):
     receipt: str
 
 
-class Redriven(msgspec.Struct):
+class RedriveSummary(msgspec.Struct):
     """How many messages are on the queue again, and how many it did not take: those stay where they are."""
 
     sent: int = 0
@@ -71,7 +71,7 @@ def peek(client: "SQSClient", dead_letter_url: str, limit: int) -> list[DeadLett
     receipts: list[str] = []
     try:
         while len(seen) < limit:
-            letters = _receive(client, dead_letter_url, min(_AT_ONCE, limit - len(seen)))
+            letters = _receive(client, dead_letter_url, min(_MAX_BATCH_MESSAGES, limit - len(seen)))
             receipts += [letter.receipt for letter in letters]
             if all(letter.id in seen for letter in letters):
                 break
@@ -81,13 +81,13 @@ def peek(client: "SQSClient", dead_letter_url: str, limit: int) -> list[DeadLett
     return list(seen.values())
 
 
-def redrive(client: "SQSClient", dead_letter_url: str, queue_url: str) -> Redriven:
+def redrive(client: "SQSClient", dead_letter_url: str, queue_url: str) -> RedriveSummary:
     """Sends all the messages to the queue again as they are, and deletes each once it is sent.
 
     On the queue a message gets another id and time. The ones that it had, of which those of its events are made, go
     with it as an attribute: one that is sent twice, because a crash left it undeleted, is therefore no second event.
     """
-    done = Redriven()
+    done = RedriveSummary()
     unsent: dict[str, str] = {}
     try:
         for letters in _received(client, dead_letter_url, unsent):
@@ -105,7 +105,7 @@ def redrive(client: "SQSClient", dead_letter_url: str, queue_url: str) -> Redriv
 
 def _received(client: "SQSClient", url: str, known: dict[str, str]) -> Iterator[list[DeadLetter]]:
     """The messages, some at a time, until none comes that is not known."""
-    while letters := [letter for letter in _receive(client, url, _AT_ONCE) if letter.id not in known]:
+    while letters := [letter for letter in _receive(client, url, _MAX_BATCH_MESSAGES) if letter.id not in known]:
         yield letters
 
 
@@ -146,7 +146,7 @@ def _delete(client: "SQSClient", url: str, letters: Sequence[DeadLetter]) -> Non
 
 def _show_again(client: "SQSClient", url: str, receipts: Sequence[str]) -> None:
     """Lets others receive the messages at once."""
-    for some in batched(receipts, _AT_ONCE, strict=False):
+    for some in batched(receipts, _MAX_BATCH_MESSAGES, strict=False):
         client.change_message_visibility_batch(
             QueueUrl=url,
             Entries=[

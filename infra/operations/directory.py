@@ -31,7 +31,7 @@ _FACTS_UNTIL_NOW = """
     WHERE (kind = %(kind)s AND id = %(id)s) OR (attribute = 'full_path' AND value = %(full_path)s)
 """
 
-_PLACES: dict[Kind, str] = {
+_LOCATIONS: dict[Kind, str] = {
     "namespace": "SELECT path, full_path FROM namespaces WHERE id = %s",
     "project": "SELECT namespace_path, full_path FROM projects WHERE id = %s",
 }
@@ -69,7 +69,7 @@ _RECORD = """
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StatementRow:
     """What was stated of an attribute.
 
     Attributes:
@@ -97,22 +97,22 @@ def current(connection: Connection, kind: AnyKind, number: int) -> dict[str, str
     if kind == "user":
         row = connection.execute(_USERNAME, [number]).fetchone()
         return {"username": row[0] if row else None}
-    row = connection.execute(_PLACES[kind], [number]).fetchone()
+    row = connection.execute(_LOCATIONS[kind], [number]).fetchone()
     path, full_path = row or (None, None)
     return {"path": path, "full_path": full_path}
 
 
-def statements(connection: Connection, kind: AnyKind, number: int) -> list[Line]:
+def statements(connection: Connection, kind: AnyKind, number: int) -> list[StatementRow]:
     """All that was stated, the newest first of each attribute."""
     if kind == "user":
         return [
-            Line(f"username in {path or 'no namespace'}", name, stated_at, _sender(issuer, sub, stated_at), "")
+            StatementRow(f"username in {path or 'no namespace'}", name, stated_at, _sender(issuer, sub, stated_at), "")
             for path, name, stated_at, issuer, sub in connection.execute(_NAMES, [number])
         ]
     facts = read_facts([(kind, number)], connection)[kind, number]
     ordered = sorted(facts.items(), key=lambda item: item[1].order, reverse=True)
     return [
-        Line(
+        StatementRow(
             attribute,
             statement.value,
             statement.stated_at,
@@ -123,7 +123,7 @@ def statements(connection: Connection, kind: AnyKind, number: int) -> list[Line]
     ]
 
 
-def set_place(connection: Connection, subject: Subject, values: Mapping[Attribute, str], operator: str) -> None:
+def set_location(connection: Connection, subject: Subject, values: Mapping[Attribute, str], operator: str) -> None:
     """States the (namespace's) path or the full path of a namespace or project, as of now."""
     with directory_held_alone(connection):
         before = current(connection, *subject)

@@ -71,8 +71,8 @@ _COUNT_OF_SYNC = "SELECT count(*) FROM rejected_events WHERE id = ANY(%s) AND so
 
 _DELETE = "DELETE FROM rejected_events WHERE id = ANY(%s)"
 
-_SENT_AT_ONCE = 50  # so few that the consumer, where it rejects one again, does not wait long for it to be marked
-_DELETED_AT_ONCE = 2000
+_MAX_SENT_AT_ONCE = 50  # so few that the consumer, where it rejects one again, does not wait long for it to be marked
+_MAX_DELETED_AT_ONCE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class RejectedEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class ReasonCount:
     """How many events were rejected for one reason: those that wait, and those that were replayed since.
 
     Attributes:
@@ -128,7 +128,7 @@ class FormerAttempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplaySummary:
     """What a replay did.
 
     Attributes:
@@ -164,9 +164,9 @@ def of_event(connection: Connection, event_id: UUID) -> list[UUID]:
     return [identifier for (identifier,) in connection.execute(_OF_EVENT, [event_id])]
 
 
-def count(connection: Connection, ids: Sequence[UUID]) -> list[Count]:
+def count(connection: Connection, ids: Sequence[UUID]) -> list[ReasonCount]:
     """How many of the rows there are for each reason."""
-    return connection.cursor(row_factory=class_row(Count)).execute(_COUNT, [ids]).fetchall()
+    return connection.cursor(row_factory=class_row(ReasonCount)).execute(_COUNT, [ids]).fetchall()
 
 
 def history(connection: Connection, identifier: UUID) -> list[FormerAttempt]:
@@ -174,7 +174,7 @@ def history(connection: Connection, identifier: UUID) -> list[FormerAttempt]:
     return connection.cursor(row_factory=class_row(FormerAttempt)).execute(_HISTORY, [identifier]).fetchall()
 
 
-def replay(connection: Connection, client: "SQSClient", queue_url: str, ids: Sequence[UUID]) -> Replayed:
+def replay(connection: Connection, client: "SQSClient", queue_url: str, ids: Sequence[UUID]) -> ReplaySummary:
     """Puts those of the events that wait on the queue again, as they came, and marks them.
 
     Some are sent and then marked in one transaction. If it breaks in between, they are sent again by the next replay;
@@ -182,7 +182,7 @@ def replay(connection: Connection, client: "SQSClient", queue_url: str, ids: Seq
     """
     sent = unsent = 0
     too_large: list[UUID] = []
-    for some in batched(ids, _SENT_AT_ONCE, strict=False):
+    for some in batched(ids, _MAX_SENT_AT_ONCE, strict=False):
         with connection.transaction():
             claimed = list(_claim(connection, list(some)))
             messages = {identifier: message for identifier, message in claimed if message is not None}
@@ -194,13 +194,13 @@ def replay(connection: Connection, client: "SQSClient", queue_url: str, ids: Seq
         too_large += [identifier for identifier, message in claimed if message is None]
     row = connection.execute(_COUNT_OF_SYNC, [ids]).fetchone()
     of_sync = int(row[0]) if row else 0
-    return Replayed(sent, unsent, too_large, of_sync, len(ids) - sent - unsent - len(too_large) - of_sync)
+    return ReplaySummary(sent, unsent, too_large, of_sync, len(ids) - sent - unsent - len(too_large) - of_sync)
 
 
 def delete(connection: Connection, ids: Sequence[UUID]) -> int:
     """Deletes the rows, and returns how many were still there."""
     return sum(
-        connection.execute(_DELETE, [list(some)]).rowcount for some in batched(ids, _DELETED_AT_ONCE, strict=False)
+        connection.execute(_DELETE, [list(some)]).rowcount for some in batched(ids, _MAX_DELETED_AT_ONCE, strict=False)
     )
 
 

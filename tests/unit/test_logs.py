@@ -463,7 +463,7 @@ def test_the_sync_and_the_retention_log_no_contents(
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("CLICKHOUSE_URL", url)
     monkeypatch.setenv("SYNC_FOLLOW_SECONDS", "0")
-    monkeypatch.setattr("functions.sync.sync.MOST_REFUSALS", most)
+    monkeypatch.setattr("functions.sync.sync.MAX_REFUSALS", most)
     if fault == "raising":
         monkeypatch.setattr("functions.sync.sync.id_of", fail)
     import functions.retention.function

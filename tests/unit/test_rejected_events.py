@@ -304,7 +304,7 @@ def test_two_replays_at_once_send_each_event_once(
     ids = [insert(query, {"event": "unknown", "number": number}) for number in range(300)]
     barrier = threading.Barrier(2, timeout=60)
 
-    def replay(_: int) -> rejected_events.Replayed:
+    def replay(_: int) -> rejected_events.ReplaySummary:
         with psycopg.connect(database_url, autocommit=True) as connection:
             barrier.wait()
             return rejected_events.replay(connection, queues.sqs, queues.url, ids)

@@ -351,7 +351,7 @@ def test_a_refused_row_that_was_mended_is_replayed_once(
 def test_too_many_refused_rows_stop_the_run_with_the_cursor_where_it_was(
     sync: Sync, connection: psycopg.Connection, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync_module, "MOST_REFUSALS", 5)
+    monkeypatch.setattr(sync_module, "MAX_REFUSALS", 5)
     insert(connection)
     sync.run(SECONDS)
     target = clickhouse.target_of(client)

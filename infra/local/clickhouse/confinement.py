@@ -19,7 +19,7 @@ _GET_VERSION = 1
 _PATH_BENEATH, _NET_PORT = 1, 2
 _SET_NO_NEW_PRIVILEGES = 38
 
-_OLDEST_VERSION = 2  # before, nothing can be renamed from one folder to another, as the engine does
+_MIN_VERSION = 2  # before, nothing can be renamed from one folder to another, as the engine does
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _TRUNCATE, _IOCTL_DEVICE = 1 << 14, 1 << 15
 _BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
@@ -62,7 +62,7 @@ def confine(writable: Iterable[Path], port: int) -> bool:
         return False
     kernel = ctypes.CDLL(None, use_errno=True)
     version = kernel.syscall(_CREATE_RULESET, None, 0, _GET_VERSION)
-    if version < _OLDEST_VERSION:
+    if version < _MIN_VERSION:
         return False
     files = (1 << (13 + (version >= 2) + (version >= 3))) - 1 | (_IOCTL_DEVICE if version >= 5 else 0)
     network = _BIND_TCP | _CONNECT_TCP if version >= 4 else 0

@@ -127,19 +127,19 @@ class Handler(BaseHTTPRequestHandler):
             candidate, _, rows = body.partition(b"\n")
         if _INSERT.fullmatch(candidate):
             text, printed = self._allowed(candidate.rstrip(b"; \t\r"))  # with rows elsewhere it may end in a semicolon
-            if insert := statement.insert_of(printed):
+            if insert := statement.parse_insert(printed):
                 file.write(rows)
                 file.writelines(chunks)
                 return text, insert
         text, printed = self._allowed(head + b"\n" * bool(head) + body + b"".join(chunks))
-        insert = statement.insert_of(printed)
+        insert = statement.parse_insert(printed)
         if insert:
-            file.write(statement.rows_of(text, printed, self.server.engine.ask).encode())
+            file.write(statement.inline_rows(text, printed, self.server.engine.ask).encode())
         return text, insert
 
     def _allowed(self, text: bytes) -> tuple[str, str]:
         decoded = text.decode()
-        printed = statement.understood(decoded, self.server.engine.ask)
+        printed = statement.parse(decoded, self.server.engine.ask)
         statement.require_allowed(printed)
         return decoded, printed
 

@@ -54,7 +54,7 @@ class Insert(NamedTuple):
         return f"{self.target} FROM INFILE {quoted(path)}{self.settings} FORMAT {self.format}"
 
 
-def understood(statement: str, ask: Ask) -> str:
+def parse(statement: str, ask: Ask) -> str:
     """The one statement that the text is, as the engine prints what it has parsed: on one line, without comments.
 
     Raises:
@@ -70,7 +70,7 @@ def understood(statement: str, ask: Ask) -> str:
 
 
 def require_allowed(printed: str) -> None:
-    """Lets pass a statement that `understood` printed, unless it names a file, an address or a Python object.
+    """Lets pass a statement that `parse` printed, unless it names a file, an address or a Python object.
 
     Raises:
         Refused: it does, or holds an insert inside.
@@ -93,8 +93,8 @@ def require_allowed(printed: str) -> None:
         raise Refused(ACCESS_DENIED, f"The local ClickHouse lets nobody use {clause[1]}.", "ACCESS_DENIED")
 
 
-def insert_of(printed: str) -> Insert | None:
-    """The insert that waits for rows which `understood` printed; None if the statement is another one.
+def parse_insert(printed: str) -> Insert | None:
+    """The insert that waits for rows which `parse` printed; None if the statement is another one.
 
     Raises:
         Refused: it takes rows in a way that is not supported.
@@ -109,7 +109,7 @@ def insert_of(printed: str) -> Insert | None:
     return Insert(target, settings, name)
 
 
-def rows_of(statement: str, printed: str, ask: Ask) -> str:
+def inline_rows(statement: str, printed: str, ask: Ask) -> str:
     """The rows that follow an insert in its own text: all after the shortest beginning that is the same insert.
 
     Raises:
@@ -117,7 +117,7 @@ def rows_of(statement: str, printed: str, ask: Ask) -> str:
     """
     for end in (match.end() for match in _BEFORE_ROWS.finditer(statement)):
         try:
-            if understood(statement[:end], ask) == printed:
+            if parse(statement[:end], ask) == printed:
                 return _AFTER_FORMAT.sub("", statement[end:], count=1)
         except Refused:
             continue

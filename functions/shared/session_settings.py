@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from psycopg import sql
 
-PINS = {
+REQUIRED_SETTINGS = {
     # What texts look like: those that are read, those that are written, and those that go to ClickHouse as they are.
     "client_encoding": "UTF8",
     "datestyle": "ISO, MDY",
@@ -46,21 +46,21 @@ _LOCAL, _OF_SESSION = sql.SQL("true"), sql.SQL("false")
 _OPTION = re.compile(r"(?:-c\s*|--)([\w.]+)=(\S+)")
 
 
-def settings_of(options: str) -> dict[str, str]:
+def parse_options(options: str) -> dict[str, str]:
     """
-    >>> settings_of("-c enable_sort=off --search_path=events,public")
+    >>> parse_options("-c enable_sort=off --search_path=events,public")
     {'enable_sort': 'off', 'search_path': 'events,public'}
     """
     return dict(_OPTION.findall(options))
 
 
-def pinned(own: Mapping[str, str]) -> dict[str, str]:
+def with_required_settings(own: Mapping[str, str]) -> dict[str, str]:
     """The pins on top of what an address names as its own: tables may be in a schema that is found by that alone."""
-    pins = dict(own) | PINS
-    return pins | {"search_path": own.get("search_path", PINS["search_path"])}
+    pins = dict(own) | REQUIRED_SETTINGS
+    return pins | {"search_path": own.get("search_path", REQUIRED_SETTINGS["search_path"])}
 
 
-def application(settings: Mapping[str, str], process: int, *, spares_poolers: bool) -> sql.Composed:
+def apply_settings(settings: Mapping[str, str], process: int, *, spares_poolers: bool) -> sql.Composed:
     """Makes settings for a session, in one round trip; the first column says whether a pooler serves it.
 
     A pooler tells each client a process id of its own making, not that of the server's process: with the latter, one
@@ -75,19 +75,19 @@ def application(settings: Mapping[str, str], process: int, *, spares_poolers: bo
     return sql.SQL("SELECT {}, {}").format(has_pooler, calls)
 
 
-def reset(settings: Mapping[str, str]) -> sql.Composed:
+def reset_session(settings: Mapping[str, str]) -> sql.Composed:
     """Undoes whatever was set in a session, and makes its settings anew."""
     return sql.SQL("RESET ALL; SELECT {}").format(_calls(settings, is_local=_OF_SESSION))
 
 
-def beginning(settings: Mapping[str, str]) -> sql.Composed:
+def begin_transaction(settings: Mapping[str, str]) -> sql.Composed:
     """Begins a transaction with settings of its own, in one round trip."""
     # The time limit counts from when it is set where none was running.
     calls = _calls({"transaction_timeout": "0"}, is_local=_LOCAL), _calls(settings, is_local=_LOCAL)
     return sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE; SELECT {}, {}").format(*calls)
 
 
-def confinement(seconds: int) -> sql.Composed:
+def confine_transaction(seconds: int) -> sql.Composed:
     """Makes the open transaction a read-only one, which ends after so many seconds."""
     limit = f"{seconds}s"
     calls = (
