@@ -32,8 +32,7 @@ def send(
 
     Returns:
         Indexes of the messages that the queue did not accept after retries. Once the queue can't be reached, the rest
-        is not
-            tried: further timeouts would take longer than the sender waits.
+            is not tried: further timeouts would take longer than the sender waits.
     """
     unsent: set[int] = set()
     is_reached = True

@@ -1,4 +1,4 @@
-"""Lambda function that is invoked every minute: brings ClickHouse up to what PostgreSQL has."""
+"""Lambda function, invoked every minute: copies new events from PostgreSQL to ClickHouse."""
 
 import time
 from contextlib import suppress
@@ -24,7 +24,7 @@ cluster = settings.clickhouse_cluster()
 durable = settings.clickhouse_durable_inserts()
 follow_seconds = settings.sync_follow_seconds()
 
-# What is left of the function's time for the chunks that are on their way, and for the answer.
+# Time reserved for the last chunks and the response.
 RESERVE_SECONDS = 30
 
 _POLL_SECONDS = 2
@@ -33,7 +33,7 @@ _POLL_SECONDS = 2
 @without_contents(SyncError)
 @metrics.log_metrics
 def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answers with what was copied, and how far ClickHouse is behind; fails, and says why, where that can't go on."""
+    """Returns what was copied and how far ClickHouse is behind; raises if the sync can't continue."""
     if clickhouse_url is None:
         report = Report("disabled", reason="CLICKHOUSE_URL is not set")
         metrics.add_metric("SyncedRows", MetricUnit.Count, 0)
@@ -46,7 +46,7 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _follow(sync: Sync, seconds: float) -> Report:
-    """Runs once and, where it has caught up, again every few seconds for as long as it is to follow."""
+    """Runs once and, after catching up, again every few seconds until `SYNC_FOLLOW_SECONDS` have passed."""
     start = time.monotonic()
     report = _run(sync, seconds)
     while report.status == "caught_up" and (passed := time.monotonic() - start) < min(seconds, follow_seconds):
@@ -75,7 +75,7 @@ def _run(sync: Sync, seconds: float) -> Report:
 
 
 def _reason(error: Exception) -> str:
-    """What may be logged of it."""
+    """Describes the error without event data."""
     match error:
         case SyncError():
             return str(error)

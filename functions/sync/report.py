@@ -1,4 +1,4 @@
-"""What a sync says that it did."""
+"""Reports the result of a sync."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -11,16 +11,16 @@ _MAX_REFUSED_IDS = 10
 
 
 class Report(msgspec.Struct):
-    """What a sync did.
+    """Result of a sync.
 
     Attributes:
-        status: `caught_up`; `out_of_time`, the next run goes on; `skipped`, another one is running; `disabled`.
-        bytes: of the rows, as they were sent.
-        refused: rows that ClickHouse does not take; they are in `rejected_events`.
-        refused_ids: of the first of them.
-        waits_for: the oldest open transaction that the watermark waits for: its session, database and age.
-        oldest_transaction_seconds: that age, 0 where none is open; None where it is not ours to know.
-        seconds_behind: how old the newest moment is up to which everything is copied; None in the first backfill.
+        status: `caught_up`; `out_of_time` (the next run continues); `skipped` (another sync is running); `disabled`.
+        bytes: size of the rows as sent.
+        refused: number of rows that ClickHouse refused; they are in `rejected_events`.
+        refused_ids: event ids of the first refused rows.
+        waits_for: oldest open transaction that the watermark waits for, with session, database and age.
+        oldest_transaction_seconds: age of that transaction, 0 if none is open; None if the role may not read it.
+        seconds_behind: age of the moment up to which everything is copied; None during the first backfill.
     """
 
     status: Literal["caught_up", "out_of_time", "skipped", "disabled"]
@@ -35,16 +35,16 @@ class Report(msgspec.Struct):
     reason: str = ""
 
     def record_oldest_transaction(self, transaction: OpenTransaction | None) -> None:
-        """Keeps which transaction the watermark waits for, if it waits for one."""
+        """Records the transaction that the watermark waits for, if any."""
         self.waits_for = str(transaction) if transaction else None
         self.oldest_transaction_seconds = transaction.seconds if transaction else 0.0
 
     def record_refused(self, ids: Iterable[str]) -> None:
-        """Keeps which events ClickHouse refused, a few of them."""
+        """Records ids of refused events, up to a limit."""
         self.refused_ids = [*self.refused_ids, *ids][:_MAX_REFUSED_IDS]
 
     def combined_with(self, later: "Report") -> "Report":
-        """What this run and a later one did together."""
+        """Returns the combined report of this run and a later one."""
         if later.status == "skipped":
             return self
         counts = {name: getattr(self, name) + getattr(later, name) for name in ("rows", "chunks", "bytes", "refused")}

@@ -1,4 +1,4 @@
-"""The sync: copies to ClickHouse what is beyond the cursor and below the watermark."""
+"""Copies to ClickHouse all rows beyond the cursor and below the watermark."""
 
 import time
 from collections import deque
@@ -35,28 +35,26 @@ from functions.sync.report import Report
 from functions.sync.table import RowRefused, ensure_table, insert
 
 MAX_REFUSALS = 100
-"""More of them in one run mean that something is wrong with the table, not with the rows."""
+"""If a run has more refusals, the table is at fault rather than the rows."""
 
-# One chunk is on its way while ClickHouse works on the one before.
+# One chunk is read and sent while ClickHouse inserts the previous one.
 _MAX_CHUNKS_IN_FLIGHT = 2
 
-# Of the chunks in which a row is looked for that ClickHouse refuses.
+# Chunk size for finding refused rows.
 _SMALL_CHUNK_BYTES = 4 * 1024 * 1024
 
-# Held by one sync at a time; nothing else locks this number.
-
-# How much longer than a run its statements and connections may last.
+# Extra time for a run's statements and connections beyond the run itself.
 _GRACE_SECONDS = 10
 
-# For what is asked for by a person.
+# Time limit for operations that a person starts.
 _LONG_SECONDS = 3600
 
 _POLL_SECONDS = 0.2
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
 
-# The row is looked up for its transaction, which is no column of ClickHouse's. One that the retention has meanwhile put
-# before the sync once more is no place to go on from: there are others before it.
+# The statement looks up the row's transaction, which ClickHouse does not store. A row that the retention has meanwhile
+# queued for copying again must not become the cursor, because uncopied rows precede it.
 _MOVE_CURSOR = """
     INSERT INTO sync_state (target, xact_id, id, updated_at)
     SELECT %(target)s, xact_id, id, now()
@@ -74,7 +72,7 @@ _CAUGHT_UP = """
         caught_up_at = coalesce(greatest(sync_state.caught_up_at, %(caught_up_at)s), excluded.caught_up_at)
 """
 
-# Greater than any transaction's number, so that every run from now on sees that PostgreSQL was restored.
+# Greater than any transaction id, so that every later run detects that PostgreSQL was restored.
 _MARK_RESTORED = """
     INSERT INTO sync_state (target, xact_id, id, updated_at)
     VALUES (%s, '18446744073709551615', gen_random_uuid(), now())
@@ -92,7 +90,7 @@ _FORGET = "DELETE FROM sync_state"
 
 
 class SyncError(Exception):
-    """A sync that can't go on; the message says why. The cursor is where the last confirmed chunk ended."""
+    """The sync can't continue; the message says why. The cursor stays after the last confirmed chunk."""
 
 
 def _declared_paths() -> frozenset[PayloadPath]:
@@ -101,13 +99,13 @@ def _declared_paths() -> frozenset[PayloadPath]:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """What copies events from PostgreSQL to ClickHouse.
+    """Copies events from PostgreSQL to ClickHouse.
 
     Attributes:
-        cluster: the cluster that the table is made on; None for a single server.
-        declared: the paths in payloads that get a column each; those of the definitions where nothing is said.
-        progress: is told of each chunk that ClickHouse has confirmed.
-        durable: whether ClickHouse confirms only what a quorum of replicas has, or what is on a single server's disk.
+        cluster: cluster of the replicated table; None for a single server.
+        declared: payload paths that get a column each; by default the paths of the definitions.
+        progress: called after each chunk that ClickHouse has confirmed.
+        durable: whether inserts wait for a quorum of replicas or for the disk of a single server.
     """
 
     database_url: str
@@ -119,12 +117,12 @@ class Sync:
     declared: Collection[PayloadPath] = field(default_factory=_declared_paths)
 
     def run(self, seconds: float) -> Report:
-        """Copies until it has caught up, or about `seconds` have passed; does nothing where another sync is running.
+        """Copies until caught up or until about `seconds` have passed; returns at once if another sync is running.
 
         Raises:
             SyncError: PostgreSQL was restored, or ClickHouse refuses too many rows.
-            psycopg.Error: PostgreSQL went away.
-            ClickHouseError: ClickHouse did.
+            psycopg.Error: the connection to PostgreSQL failed.
+            ClickHouseError: the connection to ClickHouse failed, or a statement did.
         """
         deadline = time.monotonic() + seconds
         report = Report("out_of_time")
@@ -145,7 +143,7 @@ class Sync:
         return report
 
     def seconds_behind(self) -> float | None:
-        """How far behind ClickHouse is, as far as PostgreSQL knows; None in the first backfill.
+        """Returns how far ClickHouse is behind according to PostgreSQL; None during the first backfill.
 
         Raises:
             psycopg.Error: PostgreSQL can't be reached.
@@ -155,10 +153,10 @@ class Sync:
         return _seconds_of(row)
 
     def reset(self, wait_seconds: float) -> int:
-        """Makes the next run start from the first row, also in a PostgreSQL that was restored from another.
+        """Makes the next run start from the first row, also after PostgreSQL was restored.
 
         Returns:
-            How many rows bore a transaction that this PostgreSQL has not come to yet; they bear ours now.
+            Number of rows that had a transaction id in this server's future; they got a new one.
 
         Raises:
             SyncError: another sync does not end within `wait_seconds`.
@@ -172,10 +170,10 @@ class Sync:
         return rewritten
 
     def replay(self, wait_seconds: float) -> tuple[int, int]:
-        """Tries the rows again that ClickHouse refused.
+        """Inserts the rows again that ClickHouse refused.
 
         Returns:
-            How many ClickHouse took, and how many it refused again.
+            Number of rows that ClickHouse accepted, and number that it refused again.
 
         Raises:
             SyncError: another sync does not end within `wait_seconds`.
@@ -202,7 +200,7 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class _SyncRun:
-    """A run that holds the lock."""
+    """One run of a sync, which holds the lock."""
 
     sync: Sync
     control: Connection
@@ -212,7 +210,7 @@ class _SyncRun:
     deadline: float
 
     def one_pass(self, reader: Connection) -> bool:
-        """Copies what is below the watermark of this moment; returns whether it is worth while to look again."""
+        """Copies all rows below the current watermark; returns whether another pass is worthwhile."""
         watermark = read_watermark(self.control)
         chunks_before = self.report.chunks
         try:
@@ -229,10 +227,10 @@ class _SyncRun:
         return self.report.chunks > chunks_before + 1
 
     def _stream(self, reader: Connection, watermark: Watermark) -> None:
-        """Inserts chunk after chunk, and moves the cursor behind each once ClickHouse has confirmed it.
+        """Inserts chunk after chunk; moves the cursor past each chunk that ClickHouse has confirmed.
 
         Raises:
-            RowRefused: a chunk holds a row that ClickHouse can't take; the cursor is before that chunk.
+            RowRefused: ClickHouse refused a row; the cursor is before its chunk.
         """
         pending: deque[tuple[Chunk, Future[None]]] = deque()
         with (
@@ -257,7 +255,7 @@ class _SyncRun:
         self._move_cursor(chunk, watermark)
 
     def _isolate_refused_rows(self, reader: Connection, watermark: Watermark) -> None:
-        """Goes on from the cursor by small chunks, up to the first with rows that ClickHouse refuses."""
+        """Continues from the cursor in small chunks, up to the first one with refused rows."""
         refusals: list[Refusal] = []
         while not refusals and time.monotonic() < self.deadline:
             with copied_rows(reader, self._cursor(), watermark) as stream:
@@ -269,7 +267,7 @@ class _SyncRun:
             self._move_cursor(chunk, watermark, refusals)
 
     def _refusals(self, rows: Sequence[bytes]) -> list[Refusal]:
-        """Inserts all rows but those that ClickHouse refuses, and returns these."""
+        """Inserts the rows that ClickHouse accepts, and returns the refused ones."""
         refusals = []
         for refusal in insert_accepted(self.client, rows):
             refusals.append(refusal)
@@ -279,14 +277,17 @@ class _SyncRun:
         return refusals
 
     def _cursor(self) -> SyncPosition:
-        """The cursor, unless it is, or rows are, another PostgreSQL's: rows behind it would never be copied."""
+        """Returns the cursor; raises if the cursor or a row comes from another PostgreSQL server.
+
+        Such a cursor lies beyond this server's new rows, which would never be copied.
+        """
         cursor = read_state(self.control, self.target).cursor
         foreign = foreign_position(self.control, cursor)
         if foreign is not None:
             self.control.execute(_MARK_RESTORED, [str(self.target)])
             raise SyncError(
-                "PostgreSQL was restored from another, which had come further than it: `usage-events sync --reset` "
-                "starts from the first row"
+                "PostgreSQL was restored from a server with newer transactions: run `usage-events sync --reset` to "
+                "start from the first row"
             )
         return cursor
 
@@ -300,7 +301,7 @@ class _SyncRun:
         with self.control.transaction():
             refused.record(self.control, refusals)
             if self.control.execute(_MOVE_CURSOR, values).rowcount != 1:
-                raise SyncError(f"the event {id_of(chunk.last)} was moved while it was copied; the next run copies it")
+                raise SyncError(f"the event {id_of(chunk.last)} changed while it was copied; the next run copies it")
         self.report.rows += chunk.rows - len(refusals)
         self.report.chunks += 1
         self.report.bytes += chunk.bytes
@@ -310,7 +311,7 @@ class _SyncRun:
 
 
 def _is_locked(connection: Connection) -> bool:
-    """Whether the connection holds the lock now, until it gives it up or is closed."""
+    """Tries to take the lock; returns whether this connection holds it now."""
     row = connection.execute(_TRY_LOCK, [locks.SYNC]).fetchone()
     return row is not None and row[0] is True
 
@@ -319,7 +320,7 @@ def _wait_for_lock(connection: Connection, seconds: float) -> None:
     give_up = time.monotonic() + seconds
     while not _is_locked(connection):
         if time.monotonic() > give_up:
-            raise SyncError(f"another sync has been running for {seconds:.0f} s")
+            raise SyncError(f"another sync is still running after {seconds:.0f} s")
         time.sleep(_POLL_SECONDS)
 
 

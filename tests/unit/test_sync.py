@@ -170,7 +170,7 @@ def test_a_row_that_is_put_before_the_sync_once_more_takes_no_other_with_it(
 
     with monkeypatch.context() as patched:
         patched.setattr("functions.sync.sync.insert", insert_and_rewrite)
-        with pytest.raises(SyncError, match="was moved while it was copied"):
+        with pytest.raises(SyncError, match="changed while it was copied"):
             sync.run(SECONDS)
     assert sync.run(SECONDS).status == "caught_up"
     assert in_clickhouse(client) == in_postgres(connection)
