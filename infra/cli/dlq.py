@@ -1,4 +1,4 @@
-"""`usage-events dlq`: messages that the consumer could not get done with."""
+"""`usage-events dlq`: shows and redrives messages that the consumer failed to process."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from infra.cli.terminal import console, errors_reported, format_moment, printabl
 if TYPE_CHECKING:
     from infra.operations.dead_letters import DeadLetter
 
-app = typer.Typer(help="Dead letters: messages that could not be consumed.", no_args_is_help=True)
+app = typer.Typer(help="Dead letters: messages that the consumer failed to process.", no_args_is_help=True)
 
 _MAX_SHOWN_CHARACTERS = 40
 _MAX_NAME_CHARACTERS = 50
@@ -22,8 +22,10 @@ _MAX_NAMES = 5
 
 
 @app.command()
-def show(*, limit: Annotated[int, typer.Option(min=1, max=1000, help="How many messages are looked at.")] = 20) -> None:
-    """Show what is in the dead-letter queue, and leave it there."""
+def show(
+    *, limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of messages to show.")] = 20
+) -> None:
+    """Show the messages in the dead-letter queue without removing them."""
     import boto3
 
     from infra.operations.dead_letters import count, dead_letter_queue_url, peek
@@ -44,7 +46,7 @@ def show(*, limit: Annotated[int, typer.Option(min=1, max=1000, help="How many m
 
 @app.command()
 def redrive() -> None:
-    """Send the dead letters to the queue again; their events keep the ids and times that they had."""
+    """Send the dead letters to the queue again; their events keep their ids and times."""
     import boto3
 
     from infra.operations import dead_letters
@@ -55,7 +57,7 @@ def redrive() -> None:
         done = dead_letters.redrive(client, dead_letters.dead_letter_queue_url(client, queue_url), queue_url)
     typer.echo(f"{done.sent:,} messages are on the queue again.")
     if done.unsent:
-        typer.echo(f"{done.unsent:,} were not taken by the queue and are still dead letters.", err=True)
+        typer.echo(f"{done.unsent:,} were not accepted by the queue and are still dead letters.", err=True)
         raise typer.Exit(1)
 
 
@@ -68,7 +70,7 @@ def _cells(letter: "DeadLetter") -> tuple[str, ...]:
 
 
 def _events(letter: "DeadLetter") -> str:
-    """The names of the events in the message, each with its number."""
+    """Returns the names of the message's events with their counts."""
     from functions.ingest.message.replay import read_message
     from infra.operations.event_name import event_name
 

@@ -52,7 +52,7 @@ def test_what_failed_is_stored_once_when_it_is_replayed_after_its_definition_was
     translation.mend(stack.folder.parent, stack.aws_endpoint_url)
     replay = ("rejected", "replay", "--event", translation.EVENT)
     once = "6 events are on the queue again.\n"
-    again = "0 events are on the queue again.\n6 had been replayed before.\n"
+    again = "0 events are on the queue again.\n6 were already replayed.\n"
     assert [usage_events(stack, *replay) for _ in range(2)] == [once, again]
     payload = {"language": "fr", "characters": len("words")}
     stored = [(identifier, moment, translation.EVENT_ID, payload) for identifier, moment in arrived.items()]
