@@ -1,1 +1,1 @@
-"""PostgreSQL's schema, and the function that the deployment applies it with."""
+"""Migrations of PostgreSQL's schema, and the function that applies them at deployment."""

@@ -1,4 +1,4 @@
-"""Lambda function behind the stack's custom resource: applies the migrations whenever the stack is deployed."""
+"""Lambda function of the stack's custom resource: applies the migrations at each deployment."""
 
 import json
 import urllib.request
@@ -18,13 +18,13 @@ from infra.migrations.migrate import migrate
 logger = Logger()
 
 _ANSWER_TIMEOUT_SECONDS = 10
-_RESERVE_SECONDS = 20  # for the answer
+_RESERVE_SECONDS = 20  # time reserved for the answer
 _MAX_REASON_CHARACTERS = 1000
 
 
 @without_contents()
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answers CloudFormation's request; a deployment whose migrations fail is rolled back with their reason."""
+    """Answers CloudFormation's request; if the migrations fail, CloudFormation rolls the deployment back."""
     try:
         if event["RequestType"] != "Delete":
             seconds = context.get_remaining_time_in_millis() // 1000 - _RESERVE_SECONDS
@@ -48,8 +48,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """What CloudFormation and the log are told; an error of the database may quote what is stored."""
-    error = getattr(error, "orig", error)  # as SQLAlchemy wraps it
+    """Describes the error for CloudFormation and the log, without quoting rows."""
+    error = getattr(error, "orig", error)  # SQLAlchemy wraps psycopg's error
     match error:
         case DefinitionError() | settings.SettingError():
             return str(error)
@@ -60,6 +60,6 @@ def _reason(error: Exception) -> str:
 
 
 def _send(url: str, answer: dict[str, Any]) -> None:
-    """Puts the answer where CloudFormation waits for it: a signed URL that takes no content type."""
+    """Uploads the answer to CloudFormation's signed URL, which allows no content type."""
     request = urllib.request.Request(url, json.dumps(answer).encode(), {"Content-Type": ""}, method="PUT")  # noqa: S310
     urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_SECONDS).close()  # noqa: S310 - CloudFormation's own URL
