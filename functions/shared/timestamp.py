@@ -13,6 +13,11 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DATE_LENGTH = 10
 
 
+def utc_now() -> datetime:
+    """Returns the current moment in UTC."""
+    return datetime.now(UTC)
+
+
 def parse_timestamp(value: Any) -> datetime:
     """Parses `value` to a moment in UTC, to the microsecond.
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -93,17 +93,13 @@ class SyncError(Exception):
     """The sync can't continue; the message says why. The cursor stays after the last confirmed chunk."""
 
 
-def _declared_paths() -> frozenset[PayloadPath]:
-    return frozenset(leaf_paths(registry.load().payload_types))
-
-
 @dataclass(frozen=True, slots=True)
 class Sync:
     """Copies events from PostgreSQL to ClickHouse.
 
     Attributes:
         cluster: cluster of the replicated table; None for a single server.
-        declared: payload paths that get a column each; by default the paths of the definitions.
+        declared: payload paths that get a column each; None for the paths of the definitions.
         progress: called after each chunk that ClickHouse has confirmed.
         durable: whether inserts wait for a quorum of replicas or for the disk of a single server.
     """
@@ -114,7 +110,7 @@ class Sync:
     progress: Callable[[Report], None] = lambda _: None
     chunk_bytes: int = CHUNK_BYTES
     durable: bool = True
-    declared: Collection[PayloadPath] = field(default_factory=_declared_paths)
+    declared: Collection[PayloadPath] | None = None
 
     def run(self, seconds: float) -> Report:
         """Copies until caught up or until about `seconds` have passed; returns at once if another sync is running.
@@ -193,7 +189,8 @@ class Sync:
         return closing(clickhouse.connect(self.clickhouse_url, seconds + _GRACE_SECONDS))
 
     def _ensure_table(self, client: Client) -> UUID:
-        target = ensure_table(client, self.cluster, self.declared)
+        declared = leaf_paths(registry.load().payload_types) if self.declared is None else self.declared
+        target = ensure_table(client, self.cluster, declared)
         make_durable(client, durable=self.durable)
         return target
 

@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from functions.shared import event_columns
 from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, message_of, reason_of, target_of
 from functions.sync import migrations
 from functions.sync.blocks import SeparatedRows
-from functions.sync.chunks import COLUMNS
 
 # Merges remove duplicate rows; removing them on insert takes a third of the insert's time. Two concurrent chunks keep
 # two cores busy with less overhead than parallel parsing of one chunk.
@@ -107,4 +107,4 @@ def _insert(client: Client, block: Iterator[bytes]) -> None:
     # Each insert has a unique token: without one, a replicated table takes rows that are sent again after a loss for
     # duplicates and drops them.
     settings = INSERT_SETTINGS | _SPEED_SETTINGS | {"insert_deduplication_token": str(uuid4())}
-    client.raw_insert(TABLE, COLUMNS, (rows for rows in block), settings=settings, fmt="TabSeparated")
+    client.raw_insert(TABLE, event_columns.NAMES, (rows for rows in block), settings=settings, fmt="TabSeparated")

@@ -29,6 +29,8 @@ START_SECONDS = 60
 STOP_SECONDS = 60
 
 OWNER = "postgres"
+# PostgreSQL's built-in locale, because macOS has no C.UTF-8.
+LOCALE = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 AUTHENTICATION = """\
 # Written by the local stack.
 local all all scram-sha-256
@@ -76,8 +78,7 @@ def start(data: Path, log: Path, database: str = DATABASE) -> str:
     user = _system_user()
     _make_folders(data, log, user)
     if not (data / "PG_VERSION").exists():
-        options = ("--auth=reject", "--encoding=UTF8", "--locale=C.UTF-8", f"--username={OWNER}")
-        _run("initdb", data, *options, user=user)
+        _run("initdb", data, "--auth=reject", *LOCALE, f"--username={OWNER}", user=user)
         with (data / "postgresql.conf").open("a") as file:
             file.write("include = 'stack.conf'\n")
     stop(data)
@@ -118,9 +119,10 @@ def is_running(data: Path) -> bool:
 def _process(data: Path) -> psutil.Process | None:
     try:
         process = psutil.Process(server_pid(data))
-        if process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(data):
+        is_postgres = process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
+        if is_postgres and Path(process.cwd()) == data.resolve():
             return process
-    except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
+    except (FileNotFoundError, ValueError, IndexError, psutil.Error):  # the process ended or belongs to another user
         pass
     return None
 
@@ -176,8 +178,9 @@ def _write_settings(port: int, data: Path, log: Path) -> None:
 def _write(file: Path, text: str) -> None:
     """Writes a file in the server's folder, owned by the server's user."""
     file.write_text(text)
-    owner = file.parent.stat()
-    os.chown(file, owner.st_uid, owner.st_gid)
+    if os.geteuid() == 0:
+        owner = file.parent.stat()
+        os.chown(file, owner.st_uid, owner.st_gid)
 
 
 def _retry_until_predecessor_is_gone(start: Callable[[], None], read_output: Callable[[PostgresError], str]) -> None:
@@ -213,13 +216,22 @@ def _port(data: Path) -> int | None:
 
 
 def _system_user() -> str | None:
-    """Returns the user to run the server as; None for the current user, unless that is root."""
+    """Returns the user to run the server as; None for the current user, unless that is root.
+
+    Raises:
+        PostgresError: this process runs as root, and the user is missing and can't be created.
+    """
     if os.geteuid() != 0:
         return None
     try:
         pwd.getpwnam(SYSTEM_USER)
     except KeyError:
-        subprocess.run(["useradd", "--shell", "/bin/bash", SYSTEM_USER], check=True)
+        try:
+            subprocess.run(["useradd", "--shell", "/bin/bash", SYSTEM_USER], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise PostgresError(
+                f"it does not run as root, and the user {SYSTEM_USER} can't be made: {error}"
+            ) from error
     return SYSTEM_USER
 
 
@@ -256,7 +268,7 @@ def _run(program: str, data: Path, *arguments: str, user: str | None, standard_i
         result = subprocess.run(
             [PROGRAMS / program, *arguments],
             cwd=data,
-            env={**os.environ, "PGDATA": str(data)},
+            env={**os.environ, "PGDATA": str(data), "LC_ALL": "C"},  # on macOS the server requires a locale
             stdin=input_file,
             stdout=file,
             stderr=subprocess.STDOUT,

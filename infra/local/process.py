@@ -50,7 +50,7 @@ class Processes:
         """Returns the remaining processes of session `pid`, whose leader may be gone, with their descendants."""
         orphans = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, ProcessLookupError):
+            with contextlib.suppress(psutil.Error, OSError):  # the process ended or belongs to another user
                 if os.getsid(process.pid) == pid and process.environ().get(RECORD) == str(self._record):
                     orphans += [process, *process.children(recursive=True)]
         return orphans

@@ -1,1 +1,4 @@
-"""Migrations of PostgreSQL's schema, and the function that applies them at deployment."""
+"""Numbered migrations of both stores, and the function that applies those of PostgreSQL at deployment.
+
+The sync applies the migrations of ClickHouse.
+"""

@@ -1,65 +1,6 @@
 """Lambda function of the stack's custom resource: applies the migrations at each deployment."""
 
-import json
-import urllib.request
-from typing import Any
-
-import psycopg
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.typing import LambdaContext
-
 from functions.shared import settings
-from functions.shared.catalog import registry
-from functions.shared.catalog.feature import DefinitionError
-from functions.shared.failure import kind_of, withheld, without_contents
-from functions.shared.postgres import reason_of
-from infra.migrations.migrate import migrate
+from infra.migrations.handler import build
 
-logger = Logger()
-
-_ANSWER_TIMEOUT_SECONDS = 10
-_RESERVE_SECONDS = 20  # time reserved for the answer
-_MAX_REASON_CHARACTERS = 1000
-
-
-@without_contents()
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answers CloudFormation's request; if the migrations fail, CloudFormation rolls the deployment back."""
-    try:
-        if event["RequestType"] != "Delete":
-            seconds = context.get_remaining_time_in_millis() // 1000 - _RESERVE_SECONDS
-            for line in migrate(settings.database_url(), registry.load(), settings.retention_months(), seconds):
-                logger.info(line)
-        status, reason = "SUCCESS", ""
-    except Exception as error:
-        reason = _reason(error)[:_MAX_REASON_CHARACTERS]
-        logger.exception("The migrations failed", extra={"reason": reason}, exc_info=withheld(error))
-        status = "FAILED"
-    answer = {
-        "Status": status,
-        "Reason": reason,
-        "PhysicalResourceId": event.get("PhysicalResourceId", "migrations"),
-        "StackId": event["StackId"],
-        "RequestId": event["RequestId"],
-        "LogicalResourceId": event["LogicalResourceId"],
-    }
-    _send(event["ResponseURL"], answer)
-    return answer
-
-
-def _reason(error: Exception) -> str:
-    """Describes the error for CloudFormation and the log, without quoting rows."""
-    error = getattr(error, "orig", error)  # SQLAlchemy wraps psycopg's error
-    match error:
-        case DefinitionError() | settings.SettingError():
-            return str(error)
-        case psycopg.Error():
-            return reason_of(error)
-        case _:
-            return kind_of(error)
-
-
-def _send(url: str, answer: dict[str, Any]) -> None:
-    """Uploads the answer to CloudFormation's signed URL, which allows no content type."""
-    request = urllib.request.Request(url, json.dumps(answer).encode(), {"Content-Type": ""}, method="PUT")  # noqa: S310
-    urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_SECONDS).close()  # noqa: S310 - CloudFormation's own URL
+handler = build(settings.database_url, settings.retention_months)

@@ -54,7 +54,7 @@ def upgrade_schema(own_connection: Connection) -> None:
     """Applies the missing migrations in one transaction, which also closes the connection."""
     own_connection.set_autocommit(False)
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("script_location", str(Path(__file__).with_name("postgres")))
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: own_connection, poolclass=sqlalchemy.NullPool
     )

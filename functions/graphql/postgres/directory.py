@@ -6,7 +6,7 @@ from typing import Any
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database
 
-_NEWEST_USERNAMES = "SELECT id, username FROM users WHERE id = ANY(%(users)s) AND username IS NOT NULL"
+_OVERALL_USERNAMES = "SELECT id, username FROM users WHERE id = ANY(%(users)s) AND username IS NOT NULL"
 
 # Of each user the newest name that was stated in a namespace that the token may read.
 _USERNAMES = """
@@ -44,10 +44,10 @@ class PostgresDirectory:
     def usernames(self, user_ids: Iterable[int]) -> dict[int, str]:
         """The names of those that have one which the reader may see.
 
-        A name is shown to readers of a namespace in which an authoritative sender stated it; to those of everything it
-        is the newest of all.
+        A name is shown to readers of a namespace in which an authoritative sender stated it. Readers of everything are
+        shown the newest that a sender without a limit stated; where none did, the newest of all.
         """
-        statement = _NEWEST_USERNAMES if self._grant.is_everywhere else _USERNAMES
+        statement = _OVERALL_USERNAMES if self._grant.is_everywhere else _USERNAMES
         values = {"users": list(user_ids), "namespaces": list(self._grant.namespaces)}
         return dict(_rows(self._database, statement, values))
 

@@ -17,6 +17,7 @@ from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.selection import Selection, end_of_namespace
 from functions.graphql.query.slots import Slots, SlottedConnection
 from functions.graphql.query.store import StoredEvent, Wanted, Window
+from functions.shared import event_columns
 
 # Every page wants the newest few in the order of an index; a bitmap scan would read all there are and sort them.
 # A query has one process, and so much memory for each of its sorts and hash tables before it spills to the disk.
@@ -37,7 +38,7 @@ MOST_USERS_APART = 40
 _MICROSECOND = timedelta(microseconds=1)
 
 _BY_TIME = sql.SQL("""
-    SELECT events.id, events.timestamp, events.event, events.user_id, events.namespace_path{payload}
+    SELECT {columns}{payload}
     FROM ai_usage_events AS events
     WHERE {asked_for}
     ORDER BY events.timestamp {order}, events.id {order}
@@ -45,7 +46,7 @@ _BY_TIME = sql.SQL("""
 """)
 
 _BY_USER = sql.SQL("""
-    SELECT events.id, events.timestamp, events.event, events.user_id, events.namespace_path{payload}
+    SELECT {columns}{payload}
     FROM unnest(%(user_ids)s::bigint[]) AS users (id)
     CROSS JOIN LATERAL (
         SELECT *
@@ -59,7 +60,7 @@ _BY_USER = sql.SQL("""
 """)
 
 _BY_PATH = sql.SQL("""
-    SELECT events.id, events.timestamp, events.event, events.user_id, events.namespace_path{payload}
+    SELECT {columns}{payload}
     FROM unnest(%(paths)s::text[]) AS namespaces (path)
     CROSS JOIN LATERAL (
         SELECT *
@@ -74,6 +75,8 @@ _BY_PATH = sql.SQL("""
 
 _COUNT = sql.SQL("SELECT count(*) FROM ai_usage_events AS events WHERE {asked_for}")
 
+_COLUMNS = sql.SQL(event_columns.beside_payload("events"))
+_COUNT_OF_COLUMNS = len(event_columns.NAMES_BESIDE_PAYLOAD)
 _WHOLE_PAYLOAD = sql.SQL("events.payload::text")
 
 
@@ -182,6 +185,7 @@ def _events(selection: Selection, window: Window, wanted: Wanted, connection: Sl
             statement = _BY_PATH
             values["paths"] = paths
     whole = statement.format(
+        columns=_COLUMNS,
         payload=sql.SQL("").join(sql.SQL(", ") + column for column in _columns(wanted, values)),
         asked_for=sql.SQL(" AND ").join(asked_for),
         order=direction.order,
@@ -196,11 +200,10 @@ def _columns(wanted: Wanted, values: dict[str, Any]) -> list[sql.Composable]:
 
 
 def _stored(row: Sequence[Any], wanted: Wanted) -> StoredEvent:
-    """The event of a row: five columns, the whole payload if that is wanted, then what is at each path."""
-    payload = msgspec.Raw(row[5].encode()) if wanted.whole else None
-    values = row[6 if wanted.whole else 5 :]
-    raws = tuple(None if value is None else msgspec.Raw(value.encode()) for value in values)
-    return StoredEvent(row[0], row[1], row[2], row[3], row[4], payload, raws)
+    """The event of a row: its columns, the whole payload if that is wanted, then what is at each path."""
+    raws = [None if text is None else msgspec.Raw(text.encode()) for text in row[_COUNT_OF_COLUMNS:]]
+    payload = raws.pop(0) if wanted.whole else None
+    return StoredEvent(*row[:_COUNT_OF_COLUMNS], payload, tuple(raws))  # type: ignore[call-arg]  # as many as it has
 
 
 def _paths(selection: Selection, values: dict[str, Any], connection: SlottedConnection) -> list[str] | None:

@@ -26,20 +26,24 @@ FACTS = """
     CREATE INDEX facts_changed_in ON facts (changed_in) WHERE changed_in > 0;
 """
 
-# Name of a user as stated in a namespace; '' means without a namespace.
+# Latest name of a user as stated in a namespace; '' means without a namespace. `unlimited_username` is the latest name
+# stated by senders who may state facts everywhere.
 USER_NAMES = """
     CREATE TABLE user_names (
-        user_id        bigint NOT NULL,
-        namespace_path text COLLATE "C" NOT NULL DEFAULT '',
-        username       text COLLATE "C",
-        stated_at      timestamptz NOT NULL,
-        issuer         text COLLATE "C" NOT NULL DEFAULT '',
-        sub            text COLLATE "C" NOT NULL DEFAULT '',
-        changed_in     bigint NOT NULL DEFAULT 0,
+        user_id            bigint NOT NULL,
+        namespace_path     text COLLATE "C" NOT NULL DEFAULT '',
+        username           text COLLATE "C",
+        stated_at          timestamptz NOT NULL,
+        issuer             text COLLATE "C" NOT NULL DEFAULT '',
+        sub                text COLLATE "C" NOT NULL DEFAULT '',
+        unlimited_username text COLLATE "C",
+        unlimited_at       timestamptz,
+        changed_in         bigint NOT NULL DEFAULT 0,
         PRIMARY KEY (user_id, namespace_path)
     ) WITH (fillfactor = 80);
 
     CREATE INDEX user_names_changed_in ON user_names (changed_in) WHERE changed_in > 0;
+    CREATE INDEX user_names_forgotten ON user_names (user_id) WHERE username IS NULL;
 """
 
 # Number of the last change of any fact's value; what a consumer has read stays valid until the number changes.
