@@ -105,7 +105,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
         if namespace_path is not None and not self.covers(namespace_path):
             raise Rejection("forbidden_namespace", f"The token does not cover the namespace {quoted(namespace_path)}.")
         if WRITE in self.scopes and not self.namespaces:
-            raise Rejection("forbidden_namespace", "The token covers no namespace, so it may write events.")
+            raise Rejection("forbidden_namespace", "The token covers no namespace, so it may not write events.")
 
 
 @lru_cache(maxsize=1024)  # a sender sends many messages

@@ -117,19 +117,19 @@ def auth() -> AuthSettings:
     if settings.jwks_url:
         _require_issuer(settings)
     if settings.client_id_as_audience and not settings.audience:
-        raise SettingError("AUTH_CLIENT_ID_AS_AUDIENCE needs AUTH_AUDIENCE, which the client_id is compared with")
+        raise SettingError("AUTH_CLIENT_ID_AS_AUDIENCE requires AUTH_AUDIENCE, the expected client_id")
     return settings
 
 
 def auth_secret() -> str | None:
-    """What tokens are signed with: `AUTH_SECRET`, or the secret that `AUTH_SECRET_ARN` names; None where neither is."""
+    """Returns the secret that signs tokens: `AUTH_SECRET`, or the one that `AUTH_SECRET_ARN` names; None if unset."""
     secret = _secret("AUTH_SECRET", "AUTH_SECRET_ARN")
     _require_secret_length("AUTH_SECRET", secret)
     return secret
 
 
 def auth_revocations_arn() -> str | None:
-    """The secret that lists the revoked tokens: `AUTH_REVOCATIONS_ARN`; None where none can be revoked."""
+    """Returns the ARN of the list of revoked tokens: `AUTH_REVOCATIONS_ARN`; None if tokens can't be revoked."""
     return _text("AUTH_REVOCATIONS_ARN")
 
 

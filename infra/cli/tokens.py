@@ -54,7 +54,7 @@ def create_token(
 @app.command("revoke")
 def revoke_token(
     *,
-    token: Annotated[bool, typer.Option("--token", help="Revoke the one token that standard input holds.")] = False,
+    token: Annotated[bool, typer.Option("--token", help="Revoke the token read from standard input.")] = False,
     jti: Jtis = None,
     sub: Sub = None,
     issuer: Annotated[str, typer.Option(help="Only tokens of this issuer (claim iss); default: any issuer.")] = "",

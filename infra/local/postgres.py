@@ -101,7 +101,7 @@ def stop(data: Path) -> None:
     data = data.absolute()
     process = _process(data)
     if process is not None:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it ended just now
+        with contextlib.suppress(psutil.NoSuchProcess):  # the server ended meanwhile
             process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
         give_up = time.monotonic() + STOP_SECONDS
         while is_running(data):
@@ -230,7 +230,7 @@ def _system_user() -> str | None:
             subprocess.run(["useradd", "--shell", "/bin/bash", SYSTEM_USER], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise PostgresError(
-                f"it does not run as root, and the user {SYSTEM_USER} can't be made: {error}"
+                f"PostgreSQL refuses to run as root, and creating the user {SYSTEM_USER} failed: {error}"
             ) from error
     return SYSTEM_USER
 

@@ -80,17 +80,17 @@ def require_allowed(printed: str) -> None:
         for match in pattern.finditer(bare):
             name = match[match.lastindex or 0]
             if _REFUSED_FUNCTIONS.fullmatch(name):
-                raise Refused(ACCESS_DENIED, f"The local ClickHouse lets nobody use {name}().", "ACCESS_DENIED")
+                raise Refused(ACCESS_DENIED, f"The local ClickHouse does not allow {name}().", "ACCESS_DENIED")
     if not printed.startswith(("SELECT", "WITH", "INSERT")):
         for engine in _ENGINE.findall(bare):
             if engine not in TABLE_ENGINES:
                 raise Refused(
-                    ACCESS_DENIED, f"The local ClickHouse lets nobody use the engine {engine}.", "ACCESS_DENIED"
+                    ACCESS_DENIED, f"The local ClickHouse does not allow the engine {engine}.", "ACCESS_DENIED"
                 )
     if _INSERT_INSIDE.search(bare):  # rows may follow it, and text after rows is not parsed here
         raise Refused(NOT_IMPLEMENTED, "An INSERT inside another statement is not supported.", "NOT_IMPLEMENTED")
     if clause := _CLIENTS_FILE.search(bare):
-        raise Refused(ACCESS_DENIED, f"The local ClickHouse lets nobody use {clause[1]}.", "ACCESS_DENIED")
+        raise Refused(ACCESS_DENIED, f"The local ClickHouse does not allow {clause[1]}.", "ACCESS_DENIED")
 
 
 def parse_insert(printed: str) -> Insert | None:
