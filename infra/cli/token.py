@@ -10,12 +10,12 @@ import jwt
 def sign(secret: str, sub: str, scopes: Sequence[str], namespaces: Sequence[str], expires: timedelta) -> str:
     """Returns a token (JWT, HS256) for the user with the id `sub`.
 
+    The token has an id (`jti`) and a time of issue (`iat`), so that it can be revoked.
+
     Args:
         scopes: any of `events:read`, `events:write`, `events:write:own` and `directory:write`.
         namespaces: traversal paths such as `27/28/`, or `*` for all.
         expires: lifetime from now.
-
-    The token has an id (`jti`) and a time of issue (`iat`), so that it can be revoked.
     """
     now = datetime.now(UTC)
     claims = {
