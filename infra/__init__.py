@@ -1,1 +1,1 @@
-"""How it is deployed: the template, the migrations, the local stack and the command line."""
+"""Deploys and operates the system: template, migrations, local stack and command line."""

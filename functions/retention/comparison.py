@@ -15,7 +15,7 @@ from functions.retention.monthly_tables import MonthlyTable
 from functions.shared.clickhouse import reason_of
 from functions.shared.partitions import later_month
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import Position
+from functions.shared.sync_state import SyncPosition
 
 MAX_IDS_AT_ONCE = 500_000
 """The ids of so many rows are compared by one statement; of more only if one bucket has more."""
@@ -56,7 +56,7 @@ class Comparison:
     today: date
     deadline: float
 
-    def missing_rows(self, table: MonthlyTable, cursor: Position, *, put_back: bool) -> Missing:
+    def missing_rows(self, table: MonthlyTable, cursor: SyncPosition, *, put_back: bool) -> Missing:
         """Looks for rows of the table that ClickHouse should have and lacks.
 
         Sums of all ids are compared first. The ids themselves are compared only where the sums differ, as they also do

@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import Position
+from functions.shared.sync_state import SyncPosition
 
 MAX_NAMED_IDS = 10
 
@@ -115,7 +115,7 @@ class MonthIds:
     table: str
     start: date
     end: date
-    cursor: Position
+    cursor: SyncPosition
     deadline: float
 
     def postgres_sums(self) -> Sums:

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from functions.shared.partitions import make_partitions, partition_name
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import Position, count_unsynced, read_state
+from functions.shared.sync_state import SyncPosition, count_unsynced, read_state
 
 _TABLES = """
     SELECT relname,
@@ -103,7 +103,7 @@ def drop(connection: Connection, table: str) -> None:
         connection.execute(_DROP.format(table=sql.Identifier(table)))
 
 
-def drop_if_synced(connection: Connection, table: str, target: UUID | None, cursor: Position) -> int:
+def drop_if_synced(connection: Connection, table: str, target: UUID | None, cursor: SyncPosition) -> int:
     """Drops a monthly table unless a row came, or changed, since the sync was at `cursor`.
 
     Args:

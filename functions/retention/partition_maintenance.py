@@ -21,7 +21,7 @@ from functions.retention.monthly_tables import (
 from functions.retention.report import KeptPartition, Report
 from functions.shared.partitions import make_partitions, partition_name
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import BEGINNING, Position, count_unsynced, read_state
+from functions.shared.sync_state import BEGINNING, SyncPosition, count_unsynced, read_state
 
 # Others use the table, or have just finished the detach that they began.
 _BUSY = (LockNotAvailable, DeadlockDetected, ObjectNotInPrerequisiteState)
@@ -125,7 +125,7 @@ class PartitionMaintenance:
         else:
             self.report.dropped.append(table.name)
 
-    def _lacks_rows(self, table: MonthlyTable, cursor: Position, comparison: Comparison) -> bool:
+    def _lacks_rows(self, table: MonthlyTable, cursor: SyncPosition, comparison: Comparison) -> bool:
         """Whether ClickHouse lacks rows that were copied, or may lack some; these are put before the sync again."""
         missing = comparison.missing_rows(table, cursor, put_back=not self.report.dry_run)
         reason = "; ".join(filter(None, [_LOST if missing.rows else "", missing.failure]))
@@ -134,7 +134,7 @@ class PartitionMaintenance:
             self.report.add_failure(f"{table.name} is kept: {reason}")
         return bool(reason)
 
-    def _synced_up_to(self, table: MonthlyTable, target: UUID | None) -> Position:
+    def _synced_up_to(self, table: MonthlyTable, target: UUID | None) -> SyncPosition:
         """Up to where all rows of the table are in ClickHouse: the sync sees none of a table that is detached."""
         if target is None or table.state != "attached":
             return BEGINNING

@@ -20,7 +20,7 @@ from functions.retention.report import Report
 from functions.shared import clickhouse, locks, settings
 from functions.shared.clickhouse import reason_of, target_of
 from functions.shared.partitions import first_moment, wanted_months
-from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
+from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
 from functions.shared.sync_state import BEGINNING, foreign_position, read_state
 from functions.shared.timestamp import months_before
 
@@ -143,5 +143,5 @@ def _locked(connection: Connection) -> Iterator[None]:
         connection.execute(_LOCK, [locks.RETENTION])
     except LockNotAvailable as error:
         raise RetentionError("another retention is running") from error
-    with unlocked_afterwards(connection, locks.RETENTION):
+    with advisory_lock_released(connection, locks.RETENTION):
         yield

@@ -1,1 +1,1 @@
-"""What several functions use."""
+"""Code that several functions use."""

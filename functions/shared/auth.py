@@ -1,4 +1,4 @@
-"""Bearer tokens: who asks, and what the token allows."""
+"""Verifies bearer tokens and turns their claims into grants."""
 
 import base64
 import json
@@ -29,16 +29,16 @@ logger = Logger(child=True)
 
 
 class Unauthenticated(Exception):
-    """No token, or none that can be trusted; the message may be shown to the sender."""
+    """The request has no token or an invalid one; the message may be sent to the client."""
 
     def __init__(self, message: str, *, has_token: bool = True) -> None:
         super().__init__(message)
         self.challenge = f'{_CHALLENGE}, error="invalid_token"' if has_token else _CHALLENGE
-        """What the answer's header `WWW-Authenticate` says, as RFC 6750 has it."""
+        """Value of the response header `WWW-Authenticate` (RFC 6750)."""
 
 
 class Authenticator:
-    """Verifies tokens as the settings say."""
+    """Verifies tokens according to the settings."""
 
     def __init__(self, settings: AuthSettings) -> None:
         self._settings = settings
@@ -46,12 +46,12 @@ class Authenticator:
         self._revocations = Revocations(settings.revocations_arn) if settings.revocations_arn else None
 
     def grant(self, headers: Mapping[str, str | None] | None) -> Grant:
-        """What the bearer token in `headers` allows.
+        """Verifies the bearer token in `headers` and returns what it allows.
 
         Raises:
-            Unauthenticated: there is no token, or it is malformed, expired, revoked or not signed as it must be.
-            KeysUnavailable: whether it is signed as it must be can't be found out now.
-            RevocationsUnavailable: whether it was revoked can't be found out now.
+            Unauthenticated: the token is missing, malformed, expired, revoked or wrongly signed.
+            KeysUnavailable: the issuer's keys can't be fetched, so the signature can't be checked.
+            RevocationsUnavailable: the list of revoked tokens can't be read.
         """
         claims = self._verified_claims(_bearer_token(headers or {}))
         self._require_short_life(claims)
@@ -75,13 +75,13 @@ class Authenticator:
             raise Unauthenticated("The token has expired.") from error
         except jwt.PyJWTError as error:
             raise _invalid() from error
-        except Exception as error:  # whatever a stranger's token makes fail is no fault of ours
-            logger.warning("A token made the verification fail", extra={"reason": type(error).__name__})
+        except Exception as error:  # a hostile token must not cause a server error
+            logger.warning("Verifying a token raised an unexpected error", extra={"reason": type(error).__name__})
             raise _invalid() from error
         return claims
 
     def _verifying_keys(self, header: Mapping[str, Any]) -> Sequence[Any]:
-        """What a token with this header may be signed with: at least one key."""
+        """Returns the keys, at least one, that may have signed a token with this header."""
         if self._keys is None:
             return [secret for secret in (self._settings.secret, self._settings.previous_secret) if secret is not None]
         key_id, algorithm = header.get("kid"), header.get("alg")
@@ -114,13 +114,13 @@ class Authenticator:
         )
 
     def _require_short_life(self, claims: Mapping[str, Any]) -> None:
-        most = self._settings.max_lifetime
-        if most is None:
+        max_seconds = self._settings.max_lifetime
+        if max_seconds is None:
             return
         issued_at, expires_at = claims.get("iat"), claims["exp"]
-        if issued_at is None or expires_at - issued_at > most or expires_at - time() > most:
+        if issued_at is None or expires_at - issued_at > max_seconds or expires_at - time() > max_seconds:
             raise Unauthenticated(
-                f"The token must say when it was issued (iat), and be valid for {most} seconds at most."
+                f"The token must state when it was issued (iat) and be valid for at most {max_seconds} seconds."
             )
 
 
@@ -129,10 +129,10 @@ def _invalid() -> Unauthenticated:
 
 
 def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims of a token, which is not verified yet.
+    """Decodes header and claims of a token without verifying the token.
 
     Raises:
-        Unauthenticated: they are no JSON objects, or could be read in two ways.
+        Unauthenticated: one of them is not a JSON object or has a duplicate key.
     """
     if len(token) > MAX_TOKEN_CHARACTERS or token.count(".") != 2:
         raise _invalid()
@@ -150,24 +150,24 @@ def _json_object(segment: str) -> dict[str, Any]:
     text = base64.urlsafe_b64decode(segment + "==").decode()
     content = json.loads(text, object_pairs_hook=_unambiguous, parse_constant=_refuse_constant)
     if not isinstance(content, dict):
-        raise ValueError("it is no object")  # noqa: TRY004 - as everything that is no JSON object
+        raise ValueError("not a JSON object")  # noqa: TRY004 - handled like invalid JSON
     return content
 
 
 def _unambiguous(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """The object that has these keys, of which others might read the first where we would read the last."""
+    """Builds an object and rejects duplicate keys, of which parsers pick different ones."""
     content = dict(pairs)
     if len(content) < len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("duplicate key")
     return content
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _is_a_time(value: Any) -> bool:
-    """Whether it is a number that can be compared with all others: also a text of digits would pass PyJWT."""
+    """Whether `value` is a finite number; PyJWT would also accept a text of digits."""
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
@@ -178,7 +178,7 @@ def _bearer_token(headers: Mapping[str, str | None]) -> str:
             if scheme.lower() == "bearer" and token.strip():
                 return token.strip()
             raise Unauthenticated("The Authorization header must be: Bearer, a space and the token.", has_token=False)
-    raise Unauthenticated("A bearer token is needed: Authorization: Bearer <token>.", has_token=False)
+    raise Unauthenticated("A bearer token is required: Authorization: Bearer <token>.", has_token=False)
 
 
 def _grant_of(claims: Mapping[str, Any]) -> Grant:
@@ -197,7 +197,7 @@ def _grant_of(claims: Mapping[str, Any]) -> Grant:
         return msgspec.convert(grant, Grant)
     except msgspec.ValidationError as error:
         name = re.findall(r"\$\.(\w+)", str(error))[-1]
-        raise Unauthenticated(f"The token's {name} is too long, or has characters that can't be stored.") from error
+        raise Unauthenticated(f"The token's {name} is too long or contains characters that can't be stored.") from error
 
 
 def _strings(value: Any) -> Iterable[str]:

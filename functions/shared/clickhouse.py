@@ -1,4 +1,4 @@
-"""The connection to ClickHouse, and the settings without which it does not keep or show JSON as it came."""
+"""Connects to ClickHouse, with the settings that keep JSON unchanged when written and read."""
 
 import logging
 import re
@@ -12,29 +12,29 @@ from urllib3.exceptions import MaxRetryError
 
 TABLE = "ai_usage_events"
 
-# A key may hold a dot: without this, {"a.b": 1} comes out as {"a": {"b": 1}}.
+# Keys may contain dots: without this setting, {"a.b": 1} is read as {"a": {"b": 1}}.
 READ_SETTINGS = {"json_type_escape_dots_in_keys": 1}
 
-# Paths of the payload that have files of their own in a part; all others share some. Ten rows with a thousand keys of
-# their own would otherwise make a thousand files, which everybody's rows in the part would be written to and read from.
+# Number of payload paths that get their own files in a part; all other paths share files. Without a limit, ten rows
+# with a thousand distinct keys would create a thousand files, which slows down every row in the part.
 MAX_DYNAMIC_PATHS = 128
 
-# Without these, "2026-11-20" becomes a date and [true, 2] becomes [1, 2].
+# Without these settings, "2026-11-20" becomes a date and [true, 2] becomes [1, 2].
 INSERT_SETTINGS = READ_SETTINGS | {
     "input_format_try_infer_dates": 0,
     "input_format_try_infer_datetimes": 0,
     "input_format_json_read_bools_as_numbers": 0,
     "input_format_json_read_bools_as_strings": 0,
     "throw_if_no_data_to_insert": 0,
-    "async_insert": 0,  # what is confirmed is stored
+    "async_insert": 0,  # ClickHouse confirms an insert only once it is stored
     "max_dynamic_subcolumns_in_json_type_parsing": MAX_DYNAMIC_PATHS,
 }
 
-# What the client and what is below it log, they raise as well; and they log the values of queries.
+# The client and urllib3 log errors that they also raise, and their logs contain the values of queries.
 for _name in ("clickhouse_connect", "urllib3"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
-# Those that there is something to do about: src/Common/ErrorCodes.cpp has all.
+# Error codes worth naming in a log; src/Common/ErrorCodes.cpp of ClickHouse lists all of them.
 CODES = {
     6: "CANNOT_PARSE_TEXT",
     16: "NO_SUCH_COLUMN_IN_TABLE",
@@ -82,7 +82,7 @@ CODES = {
 }
 
 _CONNECT_TIMEOUT_SECONDS = 5
-_LONGEST_REASON = 500
+_MAX_REASON_CHARACTERS = 500
 
 _COMMENT = """
     SELECT comment
@@ -90,7 +90,7 @@ _COMMENT = """
     WHERE database = currentDatabase() AND name = {name:String}
 """
 
-# A copy of what is at a path that a definition declares. The payload's own paths are where there is room for them.
+# Columns with this prefix hold copies of the values at declared paths, outside the payload's limited number of paths.
 _COLUMN_PREFIX = "payload/"
 
 _DECLARED = """
@@ -104,38 +104,38 @@ _MIGRATION = re.compile(r"sync target [0-9a-f-]{36}, migration ([0-9]+)")
 
 
 def connect(url: str, timeout_seconds: float) -> Client:
-    """A client of the server at `url`, like `clickhouse://user:password@host:8123/database`.
+    """Connects to the server at `url`, for example `clickhouse://user:password@host:8123/database`.
 
-    Several threads may use it at once. Whatever else the URL's query holds is a setting of every statement.
+    Several threads may share the client. Query parameters of the URL become settings of every statement.
 
     Args:
-        timeout_seconds: how long one statement may take.
+        timeout_seconds: time limit of one statement.
 
     Raises:
-        ClickHouseError: it can't be reached.
+        ClickHouseError: the server can't be reached.
     """
     return clickhouse_connect.get_client(
         dsn=url,
         secure=urlsplit(url).scheme in ("clickhouses", "https"),
-        autogenerate_session_id=False,  # a session takes one statement at a time
+        autogenerate_session_id=False,  # a session runs only one statement at a time
         connect_timeout=_CONNECT_TIMEOUT_SECONDS,
         send_receive_timeout=max(1, int(timeout_seconds)),
     )
 
 
 def target_comment(target: UUID, migration: int = 1) -> str:
-    """What the comment of the table says, so that `target_of` and `last_migration` find it."""
+    """Returns the table comment that `target_of` and `last_migration` read."""
     return f"sync target {target}" + (f", migration {migration}" if migration > 1 else "")
 
 
 def target_of(client: Client) -> UUID | None:
-    """What identifies the table that is there now; None where there is none, or one that the sync has not marked."""
+    """Returns the id in the table's comment; None if the table is missing or has no such comment."""
     found = _TARGET.search(_comment(client))
     return UUID(found[1]) if found else None
 
 
 def last_migration(client: Client) -> int:
-    """The number of the migration of the table that came last; 1 where the comment names none."""
+    """Returns the number of the newest applied migration; 1 if the table's comment has none."""
     found = _MIGRATION.search(_comment(client))
     return int(found[1]) if found else 1
 
@@ -146,21 +146,21 @@ def _comment(client: Client) -> str:
 
 
 def column_of(path: Sequence[str]) -> str:
-    """The name of the column that has what is at a declared path; `job.id` is in `payload/job/id`.
+    """Returns the name of the column for a declared path, for example `payload/job/id` for `job.id`.
 
-    The keys of definitions are names, which hold neither a slash nor anything else that had to be quoted.
+    Keys in definitions are plain names without slashes, so they need no quoting.
     """
     return _COLUMN_PREFIX + "/".join(path)
 
 
 def declared_paths(client: Client) -> frozenset[tuple[str, ...]]:
-    """The paths that the table has a column for; none where there is no table."""
+    """Returns the declared paths that have a column; empty if there is no table."""
     rows = client.query(_DECLARED, parameters={"table": TABLE, "prefix": _COLUMN_PREFIX}).result_rows
     return frozenset(tuple(name.removeprefix(_COLUMN_PREFIX).split("/")) for (name,) in rows)
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong, in one line and in our own words: ClickHouse quotes rows, and its client what was asked."""
+    """Describes an error in one line without ClickHouse's own text, which may quote rows and queries."""
     code = getattr(error, "code", None)
     if code is not None:
         return f"ClickHouse's error {code} ({CODES.get(code, 'see ErrorCodes.cpp')})"
@@ -172,8 +172,8 @@ def reason_of(error: Exception) -> str:
 
 
 def message_of(error: Exception) -> str:
-    """What ClickHouse says of a row that it refuses: for `rejected_events`, which hold the row; not for logs."""
-    return " ".join(str(error).partition("\nRow ")[0].split())[:_LONGEST_REASON]
+    """Returns ClickHouse's own message, which may quote a row: for `rejected_events`, never for logs."""
+    return " ".join(str(error).partition("\nRow ")[0].split())[:_MAX_REASON_CHARACTERS]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,17 +1,17 @@
-"""The columns of a stored event: the consumer, the sync and both readers make their statements of this list.
+"""Lists the columns of a stored event, from which the consumer, the sync and both readers build statements.
 
-A new column is a line here, a migration of each store, and what differs: how the consumer fills it, and what a reader
-answers of it. Columns that no reader asks for, like `xact_id`, are not among them.
+A new column needs a line here, a migration of each store, the code of the consumer that fills it, and the code of the
+readers that returns it. Columns that readers never query, like `xact_id`, are not listed.
 """
 
 from typing import NamedTuple
 
 
 class EventColumn(NamedTuple):
-    """A column of `ai_usage_events`, which both stores have under one name.
+    """A column of `ai_usage_events`, with the same name in both stores.
 
     Attributes:
-        postgres_type: the type that it has in PostgreSQL.
+        postgres_type: type of the column in PostgreSQL.
     """
 
     name: str
@@ -28,15 +28,15 @@ COLUMNS = (
 )
 NAMES = tuple(column.name for column in COLUMNS)
 NAMES_BESIDE_PAYLOAD = tuple(name for name in NAMES if name != "payload")
-"""What readers always ask for; of a payload they may ask for nothing, or for parts."""
+"""Columns that readers always query; they may query the payload in parts or not at all."""
 
 ALL = ", ".join(NAMES)
 ALL_WITH_TYPES = ", ".join(f"{column.name} {column.postgres_type}" for column in COLUMNS)
-"""The columns of a table in PostgreSQL that holds events for a while."""
+"""Column definitions for a temporary table of events in PostgreSQL."""
 
 
 def beside_payload(table: str) -> str:
-    """The columns but the payload, as a statement names them that gives the table this name.
+    """Returns all columns except the payload, qualified by the name of the table.
 
     >>> beside_payload("events")
     'events.id, events.timestamp, events.event, events.user_id, events.namespace_path'

@@ -1,24 +1,24 @@
-"""What is said of an error in logs: its kind, its code and where it was raised, and nothing of what it quotes.
+"""Describes errors in logs by class, code and place, without their messages.
 
-An error of a store may quote the row that it refuses, one of a transformation the event; logs hold no contents.
+An error of a store may quote the refused row, an error of a transformation the event. Logs must not contain such data.
 """
 
 import functools
 import re
 from collections.abc import Callable, Iterator
 
-# A SQLSTATE, a number of ClickHouse's, a word of AWS's like `AWS.SimpleQueueService.NonExistentQueue`.
+# A SQLSTATE, an error number of ClickHouse or an AWS error code like `AWS.SimpleQueueService.NonExistentQueue`.
 _CODE = re.compile(r"[0-9A-Z]{5}|[0-9]{1,4}|[A-Z][A-Za-z]+(\.[A-Za-z]+)*")
 
 _PACKAGES_OF_STORES = frozenset({"psycopg", "clickhouse_connect"})
 
 
 class Withheld(Exception):
-    """An error that is not ours to quote; its message names its kind, and those of its causes."""
+    """Replaces an error whose message must not be logged; names the classes of the error and its causes."""
 
 
 def kind_of(error: BaseException) -> str:
-    """The name of the error's class, with the store's code if it has one.
+    """Returns the name of the error's class, followed by the store's error code if there is one.
 
     >>> kind_of(ValueError("what a producer wrote"))
     'ValueError'
@@ -33,23 +33,23 @@ def kind_of(error: BaseException) -> str:
 
 
 def withheld(error: BaseException) -> Exception:
-    """An exception in its place that can be raised or logged: it has the traceback, but not what was said.
+    """Returns a replacement that has the error's traceback but not its message.
 
-    It is of the same class if that is a store's, so that it is found by it.
+    Errors of psycopg and clickhouse_connect keep their class, so that handlers still match.
     """
-    said = " from ".join(kind_of(one) for one in _chain(error))
+    kinds = " from ".join(kind_of(one) for one in _chain(error))
     is_of_a_store = isinstance(error, Exception) and type(error).__module__.partition(".")[0] in _PACKAGES_OF_STORES
     kind: type[Exception] = type(error) if is_of_a_store else Withheld  # type: ignore[assignment]
-    return kind(said).with_traceback(error.__traceback__)
+    return kind(kinds).with_traceback(error.__traceback__)
 
 
 def without_contents[**Parameters, Result](
     *plain: type[Exception],
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Makes a function raise no error that quotes contents, since Lambda logs what a function raises.
+    """Decorates a function so that its errors quote no event data: Lambda logs whatever it raises.
 
     Args:
-        plain: errors whose messages are our own words; they stay, without their causes.
+        plain: exception classes whose messages are safe; these errors are raised unchanged, without their causes.
     """
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -59,7 +59,7 @@ def without_contents[**Parameters, Result](
                 return function(*arguments, **named)
             except plain as error:
                 raise error from None
-            except Exception as error:  # noqa: BLE001 - whatever it is
+            except Exception as error:  # noqa: BLE001 - any error may quote event data
                 raise withheld(error) from None
 
         return guarded

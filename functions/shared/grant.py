@@ -1,4 +1,4 @@
-"""What a sender or reader may touch."""
+"""Defines grants: which users and namespaces a token may write and read."""
 
 import re
 from functools import lru_cache
@@ -16,104 +16,104 @@ DIRECTORY_WRITE = "directory:write"
 EVERYTHING = "*"
 
 _TRAVERSAL_PATH = re.compile(r"(?:[1-9][0-9]*/)+")
-_LONGEST_PATH = 1024
-_LONGEST_NAME = 1024
-_LONGEST_SCOPE = 256
-_MOST_SCOPES = 100
-_MOST_NAMESPACES = 500  # with a grant of this size, a message on the queue still has room for the largest event
-_STORABLE = r"\A[^\x00\ud800-\udfff\ufffe\uffff]*\Z"  # what PostgreSQL keeps and SQS takes
+_MAX_PATH_CHARACTERS = 1024
+_MAX_NAME_CHARACTERS = 1024
+_MAX_SCOPE_CHARACTERS = 256
+_MAX_SCOPES = 100
+_MAX_NAMESPACES = 500  # leaves room for the largest event in a queue message with such a grant
+_STORABLE = r"\A[^\x00\ud800-\udfff\ufffe\uffff]*\Z"  # characters that PostgreSQL and SQS accept
 
-type _Name = Annotated[str, msgspec.Meta(max_length=_LONGEST_NAME, pattern=_STORABLE)]
-type _Scope = Annotated[str, msgspec.Meta(max_length=_LONGEST_SCOPE, pattern=_STORABLE)]
-type _Path = Annotated[str, msgspec.Meta(max_length=_LONGEST_PATH, pattern=_STORABLE)]
+type _Name = Annotated[str, msgspec.Meta(max_length=_MAX_NAME_CHARACTERS, pattern=_STORABLE)]
+type _Scope = Annotated[str, msgspec.Meta(max_length=_MAX_SCOPE_CHARACTERS, pattern=_STORABLE)]
+type _Path = Annotated[str, msgspec.Meta(max_length=_MAX_PATH_CHARACTERS, pattern=_STORABLE)]
 
 
 def is_traversal_path(path: str) -> bool:
-    """Whether `path` is ids from the root, each followed by a slash, like `27/28/`.
+    """Whether `path` lists ids from the root, each followed by a slash, like `27/28/`.
 
     >>> is_traversal_path("27/28/"), is_traversal_path("27/28"), is_traversal_path("gitlab-org/")
     (True, False, False)
     """
-    return len(path) <= _LONGEST_PATH and _TRAVERSAL_PATH.fullmatch(path) is not None
+    return len(path) <= _MAX_PATH_CHARACTERS and _TRAVERSAL_PATH.fullmatch(path) is not None
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a token allows; it travels with the events that were sent with it, and is kept with those that are rejected.
+    """What a token allows. It is queued with the token's events and stored with rejected ones.
 
-    The limits hold where it is read: from a token, a message or a row.
+    The length limits are checked whenever a grant is decoded from a token, a message or a row.
 
     Attributes:
-        sub: the user's id, as the token writes it.
+        sub: the user's id as text.
         scopes: `events:read`, `events:write`, `events:write:own`, `directory:write`.
-        namespaces: traversal paths that it may touch, with all below them; `*` for all.
-        issuer: who says so, where the token names its issuer.
+        namespaces: traversal paths that the token covers, including all namespaces below; `*` for all.
+        issuer: the token's issuer; empty if the token names none.
     """
 
     sub: _Name
-    scopes: Annotated[tuple[_Scope, ...], msgspec.Meta(max_length=_MOST_SCOPES)]
-    namespaces: Annotated[tuple[_Path, ...], msgspec.Meta(max_length=_MOST_NAMESPACES)]
+    scopes: Annotated[tuple[_Scope, ...], msgspec.Meta(max_length=_MAX_SCOPES)]
+    namespaces: Annotated[tuple[_Path, ...], msgspec.Meta(max_length=_MAX_NAMESPACES)]
     issuer: _Name = ""
 
     @property
     def is_everywhere(self) -> bool:
-        """Whether it may touch every namespace, and what has none."""
+        """Whether the grant covers every namespace and events without a namespace."""
         return EVERYTHING in self.namespaces
 
     @property
     def may_read(self) -> bool:
-        """Whether it is for GraphQL."""
+        """Whether the grant allows GraphQL queries."""
         return READ in self.scopes
 
     @property
     def may_write(self) -> bool:
-        """Whether it is for sending events, if only those of its own user."""
+        """Whether the grant allows sending events, of all users or of its own user."""
         return WRITE in self.scopes or WRITE_OWN in self.scopes
 
     @property
     def is_unlimited(self) -> bool:
-        """Whether it may write for every user in every namespace."""
+        """Whether the grant allows writing events of every user in every namespace."""
         return WRITE in self.scopes and self.is_everywhere
 
     @property
     def is_authoritative(self) -> bool:
-        """Whether what its events say of namespaces, projects and users counts: see `directory`.
+        """Whether facts about namespaces, projects and users in the sender's events are recorded.
 
-        A token that writes only its own user's events is handed to people, so `*` alone does not make it one.
+        `*` alone does not suffice: tokens that write only their own user's events are handed to people.
         """
         return self.is_unlimited or (DIRECTORY_WRITE in self.scopes and bool(self.namespaces))
 
     @property
     def root_namespaces(self) -> tuple[str, ...]:
-        """The root namespaces of what it may touch, in order; none where it may touch everything or nothing."""
+        """Returns the sorted root namespaces of the grant; empty if the grant covers everything or nothing."""
         if self.is_everywhere:
             return ()
         return tuple(sorted({f"{path.partition('/')[0]}/" for path in self.namespaces if is_traversal_path(path)}))
 
     def covers(self, namespace_path: str | None) -> bool:
-        """Whether the namespace is one of the grant's, or below one; what has no namespace is covered by `*` alone."""
+        """Whether the grant covers the namespace; only `*` covers events without a namespace (None)."""
         return self.is_everywhere or (namespace_path is not None and namespace_path.startswith(self.namespaces))
 
     def require_writable(self, user_id: int, namespace_path: str | None) -> None:
-        """Lets pass an event of this user in this namespace.
+        """Checks that the grant allows writing an event of this user in this namespace.
 
         Raises:
-            Rejection: `forbidden_user`, `forbidden_namespace`. A token that writes for all users must cover a
-                namespace, also for an event that has none; one that writes its own user's events need not.
+            Rejection: `forbidden_user` or `forbidden_namespace`. A token that writes for all users must cover a
+                namespace even if the event has none; a token that writes its own user's events need not.
         """
         if WRITE not in self.scopes and str(user_id) != self.sub:
             raise Rejection("forbidden_user", f"The token may only write events of its own user, not of {user_id}.")
         if namespace_path is not None and not self.covers(namespace_path):
             raise Rejection("forbidden_namespace", f"The token does not cover the namespace {quoted(namespace_path)}.")
         if WRITE in self.scopes and not self.namespaces:
-            raise Rejection("forbidden_namespace", "The token covers no namespace, so it may write events.")
+            raise Rejection("forbidden_namespace", "The token covers no namespace, so it may not write events.")
 
 
-@lru_cache(maxsize=1024)  # a sender has many messages
+@lru_cache(maxsize=1024)  # a sender sends many messages
 def id_space_of(grant: Grant) -> IdSpace | None:
-    """Where the ids lie that the grant's sender gives to events; None where they are stored as they are sent.
+    """Returns the id space of the sender's events; None if ids are stored as sent.
 
-    A tenant is the root namespaces of its tokens, so that any of these may repeat what another one sent. Who may write
-    anywhere, or in no namespace, is nobody but a user.
+    All tokens with the same root namespaces share a space, so that any of them may resend an event. Without root
+    namespaces, the space belongs to the user.
     """
     if grant.is_authoritative:
         return None
@@ -122,4 +122,4 @@ def id_space_of(grant: Grant) -> IdSpace | None:
 
 
 TRUSTED = Grant(sub="", scopes=(WRITE,), namespaces=(EVERYTHING,))
-"""The grant of what was published straight on the queue, which IAM guards."""
+"""Grant of messages that were published directly on the queue, which IAM protects."""

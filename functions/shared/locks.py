@@ -1,22 +1,22 @@
-"""The numbers of the advisory locks in PostgreSQL: each is one thing that only one process does at a time."""
+"""Numbers of PostgreSQL's advisory locks; one process at a time holds an exclusive lock."""
 
 DEPLOYMENT = 4_197_001
-"""A deployment's migrations."""
+"""Applying the migrations of a deployment."""
 
 DIRECTORY = 4_197_002
-"""A change of a fact of the directory; batches that state again what is known share it."""
+"""Changing a fact in the directory. Batches that only restate known facts share the lock."""
 
 SYNC = 4_197_004
-"""The copying of rows to ClickHouse."""
+"""Copying rows to ClickHouse."""
 
 RETENTION = 4_197_005
-"""The making and dropping of partitions."""
+"""Making and dropping partitions on schedule."""
 
 PARTITIONS = 4_197_006
-"""The making of a partition that an event needs."""
+"""Making a partition that an event needs."""
 
 RESTATED_FACTS = 4_197_007
-"""The writing of times of facts that were stated again."""
+"""Writing the times of restated facts."""
 
 QUERY_SLOTS = 4_197_010
-"""The first number of a slot in which a tenant's query runs; the second one is the slot's."""
+"""Running a query of a tenant: the first of two numbers, of which the second is the slot."""

@@ -1,4 +1,4 @@
-"""The monthly partitions of `ai_usage_events`."""
+"""Names, lists and makes the monthly partitions of `ai_usage_events`."""
 
 from datetime import UTC, date, datetime
 
@@ -17,7 +17,6 @@ _PARTITIONS = """
     ORDER BY child.relname
 """
 
-# Nothing else locks this number.
 _LOCK = "SELECT pg_advisory_xact_lock(%s)"
 
 _CREATE = """
@@ -33,18 +32,18 @@ _ATTACH = """
 
 
 def month_of(day: date) -> date:
-    """The first of the month."""
+    """Returns the first day of the month."""
     return date(day.year, day.month, 1)
 
 
 def later_month(month: date, months: int) -> date:
-    """The first of the month that comes `months` later, or earlier where that is negative."""
+    """Returns the first day of the month that is `months` later (earlier if negative)."""
     year, index = divmod(month.year * 12 + month.month - 1 + months, 12)
     return date(year, index + 1, 1)
 
 
 def first_moment(month: date) -> datetime:
-    """When the month begins, in UTC."""
+    """Returns the start of the month in UTC."""
     return datetime(month.year, month.month, 1, tzinfo=UTC)
 
 
@@ -57,20 +56,20 @@ def partition_name(month: date) -> str:
 
 
 def wanted_months(today: date, retention_months: int) -> list[date]:
-    """The months that need a partition: those retained, this one, and the next three."""
+    """Returns the months that need a partition: the retained months, this one and the next three."""
     this_month = month_of(today)
     return [later_month(this_month, months) for months in range(-retention_months, MONTHS_AHEAD + 1)]
 
 
 def partitions(connection: Connection) -> list[str]:
-    """The names of the partitions there are, oldest first."""
+    """Returns the names of the existing partitions, oldest first."""
     return [name for (name,) in connection.execute(_PARTITIONS)]
 
 
 def make_partitions(connection: Connection, months: list[date]) -> list[str]:
-    """Makes the partitions of `months` that are missing, and returns their names.
+    """Makes the missing partitions of `months`, and returns their names.
 
-    They are created on their own and then attached, which waits for no writer; but for others that make partitions.
+    A partition is created first and attached afterwards, so that writers are not blocked; callers wait for each other.
     """
     with connection.transaction():
         connection.execute(_LOCK, [locks.PARTITIONS])

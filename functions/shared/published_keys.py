@@ -1,4 +1,4 @@
-"""The keys that an issuer publishes (a JWKS): fetched, kept, and fetched again where a token names another one."""
+"""Fetches and caches the keys that an issuer publishes (a JWKS)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,40 +12,40 @@ from functions.shared.failure import kind_of
 
 ALGORITHMS = ("RS256", "ES256")
 
-_FRESH_SECONDS = 300  # so long the keys are not fetched without a reason
-_MAX_STALE_SECONDS = 3600  # so long they count on while the issuer can't be reached
+_FRESH_SECONDS = 300  # cached keys are used without fetching
+_MAX_STALE_SECONDS = 3600  # cached keys are used while the issuer can't be reached
 _MAX_FETCHES_AT_ONCE = 2
 _SECONDS_PER_FETCH = 10
-_UNAVAILABLE = "The keys to check the token with can't be had; send the request again."
+_UNAVAILABLE = "The keys that verify the token can't be fetched; send the request again."
 
 logger = Logger(child=True)
 
 
 class KeysUnavailable(Exception):
-    """The issuer's keys can't be had, so that no token can be checked; the message may be shown to the sender."""
+    """The issuer's keys can't be fetched; the message may be sent to the client."""
 
 
 @dataclass(slots=True)
 class Allowance:
-    """How often something may be done: a few times at once, and then once in a while.
+    """Limits how often an action is allowed: `max_at_once` times at once, then once per `seconds`.
 
     Attributes:
-        most: how many times at once.
-        seconds: after how long it may be done once more.
+        max_at_once: number of actions allowed at once.
+        seconds: time until one more action is allowed.
     """
 
-    most: int
+    max_at_once: int
     seconds: float
     _left: float = field(init=False)
     _counted_at: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
-        self._left = self.most
+        self._left = self.max_at_once
 
     def take(self, now: float) -> bool:
-        """Whether it may be done now; it then counts as done."""
+        """Whether the action is allowed now; counts it if so."""
         earned = (now - self._counted_at) / self.seconds
-        self._left = min(self.most, self._left + max(0.0, earned))
+        self._left = min(self.max_at_once, self._left + max(0.0, earned))
         self._counted_at = now
         if self._left < 1:
             return False
@@ -54,7 +54,7 @@ class Allowance:
 
 
 class PublishedKeys:
-    """The keys at an address, of those that tokens may be signed with: RSA (RS256) and P-256 (ES256)."""
+    """The signing keys published at a URL: RSA (RS256) and P-256 (ES256)."""
 
     def __init__(self, url: str, timeout: float) -> None:
         self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=timeout)
@@ -65,13 +65,13 @@ class PublishedKeys:
         self._is_failing = True
 
     def key(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
-        """The key of that id for that algorithm; None where the issuer publishes none.
+        """Returns the key with this id and algorithm; None if the issuer publishes none.
 
-        An id that is not known makes the keys be fetched again, but strangers can name as many ids as they like: so the
-        keys are fetched twice at once, and then every ten seconds, whatever the issuer answers.
+        An unknown id causes a fetch. Anyone can name unknown ids, so at most two fetches happen at once and then one
+        every ten seconds, whatever the issuer answers.
 
         Raises:
-            KeysUnavailable: the issuer can't be reached, or answers with anything but keys, so that it is not known.
+            KeysUnavailable: the issuer can't be reached or publishes no usable keys.
         """
         now = time()
         is_fresh = 0 <= now - self._fetched_at < _FRESH_SECONDS
@@ -82,10 +82,10 @@ class PublishedKeys:
         return self._keys.get((key_id, algorithm))
 
     def require_some(self) -> None:
-        """Lets pass where there are keys, for a token that names none of them.
+        """Checks that keys are available, for a token that names no usable key.
 
         Raises:
-            KeysUnavailable: there are none, so that no token is good or bad.
+            KeysUnavailable: no keys are available, so no token can be verified.
         """
         now = time()
         if not self._count(now) and self._fetches.take(now):
@@ -94,43 +94,45 @@ class PublishedKeys:
             raise KeysUnavailable(_UNAVAILABLE)
 
     def _count(self, now: float) -> bool:
-        """Whether the keys were fetched so lately that they count."""
+        """Whether the cached keys are recent enough to use."""
         return 0 <= now - self._fetched_at < _MAX_STALE_SECONDS
 
     def _fetch(self, now: float) -> None:
         try:
             keys = _signing_keys(self._client.fetch_data())
         except (jwt.PyJWTError, ValueError, OSError, RecursionError) as error:
-            logger.warning("The issuer's keys can't be had", extra={"reason": kind_of(error)})
+            logger.warning("The issuer's keys can't be fetched", extra={"reason": kind_of(error)})
             self._is_failing = True
             return
-        self._keys = {(str(key.key_id), key.algorithm_name): key for key in reversed(keys)}  # the first one counts
+        self._keys = {
+            (str(key.key_id), key.algorithm_name): key for key in reversed(keys)
+        }  # the first of equal ids wins
         self._key_ids = frozenset(key_id for key_id, _ in self._keys)
         self._fetched_at, self._is_failing = now, False
 
 
 def _signing_keys(published: Any) -> list[jwt.PyJWK]:
-    """The keys of a JWKS that tokens may be signed with; the others are left out, whatever is wrong with them.
+    """Returns the usable signing keys of a JWKS and skips all others.
 
     Raises:
-        ValueError: there are none.
+        ValueError: the JWKS has no usable key.
     """
     members = published.get("keys")
     found = [key for member in (members if isinstance(members, list) else ()) for key in _as_keys(member)]
     if not found:
-        raise ValueError("it publishes no key for RS256 or ES256")
+        raise ValueError("the issuer publishes no key for RS256 or ES256")
     return found
 
 
 def _as_keys(member: Any) -> Iterable[jwt.PyJWK]:
-    """The one key that `member` is, or none."""
+    """Yields the key that `member` describes, if it is usable."""
     try:
         if not _is_for_signatures(member):
             return
         key = jwt.PyJWK(member)
-        if hasattr(key.key, "public_key"):  # the private one was published
+        if hasattr(key.key, "public_key"):  # the issuer published a private key
             key.key = key.key.public_key()
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with one key, the others count
+    except Exception as error:  # noqa: BLE001 - one malformed key must not disable the others
         logger.warning("A key of the issuer can't be used", extra={"reason": type(error).__name__})
         return
     yield key

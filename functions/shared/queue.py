@@ -1,4 +1,4 @@
-"""Sending to the queue."""
+"""Sends messages to the queue."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,11 +28,11 @@ def send(
     """Sends each of `bodies` as a message.
 
     Args:
-        attributes: of each message, where they have any.
+        attributes: message attributes, one mapping per body.
 
     Returns:
-        The indexes of those that the queue did not take, after retries. Once it can't be reached, no more are tried: to
-        wait for it again and again takes longer than the sender waits.
+        Indexes of the messages that the queue did not accept after retries. Once the queue can't be reached, the rest
+            is not tried: further timeouts would take longer than the sender waits.
     """
     unsent: set[int] = set()
     is_reached = True
@@ -57,7 +57,7 @@ def _entry(
 
 
 def _size(attributes: Attributes) -> int:
-    """How much the attributes add to a message, as SQS counts it: names, types and values."""
+    """Returns the attributes' share of a message's size as SQS counts it: names, types and values."""
     return sum(
         len(name.encode())
         + len(value["DataType"].encode())
@@ -68,7 +68,7 @@ def _size(attributes: Attributes) -> int:
 
 
 def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """The indexes of messages of these sizes, in groups that SQS takes at once."""
+    """Splits indexes of messages into groups that fit in one SendMessageBatch call."""
     group: list[int] = []
     total = 0
     for index, size in enumerate(sizes):
@@ -84,18 +84,20 @@ def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
 def _send_group(
     client: "SQSClient", queue_url: str, unsent: dict[int, "SendMessageBatchRequestEntryTypeDef"]
 ) -> tuple[set[int], bool]:
-    """The indexes of the messages that the queue did not take, and whether it can be reached."""
+    """Returns the indexes of messages that the queue did not accept, and whether it can be reached."""
     for pause in (*RETRY_AFTER_SECONDS, None):
         try:
             answer = client.send_message_batch(QueueUrl=queue_url, Entries=list(unsent.values()))
         except (BotoCoreError, ClientError) as error:
-            logger.warning("The queue took nothing", extra={"messages": len(unsent), "reason": kind_of(error)})
+            logger.warning(
+                "Sending a batch of messages failed", extra={"messages": len(unsent), "reason": kind_of(error)}
+            )
             return set(unsent), isinstance(error, ClientError)
         failed = answer.get("Failed", [])
         unsent = {int(entry["Id"]): unsent[int(entry["Id"])] for entry in failed}
         if not unsent:
             break
-        logger.warning("The queue refused messages", extra={"reasons": [entry["Code"] for entry in failed]})
+        logger.warning("The queue refused messages of a batch", extra={"reasons": [entry["Code"] for entry in failed]})
         if pause is None or all(entry["SenderFault"] for entry in failed):
             break
         time.sleep(pause)

@@ -1,14 +1,14 @@
-"""Why an event can never be stored as it is."""
+"""Describes why an event can never be stored as sent."""
 
-_MOST_QUOTED = 60  # of 10,000 events a request: API Gateway and Lambda answer with no more than 6 MB
+_MAX_QUOTED_CHARACTERS = 60  # a request may hold 10,000 events, and Lambda limits a response to 6 MB
 
 
 class Rejection(ValueError):
-    """An event that is refused, with a code for programs and a message for people.
+    """An event can't be stored; has a code for programs and a message for people.
 
     Args:
-        code: a word like `unknown_event`, stable.
-        message: one sentence, naming the attribute at fault; never a stack trace or SQL.
+        code: stable identifier like `unknown_event`.
+        message: one sentence that names the faulty attribute, without stack trace or SQL.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -18,6 +18,6 @@ class Rejection(ValueError):
 
 
 def quoted(value: object) -> str:
-    """`value` as a message shows it: its beginning, where it is long."""
+    """Returns the `repr` of `value`, shortened for a message."""
     text = repr(value)
-    return text if len(text) <= _MOST_QUOTED else text[: _MOST_QUOTED - 1] + "…"
+    return text if len(text) <= _MAX_QUOTED_CHARACTERS else text[: _MAX_QUOTED_CHARACTERS - 1] + "…"

@@ -1,7 +1,7 @@
-"""Tokens that were revoked before they expire: the list of them, and what a function knows of it.
+"""Reads and caches the list of tokens that were revoked before they expire.
 
-The list is a secret in Secrets Manager, which the functions read anyway: neither PostgreSQL nor another service is
-needed, and the secret is guarded like the one that tokens are signed with.
+The list is a secret in Secrets Manager, because the functions already read secrets: no other store is needed, and the
+list is protected like the secret that signs tokens.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any, Self
 import msgspec
 from aws_lambda_powertools import Logger
 
-MAX_LIST_BYTES = 65_536  # of a secret
+MAX_LIST_BYTES = 65_536  # size limit of a secret
 
 _FRESH_SECONDS = 60
 _MAX_STALE_SECONDS = 900
@@ -23,18 +23,18 @@ logger = Logger(child=True)
 
 
 class RevocationsUnavailable(Exception):
-    """Whether a token was revoked can't be found out now; the message may be shown to the sender."""
+    """The list of revoked tokens can't be read; the message may be sent to the client."""
 
 
 class Revocation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A token that no longer counts, or all tokens of a user that were issued before a moment.
+    """A revoked token, or a user whose tokens issued before a moment are revoked.
 
     Attributes:
-        jti: the token's id; empty where it is about a user.
-        sub: the user's id, as tokens write it; empty where it is about one token.
-        issuer: whose tokens it is about; empty for those of all.
-        before: seconds since 1970; the user's tokens that were issued earlier, or do not say when, do not count.
-        until: seconds since 1970; by then all that it is about has expired, and it is forgotten. None for never.
+        jti: id of the revoked token; empty for a user.
+        sub: user id as in tokens; empty for a single token.
+        issuer: issuer of the tokens; empty for any issuer.
+        before: seconds since 1970. The user's tokens that were issued earlier or have no `iat` are revoked.
+        until: seconds since 1970, when all affected tokens have expired and the entry is removed. None for never.
     """
 
     jti: str = ""
@@ -44,7 +44,7 @@ class Revocation(msgspec.Struct, frozen=True, omit_defaults=True):
     until: int | None = None
 
     def applies_to(self, claims: Mapping[str, Any]) -> bool:
-        """Whether a token with these claims, which were verified, no longer counts."""
+        """Whether this entry revokes a token with these verified claims."""
         if self.issuer and claims.get("iss") != self.issuer:
             return False
         if self.jti and claims.get("jti") == self.jti:
@@ -54,16 +54,16 @@ class Revocation(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RevocationList(msgspec.Struct, frozen=True):
-    """What was revoked, as the secret holds it; a secret `{}` is an empty list."""
+    """All revocations, in the form of the secret; a secret `{}` is an empty list."""
 
     revoked: tuple[Revocation, ...] = ()
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The list that a secret's text is.
+        """Parses the text of the secret.
 
         Raises:
-            msgspec.DecodeError: it is none.
+            msgspec.DecodeError: the text is not a list of revocations.
         """
         return msgspec.json.decode(text, type=cls)
 
@@ -72,11 +72,11 @@ class RevocationList(msgspec.Struct, frozen=True):
 
 
 class Revocations:
-    """The list as this function knows it: read again each minute.
+    """The list as cached by this function, read again each minute.
 
-    While it can't be read, what was read last counts for 15 minutes: a short outage of Secrets Manager then stops
-    nobody, and what was revoked before stays revoked. After that, and in a function that has never read the list, no
-    token is accepted, since each start of a function would otherwise bring revoked tokens back.
+    While the list can't be read, the cached list is used for 15 minutes: a short outage of Secrets Manager stops
+    nobody, and revoked tokens stay revoked. After that, and in a function that has never read the list, no token is
+    accepted: each new function instance would otherwise accept revoked tokens again.
     """
 
     def __init__(self, secret_arn: str) -> None:
@@ -86,18 +86,16 @@ class Revocations:
         self._client: Any = None
 
     def include(self, claims: Mapping[str, Any]) -> bool:
-        """Whether a token with these claims, which were verified, was revoked.
+        """Whether the list revokes a token with these verified claims.
 
         Raises:
-            RevocationsUnavailable: the list is not known, or was read too long ago.
+            RevocationsUnavailable: the list was never read, or was read too long ago.
         """
         now = time()
         if not (0 <= now - self._read_at < _FRESH_SECONDS or 0 <= now - self._tried_at < _SECONDS_PER_ATTEMPT):
             self._read(now)
         if not 0 <= now - self._read_at < _MAX_STALE_SECONDS:
-            raise RevocationsUnavailable(
-                "Whether the token was revoked can't be found out now; send the request again."
-            )
+            raise RevocationsUnavailable("The list of revoked tokens can't be read; send the request again.")
         return claims in self._list
 
     def _read(self, now: float) -> None:

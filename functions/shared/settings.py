@@ -1,4 +1,4 @@
-"""The settings: read from the environment when a function starts, typed, each named where it is wrong."""
+"""Reads and checks the settings in environment variables; each error names its setting."""
 
 import os
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import msgspec
 
-MIN_SECRET_BYTES = 32  # as many as HS256 makes of it: RFC 7518 forbids fewer
+MIN_SECRET_BYTES = 32  # the hash size of HS256; RFC 7518 forbids shorter keys
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -16,13 +16,13 @@ class SettingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AuthSettings:
-    """How tokens are verified: by a shared secret, or by the keys that an issuer publishes.
+    """How tokens are verified: with a shared secret, or with the keys that an issuer publishes.
 
     Attributes:
-        previous_secret: with which tokens may be signed too, while the secret is being replaced.
-        max_lifetime: for how many seconds a token may be valid; None for any time.
-        client_id_as_audience: whether the audience of a token without `aud` is its `client_id`, as in Cognito's.
-        revocations_arn: the secret that lists the revoked tokens; None where none can be revoked.
+        previous_secret: also accepted, while the secret is being replaced.
+        max_lifetime: longest lifetime of a token in seconds; None for no limit.
+        client_id_as_audience: whether `client_id` is the audience of a token without `aud`, as Cognito's tokens need.
+        revocations_arn: secret that lists the revoked tokens; None if tokens can't be revoked.
     """
 
     secret: str | None = None
@@ -36,7 +36,7 @@ class AuthSettings:
 
 
 def database_url() -> str:
-    """Where PostgreSQL is, as libpq writes it: `DATABASE_URL`, or the secret that `DATABASE_SECRET_ARN` names."""
+    """Returns PostgreSQL's URL: `DATABASE_URL`, or the secret that `DATABASE_SECRET_ARN` names."""
     url = _secret("DATABASE_URL", "DATABASE_SECRET_ARN")
     if url is None:
         raise SettingError("DATABASE_URL or DATABASE_SECRET_ARN must be set")
@@ -48,7 +48,7 @@ def database_url() -> str:
 
 
 def clickhouse_url() -> str | None:
-    """Where ClickHouse is: `CLICKHOUSE_URL`, or the secret that `CLICKHOUSE_SECRET_ARN` names; None where it is off."""
+    """Returns ClickHouse's URL: `CLICKHOUSE_URL`, or the secret in `CLICKHOUSE_SECRET_ARN`; None if disabled."""
     url = _secret("CLICKHOUSE_URL", "CLICKHOUSE_SECRET_ARN")
     if url and not url.startswith(("clickhouse://", "clickhouses://", "http://", "https://")):
         raise SettingError("CLICKHOUSE_URL must start with clickhouse:// or, for TLS, clickhouses://")
@@ -56,28 +56,28 @@ def clickhouse_url() -> str | None:
 
 
 def clickhouse_cluster() -> str | None:
-    """The cluster that the table is made on, replicated: `CLICKHOUSE_CLUSTER`; None for a single server."""
+    """Returns the cluster for the replicated table: `CLICKHOUSE_CLUSTER`; None for a single server."""
     return _text("CLICKHOUSE_CLUSTER")
 
 
 def clickhouse_durable_inserts() -> bool:
-    """Whether inserts wait for a quorum, or for the disk: `CLICKHOUSE_DURABLE_INSERTS`, on if it is not set."""
+    """Whether inserts wait for a quorum or the disk: `CLICKHOUSE_DURABLE_INSERTS`, on by default."""
     return _switch("CLICKHOUSE_DURABLE_INSERTS")
 
 
 def clickhouse_retention_months() -> int | None:
-    """For how many months ClickHouse keeps events: `CLICKHOUSE_RETENTION_MONTHS`; None for ever."""
+    """Returns the months that ClickHouse keeps events: `CLICKHOUSE_RETENTION_MONTHS`; None for ever."""
     name = "CLICKHOUSE_RETENTION_MONTHS"
     if _text(name) is None:
         return None
     months = _months(name, "", 1200)
     if months < retention_months():
-        raise SettingError(f"{name} must not be below RETENTION_MONTHS: ClickHouse is what GraphQL reads from")
+        raise SettingError(f"{name} must not be below RETENTION_MONTHS, because GraphQL reads from ClickHouse")
     return months
 
 
 def sync_follow_seconds() -> int:
-    """How long a sync that has caught up goes on looking for new events: `SYNC_FOLLOW_SECONDS`, 0 if not set."""
+    """Returns how long a sync that has caught up keeps polling: `SYNC_FOLLOW_SECONDS`, 0 by default."""
     text = _text("SYNC_FOLLOW_SECONDS") or "0"
     if not text.isdecimal():
         raise SettingError(f"SYNC_FOLLOW_SECONDS must be a number of seconds, not {text!r}")
@@ -85,7 +85,7 @@ def sync_follow_seconds() -> int:
 
 
 def queue_url() -> str:
-    """The queue that accepted events wait in: `QUEUE_URL`."""
+    """Returns the URL of the queue for accepted events: `QUEUE_URL`."""
     url = _text("QUEUE_URL")
     if url is None:
         raise SettingError("QUEUE_URL must be set")
@@ -93,7 +93,13 @@ def queue_url() -> str:
 
 
 def auth() -> AuthSettings:
-    """`AUTH_SECRET` (or `AUTH_SECRET_ARN`), or `AUTH_JWKS_URL` with `AUTH_ISSUER` and `AUTH_AUDIENCE`; the others."""
+    """Returns the `AUTH_` settings.
+
+    Either `AUTH_SECRET` (or `AUTH_SECRET_ARN`) is set, or `AUTH_JWKS_URL` with `AUTH_ISSUER` and `AUTH_AUDIENCE`.
+
+    Raises:
+        SettingError: settings are missing, malformed or contradictory.
+    """
     settings = AuthSettings(
         secret=_secret("AUTH_SECRET", "AUTH_SECRET_ARN"),
         jwks_url=_text("AUTH_JWKS_URL"),
@@ -106,42 +112,42 @@ def auth() -> AuthSettings:
     )
     if (settings.secret is None) == (settings.jwks_url is None):
         raise SettingError("exactly one of AUTH_SECRET (or AUTH_SECRET_ARN) and AUTH_JWKS_URL must be set")
-    _require_long("AUTH_SECRET", settings.secret)
-    _require_long("AUTH_SECRET_PREVIOUS", settings.previous_secret)
+    _require_secret_length("AUTH_SECRET", settings.secret)
+    _require_secret_length("AUTH_SECRET_PREVIOUS", settings.previous_secret)
     if settings.jwks_url:
         _require_issuer(settings)
     if settings.client_id_as_audience and not settings.audience:
-        raise SettingError("AUTH_CLIENT_ID_AS_AUDIENCE needs AUTH_AUDIENCE, which the client_id is compared with")
+        raise SettingError("AUTH_CLIENT_ID_AS_AUDIENCE requires AUTH_AUDIENCE, the expected client_id")
     return settings
 
 
 def auth_secret() -> str | None:
-    """What tokens are signed with: `AUTH_SECRET`, or the secret that `AUTH_SECRET_ARN` names; None where neither is."""
+    """Returns the secret that signs tokens: `AUTH_SECRET`, or the one that `AUTH_SECRET_ARN` names; None if unset."""
     secret = _secret("AUTH_SECRET", "AUTH_SECRET_ARN")
-    _require_long("AUTH_SECRET", secret)
+    _require_secret_length("AUTH_SECRET", secret)
     return secret
 
 
 def auth_revocations_arn() -> str | None:
-    """The secret that lists the revoked tokens: `AUTH_REVOCATIONS_ARN`; None where none can be revoked."""
+    """Returns the ARN of the list of revoked tokens: `AUTH_REVOCATIONS_ARN`; None if tokens can't be revoked."""
     return _text("AUTH_REVOCATIONS_ARN")
 
 
 def _require_issuer(settings: AuthSettings) -> None:
     if not (settings.issuer and settings.audience):
         raise SettingError(
-            "AUTH_JWKS_URL needs AUTH_ISSUER and AUTH_AUDIENCE: others' tokens are signed with its keys too"
+            "AUTH_JWKS_URL requires AUTH_ISSUER and AUTH_AUDIENCE: the keys also sign tokens for other services"
         )
     if settings.previous_secret is not None:
-        raise SettingError("AUTH_SECRET_PREVIOUS must not be set with AUTH_JWKS_URL, whose keys are no secrets")
+        raise SettingError("AUTH_SECRET_PREVIOUS must not be set with AUTH_JWKS_URL: it only accompanies AUTH_SECRET")
     if not (settings.jwks_url or "").startswith(("https://", "http://")):
         raise SettingError("AUTH_JWKS_URL must start with https://")
 
 
-def _require_long(name: str, secret: str | None) -> None:
+def _require_secret_length(name: str, secret: str | None) -> None:
     if secret is not None and len(secret.encode()) < MIN_SECRET_BYTES:
         raise SettingError(
-            f"{name} (or what {name}_ARN names) must have {MIN_SECRET_BYTES} bytes at least: a shorter one is guessed"
+            f"{name} (or the secret that {name}_ARN names) needs at least {MIN_SECRET_BYTES} bytes to resist guessing"
         )
 
 
@@ -151,32 +157,32 @@ def _auth_max_lifetime() -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) < 12 and int(text) > 0):
-        raise SettingError(f"{name} must be a number of seconds from 1 on, not {text!r}")
+        raise SettingError(f"{name} must be a number of seconds, at least 1, not {text!r}")
     return int(text)
 
 
 def retention_months() -> int:
-    """For how many months PostgreSQL keeps events: `RETENTION_MONTHS`, 3 where it is not set."""
+    """Returns the months that PostgreSQL keeps events: `RETENTION_MONTHS`, 3 by default."""
     return _months("RETENTION_MONTHS", "3", 120)
 
 
 def graphql_introspection() -> bool:
-    """Whether clients may ask GraphQL for its schema: `GRAPHQL_INTROSPECTION`, on where it is not set."""
+    """Whether clients may query the GraphQL schema: `GRAPHQL_INTROSPECTION`, on by default."""
     return _switch("GRAPHQL_INTROSPECTION")
 
 
 def log_level() -> str:
-    """From which level on the functions log: `LOG_LEVEL`, INFO where it is not set."""
+    """Returns the lowest level that is logged: `LOG_LEVEL`, INFO by default."""
     level = (_text("LOG_LEVEL") or "INFO").upper()
     if level not in LOG_LEVELS:
         raise SettingError(f"LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}, not {level!r}")
     return level
 
 
-def _months(name: str, default: str, most: int) -> int:
+def _months(name: str, default: str, max_months: int) -> int:
     text = _text(name) or default
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise SettingError(f"{name} must be a number of months from 1 to {most}, not {text!r}")
+    if not text.isdecimal() or not 1 <= int(text) <= max_months:
+        raise SettingError(f"{name} must be a number of months from 1 to {max_months}, not {text!r}")
     return int(text)
 
 
@@ -206,7 +212,7 @@ def _secret(name: str, arn_name: str) -> str | None:
 
 
 class _RdsSecret(msgspec.Struct):
-    """What RDS and Aurora keep in Secrets Manager for a database."""
+    """Secret that RDS and Aurora store in Secrets Manager for a database."""
 
     username: str
     password: str
@@ -220,7 +226,7 @@ def _url_of_rds_secret(text: str) -> str:
         secret = msgspec.json.decode(text, type=_RdsSecret)
     except msgspec.DecodeError as error:
         raise SettingError(
-            f"the secret that DATABASE_SECRET_ARN names is neither a URL nor RDS's JSON: {error}"
+            f"the secret that DATABASE_SECRET_ARN names is neither a URL nor the JSON that RDS stores: {error}"
         ) from error
     user, password = quote(secret.username, safe=""), quote(secret.password, safe="")
     return f"postgresql://{user}:{password}@{secret.host}:{secret.port}/{secret.dbname}"

@@ -1,4 +1,4 @@
-"""How far ClickHouse has come behind PostgreSQL: what the sync writes down, and what others ask of it."""
+"""Reads how far the sync has copied events from PostgreSQL to ClickHouse."""
 
 from datetime import datetime
 from typing import Any
@@ -12,12 +12,12 @@ from functions.shared.postgres import Connection
 
 _READ = "SELECT xact_id, id, caught_up_at FROM sync_state WHERE target = %s"
 
-# A transaction that is open may yet commit rows; all below the oldest such transaction are there to be seen. One of
-# another database of the server can't, and is not waited for, if it is certain whose it is: the process that has its
-# number was connected to that database before it began, and stays so. That holds only for processes that are looked at
-# after the snapshot was taken, in a statement of its own (what a transaction has once read of them stays the same in
-# it). A prepared transaction is no process's, and waited for wherever it is.
-# Since when others' transactions are open is shown only to roles that may read all statistics.
+# All rows below the oldest open transaction are visible, because an open transaction may still commit rows. Open
+# transactions of other databases on the server can't write here and are skipped if the database is certain: the process
+# that has the transaction's id connected to its database before the transaction began. That holds only for processes
+# that are read after the snapshot was taken, in a statement of its own, because a transaction sees the statistics that
+# it read first. A prepared transaction has no process; the watermark waits for it whatever its database. Only roles
+# that may read all statistics see the start times of other roles' transactions.
 _OPEN_TRANSACTIONS = sql.SQL("""
     open_transactions AS MATERIALIZED (
         SELECT xact_id, process.pid, prepared.gid,
@@ -49,8 +49,8 @@ _OLDEST = sql.SQL("""
     LIMIT 1
 """).format(open_transactions=_OPEN_TRANSACTIONS)
 
-# Rows are copied neither of transactions that PostgreSQL has not come to yet nor of those of this database that are
-# open. What was copied and is one of them was another PostgreSQL's.
+# Rows of future transactions and of this database's open transactions are never copied. A copied row of such a
+# transaction comes from another PostgreSQL server.
 _FIRST_UNCOPIED = sql.SQL("""
     WITH {open_transactions}
     SELECT coalesce(min(xact_id), pg_snapshot_xmax(pg_current_snapshot()))
@@ -58,7 +58,7 @@ _FIRST_UNCOPIED = sql.SQL("""
     WHERE is_of_this_database
 """).format(open_transactions=_OPEN_TRANSACTIONS)
 
-# A transaction that PostgreSQL has not come to yet can't have written a row, unless in another PostgreSQL.
+# Only another PostgreSQL server can have written rows of future transactions.
 _FUTURE_ROW = """
     SELECT xact_id
     FROM ai_usage_events
@@ -67,45 +67,47 @@ _FUTURE_ROW = """
     LIMIT 1
 """
 
-# A transaction that ends between the snapshot and the look at the processes leaves open since when it was there.
-_LOOKS = 3
+# If a transaction ends between the snapshot and reading the processes, its start time is unknown; a retry reads both
+# again.
+_MAX_ATTEMPTS = 3
 
 _COUNT = sql.SQL("SELECT count(*) FROM {table} WHERE (xact_id, id) > (%(xact_id)s::xid8, %(id)s::uuid)")
 
 
-class Position(msgspec.Struct, frozen=True, order=True):
-    """Where a row is in the order in which rows are copied: by transaction, then by id."""
+class SyncPosition(msgspec.Struct, frozen=True, order=True):
+    """Position of a row in the copying order: by transaction, then by id."""
 
     xact_id: int
     id: UUID
 
     def values(self) -> dict[str, Any]:
-        """The position as a statement's values `xact_id` and `id`."""
+        """Returns the position as values for the statement parameters `xact_id` and `id`."""
         return {"xact_id": str(self.xact_id), "id": self.id}
 
 
-BEGINNING = Position(0, UUID(int=0))
-"""Before every row."""
+BEGINNING = SyncPosition(0, UUID(int=0))
+"""Position before every row."""
 
 
 class SyncState(msgspec.Struct, frozen=True):
-    """What is known of one table in ClickHouse.
+    """State of the sync with one ClickHouse table.
 
     Attributes:
-        cursor: every row up to here, and below the watermark, is there.
-        caught_up_at: everything that was committed before then is there; None until the first backfill has caught up.
+        cursor: every row up to this position and below the watermark is in ClickHouse.
+        caught_up_at: everything committed before this moment is in ClickHouse; None until the first backfill is
+            complete.
     """
 
-    cursor: Position = BEGINNING
+    cursor: SyncPosition = BEGINNING
     caught_up_at: datetime | None = None
 
 
 class Watermark(msgspec.Struct, frozen=True):
-    """Up to where rows can be copied without missing one.
+    """Upper bound below which rows can be copied without missing any.
 
     Attributes:
-        xact_id: every transaction below it has ended: its rows can be seen, or never will be.
-        complete_until: everything that was committed before then is below it; None where that is not known.
+        xact_id: every transaction below has ended; its rows are visible or never will be.
+        complete_until: everything committed before this moment is below the watermark; None if unknown.
     """
 
     xact_id: int
@@ -113,19 +115,19 @@ class Watermark(msgspec.Struct, frozen=True):
 
 
 def read_state(connection: Connection, target: UUID) -> SyncState:
-    """How far the sync has come with the table that `target` identifies."""
+    """Returns the state of the sync with the table that has the id `target`."""
     row = connection.execute(_READ, [str(target)]).fetchone()
-    return SyncState(Position(int(row[0]), row[1]), row[2]) if row else SyncState()
+    return SyncState(SyncPosition(int(row[0]), row[1]), row[2]) if row else SyncState()
 
 
 class OpenTransaction(msgspec.Struct, frozen=True):
-    """A transaction that has written, and may yet commit.
+    """An open transaction that has written rows and may still commit.
 
     Attributes:
-        owner: `process 4711`, or `prepared as name`.
-        role: whose it is; None where that role is gone.
-        started_at: None, as is its age, where the role may not read the statistics of others.
-        seconds: for how long it has been open.
+        owner: `process 4711` or `prepared as name`.
+        role: role of the transaction; None if the role no longer exists.
+        started_at: None, like `seconds`, if this role may not read other roles' statistics.
+        seconds: age of the transaction.
     """
 
     xact_id: str
@@ -136,7 +138,7 @@ class OpenTransaction(msgspec.Struct, frozen=True):
     seconds: float | None
 
     def __str__(self) -> str:
-        since = "when it is not ours to know"
+        since = "an unknown time (the role may not read it)"
         if self.started_at is not None and self.seconds is not None:
             since = f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC ({self.seconds:,.0f} s)"
         session = f"role {self.role}, database {self.database}"
@@ -144,13 +146,13 @@ class OpenTransaction(msgspec.Struct, frozen=True):
 
 
 def read_watermark(connection: Connection) -> Watermark:
-    """The watermark of this moment.
+    """Returns the current watermark.
 
     Args:
-        connection: without an open transaction, which would keep an older look at the server's processes.
+        connection: must have no open transaction, which would see outdated statistics of the processes.
     """
     _require_no_transaction(connection)
-    for _ in range(_LOOKS):
+    for _ in range(_MAX_ATTEMPTS):
         xact_id, complete_until = _row(connection, _WATERMARK)
         if complete_until is not None:
             break
@@ -158,16 +160,16 @@ def read_watermark(connection: Connection) -> Watermark:
 
 
 def oldest_transaction(connection: Connection) -> OpenTransaction | None:
-    """The oldest transaction that the watermark waits for, if one is open."""
+    """Returns the oldest transaction that the watermark waits for, if any."""
     _require_no_transaction(connection)
     row = connection.execute(_OLDEST).fetchone()
     return OpenTransaction(*row) if row else None
 
 
-def foreign_position(connection: Connection, cursor: Position) -> int | None:
-    """The transaction of the cursor, or of a row, that only another PostgreSQL can have come to, if there is one.
+def foreign_position(connection: Connection, cursor: SyncPosition) -> int | None:
+    """Returns a transaction id of the cursor or a row that only another PostgreSQL server can have issued, if any.
 
-    This one was then restored from that one, and its own transactions have numbers that count as copied long ago.
+    This server was then restored from the other one, and its own new transaction ids count as already copied.
     """
     first_uncopied = int(_row(connection, _FIRST_UNCOPIED)[0])
     row = connection.execute(_FUTURE_ROW).fetchone()
@@ -175,8 +177,8 @@ def foreign_position(connection: Connection, cursor: Position) -> int | None:
     return newest if newest >= first_uncopied else None
 
 
-def count_unsynced(connection: Connection, table: str, cursor: Position) -> int:
-    """How many rows of `table`, the events or a partition of theirs, are beyond the cursor."""
+def count_unsynced(connection: Connection, table: str, cursor: SyncPosition) -> int:
+    """Counts the rows of `table` (the events or one partition) beyond the cursor."""
     row = connection.execute(_COUNT.format(table=sql.Identifier(table)), cursor.values()).fetchone()
     return int(row[0]) if row else 0
 
@@ -184,10 +186,10 @@ def count_unsynced(connection: Connection, table: str, cursor: Position) -> int:
 def _row(connection: Connection, statement: sql.Composed) -> tuple[Any, ...]:
     row = connection.execute(statement).fetchone()
     if row is None:
-        raise AssertionError("an aggregate answers with one row")
+        raise AssertionError("an aggregate returns one row")
     return row
 
 
 def _require_no_transaction(connection: Connection) -> None:
     if connection.info.transaction_status != TransactionStatus.IDLE:
-        raise AssertionError("who has open transactions is looked at outside of one")
+        raise AssertionError("reading open transactions requires a connection without an open transaction")

@@ -1,4 +1,4 @@
-"""The tenant that a token belongs to: whom events and bytes are counted for, and who shares a limit."""
+"""Names the tenant of a token, for counting events and bytes and for sharing limits."""
 
 from functions.shared.grant import Grant
 
@@ -10,9 +10,10 @@ _MAX_ROOTS_NAMED = 5
 
 
 def tenant_of(grant: Grant) -> str:
-    """The name of the grant's tenant, which holds ids only.
+    """Returns the name of the grant's tenant, which consists of ids only.
 
-    It is the root namespaces, like `27/`; `*` where the grant is for everything, `none` where it is for no namespace.
+    The name lists the root namespaces, like `27/`; `*` if the grant covers everything, `none` if it covers no
+    namespace.
 
     >>> tenant_of(Grant(sub="1", scopes=(), namespaces=("27/28/", "27/29/")))
     '27/'

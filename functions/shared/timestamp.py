@@ -1,4 +1,4 @@
-"""Points in time as producers write them."""
+"""Parses and formats points in time."""
 
 import calendar
 import re
@@ -14,19 +14,19 @@ _DATE_LENGTH = 10
 
 
 def utc_now() -> datetime:
-    """The present moment, in UTC."""
+    """Returns the current moment in UTC."""
     return datetime.now(UTC)
 
 
 def parse_timestamp(value: Any) -> datetime:
-    """The moment that `value` names, in UTC, to the microsecond.
+    """Parses `value` to a moment in UTC, to the microsecond.
 
     Args:
         value: RFC 3339 (`2026-11-20T15:00:59.936Z`), `2026-11-20 12:55:11 UTC`, a date alone (its
             midnight in UTC), seconds since 1970 as a number, or a datetime with an offset.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: `value` has none of these forms.
 
     >>> parse_timestamp("2026-11-20 12:55:11 UTC").isoformat()
     '2026-11-20T12:55:11+00:00'
@@ -35,14 +35,16 @@ def parse_timestamp(value: Any) -> datetime:
         moment = _convert(value)
         in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError) as error:
-        raise ValueError(f"{quoted(value)} is no RFC 3339 time, date or number of seconds since 1970") from error
+        raise ValueError(
+            f"{quoted(value)} is not an RFC 3339 time, a date or a number of seconds since 1970"
+        ) from error
     if moment.tzinfo is None:
         raise ValueError(f"{quoted(value)} has no offset from UTC, like a trailing Z")
     return in_utc
 
 
 def format_timestamp(moment: datetime) -> str:
-    """`moment` as RFC 3339 in UTC, with as many digits as it needs.
+    """Formats `moment` as RFC 3339 in UTC, with as few digits as possible.
 
     >>> format_timestamp(datetime(2026, 11, 20, 15, tzinfo=UTC))
     '2026-11-20T15:00:00Z'
@@ -51,7 +53,7 @@ def format_timestamp(moment: datetime) -> str:
 
 
 def months_before(moment: datetime, months: int) -> datetime:
-    """The same time of day, `months` calendar months earlier; a day the month lacks becomes its last.
+    """Returns the same time of day `months` calendar months earlier; a day that the month lacks becomes its last day.
 
     >>> months_before(datetime(2026, 5, 31), 3).isoformat()
     '2026-02-28T00:00:00'
@@ -69,5 +71,5 @@ def _convert(value: Any) -> datetime:
             value = value.removesuffix(" UTC") + "Z"
         return msgspec.convert(value, datetime)
     if isinstance(value, bool):
-        raise msgspec.ValidationError("a boolean is no time")
+        raise msgspec.ValidationError("a boolean is not a time")
     return msgspec.convert(value, datetime, strict=False)

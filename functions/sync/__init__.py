@@ -1,1 +1,1 @@
-"""From PostgreSQL to ClickHouse: what is there already, and what comes, by one mechanism."""
+"""Copies events from PostgreSQL to ClickHouse: the backfill and new events by one mechanism."""

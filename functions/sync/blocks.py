@@ -1,8 +1,8 @@
-"""Which rows may go to ClickHouse in one block.
+"""Separates rows that ClickHouse would alter if they were inserted in one block.
 
-Within a block, an array of integers that comes after an array of fractions at the same path is read as fractions too,
-which alters integers beyond 2^53 (https://github.com/ClickHouse/ClickHouse/issues/120682). Rows that hold the one go
-apart from rows that hold the other.
+If an array of fractions precedes an array of integers at the same path in a block, ClickHouse reads the integers as
+fractions too, which alters integers beyond 2^53 (https://github.com/ClickHouse/ClickHouse/issues/120682). Rows with
+fractions and rows with large integers are therefore inserted in different blocks.
 """
 
 import re
@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
-_LARGEST_EXACT_FLOAT = 2**53
+_MAX_EXACT_INTEGER = 2**53
 
-# PostgreSQL writes `[1, 2]` and `"key": 3`: a number right after a bracket or a comma is in an array. What looks like
-# one within a string does no harm. 2^53 has 16 digits.
+# PostgreSQL writes `[1, 2]` and `"key": 3`, so a number right after a bracket or a comma is in an array. Matches within
+# a string do no harm. 2^53 has 16 digits.
 _LONG_INTEGER = re.compile(rb"(?:\[|, )-?([0-9]{16,})")
 
-# As fast as looking at so many bytes can be: what may be long integers once all digits are zeros.
+# Replaces all digits by zeros, so that a fast substring search finds possible long integers.
 _ALL_DIGITS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _SIXTEEN_DIGITS = b"0" * 16
 _STARTS = (b"[", b", ", b"[-", b", -")
@@ -26,7 +26,7 @@ type Path = tuple[str, ...]
 
 
 def may_hold_large_integers(rows: bytes) -> bool:
-    """Whether an array in one of the rows may hold an integer beyond 2^53; soon said, and rarely yes."""
+    """Whether an array in the rows may hold an integer beyond 2^53; a fast check, rarely true."""
     if b"[" not in rows:
         return False
     zeros = rows.translate(_ALL_DIGITS_ZERO)
@@ -34,15 +34,15 @@ def may_hold_large_integers(rows: bytes) -> bool:
 
 
 class _Block:
-    """Rows that may be inserted together: where one has large integers in an array, no other has fractions."""
+    """Rows for one insert: no path has large integers in an array of one row and fractions in another."""
 
     def __init__(self) -> None:
         self.rows: list[bytes] = []
         self._fractions: set[Path] = set()
         self._large: set[Path] = set()
 
-    def takes(self, row: bytes, fractions: set[Path], large: set[Path]) -> bool:
-        """Takes the row, unless it does not fit in with the others."""
+    def try_add(self, row: bytes, fractions: set[Path], large: set[Path]) -> bool:
+        """Adds the row if it is compatible with the others; returns whether it was added."""
         if not (self._large.isdisjoint(fractions) and self._fractions.isdisjoint(large)):
             return False
         self.rows.append(row)
@@ -52,47 +52,47 @@ class _Block:
 
 
 class SeparatedRows:
-    """Takes the rows with large integers out of those that are on their way, to be inserted apart."""
+    """Holds back rows with large integers, to insert them in blocks of their own."""
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
-        self._alone: list[bytes] = []
+        self._single_rows: list[bytes] = []
 
-    def passing(self, slices: Iterable[bytes]) -> Iterator[bytes]:
-        """The slices, without those rows."""
+    def without_large_integers(self, slices: Iterable[bytes]) -> Iterator[bytes]:
+        """Yields the slices without the rows that are held back."""
         for rows in slices:
             if may_hold_large_integers(rows):
-                yield b"".join(row for row in rows.splitlines(keepends=True) if not self._takes(row))
+                yield b"".join(row for row in rows.splitlines(keepends=True) if not self._set_aside(row))
             else:
                 yield rows
 
     def blocks(self) -> Iterator[bytes]:
-        """What was taken out, in few blocks: rows that each have keys of their own share one."""
+        """Yields the held back rows in few blocks; rows without common paths share a block."""
         for block in self._blocks:
             yield b"".join(block.rows)
-        yield from self._alone
+        yield from self._single_rows
 
-    def _takes(self, row: bytes) -> bool:
-        if not any(int(digits) > _LARGEST_EXACT_FLOAT for digits in _LONG_INTEGER.findall(row)):
+    def _set_aside(self, row: bytes) -> bool:
+        if not any(int(digits) > _MAX_EXACT_INTEGER for digits in _LONG_INTEGER.findall(row)):
             return False
         try:
             payload = msgspec.json.decode(row.rpartition(b"\t")[2].replace(rb"\\", b"\\"))
             numbers = list(_numbers_in_arrays(payload))
         except (msgspec.DecodeError, RecursionError):
-            self._alone.append(row)  # ClickHouse will say what it thinks of it
+            self._single_rows.append(row)  # ClickHouse will accept or refuse the row
             return True
         fractions = {path for path, number in numbers if type(number) is float}
-        large = {path for path, number in numbers if abs(number) > _LARGEST_EXACT_FLOAT}
+        large = {path for path, number in numbers if abs(number) > _MAX_EXACT_INTEGER}
         if fractions & large:
-            self._alone.append(row)
-        elif not any(block.takes(row, fractions, large) for block in self._blocks):
+            self._single_rows.append(row)
+        elif not any(block.try_add(row, fractions, large) for block in self._blocks):
             self._blocks.append(_Block())
-            self._blocks[-1].takes(row, fractions, large)
+            self._blocks[-1].try_add(row, fractions, large)
         return True
 
 
 def _numbers_in_arrays(value: Any, path: Path = (), *, in_array: bool = False) -> Iterator[tuple[Path, int | float]]:
-    """The numbers that are items of arrays, each with the keys that lead to it."""
+    """Yields numbers that are items of arrays, each with the path of keys that leads to it."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _numbers_in_arrays(item, (*path, key))

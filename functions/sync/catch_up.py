@@ -1,4 +1,4 @@
-"""For whoever has to know: waits until everything that was committed before is in ClickHouse."""
+"""Waits until everything committed before a call is in ClickHouse."""
 
 import time
 
@@ -16,26 +16,26 @@ def catch_up(sync: Sync, connection: Connection, wait_seconds: float, run_second
     """Copies everything that was committed before the call.
 
     Args:
-        wait_seconds: how long to wait for a sync that is running, and for transactions that are open.
-        run_seconds: how long the copying itself may take.
+        wait_seconds: longest wait for a running sync and for open transactions.
+        run_seconds: time limit of the copying itself.
 
     Raises:
-        SyncError: there was something to wait for at the end of that time; the message names it.
-        psycopg.Error, ClickHouseError: as for `Sync.run`.
+        SyncError: the wait timed out; the message names what it waited for.
+        psycopg.Error, ClickHouseError: see `Sync.run`.
     """
     row = connection.execute(_NEWEST).fetchone()
     newest = int(row[0]) if row else 0
     give_up = time.monotonic() + wait_seconds
     while True:
-        waits_for = "another sync, which is running"
+        waits_for = "another sync"
         if read_watermark(connection).xact_id >= newest:
             report = sync.run(run_seconds)
             if report.status == "out_of_time":
-                raise SyncError(f"there is more than {run_seconds:.0f} s allow to copy")
+                raise SyncError(f"copying takes longer than {run_seconds:.0f} s")
             if report.status == "caught_up":
                 return report
         else:
             waits_for = str(oldest_transaction(connection) or f"a transaction before {newest}")
         if time.monotonic() > give_up:
-            raise SyncError(f"after {wait_seconds:.0f} s it still waits for {waits_for}")
+            raise SyncError(f"timed out after {wait_seconds:.0f} s waiting for {waits_for}")
         time.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Reading from PostgreSQL: the rows that are to be copied, as the bytes that ClickHouse takes."""
+"""Reads the rows to copy from PostgreSQL, as bytes in ClickHouse's TabSeparated format."""
 
 from collections.abc import Buffer, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,30 +9,29 @@ from psycopg import sql
 
 from functions.shared import event_columns
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import Position, Watermark
+from functions.shared.sync_state import SyncPosition, Watermark
 
 CHUNK_BYTES = 16 * 1024 * 1024
 _ROWS_AT_ONCE = 500
 _ID_LENGTH = 36
 
-# The planner can't know that a range of the index is small, and would read and sort whole partitions.
+# The planner does not know that a range of the index is small, and would read and sort whole partitions.
 PLANNER_OPTIONS = (
     "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c max_parallel_workers_per_gather=0 -c jit=off"
 )
 
-# What PostgreSQL writes as text, ClickHouse reads as TabSeparated; only the offset of a time would be foreign to it,
-# and its columns have no NULL.
+# ClickHouse reads PostgreSQL's text format as TabSeparated, except for a timestamp's offset; its columns have no NULL.
 _PLAIN = sql.SQL("{column}")
-_OTHERS = {
+_CONVERTED = {
     "timestamp": sql.SQL("{column} AT TIME ZONE 'UTC'"),
     "namespace_path": sql.SQL("coalesce({column}, '')"),
 }
 
 
 def row_columns(table: str) -> sql.Composed:
-    """What COPY selects of a table to write rows that ClickHouse takes."""
+    """Returns the columns that COPY selects from a table, in ClickHouse's order and format."""
     return sql.SQL(", ").join(
-        _OTHERS.get(name, _PLAIN).format(column=sql.Identifier(table, name)) for name in event_columns.NAMES
+        _CONVERTED.get(name, _PLAIN).format(column=sql.Identifier(table, name)) for name in event_columns.NAMES
     )
 
 
@@ -47,7 +46,7 @@ _COPY = sql.SQL("""
 
 
 class RowStream:
-    """The rows that COPY writes, one after the other, as bytes."""
+    """The rows that COPY returns, read one by one as bytes."""
 
     def __init__(self, rows: Iterable[Buffer]) -> None:
         self._rows = map(bytes, rows)
@@ -55,11 +54,11 @@ class RowStream:
 
     @property
     def has_more(self) -> bool:
-        """Whether there is a row that was not taken."""
+        """Whether any row is left."""
         return self._next is not None
 
     def take(self, count: int) -> list[bytes]:
-        """The next rows, `count` of them or all there are."""
+        """Returns the next `count` rows, or fewer at the end."""
         if self._next is None:
             return []
         rows = [self._next, *islice(self._rows, count - 1)]
@@ -67,7 +66,7 @@ class RowStream:
         return rows
 
     def take_while_id(self, row_id: str) -> list[bytes]:
-        """The next rows as long as they have this id."""
+        """Returns the next rows that have this id."""
         rows = []
         while self._next is not None and id_of(self._next) == row_id:
             rows += self.take(1)
@@ -75,15 +74,15 @@ class RowStream:
 
 
 class Chunk:
-    """Rows that are inserted together, in the order of the cursor; they are read when they are iterated over.
+    """Rows for one insert, in the order of the cursor; iterating over the chunk reads them.
 
-    Rows of one transaction with one id, in several months, are in one chunk: the cursor could not tell them apart.
+    Rows of one transaction with the same id, in several months, stay in one chunk: the cursor can't tell them apart.
 
     Attributes:
-        rows: how many were read.
-        bytes: how long they are.
-        last: the last of them.
-        was_read: set once all were read, or nobody reads them any more.
+        rows: number of rows read.
+        bytes: total size of these rows.
+        last: last row read.
+        was_read: set when all rows were read or reading was given up.
     """
 
     def __init__(self, stream: RowStream, chunk_bytes: int) -> None:
@@ -95,19 +94,19 @@ class Chunk:
         self.was_read = Event()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Some rows at a time, in ClickHouse's format TabSeparated; at least one."""
-        yield self._counted(self._stream.take(1))
+        """Yields a few rows at a time, at least one row in total, in ClickHouse's format TabSeparated."""
+        yield self._count_rows(self._stream.take(1))
         while self.bytes < self._chunk_bytes and (taken := self._stream.take(_ROWS_AT_ONCE)):
-            yield self._counted(taken)
+            yield self._count_rows(taken)
         if same := self._stream.take_while_id(id_of(self.last)):
-            yield self._counted(same)
+            yield self._count_rows(same)
         self.was_read.set()
 
     def give_up_reading(self, _: object) -> None:
-        """Sets `was_read`, whoever read the chunk being done with it."""
+        """Sets `was_read` when the insert that read the chunk ended, possibly early."""
         self.was_read.set()
 
-    def _counted(self, rows: list[bytes]) -> bytes:
+    def _count_rows(self, rows: list[bytes]) -> bytes:
         joined = b"".join(rows)
         self.rows += len(rows)
         self.bytes += len(joined)
@@ -115,26 +114,26 @@ class Chunk:
         return joined
 
 
-class _Left(Exception):
-    """Makes psycopg cancel a COPY, whose rows it would otherwise wait for for ever."""
+class _CopyAbandoned(Exception):
+    """Makes psycopg cancel a COPY instead of waiting for its remaining rows."""
 
 
 @contextmanager
-def copied_rows(connection: Connection, after: Position, below: Watermark) -> Iterator[RowStream]:
-    """All rows after a position and below the watermark; those that are not taken within the block are left."""
+def copied_rows(connection: Connection, after: SyncPosition, below: Watermark) -> Iterator[RowStream]:
+    """Streams all rows after a position and below the watermark; cancels the COPY if the block leaves rows unread."""
     values = after.values() | {"watermark": str(below.xact_id)}
-    with suppress(_Left), connection.cursor().copy(_COPY, values) as copy:
+    with suppress(_CopyAbandoned), connection.cursor().copy(_COPY, values) as copy:
         stream = RowStream(copy)
         yield stream
         if stream.has_more:
-            raise _Left
+            raise _CopyAbandoned
 
 
 def id_of(row: bytes) -> str:
-    """The id of a row."""
+    """Returns the id of a row."""
     return row[:_ID_LENGTH].decode()
 
 
 def timestamp_of(row: bytes) -> str:
-    """The time of a row, in UTC, as PostgreSQL writes it."""
+    """Returns the timestamp of a row in UTC, in PostgreSQL's format."""
     return row.split(b"\t", 2)[1].decode()

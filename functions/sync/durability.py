@@ -1,4 +1,4 @@
-"""What ClickHouse is asked for so that a confirmed insert stays: a quorum of replicas, or files on the disk."""
+"""Makes confirmed inserts durable in ClickHouse: by a quorum of replicas or by fsync."""
 
 import re
 
@@ -7,17 +7,17 @@ from clickhouse_connect.driver.client import Client
 from functions.shared.clickhouse import TABLE
 
 MAX_QUORUM_WAIT_SECONDS = 20
-"""How long an insert waits for its quorum: less than a sync leaves itself for the chunks that are on their way."""
+"""Longest wait of an insert for its quorum; shorter than the time a sync reserves for its last chunks."""
 
-# Parallel: an insert whose quorum is not known yet (`UNKNOWN_STATUS_OF_INSERT`) must not keep the next one out.
+# Parallel, because an insert whose quorum is still unknown (`UNKNOWN_STATUS_OF_INSERT`) must not block the next one.
 QUORUM_SETTINGS = {
     "insert_quorum": "auto",  # the majority
     "insert_quorum_parallel": "1",
     "insert_quorum_timeout": str(MAX_QUORUM_WAIT_SECONDS * 1000),
 }
 
-# ClickHouse has these for a table, not for a statement. A merge removes the parts that were written to the disk, so
-# that what it makes of them has to be there as well.
+# ClickHouse has these settings only per table. Merges need them too, because a merge removes the parts that were
+# written to the disk.
 FSYNC_SETTINGS = {
     "fsync_after_insert": "1",
     "fsync_part_directory": "1",
@@ -33,18 +33,18 @@ _ENGINE = """
 
 _SETTING = re.compile(r"\b(\w+) = (\d+)")
 
-# Changes what the table says of itself and rewrites no part of it.
+# Changes only metadata of the table and rewrites no part.
 _ALTER = f"ALTER TABLE {TABLE} {{change}}"
 
 
 def make_durable(client: Client, *, durable: bool) -> None:
-    """Makes what the client inserts from now on stay once it is confirmed, or no longer asks for that.
+    """Makes inserts of this client durable once confirmed, or reverts that.
 
-    A replicated table gets inserts with a quorum. The table of a single server writes its parts to the disk, fsync
-    included. Other engines see to it by themselves.
+    Inserts into a replicated table wait for a quorum. The table of a single server uses fsync for its parts. Other
+    engines need no settings.
 
     Raises:
-        ClickHouseError: ClickHouse did not answer, or refused.
+        ClickHouseError: ClickHouse did not answer or returned an error.
     """
     rows = client.query(_ENGINE, parameters={"name": TABLE}).result_rows
     engine, definition = rows[0] if rows else ("", "")
@@ -56,7 +56,7 @@ def make_durable(client: Client, *, durable: bool) -> None:
 
 
 def _write_to_disk(client: Client, current: dict[str, str], *, durable: bool) -> None:
-    """Brings the table's settings about fsync to what is wanted, if they differ."""
+    """Sets or resets the table's fsync settings where they differ."""
     if durable:
         changes = [f"{name} = {value}" for name, value in FSYNC_SETTINGS.items() if current.get(name) != value]
         change = "MODIFY SETTING "

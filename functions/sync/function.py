@@ -1,4 +1,4 @@
-"""Lambda function that is invoked every minute: brings ClickHouse up to what PostgreSQL has."""
+"""Lambda function, invoked every minute: copies new events from PostgreSQL to ClickHouse."""
 
 from functions.shared import settings
 from functions.sync.handler import build

@@ -1,4 +1,4 @@
-"""What Lambda invokes every minute: brings ClickHouse up to what PostgreSQL has."""
+"""Handler of the sync function, invoked every minute: copies new events to ClickHouse."""
 
 import time
 from contextlib import suppress
@@ -19,7 +19,7 @@ from functions.sync.sync import Sync, SyncError
 
 metrics = Metrics(namespace="AiUsageEvents")
 
-# What is left of the function's time for the chunks that are on their way, and for the answer.
+# Time reserved for the last chunks and the response.
 RESERVE_SECONDS = 30
 
 _POLL_SECONDS = 2
@@ -34,18 +34,18 @@ def build(
     follow_seconds: int = 0,
     log_level: str = "INFO",
 ) -> "SyncHandler":
-    """The handler for these settings, which `functions.shared.settings` explains; connects to nothing yet."""
+    """Builds the handler from settings (see `functions.shared.settings`) without connecting to a store."""
     sync = Sync(database_url, clickhouse_url, cluster, durable=durable) if clickhouse_url else None
     return SyncHandler(Logger(level=log_level), sync, follow_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class SyncHandler:
-    """Runs the sync whenever Lambda invokes it.
+    """Runs the sync at each invocation.
 
     Attributes:
-        sync: None where ClickHouse is off.
-        follow_seconds: how long a sync that has caught up goes on looking for new events.
+        sync: None if ClickHouse is disabled.
+        follow_seconds: how long a sync that has caught up keeps polling.
     """
 
     logger: Logger
@@ -54,7 +54,7 @@ class SyncHandler:
 
     @without_contents(SyncError)
     def __call__(self, _: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-        """Answers with what was copied, and how far ClickHouse is behind; raises where copying can't go on."""
+        """Returns what was copied and how far ClickHouse is behind; raises if the sync can't continue."""
         try:
             report = self._report(context)
         finally:
@@ -71,12 +71,12 @@ class SyncHandler:
         return self._follow(self.sync, seconds)
 
     def _follow(self, sync: Sync, seconds: float) -> Report:
-        """Runs once and, where it has caught up, again every few seconds for as long as it is to follow."""
+        """Runs once and, after catching up, again every few seconds until `follow_seconds` have passed."""
         start = time.monotonic()
         report = self._run(sync, seconds)
         while report.status == "caught_up" and (passed := time.monotonic() - start) < min(seconds, self.follow_seconds):
             time.sleep(_POLL_SECONDS)
-            report = report.followed_by(self._run(sync, seconds - passed))
+            report = report.combined_with(self._run(sync, seconds - passed))
         return report
 
     def _run(self, sync: Sync, seconds: float) -> Report:
@@ -99,7 +99,7 @@ class SyncHandler:
 
 
 def _reason(error: Exception) -> str:
-    """What may be logged of it."""
+    """Describes the error without event data."""
     match error:
         case SyncError():
             return str(error)

@@ -1,7 +1,7 @@
-"""The numbered migrations of the table in ClickHouse, and the columns for what definitions declare.
+"""Applies the numbered migrations of the ClickHouse table, and adds columns for declared paths.
 
-The table's comment says which migration came last, so that the record can't belong to another table. ClickHouse has no
-transactions: a migration that was interrupted before it was recorded is applied again, so each must bear that.
+The table's comment records the newest applied migration, so that the record always belongs to the table. ClickHouse has
+no transactions: a migration that was interrupted before it was recorded is applied again, so each must be repeatable.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,17 +20,17 @@ _RECORD = "ALTER TABLE ai_usage_events {on_cluster} MODIFY COMMENT {comment}"
 
 _ADD_COLUMNS = "ALTER TABLE ai_usage_events {on_cluster} {columns}"
 
-# Computed from the payload where a part lacks it, stored in what is inserted and merged: nothing is rewritten.
+# ClickHouse computes the value from the payload for old parts, and stores it on insert and merge; no part is rewritten.
 _ADD_COLUMN = "ADD COLUMN IF NOT EXISTS {column} Dynamic MATERIALIZED payload.{path}"
 
 type PayloadPath = tuple[str, ...]
 
 
 class Migration(NamedTuple):
-    """One step from one form of the table to the next.
+    """One change of the table.
 
     Attributes:
-        apply: takes the client, and what `parts` returns; may be called again after it was interrupted.
+        apply: called with the client and the result of `parts`; must be repeatable.
     """
 
     number: int
@@ -46,13 +46,13 @@ def _statement(file: str) -> Callable[[Client, Mapping[str, object]], None]:
 
 
 MIGRATIONS = (Migration(2, "bounded_paths", _statement("0002_bounded_paths.sql")),)
-"""In their order, without a gap. A table that the first releases made is at 1; one that is made now lacks none."""
+"""All migrations in order, without a gap. Tables of the first releases are at 1; a new table is at the newest."""
 
 NEWEST = MIGRATIONS[-1].number
 
 
 def parts(cluster: str | None, target: UUID) -> dict[str, object]:
-    """What the statements of migrations leave open."""
+    """Returns the values for the placeholders in migration statements."""
     return {
         "on_cluster": f"ON CLUSTER {quote_identifier(cluster)}" if cluster else "",
         "engine": "ReplicatedReplacingMergeTree" if cluster else "ReplacingMergeTree",
@@ -62,16 +62,16 @@ def parts(cluster: str | None, target: UUID) -> dict[str, object]:
 
 
 def record(client: Client, cluster: str | None, target: UUID, number: int) -> None:
-    """Writes down what identifies the table, and which migration came last."""
+    """Records the table's id and its newest migration in the table's comment."""
     comment = format_str(target_comment(target, number))
     client.command(_RECORD.format(comment=comment, on_cluster=parts(cluster, target)["on_cluster"]))
 
 
 def migrate(client: Client, cluster: str | None, target: UUID) -> None:
-    """Applies the migrations that the table lacks. Belongs within the lock of the sync.
+    """Applies the missing migrations. The caller must hold the lock of the sync.
 
     Raises:
-        ClickHouseError: one failed; it is applied again by the next call.
+        ClickHouseError: a migration failed; the next call applies it again.
     """
     last = last_migration(client)
     for migration in MIGRATIONS:
@@ -81,19 +81,19 @@ def migrate(client: Client, cluster: str | None, target: UUID) -> None:
 
 
 def add_declared(client: Client, cluster: str | None, target: UUID, paths: Iterable[PayloadPath]) -> None:
-    """Gives the paths that definitions declare a column each, where the table lacks it.
+    """Adds a column for each declared path that has none.
 
-    A column whose path no definition declares any more stays: older rows are read by it.
+    Columns of paths that are no longer declared stay, because older rows use them.
 
     Raises:
-        ClickHouseError: ClickHouse did not answer, or refused.
+        ClickHouseError: ClickHouse did not answer or returned an error.
     """
     if missing := sorted(set(paths) - declared_paths(client)):
-        client.command(added_columns(cluster, target, missing))
+        client.command(add_columns_statement(cluster, target, missing))
 
 
-def added_columns(cluster: str | None, target: UUID, paths: Sequence[PayloadPath]) -> str:
-    """The statement that gives each of the paths a column."""
+def add_columns_statement(cluster: str | None, target: UUID, paths: Sequence[PayloadPath]) -> str:
+    """Returns the statement that adds a column for each path."""
     columns = ", ".join(
         _ADD_COLUMN.format(column=quote_identifier(column_of(path)), path=".".join(map(quote_identifier, path)))
         for path in paths

@@ -1,4 +1,4 @@
-"""Rows that ClickHouse refuses: found among their neighbours, kept with the reason, and tried again when asked to."""
+"""Finds rows that ClickHouse refuses, records them with the reason, and retries them on request."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -45,11 +45,11 @@ _REFUSED_AGAIN = "UPDATE rejected_events SET attempts = attempts + 1, message = 
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A row that ClickHouse does not take, and why.
+    """A row that ClickHouse refused, with the reason.
 
     Attributes:
-        message: what ClickHouse says, which may quote the row.
-        reason: the same in words that may be logged.
+        message: ClickHouse's message, which may quote the row.
+        reason: description that may be logged.
     """
 
     row: bytes
@@ -57,11 +57,11 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
 
 
-def insert_others(client: Client, rows: Sequence[bytes]) -> Iterator[Refusal]:
-    """Inserts those of the rows that ClickHouse takes, by halving, and yields the others.
+def insert_accepted(client: Client, rows: Sequence[bytes]) -> Iterator[Refusal]:
+    """Inserts the rows that ClickHouse accepts, by halving, and yields the refused ones.
 
     Raises:
-        ClickHouseError: something else went wrong.
+        ClickHouseError: an error other than a refused row.
     """
     try:
         insert(client, [b"".join(rows)])
@@ -70,12 +70,12 @@ def insert_others(client: Client, rows: Sequence[bytes]) -> Iterator[Refusal]:
             yield Refusal(rows[0], refused.message, refused.reason)
             return
         half = len(rows) // 2
-        yield from insert_others(client, rows[:half])
-        yield from insert_others(client, rows[half:])
+        yield from insert_accepted(client, rows[:half])
+        yield from insert_accepted(client, rows[half:])
 
 
 def record(connection: Connection, refusals: Iterable[Refusal]) -> None:
-    """Keeps the rows, which are stored in PostgreSQL, in `rejected_events`. Belongs within a transaction."""
+    """Records refused rows in `rejected_events`; call it within a transaction."""
     for refusal in refusals:
         event_id, timestamp = UUID(id_of(refusal.row)), timestamp_of(refusal.row)
         values = {
@@ -89,7 +89,7 @@ def record(connection: Connection, refusals: Iterable[Refusal]) -> None:
 
 
 def count_waiting(connection: Connection) -> int:
-    """How many rows ClickHouse has refused that were not replayed."""
+    """Counts the refused rows that were not replayed."""
     row = connection.execute(_COUNT_WAITING).fetchone()
     return int(row[0]) if row else 0
 
@@ -98,7 +98,7 @@ def replay(connection: Connection, client: Client) -> tuple[int, int]:
     """Inserts the recorded rows that were not replayed yet.
 
     Returns:
-        How many ClickHouse took, and how many it refused again.
+        Number of rows that ClickHouse accepted, and number that it refused again.
     """
     with connection.cursor().copy(_WAITING) as copy:
         waiting = [bytes(row).split(b"\t", 1) for row in copy]

@@ -1,4 +1,4 @@
-"""What a sync says that it did."""
+"""Reports the result of a sync."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -7,20 +7,20 @@ import msgspec
 
 from functions.shared.sync_state import OpenTransaction
 
-_MOST_IDS = 10
+_MAX_REFUSED_IDS = 10
 
 
 class Report(msgspec.Struct):
-    """What a sync did.
+    """Result of a sync.
 
     Attributes:
-        status: `caught_up`; `out_of_time`, the next run goes on; `skipped`, another one is running; `disabled`.
-        bytes: of the rows, as they were sent.
-        refused: rows that ClickHouse does not take; they are in `rejected_events`.
-        refused_ids: of the first of them.
-        waits_for: the oldest open transaction that the watermark waits for: its session, database and age.
-        oldest_transaction_seconds: that age, 0 where none is open; None where it is not ours to know.
-        seconds_behind: how old the newest moment is up to which everything is copied; None in the first backfill.
+        status: `caught_up`; `out_of_time` (the next run continues); `skipped` (another sync is running); `disabled`.
+        bytes: size of the rows as sent.
+        refused: number of rows that ClickHouse refused; they are in `rejected_events`.
+        refused_ids: event ids of the first refused rows.
+        waits_for: oldest open transaction that the watermark waits for, with session, database and age.
+        oldest_transaction_seconds: age of that transaction, 0 if none is open; None if the role may not read it.
+        seconds_behind: age of the moment up to which everything is copied; None during the first backfill.
     """
 
     status: Literal["caught_up", "out_of_time", "skipped", "disabled"]
@@ -34,20 +34,20 @@ class Report(msgspec.Struct):
     oldest_transaction_seconds: float | None = 0.0
     reason: str = ""
 
-    def note_oldest(self, transaction: OpenTransaction | None) -> None:
-        """Keeps which transaction the watermark waits for, if it waits for one."""
+    def record_oldest_transaction(self, transaction: OpenTransaction | None) -> None:
+        """Records the transaction that the watermark waits for, if any."""
         self.waits_for = str(transaction) if transaction else None
         self.oldest_transaction_seconds = transaction.seconds if transaction else 0.0
 
-    def note_refused(self, ids: Iterable[str]) -> None:
-        """Keeps which events ClickHouse refused, a few of them."""
-        self.refused_ids = [*self.refused_ids, *ids][:_MOST_IDS]
+    def record_refused(self, ids: Iterable[str]) -> None:
+        """Records ids of refused events, up to a limit."""
+        self.refused_ids = [*self.refused_ids, *ids][:_MAX_REFUSED_IDS]
 
-    def followed_by(self, later: "Report") -> "Report":
-        """What this run and a later one did together."""
+    def combined_with(self, later: "Report") -> "Report":
+        """Returns the combined report of this run and a later one."""
         if later.status == "skipped":
             return self
         counts = {name: getattr(self, name) + getattr(later, name) for name in ("rows", "chunks", "bytes", "refused")}
         both = msgspec.structs.replace(later, **counts)
-        both.refused_ids = (self.refused_ids + later.refused_ids)[:_MOST_IDS]
+        both.refused_ids = (self.refused_ids + later.refused_ids)[:_MAX_REFUSED_IDS]
         return both

@@ -1,4 +1,4 @@
-"""The sync: copies to ClickHouse what is beyond the cursor and below the watermark."""
+"""Copies to ClickHouse all rows beyond the cursor and below the watermark."""
 
 import time
 from collections import deque
@@ -16,10 +16,10 @@ from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
 from functions.shared.catalog.payload_type import leaf_paths
 from functions.shared.partitions import partitions
-from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_afterwards
+from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
 from functions.shared.sync_state import (
     BEGINNING,
-    Position,
+    SyncPosition,
     Watermark,
     foreign_position,
     oldest_transaction,
@@ -30,33 +30,31 @@ from functions.sync import refused
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, timestamp_of
 from functions.sync.durability import make_durable
 from functions.sync.migrations import PayloadPath
-from functions.sync.refused import Refusal, insert_others
+from functions.sync.refused import Refusal, insert_accepted
 from functions.sync.report import Report
 from functions.sync.table import RowRefused, ensure_table, insert
 
-MOST_REFUSALS = 100
-"""More of them in one run mean that something is wrong with the table, not with the rows."""
+MAX_REFUSALS = 100
+"""If a run has more refusals, the table is at fault rather than the rows."""
 
-# One chunk is on its way while ClickHouse works on the one before.
-_IN_FLIGHT = 2
+# One chunk is read and sent while ClickHouse inserts the previous one.
+_MAX_CHUNKS_IN_FLIGHT = 2
 
-# Of the chunks in which a row is looked for that ClickHouse refuses.
-_NARROW_CHUNK_BYTES = 4 * 1024 * 1024
+# Chunk size for finding refused rows.
+_SMALL_CHUNK_BYTES = 4 * 1024 * 1024
 
-# Held by one sync at a time; nothing else locks this number.
-
-# How much longer than a run its statements and connections may last.
+# Extra time for a run's statements and connections beyond the run itself.
 _GRACE_SECONDS = 10
 
-# For what is asked for by a person.
+# Time limit for operations that a person starts.
 _LONG_SECONDS = 3600
 
 _POLL_SECONDS = 0.2
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
 
-# The row is looked up for its transaction, which is no column of ClickHouse's. One that the retention has meanwhile put
-# before the sync once more is no place to go on from: there are others before it.
+# The statement looks up the row's transaction, which ClickHouse does not store. A row that the retention has meanwhile
+# queued for copying again must not become the cursor, because uncopied rows precede it.
 _MOVE_CURSOR = """
     INSERT INTO sync_state (target, xact_id, id, updated_at)
     SELECT %(target)s, xact_id, id, now()
@@ -74,7 +72,7 @@ _CAUGHT_UP = """
         caught_up_at = coalesce(greatest(sync_state.caught_up_at, %(caught_up_at)s), excluded.caught_up_at)
 """
 
-# Greater than any transaction's number, so that every run from now on sees that PostgreSQL was restored.
+# Greater than any transaction id, so that every later run detects that PostgreSQL was restored.
 _MARK_RESTORED = """
     INSERT INTO sync_state (target, xact_id, id, updated_at)
     VALUES (%s, '18446744073709551615', gen_random_uuid(), now())
@@ -92,18 +90,18 @@ _FORGET = "DELETE FROM sync_state"
 
 
 class SyncError(Exception):
-    """A sync that can't go on; the message says why. The cursor is where the last confirmed chunk ended."""
+    """The sync can't continue; the message says why. The cursor stays after the last confirmed chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """What copies events from PostgreSQL to ClickHouse.
+    """Copies events from PostgreSQL to ClickHouse.
 
     Attributes:
-        cluster: the cluster that the table is made on; None for a single server.
-        declared: the paths in payloads that get a column each; None for those of the definitions.
-        progress: is told of each chunk that ClickHouse has confirmed.
-        durable: whether ClickHouse confirms only what a quorum of replicas has, or what is on a single server's disk.
+        cluster: cluster of the replicated table; None for a single server.
+        declared: payload paths that get a column each; None for the paths of the definitions.
+        progress: called after each chunk that ClickHouse has confirmed.
+        durable: whether inserts wait for a quorum of replicas or for the disk of a single server.
     """
 
     database_url: str
@@ -115,70 +113,70 @@ class Sync:
     declared: Collection[PayloadPath] | None = None
 
     def run(self, seconds: float) -> Report:
-        """Copies until it has caught up, or about `seconds` have passed; does nothing where another sync is running.
+        """Copies until caught up or until about `seconds` have passed; returns at once if another sync is running.
 
         Raises:
             SyncError: PostgreSQL was restored, or ClickHouse refuses too many rows.
-            psycopg.Error: PostgreSQL went away.
-            ClickHouseError: ClickHouse did.
+            psycopg.Error: the connection to PostgreSQL failed.
+            ClickHouseError: the connection to ClickHouse failed, or a statement did.
         """
         deadline = time.monotonic() + seconds
         report = Report("out_of_time")
         with self._connect(seconds) as control:
             if not _is_locked(control):
-                return Report("skipped", seconds_behind=_rounded(control.execute(_NEWEST_SECONDS_BEHIND).fetchone()))
+                return Report("skipped", seconds_behind=_seconds_of(control.execute(_NEWEST_SECONDS_BEHIND).fetchone()))
             with (
-                unlocked_afterwards(control, locks.SYNC),
+                advisory_lock_released(control, locks.SYNC),
                 self._clickhouse(seconds) as client,
                 self._connect(seconds) as reader,
             ):
                 target = self._ensure_table(client)
-                copying = _Copying(self, control, client, target, report, deadline)
+                copying = _SyncRun(self, control, client, target, report, deadline)
                 while copying.one_pass(reader):
                     pass
                 report.seconds_behind = _seconds_behind(control, target)
-                report.note_oldest(oldest_transaction(control))
+                report.record_oldest_transaction(oldest_transaction(control))
         return report
 
     def seconds_behind(self) -> float | None:
-        """How far behind ClickHouse is, as far as PostgreSQL knows; None in the first backfill.
+        """Returns how far ClickHouse is behind according to PostgreSQL; None during the first backfill.
 
         Raises:
             psycopg.Error: PostgreSQL can't be reached.
         """
         with self._connect(_GRACE_SECONDS) as connection:
             row = connection.execute(_NEWEST_SECONDS_BEHIND).fetchone()
-        return _rounded(row)
+        return _seconds_of(row)
 
     def reset(self, wait_seconds: float) -> int:
-        """Makes the next run start from the first row, also in a PostgreSQL that was restored from another.
+        """Makes the next run start from the first row, also after PostgreSQL was restored.
 
         Returns:
-            How many rows bore a transaction that this PostgreSQL has not come to yet; they bear ours now.
+            Number of rows that had a transaction id in this server's future; they got a new one.
 
         Raises:
             SyncError: another sync does not end within `wait_seconds`.
         """
         with self._connect(_LONG_SECONDS) as control:
             _wait_for_lock(control, wait_seconds)
-            with unlocked_afterwards(control, locks.SYNC):
+            with advisory_lock_released(control, locks.SYNC):
                 statements = [_REWRITE.format(partition=sql.Identifier(name)) for name in partitions(control)]
                 rewritten = sum(control.execute(statement).rowcount for statement in statements)
                 control.execute(_FORGET)
         return rewritten
 
     def replay(self, wait_seconds: float) -> tuple[int, int]:
-        """Tries the rows again that ClickHouse refused.
+        """Inserts the rows again that ClickHouse refused.
 
         Returns:
-            How many ClickHouse took, and how many it refused again.
+            Number of rows that ClickHouse accepted, and number that it refused again.
 
         Raises:
             SyncError: another sync does not end within `wait_seconds`.
         """
         with self._connect(_LONG_SECONDS) as control, self._clickhouse(_LONG_SECONDS) as client:
             _wait_for_lock(control, wait_seconds)
-            with unlocked_afterwards(control, locks.SYNC):
+            with advisory_lock_released(control, locks.SYNC):
                 self._ensure_table(client)
                 return refused.replay(control, client)
 
@@ -198,8 +196,8 @@ class Sync:
 
 
 @dataclass(frozen=True, slots=True)
-class _Copying:
-    """A run that holds the lock."""
+class _SyncRun:
+    """One run of a sync, which holds the lock."""
 
     sync: Sync
     control: Connection
@@ -209,13 +207,13 @@ class _Copying:
     deadline: float
 
     def one_pass(self, reader: Connection) -> bool:
-        """Copies what is below the watermark of this moment; returns whether it is worth while to look again."""
+        """Copies all rows below the current watermark; returns whether another pass is worthwhile."""
         watermark = read_watermark(self.control)
         chunks_before = self.report.chunks
         try:
             self._stream(reader, watermark)
         except RowRefused:
-            self._narrow(reader, watermark)
+            self._isolate_refused_rows(reader, watermark)
             return True
         if time.monotonic() >= self.deadline:
             self.report.status = "out_of_time"
@@ -226,15 +224,15 @@ class _Copying:
         return self.report.chunks > chunks_before + 1
 
     def _stream(self, reader: Connection, watermark: Watermark) -> None:
-        """Inserts chunk after chunk, and moves the cursor behind each once ClickHouse has confirmed it.
+        """Inserts chunk after chunk; moves the cursor past each chunk that ClickHouse has confirmed.
 
         Raises:
-            RowRefused: a chunk holds a row that ClickHouse can't take; the cursor is before that chunk.
+            RowRefused: ClickHouse refused a row; the cursor is before its chunk.
         """
         pending: deque[tuple[Chunk, Future[None]]] = deque()
         with (
             copied_rows(reader, self._cursor(), watermark) as stream,
-            ThreadPoolExecutor(_IN_FLIGHT) as pool,
+            ThreadPoolExecutor(_MAX_CHUNKS_IN_FLIGHT) as pool,
         ):
             while stream.has_more and time.monotonic() < self.deadline:
                 chunk = Chunk(stream, self.sync.chunk_bytes)
@@ -244,7 +242,7 @@ class _Copying:
                 chunk.was_read.wait()
                 if inserted.done() and inserted.exception() is not None:
                     break
-                if len(pending) == _IN_FLIGHT:
+                if len(pending) == _MAX_CHUNKS_IN_FLIGHT:
                     self._confirm(*pending.popleft(), watermark)
             while pending:
                 self._confirm(*pending.popleft(), watermark)
@@ -253,37 +251,40 @@ class _Copying:
         inserted.result()
         self._move_cursor(chunk, watermark)
 
-    def _narrow(self, reader: Connection, watermark: Watermark) -> None:
-        """Goes on from the cursor by small chunks, up to the first with rows that ClickHouse refuses."""
+    def _isolate_refused_rows(self, reader: Connection, watermark: Watermark) -> None:
+        """Continues from the cursor in small chunks, up to the first one with refused rows."""
         refusals: list[Refusal] = []
         while not refusals and time.monotonic() < self.deadline:
             with copied_rows(reader, self._cursor(), watermark) as stream:
                 if not stream.has_more:
                     return
-                chunk = Chunk(stream, _NARROW_CHUNK_BYTES)
+                chunk = Chunk(stream, _SMALL_CHUNK_BYTES)
                 rows = b"".join(chunk).splitlines(keepends=True)
             refusals = self._refusals(rows)
             self._move_cursor(chunk, watermark, refusals)
 
     def _refusals(self, rows: Sequence[bytes]) -> list[Refusal]:
-        """Inserts all rows but those that ClickHouse refuses, and returns these."""
+        """Inserts the rows that ClickHouse accepts, and returns the refused ones."""
         refusals = []
-        for refusal in insert_others(self.client, rows):
+        for refusal in insert_accepted(self.client, rows):
             refusals.append(refusal)
-            if self.report.refused + len(refusals) > MOST_REFUSALS:
+            if self.report.refused + len(refusals) > MAX_REFUSALS:
                 example = f"the event {id_of(refusal.row)}: {refusal.reason}"
-                raise SyncError(f"ClickHouse refuses more than {MOST_REFUSALS} rows, like {example}")
+                raise SyncError(f"ClickHouse refuses more than {MAX_REFUSALS} rows, like {example}")
         return refusals
 
-    def _cursor(self) -> Position:
-        """The cursor, unless it is, or rows are, another PostgreSQL's: rows behind it would never be copied."""
+    def _cursor(self) -> SyncPosition:
+        """Returns the cursor; raises if the cursor or a row comes from another PostgreSQL server.
+
+        Such a cursor lies beyond this server's new rows, which would never be copied.
+        """
         cursor = read_state(self.control, self.target).cursor
         foreign = foreign_position(self.control, cursor)
         if foreign is not None:
             self.control.execute(_MARK_RESTORED, [str(self.target)])
             raise SyncError(
-                "PostgreSQL was restored from another, which had come further than it: `usage-events sync --reset` "
-                "starts from the first row"
+                "PostgreSQL was restored from a server with newer transactions: run `usage-events sync --reset` to "
+                "start from the first row"
             )
         return cursor
 
@@ -297,17 +298,17 @@ class _Copying:
         with self.control.transaction():
             refused.record(self.control, refusals)
             if self.control.execute(_MOVE_CURSOR, values).rowcount != 1:
-                raise SyncError(f"the event {id_of(chunk.last)} was moved while it was copied; the next run copies it")
+                raise SyncError(f"the event {id_of(chunk.last)} changed while it was copied; the next run copies it")
         self.report.rows += chunk.rows - len(refusals)
         self.report.chunks += 1
         self.report.bytes += chunk.bytes
         self.report.refused += len(refusals)
-        self.report.note_refused(id_of(refusal.row) for refusal in refusals)
+        self.report.record_refused(id_of(refusal.row) for refusal in refusals)
         self.sync.progress(self.report)
 
 
 def _is_locked(connection: Connection) -> bool:
-    """Whether the connection holds the lock now, until it gives it up or is closed."""
+    """Tries to take the lock; returns whether this connection holds it now."""
     row = connection.execute(_TRY_LOCK, [locks.SYNC]).fetchone()
     return row is not None and row[0] is True
 
@@ -316,13 +317,13 @@ def _wait_for_lock(connection: Connection, seconds: float) -> None:
     give_up = time.monotonic() + seconds
     while not _is_locked(connection):
         if time.monotonic() > give_up:
-            raise SyncError(f"another sync has been running for {seconds:.0f} s")
+            raise SyncError(f"another sync is still running after {seconds:.0f} s")
         time.sleep(_POLL_SECONDS)
 
 
 def _seconds_behind(connection: Connection, target: UUID) -> float | None:
-    return _rounded(connection.execute(_SECONDS_BEHIND, [str(target)]).fetchone())
+    return _seconds_of(connection.execute(_SECONDS_BEHIND, [str(target)]).fetchone())
 
 
-def _rounded(row: tuple[Any, ...] | None) -> float | None:
+def _seconds_of(row: tuple[Any, ...] | None) -> float | None:
     return round(float(row[0]), 3) if row and row[0] is not None else None

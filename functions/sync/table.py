@@ -1,4 +1,4 @@
-"""The table in ClickHouse: made where it is missing, and what goes into it."""
+"""Creates the ClickHouse table and inserts rows."""
 
 from collections.abc import Iterable, Iterator
 from uuid import UUID, uuid4
@@ -11,11 +11,11 @@ from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, message_of, reas
 from functions.sync import migrations
 from functions.sync.blocks import SeparatedRows
 
-# Rows that are there twice go when parts are merged; to look for them at each insert takes a third of its time.
-# Two chunks at once keep two cores busy with less ado than one chunk that is parsed in parallel.
+# Merges remove duplicate rows; removing them on insert takes a third of the insert's time. Two concurrent chunks keep
+# two cores busy with less overhead than parallel parsing of one chunk.
 _SPEED_SETTINGS = {"optimize_on_insert": 0, "input_format_parallel_parsing": 0}
 
-# What ClickHouse says of a value or row that it can't take: its numbers are in src/Common/ErrorCodes.cpp.
+# Error codes for values or rows that ClickHouse can't store; ClickHouse's src/Common/ErrorCodes.cpp defines them.
 _REFUSALS = frozenset(
     {
         6,  # CANNOT_PARSE_TEXT
@@ -41,11 +41,11 @@ _REFUSALS = frozenset(
 
 
 class RowRefused(Exception):
-    """ClickHouse can't take a row or value among those that were sent.
+    """ClickHouse refused a row or value of an insert.
 
     Args:
-        message: what ClickHouse says, which may quote the row.
-        reason: the same in words that may be logged.
+        message: ClickHouse's message, which may quote the row.
+        reason: description that may be logged.
     """
 
     def __init__(self, message: str, reason: str) -> None:
@@ -55,46 +55,46 @@ class RowRefused(Exception):
 
 
 def ensure_table(client: Client, cluster: str | None, declared: Iterable[migrations.PayloadPath] = ()) -> UUID:
-    """Makes the table if it is missing, brings it up to date, and returns what identifies it.
+    """Creates the table if it is missing, applies migrations, and returns the table's id.
 
     Args:
-        declared: the paths in payloads that definitions name, each of which gets a column.
+        declared: payload paths that get a column each.
 
     Raises:
-        ClickHouseError: ClickHouse did not answer, or refused.
+        ClickHouseError: ClickHouse did not answer or returned an error.
     """
-    target = target_of(client) or _made(client, cluster)
+    target = target_of(client) or _create_table(client, cluster)
     migrations.migrate(client, cluster, target)
     migrations.add_declared(client, cluster, target, declared)
     return target
 
 
 def definition(cluster: str | None, target: UUID) -> str:
-    """The statement that makes the table; on a cluster it makes it on every server, replicated."""
+    """Returns the statement that creates the table; with a cluster, on each of its servers and replicated."""
     return (migrations.FOLDER / "ai_usage_events.sql").read_text().format(**migrations.parts(cluster, target))
 
 
-def _made(client: Client, cluster: str | None) -> UUID:
+def _create_table(client: Client, cluster: str | None) -> UUID:
     new = uuid4()
     client.command(definition(cluster, new))
     target = target_of(client)
     if target is None:
-        migrations.record(client, cluster, new, 1)  # made by hand, without our comment
+        migrations.record(client, cluster, new, 1)  # the table was created by hand, without the comment
     elif target == new:
         migrations.record(client, cluster, new, migrations.NEWEST)
-    return target or new  # another's, if one made it meanwhile
+    return target or new  # another process may have created the table first
 
 
 def insert(client: Client, slices: Iterable[bytes]) -> None:
-    """Inserts rows in the format TabSeparated, some in each slice; after an error they may be sent again.
+    """Inserts rows in the format TabSeparated, a few per slice; repeatable after an error.
 
     Raises:
-        RowRefused: ClickHouse can't take one of them.
-        ClickHouseError: it is anything else that went wrong.
+        RowRefused: ClickHouse refused a row.
+        ClickHouseError: any other error.
     """
     separated = SeparatedRows()
     try:
-        _insert(client, separated.passing(slices))
+        _insert(client, separated.without_large_integers(slices))
         for block in separated.blocks():
             _insert(client, iter([block]))
     except ClickHouseError as error:
@@ -104,6 +104,7 @@ def insert(client: Client, slices: Iterable[bytes]) -> None:
 
 
 def _insert(client: Client, block: Iterator[bytes]) -> None:
-    # A token of its own: a replicated table would else take rows that are sent again for those that it had, and lost.
+    # Each insert has a unique token: without one, a replicated table takes rows that are sent again after a loss for
+    # duplicates and drops them.
     settings = INSERT_SETTINGS | _SPEED_SETTINGS | {"insert_deduplication_token": str(uuid4())}
     client.raw_insert(TABLE, event_columns.NAMES, (rows for rows in block), settings=settings, fmt="TabSeparated")

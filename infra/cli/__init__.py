@@ -1,4 +1,4 @@
-"""`usage-events`: what a team or an operator does from the command line."""
+"""`usage-events`: commands for teams and operators."""
 
 from infra.cli.main import app
 

@@ -1,4 +1,4 @@
-"""`usage-events directory`: what is known of namespaces, projects and users, who said it, and what is to be so."""
+"""`usage-events directory`: shows and corrects facts about namespaces, projects and users."""
 
 import getpass
 from collections.abc import Iterator
@@ -12,35 +12,37 @@ from rich.table import Table
 from functions.shared import settings
 from functions.shared.postgres import Connection, TimeLimits, connect
 from infra.cli.environment import use_local_stack
-from infra.cli.terminal import console, explained, printable, shown
+from infra.cli.terminal import console, errors_reported, format_moment, printable
 
 if TYPE_CHECKING:
     from functions.ingest.directory.fact import Attribute
-    from functions.ingest.directory.fact import Kind as PlaceKind
+    from functions.ingest.directory.fact import Kind as LocationKind
 
-app = typer.Typer(help="What is known of namespaces, projects and users, and who said it.", no_args_is_help=True)
+app = typer.Typer(help="Show and correct facts about namespaces, projects and users.", no_args_is_help=True)
 
 LIMITS = TimeLimits(statement=60, transaction=60)
 
 
 class KindName(StrEnum):
-    """What the directory knows."""
+    """Kinds of subjects in the directory."""
 
     namespace = "namespace"
     project = "project"
     user = "user"
 
 
-Kind = Annotated[KindName, typer.Argument(help="What it is.")]
-Number = Annotated[int, typer.Argument(min=1, max=2**63 - 1, metavar="ID", help="Its id.")]
+Kind = Annotated[KindName, typer.Argument(help="Kind of the subject.")]
+Number = Annotated[int, typer.Argument(min=1, max=2**63 - 1, metavar="ID", help="Id of the subject.")]
 
 
 @app.command()
 def show(
     kind: Kind,
-    name: Annotated[str, typer.Argument(metavar="ID", help="Its id; of a namespace or project, or the full path.")],
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of the subject, or full path of a namespace or project.")
+    ],
 ) -> None:
-    """Show what is known, and every statement that it follows from: when it was made, and by whom."""
+    """Show the current values, and every statement behind them: when it was made, and by whom."""
     from infra.operations import directory
 
     with _database() as connection:
@@ -48,10 +50,10 @@ def show(
         known = directory.current(connection, kind.value, number)
         lines = directory.statements(connection, kind.value, number)
     for attribute, value in known.items():
-        typer.echo(f"{attribute:<10} {printable(value) if value is not None else 'not known'}")
-    table = Table("stated", "value", "as of", "by", "who may state facts within")
+        typer.echo(f"{attribute:<10} {printable(value) if value is not None else 'unknown'}")
+    table = Table("stated", "value", "as of", "by", "sender limited to")
     for line in lines:
-        time = shown(line.stated_at) if line.stated_at else "unknown"
+        time = format_moment(line.stated_at) if line.stated_at else "unknown"
         value = printable(line.value) if line.value is not None else "forgotten"
         table.add_row(line.attribute, value, time, printable(line.stated_by), line.limit or "all namespaces")
     console().print(table)
@@ -63,15 +65,16 @@ def set_(
     kind: Kind,
     number: Number,
     path: Annotated[
-        str | None, typer.Option(help="Traversal path like 27/28/: of a namespace, or of a project's namespace.")
+        str | None, typer.Option(help="Traversal path of the namespace, or of the project's namespace, like 27/28/.")
     ] = None,
     full_path: Annotated[str | None, typer.Option(help="Full path like gitlab-org/gitlab.")] = None,
-    username: Annotated[str | None, typer.Option(help="Name of a user.")] = None,
+    username: Annotated[str | None, typer.Option(help="Name of the user.")] = None,
     namespace: Annotated[
-        str | None, typer.Option(help="Where the name is known: 27/28/; if not given, wherever a name was stated.")
+        str | None,
+        typer.Option(help="Namespace in which the name applies, like 27/28/; default: wherever a name was stated."),
     ] = None,
 ) -> None:
-    """State what is so as of now; senders change it by what they state of a later time. The command is recorded."""
+    """State facts as of now and record the command; later statements of senders replace them."""
     from infra.operations import directory
 
     values = _values(kind, number, path, full_path, username, namespace)
@@ -79,13 +82,13 @@ def set_(
         if kind is KindName.user:
             directory.set_username(connection, number, str(username), namespace, getpass.getuser())
         else:
-            directory.set_place(connection, (cast("PlaceKind", kind.value), number), values, getpass.getuser())
+            directory.set_location(connection, (cast("LocationKind", kind.value), number), values, getpass.getuser())
         _echo(connection, kind, number)
 
 
 @app.command()
 def forget(kind: Kind, number: Number) -> None:
-    """Forget all that was stated of it until now. The command is recorded, with what was known before."""
+    """Forget everything stated until now; record the command with the previous values."""
     from infra.operations import directory
 
     with _database() as connection:
@@ -96,19 +99,19 @@ def forget(kind: Kind, number: Number) -> None:
 def _values(
     kind: KindName, number: int, path: str | None, full_path: str | None, username: str | None, namespace: str | None
 ) -> "dict[Attribute, str]":
-    """The attributes that are given, if they are ones of the kind."""
+    """Returns the given attributes after checking that they fit the kind."""
     from functions.ingest.event.location import namespace_id_of
     from functions.shared.grant import is_traversal_path
 
     given: dict[Attribute, str] = {}
     if kind is KindName.user:
         if not username or path or full_path:
-            raise typer.BadParameter("a user is set by --username, and --namespace if wanted")
+            raise typer.BadParameter("a user takes --username and optionally --namespace")
         if namespace is not None and not is_traversal_path(namespace):
             raise typer.BadParameter(f"{namespace!r} is not like 27/28/", param_hint="--namespace")
         return given
     if username or namespace or not (path or full_path):
-        raise typer.BadParameter(f"a {kind.value} is set by --path, --full-path or both")
+        raise typer.BadParameter(f"a {kind.value} takes --path, --full-path or both")
     if path:
         if not is_traversal_path(path):
             raise typer.BadParameter(f"{path!r} is not like 27/28/", param_hint="--path")
@@ -117,7 +120,7 @@ def _values(
         given["path"] = path
     if full_path:
         if is_traversal_path(full_path):
-            raise typer.BadParameter("a full path can't be a path of ids", param_hint="--full-path")
+            raise typer.BadParameter("a full path must not consist of ids", param_hint="--full-path")
         given["full_path"] = full_path
     return given
 
@@ -138,12 +141,12 @@ def _echo(connection: Connection, kind: KindName, number: int) -> None:
     from infra.operations import directory
 
     known = directory.current(connection, kind.value, number)
-    values = ", ".join(f"{name} {value if value is not None else 'not known'}" for name, value in known.items())
+    values = ", ".join(f"{name} {value if value is not None else 'unknown'}" for name, value in known.items())
     typer.echo(f"{kind.value} {number}: {printable(values)}")
 
 
 @contextmanager
 def _database() -> Iterator[Connection]:
     use_local_stack()
-    with explained(), connect(settings.database_url(), LIMITS) as connection:
+    with errors_reported(), connect(settings.database_url(), LIMITS) as connection:
         yield connection

@@ -1,4 +1,4 @@
-"""`usage-events dlq`: messages that the consumer could not get done with."""
+"""`usage-events dlq`: shows and redrives messages that the consumer failed to process."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -9,27 +9,29 @@ from rich.table import Table
 
 from functions.shared import settings
 from infra.cli.environment import use_local_stack
-from infra.cli.terminal import console, explained, printable, shown
+from infra.cli.terminal import console, errors_reported, format_moment, printable
 
 if TYPE_CHECKING:
     from infra.operations.dead_letters import DeadLetter
 
-app = typer.Typer(help="Dead letters: messages that could not be consumed.", no_args_is_help=True)
+app = typer.Typer(help="Dead letters: messages that the consumer failed to process.", no_args_is_help=True)
 
-_FIRST_CHARACTERS = 40
-_LONGEST_NAME = 50
-_NAMES = 5
+_MAX_SHOWN_CHARACTERS = 40
+_MAX_NAME_CHARACTERS = 50
+_MAX_NAMES = 5
 
 
 @app.command()
-def show(*, limit: Annotated[int, typer.Option(min=1, max=1000, help="How many messages are looked at.")] = 20) -> None:
-    """Show what is in the dead-letter queue, and leave it there."""
+def show(
+    *, limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of messages to show.")] = 20
+) -> None:
+    """Show the messages in the dead-letter queue without removing them."""
     import boto3
 
     from infra.operations.dead_letters import count, dead_letter_queue_url, peek
 
     use_local_stack()
-    with explained():
+    with errors_reported():
         client = boto3.client("sqs")
         url = dead_letter_queue_url(client, settings.queue_url())
         total = count(client, url)
@@ -44,34 +46,36 @@ def show(*, limit: Annotated[int, typer.Option(min=1, max=1000, help="How many m
 
 @app.command()
 def redrive() -> None:
-    """Send the dead letters to the queue again; their events keep the ids and times that they had."""
+    """Send the dead letters to the queue again; their events keep their ids and times."""
     import boto3
 
     from infra.operations import dead_letters
 
     use_local_stack()
-    with explained():
+    with errors_reported():
         client, queue_url = boto3.client("sqs"), settings.queue_url()
         done = dead_letters.redrive(client, dead_letters.dead_letter_queue_url(client, queue_url), queue_url)
     typer.echo(f"{done.sent:,} messages are on the queue again.")
     if done.unsent:
-        typer.echo(f"{done.unsent:,} were not taken by the queue and are still dead letters.", err=True)
+        typer.echo(f"{done.unsent:,} were not accepted by the queue and are still dead letters.", err=True)
         raise typer.Exit(1)
 
 
 def _cells(letter: "DeadLetter") -> tuple[str, ...]:
     sent_at = letter.arrival.sent_at
     age = timedelta(seconds=max(0, round((datetime.now(UTC) - sent_at).total_seconds())))
-    beginning = printable(letter.body[:_FIRST_CHARACTERS])
+    beginning = printable(letter.body[:_MAX_SHOWN_CHARACTERS])
     size = f"{len(letter.body.encode()):,}"
-    return letter.id, shown(sent_at), str(age), str(letter.receives), size, _events(letter), beginning
+    return letter.id, format_moment(sent_at), str(age), str(letter.receives), size, _events(letter), beginning
 
 
 def _events(letter: "DeadLetter") -> str:
-    """The names of the events in the message, each with its number."""
+    """Returns the names of the message's events with their counts."""
     from functions.ingest.message.replay import read_message
     from infra.operations.event_name import event_name
 
     batch = read_message(letter.body.encode(), letter.arrival)
     names = Counter(event_name(bytes(event).decode(errors="replace")) or "unreadable" for event in batch.events)
-    return printable(", ".join(f"{number:,} {name[:_LONGEST_NAME]}" for name, number in names.most_common(_NAMES)))
+    return printable(
+        ", ".join(f"{number:,} {name[:_MAX_NAME_CHARACTERS]}" for name, number in names.most_common(_MAX_NAMES))
+    )

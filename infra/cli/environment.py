@@ -1,4 +1,4 @@
-"""Where the commands find the system: the environment says, or the local stack that runs in this checkout."""
+"""Finds the system for the commands: in the environment, or as this checkout's local stack."""
 
 import json
 import os
@@ -16,7 +16,7 @@ _VARIABLES = {
 
 
 def stack_file() -> Path | None:
-    """What the local stack wrote down, in this folder or one above; None where none is running."""
+    """Returns the file `stack.json` of the local stack, from this folder or one above; None without a stack."""
     for folder in (Path.cwd(), *Path.cwd().parents):
         file = folder / ".local" / "stack.json"
         if file.exists():
@@ -25,7 +25,7 @@ def stack_file() -> Path | None:
 
 
 def use_local_stack() -> None:
-    """Sets the settings that are not set to the local stack's, where one runs and the environment names no database."""
+    """Points unset settings to the running local stack, unless the environment names a database."""
     file = stack_file()
     if file is None or os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_SECRET_ARN"):
         return

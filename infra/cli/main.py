@@ -1,4 +1,4 @@
-"""`usage-events`: what a team or an operator does from the command line."""
+"""`usage-events`: commands for teams and operators."""
 
 import os
 from datetime import UTC, datetime
@@ -13,13 +13,13 @@ from functions.shared.catalog.registry import Registry, load
 from functions.shared.postgres import TimeLimits, connect
 from infra.cli import directory, dlq, rejected, tokens
 from infra.cli.environment import use_local_stack
-from infra.cli.terminal import console, explained
+from infra.cli.terminal import console, errors_reported
 
 if TYPE_CHECKING:
     from functions.sync.report import Report
 
-app = typer.Typer(help="AI usage events: definitions, schema, tokens, and where the events are.", no_args_is_help=True)
-definitions_app = typer.Typer(help="The events that definitions/ names.", no_args_is_help=True)
+app = typer.Typer(help="AI usage events: definitions, schema, tokens and operations.", no_args_is_help=True)
+definitions_app = typer.Typer(help="The events defined in definitions/.", no_args_is_help=True)
 app.add_typer(definitions_app, name="definitions")
 app.add_typer(tokens.app, name="token")
 app.add_typer(rejected.app, name="rejected")
@@ -43,14 +43,14 @@ def list_definitions() -> None:
 
 @definitions_app.command("check")
 def check_definitions() -> None:
-    """Check that the definitions fit each other; a deployment refuses those that don't."""
+    """Check that the definitions are consistent; a deployment refuses inconsistent ones."""
     registry = _registry()
-    typer.echo(f"{len(registry.events)} events in {len(registry.features)} features fit each other.")
+    typer.echo(f"{len(registry.events)} events in {len(registry.features)} features are consistent.")
 
 
 @app.command("schema")
 def print_schema() -> None:
-    """Print the GraphQL schema that the definitions make."""
+    """Print the GraphQL schema built from the definitions."""
     from functions.graphql.schema import schema_text
 
     typer.echo(schema_text(_registry()), nl=False)
@@ -59,16 +59,16 @@ def print_schema() -> None:
 @app.command("sync")
 def synchronise(
     *,
-    reset: Annotated[bool, typer.Option("--reset", help="Start from the first row again.")] = False,
-    replay: Annotated[bool, typer.Option("--replay", help="First try again the rows that ClickHouse refused.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Copy again from the first row.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="First retry the rows that ClickHouse refused.")] = False,
 ) -> None:
-    """Copy to ClickHouse everything that was committed until now; when this ends well, it is all there."""
+    """Copy everything committed until now to ClickHouse, and wait until it is there."""
     from functions.sync.catch_up import catch_up
     from functions.sync.refused import count_waiting
     from functions.sync.sync import Sync
 
     use_local_stack()
-    with explained():
+    with errors_reported():
         url = settings.clickhouse_url()
         if url is None:
             raise settings.SettingError("ClickHouse is disabled: CLICKHOUSE_URL is not set")
@@ -81,26 +81,26 @@ def synchronise(
             durable=settings.clickhouse_durable_inserts(),
         )
         if reset:
-            typer.echo(f"Starting from the first row; {sync.reset(WAIT_SECONDS):,} rows were another PostgreSQL's.")
+            typer.echo(f"Starting from the first row; {sync.reset(WAIT_SECONDS):,} rows came from another PostgreSQL.")
         if replay:
             taken, refused = sync.replay(WAIT_SECONDS)
-            typer.echo(f"Of the refused rows, {taken:,} are in ClickHouse now, {refused:,} were refused again.")
+            typer.echo(f"Of the refused rows, ClickHouse accepted {taken:,} and refused {refused:,} again.")
         with connect(database_url, TimeLimits(WAIT_SECONDS, WAIT_SECONDS)) as connection:
             report = catch_up(sync, connection, WAIT_SECONDS, RUN_SECONDS)
             refused = count_waiting(connection)
-        but = f", but for {refused:,} rows that it refused: they are in rejected_events" if refused else ""
+        but = f", except {refused:,} refused rows in rejected_events" if refused else ""
         typer.echo(f"{report.rows:,} rows were copied; everything committed before is in ClickHouse{but}.")
 
 
 @app.command("retention")
 def retain(
-    *, dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False
+    *, dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the changes without making them.")] = False
 ) -> None:
-    """Make the partitions of the coming months, and drop those that are too old and in ClickHouse."""
+    """Make partitions for the coming months, and drop old ones whose rows are in ClickHouse."""
     from functions.retention.retention import Retention, RetentionError
 
     use_local_stack()
-    with explained():
+    with errors_reported():
         retention = Retention.of_settings()
         clickhouse = "off" if retention.clickhouse_url is None else "on"
         typer.echo(f"PostgreSQL keeps {retention.months} months; ClickHouse is {clickhouse}.")
@@ -113,11 +113,11 @@ def retain(
 
 @app.command("status")
 def show_status() -> None:
-    """Show where the events are: partitions, ClickHouse, rejected events and queues."""
+    """Show the state of partitions, ClickHouse, rejected events and queues."""
     from infra.cli.status import status
 
     use_local_stack()
-    with explained(), connect(settings.database_url(), TimeLimits(RUN_SECONDS, RUN_SECONDS)) as connection:
+    with errors_reported(), connect(settings.database_url(), TimeLimits(RUN_SECONDS, RUN_SECONDS)) as connection:
         queue_url = settings.queue_url() if "QUEUE_URL" in os.environ else None
         console().print(status(connection, settings.clickhouse_url(), queue_url))
 

@@ -1,4 +1,4 @@
-"""`usage-events rejected`: what could not be stored, and what is to become of it."""
+"""`usage-events rejected`: lists, replays and deletes rejected events."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,19 +13,21 @@ from rich.table import Table
 from functions.shared import settings
 from functions.shared.postgres import Connection, TimeLimits, connect
 from infra.cli.environment import use_local_stack
-from infra.cli.terminal import console, explained, past_moment, printable, printable_lines, shown
+from infra.cli.terminal import console, errors_reported, format_moment, past_moment, printable, printable_lines
 
 if TYPE_CHECKING:
-    from infra.operations.rejected_events import Count, FormerAttempt, RejectedEvent
+    from infra.operations.rejected_events import FormerAttempt, ReasonCount, RejectedEvent
 
-app = typer.Typer(help="Events that could not be stored: their reasons, and a second chance.", no_args_is_help=True)
+app = typer.Typer(help="Rejected events: list, replay or delete them.", no_args_is_help=True)
 
 LIMITS = TimeLimits(statement=300, transaction=300)
 
-Code = Annotated[str | None, typer.Option(help="Only those rejected with this code, like unknown_event.")]
-EventName = Annotated[str | None, typer.Option("--event", help="Only those of the event of this name.")]
-Since = Annotated[str | None, typer.Option(help="Only those received since then: 30m, 12h, 7d ago, a date or a time.")]
-Ids = Annotated[list[UUID] | None, typer.Argument(metavar="[ID]...", help="Only these.")]
+Code = Annotated[str | None, typer.Option(help="Only events rejected with this code, like unknown_event.")]
+EventName = Annotated[str | None, typer.Option("--event", help="Only events of this name.")]
+Since = Annotated[
+    str | None, typer.Option(help="Only events received since: an age like 30m, 12h or 7d, a date or a time.")
+]
+Ids = Annotated[list[UUID] | None, typer.Argument(metavar="[ID]...", help="Only these rejected events.")]
 
 
 @app.command("list")
@@ -34,9 +36,9 @@ def list_rejected(
     code: Code = None,
     event: EventName = None,
     since: Since = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many of the newest are shown one by one.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Number of newest events to list one by one.")] = 20,
 ) -> None:
-    """List the rejected events: how many for which reason, and the newest."""
+    """List rejected events: counts by reason, and the newest events."""
     from infra.operations.rejected_events import count, read
 
     with _database() as connection:
@@ -48,9 +50,9 @@ def list_rejected(
 
 @app.command()
 def show(identifier: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
-    """Print one rejected event wholly: the reason, the sender's grant, what happened to it before, and its body.
+    """Print a rejected event: its reason, the sender's grant, earlier attempts and the body.
 
-    The id is that of the list, or that of the event, which its sender was told; several may have been rejected with it.
+    ID is an id from the list, or the event id that the sender received; several rejected events may share an event id.
     """
     from infra.operations.rejected_events import history, of_event, read
 
@@ -67,9 +69,9 @@ def show(identifier: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
 
 @app.command()
 def replay(*, ids: Ids = None, code: Code = None, event: EventName = None, since: Since = None) -> None:
-    """Put those that wait on the queue again, as they came; without ids or options, all of them.
+    """Put waiting rejected events on the queue again, unchanged; without ids or options, all of them.
 
-    An event is stored once however often this is done. One that is rejected again is listed again.
+    Replaying repeatedly stores an event only once. An event that is rejected again is listed again.
     """
     import boto3
 
@@ -80,20 +82,20 @@ def replay(*, ids: Ids = None, code: Code = None, event: EventName = None, since
         done = rejected_events.replay(connection, boto3.client("sqs"), settings.queue_url(), chosen)
     typer.echo(f"{done.sent:,} events are on the queue again.")
     if done.skipped:
-        typer.echo(f"{done.skipped:,} had been replayed before.")
+        typer.echo(f"{done.skipped:,} were already replayed.")
     if done.of_sync:
         typer.echo(
-            f"{done.of_sync:,} are rows that ClickHouse refused; they are in PostgreSQL, and not for the queue: "
-            "usage-events sync --replay tries them again."
+            f"{done.of_sync:,} are rows that ClickHouse refused; they are stored in PostgreSQL: "
+            "usage-events sync --replay retries them."
         )
     if done.too_large:
         typer.echo(
-            f"{len(done.too_large):,} do not fit in a message, with their senders' grants, and wait as before: "
+            f"{len(done.too_large):,} do not fit in a message with their senders' grants and are still waiting: "
             f"{', '.join(map(str, done.too_large))}",
             err=True,
         )
     if done.unsent:
-        typer.echo(f"{done.unsent:,} were not taken by the queue and wait as before.", err=True)
+        typer.echo(f"{done.unsent:,} were not accepted by the queue and are still waiting.", err=True)
     if done.too_large or done.unsent:
         raise typer.Exit(1)
 
@@ -105,29 +107,29 @@ def drop(
     code: Code = None,
     event: EventName = None,
     since: Since = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")] = False,
 ) -> None:
-    """Delete rejected events for good; without ids or options, all of them."""
+    """Delete rejected events permanently; without ids or options, all of them."""
     from infra.operations.rejected_events import delete
 
     with _database() as connection:
         chosen = _chosen(connection, ids, code, event, since)
         if chosen and not yes:
-            typer.confirm(f"Delete {len(chosen):,} rejected events for good?", abort=True)
+            typer.confirm(f"Delete {len(chosen):,} rejected events permanently?", abort=True)
         typer.echo(f"{delete(connection, chosen):,} rejected events were deleted.")
 
 
 @contextmanager
 def _database() -> Iterator[Connection]:
     use_local_stack()
-    with explained(), connect(settings.database_url(), LIMITS) as connection:
+    with errors_reported(), connect(settings.database_url(), LIMITS) as connection:
         yield connection
 
 
 def _chosen(
     connection: Connection, ids: list[UUID] | None, code: str | None, event: str | None, since: str | None
 ) -> list[UUID]:
-    """The ids of the events that the options name, of those that `ids` names if it names any."""
+    """Returns the ids of the events that match the options, restricted to `ids` if given."""
     from infra.operations.rejected_events import find
 
     found = find(connection, code, event, past_moment(since, "--since") if since else None)
@@ -140,12 +142,12 @@ def _chosen(
     return ids
 
 
-def _summary(counts: "list[Count]") -> Table:
+def _summary(counts: "list[ReasonCount]") -> Table:
     table = Table(title="By reason", title_justify="left")
-    for name in ("source", "code", "waiting", "replayed", "oldest", "newest", "what the newest says"):
+    for name in ("source", "code", "waiting", "replayed", "oldest", "newest", "newest message"):
         table.add_column(name, no_wrap=name in ("oldest", "newest"))
     for one in counts:
-        figures = (f"{one.waiting:,}", f"{one.replayed:,}", shown(one.oldest), shown(one.newest))
+        figures = (f"{one.waiting:,}", f"{one.replayed:,}", format_moment(one.oldest), format_moment(one.newest))
         table.add_row(one.source, one.code, *figures, printable(one.message))
     return table
 
@@ -155,26 +157,26 @@ def _table(events: "list[RejectedEvent]") -> Table:
     for name in ("id, event id", "received", "code", "event", "attempts", "replayed"):
         table.add_column(name, no_wrap=name in ("id, event id", "received"))
     for event in events:
-        replayed = shown(event.replayed_at) if event.replayed_at else "no"
+        replayed = format_moment(event.replayed_at) if event.replayed_at else "no"
         name = printable(event.event or "")
         ids = f"{event.id}\n{event.event_id or ''}".rstrip()
-        table.add_row(ids, shown(event.received_at), event.code, name, str(event.attempts), replayed)
+        table.add_row(ids, format_moment(event.received_at), event.code, name, str(event.attempts), replayed)
     return table
 
 
 def _lines(event: "RejectedEvent", former: "list[FormerAttempt]") -> Iterator[str]:
-    grant = msgspec.json.encode(event.sender_grant).decode() if event.sender_grant else "none: it came by the queue"
+    grant = msgspec.json.encode(event.sender_grant).decode() if event.sender_grant else "none: published on the queue"
     yield f"id           {event.id}"
     if event.event_id is not None:
         yield f"event id     {event.event_id}"
-    yield f"event        {printable(event.event or 'not known')}"
+    yield f"event        {printable(event.event or 'unknown')}"
     yield f"received at  {event.received_at.astimezone(UTC).isoformat()}"
     yield f"source       {event.source}"
     yield f"grant        {printable(grant)}"
     for attempt in former:
-        replayed = f", replayed {shown(attempt.replayed_at)}" if attempt.replayed_at else ""
+        replayed = f", replayed {format_moment(attempt.replayed_at)}" if attempt.replayed_at else ""
         yield f"attempt {attempt.attempt:<4} {attempt.code}: {printable(attempt.message)}{replayed}"
-    replayed = f", replayed {shown(event.replayed_at)}" if event.replayed_at else ""
+    replayed = f", replayed {format_moment(event.replayed_at)}" if event.replayed_at else ""
     yield f"attempt {event.attempts:<4} {event.code}: {printable(event.message)}{replayed}"
     yield "body"
     yield from printable_lines(event.body)

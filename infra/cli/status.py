@@ -1,4 +1,4 @@
-"""What `usage-events status` shows: where every event is on its way."""
+"""`usage-events status`: shows how far events have come in each store and queue."""
 
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -23,7 +23,7 @@ from functions.shared.sync_state import (
     read_state,
     read_watermark,
 )
-from infra.cli.terminal import shown
+from infra.cli.terminal import format_moment
 from infra.operations.dead_letters import NoDeadLetterQueue, dead_letter_queue_url
 
 if TYPE_CHECKING:
@@ -42,18 +42,18 @@ _CLICKHOUSE_SECONDS = 30
 
 
 def status(connection: Connection, clickhouse_url: str | None, queue_url: str | None) -> Group:
-    """Everything at once, to be printed."""
-    state, said = _state(connection, clickhouse_url)
+    """Returns the whole report, ready to print."""
+    state, description = _state(connection, clickhouse_url)
     return Group(
         _partitions(connection, state),
-        _sync(connection, state, said),
+        _sync(connection, state, description),
         _rejected(connection),
         *([_queues(boto3.client("sqs"), queue_url)] if queue_url else []),
     )
 
 
 def _state(connection: Connection, clickhouse_url: str | None) -> tuple[SyncState | None, str]:
-    """How far ClickHouse has come, and how it is; no state where that can't be known."""
+    """Returns the state of the sync, None if unknown, and a description of ClickHouse's state."""
     if clickhouse_url is None:
         return None, "off: CLICKHOUSE_URL is not set"
     try:
@@ -65,7 +65,7 @@ def _state(connection: Connection, clickhouse_url: str | None) -> tuple[SyncStat
         return SyncState(), "has no table yet"
     state = read_state(connection, target)
     if foreign_position(connection, state.cursor) is not None:
-        return None, "not known: PostgreSQL was restored from another, so that `usage-events sync --reset` is needed"
+        return None, "unknown: PostgreSQL was restored from another server; run `usage-events sync --reset`"
     return state, f"table {target}"
 
 
@@ -78,13 +78,15 @@ def _partitions(connection: Connection, state: SyncState | None) -> Table:
     return table
 
 
-def _sync(connection: Connection, state: SyncState | None, said: str) -> Table:
+def _sync(connection: Connection, state: SyncState | None, description: str) -> Table:
     table = Table("what", "where", title="ClickHouse", title_justify="left", show_header=False)
     watermark = read_watermark(connection)
-    table.add_row("state", said)
+    table.add_row("state", description)
     if state is not None:
         table.add_row("cursor", f"transaction {state.cursor.xact_id}, event {state.cursor.id}")
-        table.add_row("complete up to", shown(state.caught_up_at) if state.caught_up_at else "the backfill goes on")
+        table.add_row(
+            "complete up to", format_moment(state.caught_up_at) if state.caught_up_at else "backfill in progress"
+        )
     if state is not None and state.caught_up_at is not None:
         table.add_row("lag", f"{(datetime.now(UTC) - state.caught_up_at).total_seconds():.1f} s")
     table.add_row("watermark", f"transaction {watermark.xact_id}")
@@ -95,7 +97,7 @@ def _sync(connection: Connection, state: SyncState | None, said: str) -> Table:
 def _rejected(connection: Connection) -> Table:
     table = Table("source", "code", "waiting", "all", "newest", title="Rejected events", title_justify="left")
     for source, code, waiting, count, newest in connection.execute(_REJECTED):
-        table.add_row(source, code, f"{waiting:,}", f"{count:,}", shown(newest))
+        table.add_row(source, code, f"{waiting:,}", f"{count:,}", format_moment(newest))
     return table
 
 

@@ -1,4 +1,4 @@
-"""What the commands of `usage-events` share: how they read options, print, and tell what went wrong."""
+"""Reads options, prints output and reports errors for the commands of `usage-events`."""
 
 import re
 import sys
@@ -9,39 +9,39 @@ from datetime import UTC, datetime, timedelta
 import typer
 from rich.console import Console
 
-WIDTH_WHERE_PIPED = 160
+PIPED_WIDTH = 160
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def console() -> Console:
-    """Where tables are printed; texts as they are, for they may be a producer's."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH_WHERE_PIPED, markup=False, emoji=False)
+    """Returns the console for tables; markup is off because texts may come from producers."""
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, emoji=False)
 
 
-def shown(moment: datetime) -> str:
-    """A moment, which is in UTC, as it is printed."""
+def format_moment(moment: datetime) -> str:
+    """Formats a moment, which must be in UTC, for printing."""
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def printable(text: str) -> str:
-    """`text` in one line, with a mark in the place of what a terminal might take for an order."""
-    return _marked(" ".join(text.split()))
+    """Returns `text` in one line, with control characters replaced, which a terminal might execute."""
+    return _without_control_characters(" ".join(text.split()))
 
 
 def printable_lines(text: str) -> list[str]:
-    """As `printable`, for a text whose lines and indentation stay."""
-    return [_marked(line) for line in text.expandtabs().splitlines()]
+    """Like `printable`, but keeps lines and indentation."""
+    return [_without_control_characters(line) for line in text.expandtabs().splitlines()]
 
 
-def _marked(line: str) -> str:
+def _without_control_characters(line: str) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in line)
 
 
 def duration(text: str, option: str) -> timedelta:
-    """What 30m, 12h or 7d means.
+    """Parses a duration like 30m, 12h or 7d.
 
     Raises:
-        typer.BadParameter: it is none of these; the message names the option.
+        typer.BadParameter: the text has another form; the message names the option.
     """
     match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
     if match is None:
@@ -50,10 +50,10 @@ def duration(text: str, option: str) -> timedelta:
 
 
 def past_moment(text: str, option: str) -> datetime:
-    """The moment that is so long ago (`30m`, `12h`, `7d`), or that a time (RFC 3339, a date) names.
+    """Parses a moment: an age like `30m`, `12h` or `7d`, a time (RFC 3339) or a date.
 
     Raises:
-        typer.BadParameter: it is neither, or before the year 1; the message names the option.
+        typer.BadParameter: the text has another form or is before the year 1; the message names the option.
     """
     from functions.shared.timestamp import parse_timestamp
 
@@ -68,8 +68,8 @@ def past_moment(text: str, option: str) -> datetime:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Tells a person what went wrong, instead of a trace."""
+def errors_reported() -> Iterator[None]:
+    """Reports errors as one line on stderr, with exit code 1, instead of a stack trace."""
     import psycopg
     from botocore.exceptions import BotoCoreError, ClientError
     from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -96,7 +96,7 @@ def explained() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Our own words of a store's error, which may quote what is stored; any other's words as they are, in one line."""
+    """Returns the error's message in one line; errors of a store are described without quoting rows."""
     import psycopg
     from clickhouse_connect.driver.exceptions import ClickHouseError
 

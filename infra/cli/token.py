@@ -1,4 +1,4 @@
-"""Signs the bearer tokens that both routes ask for."""
+"""Signs bearer tokens for both HTTPS routes."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,11 +8,14 @@ import jwt
 
 
 def sign(secret: str, sub: str, scopes: Sequence[str], namespaces: Sequence[str], expires: timedelta) -> str:
-    """Return a token (JWT, HS256) for the user with the id `sub`.
+    """Returns a token (JWT, HS256) for the user with the id `sub`.
 
-    `scopes` are of `events:read`, `events:write`, `events:write:own` and `directory:write`; `namespaces` are traversal
-    paths such as `27/28/`, or `*` for all; `expires` counts from now. The token has an id and says when it was issued,
-    so that it can be revoked.
+    The token has an id (`jti`) and a time of issue (`iat`), so that it can be revoked.
+
+    Args:
+        scopes: any of `events:read`, `events:write`, `events:write:own` and `directory:write`.
+        namespaces: traversal paths such as `27/28/`, or `*` for all.
+        expires: lifetime from now.
     """
     now = datetime.now(UTC)
     claims = {

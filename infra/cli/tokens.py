@@ -1,4 +1,4 @@
-"""`usage-events token`: makes tokens for the HTTPS routes, and revokes them."""
+"""`usage-events token`: creates and revokes tokens for the HTTPS routes."""
 
 import json
 import sys
@@ -12,15 +12,15 @@ from rich.table import Table
 
 from functions.shared import settings
 from infra.cli.environment import stack_file, use_local_stack
-from infra.cli.terminal import console, duration, explained, past_moment, printable, shown
+from infra.cli.terminal import console, duration, errors_reported, format_moment, past_moment, printable
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 app = typer.Typer(help="Tokens for the HTTPS routes.", no_args_is_help=True)
 
-Jtis = Annotated[list[str] | None, typer.Option(help="The claim jti of a token; may be given several times.")]
-Sub = Annotated[str | None, typer.Option(help="The user's id, whose tokens are meant.")]
+Jtis = Annotated[list[str] | None, typer.Option(help="Token id (claim jti); may be given several times.")]
+Sub = Annotated[str | None, typer.Option(help="Id of the user whose tokens to revoke or restore.")]
 
 
 @app.command("create")
@@ -35,15 +35,15 @@ def create_token(
     namespace: Annotated[
         list[str] | None, typer.Option(help="A traversal path like 27/28/, or * for all; may be given several times.")
     ] = None,
-    expires: Annotated[str, typer.Option(help="From now: 30m, 12h, 7d.")] = "1d",
+    expires: Annotated[str, typer.Option(help="Lifetime from now, like 30m, 12h or 7d.")] = "1d",
 ) -> None:
-    """Print a token, signed with the secret of the settings or, in a checkout, with the running local stack's."""
+    """Print a token, signed with the configured secret or, in a checkout, with that of the running local stack."""
     from functions.shared.grant import DIRECTORY_WRITE, EVERYTHING, READ, WRITE, WRITE_OWN, is_traversal_path
     from infra.cli.token import sign
 
     for name in scope:
         if name not in (READ, WRITE, WRITE_OWN, DIRECTORY_WRITE):
-            raise typer.BadParameter(f"{name!r} is no scope", param_hint="--scope")
+            raise typer.BadParameter(f"{name!r} is not a scope", param_hint="--scope")
     for path in namespace or ():
         if path != EVERYTHING and not is_traversal_path(path):
             raise typer.BadParameter(f"{path!r} is neither * nor like 27/28/", param_hint="--namespace")
@@ -54,26 +54,28 @@ def create_token(
 @app.command("revoke")
 def revoke_token(
     *,
-    token: Annotated[bool, typer.Option("--token", help="Revoke the one token that standard input holds.")] = False,
+    token: Annotated[bool, typer.Option("--token", help="Revoke the token read from standard input.")] = False,
     jti: Jtis = None,
     sub: Sub = None,
-    issuer: Annotated[str, typer.Option(help="Only tokens of this issuer (the claim iss); else of all.")] = "",
+    issuer: Annotated[str, typer.Option(help="Only tokens of this issuer (claim iss); default: any issuer.")] = "",
     before: Annotated[
-        str, typer.Option(help="With --sub: tokens issued before that are revoked; 1h ago, a date or a time.")
+        str,
+        typer.Option(help="With --sub: revoke tokens issued before; an age like 1h, a date or a time; default: now."),
     ] = "",
     keep: Annotated[
-        str, typer.Option(help="Forget it after this time, by which all that it is about must have expired: 90d.")
+        str,
+        typer.Option(help="Remove the entry after this time, like 90d, when all affected tokens must have expired."),
     ] = "",
 ) -> None:
-    """Revoke one token (--token or --jti), or all of a user that were issued before a moment (--sub); now, if not said.
+    """Revoke one token (--token or --jti), or all tokens of a user issued before a moment (--sub).
 
-    The functions know of it within a minute.
+    The functions apply the revocation within a minute.
     """
     from functions.shared.revocations import Revocation
     from infra.operations.revoked_tokens import revoke
 
     if not (token or jti or sub):
-        raise typer.BadParameter("give one of them", param_hint="--token, --jti or --sub")
+        raise typer.BadParameter("give one of these options", param_hint="--token, --jti or --sub")
     now = datetime.now(UTC)
     until = int((now + duration(keep, "--keep")).timestamp()) if keep else None
     revocations = [Revocation(jti=one, issuer=issuer, until=until) for one in jti or ()]
@@ -81,7 +83,7 @@ def revoke_token(
         revocations.append(_revocation_of(sys.stdin.read().strip()))
     if sub:
         moment = past_moment(before, "--before") if before else now
-        # A time in a token has whole seconds: one of the same second may have been issued before the moment.
+        # Times in tokens have whole seconds: a token issued in the same second may precede the moment.
         revocations.append(Revocation(sub=sub, issuer=issuer, before=int(moment.timestamp()) + 1, until=until))
     with _list() as (manager, secret_arn):
         revoke(manager, secret_arn, *revocations)
@@ -90,34 +92,34 @@ def revoke_token(
 
 @app.command("list")
 def list_revoked() -> None:
-    """List what is revoked."""
+    """List the revoked tokens and users."""
     from infra.operations.revoked_tokens import read
 
     with _list() as (manager, secret_arn):
         revoked = read(manager, secret_arn).revoked
     table = Table("jti", "sub", "issuer", "issued before", "kept until")
     for one in revoked:
-        before = _shown(one.before) if one.sub else ""
-        until = "" if one.until is None else _shown(one.until)
+        before = _format_seconds(one.before) if one.sub else ""
+        until = "" if one.until is None else _format_seconds(one.until)
         table.add_row(printable(one.jti), printable(one.sub), printable(one.issuer), before, until)
     console().print(table)
 
 
 @app.command("forget")
 def forget_revocation(*, jti: Jtis = None, sub: Sub = None) -> None:
-    """Take a token or a user from the list again: what has not expired counts again."""
+    """Remove a token or a user from the list; tokens that have not expired are valid again."""
     from infra.operations.revoked_tokens import forget
 
     if not (jti or sub):
-        raise typer.BadParameter("give one of them", param_hint="--jti or --sub")
+        raise typer.BadParameter("give one of these options", param_hint="--jti or --sub")
     with _list() as (manager, secret_arn):
         forgotten = sum(forget(manager, secret_arn, jti=one) for one in jti or ())
         forgotten += forget(manager, secret_arn, sub=sub) if sub else 0
-    typer.echo(f"{forgotten} taken from the list of revoked tokens.")
+    typer.echo(f"{forgotten} removed from the list of revoked tokens.")
 
 
 def _revocation_of(token: str) -> Any:
-    """The revocation of a token, which need not be one of ours: whoever revokes it may."""
+    """Returns the revocation of a token without verifying the token: the caller may revoke any token."""
     import jwt
 
     from functions.shared.revocations import Revocation
@@ -127,14 +129,14 @@ def _revocation_of(token: str) -> Any:
         jti, until, issuer = claims["jti"], int(claims["exp"]) + 1, claims.get("iss", "")
     except (jwt.PyJWTError, KeyError, ValueError, TypeError, OverflowError):
         raise typer.BadParameter(
-            "standard input holds no token with a jti: revoke the user's tokens by --sub", param_hint="--token"
+            "standard input holds no token with a jti: revoke the user's tokens with --sub", param_hint="--token"
         ) from None
     return Revocation(jti=jti, issuer=issuer, until=until)
 
 
 @contextmanager
 def _list() -> Iterator[tuple["SecretsManagerClient", str]]:
-    """A client, and the secret that lists the revoked tokens; tells what went wrong."""
+    """Yields a client and the ARN of the list of revoked tokens; reports errors."""
     import boto3
 
     from infra.operations.revoked_tokens import RevocationError
@@ -144,7 +146,7 @@ def _list() -> Iterator[tuple["SecretsManagerClient", str]]:
     if secret_arn is None:
         typer.echo("No token can be revoked: AUTH_REVOCATIONS_ARN is not set.", err=True)
         raise typer.Exit(1)
-    with explained():
+    with errors_reported():
         try:
             yield boto3.client("secretsmanager"), secret_arn
         except RevocationError as error:
@@ -152,12 +154,12 @@ def _list() -> Iterator[tuple["SecretsManagerClient", str]]:
             raise typer.Exit(1) from None
 
 
-def _shown(seconds: int) -> str:
-    return shown(datetime.fromtimestamp(seconds, UTC))
+def _format_seconds(seconds: int) -> str:
+    return format_moment(datetime.fromtimestamp(seconds, UTC))
 
 
 def _auth_secret() -> str:
-    with explained():
+    with errors_reported():
         secret = settings.auth_secret()
     if secret is not None:
         return secret

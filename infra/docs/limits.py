@@ -79,8 +79,8 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
     ),
     "Tokens": (
         ("Characters of a token", "functions/shared/auth.py", "MAX_TOKEN_CHARACTERS", "401"),
-        ("Namespaces in a token", _GRANT, "_MOST_NAMESPACES", "401"),
-        ("Scopes in a token", _GRANT, "_MOST_SCOPES", "401"),
+        ("Namespaces in a token", _GRANT, "_MAX_NAMESPACES", "401"),
+        ("Scopes in a token", _GRANT, "_MAX_SCOPES", "401"),
         (
             "The list of revoked tokens",
             "functions/shared/revocations.py",
@@ -141,7 +141,7 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         (
             "Rows that ClickHouse refuses in one sync",
             "functions/sync/sync.py",
-            "MOST_REFUSALS",
+            "MAX_REFUSALS",
             "The sync fails: the table is at fault, not the rows",
         ),
         (

@@ -1,1 +1,1 @@
-"""The local stack: PostgreSQL, ClickHouse and an AWS endpoint, with the real template deployed on them."""
+"""The local stack: PostgreSQL, ClickHouse and an AWS endpoint, on which the real template is deployed."""

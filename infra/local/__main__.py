@@ -1,4 +1,4 @@
-"""`python -m infra.local`: what `make start`, `make stop` and `make demo` run."""
+"""`python -m infra.local`: the commands behind `make start`, `make stop` and `make demo`."""
 
 import os
 import signal
@@ -14,13 +14,13 @@ from infra.local.process import StartError
 
 HELP = (
     "The local stack: PostgreSQL, ClickHouse, AWS, and the functions.\n\n"
-    "Where AWS_ENDPOINT_URL or LOCALSTACK_HOST names a running AWS endpoint, such as a LocalStack that has Docker, "
+    "If AWS_ENDPOINT_URL or LOCALSTACK_HOST names a running AWS endpoint, such as a LocalStack with Docker, "
     "the functions are deployed there."
 )
 
 app = typer.Typer(help=HELP, no_args_is_help=True)
 
-Folder = Annotated[Path, typer.Option(help="Where the stack keeps its state.")]
+Folder = Annotated[Path, typer.Option(help="Folder of the stack's state.")]
 DEFAULT_FOLDER = Path(".local")
 INTERRUPTED = 130
 
@@ -29,35 +29,35 @@ INTERRUPTED = 130
 def start(
     folder: Folder = DEFAULT_FOLDER,
     *,
-    clickhouse: Annotated[bool, typer.Option(help="Whether the functions know of ClickHouse.")] = True,
+    clickhouse: Annotated[bool, typer.Option(help="Whether the functions use ClickHouse.")] = True,
 ) -> None:
-    """Bring the stack up; it stays until Ctrl-C, or `stop` from elsewhere."""
-    with _reported(), stack.up(folder, clickhouse=clickhouse) as running:
+    """Start the stack; it runs until Ctrl-C, or until `stop` in another terminal."""
+    with _errors_reported(), stack.up(folder, clickhouse=clickhouse) as running:
         typer.echo(
-            f"\nUp. Ctrl-C stops it.\n"
+            f"\nThe stack is running. Ctrl-C stops it.\n"
             f"  events    {running.api_url}/v1/events\n"
             f"  GraphQL   {running.api_url}/graphql\n"
             f"  queue     {running.queue_url}\n"
             f"  AWS       {running.aws_endpoint_url}\n"
             f"  database  {stack.without_password(running.database_url)}\n"
-            f"  all of it, with passwords and a token, in {folder / 'stack.json'}"
+            f"  {folder / 'stack.json'} has all of these, with passwords and a token"
         )
         signal.pause()
 
 
 @app.command()
 def stop(folder: Folder = DEFAULT_FOLDER) -> None:
-    """Stop the stack that runs, and wait until it has."""
-    with _reported():
+    """Stop the running stack, and wait until it has stopped."""
+    with _errors_reported():
         typer.echo("Stopped." if stack.stop(folder) else "The local stack is not running.")
 
 
 @app.command()
 def demo(folder: Folder = DEFAULT_FOLDER) -> None:
-    """Bring the stack up (or use the one that runs), send every event, show what is stored."""
+    """Start the stack (or use the running one), send every event, and show the stored events."""
     from infra.local.demo import show
 
-    with _reported(interrupted=INTERRUPTED):
+    with _errors_reported(interrupted=INTERRUPTED):
         already = stack.running(folder)
         if already is not None:
             show(already)
@@ -67,8 +67,8 @@ def demo(folder: Folder = DEFAULT_FOLDER) -> None:
 
 
 @contextmanager
-def _reported(interrupted: int = 0) -> Iterator[None]:
-    """Tells a person what went wrong, instead of a trace; `interrupted` is the exit code when asked to stop."""
+def _errors_reported(interrupted: int = 0) -> Iterator[None]:
+    """Reports errors on stderr instead of a stack trace; `interrupted` is the exit code on a signal to stop."""
     _stay_on_this_machine()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -82,7 +82,7 @@ def _reported(interrupted: int = 0) -> Iterator[None]:
 
 
 def _stay_on_this_machine() -> None:
-    """Keeps a person's AWS profiles and proxies out of what only this machine's engines are asked."""
+    """Ignores the user's AWS profiles and proxies, because all requests go to this machine."""
     for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
         os.environ.pop(name, None)
     for name in ("NO_PROXY", "no_proxy"):

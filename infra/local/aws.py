@@ -1,4 +1,4 @@
-"""The AWS endpoint: MiniStack, or a LocalStack that runs already."""
+"""Starts MiniStack as the AWS endpoint, or finds a running LocalStack."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from infra.local.process import Processes, StartError, listens, wait_until
 MINISTACK = "ministack[full]==1.5.33"
 GUARDED_MINISTACK = Path(__file__).with_name("guarded_ministack.py")
 PREFERRED_PORT = 4566
-START_SECONDS = 300  # the first time it is installed
+START_SECONDS = 300  # includes the installation at the first start
 REGION = "us-east-1"
 ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "local",
@@ -22,10 +22,10 @@ ACCOUNT = {
 
 
 def running_endpoint() -> str | None:
-    """The endpoint that AWS_ENDPOINT_URL or LOCALSTACK_HOST names.
+    """Returns the endpoint that AWS_ENDPOINT_URL or LOCALSTACK_HOST names, if any.
 
     Raises:
-        StartError: nothing answers there.
+        StartError: the endpoint does not answer.
     """
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
     host = os.environ.get("LOCALSTACK_HOST")
@@ -37,10 +37,10 @@ def running_endpoint() -> str | None:
 
 
 def start(folder: Path, log: Path, processes: Processes) -> str:
-    """Starts MiniStack with nothing in it, and returns its endpoint.
+    """Starts an empty MiniStack, and returns its endpoint.
 
     Raises:
-        StartError: it did not come up.
+        StartError: MiniStack did not start.
     """
     port = ports.free(PREFERRED_PORT)
     try:
@@ -48,15 +48,15 @@ def start(folder: Path, log: Path, processes: Processes) -> str:
     except StartError:
         if ports.is_free(port):
             raise
-        return _start_on(ports.free(), folder, log, processes)  # another stack took the port in the same moment
+        return _start_on(ports.free(), folder, log, processes)  # another process took the port meanwhile
 
 
 def _start_on(port: int, folder: Path, log: Path, processes: Processes) -> str:
     endpoint = f"http://{ports.HOST}:{port}"
     scratch = folder / "aws"
     scratch.mkdir(exist_ok=True)
-    # In an environment of its own, so that functions find nothing but what their packages hold. With -P it does not
-    # take the modules beside the file for its own.
+    # MiniStack runs in an environment of its own, so that functions find only what their packages contain. With -P,
+    # Python does not import the modules beside the file.
     environment_of = [tools.uvx(), "--python", tools.base_python(), "--from", MINISTACK]
     command = [*environment_of, "python", "-P", str(GUARDED_MINISTACK)]
     environment = {
@@ -76,12 +76,12 @@ def _start_on(port: int, folder: Path, log: Path, processes: Processes) -> str:
 
 
 def api_url(endpoint: str, api_id: str, stage: str) -> str:
-    """Where the endpoint serves a REST API."""
+    """Returns the URL at which the endpoint serves a REST API."""
     return f"{endpoint}/restapis/{api_id}/{stage}/_user_request_"
 
 
 def answers(endpoint: str) -> bool:
-    """Tell whether an AWS endpoint of this kind is up there."""
+    """Whether a LocalStack or MiniStack answers at the endpoint."""
     if urlsplit(endpoint).scheme not in ("http", "https"):
         return False
     try:

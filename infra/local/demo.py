@@ -1,4 +1,4 @@
-"""A demonstration: every event by both ways in, and what is stored of them."""
+"""Demonstrates the stack: sends every event over HTTPS and over the queue, and shows the stored events."""
 
 import json
 import time
@@ -60,31 +60,31 @@ SHOWN_ROWS = 10
 
 
 def show(stack: Stack) -> None:
-    """Sends every event that is not deprecated by HTTPS and by SQS, and shows how they are stored.
+    """Sends every event that is not deprecated over HTTPS and SQS, and shows the stored events.
 
     Raises:
-        StartError: some are not stored in time; the message names them.
+        StartError: some events were not stored in time; the message names them.
     """
     by_https, by_queue = list(_events()), list(_events())
-    with step(f"Sending {len(by_https)} events by HTTPS and {len(by_queue)} by the queue"):
+    with step(f"Sending {len(by_https)} events over HTTPS and {len(by_queue)} over the queue"):
         _post(stack, by_https)
         sqs = deploy.client("sqs", stack.aws_endpoint_url)
         sqs.send_message(QueueUrl=stack.queue_url, MessageBody=json.dumps(by_queue))
     sent = {UUID(event["id"]): event["event"] for event in by_https + by_queue}
-    with step("Waiting until they are in PostgreSQL and in GraphQL"):
+    with step("Waiting for them in PostgreSQL and GraphQL"):
         _wait(stack, sent)
     answer = _ask(stack, QUERY)
-    shown = answer["aiInstanceUsageData"]["all"]["nodes"][0]["id"]
+    event_id = answer["aiInstanceUsageData"]["all"]["nodes"][0]["id"]
     typer.echo(f"\nGraphQL, {stack.api_url}/graphql\n{QUERY}")
     typer.echo(json.dumps(answer, indent=2))
-    typer.echo(f"\nPostgreSQL, {without_password(stack.database_url)}{SELECT.replace('%s', f"'{shown}'").rstrip()}")
+    typer.echo(f"\nPostgreSQL, {without_password(stack.database_url)}{SELECT.replace('%s', f"'{event_id}'").rstrip()}")
     with psycopg.connect(stack.database_url) as connection:
-        cursor = connection.execute(SELECT, [shown])
+        cursor = connection.execute(SELECT, [event_id])
         row = cursor.fetchone()
         for column, value in zip(cursor.description or (), row or (), strict=True):
             typer.echo(f"  {column.name:<15}{json.dumps(value) if isinstance(value, dict) else value}")
     with closing(clickhouse.connect(stack.clickhouse_url, COPIED_WITHIN_SECONDS)) as client:
-        with step("Waiting until they are in ClickHouse, where the sync brings them"):
+        with step("Waiting until the sync has copied them to ClickHouse"):
             _wait_for_clickhouse(client, sent)
         _show_deep_select(client, stack)
     typer.echo(f"\nAll {len(sent)} events are stored.")
@@ -107,7 +107,7 @@ def _post(stack: Stack, events: list[dict[str, Any]]) -> None:
     headers = {"Authorization": f"Bearer {stack.token}"}
     response = httpx.post(f"{stack.api_url}/v1/events", json=events, headers=headers, timeout=60)
     if response.status_code != httpx.codes.ACCEPTED:
-        raise StartError(f"The events were answered with {response.status_code}: {response.text}")
+        raise StartError(f"Sending the events failed with {response.status_code}: {response.text}")
 
 
 def _ask(stack: Stack, query: str, **variables: Any) -> Any:
@@ -127,8 +127,8 @@ def _show_deep_select(client: Client, stack: Stack) -> None:
     typer.echo(f"\nClickHouse, {without_password(stack.clickhouse_url)}\n    {DEEP_SELECT}")
     rows = list(client.query(DEEP_SELECT, settings=clickhouse.READ_SETTINGS).named_results())
     for row in rows[:SHOWN_ROWS]:
-        place = f"user_id {row['user_id']}, event {row['event']}, {row['namespace_path']}"
-        typer.echo(f"  {place}, {json.dumps(row['payload'], sort_keys=True)}")
+        columns = f"user_id {row['user_id']}, event {row['event']}, {row['namespace_path']}"
+        typer.echo(f"  {columns}, {json.dumps(row['payload'], sort_keys=True)}")
     if len(rows) > SHOWN_ROWS:
         typer.echo(f"  … and {len(rows) - SHOWN_ROWS} more")
 
@@ -152,7 +152,7 @@ def _wait_until_all(sent: dict[UUID, str], found: Callable[[], set[UUID]], where
 
 
 def _in_clickhouse(client: Client, sent: dict[UUID, str]) -> set[UUID]:
-    if target_of(client) is None:  # there is no table yet
+    if target_of(client) is None:  # the sync has not created the table yet
         return set()
     return {identifier for (identifier,) in client.query(COPIED, parameters={"ids": list(sent)}).result_rows}
 

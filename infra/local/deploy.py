@@ -1,4 +1,4 @@
-"""Deploys the real template to an AWS endpoint, with `sam`, as a user would to AWS."""
+"""Deploys the real template to an AWS endpoint with `sam`, as for AWS."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ DEPLOY_SECONDS = 600
 
 
 def client(service: Any, endpoint: str, config: Config | None = None) -> Any:
-    """A boto3 client of the endpoint."""
+    """Returns a boto3 client of the endpoint."""
     return boto3.client(
         service,
         endpoint_url=endpoint,
@@ -41,15 +41,15 @@ def client(service: Any, endpoint: str, config: Config | None = None) -> Any:
 
 
 def auth_secret(folder: Path) -> str:
-    """The secret that the stack's tokens are signed with: made once, kept in its folder."""
-    return secret_file.kept(folder / "auth_secret")
+    """Returns the secret that signs the stack's tokens; creates it in the folder if missing."""
+    return secret_file.read_or_create(folder / "auth_secret")
 
 
 def check_definitions() -> None:
-    """Lets pass definitions that fit each other.
+    """Checks that the definitions are consistent.
 
     Raises:
-        StartError: they don't; the message names the files.
+        StartError: the definitions contradict each other; the message names the files.
     """
     command = [sys.executable, "-m", "infra.cli", "definitions", "check"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -58,7 +58,7 @@ def check_definitions() -> None:
 
 
 def put_secret(name: str, value: str, endpoint: str) -> str:
-    """Keeps `value` in Secrets Manager, and returns the secret's ARN."""
+    """Stores `value` in Secrets Manager, and returns the secret's ARN."""
     manager = client("secretsmanager", endpoint)
     try:
         return str(manager.create_secret(Name=name, SecretString=value)["ARN"])
@@ -66,8 +66,8 @@ def put_secret(name: str, value: str, endpoint: str) -> str:
         return str(manager.put_secret_value(SecretId=name, SecretString=value)["ARN"])
 
 
-def list_of_revoked_tokens(endpoint: str) -> str:
-    """The ARN of the secret that lists the revoked tokens; what it lists already stays."""
+def create_revocation_list(endpoint: str) -> str:
+    """Returns the ARN of the list of revoked tokens; creates an empty list if missing."""
     manager = client("secretsmanager", endpoint)
     try:
         return str(manager.create_secret(Name=REVOKED_TOKENS, SecretString="{}")["ARN"])
@@ -76,10 +76,10 @@ def list_of_revoked_tokens(endpoint: str) -> str:
 
 
 def require_functions(endpoint: str) -> None:
-    """Lets pass an endpoint that runs functions.
+    """Checks that the endpoint runs functions.
 
     Raises:
-        StartError: it does not; the message says why.
+        StartError: the endpoint does not run functions; the message says why.
     """
     functions = client("lambda", endpoint)
     name = f"{STACK}-{secrets.token_hex(4)}"
@@ -99,11 +99,11 @@ def require_functions(endpoint: str) -> None:
         reason = functions.get_function_configuration(FunctionName=name).get("StateReason", error)
         raise StartError(
             f"{endpoint} does not run functions: {reason}\n"
-            "LocalStack runs them in containers, so it must be one that has Docker. "
-            "Without AWS_ENDPOINT_URL and LOCALSTACK_HOST the stack brings an endpoint of its own that needs none."
+            "LocalStack runs them in containers and therefore needs Docker. "
+            "Unset AWS_ENDPOINT_URL and LOCALSTACK_HOST to let the stack start its own endpoint, which needs no Docker."
         ) from None
     finally:
-        with contextlib.suppress(ClientError):  # LocalStack can't delete what it could not make
+        with contextlib.suppress(ClientError):  # LocalStack can't delete a function that it failed to create
             functions.delete_function(FunctionName=name)
 
 
@@ -111,8 +111,9 @@ def build(folder: Path, log: Path, *, for_this_machine: bool) -> None:
     """Builds the functions' packages.
 
     Args:
-        for_this_machine: whether the functions will run as processes of this machine, so that their packages hold
-            wheels for its system and processor; else they hold wheels for the architecture that the template names.
+        for_this_machine: whether the functions run as processes on this machine. Their packages then hold wheels for
+            this
+            system and processor, otherwise wheels for the template's architecture.
 
     Raises:
         StartError: `sam build` failed.
@@ -122,10 +123,10 @@ def build(folder: Path, log: Path, *, for_this_machine: bool) -> None:
 
 
 def deploy(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -> dict[str, str]:
-    """Deploys what was built, and returns the stack's outputs.
+    """Deploys the built functions, and returns the stack's outputs.
 
     Raises:
-        StartError: the deployment failed; the message says which resource did, and why.
+        StartError: the deployment failed; the message names the failed resources and why.
     """
     formation = client("cloudformation", endpoint)
     _remove(formation)
@@ -148,24 +149,24 @@ def deploy(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -
 
 
 def _remove(formation: "CloudFormationClient") -> None:
-    """Removes what an earlier start deployed to the same endpoint: its functions know another database."""
+    """Removes an earlier deployment from the endpoint, because its functions use another database."""
     formation.delete_stack(StackName=STACK)
     formation.get_waiter("stack_delete_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
 
 
-def take_bodies_of_bytes(endpoint: str, api_id: str) -> None:
-    """Has MiniStack hand bodies to functions as base64, as API Gateway does with binary media types.
+def enable_binary_bodies(endpoint: str, api_id: str) -> None:
+    """Makes MiniStack pass bodies to functions as base64, as API Gateway does with binary media types.
 
-    Without, it takes a body for UTF-8 and spoils gzip, which API Gateway unpacks. It knows `*/*` neither as a template
-    has to write it for AWS nor as a patch of AWS's form adds it.
+    Otherwise MiniStack decodes bodies as UTF-8, which destroys gzip. MiniStack accepts `*/*` neither in the template's
+    form for AWS nor in AWS's patch form.
     """
-    unchecked = Config(parameter_validation=False)  # to boto3 the value is one text
+    unchecked = Config(parameter_validation=False)  # boto3 expects a single text as value
     types = {"op": "replace", "path": "/binaryMediaTypes", "value": ["*/*"]}
     client("apigateway", endpoint, unchecked).update_rest_api(restApiId=api_id, patchOperations=[types])
 
 
 def local_parameters() -> dict[str, str]:
-    """What samconfig.toml says for the local environment: options on the command line replace it whole."""
+    """Returns the parameters of samconfig.toml for the local environment, which command line options would replace."""
     settings = tomllib.loads((tools.ROOT / "samconfig.toml").read_text())
     overrides = settings["local"]["deploy"]["parameters"]["parameter_overrides"]
     return dict(override.split("=", 1) for override in overrides)
@@ -178,13 +179,13 @@ def _sam(arguments: list[str], what: str, log: Path, environment: dict[str, str]
     try:
         code = run(command, log, quiet | environment, tools.ROOT, DEPLOY_SECONDS)
     except psutil.TimeoutExpired:
-        raise StartError(f"{what} is not done after {DEPLOY_SECONDS} s; its log is {log}") from None
+        raise StartError(f"{what} timed out after {DEPLOY_SECONDS} s; its log is {log}") from None
     if code != 0:
         raise StartError(f"{what} failed; its log is {log}")
 
 
 def _reasons(formation: "CloudFormationClient") -> list[str]:
-    """Why resources failed, as the stack's events say."""
+    """Returns the failed resources with their reasons, from the stack's events."""
     try:
         events = formation.describe_stack_events(StackName=STACK)["StackEvents"]
     except ClientError:

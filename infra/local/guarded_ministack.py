@@ -1,6 +1,6 @@
-"""MiniStack, but for no web page: run in MiniStack's environment, as a file of its own.
+"""Runs MiniStack closed to web pages; this file runs in MiniStack's own environment.
 
-MiniStack lets every page of the web read all that it answers. Programs on this machine still need no password.
+MiniStack allows every web page to read its answers. Programs on this machine still need no password.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -13,11 +13,11 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}
-_REFUSAL = b"Pages and names of other places may not ask the local AWS endpoint.\n"
+_REFUSAL = b"Web pages and host names of other sites may not use the local AWS endpoint.\n"
 
 
 def guarded(app: App) -> App:
-    """The ASGI application, but for requests that a page of another place makes, or that take its name for this one."""
+    """Wraps the ASGI application; refuses requests of other sites' pages or for foreign host names (DNS rebinding)."""
 
     async def answer(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or not _is_foreign(scope["headers"]):
@@ -53,7 +53,7 @@ def _is_this_machine(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    from ministack import app as ministack  # type: ignore[import-not-found]  # it is in its own environment alone
+    from ministack import app as ministack  # type: ignore[import-not-found]  # only installed in MiniStack's environment
 
     ministack.app = guarded(ministack.app)
     ministack.main()

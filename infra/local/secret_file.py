@@ -1,4 +1,4 @@
-"""Secrets that are made once and kept in files that none but their owner reads."""
+"""Keeps generated secrets in files that only their owner can read."""
 
 import os
 import secrets
@@ -7,8 +7,8 @@ from pathlib import Path
 _BYTES = 48
 
 
-def kept(file: Path) -> str:
-    """The secret in the file, made where it is missing; its characters need no escaping in URLs and SQL."""
+def read_or_create(file: Path) -> str:
+    """Returns the secret in the file, generated if missing; it needs no escaping in URLs and SQL."""
     if not file.exists():
         scratch = file.with_name(f"{file.name}.new")
         scratch.unlink(missing_ok=True)

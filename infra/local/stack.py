@@ -1,4 +1,4 @@
-"""The local stack as a whole: brought up, found again, taken down."""
+"""Starts, finds and stops the local stack."""
 
 import fcntl
 import json
@@ -30,7 +30,7 @@ console = Console(highlight=False)
 
 
 class Stack(msgspec.Struct, frozen=True):
-    """Where the running stack is, as `stack.json` says."""
+    """Addresses and secrets of the running stack, as in `stack.json`."""
 
     api_url: str
     queue_url: str
@@ -44,11 +44,11 @@ class Stack(msgspec.Struct, frozen=True):
 
 
 class AlreadyRunning(Exception):
-    """A stack of the same folder is running."""
+    """A stack already runs on this folder."""
 
 
 def running(folder: Path) -> Stack | None:
-    """The stack of the folder that is up, if one is."""
+    """Returns the running stack of the folder, if any."""
     file = folder / "stack.json"
     if not file.exists() or not _is_locked(folder):
         return None
@@ -57,20 +57,20 @@ def running(folder: Path) -> Stack | None:
 
 @contextmanager
 def up(folder: Path, *, clickhouse: bool = True) -> Iterator[Stack]:
-    """Brings the stack up for as long as the block runs.
+    """Runs the stack during the block.
 
     Args:
-        clickhouse: whether the functions know of ClickHouse.
+        clickhouse: whether the functions use ClickHouse.
 
     Raises:
-        AlreadyRunning: it is up.
-        StartError: a component did not come up; all that did is stopped.
+        AlreadyRunning: the stack is already running.
+        StartError: a component did not start; the others were stopped.
     """
     folder = folder.absolute()
     logs = folder / "log"
-    before = os.umask(0o077)  # of this process and of all that it starts
+    before = os.umask(0o077)  # inherited by all started processes
     try:
-        _close(folder, logs)
+        _make_private(folder, logs)
         with _up(folder, logs, clickhouse=clickhouse) as stack:
             yield stack
     finally:
@@ -81,22 +81,22 @@ def up(folder: Path, *, clickhouse: bool = True) -> Iterator[Stack]:
 def _up(folder: Path, logs: Path, *, clickhouse: bool) -> Iterator[Stack]:
     with _locked(folder):
         processes = Processes(folder / "processes.json")
-        processes.stop()  # what a killed run left behind
+        processes.stop()  # processes of a killed run
         try:
             stack = _start(folder, logs, processes, clickhouse=clickhouse)
             _write(folder / "stack.json", stack)
             yield stack
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)  # nothing may be left behind
+                signal.signal(number, signal.SIG_IGN)  # an interrupt must not leave processes behind
             with step("Stopping"):
                 _take_down(folder)
 
 
-def _close(folder: Path, logs: Path) -> None:
-    """Keeps other users out of the folder and of what earlier starts have written.
+def _make_private(folder: Path, logs: Path) -> None:
+    """Denies other users access to the folder and its existing files.
 
-    Where root starts PostgreSQL as another user, `postgres.start` lets that user pass through the folders.
+    If root starts PostgreSQL as another user, `postgres.start` lets that user pass through the folders.
     """
     logs.mkdir(parents=True, exist_ok=True)
     for path in (folder, logs):
@@ -107,16 +107,16 @@ def _close(folder: Path, logs: Path) -> None:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown."""
+    """Returns the URL without its password."""
     parts = urlsplit(url)
     return parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}").geturl()
 
 
 def stop(folder: Path) -> bool:
-    """Asks the running stack to stop and waits until it has; False if there is none, but what a killed one left.
+    """Stops the running stack; returns False if none runs, after cleaning up what a killed one left.
 
     Raises:
-        StartError: it does not stop.
+        StartError: the stack does not stop in time.
     """
     if not _is_locked(folder):
         _take_down(folder)
@@ -131,10 +131,10 @@ def stop(folder: Path) -> bool:
 
 
 def start_clickhouse(folder: Path, log: Path, processes: Processes) -> str:
-    """Starts ClickHouse's engine on its data in the folder, and returns its URL.
+    """Starts ClickHouse's engine on the data in the folder, and returns its URL.
 
     Raises:
-        StartError: it did not come up.
+        StartError: the engine did not start.
     """
     port = ports.free()
     try:
@@ -142,12 +142,12 @@ def start_clickhouse(folder: Path, log: Path, processes: Processes) -> str:
     except StartError:
         if ports.is_free(port):
             raise
-        return _start_clickhouse_on(ports.free(), folder, log, processes)  # another took it before the engine was up
+        return _start_clickhouse_on(ports.free(), folder, log, processes)  # another process took the port meanwhile
 
 
 def _start_clickhouse_on(port: int, folder: Path, log: Path, processes: Processes) -> str:
     password_file = folder / "clickhouse_password"
-    url = f"clickhouse://default:{secret_file.kept(password_file)}@{ports.HOST}:{port}/default"
+    url = f"clickhouse://default:{secret_file.read_or_create(password_file)}@{ports.HOST}:{port}/default"
     command = [sys.executable, "-m", "infra.local.clickhouse"]
     command += ["--data", str(folder / "clickhouse"), "--port", str(port), "--password-file", str(password_file)]
     process = processes.start(command, log, {"PYTHONPATH": str(tools.ROOT)}, inherit=False)
@@ -174,18 +174,18 @@ def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) 
     auth_secret = deploy.auth_secret(folder)
     with step("Building the functions"):
         deploy.build(folder, logs / "build.log", for_this_machine=running_endpoint is None)
-    with step("Deploying them"):
+    with step("Deploying the functions"):
         parameters = {
             "DatabaseSecretArn": deploy.put_secret("ai-usage-events-database", database_url, endpoint),
             "AuthSecretArn": deploy.put_secret("ai-usage-events-auth", auth_secret, endpoint),
-            "AuthRevocationsArn": deploy.list_of_revoked_tokens(endpoint),
+            "AuthRevocationsArn": deploy.create_revocation_list(endpoint),
         }
         clickhouse_secret = deploy.put_secret("ai-usage-events-clickhouse", clickhouse_url, endpoint)
         if clickhouse:
             parameters["ClickHouseSecretArn"] = clickhouse_secret
         outputs = deploy.deploy(folder, endpoint, parameters, logs / "deploy.log")
         if running_endpoint is None:
-            deploy.take_bodies_of_bytes(endpoint, outputs["ApiId"])
+            deploy.enable_binary_bodies(endpoint, outputs["ApiId"])
     return Stack(
         api_url=aws.api_url(endpoint, outputs["ApiId"], outputs["ApiStage"]),
         queue_url=outputs["QueueUrl"],
@@ -207,7 +207,7 @@ def _take_down(folder: Path) -> None:
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Shows that something is being done, and how long it took."""
+    """Shows progress of a step, and its duration when done."""
     start = time.monotonic()
     with console.status(f"{name} …"):
         if not console.is_terminal:
@@ -218,10 +218,10 @@ def step(name: str) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, which goes with the process however it ends."""
+    """Holds the folder's lock, which is released when the process ends in any way."""
     with (folder / "lock").open("a+") as lock:
         if not _lock(lock):
-            raise AlreadyRunning(f"The local stack is already running; `make stop` stops it. It is in {folder}")
+            raise AlreadyRunning(f"The local stack in {folder} is already running; `make stop` stops it")
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -246,7 +246,7 @@ def _lock(file: IO[str]) -> bool:
 
 
 def _write(file: Path, stack: Stack) -> None:
-    """Writes the file whole or not at all."""
+    """Writes the file atomically."""
     scratch = file.with_suffix(".new")
     scratch.touch(mode=0o600)
     scratch.write_text(json.dumps(msgspec.to_builtins(stack), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""The tools that are run in environments of their own."""
+"""Finds tools that run in environments of their own."""
 
 import shutil
 import sys
@@ -8,12 +8,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def uv() -> str:
-    """uv itself: the one on the PATH, or the one that the Makefile installed."""
+    """Returns the path of uv: on the PATH, or installed by the Makefile."""
     return _program("uv")
 
 
 def uvx() -> str:
-    """uv's program that runs tools, of the same origin."""
+    """Returns the path of uvx, uv's program that runs tools."""
     return _program("uvx")
 
 
@@ -22,5 +22,5 @@ def _program(name: str) -> str:
 
 
 def base_python() -> str:
-    """The interpreter that the project's environment was made from."""
+    """Returns the interpreter from which the project's environment was made."""
     return sys._base_executable  # type: ignore[attr-defined, no-any-return]

@@ -1,4 +1,4 @@
-"""The numbered migrations of both stores, and the function by which a deployment applies those of PostgreSQL.
+"""Numbered migrations of both stores, and the function that applies those of PostgreSQL at deployment.
 
-The sync applies those of ClickHouse.
+The sync applies the migrations of ClickHouse.
 """

@@ -1,4 +1,4 @@
-"""Lambda function behind the stack's custom resource: applies the migrations whenever the stack is deployed."""
+"""Lambda function of the stack's custom resource: applies the migrations at each deployment."""
 
 from functions.shared import settings
 from infra.migrations.handler import build

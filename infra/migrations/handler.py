@@ -1,4 +1,4 @@
-"""What CloudFormation asks for through the stack's custom resource: applies the migrations at each deployment."""
+"""Handler of the stack's custom resource: applies the migrations at each deployment."""
 
 import json
 import urllib.request
@@ -18,17 +18,17 @@ from functions.shared.postgres import reason_of
 from infra.migrations.migrate import migrate
 
 _ANSWER_TIMEOUT_SECONDS = 10
-_RESERVE_SECONDS = 20  # for the answer
-_LONGEST_REASON = 1000
+_RESERVE_SECONDS = 20  # time reserved for the answer
+_MAX_REASON_CHARACTERS = 1000
 
 type Migrate = Callable[[int], list[str]]
-"""Applies the migrations, no statement or transaction of which may take more seconds; says what was done."""
+"""Applies the migrations with a time limit in seconds per statement and transaction; returns one line per change."""
 
 
 def build(database_url: Callable[[], str], retention_months: Callable[[], int]) -> "MigrationsHandler":
-    """The handler for these settings, which are asked for at each deployment.
+    """Builds the handler; the settings are read at each deployment.
 
-    So CloudFormation is told which of them is wrong: a function that did not start would keep it waiting.
+    CloudFormation thus learns which setting is wrong; a function that fails to start would keep it waiting.
     """
 
     def migrate_by_definitions(seconds: int) -> list[str]:
@@ -38,17 +38,17 @@ def build(database_url: Callable[[], str], retention_months: Callable[[], int]) 
 
 
 def put_answer(url: str, answer: dict[str, Any]) -> None:
-    """Puts the answer where CloudFormation waits for it: a signed URL that takes no content type."""
+    """Uploads the answer to CloudFormation's signed URL, which allows no content type."""
     request = urllib.request.Request(url, json.dumps(answer).encode(), {"Content-Type": ""}, method="PUT")  # noqa: S310
     urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_SECONDS).close()  # noqa: S310 - CloudFormation's own URL
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationsHandler:
-    """Applies the migrations whenever the stack is created or updated.
+    """Applies the migrations when the stack is created or updated.
 
     Attributes:
-        send: takes the URL and the answer that CloudFormation waits for.
+        send: called with CloudFormation's URL and the answer.
     """
 
     logger: Logger
@@ -57,7 +57,7 @@ class MigrationsHandler:
 
     @without_contents()
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-        """Answers CloudFormation's request; a deployment whose migrations fail is rolled back with their reason."""
+        """Answers CloudFormation's request; if the migrations fail, CloudFormation rolls the deployment back."""
         try:
             if event["RequestType"] != "Delete":
                 seconds = context.get_remaining_time_in_millis() // 1000 - _RESERVE_SECONDS
@@ -65,7 +65,7 @@ class MigrationsHandler:
                     self.logger.info(line)
             status, reason = "SUCCESS", ""
         except Exception as error:
-            reason = _reason(error)[:_LONGEST_REASON]
+            reason = _reason(error)[:_MAX_REASON_CHARACTERS]
             self.logger.exception("The migrations failed", extra={"reason": reason}, exc_info=withheld(error))
             status = "FAILED"
         answer = {
@@ -81,8 +81,8 @@ class MigrationsHandler:
 
 
 def _reason(error: Exception) -> str:
-    """What CloudFormation and the log are told; an error of the database may quote what is stored."""
-    error = getattr(error, "orig", error)  # as SQLAlchemy wraps it
+    """Describes the error for CloudFormation and the log, without quoting rows."""
+    error = getattr(error, "orig", error)  # SQLAlchemy wraps psycopg's error
     match error:
         case DefinitionError() | settings.SettingError():
             return str(error)

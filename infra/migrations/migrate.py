@@ -1,4 +1,4 @@
-"""Brings a database up to what this version of the project needs."""
+"""Migrates a database to this version of the project."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,6 @@ from functions.shared.partitions import make_partitions, wanted_months
 from functions.shared.postgres import Connection, TimeLimits, connect
 
 DEFAULT_SECONDS = 600
-
-# Held by one deployment at a time; any number that nothing else in the database locks.
 
 _EVENT_TYPES = "SELECT id, name FROM event_types ORDER BY id"
 
@@ -33,13 +31,13 @@ def migrate(database_url: str, registry: Registry, retention_months: int, second
     """Applies the migrations, makes the partitions and records the definitions.
 
     Args:
-        seconds: how long any one statement or transaction may take.
+        seconds: time limit of each statement and transaction.
 
     Returns:
-        A line for each thing that was done.
+        One line per change.
 
     Raises:
-        DefinitionError: an event that is stored has no definition any more, or its id another name.
+        DefinitionError: a stored event is no longer defined, or its id has another name.
         psycopg.OperationalError: PostgreSQL can't be reached.
     """
     limits = TimeLimits(statement=seconds, transaction=seconds)
@@ -53,7 +51,7 @@ def migrate(database_url: str, registry: Registry, retention_months: int, second
 
 
 def upgrade_schema(own_connection: Connection) -> None:
-    """Applies the migrations that the database lacks, all in one transaction; the connection is closed with it."""
+    """Applies the missing migrations in one transaction, which also closes the connection."""
     own_connection.set_autocommit(False)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("postgres")))
@@ -91,5 +89,5 @@ def _contradiction(registry: Registry, event_id: int, name: str) -> str | None:
     if event is None:
         return f"{name} ({event_id}) is stored but no longer defined: keep it with deprecated_events({name}={event_id})"
     if event.name != name:
-        return f"events are stored as {name} ({event_id}), which {event.feature.file} now names {event.name}"
+        return f"events are stored as {name} ({event_id}), but {event.feature.file} names this id {event.name}"
     return None

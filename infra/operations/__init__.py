@@ -1,1 +1,1 @@
-"""What operators do with stored, rejected and dead events, with the directory and with tokens."""
+"""Operations on rejected events, dead letters, the directory and revoked tokens."""

@@ -1,4 +1,4 @@
-"""The dead-letter queue: what is in it, and back to the queue with it."""
+"""Reads the dead-letter queue, and redrives its messages to the queue."""
 
 from collections.abc import Iterator, Sequence
 from itertools import batched
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef, MessageTypeDef
 
-_HIDDEN_SECONDS = 60  # from others, while a message is looked at or sent
-_AT_ONCE = 10
+_HIDDEN_SECONDS = 60  # other receivers don't see a message while it is read or sent
+_MAX_BATCH_MESSAGES = 10
 
 
 class NoDeadLetterQueue(Exception):
-    """The queue has none."""
+    """The queue has no dead-letter queue."""
 
 
 class DeadLetter(msgspec.Struct):
-    """A message that could not be consumed.
+    """A message that the consumer failed to process.
 
     Attributes:
-        arrival: its id, and when it was sent, for the first time if it was redriven before.
-        receives: how often it was received from the dead-letter queue and the one before.
-        receipt: with which it is deleted or shown to others again.
+        arrival: original id and sent time, kept when the message is redriven.
+        receives: number of receives from the queue and the dead-letter queue.
+        receipt: SQS receipt handle, to delete the message or make it visible again.
     """
 
     id: str
@@ -38,18 +38,18 @@ class DeadLetter(msgspec.Struct):
     receipt: str
 
 
-class Redriven(msgspec.Struct):
-    """How many messages are on the queue again, and how many it did not take: those stay where they are."""
+class RedriveSummary(msgspec.Struct):
+    """Number of messages sent to the queue, and of those that it did not accept and that stay dead letters."""
 
     sent: int = 0
     unsent: int = 0
 
 
 def dead_letter_queue_url(client: "SQSClient", queue_url: str) -> str:
-    """The queue that the queue's redrive policy names.
+    """Returns the URL of the dead-letter queue that the redrive policy names.
 
     Raises:
-        NoDeadLetterQueue: it has no such policy.
+        NoDeadLetterQueue: the queue has no redrive policy.
     """
     answer = client.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["RedrivePolicy"])
     policy: dict[str, Any] = msgspec.json.decode(answer.get("Attributes", {}).get("RedrivePolicy", "{}"))
@@ -60,18 +60,18 @@ def dead_letter_queue_url(client: "SQSClient", queue_url: str) -> str:
 
 
 def count(client: "SQSClient", queue_url: str) -> int:
-    """About how many messages a queue holds, those included that someone looks at."""
+    """Returns the approximate number of messages of a queue, including hidden ones."""
     depth = client.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])["Attributes"]
     return int(depth["ApproximateNumberOfMessages"]) + int(depth["ApproximateNumberOfMessagesNotVisible"])
 
 
 def peek(client: "SQSClient", dead_letter_url: str, limit: int) -> list[DeadLetter]:
-    """Up to `limit` of the messages, which stay where they are; others don't see them meanwhile."""
+    """Returns up to `limit` messages without removing them; other receivers don't see them meanwhile."""
     seen: dict[str, DeadLetter] = {}
     receipts: list[str] = []
     try:
         while len(seen) < limit:
-            letters = _receive(client, dead_letter_url, min(_AT_ONCE, limit - len(seen)))
+            letters = _receive(client, dead_letter_url, min(_MAX_BATCH_MESSAGES, limit - len(seen)))
             receipts += [letter.receipt for letter in letters]
             if all(letter.id in seen for letter in letters):
                 break
@@ -81,13 +81,13 @@ def peek(client: "SQSClient", dead_letter_url: str, limit: int) -> list[DeadLett
     return list(seen.values())
 
 
-def redrive(client: "SQSClient", dead_letter_url: str, queue_url: str) -> Redriven:
-    """Sends all the messages to the queue again as they are, and deletes each once it is sent.
+def redrive(client: "SQSClient", dead_letter_url: str, queue_url: str) -> RedriveSummary:
+    """Sends all messages to the queue unchanged, and deletes each after sending it.
 
-    On the queue a message gets another id and time. The ones that it had, of which those of its events are made, go
-    with it as an attribute: one that is sent twice, because a crash left it undeleted, is therefore no second event.
+    SQS gives a redriven message a new id and time. Event ids derive from the original ones, so these travel as a
+    message attribute: a message that is sent twice because a crash left it undeleted adds no second event.
     """
-    done = Redriven()
+    done = RedriveSummary()
     unsent: dict[str, str] = {}
     try:
         for letters in _received(client, dead_letter_url, unsent):
@@ -104,17 +104,17 @@ def redrive(client: "SQSClient", dead_letter_url: str, queue_url: str) -> Redriv
 
 
 def _received(client: "SQSClient", url: str, known: dict[str, str]) -> Iterator[list[DeadLetter]]:
-    """The messages, some at a time, until none comes that is not known."""
-    while letters := [letter for letter in _receive(client, url, _AT_ONCE) if letter.id not in known]:
+    """Yields batches of messages until only known ones arrive."""
+    while letters := [letter for letter in _receive(client, url, _MAX_BATCH_MESSAGES) if letter.id not in known]:
         yield letters
 
 
-def _receive(client: "SQSClient", url: str, most: int) -> list[DeadLetter]:
+def _receive(client: "SQSClient", url: str, max_messages: int) -> list[DeadLetter]:
     answer = client.receive_message(
         QueueUrl=url,
-        MaxNumberOfMessages=most,
+        MaxNumberOfMessages=max_messages,
         VisibilityTimeout=_HIDDEN_SECONDS,
-        WaitTimeSeconds=1,  # asks all of SQS's servers
+        WaitTimeSeconds=1,  # long polling queries all of SQS's servers
         AttributeNames=["All"],
         MessageAttributeNames=["All"],
     )
@@ -123,12 +123,12 @@ def _receive(client: "SQSClient", url: str, most: int) -> list[DeadLetter]:
 
 def _letter(message: "MessageTypeDef") -> DeadLetter:
     attributes = message.get("MessageAttributes", {})
-    said = message["Attributes"]
-    told = attributes[ATTRIBUTE].get("StringValue") if ATTRIBUTE in attributes else None
+    system_attributes = message["Attributes"]
+    origin = attributes[ATTRIBUTE].get("StringValue") if ATTRIBUTE in attributes else None
     return DeadLetter(
         message["MessageId"],
-        first_arrival(told, message["MessageId"], said["SentTimestamp"]),
-        int(said["ApproximateReceiveCount"]),
+        first_arrival(origin, message["MessageId"], system_attributes["SentTimestamp"]),
+        int(system_attributes["ApproximateReceiveCount"]),
         message["Body"],
         attributes,
         message["ReceiptHandle"],
@@ -136,7 +136,7 @@ def _letter(message: "MessageTypeDef") -> DeadLetter:
 
 
 def _delete(client: "SQSClient", url: str, letters: Sequence[DeadLetter]) -> None:
-    """Deletes the messages; one that stays is sent again another time, which does no harm."""
+    """Deletes the messages; a message that stays is redriven again later, which is harmless."""
     if letters:
         client.delete_message_batch(
             QueueUrl=url,
@@ -145,8 +145,8 @@ def _delete(client: "SQSClient", url: str, letters: Sequence[DeadLetter]) -> Non
 
 
 def _show_again(client: "SQSClient", url: str, receipts: Sequence[str]) -> None:
-    """Lets others receive the messages at once."""
-    for some in batched(receipts, _AT_ONCE, strict=False):
+    """Makes the messages visible to other receivers at once."""
+    for some in batched(receipts, _MAX_BATCH_MESSAGES, strict=False):
         client.change_message_visibility_batch(
             QueueUrl=url,
             Entries=[

@@ -1,4 +1,4 @@
-"""The directory, as an operator deals with it: what was stated, by whom and when; corrected, or forgotten."""
+"""Shows, corrects and forgets facts in the directory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from functions.ingest.directory.users import StatedNames
 from functions.shared.postgres import Connection
 
 OPERATOR = "operator"
-"""The issuer of what an operator states."""
+"""Issuer of an operator's statements."""
 
 type AnyKind = Kind | Literal["user"]
 
@@ -32,7 +32,7 @@ _FACTS_UNTIL_NOW = """
     WHERE (kind = %(kind)s AND id = %(id)s) OR (attribute = 'full_path' AND value = %(full_path)s)
 """
 
-_PLACES: dict[Kind, str] = {
+_LOCATIONS: dict[Kind, str] = {
     "namespace": "SELECT path, full_path FROM namespaces WHERE id = %s",
     "project": "SELECT namespace_path, full_path FROM projects WHERE id = %s",
 }
@@ -46,7 +46,7 @@ _NAMES = """
     ORDER BY stated_at DESC, namespace_path
 """
 
-# An operator's word is the newest, also where something was stated of a time ahead.
+# An operator's statement is the newest, also if a sender stated something for a future time.
 _NOW: dict[AnyKind, str] = {
     "namespace": _FACTS_UNTIL_NOW,
     "project": _FACTS_UNTIL_NOW,
@@ -70,15 +70,15 @@ _RECORD = """
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What was stated of an attribute.
+class StatementRow:
+    """A statement about an attribute.
 
     Attributes:
-        attribute: `path`, `full_path`, or `username` with the namespace that it was stated in.
-        value: None where it was forgotten.
-        stated_at: None where nobody knows.
-        stated_by: the issuer and `sub` of the sender's token, the queue or an operator.
-        limit: the namespaces within which the sender may state facts; empty without a limit.
+        attribute: `path`, `full_path`, or `username` with the namespace in which it applies.
+        value: None if the value was forgotten.
+        stated_at: None if unknown.
+        stated_by: issuer and `sub` of the sender's token, the queue or an operator.
+        limit: namespaces to which the sender's statements are limited; empty if unlimited.
     """
 
     attribute: str
@@ -89,31 +89,31 @@ class Line:
 
 
 def find(connection: Connection, full_path: str) -> list[Subject]:
-    """The namespace and the project that have the full path."""
+    """Returns the namespace and the project that have the full path."""
     return [(kind, number) for kind, number in connection.execute(_FIND, {"full_path": full_path})]
 
 
 def current(connection: Connection, kind: AnyKind, number: int) -> dict[str, str | None]:
-    """What the system goes by: the path and full path, or the newest username; None where nothing is known."""
+    """Returns the current path and full path, or the current username; None for unknown values."""
     if kind == "user":
         row = connection.execute(_USERNAME, [number]).fetchone()
         return {"username": row[0] if row else None}
-    row = connection.execute(_PLACES[kind], [number]).fetchone()
+    row = connection.execute(_LOCATIONS[kind], [number]).fetchone()
     path, full_path = row or (None, None)
     return {"path": path, "full_path": full_path}
 
 
-def statements(connection: Connection, kind: AnyKind, number: int) -> list[Line]:
-    """All that was stated, the newest first of each attribute."""
+def statements(connection: Connection, kind: AnyKind, number: int) -> list[StatementRow]:
+    """Returns all statements about a subject by attribute, newest first."""
     if kind == "user":
         return [
-            Line(f"username in {path or 'no namespace'}", name, stated_at, _sender(issuer, sub, stated_at), "")
+            StatementRow(f"username in {path or 'no namespace'}", name, stated_at, _sender(issuer, sub, stated_at), "")
             for path, name, stated_at, issuer, sub in connection.execute(_NAMES, [number])
         ]
     facts = read_facts([(kind, number)], connection)[kind, number]
     ordered = sorted(facts.items(), key=lambda item: item[1].order, reverse=True)
     return [
-        Line(
+        StatementRow(
             attribute,
             statement.value,
             statement.stated_at,
@@ -124,8 +124,8 @@ def statements(connection: Connection, kind: AnyKind, number: int) -> list[Line]
     ]
 
 
-def set_place(connection: Connection, subject: Subject, values: Mapping[Attribute, str], operator: str) -> None:
-    """States the (namespace's) path or the full path of a namespace or project, as of now."""
+def set_location(connection: Connection, subject: Subject, values: Mapping[Attribute, str], operator: str) -> None:
+    """States the path or full path of a namespace or project as of now; a project's path is that of its namespace."""
     with directory_held_alone(connection):
         before = current(connection, *subject)
         now = _now(connection, *subject, full_path=values.get("full_path"))
@@ -146,7 +146,7 @@ def set_username(connection: Connection, user: int, username: str, path: str | N
 
 
 def forget(connection: Connection, kind: AnyKind, number: int, operator: str) -> None:
-    """Takes back all that was stated; only what is stated of a later time counts again."""
+    """Forgets all statements so far; only statements of later times count again."""
     with directory_held_alone(connection):
         before = current(connection, kind, number)
         now = _now(connection, kind, number)

@@ -1,14 +1,14 @@
-"""The name of an event, for people: also of one that can't be taken in."""
+"""Finds the name of an event for display, also of an event that can't be stored."""
 
 import json
 
 
 def event_name(event: str) -> str | None:
-    """What the event says that it is; None where it says nothing, or is no JSON object."""
+    """Returns the name that the event states; None without one, or if the event is not a JSON object."""
     try:
         content = json.loads(event)
     except (ValueError, RecursionError):
         return None
-    # A CloudEvent that was rejected as such has a type.
+    # A rejected CloudEvent has `type` instead of `event`.
     name = (content.get("event") or content.get("type")) if isinstance(content, dict) else None
     return name if isinstance(name, str) else None

@@ -1,4 +1,4 @@
-"""Rejected events, as an operator deals with them: found, shown, put on the queue again, deleted."""
+"""Finds, reads, replays and deletes rejected events."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from infra.operations.event_name import event_name
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-# The name is looked for as JSON writes it; whether it is that of the event is for `event_name` to say.
+# The statement searches the body for the name in JSON notation; `event_name` decides whether it is the event's name.
 _FIND = """
     SELECT id, CASE WHEN %(event)s::text IS NOT NULL THEN body END
     FROM rejected_events
@@ -55,8 +55,8 @@ _HISTORY = """
     ORDER BY attempt
 """
 
-# Rows that ClickHouse refused are stored, and of no use on the queue. Another replay leaves out what this one is about
-# to send, and sees it marked afterwards.
+# Rows that ClickHouse refused are already stored, so the queue is no use for them. A concurrent replay skips the locked
+# rows, and sees them marked afterwards.
 _CLAIM = """
     SELECT id AS rejected_id, attempts, received_at, body, sender_grant, event_id
     FROM rejected_events
@@ -71,8 +71,8 @@ _COUNT_OF_SYNC = "SELECT count(*) FROM rejected_events WHERE id = ANY(%s) AND so
 
 _DELETE = "DELETE FROM rejected_events WHERE id = ANY(%s)"
 
-_SENT_AT_ONCE = 50  # so few that the consumer, where it rejects one again, does not wait long for it to be marked
-_DELETED_AT_ONCE = 2000
+_MAX_SENT_AT_ONCE = 50  # few, because a consumer that rejects an event again waits until it is marked
+_MAX_DELETED_AT_ONCE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class RejectedEvent:
     """A row of `rejected_events`.
 
     Attributes:
-        event_id: under which the event is to be stored, where that is known: the sender was told it.
+        event_id: id under which the event is to be stored, as the sender was told; None if unknown.
     """
 
     id: UUID
@@ -96,16 +96,16 @@ class RejectedEvent:
 
     @property
     def event(self) -> str | None:
-        """The name of the event, where it has one."""
+        """Name of the event; None if the body states none."""
         return event_name(self.body)
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """How many events were rejected for one reason: those that wait, and those that were replayed since.
+class ReasonCount:
+    """Number of events rejected for one reason, by waiting and replayed.
 
     Attributes:
-        message: of the newest.
+        message: message of the newest rejection.
     """
 
     source: str
@@ -119,7 +119,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class FormerAttempt:
-    """Why an event was rejected before it was replayed and rejected again."""
+    """An earlier rejection of an event that was replayed and rejected again."""
 
     attempt: int
     code: str
@@ -128,15 +128,15 @@ class FormerAttempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a replay did.
+class ReplaySummary:
+    """Result of a replay.
 
     Attributes:
-        sent: how many events are on the queue again.
-        unsent: how many the queue did not take; they wait as before.
-        too_large: those that fit in no message with their senders' grants; they wait as before.
-        of_sync: how many are rows that ClickHouse refused.
-        skipped: how many had been replayed before, or were being so at the same time.
+        sent: number of events sent to the queue.
+        unsent: number of events that the queue did not accept; they are still waiting.
+        too_large: ids of events that don't fit in a message with their senders' grants; they are still waiting.
+        of_sync: number of rows that ClickHouse refused.
+        skipped: number of events that were already replayed, or that a concurrent replay is sending.
     """
 
     sent: int
@@ -149,40 +149,40 @@ class Replayed:
 def find(
     connection: Connection, code: str | None = None, event: str | None = None, since: datetime | None = None
 ) -> list[UUID]:
-    """The ids of the rejected events with that code, of that name, received since then; the oldest first."""
+    """Returns ids of rejected events that match the code, name and earliest time of receipt; oldest first."""
     found = connection.cursor().stream(_FIND, {"code": code, "event": event, "since": since})
     return [identifier for identifier, body in found if event is None or event_name(body) == event]
 
 
 def read(connection: Connection, ids: Sequence[UUID]) -> list[RejectedEvent]:
-    """Those of the rows that are still there, the oldest first."""
+    """Returns the rows that still exist, oldest first."""
     return connection.cursor(row_factory=class_row(RejectedEvent)).execute(_READ, [ids]).fetchall()
 
 
 def of_event(connection: Connection, event_id: UUID) -> list[UUID]:
-    """The ids of the rows of the event that is to be stored under `event_id`, the oldest first."""
+    """Returns the ids of rows whose event is to be stored under `event_id`, oldest first."""
     return [identifier for (identifier,) in connection.execute(_OF_EVENT, [event_id])]
 
 
-def count(connection: Connection, ids: Sequence[UUID]) -> list[Count]:
-    """How many of the rows there are for each reason."""
-    return connection.cursor(row_factory=class_row(Count)).execute(_COUNT, [ids]).fetchall()
+def count(connection: Connection, ids: Sequence[UUID]) -> list[ReasonCount]:
+    """Counts the rows by reason."""
+    return connection.cursor(row_factory=class_row(ReasonCount)).execute(_COUNT, [ids]).fetchall()
 
 
 def history(connection: Connection, identifier: UUID) -> list[FormerAttempt]:
-    """What the event was rejected for before, the oldest first."""
+    """Returns the earlier rejections of the event, oldest first."""
     return connection.cursor(row_factory=class_row(FormerAttempt)).execute(_HISTORY, [identifier]).fetchall()
 
 
-def replay(connection: Connection, client: "SQSClient", queue_url: str, ids: Sequence[UUID]) -> Replayed:
-    """Puts those of the events that wait on the queue again, as they came, and marks them.
+def replay(connection: Connection, client: "SQSClient", queue_url: str, ids: Sequence[UUID]) -> ReplaySummary:
+    """Sends the waiting ones of the events to the queue unchanged, and marks them as replayed.
 
-    Some are sent and then marked in one transaction. If it breaks in between, they are sent again by the next replay;
-    that stores nothing twice, for an event has its id, and counts no attempt twice, for the message says which it is.
+    Each group of events is sent and then marked in one transaction. If that fails in between, the next replay sends the
+    group again: the event id prevents a second event, and the attempt number in the message a second count.
     """
     sent = unsent = 0
     too_large: list[UUID] = []
-    for some in batched(ids, _SENT_AT_ONCE, strict=False):
+    for some in batched(ids, _MAX_SENT_AT_ONCE, strict=False):
         with connection.transaction():
             claimed = list(_claim(connection, list(some)))
             messages = {identifier: message for identifier, message in claimed if message is not None}
@@ -194,23 +194,23 @@ def replay(connection: Connection, client: "SQSClient", queue_url: str, ids: Seq
         too_large += [identifier for identifier, message in claimed if message is None]
     row = connection.execute(_COUNT_OF_SYNC, [ids]).fetchone()
     of_sync = int(row[0]) if row else 0
-    return Replayed(sent, unsent, too_large, of_sync, len(ids) - sent - unsent - len(too_large) - of_sync)
+    return ReplaySummary(sent, unsent, too_large, of_sync, len(ids) - sent - unsent - len(too_large) - of_sync)
 
 
 def delete(connection: Connection, ids: Sequence[UUID]) -> int:
-    """Deletes the rows, and returns how many were still there."""
+    """Deletes the rows, and returns how many existed."""
     return sum(
-        connection.execute(_DELETE, [list(some)]).rowcount for some in batched(ids, _DELETED_AT_ONCE, strict=False)
+        connection.execute(_DELETE, [list(some)]).rowcount for some in batched(ids, _MAX_DELETED_AT_ONCE, strict=False)
     )
 
 
 def _claim(connection: Connection, ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:
-    """Those of the rows that wait, with the message of each; None where there is no room for it."""
+    """Locks the waiting rows and yields each with its message; None if the message would be too large."""
     for rejected_id, attempts, received_at, body, grant, event_id in connection.execute(_CLAIM, [ids]):
         try:
             sender = grant and msgspec.convert(grant, Grant)
             replay = Replay(rejected_id, attempts, received_at, body, sender, event_id)
-        except msgspec.ValidationError:  # the grant was kept when there were no limits to what it may hold
+        except msgspec.ValidationError:  # the grant is older than the limits on grants
             yield rejected_id, None
         else:
             yield rejected_id, replay.message(queue.MAX_BATCH_BYTES)

@@ -1,4 +1,4 @@
-"""Changes the list of revoked tokens: a secret, which the functions read again each minute."""
+"""Changes the list of revoked tokens, a secret that the functions read each minute."""
 
 from collections.abc import Callable
 from time import time
@@ -23,19 +23,19 @@ class RevocationError(Exception):
 
 
 def read(manager: "SecretsManagerClient", secret_arn: str) -> RevocationList:
-    """What is revoked.
+    """Returns the list of revoked tokens.
 
     Raises:
-        RevocationError: the secret holds something else.
+        RevocationError: the secret does not hold a list.
     """
     return _read(manager, secret_arn)[0]
 
 
 def revoke(manager: "SecretsManagerClient", secret_arn: str, *revocations: Revocation) -> None:
-    """Adds to the list, in place of entries about the same tokens or users; forgets what has expired.
+    """Adds entries, replacing those about the same tokens or users; drops expired entries.
 
     Raises:
-        RevocationError: the list has no room left, or the secret holds something else.
+        RevocationError: the list is full, or the secret does not hold a list.
     """
     about = {_about(revocation) for revocation in revocations}
 
@@ -46,10 +46,10 @@ def revoke(manager: "SecretsManagerClient", secret_arn: str, *revocations: Revoc
 
 
 def forget(manager: "SecretsManagerClient", secret_arn: str, *, jti: str = "", sub: str = "") -> int:
-    """Takes what names this token or user from the list; returns how many entries it was.
+    """Removes the entries about this token or user; returns how many.
 
     Raises:
-        RevocationError: the secret holds something else.
+        RevocationError: the secret does not hold a list.
     """
     forgotten = 0
 
@@ -68,21 +68,21 @@ def _about(revocation: Revocation) -> tuple[str, str, str]:
 
 
 def _read(manager: "SecretsManagerClient", secret_arn: str) -> tuple[RevocationList, str]:
-    """The list, and the version of the secret that holds it."""
+    """Returns the list, and the version of the secret that holds it."""
     answer = manager.get_secret_value(SecretId=secret_arn, VersionStage="AWSCURRENT")
     try:
         return RevocationList.read(answer["SecretString"]), answer["VersionId"]
     except (KeyError, msgspec.DecodeError) as error:
         raise RevocationError(
-            f"The secret that AUTH_REVOCATIONS_ARN names holds no list of revoked tokens: {error}"
+            f"The secret that AUTH_REVOCATIONS_ARN names does not hold a list of revoked tokens: {error}"
         ) from error
 
 
 def _change(manager: "SecretsManagerClient", secret_arn: str, change: Change) -> None:
-    """Writes the changed list, unless another has changed it meanwhile: then it is read and changed again.
+    """Writes the changed list; if another process has changed it meanwhile, reads and changes it again.
 
-    A version is written first, and then becomes the current one in the place of the one that was read: Secrets Manager
-    refuses that where another is current by then.
+    A new version of the secret is written first and then made current in place of the version that was read. Secrets
+    Manager refuses that if another version is current by then.
     """
     for _ in range(_MAX_ATTEMPTS):
         known, version = _read(manager, secret_arn)
@@ -90,8 +90,8 @@ def _change(manager: "SecretsManagerClient", secret_arn: str, change: Change) ->
         text = msgspec.json.encode(RevocationList(changed)).decode()
         if len(text.encode()) > MAX_LIST_BYTES:
             raise RevocationError(
-                f"The list has no room left: a secret holds {MAX_LIST_BYTES:,} bytes. Revoke a user's tokens by --sub,"
-                " or replace the secret that tokens are signed with."
+                f"The list is full: a secret holds {MAX_LIST_BYTES:,} bytes. Revoke a user's tokens with --sub,"
+                " or replace the secret that signs tokens."
             )
         written = manager.put_secret_value(SecretId=secret_arn, SecretString=text, VersionStages=[_STAGE])
         try:
@@ -106,4 +106,4 @@ def _change(manager: "SecretsManagerClient", secret_arn: str, change: Change) ->
                 raise
         else:
             return
-    raise RevocationError("Others change the list at the same time; try again.")
+    raise RevocationError("Other processes keep changing the list; try again.")

@@ -50,7 +50,7 @@ def test_a_failed_event_is_stored_once_when_replayed_after_its_definition_is_fix
     translation.mend(stack.folder.parent, stack.aws_endpoint_url)
     replay = ("rejected", "replay", "--event", translation.EVENT)
     once = "6 events are on the queue again.\n"
-    again = "0 events are on the queue again.\n6 had been replayed before.\n"
+    again = "0 events are on the queue again.\n6 were already replayed.\n"
     assert [usage_events(stack, *replay) for _ in range(2)] == [once, again]
     payload = {"language": "fr", "characters": len("words")}
     stored = [(identifier, moment, translation.EVENT_ID, payload) for identifier, moment in arrived.items()]

@@ -69,7 +69,7 @@ def test_what_an_operator_sets_counts_against_what_was_stated_of_a_time_ahead(co
     consumer.consume([batch([said], None)])
     assert run("set", "project", "4", "--path", "3/") == "project 4: path 3/, full_path own/project\n"
     assert (
-        run("set", "project", "6", "--full-path", "own/project") == "project 6: path not known, full_path own/project\n"
+        run("set", "project", "6", "--full-path", "own/project") == "project 6: path unknown, full_path own/project\n"
     )
     assert run("set", "user", "5", "--username", "set") == "user 5: username set\n"
     consumer.consume([batch([said], None)])

@@ -454,7 +454,7 @@ def test_the_sync_and_the_retention_log_no_contents(
         with closing(clickhouse.connect(clickhouse_url, 10)) as client:
             SYNC_FAULTS[fault](database_url, clickhouse_url, client)
     url = f"clickhouse://{MARKER}:{MARKER}@127.0.0.1:{ports.free()}/x" if fault == "away" else clickhouse_url
-    monkeypatch.setattr("functions.sync.sync.MOST_REFUSALS", most)
+    monkeypatch.setattr("functions.sync.sync.MAX_REFUSALS", most)
     if fault == "raising":
         monkeypatch.setattr("functions.sync.sync.id_of", fail)
     synced = build_sync(database_url=database_url, clickhouse_url=url)

@@ -145,7 +145,10 @@ def test_the_event_types_are_what_the_definitions_say(connection: psycopg.Connec
     ("changed", "said"),
     [
         (without_event(7), r"deprecated_events\(troubleshoot_job=7\)"),
-        (with_events(replace(REGISTRY.by_id[7], name="renamed")), "definitions/troubleshoot_job.py now names renamed"),
+        (
+            with_events(replace(REGISTRY.by_id[7], name="renamed")),
+            "definitions/troubleshoot_job.py names this id renamed",
+        ),
     ],
 )
 def test_definitions_that_contradict_what_is_stored_are_refused(

@@ -305,7 +305,7 @@ def test_two_replays_at_once_send_each_event_once(
     ids = [insert(query, {"event": "unknown", "number": number}) for number in range(300)]
     barrier = threading.Barrier(2, timeout=60)
 
-    def replay(_: int) -> rejected_events.Replayed:
+    def replay(_: int) -> rejected_events.ReplaySummary:
         with psycopg.connect(database_url, autocommit=True) as connection:
             barrier.wait()
             return rejected_events.replay(connection, queues.sqs, queues.url, ids)
@@ -410,7 +410,7 @@ def test_what_the_queue_does_not_take_waits_on(
     monkeypatch.setattr(queue, "send", lambda *_: {1})
     result = command("replay")
     assert result.exit_code == 1
-    assert "2 events are on the queue again.\n1 were not taken by the queue and wait as before." in result.output
+    assert "2 events are on the queue again.\n1 were not accepted by the queue and are still waiting." in result.output
     rows = query("SELECT body::json ->> 'number' AS number FROM rejected_events WHERE replayed_at IS NULL")
     assert rows == [{"number": "1"}]
 
@@ -499,8 +499,8 @@ MARKED = "\ufffd[2J\ufffd2J\ufffd\ufffd"
 @pytest.mark.parametrize(
     ("body", "name", "lines"),
     [
-        (ORDERS, "not known", [MARKED]),
-        (f"{{\r\n\t{ORDERS}\r\n\n}}", "not known", ["{", f"        {MARKED}", "", "}"]),
+        (ORDERS, "unknown", [MARKED]),
+        (f"{{\r\n\t{ORDERS}\r\n\n}}", "unknown", ["{", f"        {MARKED}", "", "}"]),
         ('{"event": "a\x9b\\u001b\\nbody"}', "a\ufffd\ufffd body", ['{"event": "a\ufffd\\u001b\\nbody"}']),
     ],
 )

@@ -118,7 +118,7 @@ def test_a_function_knows_of_it_within_a_minute_and_of_what_was_forgotten(
     clock.now += 61
     with pytest.raises(Unauthenticated):
         authenticator.grant(token())
-    assert run("forget", "--sub", "5") == "1 taken from the list of revoked tokens.\n"
+    assert run("forget", "--sub", "5") == "1 removed from the list of revoked tokens.\n"
     clock.now += 61
     authenticator.grant(token())
 
@@ -211,7 +211,7 @@ def test_the_list_forgets_what_has_expired_and_says_when_it_is_full(manager: "Se
     revoked_tokens.revoke(manager, arn, *many[:700])
     revoked_tokens.revoke(manager, arn, many[0])
     assert len(revoked_tokens.read(manager, arn).revoked) == 700
-    with pytest.raises(revoked_tokens.RevocationError, match="no room"):
+    with pytest.raises(revoked_tokens.RevocationError, match="is full"):
         revoked_tokens.revoke(
             manager, arn, *many, *(revocations.Revocation(jti="x" * 1000 + str(n)) for n in range(40))
         )
@@ -221,8 +221,8 @@ def test_the_list_forgets_what_has_expired_and_says_when_it_is_full(manager: "Se
 @pytest.mark.parametrize(
     ("arguments", "given", "said"),
     [
-        (["revoke"], "", "give one of them"),
-        (["forget"], "", "give one of them"),
+        (["revoke"], "", "give one of these options"),
+        (["forget"], "", "give one of these options"),
         (["revoke", "--token"], "nonsense", "no token with a jti"),
         (["revoke", "--token"], jwt.encode({"sub": "5", "exp": 1}, SECRET), "no token with a jti"),
         (["revoke", "--sub", "5", "--before", "soon"], "", "soon"),

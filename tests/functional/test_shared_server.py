@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from functions.shared.pins import PINS
 from functions.shared.postgres import Database, TimeLimits, connect
+from functions.shared.session_settings import REQUIRED_SETTINGS
 from tests.support.consuming import Queues
 from tests.support.main_path import walk
 from tests.support.pooler import Mode, pooler
@@ -59,7 +59,7 @@ HOSTILE = {
 
 LIMITS = TimeLimits(statement=20, transaction=25)
 # As `pg_settings` has them, by their names and in their units there.
-EXPECTED = {name: value for name, value in PINS.items() if name not in ("datestyle", "timezone")} | {
+EXPECTED = {name: value for name, value in REQUIRED_SETTINGS.items() if name not in ("datestyle", "timezone")} | {
     "DateStyle": "ISO, MDY",
     "TimeZone": "UTC",
     "IntervalStyle": "postgres",

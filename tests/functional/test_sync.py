@@ -170,7 +170,7 @@ def test_a_row_that_is_put_before_the_sync_once_more_takes_no_other_with_it(
 
     with monkeypatch.context() as patched:
         patched.setattr("functions.sync.sync.insert", insert_and_rewrite)
-        with pytest.raises(SyncError, match="was moved while it was copied"):
+        with pytest.raises(SyncError, match="changed while it was copied"):
             sync.run(SECONDS)
     assert sync.run(SECONDS).status == "caught_up"
     assert in_clickhouse(client) == in_postgres(connection)
@@ -351,7 +351,7 @@ def test_a_refused_row_that_was_mended_is_replayed_once(
 def test_too_many_refused_rows_stop_the_run_with_the_cursor_where_it_was(
     sync: Sync, connection: psycopg.Connection, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync_module, "MOST_REFUSALS", 5)
+    monkeypatch.setattr(sync_module, "MAX_REFUSALS", 5)
     insert(connection)
     sync.run(SECONDS)
     target = clickhouse.target_of(client)

@@ -1,4 +1,4 @@
-"""ClickHouse's engine (chDB) behind ClickHouse's HTTP interface, so that clients need not know the difference.
+"""ClickHouse's engine (chDB) behind ClickHouse's HTTP interface, for ordinary ClickHouse clients.
 
-Run as `python -m infra.local.clickhouse`: the engine lives once in a process.
+Run it as `python -m infra.local.clickhouse`: a process can hold only one engine.
 """

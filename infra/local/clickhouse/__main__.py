@@ -8,11 +8,11 @@ from pathlib import Path
 
 from infra.local.clickhouse import confinement, rights
 
-MAX_OPEN_FILES = 10_240  # the most that macOS lets a process have
+MAX_OPEN_FILES = 10_240  # the maximum of a process on macOS
 
 
 def main() -> None:
-    """Serves until it is stopped."""
+    """Serves until the process is stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
@@ -24,17 +24,17 @@ def main() -> None:
     data = arguments.data.absolute()
     password = arguments.password_file.read_text()
     scratch = rights.make_folders(data)
-    os.environ["TMPDIR"] = str(scratch)  # the engine makes a folder there as soon as it is imported
+    os.environ["TMPDIR"] = str(scratch)  # importing the engine creates a folder there
     if not confinement.confine(writable=(data, scratch), port=arguments.port):
-        print("This kernel can't confine the engine to its folders: its rights alone do.", file=sys.stderr)
-    # Only now: threads that the engine starts when it is imported would not be confined.
+        print("This kernel can't confine the engine to its folders; only the engine's rights do.", file=sys.stderr)
+    # Imported after confinement, because threads that the import starts would otherwise not be confined.
     from infra.local.clickhouse.server import Server
 
     Server(data, scratch, arguments.port, password).serve_forever()
 
 
 def _raise_limit_of_open_files() -> None:
-    """Let the engine open many files, as a ClickHouse server does: macOS lets a process open 256 by default."""
+    """Raises the limit of open files, of which a ClickHouse server needs many; macOS allows a process only 256."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < limit:

@@ -1,4 +1,4 @@
-"""Who may ask ClickHouse: programs that know the password, and no web page of anybody else."""
+"""Decides who may query ClickHouse: programs with the password, but no web pages of other sites."""
 
 import base64
 import binascii
@@ -14,10 +14,10 @@ _SAME_SITE = {"same-origin", "none"}
 
 
 def is_foreign(headers: Message, port: int) -> bool:
-    """Tell whether a request comes from a web page of another address, or one that took this address for its own.
+    """Whether a request comes from another site's page, or uses a foreign host name (DNS rebinding).
 
-    A page's requests carry its `Origin`, and the name that it was looked up by as `Host`: a name that leads here by
-    the DNS of whoever owns it is not one of this machine's.
+    A page's requests carry its `Origin`, and as `Host` the name that the browser looked up: a foreign name that
+    resolves to this machine is still foreign.
     """
     own = {f"{name}:{port}" for name in (ports.HOST, "localhost", "[::1]")}
     hosts = headers.get_all("Host", [])
@@ -30,13 +30,13 @@ def is_foreign(headers: Message, port: int) -> bool:
 
 
 def is_known(headers: Message, parameters: Mapping[str, str], password: str) -> bool:
-    """Tell whether the request names the user and the password, in one of the ways that a server takes them.
+    """Whether the request has the right user and password, in any form that a ClickHouse server accepts.
 
     Args:
-        parameters: those of the URL.
+        parameters: query parameters of the URL.
     """
     user, given = _credentials(headers, parameters)
-    # Both are compared, however the first comparison ends: how long it takes tells nothing.
+    # Both are always compared, so that the duration reveals nothing.
     return _equal(user, USER) & _equal(given, password)
 
 

@@ -1,8 +1,8 @@
-"""What the kernel lets ClickHouse's process reach: Linux's Landlock, which a process can only tighten.
+"""Confines ClickHouse's process to its files and port with Linux's Landlock, which a process can't undo.
 
-The engine's rights know table functions and table engines, but the scalar function `file()` asks for no right, and can
-be named in text that only the engine reads (the default of a column in a text that describes columns, say). So files
-that are nobody's business are kept from the process as a whole, and so is every address.
+The engine's rights cover table functions and table engines, but not the scalar function `file()`, which can also hide
+in text that only the engine parses (for example the default of a column in a column description). Therefore the whole
+process is denied all other files and all network addresses.
 """
 
 import ctypes
@@ -13,13 +13,13 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
-# The same numbers on every architecture.
+# System call numbers, the same on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _GET_VERSION = 1
 _PATH_BENEATH, _NET_PORT = 1, 2
 _SET_NO_NEW_PRIVILEGES = 38
 
-_OLDEST_VERSION = 2  # before, nothing can be renamed from one folder to another, as the engine does
+_MIN_VERSION = 2  # version 1 forbids renames between folders, which the engine needs
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _TRUNCATE, _IOCTL_DEVICE = 1 << 14, 1 << 15
 _BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
@@ -27,7 +27,7 @@ _BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
 
-# What the engine and the interpreter read of the system; nothing of it is secret.
+# System files that the engine and the interpreter read; none is secret.
 _SYSTEM = (
     "/usr",
     "/lib",
@@ -47,22 +47,22 @@ _DEVICES = ("/dev/null",)
 
 
 def confine(writable: Iterable[Path], port: int) -> bool:
-    """Lets this process, from here on, open nothing but `writable`, the system and the code; listen on `port` alone.
+    """Limits this process to `writable` folders, system files and code, and to listening on `port`.
 
-    It holds for the threads and processes that are started after it. Connections to anywhere are refused (from Linux
-    6.7 on).
+    The limits apply to threads and processes started afterwards. From Linux 6.7 on, all outgoing connections are
+    refused.
 
     Returns:
-        Whether the kernel does it: not outside Linux, before 5.19, or where Landlock is switched off.
+        Whether the kernel supports it: False outside Linux, before 5.19, or with Landlock switched off.
 
     Raises:
-        OSError: it should, but refuses to.
+        OSError: the kernel supports Landlock but returned an error.
     """
     if sys.platform != "linux":
         return False
     kernel = ctypes.CDLL(None, use_errno=True)
     version = kernel.syscall(_CREATE_RULESET, None, 0, _GET_VERSION)
-    if version < _OLDEST_VERSION:
+    if version < _MIN_VERSION:
         return False
     files = (1 << (13 + (version >= 2) + (version >= 3))) - 1 | (_IOCTL_DEVICE if version >= 5 else 0)
     network = _BIND_TCP | _CONNECT_TCP if version >= 4 else 0
@@ -83,14 +83,14 @@ def confine(writable: Iterable[Path], port: int) -> bool:
 
 
 def _code() -> set[Path]:
-    """Where the interpreter, its libraries and this package are."""
+    """Returns the folders of the interpreter, its libraries and this package."""
     return {Path(sys.base_prefix), *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))} | {
         Path(__file__).parents[1]
     }
 
 
 def _allow(kernel: ctypes.CDLL, rules: int, path: Path, access: int) -> None:
-    """Adds what may be done to the file, or to all below the folder; a path that does not exist is left out."""
+    """Allows `access` to the file, or to everything below the folder; ignores a missing path."""
     try:
         opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The engine itself, which runs what it is asked on a connection of its own each time."""
+"""Runs each request on a connection of its own to the engine."""
 
 import json
 import re
@@ -13,13 +13,15 @@ from infra.local.clickhouse import rights, statement
 from infra.local.clickhouse.literals import quoted
 
 DEFAULT_FORMAT = "TabSeparated"
-MAX_STATEMENT_BYTES = 1024 * 1024 * 1024  # that the front reads; the engine's own limit still holds for what it runs
+MAX_STATEMENT_BYTES = (
+    1024 * 1024 * 1024
+)  # limit for reading a statement; the engine's own limit still applies to running it
 
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
 
 
 class Request(NamedTuple):
-    """What a request asks of the engine: a statement, or an insert whose rows are in a file."""
+    """A request to the engine: a statement, or an insert whose rows are in a file."""
 
     statement: str
     insert: statement.Insert | None
@@ -36,16 +38,16 @@ class Engine:
     def __init__(self, data: Path, configuration: Path) -> None:
         self._path = f"{data}?config-file={configuration}"
         self._one_at_a_time = Lock()
-        self._reader = chdb.connect(self._path)  # also keeps the engine up between requests
+        self._reader = chdb.connect(self._path)  # also keeps the engine running between requests
         self._reader.query(f"SET max_query_size = {MAX_STATEMENT_BYTES}")
 
     def ask(self, query: str) -> str:
-        """What the engine answers to a query about a statement; the connection has nobody's settings."""
+        """Runs a query about a statement with default settings, and returns the answer."""
         with self._one_at_a_time:
             return str(self._reader.query(query, "TSVRaw").bytes().decode()).removesuffix("\n")
 
     def run(self, request: Request) -> tuple[bytes, dict[str, str]]:
-        """Runs the request on the engine, and returns its answer with the headers that describe it."""
+        """Runs the request, and returns the answer with the headers that describe it."""
         connection = chdb.connect(self._path)
         try:
             connection.query(f"USE {quoted(request.database, '`')}")
@@ -63,7 +65,7 @@ class Engine:
 
 
 def start(data: Path, scratch: Path) -> Engine:
-    """The engine on the data folder that `rights.make_folders` made."""
+    """Returns the engine on the data folder that `rights.make_folders` made."""
     return Engine(data, rights.configure(scratch))
 
 
@@ -73,7 +75,7 @@ def _answer(connection: Connection, request: Request) -> tuple[bytes, dict[str, 
     if answer_format != DEFAULT_FORMAT:
         result = connection.query(request.statement, answer_format, params=request.parameters)
         return result.bytes() or b"", {"X-ClickHouse-Format": answer_format}
-    # With their names, a statement that answers with no rows differs from one that answers nothing.
+    # The header line of names distinguishes a statement without rows from one without an answer.
     result = connection.query(request.statement, "TabSeparatedWithNames", params=request.parameters)
     body = result.bytes() or b""
     if named:

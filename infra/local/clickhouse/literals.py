@@ -1,6 +1,6 @@
-"""Text and names as SQL writes them."""
+"""Quotes text and names for ClickHouse's SQL."""
 
 
 def quoted(text: str, quote: str = "'") -> str:
-    """The text as a literal of ClickHouse's SQL, or as a name in backquotes."""
+    """Returns the text as a literal, or as a name if `quote` is a backquote."""
     return quote + text.replace("\\", "\\\\").replace(quote, "\\" + quote) + quote

@@ -1,6 +1,6 @@
-"""What ClickHouse's engine itself grants: tables, and nothing that reaches files or the network.
+"""Grants ClickHouse's engine access to tables only, not to files or the network.
 
-chDB knows no users that a statement could make, but takes a configuration when it starts, as a server does.
+chDB has no users to create by statements, but reads a configuration at start, as a server does.
 """
 
 import shutil
@@ -16,8 +16,8 @@ _GRANTS = """
     SYSTEM DROP CACHE, SYSTEM WAIT LOADING PARTS
 """
 
-# Engines that keep rows below the data folder, in memory or nowhere. The engine asks for a grant only where one of them
-# reaches beyond; `statement` refuses all others.
+# Engines that keep rows in the data folder, in memory or nowhere. The engine requires a grant only for engines that
+# reach further; `statement` refuses all others.
 TABLE_ENGINES = (
     "AggregatingMergeTree",
     "Atomic",
@@ -40,7 +40,7 @@ TABLE_ENGINES = (
     "View",
 )
 
-# Settings that name a file or an address, that hold SQL as text, or that choose another language than SQL.
+# Settings that name a file or an address, contain SQL, or choose another language than SQL.
 FIXED_SETTINGS = (
     "additional_result_filter",
     "additional_table_filters",
@@ -84,8 +84,8 @@ _USERS = """\
     </users>
 </clickhouse>
 """
-# Without a default database of its own, chDB loads the one below from the data folder, like any other: its own takes
-# the name of a file for a table. No host is one that may be asked.
+# Without its own default database, chDB loads the database below from the data folder; chDB's own one treats table
+# names as file names. No remote host is allowed.
 _CONFIGURATION = """\
 <clickhouse>
     <users_config>{users}</users_config>
@@ -97,7 +97,7 @@ _CONFIGURATION = """\
 
 
 def make_folders(data: Path) -> Path:
-    """Makes the folder of the tables, with the database `default` in it; returns an empty one for what is read once."""
+    """Creates the data folder with the database `default`; returns an empty folder for rows of inserts."""
     scratch = data.with_name(f"{data.name}-inserts")
     shutil.rmtree(scratch, ignore_errors=True)
     for folder in (data, scratch):
@@ -108,7 +108,7 @@ def make_folders(data: Path) -> Path:
 
 
 def configure(scratch: Path) -> Path:
-    """Writes the engine's configuration, and returns its file."""
+    """Writes the engine's configuration, and returns the file."""
     users, configuration = scratch / "users.xml", scratch / "config.xml"
     grants = [f"GRANT {' '.join(_GRANTS.split())} ON *.*"]
     grants += [f"GRANT TABLE ENGINE ON {engine}" for engine in TABLE_ENGINES]
@@ -123,7 +123,7 @@ def configure(scratch: Path) -> Path:
 
 
 def _define_default_database(metadata: Path) -> None:
-    """Writes down what the database is, which chDB does not do for its own; its tables are where they were."""
+    """Writes the database's definition, which chDB lacks for its own database; tables stay in place."""
     definition, link = metadata / f"{DATABASE}.sql", metadata / DATABASE
     if definition.exists():
         return

@@ -1,4 +1,4 @@
-"""ClickHouse's HTTP interface, as far as its clients use it, for those who may ask."""
+"""Serves the part of ClickHouse's HTTP interface that its clients use, with access control."""
 
 import re
 import tempfile
@@ -21,7 +21,7 @@ from infra.local.clickhouse.rights import DATABASE
 CHUNK = 1024 * 1024
 AUTHENTICATION_FAILED, ACCESS_DENIED = 516, 497
 
-# Of the URL's parameters these are no settings of the engine.
+# URL parameters that are not settings of the engine.
 TRANSPORT = {
     "buffer_size",
     "cancel_http_readonly_queries_on_client_close",
@@ -49,7 +49,7 @@ _ERROR_CODE = re.compile(r"Code: (\d+)")
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as ClickHouse's HTTP interface does, as far as its clients use it."""
+    """Answers requests like ClickHouse's HTTP interface."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         """Runs a statement."""
         values = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
         if access.is_foreign(self.headers, self.server.server_port):
-            self._fail(403, "Pages and names of other places may not ask the local ClickHouse.", ACCESS_DENIED)
+            self._fail(403, "Web pages and host names of other sites may not use the local ClickHouse.", ACCESS_DENIED)
         elif not access.is_known(self.headers, values, self.server.password):
             self._fail(
                 401,
@@ -78,13 +78,13 @@ class Handler(BaseHTTPRequestHandler):
             self._run(values)
 
     def log_message(self, *_: Any) -> None:
-        """Keeps the log to what goes wrong."""
+        """Logs no requests; errors are logged elsewhere."""
 
     def _run(self, values: dict[str, str]) -> None:
         with tempfile.NamedTemporaryFile(dir=self.server.scratch) as file:
             try:
                 answer, headers = self.server.engine.run(self._request(values, Path(file.name), file))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            except Exception as error:  # noqa: BLE001 - every error is reported to the client
                 self.close_connection = True  # some of the body may be unread
                 code = _ERROR_CODE.search(str(error))
                 self._answer(500, f"{error}\n".encode(), {"X-ClickHouse-Exception-Code": code[1] if code else "1002"})
@@ -100,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
         }
         for name in settings:
             if not _SETTING_NAME.fullmatch(name):
-                raise ValueError(f"Code: 115. {name!r} is no setting")
+                raise ValueError(f"Code: 115. {name!r} is not a setting")
         text, insert = self._statement(values.get("query", "").encode(), chunks, file)
         file.flush()
         return Request(
@@ -116,35 +116,37 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def _statement(self, head: bytes, chunks: Iterator[bytes], file: Any) -> tuple[str, statement.Insert | None]:
-        """The statement, and if it is an insert how its rows, which are written to the file, are to be taken.
+        """Returns the statement and, for an insert, how to insert the rows, which are written to the file.
 
         Raises:
-            Refused: nobody may run it, or it can't be read.
+            Refused: the statement is not allowed or can't be parsed.
         """
         body = next(chunks, b"")
         candidate, rows = head, body
-        if not head:  # the statement is in the body: whole, or in its first line if rows follow it
+        if not head:  # the statement is the body, or the first line of the body if rows follow
             candidate, _, rows = body.partition(b"\n")
         if _INSERT.fullmatch(candidate):
-            text, printed = self._allowed(candidate.rstrip(b"; \t\r"))  # with rows elsewhere it may end in a semicolon
-            if insert := statement.insert_of(printed):
+            text, printed = self._allowed(
+                candidate.rstrip(b"; \t\r")
+            )  # a semicolon may end a statement whose rows are elsewhere
+            if insert := statement.parse_insert(printed):
                 file.write(rows)
                 file.writelines(chunks)
                 return text, insert
         text, printed = self._allowed(head + b"\n" * bool(head) + body + b"".join(chunks))
-        insert = statement.insert_of(printed)
+        insert = statement.parse_insert(printed)
         if insert:
-            file.write(statement.rows_of(text, printed, self.server.engine.ask).encode())
+            file.write(statement.inline_rows(text, printed, self.server.engine.ask).encode())
         return text, insert
 
     def _allowed(self, text: bytes) -> tuple[str, str]:
         decoded = text.decode()
-        printed = statement.understood(decoded, self.server.engine.ask)
+        printed = statement.parse(decoded, self.server.engine.ask)
         statement.require_allowed(printed)
         return decoded, printed
 
     def _chunks(self) -> Iterator[bytes]:
-        """The body, unpacked."""
+        """Yields the decompressed body."""
         encoding = self.headers.get("Content-Encoding", "")
         unpack = _unpacker(encoding)
         for chunk in self._packed_chunks():
@@ -163,10 +165,10 @@ class Handler(BaseHTTPRequestHandler):
             left -= len(chunk)
             yield chunk
         if left > 0:
-            raise ConnectionError("The connection ended before the rows did")
+            raise ConnectionError("The connection ended before the end of the body")
 
     def _fail(self, status: int, reason: str, code: int) -> None:
-        """Answers before anything of the body is read."""
+        """Answers with an error without reading the body."""
         self.close_connection = True
         headers = {"X-ClickHouse-Exception-Code": str(code)}
         if status == 401:
@@ -186,7 +188,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the engine whose data is in a folder."""
+    """HTTP server of the engine on a data folder."""
 
     daemon_threads = True
 
@@ -212,7 +214,7 @@ def _unpacker(encoding: str) -> Any:
 
 
 def _form(content_type: str, body: bytes) -> dict[str, str]:
-    """The fields of a form, as which clients send a statement whose parameters are too long for a URL."""
+    """Parses a form; clients send long parameters of a statement as a form instead of in the URL."""
     whole = message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body, policy=policy.HTTP)
     return {
         str(part.get_param("name", header="content-disposition")): bytes(part.get_payload(decode=True)).decode()

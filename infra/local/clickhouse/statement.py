@@ -1,4 +1,4 @@
-"""Statements as the engine itself reads them, and those that no one may run."""
+"""Parses statements with the engine itself, and refuses forbidden ones."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from infra.local.clickhouse.rights import TABLE_ENGINES
 
 ACCESS_DENIED, SYNTAX_ERROR, NOT_IMPLEMENTED = 497, 62, 48
 
-# What the engine's rights don't know of, or would only refuse later: whatever touches files, the network or Python.
+# Functions that touch files, the network or Python and that the engine's rights don't cover, or check too late.
 _REFUSED_FUNCTIONS = re.compile(
     r"""
     (?:file|url|s3|gcs|oss|cosn|hdfs|remote|azureblobstorage|cluster|clusterallreplicas)(?:secure|cluster)?
@@ -22,7 +22,7 @@ _REFUSED_FUNCTIONS = re.compile(
 _LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _CALLED = re.compile(r"(\w+)\(")
 _ENGINE = re.compile(r"\bENGINE = (\w+)")
-_PASSED_ON = re.compile(r"\bAPPLY[ (](\w+)|\barray\w+\((\w+),")  # a function that another one calls
+_PASSED_ON = re.compile(r"\bAPPLY[ (](\w+)|\barray\w+\((\w+),")  # a function passed to another function
 _CLIENTS_FILE = re.compile(r"\b(INTO OUTFILE|FROM INFILE) '")
 _INSERT_INSIDE = re.compile(r"(?<!\A)\bINSERT INTO\b")
 _INSERT = re.compile(r"(INSERT INTO .+?)( SETTINGS .+)? FORMAT (\w+)", re.DOTALL)
@@ -32,33 +32,33 @@ _AFTER_FORMAT = re.compile(r"[ \t\r]*;?[ \t\r]*\n?")
 _WRONG_PLACE = re.compile(r": In scope SELECT formatQuerySingleLine\(.*", re.DOTALL)
 
 Ask = Callable[[str], str]
-"""Runs a statement on the engine, and returns what it answers; raises what the engine raises."""
+"""Runs a statement on the engine and returns the answer; raises the engine's errors."""
 
 
 class Refused(Exception):
-    """A statement that is not run; the message has ClickHouse's form."""
+    """The statement is refused; the message has ClickHouse's form."""
 
     def __init__(self, code: int, reason: str, name: str) -> None:
         super().__init__(f"Code: {code}. DB::Exception: {reason} ({name})")
 
 
 class Insert(NamedTuple):
-    """An insert whose rows come separately, as the engine prints it."""
+    """An insert whose rows are sent separately, as printed by the engine."""
 
     target: str
     settings: str
     format: str
 
     def from_file(self, path: str) -> str:
-        """The statement that inserts the rows which the file holds."""
+        """Returns the statement that inserts the rows of the file."""
         return f"{self.target} FROM INFILE {quoted(path)}{self.settings} FORMAT {self.format}"
 
 
-def understood(statement: str, ask: Ask) -> str:
-    """The one statement that the text is, as the engine prints what it has parsed: on one line, without comments.
+def parse(statement: str, ask: Ask) -> str:
+    """Parses a single statement; returns it as printed by the engine, in one line without comments.
 
     Raises:
-        Refused: it is none, or it is several.
+        Refused: the text is not exactly one statement.
     """
     if "\0" in statement:
         raise Refused(SYNTAX_ERROR, "Syntax error: the statement holds a zero byte.", "SYNTAX_ERROR")
@@ -70,34 +70,34 @@ def understood(statement: str, ask: Ask) -> str:
 
 
 def require_allowed(printed: str) -> None:
-    """Lets pass a statement that `understood` printed, unless it names a file, an address or a Python object.
+    """Checks that a statement printed by `parse` names no file, address or Python object.
 
     Raises:
-        Refused: it does, or holds an insert inside.
+        Refused: the statement names one, or contains a nested insert.
     """
     bare = _LITERAL.sub(_without_contents, printed)
     for pattern in (_CALLED, _PASSED_ON):
         for match in pattern.finditer(bare):
             name = match[match.lastindex or 0]
             if _REFUSED_FUNCTIONS.fullmatch(name):
-                raise Refused(ACCESS_DENIED, f"The local ClickHouse lets nobody use {name}().", "ACCESS_DENIED")
+                raise Refused(ACCESS_DENIED, f"The local ClickHouse does not allow {name}().", "ACCESS_DENIED")
     if not printed.startswith(("SELECT", "WITH", "INSERT")):
         for engine in _ENGINE.findall(bare):
             if engine not in TABLE_ENGINES:
                 raise Refused(
-                    ACCESS_DENIED, f"The local ClickHouse lets nobody use the engine {engine}.", "ACCESS_DENIED"
+                    ACCESS_DENIED, f"The local ClickHouse does not allow the engine {engine}.", "ACCESS_DENIED"
                 )
-    if _INSERT_INSIDE.search(bare):  # rows may follow it, and what follows rows is not read here
+    if _INSERT_INSIDE.search(bare):  # rows may follow it, and text after rows is not parsed here
         raise Refused(NOT_IMPLEMENTED, "An INSERT inside another statement is not supported.", "NOT_IMPLEMENTED")
     if clause := _CLIENTS_FILE.search(bare):
-        raise Refused(ACCESS_DENIED, f"The local ClickHouse lets nobody use {clause[1]}.", "ACCESS_DENIED")
+        raise Refused(ACCESS_DENIED, f"The local ClickHouse does not allow {clause[1]}.", "ACCESS_DENIED")
 
 
-def insert_of(printed: str) -> Insert | None:
-    """The insert that waits for rows which `understood` printed; None if the statement is another one.
+def parse_insert(printed: str) -> Insert | None:
+    """Parses a printed insert without rows; returns None for any other statement.
 
     Raises:
-        Refused: it takes rows in a way that is not supported.
+        Refused: this form of insert is not supported.
     """
     masked = _LITERAL.sub(lambda literal: "_" * len(literal[0]), printed)
     found = _INSERT.fullmatch(masked)
@@ -109,15 +109,15 @@ def insert_of(printed: str) -> Insert | None:
     return Insert(target, settings, name)
 
 
-def rows_of(statement: str, printed: str, ask: Ask) -> str:
-    """The rows that follow an insert in its own text: all after the shortest beginning that is the same insert.
+def inline_rows(statement: str, printed: str, ask: Ask) -> str:
+    """Returns the rows after an insert in its own text: all after the shortest prefix that parses to the same insert.
 
     Raises:
-        Refused: where they begin can't be told.
+        Refused: the start of the rows can't be found.
     """
     for end in (match.end() for match in _BEFORE_ROWS.finditer(statement)):
         try:
-            if understood(statement[:end], ask) == printed:
+            if parse(statement[:end], ask) == printed:
                 return _AFTER_FORMAT.sub("", statement[end:], count=1)
         except Refused:
             continue
@@ -125,6 +125,6 @@ def rows_of(statement: str, printed: str, ask: Ask) -> str:
 
 
 def _without_contents(literal: re.Match[str]) -> str:
-    """Text that is quoted without what it says; a name in quotes as if it had none, if it is a word."""
+    """Empties a quoted text; unquotes a quoted name that is a plain word."""
     text = literal[0]
     return text[1:-1] if text[0] != "'" and re.fullmatch(r"\w+", text[1:-1]) else text[0] * 2

@@ -1,7 +1,6 @@
--- The events, as ClickHouse keeps them, with all that the migrations beside this file change. The sync makes the table
--- where it is missing; the comment identifies this very table, so that one that is made anew is filled anew. A row that
--- is sent twice is one row for who reads with FINAL.
--- A TTL, where the retention sets one, drops whole parts: neither it nor a change of it rewrites any.
+-- Table of events, including all changes of the migrations beside this file. The sync creates a missing table; the
+-- comment identifies this very table, so that a recreated table is filled again. Reading with FINAL removes duplicate
+-- rows. A TTL, if the retention sets one, drops whole parts; neither the TTL nor a change of it rewrites parts.
 CREATE TABLE IF NOT EXISTS ai_usage_events {on_cluster}
 (
     id             UUID,
@@ -19,5 +18,5 @@ SETTINGS
     materialize_ttl_recalculate_only = 1,
     merge_max_dynamic_subcolumns_in_wide_part = {max_dynamic_paths},
     merge_max_dynamic_subcolumns_in_compact_part = {max_dynamic_paths},
-    min_bytes_for_wide_part = 67108864  -- what the sync inserts is one file a part, not several a path of the payload
+    min_bytes_for_wide_part = 67108864  -- inserts of the sync stay compact: one file per part instead of several per payload path
 COMMENT {target}

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `migrate` passes."""
+"""Entry point of Alembic: runs the migrations on the connection that `migrate` passes."""
 
 from alembic import context
 

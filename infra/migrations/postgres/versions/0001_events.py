@@ -1,11 +1,11 @@
-"""Events, what they say about users, namespaces and projects, and what could not be stored."""
+"""Creates the tables for events, users, namespaces, projects, event types, rejected events and the sync."""
 
 from alembic import op
 
 revision = "0001"
 down_revision = None
 
-# Paths are compared and searched by their bytes ("C"): a prefix is then a range of an index.
+# Paths use the collation "C" (bytes), so that a prefix search is an index range.
 EVENTS = """
     CREATE TABLE ai_usage_events (
         id             uuid NOT NULL,
@@ -77,6 +77,6 @@ SYNC_STATE = """
 
 
 def upgrade() -> None:
-    """Makes the tables; the partitions are made by `migrate`, as they depend on the date."""
+    """Creates the tables. `migrate` makes the partitions, because they depend on the date."""
     for statements in (EVENTS, DIRECTORY, REJECTED_EVENTS, SYNC_STATE):
         op.execute(statements)

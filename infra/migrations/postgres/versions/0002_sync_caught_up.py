@@ -1,4 +1,4 @@
-"""When the sync had caught up, from which time on readers may turn to ClickHouse."""
+"""Records when the sync had caught up; from then on, readers may use ClickHouse."""
 
 from alembic import op
 
@@ -9,5 +9,5 @@ CAUGHT_UP = "ALTER TABLE sync_state ADD COLUMN caught_up_at timestamptz"
 
 
 def upgrade() -> None:
-    """Adds the column; null means that the first backfill has not caught up."""
+    """Adds the column; null means that the first backfill is not complete."""
     op.execute(CAUGHT_UP)

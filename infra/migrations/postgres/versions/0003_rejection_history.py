@@ -1,4 +1,4 @@
-"""What an event was rejected for before it was replayed and rejected again."""
+"""Records earlier rejections of events that were replayed and rejected again."""
 
 from alembic import op
 
@@ -18,5 +18,5 @@ REJECTION_HISTORY = """
 
 
 def upgrade() -> None:
-    """Makes the table; `rejected_events` has the latest attempt of each event, this the earlier ones."""
+    """Creates the table. `rejected_events` has the latest attempt of each event, this table the earlier ones."""
     op.execute(REJECTION_HISTORY)

@@ -1,11 +1,11 @@
-"""Facts: what authoritative senders said of namespaces, projects and users, when, and who said it."""
+"""Creates the tables of facts: statements of authoritative senders about namespaces, projects and users."""
 
 from alembic import op
 
 revision = "0004"
 down_revision = "0003"
 
-# `scope` keeps apart what a sender says who may state facts within some namespaces only, and what others say.
+# `scope` separates statements of senders that are limited to namespaces from all other statements.
 FACTS = """
     CREATE TABLE facts (
         kind              text COLLATE "C" NOT NULL CHECK (kind IN ('namespace', 'project')),
@@ -26,8 +26,8 @@ FACTS = """
     CREATE INDEX facts_changed_in ON facts (changed_in) WHERE changed_in > 0;
 """
 
-# The name of a user that was stated last in a namespace, or ('') without one. `unlimited_username` is the one that was
-# stated last by senders who may state facts everywhere.
+# Latest name of a user as stated in a namespace; '' means without a namespace. `unlimited_username` is the latest name
+# stated by senders who may state facts everywhere.
 USER_NAMES = """
     CREATE TABLE user_names (
         user_id            bigint NOT NULL,
@@ -46,13 +46,13 @@ USER_NAMES = """
     CREATE INDEX user_names_forgotten ON user_names (user_id) WHERE username IS NULL;
 """
 
-# The number of the last change of a fact's value: what a consumer has read before stays true until it moves on.
+# Number of the last change of any fact's value; what a consumer has read stays valid until the number changes.
 VERSION = """
     CREATE TABLE directory_version (number bigint NOT NULL);
     INSERT INTO directory_version VALUES (0);
 """
 
-# Facts that events stated again: a row a batch, until their times are written into `facts`.
+# Restated facts, one row per batch, until their times are written to `facts`.
 RESTATED = """
     CREATE TABLE restated_facts (
         id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -73,8 +73,8 @@ CHANGES = """
     );
 """
 
-# Nobody knows who stated what is there already, or when. It stays, and the first authoritative sender overwrites it.
-# Names of users stay in `users` alone: no namespace is known whose readers may be shown them.
+# Sender and time of existing values are unknown, so the first authoritative sender overwrites them. Existing names of
+# users stay in `users` only: without a namespace, it is unknown which readers may see them.
 FACTS_OF_BEFORE = """
     INSERT INTO facts (kind, id, attribute, value)
     SELECT 'namespace', id, 'path', path FROM namespaces
@@ -88,6 +88,6 @@ FACTS_OF_BEFORE = """
 
 
 def upgrade() -> None:
-    """Makes the tables. `namespaces`, `projects` and `users` go on to hold what follows from the facts."""
+    """Creates the tables. `namespaces`, `projects` and `users` keep the values that follow from the facts."""
     for statements in (FACTS, USER_NAMES, VERSION, RESTATED, CHANGES, FACTS_OF_BEFORE):
         op.execute(statements)

@@ -1,18 +1,19 @@
-"""Under which id a rejected event is to be stored, and the ids that transactions hold while they look them up."""
+"""Adds the event id of rejected events, and the table of ids that transactions are claiming."""
 
 from alembic import op
 
 revision = "0005"
 down_revision = "0004"
 
-# An operator knows the id of the answer.
+# Operators look up a rejected event by the id in the sender's answer.
 EVENT_ID = """
     ALTER TABLE rejected_events ADD COLUMN event_id uuid;
 
     CREATE INDEX rejected_events_event_id ON rejected_events (event_id) WHERE event_id IS NOT NULL;
 """
 
-# No row outlives its transaction, so that the table needs no log. Each leaves a dead one, so it is vacuumed often.
+# No row outlives its transaction, so the table needs no write-ahead log. Each row leaves a dead row, so the table is
+# vacuumed often.
 CLAIMED_IDS = """
     CREATE UNLOGGED TABLE claimed_ids (
         id uuid PRIMARY KEY
@@ -28,6 +29,6 @@ CLAIMED_IDS = """
 
 
 def upgrade() -> None:
-    """Adds the column and the table. A row of before has no event id: an id in its body counts as the sender's then."""
+    """Adds the column and the table. Existing rows have no event id; an id in their body counts as the sender's."""
     op.execute(EVENT_ID)
     op.execute(CLAIMED_IDS)
