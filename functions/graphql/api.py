@@ -13,7 +13,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from graphql import GraphQLError
 
-from functions.graphql.context import Reading
+from functions.graphql.context import RequestContext
 from functions.graphql.documents import Documents, InvalidQuery
 from functions.graphql.execution import execute
 from functions.graphql.limits import check_answer
@@ -31,8 +31,8 @@ from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
 
 # Enough to see what is wrong, however often it is.
-_MOST_ERRORS = 100
-_LONGEST_MESSAGE = 300
+_MAX_ERRORS = 100
+_MAX_MESSAGE_CHARACTERS = 300
 
 _WENT_WRONG = "Something went wrong on our side; the log knows it as {}."
 _UNREACHABLE = "The database can't be reached; try again. The log knows it as {}."
@@ -52,27 +52,27 @@ explorer = Path(__file__).with_name("explorer.html").read_text()
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """Answers API Gateway's request."""
     try:
-        return _answered(event)
+        return _respond(event)
     except Refused as refused:
         logger.info("refused", extra={"status": refused.status})
-        return _response(refused.status, _encoded({"message": str(refused)}), headers=refused.headers)
+        return _response(refused.status, _encode({"message": str(refused)}), headers=refused.headers)
     except Exception as error:  # noqa: BLE001 - whatever it is, the client can name it to us
-        return _response(500, _encoded({"message": _WENT_WRONG.format(_logged(error))}))
+        return _response(500, _encode({"message": _WENT_WRONG.format(_log_error(error))}))
 
 
-def _answered(event: dict[str, Any]) -> dict[str, Any]:
+def _respond(event: dict[str, Any]) -> dict[str, Any]:
     if event["httpMethod"] == "GET":
         check_address(event.get("queryStringParameters") or ())
         return _response(200, explorer, "text/html; charset=utf-8")
-    grant = _reader(event)
+    grant = _authorise(event)
     try:
         query = query_of(event.get("body") or "", is_base64=bool(event.get("isBase64Encoded")))
         return _response(200, _answer(grant, query))
     except InvalidQuery as invalid:
-        return _response(200, _encoded({"errors": [_shown(error) for error in invalid.errors]}))
+        return _response(200, _encode({"errors": [_client_error(error) for error in invalid.errors]}))
 
 
-def _reader(event: dict[str, Any]) -> Grant:
+def _authorise(event: dict[str, Any]) -> Grant:
     try:
         grant = authenticator.grant(event.get("headers"))
     except Unauthenticated as error:
@@ -85,14 +85,14 @@ def _reader(event: dict[str, Any]) -> Grant:
 
 
 def _answer(grant: Grant, query: Query) -> str:
-    reading = Reading(grant, registry, sources, PostgresDirectory(database, grant), datetime.now(UTC).date())
-    result = execute(schema, documents.document(query.text), query, reading, suggestions=introspection)
+    context = RequestContext(grant, registry, sources, PostgresDirectory(database, grant), datetime.now(UTC).date())
+    result = execute(schema, documents.document(query.text), query, context, suggestions=introspection)
     answer: dict[str, Any] = {"data": result.data}
     if result.errors:
-        answer["errors"] = [_shown(error) for error in result.errors[:_MOST_ERRORS]]
-    if reading.source is not None:
-        answer["extensions"] = {"source": reading.source.name}
-    body = _encoded(answer)
+        answer["errors"] = [_client_error(error) for error in result.errors[:_MAX_ERRORS]]
+    if context.source is not None:
+        answer["extensions"] = {"source": context.source.name}
+    body = _encode(answer)
     try:
         check_answer(body)
     except GraphQLError as error:
@@ -100,7 +100,7 @@ def _answer(grant: Grant, query: Query) -> str:
     return body
 
 
-def _shown(error: GraphQLError) -> dict[str, Any]:
+def _client_error(error: GraphQLError) -> dict[str, Any]:
     """What the client is told of an error: all of its own mistakes, and of ours an id that is in the log."""
     shown: dict[str, Any] = dict(error.formatted)
     original = error.original_error
@@ -108,29 +108,29 @@ def _shown(error: GraphQLError) -> dict[str, Any]:
         shown["message"] = _TOO_SLOW
     elif isinstance(original, StoreUnavailable | psycopg.OperationalError):
         sources.check_again()
-        shown["message"] = _UNREACHABLE.format(_logged(original))
-    elif error.path is not None and original is not None and not _is_of_the_client(original):
-        shown["message"] = _WENT_WRONG.format(_logged(original))
-    elif len(error.message) > _LONGEST_MESSAGE:
-        shown["message"] = f"{error.message[:_LONGEST_MESSAGE]}…"
+        shown["message"] = _UNREACHABLE.format(_log_error(original))
+    elif error.path is not None and original is not None and not _is_client_error(original):
+        shown["message"] = _WENT_WRONG.format(_log_error(original))
+    elif len(error.message) > _MAX_MESSAGE_CHARACTERS:
+        shown["message"] = f"{error.message[:_MAX_MESSAGE_CHARACTERS]}…"
     return shown
 
 
-def _is_of_the_client(original: Exception) -> bool:
+def _is_client_error(original: Exception) -> bool:
     """Whether a field's error is a mistake in the query; one of a result that can't be shown names no part of it."""
     if isinstance(original, GraphQLError):
         return original.nodes is not None
     return isinstance(original, InvalidArgument | TooManyQueries)
 
 
-def _logged(error: Exception) -> str:
+def _log_error(error: Exception) -> str:
     """Logs an unexpected error; returns the id that it has there."""
     error_id = str(uuid4())
     logger.error("A request failed", extra={"error_id": error_id}, exc_info=withheld(error))
     return error_id
 
 
-def _encoded(answer: Any) -> str:
+def _encode(answer: Any) -> str:
     return msgspec.json.encode(answer).decode()
 
 

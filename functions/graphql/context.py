@@ -7,14 +7,14 @@ from datetime import date
 from graphql import GraphQLResolveInfo
 
 from functions.graphql.query.budget import Deadline, NodeBudget
-from functions.graphql.query.store import Directory, EventStore
+from functions.graphql.query.store import DirectoryReader, EventStore
 from functions.graphql.store_router import Source, Sources
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
 
 
 @dataclass(slots=True)
-class Reading:
+class RequestContext:
     """What a request reads with.
 
     Attributes:
@@ -25,7 +25,7 @@ class Reading:
     grant: Grant
     registry: Registry
     sources: Sources
-    directory: Directory
+    directory: DirectoryReader
     today: date
     budget: NodeBudget = field(default_factory=NodeBudget)
     deadline: Deadline = field(default_factory=Deadline)
@@ -38,7 +38,7 @@ class Reading:
         return self.source.events
 
 
-type Info = GraphQLResolveInfo[Reading]
+type Info = GraphQLResolveInfo[RequestContext]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,15 @@ class Scope:
     namespaces: tuple[str, ...] | None
 
 
-class Users:
-    """Users on a page: their names are read at once, and only when one is asked for."""
+class Usernames:
+    """Usernames on a page: their names are read at once, and only when one is asked for."""
 
-    def __init__(self, user_ids: Iterable[int], directory: Directory) -> None:
+    def __init__(self, user_ids: Iterable[int], directory: DirectoryReader) -> None:
         self._user_ids = set(user_ids)
         self._directory = directory
         self._names: dict[int, str] | None = None
 
-    def name_of(self, user_id: int) -> str | None:
+    def username_of(self, user_id: int) -> str | None:
         """The user's name, if one is known."""
         if self._names is None:
             self._names = self._directory.usernames(self._user_ids)
@@ -67,13 +67,13 @@ class Users:
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class UserNode:
     """A user on a page."""
 
     id: int
-    among: Users
+    usernames: Usernames
 
     @property
     def username(self) -> str | None:
         """The name, if one is known."""
-        return self.among.name_of(self.id)
+        return self.usernames.username_of(self.id)

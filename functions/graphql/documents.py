@@ -15,7 +15,7 @@ from graphql import (
 
 from functions.graphql import limits
 
-KEPT_DOCUMENTS = 100
+MAX_DOCUMENTS = 100
 
 
 class InvalidQuery(Exception):
@@ -33,7 +33,7 @@ class Documents:
         self._schema = schema
         self._introspection = introspection
         self._rules = specified_rules if introspection else (*specified_rules, NoSchemaIntrospectionCustomRule)
-        self._kept = lru_cache(KEPT_DOCUMENTS)(self._made)
+        self._cached = lru_cache(MAX_DOCUMENTS)(self._parse)
 
     def document(self, text: str) -> DocumentNode:
         """The document of a query, which is within the limits and fits the schema.
@@ -41,9 +41,9 @@ class Documents:
         Raises:
             InvalidQuery: it is not.
         """
-        return self._kept(text)
+        return self._cached(text)
 
-    def _made(self, text: str) -> DocumentNode:
+    def _parse(self, text: str) -> DocumentNode:
         try:
             limits.check_length(text)
             document = parse(text, max_lexical_tokens=limits.MAX_TOKENS)

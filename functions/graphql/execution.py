@@ -4,7 +4,7 @@ from typing import Any
 
 from graphql import DocumentNode, ExecutionResult, GraphQLSchema, execute_sync
 
-from functions.graphql.context import Reading
+from functions.graphql.context import RequestContext
 from functions.graphql.planned_executor import PlannedExecutor
 from functions.graphql.request import Query
 
@@ -18,7 +18,7 @@ class _TimedExecutor(PlannedExecutor):
 
 
 def execute(
-    schema: GraphQLSchema, document: DocumentNode, query: Query, reading: Reading, *, suggestions: bool
+    schema: GraphQLSchema, document: DocumentNode, query: Query, context: RequestContext, *, suggestions: bool
 ) -> ExecutionResult:
     """What the query's operation comes to; errors of its resolvers are in the result.
 
@@ -28,7 +28,7 @@ def execute(
     return execute_sync(
         schema,
         document,
-        context_value=reading,
+        context_value=context,
         variable_values=query.variables,
         operation_name=query.operation_name,
         executor_class=_TimedExecutor,

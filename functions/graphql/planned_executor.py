@@ -77,19 +77,19 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
                     value = getattr(source_value, attribute, None)
                     if callable(value):
                         value = value(self._info(field, parent_type, path))
-                coerced = None if coerce is None or _is_odd(value) else coerce(value)
+                coerced = None if coerce is None or _is_missing_or_error(value) else coerce(value)
                 if coerced is None or coerced is Undefined:
-                    coerced = self._completed(field, parent_type, path, value)
+                    coerced = self._complete(field, parent_type, path, value)
                 shown[name] = coerced
             except Exception as error:  # noqa: BLE001 - whatever it is, it is shown where it belongs
                 self.handle_field_error(error, field.definition.type, field.details, Path(path, name, parent_type.name))
                 shown[name] = None
         return shown
 
-    def _completed(self, field: _PlannedField, parent_type: GraphQLObjectType, path: Path | None, value: Any) -> Any:
+    def _complete(self, field: _PlannedField, parent_type: GraphQLObjectType, path: Path | None, value: Any) -> Any:
         """A value that is completed in the ordinary way."""
         field_path = Path(path, field.name, parent_type.name)
-        if field.object_type is not None and not _is_odd(value):
+        if field.object_type is not None and not _is_missing_or_error(value):
             return self.collect_and_execute_subfields(field.object_type, field.details, field_path, value, None)
         info = self._info(field, parent_type, path)
         return self.complete_value(field.definition.type, field.details, info, field_path, value, None)
@@ -107,12 +107,14 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
 
     def _new_plan(self, parent_type: GraphQLObjectType, selection: GroupedFieldSet) -> _Plan | None:
         try:
-            fields = [self._planned(parent_type, name, details) for name, details in selection.items()]
+            fields = [self._planned_field(parent_type, name, details) for name, details in selection.items()]
         except Exception:  # noqa: BLE001 - an argument is not usable: graphql-core says why, where it belongs
             return None
         return tuple(field for field in fields if field is not None)
 
-    def _planned(self, parent_type: GraphQLObjectType, name: str, details: FieldDetailsList) -> _PlannedField | None:
+    def _planned_field(
+        self, parent_type: GraphQLObjectType, name: str, details: FieldDetailsList
+    ) -> _PlannedField | None:
         """The field of a selection; None where the type has no such field."""
         first = details[0]
         definition = self.schema.get_field(parent_type, first.node.name.value)
@@ -137,7 +139,7 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
         )
 
 
-def _is_odd(value: Any) -> bool:
+def _is_missing_or_error(value: Any) -> bool:
     """Whether the value is none of a type: nothing, or an error that was not raised."""
     return value is None or value is Undefined or isinstance(value, Exception)
 

@@ -149,7 +149,7 @@ def test_a_statement_that_postgresql_takes_too_long_for_is_given_up(
     with psycopg.connect(database_url) as blocker:
         blocker.execute("LOCK TABLE ai_usage_events IN ACCESS EXCLUSIVE MODE")
         with monkeypatch.context() as patch:
-            patch.setattr(api, "Reading", partial(api.Reading, deadline=budget.Deadline(0.5)))
+            patch.setattr(api, "RequestContext", partial(api.RequestContext, deadline=budget.Deadline(0.5)))
             assert errors(api, NODES % "id") == [TOO_SLOW]
     assert len(ask(api, NODES % "id")["aiInstanceUsageData"]["all"]["nodes"]) == 10
     limit = api.database.run(lambda connection: connection.execute("SHOW statement_timeout").fetchone())
@@ -163,7 +163,7 @@ def test_a_statement_that_clickhouse_takes_too_long_for_is_given_up(
     monkeypatch.setattr(api, "sources", Sources(api.database, clickhouse_url))
     endless = "SELECT sum(sleepEachRow(0.1)) FROM numbers(100) SETTINGS max_block_size = 1"
     monkeypatch.setattr("functions.graphql.clickhouse.store._COUNT", endless)
-    monkeypatch.setattr(api, "Reading", partial(api.Reading, deadline=budget.Deadline(2)))
+    monkeypatch.setattr(api, "RequestContext", partial(api.RequestContext, deadline=budget.Deadline(2)))
     assert errors(api, "{ aiInstanceUsageData { all { count } } }") == [TOO_SLOW]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.graphql.query.path import Path, only_these, read_path
+from functions.graphql.query.path import Path, payload_at_paths, read_path
 from tests.payloads import value_at, write_path
 
 PATHS: list[tuple[str, Path]] = [
@@ -105,4 +105,4 @@ def test_a_payload_is_reduced_to_some_paths(paths: list[str], reduced: dict[str,
     read = [read_path(path) for path in paths]
     found = [value_at(PAYLOAD, path) for path in read]
     texts = [None if value is None else msgspec.Raw(msgspec.json.encode(value)) for value in found]
-    assert msgspec.json.decode(msgspec.json.encode(only_these(read, texts))) == reduced
+    assert msgspec.json.decode(msgspec.json.encode(payload_at_paths(read, texts))) == reduced

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from functions.graphql.clickhouse import payload_sql
-from functions.graphql.clickhouse.payload_sql import Declared
-from functions.graphql.clickhouse.where import selected
-from functions.graphql.query.aggregation import TOO_LARGE_TO_ADD, Aggregation, Dimension, Measure, MeasureKind, Order
+from functions.graphql.clickhouse.payload_sql import DeclaredPaths
+from functions.graphql.clickhouse.where import where_condition
+from functions.graphql.query.aggregation import MAX_ADDEND, Aggregation, Dimension, Measure, MeasureKind, Order
 
 _GROUPS = """
     SELECT {columns}
@@ -31,7 +31,7 @@ _MOMENT_WITHIN_PERIOD = "moment.1 >= {own_start:DateTime64(6, 'UTC')} AND moment
 
 _FEATURE = "transform(event, {known_events:Array(UInt16)}, {known_features:Array(String)}, '')"
 
-_ADDED = "if(abs({number}) < {{too_large_to_add:Float64}}, {number}, NULL)"
+_ADDED = "if(abs({number}) < {{max_addend:Float64}}, {number}, NULL)"
 
 _VALUES = {
     str: payload_sql.text,
@@ -41,13 +41,13 @@ _VALUES = {
 }
 
 
-def statement_of(aggregation: Aggregation, values: dict[str, Any], declared: Declared) -> str:
+def aggregation_statement(aggregation: Aggregation, values: dict[str, Any], declared: DeclaredPaths) -> str:
     """The statement that answers with a row for each group; what it compares with is added to `values`.
 
     Args:
         declared: as in `clickhouse_payload`.
     """
-    asked_for = selected(aggregation.selection, values, declared)
+    asked_for = where_condition(aggregation.selection, values, declared)
     moment, is_current, moments = "timestamp", "true", ""
     if aggregation.looks_back:
         moment, is_current = "moment.1", "moment.2"
@@ -98,7 +98,7 @@ def _key(dimension: Dimension, moment: str) -> str:
             return f"toStartOfMonth({moment})"
 
 
-def _measure(number: int, measure: Measure, is_current: str, values: dict[str, Any], declared: Declared) -> str:
+def _measure(number: int, measure: Measure, is_current: str, values: dict[str, Any], declared: DeclaredPaths) -> str:
     counts = is_current
     if measure.event_ids is not None:
         values[f"events_{number}"] = list(measure.event_ids)
@@ -124,11 +124,11 @@ def _measure(number: int, measure: Measure, is_current: str, values: dict[str, A
             return f"{either} - uniqExact(user_id)"
 
 
-def _numbers(measure: Measure, values: dict[str, Any], declared: Declared) -> Sequence[str]:
+def _numbers(measure: Measure, values: dict[str, Any], declared: DeclaredPaths) -> Sequence[str]:
     """What a sum adds up: each number is in one of the expressions."""
     if measure.value_type is int:
         return payload_sql.integers(measure.path, values, declared)
-    values["too_large_to_add"] = TOO_LARGE_TO_ADD
+    values["max_addend"] = MAX_ADDEND
     return (_ADDED.format(number=payload_sql.number(measure.path, values, declared)),)
 
 

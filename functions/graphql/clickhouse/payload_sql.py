@@ -22,7 +22,7 @@ from functions.shared.clickhouse import READ_SETTINGS, column_of
 # Twenty filters with all operators and long paths make a statement longer than ClickHouse would parse by itself.
 SETTINGS = READ_SETTINGS | {"max_query_size": 8 * 1024 * 1024}
 
-_LARGEST_SIGNED = 2**63 - 1
+_MAX_SIGNED = 2**63 - 1
 
 # All others of ASCII are written by their codes, so that none can end the name or stand for a value.
 _UNSAFE = re.compile(r"[^A-Za-z0-9_%.\u0080-\U0010ffff]")
@@ -37,7 +37,7 @@ _COMPARES = "ifNull({value} {ordering} {operand}, false)"
 _IS_IN = "ifNull({value} IN {operands}, false)"
 
 
-type Declared = frozenset[tuple[str, ...]]
+type DeclaredPaths = frozenset[tuple[str, ...]]
 
 
 class _Value(NamedTuple):
@@ -62,7 +62,7 @@ class _Value(NamedTuple):
     present: str
 
 
-def condition(condition: Condition, values: dict[str, Any], declared: Declared = frozenset()) -> str:
+def condition(condition: Condition, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """Whether a payload fulfils the condition: true or false, never NULL."""
     value = _value(condition.path, values, declared)
     match condition:
@@ -80,38 +80,38 @@ def condition(condition: Condition, values: dict[str, Any], declared: Declared =
             )
 
 
-def json_text(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
+def json_text(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """The JSON of what is at the path; NULL where nothing is."""
     return _value(path, values, declared).json
 
 
-def integer(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
+def integer(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """The number at the path, as Int128, where it is whole and fits in 64 bits, signed or unsigned; else NULL."""
     return f"coalesce({', '.join(integers(path, values, declared))})"
 
 
-def integers(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> tuple[str, ...]:
+def integers(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> tuple[str, ...]:
     """As `integer`, but expressions of which at most one is not NULL: to add each up is faster than all in one."""
     return _integers(_value(path, values, declared))
 
 
-def number(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
+def number(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """The number at the path as Float64, else NULL."""
     return _number(_value(path, values, declared))
 
 
-def text(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
+def text(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """The string at the path, else NULL."""
     return _value(path, values, declared).string
 
 
-def boolean(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
+def boolean(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """The boolean at the path, else NULL."""
     return _value(path, values, declared).boolean
 
 
-def scalar_key(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> tuple[str, str, str]:
-    """What equal scalars at the path have in common, and unlike ones are sorted by; `scalar_of` reads it."""
+def scalar_key(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> tuple[str, str, str]:
+    """What equal scalars at the path have in common, and unlike ones are sorted by; `scalar_from_key` reads it."""
     value = _value(path, values, declared)
     as_number = _number(value)
     kind = (
@@ -135,7 +135,7 @@ def _number(value: _Value) -> str:
     return f"coalesce(toFloat64({value.signed}), toFloat64({value.unsigned}), {value.fraction})"
 
 
-def _value(path: Path, values: dict[str, Any], declared: Declared) -> _Value:
+def _value(path: Path, values: dict[str, Any], declared: DeclaredPaths) -> _Value:
     keys = [str(step) for step in takewhile(lambda step: isinstance(step, str), path)]
     name = ".".join(key.replace(".", "%2E") for key in keys)
     # ClickHouse has a meaning of its own for backticks in a name, and takes %2E, which no stored key has, for a dot.
@@ -195,8 +195,8 @@ def _equals_any(value: _Value, operands: Iterable[Scalar], values: dict[str, Any
     integers = [number for number in numbers if isinstance(number, int)]
     floats = [float(number) for number in numbers if float(number) == number]
     among = (
-        (value.signed, "Int64", [number for number in integers if number <= _LARGEST_SIGNED]),
-        (value.unsigned, "UInt64", [number for number in integers if number > _LARGEST_SIGNED]),
+        (value.signed, "Int64", [number for number in integers if number <= _MAX_SIGNED]),
+        (value.unsigned, "UInt64", [number for number in integers if number > _MAX_SIGNED]),
         (value.fraction, "Float64", floats + [-0.0] * (0 in floats)),  # a set tells -0.0 from 0.0
         (value.string, "String", strings),
         (value.boolean, "Bool", booleans),
@@ -224,7 +224,7 @@ def _type_of(operand: Scalar) -> str:
         return "String"
     if isinstance(operand, float):
         return "Float64"
-    return "Int64" if operand <= _LARGEST_SIGNED else "UInt64"
+    return "Int64" if operand <= _MAX_SIGNED else "UInt64"
 
 
 def _any_of(conditions: Iterable[str]) -> str:

@@ -10,15 +10,15 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.graphql.clickhouse import payload_sql
-from functions.graphql.clickhouse.aggregation import statement_of
-from functions.graphql.clickhouse.payload_sql import Declared
-from functions.graphql.clickhouse.where import selected
-from functions.graphql.query.aggregation import Aggregation, finished, of_nothing
+from functions.graphql.clickhouse.aggregation import aggregation_statement
+from functions.graphql.clickhouse.payload_sql import DeclaredPaths
+from functions.graphql.clickhouse.where import where_condition
+from functions.graphql.query.aggregation import Aggregation, answer_rows, empty_rows
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots
-from functions.graphql.query.store import StoredEvent, Wanted, Window
+from functions.graphql.query.store import PageWindow, RequestedFields, StoredEvent
 
 MAX_MEMORY_BYTES = 1024**3
 MAX_BYTES_BEFORE_SPILL = MAX_MEMORY_BYTES // 4
@@ -108,27 +108,27 @@ class ClickHouseStore:
         declared: the paths in payloads that the table has a column for.
     """
 
-    def __init__(self, client: Client, slots: Slots, deadline: Deadline, declared: Declared = frozenset()) -> None:
+    def __init__(self, client: Client, slots: Slots, deadline: Deadline, declared: DeclaredPaths = frozenset()) -> None:
         self._client = client
         self._slots = slots
         self._deadline = deadline
         self._declared = declared
 
-    def events(self, selection: Selection, window: Window, wanted: Wanted) -> list[StoredEvent]:
+    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
         """As `EventStore.events`."""
         if selection.selects_nothing:
             return []
         values: dict[str, Any] = {"limit": window.limit}
-        asked_for = selected(selection, values, self._declared)
+        asked_for = where_condition(selection, values, self._declared)
         direction = _BACKWARDS if window.backwards else _FORWARDS
         if window.beyond is not None:
             values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
             asked_for += f" AND {direction.is_beyond}"
-        columns = [_WHOLE_PAYLOAD] if wanted.whole else []
-        columns += [payload_sql.json_text(path, values, self._declared) for path in wanted.paths]
+        columns = [_WHOLE_PAYLOAD] if requested.whole else []
+        columns += [payload_sql.json_text(path, values, self._declared) for path in requested.paths]
         payload = "".join(f", {column}" for column in columns)
         statement = _EVENTS.format(payload=payload, asked_for=asked_for, order=direction.order)
-        found = [_stored(row, wanted) for row in self._rows(statement, values)]
+        found = [_stored(row, requested) for row in self._rows(statement, values)]
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
@@ -136,16 +136,16 @@ class ClickHouseStore:
         if selection.selects_nothing:
             return 0
         values: dict[str, Any] = {}
-        statement = _COUNT.format(asked_for=selected(selection, values, self._declared))
+        statement = _COUNT.format(asked_for=where_condition(selection, values, self._declared))
         return int(self._rows(statement, values)[0][0])
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
         """As `EventStore.aggregate`."""
         if aggregation.selection.selects_nothing:
-            return of_nothing(aggregation)
+            return empty_rows(aggregation)
         values: dict[str, Any] = {}
-        rows = self._rows(statement_of(aggregation, values, self._declared), values)
-        return list(finished(aggregation, rows))
+        rows = self._rows(aggregation_statement(aggregation, values, self._declared), values)
+        return list(answer_rows(aggregation, rows))
 
     def _rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         def ask() -> Sequence[Sequence[Any]]:
@@ -165,11 +165,11 @@ class ClickHouseStore:
             raise
 
 
-def _stored(row: Sequence[Any], wanted: Wanted) -> StoredEvent:
-    """The event of a row: five columns, the whole payload if that is wanted, then what is at each path."""
+def _stored(row: Sequence[Any], requested: RequestedFields) -> StoredEvent:
+    """The event of a row: five columns, the whole payload if that is requested, then what is at each path."""
     identifier, timestamp, event, user_id, namespace_path, *texts = row
     raws = [None if text is None else msgspec.Raw(text.encode()) for text in texts]
-    payload = raws.pop(0) if wanted.whole else None
+    payload = raws.pop(0) if requested.whole else None
     return StoredEvent(
         identifier, timestamp.replace(tzinfo=UTC), event, user_id, namespace_path or None, payload, tuple(raws)
     )

@@ -11,17 +11,17 @@ import msgspec
 from psycopg import sql
 
 from functions.graphql.postgres import payload_sql
-from functions.graphql.postgres.where import selected
+from functions.graphql.postgres.where import where_condition
 from functions.graphql.query.aggregation import (
     KEY_COLUMNS,
-    TOO_LARGE_TO_ADD,
+    MAX_ADDEND,
     Aggregation,
     Dimension,
     Measure,
     MeasureKind,
     Order,
-    finished,
-    of_nothing,
+    answer_rows,
+    empty_rows,
 )
 from functions.graphql.query.slots import SlottedConnection
 from functions.shared.postgres import Connection
@@ -104,26 +104,26 @@ _VALUES = {
 }
 _TOTALS = {
     int: sql.SQL("sum({value})"),
-    float: sql.SQL("sum({value}) FILTER (WHERE abs({value}) < %(too_large_to_add)s)"),
+    float: sql.SQL("sum({value}) FILTER (WHERE abs({value}) < %(max_addend)s)"),
 }
 
 
-def aggregated(aggregation: Aggregation, connection: SlottedConnection | Connection) -> list[tuple[Any, ...]]:
+def read_aggregation(aggregation: Aggregation, connection: SlottedConnection | Connection) -> list[tuple[Any, ...]]:
     """The rows of `EventStore.aggregate`."""
     if aggregation.selection.selects_nothing:
-        return of_nothing(aggregation)
+        return empty_rows(aggregation)
     values: dict[str, Any] = {}
     statement = _statement(aggregation, values)
     rows = connection.execute(statement, values, prepare=False).fetchall()
     if any(measure.kind is MeasureKind.DISTINCT for measure in aggregation.measures):
         rows = _with_distinct(aggregation, rows, connection)
-    return list(finished(aggregation, rows))
+    return list(answer_rows(aggregation, rows))
 
 
 def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed:
     moment, is_current = sql.SQL("events.timestamp"), sql.SQL("true")
     moments: sql.Composable = sql.SQL("")
-    asked_for = selected(aggregation.selection, values)
+    asked_for = where_condition(aggregation.selection, values)
     if aggregation.looks_back:
         moment, is_current = sql.SQL("moments.moment"), sql.SQL("moments.is_current")
         moments = _TWO_MOMENTS.format(shift=_SHIFTS[aggregation.period])
@@ -139,7 +139,7 @@ def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed
         "known_events": list(aggregation.feature_of),
         "known_features": list(aggregation.feature_of.values()),
         "limit": aggregation.limit,
-        "too_large_to_add": TOO_LARGE_TO_ADD,
+        "max_addend": MAX_ADDEND,
     }
     measures = [_measure(number, measure, values) for number, measure in enumerate(aggregation.measures)]
     return _GROUPS.format(
@@ -249,7 +249,7 @@ def _distinct(
     statement = _DISTINCT.format(
         key=sql.SQL("events.user_id") if by_user else sql.SQL("NULL"),
         value=_VALUES[measure.value_type](measure.path, values),
-        asked_for=selected(selection, values),
+        asked_for=where_condition(selection, values),
     )
     return dict(connection.execute(statement, values, prepare=False))
 

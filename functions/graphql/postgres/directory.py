@@ -1,4 +1,4 @@
-"""Users and namespaces as PostgreSQL knows them."""
+"""Usernames and namespaces as PostgreSQL knows them."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -100,7 +100,7 @@ def boolean(path: Path, values: dict[str, Any]) -> Composable:
 
 
 def scalar_key(path: Path, values: dict[str, Any]) -> tuple[Composable, Composable, Composable]:
-    """What equal scalars at the path have in common, and unlike ones are sorted by; `scalar_of` reads it."""
+    """What equal scalars at the path have in common, and unlike ones are sorted by; `scalar_from_key` reads it."""
     value = _value(path, values)
     numeric = _NUMERIC.format(value=value)
     as_boolean, as_number, as_text = (

@@ -9,14 +9,20 @@ import psycopg
 from psycopg import sql
 
 from functions.graphql.postgres import payload_sql
-from functions.graphql.postgres.aggregation import aggregated
-from functions.graphql.postgres.where import month_of, of_users, selected, within_namespaces, within_period
+from functions.graphql.postgres.aggregation import read_aggregation
+from functions.graphql.postgres.where import (
+    event_conditions,
+    month_of,
+    namespace_conditions,
+    user_conditions,
+    where_condition,
+)
 from functions.graphql.query.aggregation import Aggregation
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
-from functions.graphql.query.selection import Selection, end_of_namespace
+from functions.graphql.query.selection import Selection, namespace_upper_bound
 from functions.graphql.query.slots import Slots, SlottedConnection
-from functions.graphql.query.store import StoredEvent, Wanted, Window
+from functions.graphql.query.store import PageWindow, RequestedFields, StoredEvent
 
 # Every page wants the newest few in the order of an index; a bitmap scan would read all there are and sort them.
 # A query has one process, and so much memory for each of its sorts and hash tables before it spills to the disk.
@@ -29,10 +35,10 @@ _LIMIT = "SELECT set_config('statement_timeout', %s, true)"
 
 # A namespace with at most so many below it is read path by path, each in the order of time; one with more is found
 # soon enough among all events in the order of time.
-MOST_PATHS_APART = 40
+MAX_SEPARATE_PATHS = 40
 
 # Of users as well: each one's events are in the order of time.
-MOST_USERS_APART = 40
+MAX_SEPARATE_USERS = 40
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -119,11 +125,11 @@ class PostgresStore:
         self._slots = slots
         self._deadline = deadline
 
-    def events(self, selection: Selection, window: Window, wanted: Wanted) -> list[StoredEvent]:
+    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
         """As `EventStore.events`."""
         if selection.selects_nothing:
             return []
-        found = self._read(lambda connection: _events(selection, window, wanted, connection))
+        found = self._read(lambda connection: _events(selection, window, requested, connection))
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
@@ -131,13 +137,13 @@ class PostgresStore:
         if selection.selects_nothing:
             return 0
         values: dict[str, Any] = {}
-        statement = _COUNT.format(asked_for=selected(selection, values))
+        statement = _COUNT.format(asked_for=where_condition(selection, values))
         rows = self._read(lambda connection: connection.execute(statement, values, prepare=False).fetchall())
         return int(rows[0][0])
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
         """As `EventStore.aggregate`."""
-        return self._read(lambda connection: aggregated(aggregation, connection))
+        return self._read(lambda connection: read_aggregation(aggregation, connection))
 
     def _read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
         def limited(slotted: SlottedConnection) -> Result:
@@ -156,9 +162,11 @@ class PostgresStore:
             raise StoreUnavailable from error
 
 
-def _events(selection: Selection, window: Window, wanted: Wanted, connection: SlottedConnection) -> list[StoredEvent]:
+def _events(
+    selection: Selection, window: PageWindow, requested: RequestedFields, connection: SlottedConnection
+) -> list[StoredEvent]:
     values: dict[str, Any] = {"limit": window.limit}
-    asked_for = within_period(selection, values)
+    asked_for = event_conditions(selection, values)
     direction = _BACKWARDS if window.backwards else _FORWARDS
     if window.beyond is not None:
         # No partition on the wrong side of the position is looked at.
@@ -168,37 +176,37 @@ def _events(selection: Selection, window: Window, wanted: Wanted, connection: Sl
             values["end"] = min(selection.end, window.beyond.timestamp + _MICROSECOND)
         values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
         asked_for.append(direction.is_beyond)
-    if selection.user_ids is not None and len(selection.user_ids) <= MOST_USERS_APART:
+    if selection.user_ids is not None and len(selection.user_ids) <= MAX_SEPARATE_USERS:
         statement = _BY_USER
-        of_users(selection, values)
-        asked_for += within_namespaces(selection, values)
+        user_conditions(selection, values)
+        asked_for += namespace_conditions(selection, values)
     else:
-        asked_for += of_users(selection, values)
+        asked_for += user_conditions(selection, values)
         paths = _paths(selection, values, connection)
         if paths is None:
             statement = _BY_TIME
-            asked_for += within_namespaces(selection, values)
+            asked_for += namespace_conditions(selection, values)
         else:
             statement = _BY_PATH
             values["paths"] = paths
     whole = statement.format(
-        payload=sql.SQL("").join(sql.SQL(", ") + column for column in _columns(wanted, values)),
+        payload=sql.SQL("").join(sql.SQL(", ") + column for column in _columns(requested, values)),
         asked_for=sql.SQL(" AND ").join(asked_for),
         order=direction.order,
     )
     # Never as a prepared statement: the best plan depends on the values.
-    return [_stored(row, wanted) for row in connection.execute(whole, values, prepare=False)]
+    return [_stored(row, requested) for row in connection.execute(whole, values, prepare=False)]
 
 
-def _columns(wanted: Wanted, values: dict[str, Any]) -> list[sql.Composable]:
-    whole: list[sql.Composable] = [_WHOLE_PAYLOAD] if wanted.whole else []
-    return whole + [payload_sql.json_text(path, values) for path in wanted.paths]
+def _columns(requested: RequestedFields, values: dict[str, Any]) -> list[sql.Composable]:
+    whole: list[sql.Composable] = [_WHOLE_PAYLOAD] if requested.whole else []
+    return whole + [payload_sql.json_text(path, values) for path in requested.paths]
 
 
-def _stored(row: Sequence[Any], wanted: Wanted) -> StoredEvent:
-    """The event of a row: five columns, the whole payload if that is wanted, then what is at each path."""
-    payload = msgspec.Raw(row[5].encode()) if wanted.whole else None
-    values = row[6 if wanted.whole else 5 :]
+def _stored(row: Sequence[Any], requested: RequestedFields) -> StoredEvent:
+    """The event of a row: five columns, the whole payload if that is requested, then what is at each path."""
+    payload = msgspec.Raw(row[5].encode()) if requested.whole else None
+    values = row[6 if requested.whole else 5 :]
     raws = tuple(None if value is None else msgspec.Raw(value.encode()) for value in values)
     return StoredEvent(row[0], row[1], row[2], row[3], row[4], payload, raws)
 
@@ -210,8 +218,8 @@ def _paths(selection: Selection, values: dict[str, Any], connection: SlottedConn
     found: set[str] = set()
     months = {"start": month_of(values["start"]), "end": values["end"]}
     for namespace in selection.namespaces:
-        bounds = {"low": namespace, "high": end_of_namespace(namespace), "limit": MOST_PATHS_APART + 1}
+        bounds = {"low": namespace, "high": namespace_upper_bound(namespace), "limit": MAX_SEPARATE_PATHS + 1}
         found.update(path for (path,) in connection.execute(_PATHS, months | bounds, prepare=False))
-        if len(found) > MOST_PATHS_APART:
+        if len(found) > MAX_SEPARATE_PATHS:
             return None
     return sorted(found)

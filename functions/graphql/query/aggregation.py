@@ -10,7 +10,7 @@ import msgspec
 
 from functions.graphql.query.days import FIRST_DAY, midnight
 from functions.graphql.query.path import Path
-from functions.graphql.query.scalar import scalar_of
+from functions.graphql.query.scalar import scalar_from_key
 from functions.graphql.query.selection import Selection
 
 
@@ -25,8 +25,8 @@ class MeasureKind(StrEnum):
     USERS = "users"
     FEATURES = "features"
     LAST_DAY = "last_day"  # of the latest event
-    SUM = "sum"  # of the numbers at a path: of whole ones, or as doubles of those below TOO_LARGE_TO_ADD
-    DISTINCT = "distinct"  # the values at a path, in order, at most MOST_DISTINCT of them
+    SUM = "sum"  # of the numbers at a path: of whole ones, or as doubles of those below MAX_ADDEND
+    DISTINCT = "distinct"  # the values at a path, in order, at most MAX_DISTINCT of them
     PREVIOUS_USERS = "previous_users"  # those of the previous period
     RETURNING_USERS = "returning_users"  # those that the previous period has as well
 
@@ -46,9 +46,9 @@ class Measure(msgspec.Struct, frozen=True):
     value_type: type[str | int | float | bool] = int
 
 
-MOST_DISTINCT = 1000
-TOO_LARGE_TO_ADD = 1e300  # doubles like it, of one payload or a few, would make a total infinite
-KEY_COLUMNS = 3  # of a path's value, see `scalar_of`
+MAX_DISTINCT = 1000
+MAX_ADDEND = 1e300  # doubles like it, of one payload or a few, would make a total infinite
+KEY_COLUMNS = 3  # of a path's value, see `scalar_from_key`
 PREVIOUS = frozenset({MeasureKind.PREVIOUS_USERS, MeasureKind.RETURNING_USERS})
 
 
@@ -137,7 +137,7 @@ class Aggregation(msgspec.Struct, frozen=True):
         return max(self.selection.start - previous, midnight(FIRST_DAY))
 
 
-def of_nothing(aggregation: Aggregation) -> list[tuple[Any, ...]]:
+def empty_rows(aggregation: Aggregation) -> list[tuple[Any, ...]]:
     """The rows where no event is selected."""
     if aggregation.is_grouped:
         return []
@@ -145,7 +145,7 @@ def of_nothing(aggregation: Aggregation) -> list[tuple[Any, ...]]:
     return [tuple(nothing.get(measure.kind, 0) for measure in aggregation.measures)]
 
 
-def finished(aggregation: Aggregation, rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
+def answer_rows(aggregation: Aggregation, rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
     """The rows of a store as they are answered: they have a column a dimension, three a path, then one a measure."""
     first_path = len(aggregation.dimensions)
     first_measure = first_path + KEY_COLUMNS * len(aggregation.paths)
@@ -154,15 +154,17 @@ def finished(aggregation: Aggregation, rows: Iterable[Sequence[Any]]) -> Iterato
             None if dimension is Dimension.NAMESPACE and not key else key
             for dimension, key in zip(aggregation.dimensions, row, strict=False)
         ]
-        paths = [scalar_of(*columns) for columns in batched(row[first_path:first_measure], KEY_COLUMNS, strict=True)]
+        paths = [
+            scalar_from_key(*columns) for columns in batched(row[first_path:first_measure], KEY_COLUMNS, strict=True)
+        ]
         measured = zip(aggregation.measures, row[first_measure:], strict=True)
-        yield (*keys, *paths, *(_finished_measure(measure, value) for measure, value in measured))
+        yield (*keys, *paths, *(_answer_measure(measure, value) for measure, value in measured))
 
 
-def _finished_measure(measure: Measure, value: Any) -> Any:
+def _answer_measure(measure: Measure, value: Any) -> Any:
     if measure.kind is MeasureKind.SUM:
         return measure.value_type(value)
     if measure.kind is MeasureKind.DISTINCT:
         values: list[Any] = [measure.value_type(each) for each in value or ()]
-        return sorted(values)[:MOST_DISTINCT]
+        return sorted(values)[:MAX_DISTINCT]
     return value

@@ -7,8 +7,8 @@ import msgspec
 
 from functions.shared.catalog.payload import MAX_DEPTH
 
-LONGEST_PATH = 1024
-_SHOWN = 60
+MAX_PATH_CHARACTERS = 1024
+_MAX_EXCERPT_CHARACTERS = 60
 
 type Path = tuple[str | int, ...]
 """The steps from the payload down to a value: keys of objects, and indexes of arrays counted from 0."""
@@ -29,18 +29,20 @@ def read_path(text: str) -> Path:
     Raises:
         ValueError: it is none, or longer than 1,024 characters or 64 steps; the message is for the client.
     """
-    if len(text) > LONGEST_PATH:
-        raise ValueError(f"A path has at most {LONGEST_PATH:,} characters, not {len(text):,}.")
+    if len(text) > MAX_PATH_CHARACTERS:
+        raise ValueError(f"A path has at most {MAX_PATH_CHARACTERS:,} characters, not {len(text):,}.")
     steps: list[str | int] = []
     at, pattern = 0, _FIRST_STEP
     while at < len(text) or not steps:
         match = pattern.match(text, at)
         if match is None:
-            raise ValueError(f"{_shown(text)} is no path, like job.id, tags[0] or {_shown('a.b')}.c: see at {at + 1}.")
+            raise ValueError(
+                f"{_excerpt(text)} is no path, like job.id, tags[0] or {_excerpt('a.b')}.c: see at {at + 1}."
+            )
         steps.append(_step(match, text))
         at, pattern = match.end(), _FURTHER_STEP
     if len(steps) > MAX_DEPTH:
-        raise ValueError(f"{_shown(text)} has {len(steps)} steps, but payloads are at most {MAX_DEPTH} levels deep.")
+        raise ValueError(f"{_excerpt(text)} has {len(steps)} steps, but payloads are at most {MAX_DEPTH} levels deep.")
     return tuple(steps)
 
 
@@ -55,13 +57,13 @@ def _step(match: re.Match[str], text: str) -> str | int:
             key = msgspec.json.decode(f'"{found["quoted"]}"', type=str)
         key.encode()
     except (msgspec.DecodeError, UnicodeEncodeError):
-        raise ValueError(f"{_shown(text)} has a key that is no JSON string.") from None
+        raise ValueError(f"{_excerpt(text)} has a key that is no JSON string.") from None
     if "\0" in key:
-        raise ValueError(f"{_shown(text)} contains the character U+0000, which no key does.")
+        raise ValueError(f"{_excerpt(text)} contains the character U+0000, which no key does.")
     return key
 
 
-def only_these(paths: Sequence[Path], texts: Sequence[msgspec.Raw | None]) -> dict[str, object]:
+def payload_at_paths(paths: Sequence[Path], texts: Sequence[msgspec.Raw | None]) -> dict[str, object]:
     """A payload reduced to the values at some paths, nested as they were.
 
     Of an array, only the chosen elements are in it, in their order. What is within another of the paths is there once.
@@ -73,11 +75,11 @@ def only_these(paths: Sequence[Path], texts: Sequence[msgspec.Raw | None]) -> di
     tree: _Tree = {}
     for path, text in zip(paths, texts, strict=True):
         if text is not None:
-            _plant(tree, path, text)
-    return {str(key): _pruned(branch) for key, branch in tree.items()}
+            _insert(tree, path, text)
+    return {str(key): _nested_json(branch) for key, branch in tree.items()}
 
 
-def _plant(tree: _Tree, path: Path, text: msgspec.Raw) -> None:
+def _insert(tree: _Tree, path: Path, text: msgspec.Raw) -> None:
     for step in path[:-1]:
         branch = tree.setdefault(step, {})
         if isinstance(branch, msgspec.Raw):
@@ -86,15 +88,15 @@ def _plant(tree: _Tree, path: Path, text: msgspec.Raw) -> None:
     tree[path[-1]] = text
 
 
-def _pruned(branch: "_Tree | msgspec.Raw") -> object:
+def _nested_json(branch: "_Tree | msgspec.Raw") -> object:
     """A branch as JSON: an array where its steps are indexes."""
     if isinstance(branch, msgspec.Raw):
         return branch
     if all(isinstance(step, int) for step in branch):
-        return [_pruned(branch[step]) for step in sorted(branch, key=int)]
-    return {str(key): _pruned(inner) for key, inner in branch.items()}
+        return [_nested_json(branch[step]) for step in sorted(branch, key=int)]
+    return {str(key): _nested_json(inner) for key, inner in branch.items()}
 
 
-def _shown(text: str) -> str:
-    shown = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+def _excerpt(text: str) -> str:
+    shown = text if len(text) <= _MAX_EXCERPT_CHARACTERS else text[: _MAX_EXCERPT_CHARACTERS - 1] + "…"
     return ascii(shown) if not shown.isprintable() else f"'{shown}'"

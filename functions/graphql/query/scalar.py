@@ -5,7 +5,7 @@ from enum import IntEnum
 
 type Scalar = str | int | float | bool
 
-_SMALLEST_FLOAT_WRITTEN_OUT = 2.0**63
+_MIN_FLOAT_WITH_ALL_DIGITS = 2.0**63
 
 
 class ScalarKind(IntEnum):
@@ -22,12 +22,12 @@ def stored_number(number: int | float) -> Decimal:
 
     That is the shortest decimal that means the double (1152921504606847000 for 2.0**60), and from 2^63 on all digits.
     """
-    if isinstance(number, int) or abs(number) >= _SMALLEST_FLOAT_WRITTEN_OUT:
+    if isinstance(number, int) or abs(number) >= _MIN_FLOAT_WITH_ALL_DIGITS:
         return Decimal(number)
     return Decimal(repr(number))
 
 
-def scalar_of(kind: int, number: float, text: str) -> Scalar | None:
+def scalar_from_key(kind: int, number: float, text: str) -> Scalar | None:
     """The scalar whose key, as both stores select it, consists of these; None for anything else and for nothing.
 
     Args:

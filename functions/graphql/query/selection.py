@@ -32,6 +32,6 @@ class Selection(msgspec.Struct, frozen=True):
         return self.namespaces == () or self.user_ids == () or not self.event_ids
 
 
-def end_of_namespace(path: str) -> str:
+def namespace_upper_bound(path: str) -> str:
     """What comes right after all paths that begin with `path`, in the order of their bytes: "/" is before "0"."""
     return path[:-1] + chr(ord("/") + 1)

@@ -11,15 +11,15 @@ from functions.graphql.query.path import Path
 from functions.graphql.query.selection import Selection
 
 
-class Position(msgspec.Struct, frozen=True):
+class EventPosition(msgspec.Struct, frozen=True):
     """Where an event is among all: newest first, those of one moment by their ids."""
 
     timestamp: datetime
     id: UUID
 
 
-class Window(msgspec.Struct, frozen=True):
-    """A stretch of the events selected.
+class PageWindow(msgspec.Struct, frozen=True):
+    """A page_request of the events selected.
 
     Attributes:
         limit: how many at most.
@@ -28,11 +28,11 @@ class Window(msgspec.Struct, frozen=True):
     """
 
     limit: int
-    beyond: Position | None = None
+    beyond: EventPosition | None = None
     backwards: bool = False
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class RequestedFields(msgspec.Struct, frozen=True):
     """What is asked of the payloads: all, or what is at some paths; the rest need not be read."""
 
     whole: bool = False
@@ -43,8 +43,8 @@ class StoredEvent(msgspec.Struct, frozen=True):
     """An event as it is stored.
 
     Attributes:
-        payload: JSON, untouched; None where it is not wanted.
-        values: the JSON at each path that is wanted, None where nothing is there.
+        payload: JSON, untouched; None where it is not requested.
+        values: the JSON at each path that is requested, None where nothing is there.
     """
 
     id: UUID
@@ -62,7 +62,7 @@ class EventStore(Protocol):
     Every method raises `StoreUnavailable` or `QueryTooSlow` where there is no answer.
     """
 
-    def events(self, selection: Selection, window: Window, wanted: Wanted) -> list[StoredEvent]:
+    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
         """The events in the window, newest first."""
 
     def count(self, selection: Selection) -> int:
@@ -72,7 +72,7 @@ class EventStore(Protocol):
         """A row for each group: its keys, then what is measured of it."""
 
 
-class Directory(Protocol):
+class DirectoryReader(Protocol):
     """What is known of users and namespaces."""
 
     def usernames(self, user_ids: set[int]) -> dict[int, str]:

@@ -9,15 +9,15 @@ from functions.graphql.query.days import midnight
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path, read_path
 from functions.graphql.query.selection import Selection
-from functions.graphql.types.connection import Stretch
+from functions.graphql.types.connection import PageRequest
 from functions.graphql.types.filters import conditions
 from functions.shared.catalog.registry import Registry
 
 DEFAULT_DAYS = 7
-DEFAULT_PAGE = 100
-LARGEST_PAGE = 1000
-MOST_USERS = 1000
-_LARGEST_ID = 2**63 - 1
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+MAX_USER_IDS = 1000
+_MAX_USER_ID = 2**63 - 1
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
 
@@ -34,8 +34,8 @@ def period(start_date: date | None, end_date: date | None, today: date) -> tuple
     return midnight(start_date), midnight(end_date + timedelta(days=1))
 
 
-def stretch(given: Mapping[str, Any]) -> Stretch:
-    """The stretch of a connection that the arguments `first`, `after`, `last` and `before` ask for.
+def page_request(given: Mapping[str, Any]) -> PageRequest:
+    """The page_request of a connection that the arguments `first`, `after`, `last` and `before` ask for.
 
     Raises:
         InvalidArgument: a size is negative or too large, or the arguments are of both directions.
@@ -45,8 +45,8 @@ def stretch(given: Mapping[str, Any]) -> Stretch:
     if backwards and (first is not None or after is not None):
         raise InvalidArgument("A page is asked for by first and after, or by last and before, not by both.")
     if backwards:
-        return Stretch(size("last", last), before, backwards=True)
-    return Stretch(size("first", first), after)
+        return PageRequest(size("last", last), before, backwards=True)
+    return PageRequest(size("first", first), after)
 
 
 def paths(name: str, texts: Sequence[str], most: int) -> tuple[Path, ...]:
@@ -70,9 +70,9 @@ def size(name: str, asked: int | None) -> int:
         InvalidArgument: they are negative or too many.
     """
     if asked is None:
-        return DEFAULT_PAGE
-    if not 0 <= asked <= LARGEST_PAGE:
-        raise InvalidArgument(f"{name} must be from 0 to {LARGEST_PAGE}, not {asked}.")
+        return DEFAULT_PAGE_SIZE
+    if not 0 <= asked <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"{name} must be from 0 to {MAX_PAGE_SIZE}, not {asked}.")
     return asked
 
 
@@ -84,10 +84,10 @@ def users(user_ids: Sequence[str] | None) -> tuple[int, ...] | None:
     """
     if user_ids is None:
         return None
-    if len(user_ids) > MOST_USERS:
-        raise InvalidArgument(f"userIds takes at most {MOST_USERS:,} ids, not {len(user_ids):,}.")
+    if len(user_ids) > MAX_USER_IDS:
+        raise InvalidArgument(f"userIds takes at most {MAX_USER_IDS:,} ids, not {len(user_ids):,}.")
     for user_id in user_ids:
-        if not (_DIGITS.fullmatch(user_id) and 0 < int(user_id) <= _LARGEST_ID):
+        if not (_DIGITS.fullmatch(user_id) and 0 < int(user_id) <= _MAX_USER_ID):
             raise InvalidArgument(f"userIds: {user_id[:40]!r} is no user's id.")
     return tuple(dict.fromkeys(map(int, user_ids)))
 

@@ -29,8 +29,8 @@ class PageInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Which stretch of a connection a page is.
+class PageRequest:
+    """Which page_request of a connection a page is.
 
     Attributes:
         size: how many nodes the page has at most.
@@ -57,22 +57,22 @@ class Stretch:
             raise InvalidArgument(f"{'before' if self.backwards else 'after'} is no cursor: {error}.") from None
 
 
-class Connection[Node]:
+class ConnectionPage[Node]:
     """A page of nodes: read when it is asked for, and once.
 
     Args:
-        read: answers with up to so many nodes of the stretch, in the connection's order.
+        read: answers with up to so many nodes of the page_request, in the connection's order.
         count: answers how many nodes there are on all pages.
     """
 
     def __init__(
         self,
-        stretch: Stretch,
+        page_request: PageRequest,
         read: Callable[[int], Sequence[Node]],
         cursor_of: Callable[[Node], str],
         count: Callable[[], int],
     ) -> None:
-        self._stretch = stretch
+        self._page_request = page_request
         self._read = read
         self._cursor_of = cursor_of
         self._count = count
@@ -80,13 +80,13 @@ class Connection[Node]:
     @cached_property
     def _read_nodes(self) -> Sequence[Node]:
         """The page's, and one more where there is one: it says that there is another page."""
-        return self._read(self._stretch.size + 1)
+        return self._read(self._page_request.size + 1)
 
     @cached_property
     def nodes(self) -> Sequence[Node]:
         """What is on the page."""
-        size = self._stretch.size
-        if self._stretch.backwards:
+        size = self._page_request.size
+        if self._page_request.backwards:
             return self._read_nodes[max(0, len(self._read_nodes) - size) :]
         return self._read_nodes[:size]
 
@@ -98,11 +98,11 @@ class Connection[Node]:
     @property
     def page_info(self) -> PageInfo:
         """Where the page is."""
-        is_more = len(self._read_nodes) > self._stretch.size
-        is_within = self._stretch.cursor is not None
+        is_more = len(self._read_nodes) > self._page_request.size
+        is_within = self._page_request.cursor is not None
         return PageInfo(
-            has_next_page=is_within if self._stretch.backwards else is_more,
-            has_previous_page=is_more if self._stretch.backwards else is_within,
+            has_next_page=is_within if self._page_request.backwards else is_more,
+            has_previous_page=is_more if self._page_request.backwards else is_within,
             start_cursor=self._cursor_of(self.nodes[0]) if self.nodes else None,
             end_cursor=self._cursor_of(self.nodes[-1]) if self.nodes else None,
         )

@@ -9,7 +9,7 @@ import msgspec
 
 from functions.graphql.query.aggregation import UserPosition
 from functions.graphql.query.days import FIRST_DAY, LAST_DAY
-from functions.graphql.query.store import Position
+from functions.graphql.query.store import EventPosition
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -18,13 +18,13 @@ _VALUES = range(-(2**127), 2**127)
 _USER_IDS = range(2**63)
 
 
-def to_cursor(position: Position) -> str:
+def to_cursor(position: EventPosition) -> str:
     """The position among events as an opaque text."""
     microseconds = (position.timestamp - _EPOCH) // _MICROSECOND
     return base64.urlsafe_b64encode(microseconds.to_bytes(_TIME_BYTES, signed=True) + position.id.bytes).decode()
 
 
-def from_cursor(cursor: str) -> Position:
+def from_cursor(cursor: str) -> EventPosition:
     """The position that `to_cursor` wrote.
 
     Raises:
@@ -33,7 +33,7 @@ def from_cursor(cursor: str) -> Position:
     try:
         content = base64.b64decode(cursor, altchars=b"-_", validate=True)
         microseconds = int.from_bytes(content[:_TIME_BYTES], signed=True)
-        position = Position(_EPOCH + microseconds * _MICROSECOND, UUID(bytes=content[_TIME_BYTES:]))
+        position = EventPosition(_EPOCH + microseconds * _MICROSECOND, UUID(bytes=content[_TIME_BYTES:]))
     except (binascii.Error, ValueError, OverflowError) as error:
         raise ValueError("this connection has none like it") from error
     if not FIRST_DAY <= position.timestamp.date() <= LAST_DAY:

@@ -38,23 +38,23 @@ def event_definitions(registry: Registry) -> list[EventDefinition]:
 
 
 def _definition(event: EventType) -> EventDefinition:
-    feature, said = event.feature, Descriptions.of(event.feature)
+    feature, descriptions = event.feature, Descriptions.of(event.feature)
     return EventDefinition(
         event.id,
         event.name,
         feature.name,
         feature.owner,
         event.deprecated,
-        said.event(event.name),
-        list(_keys(feature.payload, said)) if feature.payload else [],
+        descriptions.event(event.name),
+        list(_keys(feature.payload, descriptions)) if feature.payload else [],
     )
 
 
-def _keys(payload_class: type[msgspec.Struct], said: Descriptions, prefix: str = "") -> Iterator[PayloadKey]:
+def _keys(payload_class: type[msgspec.Struct], descriptions: Descriptions, prefix: str = "") -> Iterator[PayloadKey]:
     for field in msgspec.structs.fields(payload_class):
-        kept = payload_type(field.type)
+        key_type = payload_type(field.type)
         name = f"{prefix}{field.encode_name}"
-        yield PayloadKey(name, describe(kept), said.key(payload_class, field.encode_name))
+        yield PayloadKey(name, describe(key_type), descriptions.key(payload_class, field.encode_name))
         nested = object_class(field.type)
-        if isinstance(kept, dict) and nested:
-            yield from _keys(nested, said, f"{name}.")
+        if isinstance(key_type, dict) and nested:
+            yield from _keys(nested, descriptions, f"{name}.")

@@ -8,19 +8,19 @@ from functions.graphql.query.conditions import Compares, Condition, Differs, Equ
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path, read_path
 from functions.graphql.query.scalar import Scalar, stored_number
-from functions.shared.catalog.payload import LARGEST_INTEGER, MAX_PAYLOAD_BYTES, SMALLEST_INTEGER
+from functions.shared.catalog.payload import MAX_INTEGER, MAX_PAYLOAD_BYTES, MIN_INTEGER
 
-MOST_FILTERS = 20
-
-
-MOST_VALUES = 1000
+MAX_FILTERS = 20
 
 
-MOST_STEPS = 1000  # of the paths, each counted once for each of its operators: what ClickHouse can parse
+MAX_VALUES = 1000
+
+
+MAX_STEPS = 1000  # of the paths, each counted once for each of its operators: what ClickHouse can parse
 
 
 # Of the strings of one `in`: ClickHouse takes values of up to 128 KiB, and some characters are escaped in them.
-MOST_BYTES = 64 * 1024
+MAX_STRING_BYTES = 64 * 1024
 
 
 _OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "exists")
@@ -43,12 +43,12 @@ def conditions(filters: Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
     Raises:
         InvalidArgument: a path, an operand or the number of them is not usable.
     """
-    if len(filters) > MOST_FILTERS:
-        raise InvalidArgument(f"payload takes at most {MOST_FILTERS} filters, not {len(filters)}.")
+    if len(filters) > MAX_FILTERS:
+        raise InvalidArgument(f"payload takes at most {MAX_FILTERS} filters, not {len(filters)}.")
     found = tuple(condition for each in filters for condition in _conditions_of(each))
     steps = sum(len(condition.path) for condition in found)
-    if steps > MOST_STEPS:
-        raise InvalidArgument(f"payload takes filters of at most {MOST_STEPS:,} steps of paths in all, not {steps:,}.")
+    if steps > MAX_STEPS:
+        raise InvalidArgument(f"payload takes filters of at most {MAX_STEPS:,} steps of paths in all, not {steps:,}.")
     return found
 
 
@@ -81,11 +81,11 @@ def _condition(path: Path, operator: str, operand: Any) -> Condition:
 def _operands(operands: Any) -> tuple[Scalar, ...]:
     if not isinstance(operands, list):
         raise InvalidArgument("payload: in takes a list.")
-    if len(operands) > MOST_VALUES:
-        raise InvalidArgument(f"payload: in takes at most {MOST_VALUES:,} values, not {len(operands):,}.")
+    if len(operands) > MAX_VALUES:
+        raise InvalidArgument(f"payload: in takes at most {MAX_VALUES:,} values, not {len(operands):,}.")
     scalars = tuple(_scalar("in", operand) for operand in operands)
-    if sum(len(scalar.encode()) for scalar in scalars if isinstance(scalar, str)) > MOST_BYTES:
-        raise InvalidArgument(f"payload: in takes strings of at most {MOST_BYTES:,} bytes in all.")
+    if sum(len(scalar.encode()) for scalar in scalars if isinstance(scalar, str)) > MAX_STRING_BYTES:
+        raise InvalidArgument(f"payload: in takes strings of at most {MAX_STRING_BYTES:,} bytes in all.")
     return scalars
 
 
@@ -115,10 +115,10 @@ def _text(operator: str, text: str) -> str:
 def _number(operator: str, number: int | float) -> int | float:
     """The number as an integer where that is the same."""
     if isinstance(number, int):
-        if not SMALLEST_INTEGER <= number <= LARGEST_INTEGER:
+        if not MIN_INTEGER <= number <= MAX_INTEGER:
             raise InvalidArgument(f"payload: {operator} has a number that does not fit in 64 bits.")
         return number
     if not math.isfinite(number):
         raise InvalidArgument(f"payload: {operator} has a number that does not fit in a double.")
     stored = stored_number(number)
-    return int(stored) if SMALLEST_INTEGER <= stored <= LARGEST_INTEGER and stored == int(stored) else number
+    return int(stored) if MIN_INTEGER <= stored <= MAX_INTEGER and stored == int(stored) else number

@@ -15,7 +15,7 @@ from graphql import (
 from graphql.execution.values import get_argument_values
 
 
-class Selected:
+class Lookahead:
     """Fields of a query, and what they select.
 
     Fragments are followed whatever type they are on, and fields that `@skip` or `@include` leave out are among them.
@@ -27,7 +27,7 @@ class Selected:
         self._below: dict[str, list[FieldNode]] | None = None
 
     @classmethod
-    def of(cls, info: GraphQLResolveInfo[Any]) -> "Selected":
+    def of(cls, info: GraphQLResolveInfo[Any]) -> "Lookahead":
         """The field that is being resolved."""
         return cls(info, info.field_nodes)
 
@@ -38,9 +38,9 @@ class Selected:
         """The names of the fields right below."""
         return self._fields().keys()
 
-    def below(self, *names: str) -> "Selected":
+    def below(self, *names: str) -> "Lookahead":
         """The fields of these names right below."""
-        return Selected(self._info, (node for name in names for node in self._fields().get(name, ())))
+        return Lookahead(self._info, (node for name in names for node in self._fields().get(name, ())))
 
     def arguments(self, parent: GraphQLObjectType | GraphQLInterfaceType) -> Iterator[dict[str, Any]]:
         """The arguments of each of the fields, which are fields of the type `parent`.

@@ -4,22 +4,22 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from functions.shared.catalog.payload import LARGEST_INTEGER, SMALLEST_INTEGER
+from functions.shared.catalog.payload import MAX_INTEGER, MIN_INTEGER
 from functions.shared.catalog.payload_type import PayloadType
 from functions.shared.timestamp import parse_timestamp
 
 
-def typed(value: Any, kept: PayloadType) -> Any:
-    """The value where it is of the type `kept`, else None; a list has None for each item that is not.
+def typed_value(value: Any, key_type: PayloadType) -> Any:
+    """The value where it is of the type `key_type`, else None; a list has None for each item that is not.
 
-    >>> typed([1, "a"], [int])
+    >>> typed_value([1, "a"], [int])
     [1, None]
     """
-    if isinstance(kept, list):
-        return [typed(item, kept[0]) for item in value] if isinstance(value, list) else None
-    if isinstance(kept, dict):
+    if isinstance(key_type, list):
+        return [typed_value(item, key_type[0]) for item in value] if isinstance(value, list) else None
+    if isinstance(key_type, dict):
         return value if isinstance(value, dict) else None
-    return _READERS[kept](value)
+    return _READERS[key_type](value)
 
 
 def _string(value: Any) -> str | None:
@@ -32,7 +32,7 @@ def _boolean(value: Any) -> bool | None:
 
 def _integer(value: Any) -> int | None:
     """Also of a number that was stored with a fraction of nothing: not every store tells 8.0 from 8."""
-    if type(value) not in (int, float) or not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+    if type(value) not in (int, float) or not MIN_INTEGER <= value <= MAX_INTEGER:
         return None
     return int(value) if value == int(value) else None
 

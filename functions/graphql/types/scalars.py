@@ -9,7 +9,7 @@ from ariadne import ScalarType
 from graphql import GraphQLError, Undefined
 
 from functions.graphql.query.days import FIRST_DAY, LAST_DAY
-from functions.shared.catalog.payload import LARGEST_INTEGER, MAX_DEPTH, SMALLEST_INTEGER
+from functions.shared.catalog.payload import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER
 from functions.shared.timestamp import format_timestamp
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -49,7 +49,7 @@ def parse_json(value: Any, depth: int = MAX_DEPTH) -> Any:
             return value
         case str():
             raise GraphQLError("JSON values hold no text with U+0000.")
-        case int() if SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+        case int() if MIN_INTEGER <= value <= MAX_INTEGER:
             return value
         case float() if math.isfinite(value):
             return value

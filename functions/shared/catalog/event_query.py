@@ -8,7 +8,7 @@ from typing import Any, Protocol
 OUTPUT_TYPES = ("String", "Int", "Long", "Float", "Boolean", "ID", "Date", "Time", "JSON")
 
 
-class Usage(Protocol):
+class EventQuery(Protocol):
     """The events of one feature that a query is about.
 
     They are those in the namespaces that the token may read and the query names, and on its days, of its users and
@@ -30,7 +30,7 @@ class Usage(Protocol):
         """The different values at the path, in their order: the first 1,000 of them."""
 
 
-type Answer = Callable[[Usage], Any]
+type ResolverFunction = Callable[[EventQuery], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Resolver:
 
     name: str
     returns: str
-    function: Answer
+    function: ResolverFunction
 
     @property
     def description(self) -> str:

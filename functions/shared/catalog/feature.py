@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from functions.shared.catalog.context import Context
-from functions.shared.catalog.event_query import OUTPUT_TYPES, Answer, Resolver, is_output_type
+from functions.shared.catalog.event_query import OUTPUT_TYPES, Resolver, ResolverFunction, is_output_type
 from functions.shared.catalog.metric import Metric, declared_metric
 from functions.shared.catalog.names import (
     camel_case,
@@ -25,7 +25,7 @@ from functions.shared.catalog.payload_type import PayloadType, key_types, nested
 if TYPE_CHECKING:
     import psycopg
 
-LARGEST_EVENT_ID = 32767
+MAX_EVENT_ID = 32767
 
 type Transformation = Callable[[Context], Mapping[str, Any]]
 type Prefetch = Callable[[Sequence[Context], "psycopg.Connection[Any]"], list[dict[str, Any]]]
@@ -153,7 +153,7 @@ class Feature:
             raise DefinitionError(f"{self.file}: metric {name!r} is declared twice")
         self.metrics[name] = metric
 
-    def resolver(self, name: str, *, returns: str) -> Callable[[Answer], Answer]:
+    def resolver(self, name: str, *, returns: str) -> Callable[[ResolverFunction], ResolverFunction]:
         """Decorates a function that answers a further field of `AiUsageData` from the feature's events.
 
         Args:
@@ -172,7 +172,7 @@ class Feature:
         if name in self.resolvers:
             raise DefinitionError(f"{self.file}: resolver {name!r} is defined twice")
 
-        def register(function: Answer) -> Answer:
+        def register(function: ResolverFunction) -> ResolverFunction:
             if inspect.iscoroutinefunction(function):
                 raise DefinitionError(f"{self.file}: resolver {name!r} is async; it must be an ordinary function")
             self.resolvers[name] = Resolver(name, returns, function)
@@ -214,8 +214,8 @@ class Feature:
         for name, event_id in ids.items():
             if not (is_graphql_name(name) and is_graphql_name(event_count_field(name))):
                 raise DefinitionError(f"{self.file}: event name {name!r} is not a name that GraphQL allows")
-            if type(event_id) is not int or not 1 <= event_id <= LARGEST_EVENT_ID:
-                raise DefinitionError(f"{self.file}: id {event_id!r} of {name} is outside 1..{LARGEST_EVENT_ID}")
+            if type(event_id) is not int or not 1 <= event_id <= MAX_EVENT_ID:
+                raise DefinitionError(f"{self.file}: id {event_id!r} of {name} is outside 1..{MAX_EVENT_ID}")
             if name in self.all_ids:
                 raise DefinitionError(f"{self.file}: event {name} is defined twice")
             registered[name] = event_id

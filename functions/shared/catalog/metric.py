@@ -86,10 +86,10 @@ def metric_problems(
             yield from _key_problems(metric, type_at(payload_types, metric.path))
 
 
-def _key_problems(metric: Metric, kept: PayloadType | None) -> Iterator[str]:
+def _key_problems(metric: Metric, key_type: PayloadType | None) -> Iterator[str]:
     allowed = _KEY_TYPES[metric.kind]
-    if kept is None:
+    if key_type is None:
         yield f"metric {metric.name!r} names the payload key {metric.path!r}, which the feature's class does not have"
-    elif kept not in allowed:
+    elif key_type not in allowed:
         names = ", ".join(map(describe, allowed))
-        yield f"metric {metric.name!r} needs one of {names}: the payload key {metric.path!r} is {describe(kept)}"
+        yield f"metric {metric.name!r} needs one of {names}: the payload key {metric.path!r} is {describe(key_type)}"

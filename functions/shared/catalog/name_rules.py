@@ -62,19 +62,19 @@ TYPES = frozenset(
 
 def name_problems(features: Iterable[Feature]) -> Iterator[str]:
     """A line for each name or id that is reserved or claimed twice."""
-    claims: dict[tuple[str, object], list[Feature]] = {}
+    users: dict[tuple[str, object], list[Feature]] = {}
     for feature in features:
-        for kind, name, reserved in _claims(feature):
+        for kind, name, reserved in _used_names(feature):
             if name in reserved:
                 yield f"{feature.file}: {kind} {name!r} is reserved"
-            claims.setdefault((kind, name), []).append(feature)
-    for (kind, name), claimants in claims.items():
-        if len(claimants) > 1:
-            files = " and ".join(sorted({feature.file for feature in claimants}))
+            users.setdefault((kind, name), []).append(feature)
+    for (kind, name), features_using in users.items():
+        if len(features_using) > 1:
+            files = " and ".join(sorted({feature.file for feature in features_using}))
             yield f"{kind} {name!r} is defined more than once, in {files}"
 
 
-def _claims(feature: Feature) -> Iterator[tuple[str, object, frozenset[str]]]:
+def _used_names(feature: Feature) -> Iterator[tuple[str, object, frozenset[str]]]:
     """What the feature takes for itself: kind, name, and the names of that kind that are reserved."""
     yield "feature", feature.name, frozenset()
     yield "GraphQL enum value of a feature", feature.enum_value, frozenset()

@@ -17,8 +17,8 @@ from functions.shared.timestamp import format_timestamp, parse_timestamp
 
 MAX_PAYLOAD_BYTES = 16 * 1024
 MAX_DEPTH = 64
-SMALLEST_INTEGER = -(2**63)
-LARGEST_INTEGER = 2**64 - 1
+MIN_INTEGER = -(2**63)
+MAX_INTEGER = 2**64 - 1
 
 
 type Converter = Callable[[Any], Any]
@@ -33,17 +33,17 @@ class Payload(msgspec.Struct, kw_only=True):
         return cls.__struct_encode_fields__
 
 
-def converter(kept: PayloadType) -> Converter:
-    """A function that gives a value the type `kept` where nothing is lost (`"18"` to 18), else raises ValueError.
+def converter(key_type: PayloadType) -> Converter:
+    """A function that gives a value the type `key_type` where nothing is lost (`"18"` to 18), else raises ValueError.
 
     >>> converter(int)("18")
     18
     """
-    if isinstance(kept, list):
-        return _list_converter(converter(kept[0]))
-    if isinstance(kept, dict):
-        return _object_converter({key: converter(value) for key, value in kept.items()})
-    return _SCALAR_CONVERTERS[kept]
+    if isinstance(key_type, list):
+        return _list_converter(converter(key_type[0]))
+    if isinstance(key_type, dict):
+        return _object_converter({key: converter(value) for key, value in key_type.items()})
+    return _SCALAR_CONVERTERS[key_type]
 
 
 def _to_string(value: Any) -> str:

@@ -75,10 +75,10 @@ def type_at(types_of_keys: Mapping[str, PayloadType], path: str) -> PayloadType 
     >>> type_at({"job": {"size": int}}, "job.size")
     <class 'int'>
     """
-    kept: PayloadType | None = dict(types_of_keys)
+    key_type: PayloadType | None = dict(types_of_keys)
     for key in path.split("."):
-        kept = kept.get(key) if isinstance(kept, dict) else None
-    return kept
+        key_type = key_type.get(key) if isinstance(key_type, dict) else None
+    return key_type
 
 
 def leaf_paths(types_of_keys: Mapping[str, PayloadType], within: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -87,15 +87,15 @@ def leaf_paths(types_of_keys: Mapping[str, PayloadType], within: tuple[str, ...]
     >>> list(leaf_paths({"job": {"size": int}, "tags": [str]}))
     [('job', 'size'), ('tags',)]
     """
-    for key, kept in types_of_keys.items():
-        if isinstance(kept, dict):
-            yield from leaf_paths(kept, (*within, key))
+    for key, key_type in types_of_keys.items():
+        if isinstance(key_type, dict):
+            yield from leaf_paths(key_type, (*within, key))
         else:
             yield *within, key
 
 
-def describe(kept: PayloadType) -> str:
+def describe(key_type: PayloadType) -> str:
     """The type's name for people: `int`, `list of str`, `object`."""
-    if isinstance(kept, list):
-        return f"list of {describe(kept[0])}"
-    return "object" if isinstance(kept, dict) else kept.__name__
+    if isinstance(key_type, list):
+        return f"list of {describe(key_type[0])}"
+    return "object" if isinstance(key_type, dict) else key_type.__name__

@@ -62,7 +62,7 @@ def load(package: str = "definitions") -> Registry:
         events={event.name: event for event in events},
         by_id={event.id: event for event in events},
         payload_types=payload_types,
-        converters={key: converter(kept) for key, kept in payload_types.items()},
+        converters={key: converter(key_type) for key, key_type in payload_types.items()},
     )
 
 
@@ -120,42 +120,42 @@ def _reserved_keys(feature: Feature) -> Iterator[str]:
 
 def _key_problems(feature: Feature, types: Mapping[str, PayloadType]) -> Iterator[str]:
     fields: dict[str, str] = {}
-    for key, kept in types.items():
+    for key, key_type in types.items():
         field = camel_case(key)
         if not is_graphql_name(field):
             yield f"{feature.file}: payload key {key!r} is not a name that GraphQL allows"
         if field in fields:
             yield f"{feature.file}: payload keys {fields[field]!r} and {key!r} are both {field!r} in camelCase"
         fields[field] = key
-        while isinstance(kept, list):
-            kept = kept[0]
-        if isinstance(kept, dict):
-            yield from _key_problems(feature, kept)
-            if not kept:
+        while isinstance(key_type, list):
+            key_type = key_type[0]
+        if isinstance(key_type, dict):
+            yield from _key_problems(feature, key_type)
+            if not key_type:
                 yield f"{feature.file}: payload key {key!r} is an object whose class names no key"
 
 
 def _paths(types: Mapping[str, PayloadType], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Every path into the payload, and what it holds."""
-    for key, kept in types.items():
+    for key, key_type in types.items():
         path = f"{prefix}{key}"
-        yield path, describe(kept)
-        while isinstance(kept, list):
-            path, kept = f"{path}[]", kept[0]
-        if isinstance(kept, dict):
-            yield from _paths(kept, f"{path}.")
+        yield path, describe(key_type)
+        while isinstance(key_type, list):
+            path, key_type = f"{path}[]", key_type[0]
+        if isinstance(key_type, dict):
+            yield from _paths(key_type, f"{path}.")
 
 
 def _merge(merged: dict[str, PayloadType], types: Mapping[str, PayloadType]) -> None:
-    for key, kept in types.items():
-        merged[key] = _merged(merged.get(key), kept)
+    for key, key_type in types.items():
+        merged[key] = _merged(merged.get(key), key_type)
 
 
-def _merged(known: PayloadType | None, kept: PayloadType) -> PayloadType:
-    if isinstance(kept, list):
-        return [_merged(known[0] if isinstance(known, list) else None, kept[0])]
-    if isinstance(kept, dict):
+def _merged(known: PayloadType | None, key_type: PayloadType) -> PayloadType:
+    if isinstance(key_type, list):
+        return [_merged(known[0] if isinstance(known, list) else None, key_type[0])]
+    if isinstance(key_type, dict):
         both = dict(known) if isinstance(known, dict) else {}
-        _merge(both, kept)
+        _merge(both, key_type)
         return both
-    return kept
+    return key_type
