@@ -290,10 +290,10 @@ def test_a_payload_is_asked_for_in_several_ways_at_once(builds: ModuleType, inse
 @pytest.mark.parametrize(
     ("paths", "said"),
     [
-        (["a..b"], "payload: 'a..b' is no path"),
-        ([""], "payload: '' is no path"),
-        (["a", "[0]"], "is no path"),
-        (["a."], "is no path"),
+        (["a..b"], "payload: 'a..b' is not a path"),
+        ([""], "payload: '' is not a path"),
+        (["a", "[0]"], "is not a path"),
+        (["a."], "is not a path"),
         (["x" * 1025], "at most 1,024 characters"),
         ([f"a{number}" for number in range(51)], "payload takes at most 50 paths, not 51"),
     ],

@@ -129,7 +129,7 @@ def test_a_budget_of_nodes_is_for_the_whole_query() -> None:
     nodes = budget.NodeBudget()
     for _ in range(10):
         nodes.take(1000)
-    with pytest.raises(InvalidArgument, match="10,001 nodes or more in all; at most 10,000 are allowed"):
+    with pytest.raises(InvalidArgument, match="10,001 nodes or more; at most 10,000 are allowed"):
         nodes.take(1)
 
 
@@ -292,4 +292,4 @@ def test_the_paths_of_a_page_are_limited_over_all_its_aliases(api: ModuleType) -
     path = ".".join("a" * 50)
     fields = " ".join(f'p{number}: payload(paths: ["{path}.b{number}"])' for number in range(10))
     (message,) = errors(api, NODES % fields)
-    assert message == "A page takes paths into payloads of at most 500 steps in all, not 510."
+    assert message == "The payload paths of a page have at most 500 steps in all, not 510."

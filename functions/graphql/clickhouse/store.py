@@ -1,4 +1,4 @@
-"""Events as ClickHouse has them."""
+"""`ClickHouseStore`: reads events from ClickHouse."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC
@@ -26,7 +26,7 @@ MAX_SPILLED_BYTES = 4 * 1024**3
 MAX_ROWS_ANSWERED = 100_000  # ten times the nodes that a query may ask for
 MAX_THREADS = 2
 
-# What one query may use of the server, so that it leaves something to those of other tenants.
+# Limits of one query, so that other tenants' queries can run beside it.
 _LIMITS = {
     "max_threads": MAX_THREADS,
     "max_memory_usage": MAX_MEMORY_BYTES,
@@ -41,14 +41,14 @@ _SETTINGS = (
     payload_sql.SETTINGS
     | _LIMITS
     | {
-        # A row that was sent twice counts once. Both are in the partition of their month: no other need be looked at.
+        # FINAL merges duplicate rows. Duplicates share a partition, so that each partition can be merged alone.
         "do_not_merge_across_partitions_select_final": 1,
-        # The payloads, by far the largest column, are read only for the rows of a page, once these are found.
+        # Finds the rows of a page first, then reads their payloads, by far the largest column.
         "query_plan_max_limit_for_lazy_materialization": 0,
     }
 )
 
-# ClickHouse's codes of errors; one that is in neither is a fault of ours.
+# ClickHouse's error codes. Any other code is a bug of this project.
 _TOO_MUCH = {
     159: "TIMEOUT_EXCEEDED",
     241: "MEMORY_LIMIT_EXCEEDED",
@@ -56,7 +56,7 @@ _TOO_MUCH = {
     396: "TOO_MANY_ROWS_OR_BYTES",
 }
 _UNAVAILABLE = {
-    47: "UNKNOWN_IDENTIFIER",  # the table was made anew, and lacks the columns of what is declared for a moment
+    47: "UNKNOWN_IDENTIFIER",  # a recreated table briefly lacks the columns of declared paths
     60: "UNKNOWN_TABLE",
     81: "UNKNOWN_DATABASE",
     202: "TOO_MANY_SIMULTANEOUS_QUERIES",
@@ -66,16 +66,16 @@ _UNAVAILABLE = {
     516: "AUTHENTICATION_FAILED",
 }
 
-# ClickHouse compares UUIDs by their second halves; as bytes they are in the order of their text, as in PostgreSQL.
+# ClickHouse compares UUIDs by their second halves. UUIDToNum sorts them by bytes, as PostgreSQL does.
 _EVENTS = """
     SELECT id, timestamp, event, user_id, namespace_path{payload}
     FROM ai_usage_events FINAL
-    WHERE {asked_for}
+    WHERE {conditions}
     ORDER BY timestamp {order}, UUIDToNum(id) {order}
     LIMIT {{limit:UInt32}}
 """
 
-_COUNT = "SELECT count() FROM ai_usage_events FINAL WHERE {asked_for}"
+_COUNT = "SELECT count() FROM ai_usage_events FINAL WHERE {conditions}"
 
 _WHOLE_PAYLOAD = "toJSONString(payload)"
 
@@ -102,10 +102,10 @@ _BACKWARDS = _Direction(
 
 
 class ClickHouseStore:
-    """The events that ClickHouse keeps.
+    """An `EventStore` on ClickHouse.
 
     Args:
-        declared: the paths in payloads that the table has a column for.
+        declared: payload paths that have a column of their own.
     """
 
     def __init__(self, client: Client, slots: Slots, deadline: Deadline, declared: DeclaredPaths = frozenset()) -> None:
@@ -119,15 +119,15 @@ class ClickHouseStore:
         if selection.selects_nothing:
             return []
         values: dict[str, Any] = {"limit": window.limit}
-        asked_for = where_condition(selection, values, self._declared)
+        conditions = where_condition(selection, values, self._declared)
         direction = _BACKWARDS if window.backwards else _FORWARDS
         if window.beyond is not None:
             values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
-            asked_for += f" AND {direction.is_beyond}"
+            conditions += f" AND {direction.is_beyond}"
         columns = [_WHOLE_PAYLOAD] if requested.whole else []
         columns += [payload_sql.json_text(path, values, self._declared) for path in requested.paths]
         payload = "".join(f", {column}" for column in columns)
-        statement = _EVENTS.format(payload=payload, asked_for=asked_for, order=direction.order)
+        statement = _EVENTS.format(payload=payload, conditions=conditions, order=direction.order)
         found = [_stored(row, requested) for row in self._rows(statement, values)]
         return found[::-1] if window.backwards else found
 
@@ -136,7 +136,7 @@ class ClickHouseStore:
         if selection.selects_nothing:
             return 0
         values: dict[str, Any] = {}
-        statement = _COUNT.format(asked_for=where_condition(selection, values, self._declared))
+        statement = _COUNT.format(conditions=where_condition(selection, values, self._declared))
         return int(self._rows(statement, values)[0][0])
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
@@ -166,7 +166,7 @@ class ClickHouseStore:
 
 
 def _stored(row: Sequence[Any], requested: RequestedFields) -> StoredEvent:
-    """The event of a row: five columns, the whole payload if that is requested, then what is at each path."""
+    """The event of a row: five columns, the whole payload if requested, then the value at each path."""
     identifier, timestamp, event, user_id, namespace_path, *texts = row
     raws = [None if text is None else msgspec.Raw(text.encode()) for text in texts]
     payload = raws.pop(0) if requested.whole else None

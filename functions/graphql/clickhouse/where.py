@@ -1,4 +1,4 @@
-"""The condition that ClickHouse selects events by."""
+"""The WHERE condition of a `Selection` in ClickHouse."""
 
 from typing import Any
 
@@ -15,7 +15,11 @@ _WITHIN_NAMESPACE = "namespace_path >= {{low_{number}:String}} AND namespace_pat
 
 
 def where_condition(selection: Selection, values: dict[str, Any], declared: DeclaredPaths) -> str:
-    """The condition; what it compares with is added to `values`; `declared` as in `clickhouse_payload`."""
+    """All conditions of the selection, joined by AND; adds its bind parameters to `values`.
+
+    Args:
+        declared: payload paths that have a column of their own.
+    """
     values |= {"start": selection.start, "end": selection.end, "event_ids": list(selection.event_ids)}
     conditions = [_WITHIN_PERIOD]
     if selection.user_ids is not None:

@@ -1,6 +1,6 @@
-"""What PostgreSQL counts.
+"""Runs an `Aggregation` on PostgreSQL.
 
-Events are first counted by user and event in each group: what is distinct is then counted among few rows, not all.
+The statement first groups events by group, user and event type, so that it counts distinct users among few rows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ _GROUPS = sql.SQL("""
         SELECT {inner_keys}{is_current} AS is_current, events.user_id, events.event,
                count(*) AS total, max(events.timestamp) AS last{sums}
         FROM ai_usage_events AS events {moments}
-        WHERE {asked_for}
+        WHERE {conditions}
         GROUP BY {inner_groups}is_current, events.user_id, events.event
     )
     SELECT {keys}{measures}
@@ -43,17 +43,17 @@ _GROUPS = sql.SQL("""
     LIMIT %(limit)s
 """)
 
-# There is a row for it, though there be no events, and nothing that is counted of them.
+# Answers one row even without any event, as `GROUP BY ()` does.
 _ONE_GROUP = sql.SQL("()")
 
 _DISTINCT = sql.SQL("""
     SELECT {key}, array_agg(DISTINCT {value})
     FROM ai_usage_events AS events
-    WHERE {asked_for} AND {value} IS NOT NULL
+    WHERE {conditions} AND {value} IS NOT NULL
     GROUP BY 1
 """)
 
-# An event counts in its own group, and as of the previous period in the group of the next.
+# An event counts in its own group, and as one of the previous period in the next group.
 _TWO_MOMENTS = sql.SQL("""
     CROSS JOIN LATERAL (VALUES (events.timestamp, true), (events.timestamp + {shift}, false))
     AS moments (moment, is_current)
@@ -66,7 +66,7 @@ _SHIFTS: dict[Dimension | None, sql.SQL] = {
 }
 _MOMENT_WITHIN_PERIOD = sql.SQL("moments.moment >= %(own_start)s AND moments.moment < %(end)s")
 
-# What each dimension is while events are counted, and then.
+# Key of each dimension in the inner grouping, and in the outer one.
 _INNER_KEYS: dict[Dimension, sql.SQL] = {
     Dimension.NAMESPACE: sql.SQL("coalesce(events.namespace_path, '')"),
     Dimension.DAY: sql.SQL("({moment})::date"),
@@ -87,7 +87,7 @@ _MEASURES: dict[MeasureKind, sql.SQL] = {
     MeasureKind.SUM: sql.SQL("coalesce(sum(counted.{sum}) FILTER (WHERE {counts}), 0)"),
     MeasureKind.DISTINCT: sql.SQL("NULL"),
     MeasureKind.PREVIOUS_USERS: sql.SQL("count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)"),
-    # Those of either period are those of both taken together, but for the ones that are in both.
+    # Users of both periods = users of one + users of the other - users of either.
     MeasureKind.RETURNING_USERS: sql.SQL("""
         count(DISTINCT counted.user_id) FILTER (WHERE counted.is_current)
         + count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)
@@ -109,7 +109,7 @@ _TOTALS = {
 
 
 def read_aggregation(aggregation: Aggregation, connection: SlottedConnection | Connection) -> list[tuple[Any, ...]]:
-    """The rows of `EventStore.aggregate`."""
+    """Reads the rows of `EventStore.aggregate`."""
     if aggregation.selection.selects_nothing:
         return empty_rows(aggregation)
     values: dict[str, Any] = {}
@@ -123,12 +123,12 @@ def read_aggregation(aggregation: Aggregation, connection: SlottedConnection | C
 def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed:
     moment, is_current = sql.SQL("events.timestamp"), sql.SQL("true")
     moments: sql.Composable = sql.SQL("")
-    asked_for = where_condition(aggregation.selection, values)
+    conditions = where_condition(aggregation.selection, values)
     if aggregation.looks_back:
         moment, is_current = sql.SQL("moments.moment"), sql.SQL("moments.is_current")
         moments = _TWO_MOMENTS.format(shift=_SHIFTS[aggregation.period])
         values |= {"own_start": values["start"], "start": aggregation.read_from, "length": aggregation.length}
-        asked_for = sql.SQL(" AND ").join([asked_for, _MOMENT_WITHIN_PERIOD])
+        conditions = sql.SQL(" AND ").join([conditions, _MOMENT_WITHIN_PERIOD])
     inner_keys: list[sql.Composable] = [
         _INNER_KEYS[dimension].format(moment=moment) for dimension in aggregation.dimensions if dimension in _INNER_KEYS
     ]
@@ -148,7 +148,7 @@ def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed
         is_current=is_current,
         sums=_each(_sums(aggregation, values)),
         moments=moments,
-        asked_for=asked_for,
+        conditions=conditions,
         keys=_each(sql.SQL("{}, ").format(key) for key in keys),
         measures=sql.SQL(", ").join(measures),
         groups=sql.SQL(", ").join(keys) if keys else _ONE_GROUP,
@@ -162,7 +162,7 @@ def _inner_name(number: int) -> sql.Identifier:
 
 
 def _outer_keys(aggregation: Aggregation) -> list[sql.Composable]:
-    """Each group's keys, as they are ordered by where nothing else is said."""
+    """The keys of a group, in the order of sorting ties."""
     inner_keys = (sql.Identifier("counted", f"key_{number}") for number in count())
     of_dimensions = [_KEYS.get(dimension) or next(inner_keys) for dimension in aggregation.dimensions]
     return [*of_dimensions, *islice(inner_keys, len(aggregation.paths) * KEY_COLUMNS)]
@@ -223,7 +223,7 @@ def _ordered_by(order: Order, aggregation: Aggregation, measures: Sequence[sql.C
 def _with_distinct(
     aggregation: Aggregation, rows: list[tuple[Any, ...]], connection: SlottedConnection | Connection
 ) -> list[tuple[Any, ...]]:
-    """The rows, with the distinct values in their places; groups are users, or there is just one."""
+    """Fills the distinct values into the rows. Groups must be users, or a single one."""
     by_user = aggregation.dimensions == (Dimension.USER,)
     selection = aggregation.selection
     if by_user:
@@ -249,7 +249,7 @@ def _distinct(
     statement = _DISTINCT.format(
         key=sql.SQL("events.user_id") if by_user else sql.SQL("NULL"),
         value=_VALUES[measure.value_type](measure.path, values),
-        asked_for=where_condition(selection, values),
+        conditions=where_condition(selection, values),
     )
     return dict(connection.execute(statement, values, prepare=False))
 

@@ -1,4 +1,4 @@
-"""Events as PostgreSQL has them."""
+"""`PostgresStore`: reads events from PostgreSQL."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -24,20 +24,20 @@ from functions.graphql.query.selection import Selection, namespace_upper_bound
 from functions.graphql.query.slots import Slots, SlottedConnection
 from functions.graphql.query.store import PageWindow, RequestedFields, StoredEvent
 
-# Every page wants the newest few in the order of an index; a bitmap scan would read all there are and sort them.
-# A query has one process, and so much memory for each of its sorts and hash tables before it spills to the disk.
+# A page needs the newest few events, which an index scan yields in order; a bitmap scan would read and sort all.
+# No parallel workers, and a memory limit for each sort and hash table, so that one query leaves room for others.
 PLANNER_OPTIONS = "-c enable_bitmapscan=off -c max_parallel_workers_per_gather=0 -c work_mem=16MB"
 
-# What a statement may take on the connection; one that comes late in its request is limited to what is left.
+# Time limit of the connection; a statement that starts late in its request gets the time left as its own limit.
 STATEMENT_SECONDS = 9
 _WORTH_A_LIMIT = 1
 _LIMIT = "SELECT set_config('statement_timeout', %s, true)"
 
-# A namespace with at most so many below it is read path by path, each in the order of time; one with more is found
-# soon enough among all events in the order of time.
+# With at most this many paths, a page reads each path's events in time order, and merges them. Events of more paths are
+# frequent enough to be found quickly among all events in time order.
 MAX_SEPARATE_PATHS = 40
 
-# Of users as well: each one's events are in the order of time.
+# Likewise for users.
 MAX_SEPARATE_USERS = 40
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -45,7 +45,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _BY_TIME = sql.SQL("""
     SELECT events.id, events.timestamp, events.event, events.user_id, events.namespace_path{payload}
     FROM ai_usage_events AS events
-    WHERE {asked_for}
+    WHERE {conditions}
     ORDER BY events.timestamp {order}, events.id {order}
     LIMIT %(limit)s
 """)
@@ -56,7 +56,7 @@ _BY_USER = sql.SQL("""
     CROSS JOIN LATERAL (
         SELECT *
         FROM ai_usage_events AS events
-        WHERE events.user_id = users.id AND {asked_for}
+        WHERE events.user_id = users.id AND {conditions}
         ORDER BY events.timestamp {order}, events.id {order}
         LIMIT %(limit)s
     ) AS events
@@ -70,7 +70,7 @@ _BY_PATH = sql.SQL("""
     CROSS JOIN LATERAL (
         SELECT *
         FROM ai_usage_events AS events
-        WHERE events.namespace_path = namespaces.path AND {asked_for}
+        WHERE events.namespace_path = namespaces.path AND {conditions}
         ORDER BY events.timestamp {order}, events.id {order}
         LIMIT %(limit)s
     ) AS events
@@ -78,7 +78,7 @@ _BY_PATH = sql.SQL("""
     LIMIT %(limit)s
 """)
 
-_COUNT = sql.SQL("SELECT count(*) FROM ai_usage_events AS events WHERE {asked_for}")
+_COUNT = sql.SQL("SELECT count(*) FROM ai_usage_events AS events WHERE {conditions}")
 
 _WHOLE_PAYLOAD = sql.SQL("events.payload::text")
 
@@ -91,7 +91,7 @@ class _Direction(NamedTuple):
 _FORWARDS = _Direction(sql.SQL("DESC"), sql.SQL("(events.timestamp, events.id) < (%(timestamp)s, %(id)s)"))
 _BACKWARDS = _Direction(sql.SQL("ASC"), sql.SQL("(events.timestamp, events.id) > (%(timestamp)s, %(id)s)"))
 
-# Each step finds the next path in the index, however many events the last one has.
+# Each step jumps to the next path in the index, however many events the previous path has.
 _PATHS = """
     WITH RECURSIVE paths (path) AS (
         (
@@ -119,7 +119,7 @@ _PATHS = """
 
 
 class PostgresStore:
-    """The events that PostgreSQL keeps."""
+    """An `EventStore` on PostgreSQL."""
 
     def __init__(self, slots: Slots, deadline: Deadline) -> None:
         self._slots = slots
@@ -137,7 +137,7 @@ class PostgresStore:
         if selection.selects_nothing:
             return 0
         values: dict[str, Any] = {}
-        statement = _COUNT.format(asked_for=where_condition(selection, values))
+        statement = _COUNT.format(conditions=where_condition(selection, values))
         rows = self._read(lambda connection: connection.execute(statement, values, prepare=False).fetchall())
         return int(rows[0][0])
 
@@ -149,7 +149,7 @@ class PostgresStore:
         def limited(slotted: SlottedConnection) -> Result:
             seconds = self._deadline.remaining()
             if seconds > STATEMENT_SECONDS - _WORTH_A_LIMIT:
-                return work(slotted)  # the connection's own limit is about as much
+                return work(slotted)  # the connection's own limit is close enough
             with slotted.connection.transaction():
                 slotted.connection.execute(_LIMIT, [f"{seconds:.3f}s"])
                 return work(slotted)
@@ -166,35 +166,35 @@ def _events(
     selection: Selection, window: PageWindow, requested: RequestedFields, connection: SlottedConnection
 ) -> list[StoredEvent]:
     values: dict[str, Any] = {"limit": window.limit}
-    asked_for = event_conditions(selection, values)
+    conditions = event_conditions(selection, values)
     direction = _BACKWARDS if window.backwards else _FORWARDS
     if window.beyond is not None:
-        # No partition on the wrong side of the position is looked at.
+        # Narrows the period, so that PostgreSQL skips the partitions before the position.
         if window.backwards:
             values["start"] = max(selection.start, window.beyond.timestamp)
         else:
             values["end"] = min(selection.end, window.beyond.timestamp + _MICROSECOND)
         values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
-        asked_for.append(direction.is_beyond)
+        conditions.append(direction.is_beyond)
     if selection.user_ids is not None and len(selection.user_ids) <= MAX_SEPARATE_USERS:
         statement = _BY_USER
         user_conditions(selection, values)
-        asked_for += namespace_conditions(selection, values)
+        conditions += namespace_conditions(selection, values)
     else:
-        asked_for += user_conditions(selection, values)
+        conditions += user_conditions(selection, values)
         paths = _paths(selection, values, connection)
         if paths is None:
             statement = _BY_TIME
-            asked_for += namespace_conditions(selection, values)
+            conditions += namespace_conditions(selection, values)
         else:
             statement = _BY_PATH
             values["paths"] = paths
     whole = statement.format(
         payload=sql.SQL("").join(sql.SQL(", ") + column for column in _columns(requested, values)),
-        asked_for=sql.SQL(" AND ").join(asked_for),
+        conditions=sql.SQL(" AND ").join(conditions),
         order=direction.order,
     )
-    # Never as a prepared statement: the best plan depends on the values.
+    # Not prepared: the best plan depends on the values.
     return [_stored(row, requested) for row in connection.execute(whole, values, prepare=False)]
 
 
@@ -204,7 +204,7 @@ def _columns(requested: RequestedFields, values: dict[str, Any]) -> list[sql.Com
 
 
 def _stored(row: Sequence[Any], requested: RequestedFields) -> StoredEvent:
-    """The event of a row: five columns, the whole payload if that is requested, then what is at each path."""
+    """The event of a row: five columns, the whole payload if requested, then the value at each path."""
     payload = msgspec.Raw(row[5].encode()) if requested.whole else None
     values = row[6 if requested.whole else 5 :]
     raws = tuple(None if value is None else msgspec.Raw(value.encode()) for value in values)
@@ -212,7 +212,7 @@ def _stored(row: Sequence[Any], requested: RequestedFields) -> StoredEvent:
 
 
 def _paths(selection: Selection, values: dict[str, Any], connection: SlottedConnection) -> list[str] | None:
-    """The paths that events have within the selection's namespaces; None where they are all, or more than a few."""
+    """The paths of events in the selection's namespaces; None for all namespaces, or over `MAX_SEPARATE_PATHS`."""
     if selection.namespaces is None:
         return None
     found: set[str] = set()

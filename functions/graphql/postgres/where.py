@@ -1,4 +1,4 @@
-"""The condition that PostgreSQL selects events by."""
+"""The WHERE condition of a `Selection` in PostgreSQL. Each function adds its bind parameters to `values`."""
 
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ _WITHIN_NAMESPACE = sql.SQL("events.namespace_path >= {low} AND events.namespace
 
 
 def event_conditions(selection: Selection, values: dict[str, Any]) -> list[sql.Composable]:
-    """The conditions on `events`, but for the namespaces and users; what they compare with is added to `values`."""
+    """The conditions on period, event types and payload."""
     values |= {"start": selection.start, "end": selection.end, "event_ids": list(selection.event_ids)}
     payload = [payload_sql.condition(condition, values) for condition in selection.conditions]
     return [_WITHIN_PERIOD, *payload]
@@ -43,7 +43,7 @@ def namespace_conditions(selection: Selection, values: dict[str, Any]) -> list[s
 
 
 def where_condition(selection: Selection, values: dict[str, Any]) -> sql.Composable:
-    """The whole condition."""
+    """All conditions of the selection, joined by AND."""
     conditions = [
         *event_conditions(selection, values),
         *user_conditions(selection, values),
@@ -53,5 +53,5 @@ def where_condition(selection: Selection, values: dict[str, Any]) -> sql.Composa
 
 
 def month_of(moment: datetime) -> datetime:
-    """The beginning of its month, and so of its partition."""
+    """Start of the month, which is the start of the partition."""
     return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""Paths into a payload, as clients write them: `job.id`, `tags[0]`, `"key.with.dots"[2].name`."""
+"""Payload paths: parsed from text like `job.id`, `tags[0]` or `"key.with.dots"[2].name`."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ MAX_PATH_CHARACTERS = 1024
 _MAX_EXCERPT_CHARACTERS = 60
 
 type Path = tuple[str | int, ...]
-"""The steps from the payload down to a value: keys of objects, and indexes of arrays counted from 0."""
+"""Steps from the payload down to a value: keys of objects, and indexes of arrays, counted from 0."""
 
 _KEY = r'"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^.\[\]"]+)'
 _FIRST_STEP = re.compile(_KEY, re.DOTALL)
@@ -21,13 +21,13 @@ type _Tree = dict[str | int, "_Tree | msgspec.Raw"]
 
 
 def read_path(text: str) -> Path:
-    """The path that a client wrote.
+    """Parses a payload path.
 
     >>> read_path('tags[0]."a.b"')
     ('tags', 0, 'a.b')
 
     Raises:
-        ValueError: it is none, or longer than 1,024 characters or 64 steps; the message is for the client.
+        ValueError: the text is not a path, or exceeds 1,024 characters or 64 steps; the message is for the client.
     """
     if len(text) > MAX_PATH_CHARACTERS:
         raise ValueError(f"A path has at most {MAX_PATH_CHARACTERS:,} characters, not {len(text):,}.")
@@ -36,9 +36,7 @@ def read_path(text: str) -> Path:
     while at < len(text) or not steps:
         match = pattern.match(text, at)
         if match is None:
-            raise ValueError(
-                f"{_excerpt(text)} is no path, like job.id, tags[0] or {_excerpt('a.b')}.c: see at {at + 1}."
-            )
+            raise ValueError(f'{_excerpt(text)} is not a path like job.id, tags[0] or "a.b".c: see character {at + 1}.')
         steps.append(_step(match, text))
         at, pattern = match.end(), _FURTHER_STEP
     if len(steps) > MAX_DEPTH:
@@ -47,7 +45,7 @@ def read_path(text: str) -> Path:
 
 
 def _step(match: re.Match[str], text: str) -> str | int:
-    """The key or index that a step of the path `text` consists of."""
+    """The key or index of a matched step of the path `text`."""
     found = match.groupdict()
     if found.get("index") is not None:
         return int(found["index"])
@@ -57,20 +55,20 @@ def _step(match: re.Match[str], text: str) -> str | int:
             key = msgspec.json.decode(f'"{found["quoted"]}"', type=str)
         key.encode()
     except (msgspec.DecodeError, UnicodeEncodeError):
-        raise ValueError(f"{_excerpt(text)} has a key that is no JSON string.") from None
+        raise ValueError(f"{_excerpt(text)} has a key that is not a JSON string.") from None
     if "\0" in key:
-        raise ValueError(f"{_excerpt(text)} contains the character U+0000, which no key does.")
+        raise ValueError(f"{_excerpt(text)} contains the character U+0000, which no key contains.")
     return key
 
 
 def payload_at_paths(paths: Sequence[Path], texts: Sequence[msgspec.Raw | None]) -> dict[str, object]:
-    """A payload reduced to the values at some paths, nested as they were.
+    """A payload reduced to the values at some paths, nested as in the payload.
 
-    Of an array, only the chosen elements are in it, in their order. What is within another of the paths is there once.
+    An array keeps only the elements at the paths, in order. A path inside another path adds nothing.
 
     Args:
-        paths: in the order in which their keys are to appear.
-        texts: of each path, the JSON of what is there; None where nothing is.
+        paths: in the order of the result's keys.
+        texts: JSON of the value at each path; None without a value.
     """
     tree: _Tree = {}
     for path, text in zip(paths, texts, strict=True):
@@ -83,13 +81,13 @@ def _insert(tree: _Tree, path: Path, text: msgspec.Raw) -> None:
     for step in path[:-1]:
         branch = tree.setdefault(step, {})
         if isinstance(branch, msgspec.Raw):
-            return  # it has all that is below it
+            return  # a shorter path already holds the whole value
         tree = branch
     tree[path[-1]] = text
 
 
 def _nested_json(branch: "_Tree | msgspec.Raw") -> object:
-    """A branch as JSON: an array where its steps are indexes."""
+    """A branch of the tree as JSON: an array if its steps are indexes, else an object."""
     if isinstance(branch, msgspec.Raw):
         return branch
     if all(isinstance(step, int) for step in branch):

@@ -1,4 +1,4 @@
-"""Connections, as Relay specifies them: what is on a page, and where the page is.
+"""`ConnectionPage`: a page of a Relay connection, with nodes, edges, cursors and page info.
 
 https://relay.dev/graphql/connections.htm
 """
@@ -12,7 +12,7 @@ from functions.graphql.query.errors import InvalidArgument
 
 @dataclass(frozen=True, slots=True)
 class Edge[Node]:
-    """A node, and where it is in its connection."""
+    """A node and its cursor."""
 
     node: Node
     cursor: str
@@ -20,7 +20,7 @@ class Edge[Node]:
 
 @dataclass(frozen=True, slots=True)
 class PageInfo:
-    """Where a page is in its connection."""
+    """Cursors of a page, and whether there are pages before and after."""
 
     has_next_page: bool
     has_previous_page: bool
@@ -30,12 +30,12 @@ class PageInfo:
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which page_request of a connection a page is.
+    """Which page a query requests.
 
     Attributes:
-        size: how many nodes the page has at most.
-        cursor: the page begins right after it; backwards, it ends right before it.
-        backwards: whether the page is the last one before the cursor, or of all.
+        size: maximum number of nodes.
+        cursor: the page begins right after this cursor; if `backwards`, ends right before.
+        backwards: requests the last nodes instead of the first.
     """
 
     size: int
@@ -43,26 +43,28 @@ class PageRequest:
     backwards: bool = False
 
     def position[Position](self, read: Callable[[str], Position]) -> Position | None:
-        """Where the cursor is, if there is one.
+        """The cursor's position; None without a cursor.
 
         Args:
-            read: makes a position from a cursor, or raises ValueError.
+            read: converts a cursor to a position, or raises ValueError.
 
         Raises:
-            InvalidArgument: it is no cursor of the connection.
+            InvalidArgument: the text is not a cursor of the connection.
         """
         try:
             return None if self.cursor is None else read(self.cursor)
         except ValueError as error:
-            raise InvalidArgument(f"{'before' if self.backwards else 'after'} is no cursor: {error}.") from None
+            raise InvalidArgument(
+                f"{'before' if self.backwards else 'after'} is not a cursor of this connection: {error}."
+            ) from None
 
 
 class ConnectionPage[Node]:
-    """A page of nodes: read when it is asked for, and once.
+    """A page of nodes, read once, when first needed.
 
     Args:
-        read: answers with up to so many nodes of the page_request, in the connection's order.
-        count: answers how many nodes there are on all pages.
+        read: reads at most the given number of nodes of the page, in the connection's order.
+        count: counts the nodes on all pages.
     """
 
     def __init__(
@@ -79,12 +81,12 @@ class ConnectionPage[Node]:
 
     @cached_property
     def _read_nodes(self) -> Sequence[Node]:
-        """The page's, and one more where there is one: it says that there is another page."""
+        """The nodes of the page, and one more if there is a further page."""
         return self._read(self._page_request.size + 1)
 
     @cached_property
     def nodes(self) -> Sequence[Node]:
-        """What is on the page."""
+        """The nodes of the page."""
         size = self._page_request.size
         if self._page_request.backwards:
             return self._read_nodes[max(0, len(self._read_nodes) - size) :]
@@ -92,12 +94,12 @@ class ConnectionPage[Node]:
 
     @property
     def edges(self) -> list[Edge[Node]]:
-        """What is on the page, with cursors."""
+        """The nodes of the page, with cursors."""
         return [Edge(node, self._cursor_of(node)) for node in self.nodes]
 
     @property
     def page_info(self) -> PageInfo:
-        """Where the page is."""
+        """Cursors of the page, and whether there are pages before and after."""
         is_more = len(self._read_nodes) > self._page_request.size
         is_within = self._page_request.cursor is not None
         return PageInfo(
@@ -109,5 +111,5 @@ class ConnectionPage[Node]:
 
     @cached_property
     def count(self) -> int:
-        """How many nodes there are on all pages."""
+        """Number of nodes on all pages."""
         return self._count()

@@ -1,4 +1,4 @@
-"""The connections of events: what they are read with, and what is on a page."""
+"""Relay connections of events: reads only what the query selects of each event."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from functions.graphql.types.connection import ConnectionPage
 from functions.graphql.types.cursor import from_cursor, to_cursor
 from functions.graphql.types.lookahead import Lookahead
 
-MAX_PAYLOAD_PATHS = 50  # of one `payload`
-MAX_STEPS = 500  # of all paths of a page
+MAX_PAYLOAD_PATHS = 50  # paths of one field `payload`
+MAX_STEPS = 500  # steps of all paths of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class EventNode:
     """An event on a page.
 
     Attributes:
-        payload: JSON; None where the query does not ask for the whole.
-        values: the JSON at each path that the query asks for, None where nothing is there.
+        payload: JSON; None if the query does not select the whole payload.
+        values: JSON at each path that the query selects; None without a value.
     """
 
     id: UUID
@@ -42,7 +42,7 @@ class EventNode:
     values: Mapping[Path, msgspec.Raw | None]
 
     def value(self, key: str) -> Any:
-        """What the payload has at a key that the query asks for; None where it holds a number beyond all doubles."""
+        """The value of a payload key that the query selects; None for numbers outside a double's range."""
         raw = self.values[(key,)]
         try:
             return None if raw is None else msgspec.json.decode(raw)
@@ -56,12 +56,12 @@ def event_connection(
     """A page of events.
 
     Args:
-        event_ids: the ids of those that the field has.
-        keys: the payload keys that each field of an event's type may be of.
+        event_ids: ids of the field's event types.
+        keys: payload keys by the name of their field; features may have different keys with one field name.
         given: the field's arguments.
 
     Raises:
-        InvalidArgument: one is not usable.
+        InvalidArgument: an argument is invalid.
     """
     context = info.context
     selection = select(scope.namespaces, context.registry, context.today, given)
@@ -81,7 +81,7 @@ def event_connection(
 
 
 def resolve_payload(node: EventNode, _: Info, paths: Sequence[str] | None = None) -> object:
-    """The payload, or what it has at the paths."""
+    """Resolves `payload`: the whole payload, or the values at the paths."""
     if paths is None:
         return node.payload
     chosen = _paths(tuple(paths))
@@ -109,10 +109,10 @@ def _cursor_of(node: EventNode) -> str:
 
 
 def _requested_fields(info: Info, keys: Mapping[str, Sequence[str]]) -> RequestedFields:
-    """What the query asks of the payloads on the page."""
+    """What the query selects of the payloads on the page."""
     interface = info.schema.type_map["AiUsageEvent"]
     if not isinstance(interface, GraphQLInterfaceType):
-        raise TypeError("AiUsageEvent is an interface")
+        raise TypeError("AiUsageEvent must be an interface")
     connection = Lookahead.of(info)
     whole = False
     paths: dict[Path, None] = {}
@@ -126,7 +126,7 @@ def _requested_fields(info: Info, keys: Mapping[str, Sequence[str]]) -> Requeste
         names.update(nodes.names())
     steps = sum(map(len, paths))
     if steps > MAX_STEPS:
-        raise InvalidArgument(f"A page takes paths into payloads of at most {MAX_STEPS} steps in all, not {steps:,}.")
+        raise InvalidArgument(f"The payload paths of a page have at most {MAX_STEPS} steps in all, not {steps:,}.")
     paths |= {(key,): None for name in names for key in keys.get(name, ())}
     return RequestedFields(whole, tuple(paths))
 

@@ -1,4 +1,4 @@
-"""`eventDefinitions`: what the definitions say, for people and tools."""
+"""`eventDefinitions`: lists every defined event with its owner, description and payload keys."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from functions.shared.catalog.registry import EventType, Registry
 
 @dataclass(frozen=True, slots=True)
 class PayloadKey:
-    """A key of a payload, or of an object in it."""
+    """A payload key, or a path of keys joined by dots."""
 
     name: str
     type: str
@@ -21,7 +21,7 @@ class PayloadKey:
 
 @dataclass(frozen=True, slots=True)
 class EventDefinition:
-    """An event, as its definition has it."""
+    """A defined event."""
 
     id: int
     name: str
@@ -33,7 +33,7 @@ class EventDefinition:
 
 
 def event_definitions(registry: Registry) -> list[EventDefinition]:
-    """All events, in the order of their ids."""
+    """All defined events, sorted by id."""
     return [_definition(event) for event in sorted(registry.events.values(), key=lambda event: event.id)]
 
 

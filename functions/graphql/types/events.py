@@ -1,4 +1,4 @@
-"""The types of events, made from the definitions: for each feature one that has its payload's fields."""
+"""Event types of the schema: the interface `AiUsageEvent`, and for each feature a type with its payload's fields."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -34,7 +34,7 @@ _SCALARS: dict[Any, str] = {str: "String", int: "Long", float: "Float", bool: "B
 
 
 def event_types_text(registry: Registry) -> str:
-    """The types of events, their connections, and the fields of `AiUsageData` that have them."""
+    """The schema text of event types, their connections, and `AiUsageData`."""
     parts = [
         f'"Something that a user did with an AI feature."\ninterface AiUsageEvent {{\n{_FIELDS}}}\n',
         connection("AiUsageEvent", "events"),
@@ -51,7 +51,7 @@ def event_types_text(registry: Registry) -> str:
 
 
 def event_bindables(registry: Registry) -> Iterator[SchemaBindable]:
-    """What resolves these types."""
+    """The resolvers of these types."""
     yield EnumType("AiUsageEventType", {enum_value(event.name): event.id for event in registry.events.values()})
     yield EnumType("AiUsageFeature", {feature.enum_value: feature.name for feature in registry.features.values()})
     yield _interface(registry)
@@ -66,7 +66,7 @@ def event_bindables(registry: Registry) -> Iterator[SchemaBindable]:
 
 
 def _interface(registry: Registry) -> InterfaceType:
-    """Tells of which type an event is: that of its feature."""
+    """The interface `AiUsageEvent`, which resolves an event to its feature's type."""
     type_names = {event.id: event.feature.type_name for event in registry.events.values()}
 
     def type_of(node: EventNode, *_: object) -> str:
@@ -118,8 +118,8 @@ def _nested_resolver(key: str, key_type: PayloadType) -> Any:
     return resolve
 
 
-def _connection_field(name: str, node_type: str, descriptions: str) -> str:
-    return f"{description(descriptions)}{name}(\n{FILTERS}{PAGE}): {node_type}Connection!\n"
+def _connection_field(name: str, node_type: str, about: str) -> str:
+    return f"{description(about)}{name}(\n{FILTERS}{PAGE}): {node_type}Connection!\n"
 
 
 def _resolver_field(resolver: Resolver) -> str:
@@ -149,7 +149,7 @@ def _payload_fields(feature: Feature, payload_class: type[msgspec.Struct], descr
 
 
 def _type_text(feature: Feature, annotation: Any) -> str:
-    """The type of a payload's field. It may be null: what is stored need not have what the class names."""
+    """The GraphQL type of a payload key. It is nullable, since stored payloads may lack the key."""
     key_type, lists = payload_type(annotation), 0
     while isinstance(key_type, list):
         key_type, lists = key_type[0], lists + 1

@@ -1,4 +1,4 @@
-"""Figures of the metrics in GraphQL, and what has to be measured for them."""
+"""`MetricField`: the measures that each field of the metrics types is computed from."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +21,7 @@ EVENTS = Measure(MeasureKind.EVENTS)
 USERS = Measure(MeasureKind.USERS)
 FEATURES = Measure(MeasureKind.FEATURES)
 
-# Of GitLab's schema: counts of single events, beside the features' own metric_fields.
+# Counts of single events that GitLab's schema has too, besides the fields of each feature.
 _USER_COUNTS = {
     "codeSuggestionsAcceptedCount": "code_suggestion_accepted_in_ide",
     "duoChatInteractionsCount": "request_duo_chat_response",
@@ -29,7 +29,7 @@ _USER_COUNTS = {
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """One measure by another; nothing where that is 0, or so small that no double is near to the ratio."""
+    """One measure divided by another; null if the divisor is 0 or the ratio exceeds a double's range."""
 
     dividend: Measure
     divisor: Measure
@@ -40,12 +40,12 @@ type MetricField = Measure | Ratio
 
 @dataclass(frozen=True, slots=True)
 class MetricValues:
-    """What was measured of a group of events: the metric_fields are resolved from it."""
+    """The measured values of a group of events, which metric fields are computed from."""
 
     values: Mapping[Measure, Any]
 
     def value_of(self, metric_field: MetricField) -> Any:
-        """The metric_field's value."""
+        """The value of a metric field."""
         if isinstance(metric_field, Measure):
             return self.values[metric_field]
         divisor = self.values[metric_field.divisor]
@@ -55,18 +55,18 @@ class MetricValues:
 
 @dataclass(frozen=True, slots=True)
 class UserMetricValues(MetricValues):
-    """What was measured of a user's events."""
+    """The measured values of one user's events."""
 
     user: UserNode
 
 
 def total_metric_fields() -> dict[str, MetricField]:
-    """The metric_fields of `AiMetrics`, but for the features'."""
+    """The metric fields of `AiMetrics`, without those of features."""
     return {"totalEventCount": EVENTS, "usersCount": USERS, "featuresCount": FEATURES}
 
 
 def user_metric_fields(registry: Registry) -> dict[str, MetricField]:
-    """The metric_fields of `AiUserMetrics`, but for the features'."""
+    """The metric fields of `AiUserMetrics`, without those of features."""
     counts: dict[str, MetricField] = {
         name: Measure(MeasureKind.EVENTS, (registry.events[event].id,) if event in registry.events else ())
         for name, event in _USER_COUNTS.items()
@@ -75,7 +75,7 @@ def user_metric_fields(registry: Registry) -> dict[str, MetricField]:
 
 
 def feature_metric_fields(feature: Feature) -> dict[str, MetricField]:
-    """The metric_fields of a feature: those that each has, and those that it declares."""
+    """The metric fields of a feature: those that every feature has, and the declared metrics."""
     ids = tuple(feature.all_ids.values())
     metric_fields: dict[str, MetricField] = {
         "totalEventCount": Measure(MeasureKind.EVENTS, ids),
@@ -101,12 +101,12 @@ def _measure(metric: Metric, feature: Feature) -> Measure:
 
 
 def path_of(keys: str) -> Path:
-    """The path that keys with dots between them name."""
+    """The payload path of keys joined by dots."""
     return tuple(keys.split("."))
 
 
 def value_type(feature: Feature, keys: str) -> type[str | int | float | bool]:
-    """What the values at a path of keys count as: a string, as a moment is stored, where nothing else is declared."""
+    """The type of the values at a path of keys; str for a timestamp too, which is stored as a string."""
     key_type = type_at(feature.payload_types, keys)
     return key_type if isinstance(key_type, type) and key_type in (int, float, bool) else str
 
@@ -114,11 +114,11 @@ def value_type(feature: Feature, keys: str) -> type[str | int | float | bool]:
 def measures_of(
     selected: Lookahead, own: Mapping[str, MetricField], features: Mapping[str, Mapping[str, MetricField]]
 ) -> Iterator[Measure]:
-    """What has to be measured for the metric_fields that a query selects.
+    """The measures of the metric fields that a query selects.
 
     Args:
-        own: the metric_fields of the object selected, by field.
-        features: those of each feature's object in it.
+        own: metric fields of the selected object, by name.
+        features: metric fields of each feature's object inside, by the object's field.
     """
     yield from _measures(own[name] for name in selected.names() if name in own)
     for field, metric_fields in features.items():

@@ -1,4 +1,4 @@
-"""`aiMetrics` and `aiUserMetrics`: how much features were used, by all and by each user."""
+"""`aiMetrics` and `aiUserMetrics`: metrics of the selected events, in total and by user."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -35,7 +35,7 @@ _GRAPHQL_TYPES = {str: "String", int: "Long", float: "Float", bool: "Boolean"}
 
 
 class UserSort(msgspec.Struct, frozen=True):
-    """What users are sorted by, under its name in the schema."""
+    """A sort order of users, with its name in the schema."""
 
     name: str
     measure: Measure
@@ -43,7 +43,7 @@ class UserSort(msgspec.Struct, frozen=True):
 
 
 class Metrics:
-    """The metrics that definitions make, their types and what resolves them."""
+    """The metrics types of the schema, with their resolvers."""
 
     def __init__(self, registry: Registry) -> None:
         self._features = registry.features.values()
@@ -53,7 +53,7 @@ class Metrics:
         self._sorts = {sort.name: sort for sort in self._user_sorts()}
 
     def text(self) -> str:
-        """The types, and the fields that have them."""
+        """The schema text of the types and of the fields that return them."""
         parts = [_feature_text(feature, self._of_features[feature.metrics_field]) for feature in self._features]
         fields = "".join(
             f"{description(f'Of {feature.name}.')}{feature.metrics_field}: {feature.metrics_type_name}!\n"
@@ -68,7 +68,7 @@ class Metrics:
         return "\n".join(parts)
 
     def bindables(self) -> Iterator[SchemaBindable]:
-        """What resolves them, but for the fields that have them."""
+        """The resolvers of the types, without the fields that return them."""
         yield EnumType("AiUserMetricsSort", self._sorts)
         for name, metric_fields in (("AiMetrics", self._total), ("AiUserMetrics", self._of_user)):
             metrics_type = ObjectType(name)
@@ -126,7 +126,7 @@ class Metrics:
         return ConnectionPage(page_request, read, cursor_of, count)
 
     def _user_sorts(self) -> Iterator[UserSort]:
-        """By each metric_field that is a count, or a total of whole numbers."""
+        """Both directions of each metric field that is a count or a sum of integers."""
         names = [(upper_snake_case(field), metric_field) for field, metric_field in self._of_user.items()]
         for feature, metric_fields in self._of_features.items():
             names += [

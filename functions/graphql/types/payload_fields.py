@@ -1,4 +1,4 @@
-"""Stored values as the types that their keys are declared with: not all that is stored is of these."""
+"""Reads stored values as their key's declared type. Stored payloads may hold values of other types."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -10,7 +10,7 @@ from functions.shared.timestamp import parse_timestamp
 
 
 def typed_value(value: Any, key_type: PayloadType) -> Any:
-    """The value where it is of the type `key_type`, else None; a list has None for each item that is not.
+    """The value if it has the type `key_type`, else None; in a list, None replaces each item of another type.
 
     >>> typed_value([1, "a"], [int])
     [1, None]
@@ -31,7 +31,7 @@ def _boolean(value: Any) -> bool | None:
 
 
 def _integer(value: Any) -> int | None:
-    """Also of a number that was stored with a fraction of nothing: not every store tells 8.0 from 8."""
+    """Accepts 8.0 as 8, since not every store distinguishes the two."""
     if type(value) not in (int, float) or not MIN_INTEGER <= value <= MAX_INTEGER:
         return None
     return int(value) if value == int(value) else None

@@ -1,4 +1,4 @@
-"""What resolves the schema's fields from the top down to events and metrics."""
+"""The types `Query` and `Namespace`: resolves them down to events and metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from functions.shared.grant import is_traversal_path
 
 @dataclass(frozen=True, slots=True)
 class NamespaceNode:
-    """A namespace that may be read."""
+    """A namespace that the token may read."""
 
     path: str
     full_path: str
@@ -46,10 +46,10 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
 
 
 def resolve_namespace(_: None, info: Info, full_path: str) -> NamespaceNode | None:
-    """The namespace at a path, where there is one that the token may read."""
+    """The namespace at a full path or traversal path; None if unknown or outside the grant."""
     context = info.context
     if "\0" in full_path:
-        return None  # PostgreSQL has no text with such a character
+        return None  # PostgreSQL refuses such a text
     path = full_path if is_traversal_path(full_path) else context.directory.path_of(full_path)
     if path is None or not context.grant.covers(path):
         return None

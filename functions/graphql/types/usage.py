@@ -1,4 +1,4 @@
-"""`aiUsage`: events counted in groups that the query chooses."""
+"""`aiUsage`: counts the selected events in groups by the dimensions and paths of the query."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ _DEFAULT_ORDER = (Order(_MEASURES["totalCount"], descending=True),)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A group of events, counted."""
+    """A group of events, with its keys and measures."""
 
     keys: Mapping[Dimension, Any]
     payload: Mapping[str, Any]
@@ -44,7 +44,7 @@ class Row:
     users: Usernames
 
     def key(self, dimension: Dimension) -> Any:
-        """What the events of the group have in common; None where they are not grouped by it."""
+        """The group's value of a dimension; None if the query does not group by the dimension."""
         key = self.keys.get(dimension)
         return UserNode(key, self.users) if dimension is Dimension.USER and key is not None else key
 
@@ -66,7 +66,7 @@ extend type Query {{
 
 
 def usage_rows_bindables() -> Iterator[SchemaBindable]:
-    """What resolves the rows."""
+    """The resolvers of the rows."""
     yield EnumType("AiUsageDimension", {dimension.name: dimension for dimension in Dimension})
     yield EnumType(
         "AiUsageOrder",
@@ -138,7 +138,7 @@ def _rows(found: Sequence[Sequence[Any]], aggregation: Aggregation, texts: Seque
 def _require_grouped(order: Sequence[Order], dimensions: Sequence[Dimension]) -> None:
     for each in order:
         if isinstance(each.by, Dimension) and each.by not in dimensions:
-            raise InvalidArgument(f"orderBy names {each.by.name}, by which groupBy does not group.")
+            raise InvalidArgument(f"orderBy {each.by.name} requires {each.by.name} in groupBy.")
 
 
 def _key_resolver(dimension: Dimension) -> Any:
