@@ -6,13 +6,17 @@ PYTHON := .venv/bin/python
 EXTRAS := ingest-api ingest-consumer graphql migrations sync retention
 PYTEST := $(PYTHON) -m pytest --numprocesses 2 --no-loadscope-reorder
 LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --python-version 3.13 \
-	--python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
+	--universal --custom-compile-command "make lock"
+
+# Images of Python often forbid to keep what was compiled. The tests start hundreds of processes, and each would compile
+# all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop demo test soak bench lint format schema lock clean
+.PHONY: help setup start stop demo test soak bench lint format docs reference schema lock clean
 
 help: ## Say what there is (this)
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## Make the environment (.venv); the other targets do it by themselves
 
@@ -34,14 +38,21 @@ soak: setup ## Run every test, the long ones in full
 bench: setup ## Run the benchmarks
 	@$(PYTHON) -m tests.bench
 
-lint: setup ## Check the format, ruff's rules and the types
+lint: setup docs .venv/.platforms ## Check format, rules, types, imports and locks; build the documentation
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-logo
 
 format: setup ## Put the code into ruff's format
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
+
+docs: setup ## Build the documentation into .local/docs; a link that leads nowhere is an error
+	@$(PYTHON) -m sphinx --nitpicky --fail-on-warning --quiet --doctree-dir .local/docs/.doctrees docs .local/docs
+
+reference: setup ## Write the tables of docs/ that are made from the code
+	@$(PYTHON) -m infra.docs
 
 schema: setup ## Print the GraphQL schema into functions/graphql/schema.graphql
 	@$(PYTHON) -m infra.cli schema > functions/graphql/schema.graphql
@@ -55,12 +66,18 @@ lock: $(UV) ## Lock the newest versions that pyproject.toml allows into requirem
 
 clean: ## Remove what the targets made, the local stack's data too
 	@if [ -e .local/stack.json ]; then echo "The local stack is running: make stop first."; exit 1; fi
-	@rm -rf .venv .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	@rm -rf .venv .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 .venv/.ready: pyproject.toml requirements/dev.txt .python-version | $(UV)
 	@test -x $(PYTHON) || $(UV) venv --quiet .venv
 	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes requirements/dev.txt
 	@$(UV) pip install --quiet --python $(PYTHON) --no-deps --editable .
+	@touch $@
+
+# Asks the package index, so it is made again only when a lock or a tool's version may have changed.
+.venv/.platforms: $(wildcard requirements/*.txt infra/local/aws.py infra/local/deploy.py \
+		tests/integration/localstack.py tests/platforms.py) | .venv/.ready
+	@$(PYTHON) -m tests.platforms
 	@touch $@
 
 # Only where no uv is on the PATH.
@@ -70,8 +87,20 @@ $(CURDIR)/.local/tools/bin/uv:
 	@.local/tools/bin/pip install --quiet --disable-pip-version-check uv
 
 # Packages: `sam build` makes build-<resource> for each function of infra/template.yaml. A package holds the locked
-# dependencies of its own extra (installed once into .local/packages), the definitions and its own code, all compiled:
-# where it runs nothing can be written, so that each start would compile it again.
+# dependencies of its own extra (installed once into .local/packages), the definitions and its own code.
+#
+# Packages for AWS hold wheels for the architecture that the template names. With PACKAGES_FOR=host they hold wheels for
+# this machine: the local stack and the tests run the functions here. An empty platform is uv's own idea of the machine.
+PACKAGES_FOR ?= template
+PLATFORM_Linux-x86_64 := x86_64-manylinux_2_28
+PLATFORM_Linux-aarch64 := aarch64-manylinux_2_28
+PLATFORM_Darwin-arm64 := aarch64-apple-darwin
+HOST = $(shell uname -sm | tr ' ' '-')
+ARCHITECTURE = $(shell sed -n 's/^ *Architectures: *\[\([a-z0-9_]*\)\].*/\1/p' infra/template.yaml)
+PLATFORM_OF_host = $(PLATFORM_$(HOST))
+PLATFORM_OF_template = $(or $(PLATFORM_Linux-$(subst arm64,aarch64,$(ARCHITECTURE))),$(error \
+	infra/template.yaml names no architecture that packages can be made for))
+
 BUILDS := $(addprefix build-,IngestFunction ConsumerFunction SyncFunction RetentionFunction GraphqlFunction \
 	MigrationsFunction)
 .PHONY: $(BUILDS) check-definitions
@@ -81,7 +110,7 @@ build-IngestFunction: CODE := functions/ingest
 build-ConsumerFunction: EXTRA := ingest-consumer
 build-ConsumerFunction: CODE := functions/ingest
 build-SyncFunction: EXTRA := sync
-build-SyncFunction: CODE := functions/sync infra/clickhouse
+build-SyncFunction: CODE := functions/sync infra/migrations/clickhouse
 build-RetentionFunction: EXTRA := retention
 build-RetentionFunction: CODE := functions/retention
 build-GraphqlFunction: EXTRA := graphql
@@ -91,18 +120,8 @@ build-MigrationsFunction: CODE := infra/__init__.py infra/migrations
 
 $(BUILDS): OWN = definitions functions/__init__.py functions/shared $(CODE)
 $(BUILDS): check-definitions
-	@dependencies=.local/packages/$(EXTRA)-$$(sha256sum requirements/$(EXTRA).txt | cut -c 1-16); \
-	if [ ! -d $$dependencies ]; then \
-		mkdir -p .local/packages && scratch=$$(mktemp -d .local/packages/$(EXTRA).XXXXXX) && chmod 755 $$scratch && \
-		PYC_INVALIDATION_MODE=UNCHECKED_HASH $(UV) pip install --quiet --python $(PYTHON) --target $$scratch \
-			--require-hashes --python-platform x86_64-manylinux_2_28 --only-binary :all: --compile-bytecode \
-			--requirements requirements/$(EXTRA).txt && \
-		rm -rf $$scratch/bin $$scratch/.lock && \
-		{ mv -T $$scratch $$dependencies 2>/dev/null || rm -rf $$scratch; }; \
-	fi && \
-	{ cp -al $$dependencies/. $(ARTIFACTS_DIR) 2>/dev/null || cp -a $$dependencies/. $(ARTIFACTS_DIR); } && \
-	tar -c --exclude __pycache__ $(OWN) | tar -x -C $(ARTIFACTS_DIR) && \
-	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s $(ARTIFACTS_DIR) $(addprefix $(ARTIFACTS_DIR)/,$(OWN))
+	@$(PYTHON) -m infra.package --uv $(UV) --extra $(EXTRA) --platform "$(PLATFORM_OF_$(PACKAGES_FOR))" \
+		--into $(ARTIFACTS_DIR) $(OWN)
 
 check-definitions: setup
 	@$(PYTHON) -m infra.cli definitions check >&2

@@ -1,10 +1,11 @@
 """A queue as moto has it, and the consumer between it and PostgreSQL."""
 
 import json
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import boto3
+
+from functions.ingest.consumer_handler import ConsumerHandler
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -12,9 +13,9 @@ if TYPE_CHECKING:
 ACCOUNT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
-def consume(module: ModuleType, *records: dict[str, Any]) -> list[str]:
+def consume(handler: ConsumerHandler, *records: dict[str, Any]) -> list[str]:
     """Hands the messages to the function, and returns the ids of those that it reports as failed."""
-    answer = module.handler({"Records": list(records)}, None)
+    answer = handler({"Records": list(records)}, None)
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 
@@ -49,11 +50,11 @@ class Queues:
             received += [_record(message) for message in messages]
         return received
 
-    def consume(self, module: ModuleType) -> None:
+    def consume(self, handler: ConsumerHandler) -> None:
         """Hands all that waits to the consumer at once, and deletes what it does not report."""
         records = self.records()
         if records:
-            failed = consume(module, *records)
+            failed = consume(handler, *records)
             for record in records:
                 if record["messageId"] not in failed:
                     self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=record["receiptHandle"])

@@ -3,11 +3,9 @@
 import textwrap
 from itertools import count
 from pathlib import Path
-from types import ModuleType
 
-import pytest
-
-from functions.graphql.documents import Documents
+from functions.graphql.documents import DocumentCache
+from functions.graphql.handler import GraphqlHandler
 from functions.graphql.schema import executable_schema
 from functions.shared.catalog.registry import Registry, load
 
@@ -37,9 +35,7 @@ def load_from(folder: Path, **modules: str) -> Registry:
     return load(write_package(folder, **{name: head + textwrap.dedent(text) for name, text in modules.items()}).name)
 
 
-def answer_with(registry: Registry, api: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the module `functions.graphql.api` answer with these definitions instead of the shipped ones."""
-    schema = executable_schema(registry)
-    monkeypatch.setattr(api, "registry", registry)
-    monkeypatch.setattr(api, "schema", schema)
-    monkeypatch.setattr(api, "documents", Documents(schema, introspection=True))
+def answer_with(registry: Registry, api: GraphqlHandler) -> None:
+    """Makes GraphQL's handler answer with these definitions instead of the shipped ones."""
+    api.registry, api.schema = registry, executable_schema(registry)
+    api.documents = DocumentCache(api.schema, introspection=True)

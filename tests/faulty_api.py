@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from functions.ingest.contract import Answer
-from functions.ingest.formats.body import events_in
+from functions.ingest.formats.table import events_in
 from functions.ingest.intake import Intake
 from functions.shared.catalog import registry
 from functions.shared.grant import Grant

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
+from functions.ingest.formats.body import JSON_TYPES, LINE_TYPES
 from functions.ingest.formats.compression import MAX_UNPACKED_BYTES
-from functions.ingest.gitlab import TRACK_EVENT_PATH, TRACK_EVENTS_PATH
-from functions.ingest.request import EVENTS_PATH, JSON_TYPES, LINE_TYPES
+from functions.ingest.formats.gitlab import TRACK_EVENT_PATH, TRACK_EVENTS_PATH
+from functions.ingest.request import EVENTS_PATH
 from functions.shared.timestamp import format_timestamp
 from tests.bad_events import BAD_EVENTS
 from tests.clock import NOW

@@ -97,7 +97,7 @@ def main(namespace: str, start: str) -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     while True:
-        answer = json.loads(api.handler(event, None)["body"])  # type: ignore[arg-type]
+        answer = json.loads(api.handler(event, None)["body"])
         print(*(error["message"] for error in answer.get("errors", ())), flush=True)
 
 

@@ -55,7 +55,7 @@ def deliver(records: list[Any], die_at: int | None = None) -> int:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         sys.settrace(at_each_line(reach))
-        answer = handler({"Records": records}, None)  # type: ignore[arg-type]
+        answer = handler({"Records": records}, None)
         sys.settrace(None)
         os.write(write, str(lines).encode())
         os._exit(len(answer["batchItemFailures"]))

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from functions.graphql.query.budget import Deadline
 from functions.retention.retention import Retention
 from functions.shared import clickhouse
 from functions.shared.catalog import registry
@@ -25,7 +26,7 @@ from infra.cli import app
 from infra.migrations.migrate import migrate
 from tests.clock import NOW
 from tests.consuming import Queues
-from tests.graphql import ask, loaded
+from tests.graphql import ask, built
 from tests.ways_in import token, ways_in
 
 SECONDS = 60
@@ -102,8 +103,8 @@ def walk(
     _compare(clickhouse_url)
     report = Retention(session_url, RETENTION_MONTHS, clickhouse_url).run(NOW, SECONDS)
     assert (report.made, report.dropped, report.failure) == ([], [], "")
-    for url, source in (("", "postgresql"), (clickhouse_url, "clickhouse")):
-        _read(pooled_url, url, source, monkeypatch)
+    for url, source in ((None, "postgresql"), (clickhouse_url, "clickhouse")):
+        _read(pooled_url, url, source)
     assert "caf" in _command(session_url, clickhouse_url, "rejected", "show", _rejected(administration))
     assert "table " in _command(session_url, clickhouse_url, "status")
 
@@ -157,10 +158,10 @@ def _compare(clickhouse_url: str) -> None:
     assert sorted(payloads(json.loads(row[3])) for row in rows) == sorted(payloads(_payload(one)) for one in EVENTS)
 
 
-def _read(pooled_url: str, clickhouse_url: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patched, loaded(pooled_url, patched, CLICKHOUSE_URL=clickhouse_url) as module:
+def _read(pooled_url: str, clickhouse_url: str | None, source: str) -> None:
+    with built(pooled_url, clickhouse_url=clickhouse_url) as handler:
         for _ in range(7):  # psycopg prepares what is executed more than five times
-            data = ask(module, PAGE)["namespace"]
+            data = ask(handler, PAGE)["namespace"]
             nodes = data["aiUsageData"]["all"]["nodes"]
             assert {node["id"] for node in nodes} == {event["id"] for event in EVENTS}
             assert {node["user"]["username"] for node in nodes} == {USERNAME}
@@ -168,12 +169,4 @@ def _read(pooled_url: str, clickhouse_url: str, source: str, monkeypatch: pytest
             times = {datetime.fromisoformat(node["timestamp"]) for node in nodes}
             assert times == {datetime.fromisoformat(event["timestamp"]) for event in EVENTS}
             assert data["aiMetrics"]["codeSuggestions"]["codeSuggestionShownInIdeEventCount"] == len(EVENTS)
-        assert module.sources.current(TRUSTED, SimpleDeadline()).name == source
-
-
-class SimpleDeadline:
-    """Time enough."""
-
-    @staticmethod
-    def remaining() -> float:
-        return SECONDS
+        assert handler.stores.current(TRUSTED, Deadline(SECONDS)).name == source

@@ -1,30 +1,29 @@
 """The two ways in, HTTPS and the queue, for tests of what is stored of a body."""
 
 import base64
-import importlib
 import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
 import jwt
 
-from functions.ingest.pipeline import Outcome
+from functions.ingest.api_handler import IngestHandler
+from functions.ingest.api_handler import build as build_api
+from functions.ingest.consumer_handler import ConsumerHandler
+from functions.ingest.consumer_handler import build as build_consumer
+from functions.ingest.message.batch import Batch
+from functions.ingest.pipeline import Consumer, Outcome
+from functions.shared.settings import AuthSettings
 from tests.clock import NOW
+from tests.consuming import ACCOUNT
 
 SECRET = "a secret of thirty-two characters, at least"
-ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AUTH_SECRET": SECRET,
-    "QUEUE_URL": "https://queue",
-}
+RETENTION_MONTHS = 3
 QUEUE_BYTES = 1024 * 1024
 
 
@@ -42,8 +41,8 @@ class WaysIn:
         outcomes: of each call of the consumer, what it says became of the events.
     """
 
-    api: ModuleType
-    consumer: ModuleType
+    api: IngestHandler
+    consumer: ConsumerHandler
     waiting: list[bytes] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
@@ -65,14 +64,14 @@ class WaysIn:
             headers["Authorization"] = f"Bearer {token()}"
         text = body.decode(errors="replace") if is_text else base64.b64encode(body).decode()
         event = {"resource": path, "path": path, "headers": headers, "body": text, "isBase64Encoded": not is_text}
-        answer = self.api.handler(event, None)
+        answer = self.api(event, None)
         return answer["statusCode"], json.loads(answer["body"])
 
     def consume(self, *bodies: str, message_id: str = "message") -> Outcome:
         """Hands messages to the consumer, which must not report any to be delivered again."""
         attributes = {"SentTimestamp": str(round(NOW.timestamp() * 1000)), "ApproximateReceiveCount": "1"}
         records = [{"messageId": message_id, "body": body, "attributes": attributes} for body in bodies]
-        assert self.consumer.handler({"Records": records}, None) == {"batchItemFailures": []}
+        assert self.consumer({"Records": records}, None) == {"batchItemFailures": []}
         return self.outcomes[-1]
 
     def consume_waiting(self) -> Outcome:
@@ -82,15 +81,26 @@ class WaysIn:
         return outcome
 
 
+@dataclass(frozen=True)
+class NotedConsumer(Consumer):
+    """A consumer of which each outcome is kept."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def consume(self, batches: Sequence[Batch]) -> Outcome:
+        self.outcomes.append(super().consume(batches))
+        return self.outcomes[-1]
+
+
 @contextmanager
 def ways_in(database_url: str) -> Iterator[WaysIn]:
-    with patch.dict("os.environ", ENVIRONMENT | {"DATABASE_URL": database_url}):
-        import functions.ingest.api
-        import functions.ingest.consumer
-
-        ways = WaysIn(importlib.reload(functions.ingest.api), importlib.reload(functions.ingest.consumer))
-    ways.api.__dict__["intake"] = replace(ways.api.intake, send=ways.send)
-    ways.consumer.__dict__["_log"] = lambda outcome, _: ways.outcomes.append(outcome)
+    with patch.dict("os.environ", ACCOUNT):
+        api = build_api(auth=AuthSettings(secret=SECRET), queue_url="https://queue", retention_months=RETENTION_MONTHS)
+    consumer = build_consumer(database_url=database_url, retention_months=RETENTION_MONTHS)
+    noted = NotedConsumer(consumer.consumer.database, consumer.consumer.registry, RETENTION_MONTHS)
+    consumer.consumer = noted
+    ways = WaysIn(api, consumer, outcomes=noted.outcomes)
+    api.intake = replace(api.intake, send=ways.send)
     logger = logging.getLogger(ways.api.logger.name)  # the functions share one in this process
     level = logger.level
     logger.setLevel(logging.WARNING)  # thousands of events may come

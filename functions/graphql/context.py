@@ -1,4 +1,4 @@
-"""What a request reads with: the context of its resolvers."""
+"""`RequestContext`: the context of the resolvers of one request, and nodes that several types share."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,23 +8,23 @@ from graphql import GraphQLResolveInfo
 
 from functions.graphql.query.budget import Deadline, NodeBudget
 from functions.graphql.query.store import DirectoryReader, EventStore
-from functions.graphql.store_router import Source, Sources
+from functions.graphql.store_router import Source, StoreRouter
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """What a request reads with.
+    """The context of the resolvers of one request.
 
     Attributes:
-        today: in UTC.
-        source: where its events come from, once one was asked for.
+        today: the present day, in UTC.
+        source: the store that the request reads events from; None before the first read.
     """
 
     grant: Grant
     registry: Registry
-    sources: Sources
+    stores: StoreRouter
     directory: DirectoryReader
     today: date
     budget: NodeBudget = field(default_factory=NodeBudget)
@@ -33,8 +33,8 @@ class RequestContext:
 
     @property
     def events(self) -> EventStore:
-        """Where events are read from: one store for the whole request."""
-        self.source = self.source or self.sources.current(self.grant, self.deadline)
+        """The store of events, the same for the whole request."""
+        self.source = self.source or self.stores.current(self.grant, self.deadline)
         return self.source.events
 
 
@@ -43,16 +43,17 @@ type Info = GraphQLResolveInfo[RequestContext]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The namespaces that a field is about; None for everything, events without one included.
+    """The namespaces whose events a field covers. The source value of `AiUsageData` and the metrics.
 
-    It is what `AiUsageData` and the metrics are resolved from.
+    Attributes:
+        namespaces: traversal paths; None for all events, those without a namespace included.
     """
 
     namespaces: tuple[str, ...] | None
 
 
 class Usernames:
-    """Usernames on a page: their names are read at once, and only when one is asked for."""
+    """Usernames of the users on a page, read all at once when the first is needed."""
 
     def __init__(self, user_ids: Iterable[int], directory: DirectoryReader) -> None:
         self._user_ids = set(user_ids)
@@ -60,7 +61,7 @@ class Usernames:
         self._names: dict[int, str] | None = None
 
     def username_of(self, user_id: int) -> str | None:
-        """The user's name, if one is known."""
+        """The username, if known."""
         if self._names is None:
             self._names = self._directory.usernames(self._user_ids)
         return self._names.get(user_id)
@@ -75,5 +76,5 @@ class UserNode:
 
     @property
     def username(self) -> str | None:
-        """The name, if one is known."""
+        """The username, if known."""
         return self.usernames.username_of(self.id)

@@ -1,4 +1,4 @@
-"""The execution of a query, within its time."""
+"""Executes a query, and stops at the query's deadline."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from functions.graphql.request import Query
 
 
 class _TimedExecutor(PlannedExecutor):
-    """Looks at the time before the fields of each object are resolved."""
+    """Checks the deadline before resolving the fields of each object."""
 
     def execute_fields(self, *arguments: Any) -> Any:
         self.context_value.deadline.remaining()
@@ -20,10 +20,10 @@ class _TimedExecutor(PlannedExecutor):
 def execute(
     schema: GraphQLSchema, document: DocumentNode, query: Query, context: RequestContext, *, suggestions: bool
 ) -> ExecutionResult:
-    """What the query's operation comes to; errors of its resolvers are in the result.
+    """Executes the query's operation. The result contains the errors of resolvers.
 
     Args:
-        suggestions: whether messages may name what else there is in the schema.
+        suggestions: whether error messages may suggest names of the schema.
     """
     return execute_sync(
         schema,

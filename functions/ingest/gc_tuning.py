@@ -6,11 +6,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def collected_afterwards() -> Iterator[None]:
-    """Puts the search for reference cycles off to the end of the block.
+def gc_disabled() -> Iterator[None]:
+    """Collects no garbage within the block.
 
-    A batch makes objects by the ten thousand that live as long as it does and refer to each other in no cycle. To look
-    through them again and again takes as long as to read them.
+    The consumer makes objects by the ten thousand that live as long as their batch does and refer to each other in no
+    cycle. Looking through them took 8 % of its time at 5,000 events a batch. The function behind HTTPS gains nothing at
+    1,000 events a request, and 3 % at 10,000.
     """
     gc.disable()
     try:
@@ -20,11 +21,11 @@ def collected_afterwards() -> Iterator[None]:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Keeps what is there at the end of the block out of every search for reference cycles: for imports.
+def gc_frozen() -> Iterator[None]:
+    """Keeps what is made within the block, which is for imports, out of every collection.
 
-    They make objects by the hundred thousand that live as long as the process does. To look through these takes a
-    fifteenth of the time in which the ingest function starts.
+    Imports make objects by the hundred thousand that live as long as the process does. Looking through them takes 7 %
+    of the time in which the ingest function starts.
     """
     gc.disable()
     try:

@@ -11,7 +11,7 @@ import msgspec
 from functions.ingest.contract import MAX_MESSAGE_BYTES, Answer, RejectedEvent, without_noncharacters
 from functions.ingest.event.attributes import Attributes, attributes_and_plainness, content_of
 from functions.ingest.event.event import read_attributes, terms_of
-from functions.ingest.formats.body import Events
+from functions.ingest.formats.adapter import Events
 from functions.ingest.idempotency import Repeatable
 from functions.ingest.message.batch import Batch
 from functions.shared.catalog.registry import Registry

@@ -1,4 +1,4 @@
-"""A request as API Gateway hands it over, and the events in its body."""
+"""A request as API Gateway hands it over."""
 
 import base64
 import binascii
@@ -7,36 +7,9 @@ from typing import Any
 
 import msgspec
 
-from functions.ingest.formats.body import Events, events_in
-from functions.ingest.formats.cloud_event import BINARY_MODE_HEADER, from_headers
-from functions.ingest.formats.compression import unpacked
 from functions.shared.rejection import Rejection
 
 EVENTS_PATH = "/v1/events"
-
-LINE_TYPES = frozenset(
-    {
-        "application/json-lines",
-        "application/jsonl",
-        "application/jsonlines",
-        "application/ndjson",
-        "application/x-jsonlines",
-        "application/x-ndjson",
-    }
-)
-JSON_TYPES = frozenset(
-    {
-        "",
-        "application/cloudevents+json",
-        "application/cloudevents-batch+json",
-        "application/gzip",
-        "application/json",
-        "application/x-gzip",
-        "text/json",
-        "text/plain",
-    }
-)
-_CLOUD_EVENTS = "application/cloudevents"
 
 
 class UnsupportedMediaType(Exception):
@@ -88,22 +61,3 @@ def read_request(event: Mapping[str, Any]) -> Request:
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items() if isinstance(value, str)}
     path = event.get("resource") or event.get("path") or EVENTS_PATH
     return Request(path, headers, event.get("body") or "", bool(event.get("isBase64Encoded")))
-
-
-def events_of(request: Request) -> Events:
-    """The events in the body, whichever of the formats it has.
-
-    Raises:
-        Rejection: nothing in it can be told apart.
-        TooLarge: it has too many events, or bytes.
-        UnsupportedMediaType: it is said to be of another format.
-    """
-    media_type = request.media_type
-    has_lines = media_type in LINE_TYPES
-    if not has_lines and media_type not in JSON_TYPES and not media_type.endswith("+json"):
-        raise UnsupportedMediaType(
-            f"Events are sent as application/json, application/x-ndjson or CloudEvents in JSON, not as {media_type}."
-        )
-    if BINARY_MODE_HEADER in request.headers and not media_type.startswith(_CLOUD_EVENTS):
-        return events_in(from_headers(request.headers, unpacked(request.body)))
-    return events_in(request.body, has_lines=has_lines)

@@ -1,52 +1,7 @@
 """Lambda function that is invoked once a day: makes the partitions that will be needed, and removes what is too old."""
 
-from datetime import UTC, datetime
-from typing import Any
-
-import msgspec
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.typing import LambdaContext
-
-from functions.retention.report import Report
-from functions.retention.retention import Retention, RetentionError
+from functions.retention.handler import build
+from functions.retention.retention import Retention
 from functions.shared import settings
-from functions.shared.failure import without_contents
 
-logger = Logger(level=settings.log_level())
-metrics = Metrics(namespace="AiUsageEvents")
-retention = Retention.of_settings()
-
-# What is left of the function's time for the answer.
-RESERVE_SECONDS = 10
-
-
-class Request(msgspec.Struct):
-    """What the function is invoked with; the schedule's own words are ignored."""
-
-    dry_run: bool = False
-
-
-@without_contents(RetentionError, msgspec.ValidationError)
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answers with what was done, or would be with `{"dry_run": true}`; fails where something was left undone."""
-    request = msgspec.convert(event, Request)
-    seconds = max(1, context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
-    report = retention.run(datetime.now(UTC), seconds, dry_run=request.dry_run)
-    answer: dict[str, Any] = msgspec.to_builtins(report)
-    logger.info("retained", extra=answer)
-    if not request.dry_run:
-        _count(report)
-        if report.failure:
-            raise RetentionError(report.failure)
-    return answer
-
-
-def _count(report: Report) -> None:
-    unsynced = sum(kept.unsynced_rows or 0 for kept in report.kept)
-    metrics.add_metric("PartitionsMade", MetricUnit.Count, len(report.made))
-    metrics.add_metric("PartitionsDropped", MetricUnit.Count, len(report.dropped))
-    metrics.add_metric("PartitionsBusy", MetricUnit.Count, len(report.busy))
-    metrics.add_metric("UnsyncedRowsInOldPartitions", MetricUnit.Count, unsynced)
-    metrics.add_metric("RejectedEventsDeleted", MetricUnit.Count, report.rejected_events_deleted)
-    metrics.flush_metrics()
+handler = build(Retention.of_settings(), settings.log_level())

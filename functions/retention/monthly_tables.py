@@ -1,15 +1,15 @@
-"""The tables of the months: the partitions of `ai_usage_events`, and those that were detached but not dropped."""
+"""The tables of the months: the partitions of `ai_usage_events`, and those that somebody has detached."""
 
 from datetime import date
 from typing import Literal
+from uuid import UUID
 
 import msgspec
 from psycopg import sql
 
-from functions.retention.bookmark import Bookmark, parse_bookmark
-from functions.shared.partitions import partition_name
+from functions.shared.partitions import make_partitions, partition_name
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import Position, count_unsynced
+from functions.shared.sync_state import Position, count_unsynced, read_state
 
 _TABLES = """
     SELECT relname,
@@ -17,8 +17,7 @@ _TABLES = """
                WHEN inhparent IS NULL THEN 'detached'
                WHEN inhdetachpending THEN 'detaching'
                ELSE 'attached'
-           END,
-           obj_description(pg_class.oid, 'pg_class')
+           END
     FROM pg_class
     LEFT JOIN pg_inherits ON inhrelid = pg_class.oid
     WHERE relkind = 'r'
@@ -28,11 +27,19 @@ _TABLES = """
     ORDER BY relname
 """
 
-_DETACH = sql.SQL("ALTER TABLE ai_usage_events DETACH PARTITION {table} CONCURRENTLY")
-
 _FINALIZE = sql.SQL("ALTER TABLE ai_usage_events DETACH PARTITION {table} FINALIZE")
 
-_LOCK = sql.SQL("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+_SYNC_AGAIN = sql.SQL("UPDATE {table} SET xact_id = pg_current_xact_id()")
+
+# All readers and writers wait for this lock to be given up, so the server ends a transaction whose process is gone or
+# frozen. No SELECT is among the settings: its snapshot would be older than the lock.
+_LOCK_EVENTS = """
+    SET LOCAL statement_timeout = '10s';
+    SET LOCAL idle_in_transaction_session_timeout = '2s';
+    LOCK TABLE ONLY ai_usage_events IN ACCESS EXCLUSIVE MODE
+"""
+
+_LOCK = sql.SQL("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE NOWAIT")
 
 _DROP = sql.SQL("DROP TABLE {table}")
 
@@ -41,13 +48,11 @@ class MonthlyTable(msgspec.Struct, frozen=True):
     """The table of one month.
 
     Attributes:
-        state: `detaching` is a partition that new transactions no longer see, while older ones may still write to it.
-        bookmark: what was noted when it was to be detached.
+        state: `detaching` is a partition whose `DETACH PARTITION … CONCURRENTLY` somebody began and did not finish.
     """
 
     month: date
     state: Literal["attached", "detaching", "detached"]
-    bookmark: Bookmark | None
 
     @property
     def name(self) -> str:
@@ -58,23 +63,12 @@ class MonthlyTable(msgspec.Struct, frozen=True):
 def monthly_tables(connection: Connection) -> list[MonthlyTable]:
     """All that there are, oldest first; tables and partitions with other names are somebody else's."""
     return [
-        MonthlyTable(date(int(name[-6:-2]), int(name[-2:]), 1), state, parse_bookmark(comment))
-        for name, state, comment in connection.execute(_TABLES)
+        MonthlyTable(date(int(name[-6:-2]), int(name[-2:]), 1), state) for name, state in connection.execute(_TABLES)
     ]
 
 
-def detach(connection: Connection, table: str) -> None:
-    """Makes the partition a table of its own, once all transactions that may use it as a partition have ended.
-
-    Raises:
-        psycopg.errors.LockNotAvailable: one goes on. The partition may be left `detaching`.
-        psycopg.errors.ObjectNotInPrerequisiteState: another partition is `detaching`; there can be only one.
-    """
-    connection.execute(_DETACH.format(table=sql.Identifier(table)))
-
-
 def finalize_detach(connection: Connection, table: str) -> None:
-    """Ends what `detach` began.
+    """Finishes the detach of a partition that is `detaching`.
 
     Raises:
         psycopg.errors.LockNotAvailable: some transaction may still use the table as a partition.
@@ -82,16 +76,60 @@ def finalize_detach(connection: Connection, table: str) -> None:
     connection.execute(_FINALIZE.format(table=sql.Identifier(table)))
 
 
-def drop(connection: Connection, table: str) -> None:
-    """Drops a detached table."""
-    connection.execute(_DROP.format(table=sql.Identifier(table)))
+def attach(connection: Connection, table: MonthlyTable) -> None:
+    """Makes a detached table a partition again, and has the sync copy all its rows.
 
+    The sync moves its cursor past the rows of a detached table without seeing them. This transaction rewrites them, so
+    that they come after the cursor. It holds the lock when it commits: otherwise a sync could pass the transaction
+    before its connection learns of the new partition.
 
-def drop_if_synced(connection: Connection, table: str, cursor: Position) -> int:
-    """Drops a detached table that holds no row beyond the cursor; returns how many there are."""
+    Raises:
+        psycopg.errors.LockNotAvailable: a transaction that uses `ai_usage_events` did not end in time.
+    """
     with connection.transaction():
-        connection.execute(_LOCK.format(table=sql.Identifier(table)))
+        make_partitions(connection, [table.month])
+        connection.execute(_SYNC_AGAIN.format(table=sql.Identifier(table.name)))
+        connection.execute(_LOCK_EVENTS)
+
+
+def drop(connection: Connection, table: str) -> None:
+    """Drops a monthly table, attached or not, whatever it holds.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: a transaction that uses `ai_usage_events` did not end in time.
+    """
+    with connection.transaction():
+        _lock(connection, table)
+        connection.execute(_DROP.format(table=sql.Identifier(table)))
+
+
+def drop_if_synced(connection: Connection, table: str, target: UUID | None, cursor: Position) -> int:
+    """Drops a monthly table unless a row came, or changed, since the sync was at `cursor`.
+
+    Args:
+        target: identifies the table in ClickHouse; None if there is none.
+        cursor: read before the table was compared with ClickHouse. A transaction that was open then is beyond it.
+
+    Returns:
+        The number of rows beyond the cursor, or beyond where a reset has put the cursor since. 0 if the table is gone.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: a transaction that uses `ai_usage_events` did not end in time.
+    """
+    with connection.transaction():
+        _lock(connection, table)
+        if target:
+            cursor = min(cursor, read_state(connection, target).cursor)
         unsynced = count_unsynced(connection, table, cursor)
         if not unsynced:
-            drop(connection, table)
+            connection.execute(_DROP.format(table=sql.Identifier(table)))
     return unsynced
+
+
+def _lock(connection: Connection, table: str) -> None:
+    """Locks the events and this table until the transaction ends.
+
+    Once it holds the events, it waits for no other lock: so nobody waits for long, and no deadlock can arise.
+    """
+    connection.execute(_LOCK_EVENTS)
+    connection.execute(_LOCK.format(table=sql.Identifier(table)))

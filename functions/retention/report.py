@@ -23,7 +23,7 @@ class Report(msgspec.Struct):
     """What was done; in a dry run, what would be.
 
     Attributes:
-        made: partitions that were missing, those included that an earlier run had detached and that are wanted again.
+        made: partitions that were missing, and those that were detached and are attached again.
         busy: partitions that others use; the next run goes on with them.
         clickhouse_ttl: `set to 24 months` or `removed`; None where nothing had to be done.
         failure: why something was left undone that should not have been; empty otherwise.

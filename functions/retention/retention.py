@@ -12,11 +12,11 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from psycopg.errors import LockNotAvailable
 
+from functions.retention.clickhouse_ttl import keep_months
 from functions.retention.comparison import Comparison
+from functions.retention.partition_maintenance import ClickHouseState, PartitionMaintenance
 from functions.retention.rejected_events import count_rejected, delete_rejected
 from functions.retention.report import Report
-from functions.retention.time_to_live import keep_months
-from functions.retention.upkeep import ClickHouseState, Upkeep
 from functions.shared import clickhouse, locks, settings
 from functions.shared.clickhouse import reason_of, target_of
 from functions.shared.partitions import first_moment, wanted_months
@@ -24,8 +24,8 @@ from functions.shared.postgres import Connection, TimeLimits, connect, unlocked_
 from functions.shared.sync_state import BEGINNING, foreign_position, read_state
 from functions.shared.timestamp import months_before
 
-LOCK_TIMEOUT_SECONDS = 2
-"""No writer waits longer for the retention; what it has to wait for longer itself, it leaves to the next run."""
+LOCK_TIMEOUT_SECONDS = 1
+"""Nobody waits longer for the retention. What it has to wait for longer itself, it leaves to the next run."""
 
 # Of a run's time, what comparing tables with ClickHouse may take; the rest is for what comes after.
 _COMPARING_SHARE = 0.8
@@ -87,19 +87,19 @@ class Retention:
         today = now.astimezone(UTC).date()
         deadline = time.monotonic() + seconds * _COMPARING_SHARE
         with self._connect(seconds) as connection, _locked(connection):
-            upkeep = Upkeep(connection, wanted_months(today, self.months), report)
-            upkeep.make_missing()
-            upkeep.finish_detaching()
+            partitions = PartitionMaintenance(connection, wanted_months(today, self.months), report)
+            partitions.make_missing()
+            partitions.finish_detaching()
             with self._clickhouse(connection, seconds) as (client, state):
                 months = self.clickhouse_months
                 comparison = Comparison(connection, client, months, today, deadline) if client else None
-                upkeep.retain_and_drop(state, comparison)
+                partitions.retain_and_drop(state, comparison)
                 remove_rejected = count_rejected if dry_run else delete_rejected
-                before, oldest = months_before(now, self.months), first_moment(upkeep.oldest_month())
+                before, oldest = months_before(now, self.months), first_moment(partitions.oldest_month())
                 report.rejected_events_deleted = remove_rejected(connection, before, oldest)
                 report.add_failure(state.away)
                 if client:
-                    self._set_time_to_live(client, report)
+                    self._set_clickhouse_ttl(client, report)
         return report
 
     def _connect(self, seconds: float) -> Connection:
@@ -122,7 +122,7 @@ class Retention:
         with client:
             yield client, ClickHouseState(enabled=True, target=target, away=_restored(connection, target))
 
-    def _set_time_to_live(self, client: Client, report: Report) -> None:
+    def _set_clickhouse_ttl(self, client: Client, report: Report) -> None:
         try:
             report.clickhouse_ttl = keep_months(client, self.clickhouse_months, self.cluster, dry_run=report.dry_run)
         except ClickHouseError as error:

@@ -13,6 +13,11 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DATE_LENGTH = 10
 
 
+def utc_now() -> datetime:
+    """The present moment, in UTC."""
+    return datetime.now(UTC)
+
+
 def parse_timestamp(value: Any) -> datetime:
     """The moment that `value` names, in UTC, to the microsecond.
 

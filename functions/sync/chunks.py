@@ -7,10 +7,9 @@ from threading import Event
 
 from psycopg import sql
 
+from functions.shared import event_columns
 from functions.shared.postgres import Connection
 from functions.shared.sync_state import Position, Watermark
-
-COLUMNS = ("id", "timestamp", "event", "user_id", "namespace_path", "payload")
 
 CHUNK_BYTES = 16 * 1024 * 1024
 _ROWS_AT_ONCE = 500
@@ -21,16 +20,20 @@ PLANNER_OPTIONS = (
     "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c max_parallel_workers_per_gather=0 -c jit=off"
 )
 
-# What PostgreSQL writes as text, ClickHouse reads as TabSeparated; only the offset of a time would be foreign to it.
-_ROW = sql.SQL("""
-    {table}.id, {table}.timestamp AT TIME ZONE 'UTC', {table}.event, {table}.user_id,
-    coalesce({table}.namespace_path, ''), {table}.payload
-""")
+# What PostgreSQL writes as text, ClickHouse reads as TabSeparated; only the offset of a time would be foreign to it,
+# and its columns have no NULL.
+_PLAIN = sql.SQL("{column}")
+_OTHERS = {
+    "timestamp": sql.SQL("{column} AT TIME ZONE 'UTC'"),
+    "namespace_path": sql.SQL("coalesce({column}, '')"),
+}
 
 
 def row_columns(table: str) -> sql.Composed:
     """What COPY selects of a table to write rows that ClickHouse takes."""
-    return _ROW.format(table=sql.Identifier(table))
+    return sql.SQL(", ").join(
+        _OTHERS.get(name, _PLAIN).format(column=sql.Identifier(table, name)) for name in event_columns.NAMES
+    )
 
 
 _COPY = sql.SQL("""

@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 
 from functions.shared.clickhouse import MAX_DYNAMIC_PATHS, column_of, declared_paths, last_migration, target_comment
 
-FOLDER = Path(__file__).parents[2] / "infra" / "clickhouse"
+FOLDER = Path(__file__).parents[2] / "infra" / "migrations" / "clickhouse"
 
 _RECORD = "ALTER TABLE ai_usage_events {on_cluster} MODIFY COMMENT {comment}"
 

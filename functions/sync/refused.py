@@ -8,6 +8,7 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
+from functions.shared import event_columns
 from functions.shared.identifier import derived_id
 from functions.shared.postgres import Connection
 from functions.sync.chunks import id_of, row_columns, timestamp_of
@@ -15,28 +16,26 @@ from functions.sync.table import RowRefused, insert
 
 CODE = "refused_by_clickhouse"
 
-_RECORD = """
+_RECORD = sql.SQL("""
     INSERT INTO rejected_events (id, received_at, source, code, message, body, event_id)
     SELECT %(rejected_id)s, now(), 'sync', %(code)s, %(reason)s, to_jsonb(stored)::text, stored.id
     FROM (
-        SELECT id, timestamp, event, user_id, namespace_path, payload
+        SELECT {columns}
         FROM ai_usage_events
         WHERE id = %(id)s AND timestamp = %(timestamp)s::timestamptz
     ) AS stored
     ON CONFLICT (id) DO UPDATE SET attempts = rejected_events.attempts + 1, message = excluded.message,
         replayed_at = NULL
-"""
+""").format(columns=sql.SQL(event_columns.ALL))
 
 _WAITING = sql.SQL("""
     COPY (
         SELECT rejected_events.id, {row}
         FROM rejected_events
-        CROSS JOIN LATERAL jsonb_to_record(body::jsonb) AS stored (
-            id uuid, timestamp timestamptz, event smallint, user_id bigint, namespace_path text, payload jsonb
-        )
+        CROSS JOIN LATERAL jsonb_to_record(body::jsonb) AS stored ({columns})
         WHERE source = 'sync' AND replayed_at IS NULL
     ) TO STDOUT
-""").format(row=row_columns("stored"))
+""").format(row=row_columns("stored"), columns=sql.SQL(event_columns.ALL_WITH_TYPES))
 
 _COUNT_WAITING = "SELECT count(*) FROM rejected_events WHERE source = 'sync' AND replayed_at IS NULL"
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -95,17 +95,13 @@ class SyncError(Exception):
     """A sync that can't go on; the message says why. The cursor is where the last confirmed chunk ended."""
 
 
-def _declared_paths() -> frozenset[PayloadPath]:
-    return frozenset(leaf_paths(registry.load().payload_types))
-
-
 @dataclass(frozen=True, slots=True)
 class Sync:
     """What copies events from PostgreSQL to ClickHouse.
 
     Attributes:
         cluster: the cluster that the table is made on; None for a single server.
-        declared: the paths in payloads that get a column each; those of the definitions where nothing is said.
+        declared: the paths in payloads that get a column each; None for those of the definitions.
         progress: is told of each chunk that ClickHouse has confirmed.
         durable: whether ClickHouse confirms only what a quorum of replicas has, or what is on a single server's disk.
     """
@@ -116,7 +112,7 @@ class Sync:
     progress: Callable[[Report], None] = lambda _: None
     chunk_bytes: int = CHUNK_BYTES
     durable: bool = True
-    declared: Collection[PayloadPath] = field(default_factory=_declared_paths)
+    declared: Collection[PayloadPath] | None = None
 
     def run(self, seconds: float) -> Report:
         """Copies until it has caught up, or about `seconds` have passed; does nothing where another sync is running.
@@ -195,7 +191,8 @@ class Sync:
         return closing(clickhouse.connect(self.clickhouse_url, seconds + _GRACE_SECONDS))
 
     def _ensure_table(self, client: Client) -> UUID:
-        target = ensure_table(client, self.cluster, self.declared)
+        declared = leaf_paths(registry.load().payload_types) if self.declared is None else self.declared
+        target = ensure_table(client, self.cluster, declared)
         make_durable(client, durable=self.durable)
         return target
 

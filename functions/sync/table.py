@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from functions.shared import event_columns
 from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, message_of, reason_of, target_of
 from functions.sync import migrations
 from functions.sync.blocks import SeparatedRows
-from functions.sync.chunks import COLUMNS
 
 # Rows that are there twice go when parts are merged; to look for them at each insert takes a third of its time.
 # Two chunks at once keep two cores busy with less ado than one chunk that is parsed in parallel.
@@ -106,4 +106,4 @@ def insert(client: Client, slices: Iterable[bytes]) -> None:
 def _insert(client: Client, block: Iterator[bytes]) -> None:
     # A token of its own: a replicated table would else take rows that are sent again for those that it had, and lost.
     settings = INSERT_SETTINGS | _SPEED_SETTINGS | {"insert_deduplication_token": str(uuid4())}
-    client.raw_insert(TABLE, COLUMNS, (rows for rows in block), settings=settings, fmt="TabSeparated")
+    client.raw_insert(TABLE, event_columns.NAMES, (rows for rows in block), settings=settings, fmt="TabSeparated")

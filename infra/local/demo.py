@@ -13,7 +13,7 @@ import psycopg
 import typer
 from clickhouse_connect.driver.client import Client
 
-from functions.shared import clickhouse
+from functions.shared import clickhouse, event_columns
 from functions.shared.catalog.registry import load
 from functions.shared.clickhouse import target_of
 from infra.local import deploy
@@ -47,11 +47,12 @@ PAGES = """
         }
     }
 """
-SELECT = """
-    SELECT id, timestamp, event, user_id, namespace_path, payload
+_EVENT = """
+    SELECT {columns}
     FROM ai_usage_events
     WHERE id = %s
 """
+SELECT = _EVENT.format(columns=event_columns.ALL)
 STORED = "SELECT id FROM ai_usage_events WHERE id = ANY(%s)"
 COPIED = "SELECT id FROM ai_usage_events WHERE id IN {ids:Array(UUID)}"
 DEEP_SELECT = "SELECT * FROM ai_usage_events WHERE payload.project_id > 1"

@@ -107,13 +107,18 @@ def require_functions(endpoint: str) -> None:
             functions.delete_function(FunctionName=name)
 
 
-def build(folder: Path, log: Path) -> None:
+def build(folder: Path, log: Path, *, for_this_machine: bool) -> None:
     """Builds the functions' packages.
+
+    Args:
+        for_this_machine: whether the functions will run as processes of this machine, so that their packages hold
+            wheels for its system and processor; else they hold wheels for the architecture that the template names.
 
     Raises:
         StartError: `sam build` failed.
     """
-    _sam(["build", "--build-dir", str(folder / "sam" / "build")], "The build", log, {})
+    environment = {"PACKAGES_FOR": "host" if for_this_machine else "template"}
+    _sam(["build", "--build-dir", str(folder / "sam" / "build")], "The build", log, environment)
 
 
 def deploy(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -> dict[str, str]:

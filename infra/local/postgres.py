@@ -29,6 +29,8 @@ START_SECONDS = 60
 STOP_SECONDS = 60
 
 OWNER = "postgres"
+# PostgreSQL's own, because macOS has no C.UTF-8.
+LOCALE = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 AUTHENTICATION = """\
 # Written by the local stack.
 local all all scram-sha-256
@@ -76,8 +78,7 @@ def start(data: Path, log: Path, database: str = DATABASE) -> str:
     user = _system_user()
     _make_folders(data, log, user)
     if not (data / "PG_VERSION").exists():
-        options = ("--auth=reject", "--encoding=UTF8", "--locale=C.UTF-8", f"--username={OWNER}")
-        _run("initdb", data, *options, user=user)
+        _run("initdb", data, "--auth=reject", *LOCALE, f"--username={OWNER}", user=user)
         with (data / "postgresql.conf").open("a") as file:
             file.write("include = 'stack.conf'\n")
     stop(data)
@@ -118,9 +119,10 @@ def is_running(data: Path) -> bool:
 def _process(data: Path) -> psutil.Process | None:
     try:
         process = psutil.Process(server_pid(data))
-        if process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(data):
+        is_postgres = process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
+        if is_postgres and Path(process.cwd()) == data.resolve():
             return process
-    except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
+    except (FileNotFoundError, ValueError, IndexError, psutil.Error):  # it is gone, or another user's
         pass
     return None
 
@@ -175,8 +177,9 @@ def _write_settings(port: int, data: Path, log: Path) -> None:
 def _write(file: Path, text: str) -> None:
     """Write a file of the server's folder, for the server's user."""
     file.write_text(text)
-    owner = file.parent.stat()
-    os.chown(file, owner.st_uid, owner.st_gid)
+    if os.geteuid() == 0:
+        owner = file.parent.stat()
+        os.chown(file, owner.st_uid, owner.st_gid)
 
 
 def _once_its_predecessor_is_gone(start: Callable[[], None], said: Callable[[PostgresError], str]) -> None:
@@ -212,13 +215,22 @@ def _port(data: Path) -> int | None:
 
 
 def _system_user() -> str | None:
-    """Return the user to run the server as: none but ourselves, unless we are root."""
+    """Return the user to run the server as: none but ourselves, unless we are root.
+
+    Raises:
+        PostgresError: we are root, there is no such user, and none can be made.
+    """
     if os.geteuid() != 0:
         return None
     try:
         pwd.getpwnam(SYSTEM_USER)
     except KeyError:
-        subprocess.run(["useradd", "--shell", "/bin/bash", SYSTEM_USER], check=True)
+        try:
+            subprocess.run(["useradd", "--shell", "/bin/bash", SYSTEM_USER], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise PostgresError(
+                f"it does not run as root, and the user {SYSTEM_USER} can't be made: {error}"
+            ) from error
     return SYSTEM_USER
 
 
@@ -255,7 +267,7 @@ def _run(program: str, data: Path, *arguments: str, user: str | None, says: str 
         result = subprocess.run(
             [PROGRAMS / program, *arguments],
             cwd=data,
-            env={**os.environ, "PGDATA": str(data)},
+            env={**os.environ, "PGDATA": str(data), "LC_ALL": "C"},  # on macOS it does not start without a locale
             stdin=said_to_it,
             stdout=file,
             stderr=subprocess.STDOUT,

@@ -50,7 +50,7 @@ class Processes:
         """What is left of the session of `pid`, whose leader may be gone, with all below it."""
         orphans = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, ProcessLookupError):
+            with contextlib.suppress(psutil.Error, OSError):  # it is gone, or another user's
                 if os.getsid(process.pid) == pid and process.environ().get(RECORD) == str(self._record):
                     orphans += [process, *process.children(recursive=True)]
         return orphans

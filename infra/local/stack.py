@@ -173,7 +173,7 @@ def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) 
             deploy.require_functions(endpoint)
     auth_secret = deploy.auth_secret(folder)
     with step("Building the functions"):
-        deploy.build(folder, logs / "build.log")
+        deploy.build(folder, logs / "build.log", for_this_machine=running_endpoint is None)
     with step("Deploying them"):
         parameters = {
             "DatabaseSecretArn": deploy.put_secret("ai-usage-events-database", database_url, endpoint),

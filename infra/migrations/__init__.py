@@ -1,1 +1,4 @@
-"""PostgreSQL's schema, and the function that the deployment applies it with."""
+"""The numbered migrations of both stores, and the function by which a deployment applies those of PostgreSQL.
+
+The sync applies those of ClickHouse.
+"""

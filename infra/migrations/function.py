@@ -1,65 +1,6 @@
 """Lambda function behind the stack's custom resource: applies the migrations whenever the stack is deployed."""
 
-import json
-import urllib.request
-from typing import Any
-
-import psycopg
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.typing import LambdaContext
-
 from functions.shared import settings
-from functions.shared.catalog import registry
-from functions.shared.catalog.feature import DefinitionError
-from functions.shared.failure import kind_of, withheld, without_contents
-from functions.shared.postgres import reason_of
-from infra.migrations.migrate import migrate
+from infra.migrations.handler import build
 
-logger = Logger()
-
-_ANSWER_TIMEOUT_SECONDS = 10
-_RESERVE_SECONDS = 20  # for the answer
-_LONGEST_REASON = 1000
-
-
-@without_contents()
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answers CloudFormation's request; a deployment whose migrations fail is rolled back with their reason."""
-    try:
-        if event["RequestType"] != "Delete":
-            seconds = context.get_remaining_time_in_millis() // 1000 - _RESERVE_SECONDS
-            for line in migrate(settings.database_url(), registry.load(), settings.retention_months(), seconds):
-                logger.info(line)
-        status, reason = "SUCCESS", ""
-    except Exception as error:
-        reason = _reason(error)[:_LONGEST_REASON]
-        logger.exception("The migrations failed", extra={"reason": reason}, exc_info=withheld(error))
-        status = "FAILED"
-    answer = {
-        "Status": status,
-        "Reason": reason,
-        "PhysicalResourceId": event.get("PhysicalResourceId", "migrations"),
-        "StackId": event["StackId"],
-        "RequestId": event["RequestId"],
-        "LogicalResourceId": event["LogicalResourceId"],
-    }
-    _send(event["ResponseURL"], answer)
-    return answer
-
-
-def _reason(error: Exception) -> str:
-    """What CloudFormation and the log are told; an error of the database may quote what is stored."""
-    error = getattr(error, "orig", error)  # as SQLAlchemy wraps it
-    match error:
-        case DefinitionError() | settings.SettingError():
-            return str(error)
-        case psycopg.Error():
-            return reason_of(error)
-        case _:
-            return kind_of(error)
-
-
-def _send(url: str, answer: dict[str, Any]) -> None:
-    """Puts the answer where CloudFormation waits for it: a signed URL that takes no content type."""
-    request = urllib.request.Request(url, json.dumps(answer).encode(), {"Content-Type": ""}, method="PUT")  # noqa: S310
-    urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_SECONDS).close()  # noqa: S310 - CloudFormation's own URL
+handler = build(settings.database_url, settings.retention_months)

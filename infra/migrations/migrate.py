@@ -56,7 +56,7 @@ def upgrade_schema(own_connection: Connection) -> None:
     """Applies the migrations that the database lacks, all in one transaction; the connection is closed with it."""
     own_connection.set_autocommit(False)
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("script_location", str(Path(__file__).with_name("postgres")))
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: own_connection, poolclass=sqlalchemy.NullPool
     )

@@ -12,6 +12,7 @@ from functions.ingest.directory.known_facts import read_facts
 from functions.ingest.directory.lock import directory_held_alone
 from functions.ingest.directory.places import change_places
 from functions.ingest.directory.user_names import change_names
+from functions.ingest.directory.users import StatedNames
 from functions.shared.postgres import Connection
 
 OPERATOR = "operator"
@@ -138,9 +139,9 @@ def set_username(connection: Connection, user: int, username: str, path: str | N
     with directory_held_alone(connection):
         before = current(connection, "user", user)
         connection.execute(_MAKE_USER, [user, username])
-        named = [row[0] for row in connection.execute(_NAMES, [user])] or [""]
-        stated = _statement(username, _now(connection, "user", user), operator)
-        change_names([(one, user, stated) for one in ([path] if path else named)], connection)
+        named = [path] if path else [row[0] for row in connection.execute(_NAMES, [user])] or [""]
+        now = _now(connection, "user", user)
+        change_names([_name(one, user, username, now, operator) for one in named], connection)
         _record(connection, "set", ("user", user), operator, before)
 
 
@@ -148,15 +149,16 @@ def forget(connection: Connection, kind: AnyKind, number: int, operator: str) ->
     """Takes back all that was stated; only what is stated of a later time counts again."""
     with directory_held_alone(connection):
         before = current(connection, kind, number)
-        forgotten = _statement(None, _now(connection, kind, number), operator)
+        now = _now(connection, kind, number)
         if kind == "user":
             named = {row[0] for row in connection.execute(_NAMES, [number])} | {""}
-            change_names([(path, number, forgotten) for path in named], connection)
+            change_names([_name(path, number, None, now, operator) for path in named], connection)
             connection.execute(_FORGET_USERNAME, [number])
         else:
             connection.execute(_FORGET_LIMITED, [kind, number])
             attributes: tuple[Attribute, ...] = ("path", "full_path", "ancestor_path")
-            change_places({(kind, number): dict.fromkeys(((one, "") for one in attributes), forgotten)}, connection)
+            forgotten = dict.fromkeys(((one, "") for one in attributes), _statement(None, now, operator))
+            change_places({(kind, number): forgotten}, connection)
         _record(connection, "forget", (kind, number), operator, before)
 
 
@@ -167,6 +169,12 @@ def _now(connection: Connection, kind: AnyKind, number: int, full_path: str | No
 
 def _statement(value: str | None, now: datetime, operator: str) -> Statement:
     return Statement(value, now, OPERATOR, operator)
+
+
+def _name(path: str, user: int, username: str | None, now: datetime, operator: str) -> StatedNames:
+    stated = StatedNames(path, is_limited=False, issuer=OPERATOR, sub=operator)
+    stated.add(user, username, now)
+    return stated
 
 
 def _sender(issuer: str, sub: str, stated_at: datetime | None) -> str:

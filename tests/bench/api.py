@@ -1,14 +1,13 @@
 """The GraphQL function, called as API Gateway calls it."""
 
-import importlib.util
 import json
-import os
 from datetime import timedelta
 from functools import partial
-from types import ModuleType
 from typing import Any
 
+from functions.graphql.handler import build
 from functions.shared.grant import EVERYTHING, READ
+from functions.shared.settings import AuthSettings
 from infra.cli.token import sign
 from tests.bench.measure import Work
 
@@ -21,10 +20,12 @@ class Api:
     """The GraphQL function, reading from the stores it is given."""
 
     def __init__(self, database_url: str, clickhouse_url: str = "") -> None:
-        os.environ.update(
-            DATABASE_URL=database_url, CLICKHOUSE_URL=clickhouse_url, AUTH_SECRET=SECRET, LOG_LEVEL="WARNING"
+        self._handler = build(
+            auth=AuthSettings(secret=SECRET),
+            database_url=database_url,
+            clickhouse_url=clickhouse_url or None,
+            log_level="WARNING",
         )
-        self._module = _new_module("functions.graphql.api")
         self._source = "clickhouse" if clickhouse_url else "postgresql"
         token = sign(SECRET, "1", [READ], [EVERYTHING], timedelta(hours=1))
         self.headers = {"Authorization": f"Bearer {token}"}
@@ -33,7 +34,7 @@ class Api:
         """A request as API Gateway makes it, ready to be answered."""
         body = json.dumps({"query": query, "variables": variables})
         event = {"httpMethod": "POST", "headers": self.headers, "body": body, "isBase64Encoded": False}
-        return partial(self._module.handler, event, None)
+        return partial(self._handler, event, None)
 
     def ask(self, query: str, variables: Variables) -> Any:
         """The answer's data.
@@ -49,14 +50,4 @@ class Api:
 
     def close(self) -> None:
         """Closes the connection to PostgreSQL."""
-        self._module.database.close()
-
-
-def _new_module(name: str) -> ModuleType:
-    """A module of its own, although another may be loaded: it reads the settings when it is."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+        self._handler.database.close()

@@ -62,7 +62,7 @@ def _package(function: str, folder: Path) -> Path:
     """The function's package, made as for its deployment."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    command = ["make", "--no-print-directory", f"build-{function}", f"ARTIFACTS_DIR={folder}"]
+    command = ["make", "--no-print-directory", f"build-{function}", f"ARTIFACTS_DIR={folder}", "PACKAGES_FOR=host"]
     made = subprocess.run(command, cwd=tools.ROOT, capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise RuntimeError(f"The package of {function} can't be made: {made.stderr}")

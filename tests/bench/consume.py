@@ -1,7 +1,5 @@
 """The consumer, against what PostgreSQL can take at most, and against what is usual."""
 
-import importlib
-import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import batched
@@ -9,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from functions.ingest.consumer_handler import build
 from tests.bench.engines import database
 from tests.bench.events import events, records
 from tests.bench.measure import Measurement, rates, seconds_of
@@ -38,8 +37,7 @@ ROW = "(%s, %s, %s, %s, %s, %s)"
 def measure(server: str) -> Iterator[Measurement]:
     """`consume_vs_binary_copy`, `consume_vs_upsert`; leaves the events in the database `consumed`."""
     urls = [database(server, name) for name in ("consumed", "copied", "upserted")]
-    os.environ.update(DATABASE_URL=urls[0], LOG_LEVEL="WARNING")
-    consumer = importlib.import_module("functions.ingest.consumer")
+    consumer = build(database_url=urls[0], retention_months=3, log_level="WARNING")
     consumed, copied, upserted = [], [], []
     with (
         psycopg.connect(urls[0], autocommit=True) as reader,
@@ -48,7 +46,7 @@ def measure(server: str) -> Iterator[Measurement]:
     ):
         for batch in batched(events(EVENTS), BATCH, strict=True):
             message = {"Records": records(list(batch))}
-            consumed.append(seconds_of(partial(consumer.handler, message, None)))
+            consumed.append(seconds_of(partial(consumer, message, None)))
             binary, rows = _written(reader)
             copied.append(seconds_of(partial(_copy, copying, binary)))
             upserted.append(seconds_of(partial(_upsert, upserting, rows)))

@@ -35,7 +35,7 @@ SECONDS = 3600
 MERGE_SECONDS = 120
 
 # What the data set also depends on: where one of them changes, it is made anew.
-FOLDERS = (ROOT / "infra/migrations/versions", ROOT / "infra/clickhouse")
+FOLDERS = (ROOT / "infra/migrations/postgres/versions", ROOT / "infra/migrations/clickhouse")
 
 # Nothing is lost with these: a data set whose making was interrupted is made anew.
 WHILE_LOADING = (

@@ -1,6 +1,5 @@
 """The ingest function without the queue, against reading and writing the same bodies."""
 
-import importlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,9 @@ from unittest.mock import patch
 
 import msgspec
 
+from functions.ingest.api_handler import build
 from functions.shared.grant import EVERYTHING, WRITE
+from functions.shared.settings import AuthSettings
 from infra.cli.token import sign
 from tests.bench.events import events
 from tests.bench.measure import Measurement, by_turns, rates
@@ -21,20 +22,21 @@ EVENTS = 1_000
 TURNS = 100
 WARM_UP = 5
 SECRET = "a secret of thirty-two characters, at least"
-ENVIRONMENT = {"AUTH_SECRET": SECRET, "QUEUE_URL": "https://queue", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 def measure() -> Iterator[Measurement]:
     """`ingest_vs_codec`, `ingest_messages`."""
-    with patch.dict(os.environ, ENVIRONMENT | {"LOG_LEVEL": "WARNING"}):
-        api = importlib.import_module("functions.ingest.api")
+    with patch.dict(os.environ, AWS_DEFAULT_REGION="us-east-1"):
+        handler = build(
+            auth=AuthSettings(secret=SECRET), queue_url="https://queue", retention_months=3, log_level="WARNING"
+        )
     sent: list[bytes] = []
+    handler.intake = replace(handler.intake, send=partial(_taken, sent))
     body = json.dumps(list(events(EVENTS)))
     token = sign(SECRET, "1", [WRITE], [EVERYTHING], timedelta(hours=1))
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    posted, coded = partial(_posted, api.handler, headers, body), partial(_coded, body.encode())
-    with patch.object(api, "intake", replace(api.intake, send=partial(_taken, sent))):
-        own, codec = by_turns(TURNS, WARM_UP, posted, coded)
+    posted, coded = partial(_posted, handler, headers, body), partial(_coded, body.encode())
+    own, codec = by_turns(TURNS, WARM_UP, posted, coded)
     yield rates("ingest_vs_codec", EVENTS, "events", own, codec, 0.5)
     messages, accepted = sum(map(len, sent)), len(body.encode())
     ratio = round(messages / accepted, 3)

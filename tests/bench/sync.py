@@ -15,8 +15,9 @@ from functions.shared import clickhouse
 from functions.shared.catalog import registry
 from functions.shared.catalog.payload_type import leaf_paths
 from functions.shared.clickhouse import INSERT_SETTINGS, TABLE
+from functions.shared.event_columns import NAMES
 from functions.shared.sync_state import BEGINNING, read_watermark
-from functions.sync.chunks import COLUMNS, PLANNER_OPTIONS, copied_rows
+from functions.sync.chunks import PLANNER_OPTIONS, copied_rows
 from functions.sync.sync import Sync
 from functions.sync.table import ensure_table
 from tests.bench.engines import database
@@ -34,22 +35,25 @@ FETCH = """
 """
 
 FROM_POSTGRESQL = f"""
-    INSERT INTO {TABLE} ({", ".join(COLUMNS)})
+    INSERT INTO {TABLE} ({", ".join(NAMES)})
     SELECT id, timestamp, event, user_id, ifNull(namespace_path, ''), payload
     FROM postgresql('{{address}}', '{{name}}', '{TABLE}', 'postgres', '')
 """
 
 FEW = f"""
-    COPY (SELECT {", ".join(COLUMNS)} FROM ai_usage_events ORDER BY xact_id, id LIMIT {FEW_ROWS}) TO STDOUT
+    COPY (SELECT {", ".join(NAMES)} FROM ai_usage_events ORDER BY xact_id, id LIMIT {FEW_ROWS}) TO STDOUT
 """
 
-# Linux's `VmHWM`, in kB; what getrusage says is at least what the parent of a process has needed.
+# In kB. On Linux what getrusage says is at least what the parent of a process has needed, but `VmHWM` is its own peak.
 PEAK = """
-import re, sys
+import re, resource, sys
 from pathlib import Path
 from functions.sync.sync import Sync
 Sync(sys.argv[1], sys.argv[2]).run(600)
-print(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1])
+if sys.platform == "linux":
+    print(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1])
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
@@ -97,7 +101,7 @@ def _require_all(client: Client, rows: int) -> None:
 
 
 def _insert(client: Client, data: bytes, form: str, **settings: int) -> None:
-    client.raw_insert(TABLE, COLUMNS, data, settings=INSERT_SETTINGS | settings, fmt=form)
+    client.raw_insert(TABLE, NAMES, data, settings=INSERT_SETTINGS | settings, fmt=form)
 
 
 def _from_postgresql(client: Client, server: str) -> None:
@@ -122,7 +126,7 @@ def _memory(server: str, clickhouse_url: str, client: Client) -> Measurement:
         psycopg.connect(f"{server}/consumed") as source,
         psycopg.connect(few_url) as target,
         source.cursor().copy(FEW) as rows,
-        target.cursor().copy(f"COPY ai_usage_events ({', '.join(COLUMNS)}) FROM STDIN") as copy,
+        target.cursor().copy(f"COPY ai_usage_events ({', '.join(NAMES)}) FROM STDIN") as copy,
     ):
         for row in rows:
             copy.write(row)

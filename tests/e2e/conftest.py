@@ -1,7 +1,6 @@
 """The local stack, deployed once for all tests that go through it."""
 
 import random
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ import msgspec
 import pytest
 
 from infra.local import deploy, stack
-from tests import checkout, local_stack
+from tests import checkout, documentation, local_stack
 from tests.e2e import translation
 
 if TYPE_CHECKING:
@@ -39,19 +38,15 @@ class Stack(stack.Stack, frozen=True, kw_only=True):
         return client
 
 
-def example_definition() -> str:
-    """The definition that the README shows."""
-    readme = (checkout.ROOT / "README.md").read_text()
-    found = re.search(r'```python\n("""Answers in the search.*?)```', readme, re.DOTALL)
-    assert found is not None
-    return found[1]
-
-
-@pytest.fixture(scope="session", name="stack")
+@pytest.fixture(scope="package", name="stack")
 def deployed_stack(open_folder: Path) -> Iterator[Stack]:
-    """A stack of the tests' own, deployed from a copy of this checkout with a faulty definition and the README's."""
+    """A stack of the tests' own, deployed from a copy of this checkout with a faulty definition and the documented ones.
+
+    It ends with these tests: its schedules and queues would take time from all that come after them.
+    """
     copy = checkout.copy(open_folder / "checkout")
-    (copy / "definitions" / "search.py").write_text(example_definition())
+    (copy / "definitions" / "search.py").write_text(documentation.search_definition())
+    (copy / "definitions" / "issue_summaries.py").write_text(documentation.tutorial_definition())
     translation.write_faulty(copy)
     folder = copy / ".local"
     with local_stack.running(copy, "--no-clickhouse") as process:  # but in test_with_clickhouse.py

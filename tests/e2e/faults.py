@@ -65,7 +65,7 @@ def _consumers(stack: Stack) -> list[psutil.Process]:
     port = int(conninfo_to_dict(stack.database_url)["port"] or 0)
     found = []
     for process in psutil.Process(stack.process_id).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):  # it ended; macOS then refuses to show it
             if CONSUMER in " ".join(process.cmdline()) and port in _connected_ports(process):
                 found.append(process)
     random.shuffle(found)

@@ -130,7 +130,7 @@ def assert_gitlabs_queries_are_answered(stack: Stack, user_id: int) -> None:
 
 
 def assert_the_new_definition_is_answered(stack: Stack, user_id: int) -> None:
-    """All that GraphQL has of the README's definition is there, with the user's events."""
+    """All that GraphQL has of the documented definition `search` is there, with the user's events."""
     answer = graphql(stack, SEARCH, user=str(user_id))
     assert SEARCH_DEFINITION in answer.pop("eventDefinitions")
     assert answer == SEARCH_ANSWER

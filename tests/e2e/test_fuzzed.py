@@ -13,6 +13,7 @@ from hypothesis.strategies import SearchStrategy
 
 from functions.ingest.message.origin import ATTRIBUTE, Arrival
 from infra.operations.dead_letters import count
+from tests import plain_http
 from tests.clock import NOW
 from tests.e2e.conftest import Stack
 from tests.e2e.use import STORED_WITHIN_SECONDS, consumer_log, eventually, rows
@@ -63,7 +64,7 @@ def test_no_request_is_answered_by_an_error_of_ours_and_what_is_accepted_is_kept
     def send(request: HttpsRequest) -> httpx.Response:
         headers = {name: value.strip() for name, value in request.headers.items() if may_be_sent(value)}
         url = f"{stack.api_url}{request.path}"
-        return httpx.post(url, content=request.body.text, headers=headers | credentials, timeout=60)
+        return plain_http.post(url, content=request.body.text, headers=headers | credentials, timeout=60)
 
     credentials = {"Authorization": f"Bearer {stack.token}"}
     accepted: list[UUID] = []

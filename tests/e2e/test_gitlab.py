@@ -3,11 +3,11 @@
 import json
 from datetime import timedelta
 
-import httpx
 import pytest
 
-from functions.ingest.gitlab import TRACK_EVENT_PATH
+from functions.ingest.formats.gitlab import TRACK_EVENT_PATH
 from infra.cli.token import sign
+from tests import plain_http
 from tests.e2e.conftest import Stack
 from tests.e2e.use import eventually, rows
 from tests.gitlab import ACCEPTED, ACCEPTED_PAYLOAD, SENT_AT
@@ -21,7 +21,7 @@ def test_what_curl_sends_to_gitlab_is_stored_for_the_tokens_user(
     token = sign(stack.auth_secret, str(user_id), ["events:write:own"], [], timedelta(minutes=5))
     headers = {"User-Agent": "curl/8.14.1", "Accept": "*/*", "Content-Type": media_type, name: f"{scheme}{token}"}
     url = f"{stack.api_url}{TRACK_EVENT_PATH}"
-    response = httpx.post(url, content=json.dumps(ACCEPTED).encode(), headers=headers, timeout=60)
+    response = plain_http.post(url, content=json.dumps(ACCEPTED).encode(), headers=headers, timeout=60)
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
     find = "SELECT event, timestamp, payload FROM ai_usage_events WHERE user_id = %s"
     eventually(lambda: rows(stack, find, user_id), [(3, SENT_AT, ACCEPTED_PAYLOAD)])

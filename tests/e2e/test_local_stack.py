@@ -84,7 +84,7 @@ def test_whoever_has_the_file_of_the_stack_may_write_to_both_stores(stack: Stack
 
 def listening_addresses(process: psutil.Process) -> set[str]:
     """Where the process listens; nowhere, if it has ended by now."""
-    with suppress(psutil.NoSuchProcess):
+    with suppress(psutil.Error):
         connections = process.net_connections("inet")
         return {connection.laddr.ip for connection in connections if connection.status == LISTENING}
     return set()

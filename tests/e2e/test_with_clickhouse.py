@@ -10,7 +10,9 @@ import pytest
 
 from functions.shared import clickhouse
 from infra.local import deploy
+from tests import documentation
 from tests.e2e.conftest import Stack
+from tests.e2e.following import follow, run
 from tests.e2e.reading import (
     assert_gitlabs_queries_are_answered,
     assert_the_new_definition_is_answered,
@@ -91,3 +93,14 @@ def test_what_comes_later_is_read_from_clickhouse_with_the_same_answers(with_cli
     eventually(seen, ("clickhouse", 6), SEEN_WITHIN_SECONDS)
     assert_gitlabs_queries_are_answered(stack, user_id)
     assert_the_new_definition_is_answered(stack, user_id)
+
+
+def test_the_last_step_of_the_tutorial_finds_its_event_in_clickhouse(with_clickhouse: Stack) -> None:
+    stack = with_clickhouse
+    follow(stack, "4. Send the event")
+    (_, select) = documentation.commands(documentation.section(documentation.TUTORIAL, "8. Look into the stores"))
+
+    def found() -> set[str]:
+        return set(run(stack, select).splitlines())  # other tests may have sent the same event
+
+    eventually(found, set(select.output.splitlines()), SEEN_WITHIN_SECONDS)

@@ -49,9 +49,10 @@ def mend(checkout: Path, aws_endpoint_url: str) -> None:
 
 
 def _built_consumer(checkout: Path) -> bytes:
-    """The function's package, as `sam build` has the Makefile build it."""
+    """The function's package, as the local stack has the Makefile build it."""
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch) / "package"
         package.mkdir()
-        subprocess.run(["make", "build-ConsumerFunction", f"ARTIFACTS_DIR={package}"], cwd=checkout, check=True)
+        command = ["make", "build-ConsumerFunction", f"ARTIFACTS_DIR={package}", "PACKAGES_FOR=host"]
+        subprocess.run(command, cwd=checkout, check=True)
         return Path(shutil.make_archive(str(package), "zip", package)).read_bytes()

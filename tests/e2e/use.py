@@ -15,6 +15,7 @@ import psycopg
 
 from functions.ingest.message.origin import ATTRIBUTE, Arrival
 from functions.shared.identifier import derived_id
+from tests import plain_http
 from tests.e2e.conftest import Stack
 
 STORED_WITHIN_SECONDS = 60
@@ -27,7 +28,7 @@ def post(
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     all_headers = {"Authorization": f"Bearer {token or stack.token}", "Content-Type": "application/json", **headers}
     sent = {name: value for name, value in all_headers.items() if value}
-    return httpx.post(f"{stack.api_url}/v1/events", content=content, headers=sent, timeout=60)
+    return plain_http.post(f"{stack.api_url}/v1/events", content=content, headers=sent, timeout=60)
 
 
 def publish(stack: Stack, *bodies: bytes | Any) -> None:
@@ -57,7 +58,7 @@ def graphql(stack: Stack, query: str, token: str | None = None, **variables: Any
 
 def answer_of(stack: Stack, query: str, token: str | None = None, **variables: Any) -> Any:
     """All that GraphQL answers."""
-    response = httpx.post(
+    response = plain_http.post(
         f"{stack.api_url}/graphql",
         json={"query": query, "variables": variables},
         headers={"Authorization": f"Bearer {token or stack.token}"},

@@ -22,7 +22,7 @@ MAX_RECEIVE_COUNT = 2
 LOG_CHARACTERS = 4000  # shown of the end of the log
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # it would take time from all tests that come after these
 def endpoint(
     callers_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[str]:
@@ -51,7 +51,7 @@ def _end_of(log: Path) -> str:
     return log.read_text(errors="replace")[-LOG_CHARACTERS:]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session(endpoint: str) -> Session:
     """Makes clients of it."""
     return Session(localstack_host=urlsplit(endpoint).netloc, region_name=aws.REGION)

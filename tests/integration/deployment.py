@@ -52,7 +52,7 @@ def runs_functions(endpoint: str) -> bool:
 @contextmanager
 def deployed_whole(session: Session, folder: Path, endpoint: str, parameters: dict[str, str]) -> Iterator[Deployment]:
     """Builds and deploys the template as `make start` does, in `folder`, for as long as the block runs."""
-    deploy.build(folder, folder / "build.log")
+    deploy.build(folder, folder / "build.log", for_this_machine=False)
     with _deleted_afterwards(session, deploy.STACK):
         outputs = deploy.deploy(folder, endpoint, parameters, folder / "deploy.log")
         yield Deployment(outputs, _resources(session, deploy.STACK), {}, functions=True)

@@ -1,15 +1,14 @@
 """Settings that a function reads from Secrets Manager."""
 
-import importlib
 import json
 from datetime import timedelta
-from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
 from localstack_client.session import Session
 
+from functions.ingest.api_handler import IngestHandler, build
 from functions.shared import settings
 from functions.shared.grant import EVERYTHING, WRITE
 from infra.cli.token import sign
@@ -56,20 +55,17 @@ def test_a_secret_that_was_changed_is_read_by_the_next_function_that_starts(
 def test_tokens_are_checked_with_the_secret_that_secrets_manager_keeps(
     queues: LocalStackQueues, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("QUEUE_URL", queues.url)
     monkeypatch.setenv("AUTH_SECRET_ARN", deploy.put_secret("test-auth", SECRET, endpoint))
-    import functions.ingest.api
-
-    api = importlib.reload(functions.ingest.api)
+    api = build(auth=settings.auth(), queue_url=queues.url, retention_months=settings.retention_months())
     assert status(api, SECRET) == 202
     assert status(api, SECRET[::-1]) == 401
 
 
-def status(api: ModuleType, secret: str) -> int:
+def status(api: IngestHandler, secret: str) -> int:
     """What the handler answers to an event whose token is signed with `secret`."""
     token = sign(secret, "1", [WRITE], [EVERYTHING], timedelta(minutes=5))
     body = json.dumps({"event": "request_duo_chat_response"})
-    answer = api.handler({"headers": {"Authorization": f"Bearer {token}"}, "body": body}, FakeContext())
+    answer = api({"headers": {"Authorization": f"Bearer {token}"}, "body": body}, FakeContext())
     return int(answer["statusCode"])
 
 

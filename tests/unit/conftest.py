@@ -2,23 +2,26 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from random import Random
-from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
+import boto3
 import psycopg
 import pytest
 from moto import mock_aws
 from psycopg.rows import dict_row
 
-from functions.graphql.store_router import Sources
+from functions.graphql.handler import GraphqlHandler
+from functions.graphql.store_router import StoreRouter
 from functions.shared.identifier import derived_id
 from functions.sync.sync import Sync
 from tests.clock import NOW
 from tests.consuming import ACCOUNT, Queues
-from tests.graphql import Insert, loaded
+from tests.graphql import Insert, built
 from tests.metrics_model import Event
 from tests.payloads import PayloadStores, open_stores
 from tests.random_events import random_events, store
@@ -69,37 +72,40 @@ def events(connection: psycopg.Connection) -> list[Event]:
 
 
 @pytest.fixture
-def api(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module `functions.graphql.api`, reading from PostgreSQL."""
-    with loaded(database_url, monkeypatch) as module:
-        yield module
+def api(database_url: str) -> Iterator[GraphqlHandler]:
+    """The function behind `/graphql`, reading from PostgreSQL."""
+    with built(database_url) as handler:
+        yield handler
 
 
 @pytest.fixture(params=["postgresql", "clickhouse"])
-def bring(
-    request: pytest.FixtureRequest, api: ModuleType, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], Any]:
+def bring(request: pytest.FixtureRequest, api: GraphqlHandler, database_url: str) -> Callable[[], Any]:
     """Makes the API read from either store; brings what is in PostgreSQL to it."""
     if request.param == "postgresql":
         return lambda: None
     url = request.getfixturevalue("clickhouse_url")
     sync = Sync(database_url, url)
     sync.run(SYNC_SECONDS)
-    monkeypatch.setattr(api, "sources", Sources(api.database, url))
+    api.stores = StoreRouter(api.database, url)
     return lambda: sync.run(SYNC_SECONDS)
 
 
+class BroughtHandler(GraphqlHandler):
+    """A handler for which what is in PostgreSQL is in the store that it reads before each request."""
+
+    bring: Callable[[], Any]
+
+    def __call__(self, event: dict[str, Any], context: object) -> dict[str, Any]:
+        self.bring()
+        return super().__call__(event, context)
+
+
 @pytest.fixture
-def either(api: ModuleType, bring: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def either(api: GraphqlHandler, bring: Callable[[], Any]) -> GraphqlHandler:
     """The API, reading from either store; what is in PostgreSQL is there before each request."""
-    answer = api.handler
-
-    def handler(*arguments: Any) -> Any:
-        bring()
-        return answer(*arguments)
-
-    monkeypatch.setattr(api, "handler", handler)
-    return api
+    either = BroughtHandler(**{part.name: getattr(api, part.name) for part in fields(api)})
+    either.bring = bring
+    return either
 
 
 @pytest.fixture
@@ -123,12 +129,18 @@ def query(database_url: str) -> Iterator[Callable[..., list[dict[str, Any]]]]:
         yield lambda statement, *values: connection.execute(statement, values).fetchall()
 
 
+@pytest.fixture(scope="session")
+def boto_session() -> boto3.Session:
+    """Keeps what it has read of the services, which takes longer than all that a test asks of them."""
+    return boto3.Session()
+
+
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def aws(boto_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """AWS as moto has it, with nothing in it."""
     for name, value in ACCOUNT.items():
         monkeypatch.setenv(name, value)
-    with mock_aws():
+    with mock_aws(), patch.object(boto3, "DEFAULT_SESSION", boto_session):
         yield
 
 

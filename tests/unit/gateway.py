@@ -30,5 +30,5 @@ class Gateway:
             "body": base64.b64encode(request.get_data()).decode(),
             "isBase64Encoded": True,
         }
-        answer = self.ways.api.handler(event, None)
+        answer = self.ways.api(event, None)
         return Response(answer["body"], answer["statusCode"], answer["headers"])(environ, start_response)

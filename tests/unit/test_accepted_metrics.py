@@ -3,11 +3,12 @@
 import base64
 import gzip
 import json
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from functions.ingest.api_handler import IngestHandler
+from functions.ingest.consumer_handler import ConsumerHandler
 from functions.shared.grant import Grant
 from functions.shared.tenant import tenant_of
 from tests.unit.test_consumer import TENANT, event, from_api, record
@@ -22,7 +23,7 @@ def counted(output: str) -> list[tuple[str, int, int]]:
     return [(line["tenant"], line["AcceptedEvents"][0], line["AcceptedBytes"][0]) for line in lines]
 
 
-def test_a_packed_request_counts_by_what_it_unpacks_to(api: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_packed_request_counts_by_what_it_unpacks_to(api: IngestHandler, capsys: pytest.CaptureFixture[str]) -> None:
     one = json.dumps(CHAT).encode()
     body = base64.b64encode(gzip.compress(b"[" + b",".join([one] * 9_999) + b"]")).decode()
     status, answer = post(api, body)
@@ -30,14 +31,14 @@ def test_a_packed_request_counts_by_what_it_unpacks_to(api: ModuleType, capsys: 
     assert counted(capsys.readouterr().out) == [("27/", 9_999, 9_999 * len(one))]
 
 
-def test_only_what_is_accepted_counts(api: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_what_is_accepted_counts(api: IngestHandler, capsys: pytest.CaptureFixture[str]) -> None:
     post(api, [CHAT, {"event": "unknown"}, {"event": "unknown", "additional_properties": {}}])
     post(api, [{"event": "unknown"}])
     assert counted(capsys.readouterr().out) == [("27/", 1, len(json.dumps(CHAT)))]
 
 
 def test_the_line_has_no_tenant_among_the_dimensions_of_its_metrics(
-    api: ModuleType, capsys: pytest.CaptureFixture[str]
+    api: IngestHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     post(api, CHAT)
     (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "AcceptedEvents" in line]
@@ -45,12 +46,12 @@ def test_the_line_has_no_tenant_among_the_dimensions_of_its_metrics(
 
 
 def test_the_consumer_counts_what_was_published_straight_on_the_queue(
-    consumer: ModuleType, capsys: pytest.CaptureFixture[str]
+    consumer: ConsumerHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     published: list[Any] = [event(), event()]
     packed = base64.b64encode(gzip.compress(json.dumps(published).encode()))
     records = [record(packed, "a"), record(b"[broken", "b"), from_api([event()], TENANT) | {"messageId": "c"}]
-    assert consumer.handler({"Records": records}, None) == {"batchItemFailures": []}
+    assert consumer({"Records": records}, None) == {"batchItemFailures": []}
     assert counted(capsys.readouterr().out) == [("queue", 2, 2 * len(json.dumps(event())))]
 
 

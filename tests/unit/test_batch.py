@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from functions.ingest.formats.body import events_in
 from functions.ingest.formats.compression import MAX_UNPACKED_BYTES
+from functions.ingest.formats.table import events_in
 from functions.ingest.message.batch import KIND, Batch, read_batch
 from functions.ingest.message.origin import Arrival
 from functions.ingest.message.replay import KIND as REPLAY

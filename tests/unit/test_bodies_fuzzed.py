@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from functions.ingest.formats.cloud_event import BINARY_MODE_HEADER
 from functions.ingest.formats.compression import unpacked
-from functions.ingest.formats.envelope import unwrapped
+from functions.ingest.formats.table import unwrapped
 from functions.ingest.message.replay import KIND
 from functions.ingest.request import EVENTS_PATH
 from tests.formats import gzip_in_base64

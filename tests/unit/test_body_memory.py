@@ -6,10 +6,10 @@ import tracemalloc
 
 import pytest
 
-from functions.ingest import gitlab
 from functions.ingest.contract import MAX_EVENTS
-from functions.ingest.formats.body import events_in
+from functions.ingest.formats import gitlab
 from functions.ingest.formats.compression import MAX_UNPACKED_BYTES, TooLarge
+from functions.ingest.formats.table import events_in
 from functions.ingest.message.batch import read_batch
 from functions.ingest.request import Request
 from functions.shared.rejection import Rejection

@@ -1,7 +1,6 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,6 +8,7 @@ import msgspec
 import psycopg
 import pytest
 
+from functions.ingest.consumer_handler import ConsumerHandler
 from functions.ingest.message.batch import KIND, Batch
 from functions.ingest.message.origin import ATTRIBUTE
 from functions.ingest.message.replay import KIND as REPLAY
@@ -60,7 +60,7 @@ TROUBLESHOOTING = event(
 )
 
 
-def test_an_event_is_transformed_and_stored(consumer: ModuleType, query: Query) -> None:
+def test_an_event_is_transformed_and_stored(consumer: ConsumerHandler, query: Query) -> None:
     assert consume(consumer, record(TROUBLESHOOTING)) == []
     assert query("SELECT id, timestamp, event, user_id, namespace_path, payload FROM ai_usage_events") == [
         {
@@ -107,7 +107,7 @@ def test_an_event_is_transformed_and_stored(consumer: ModuleType, query: Query) 
     ],
 )
 def test_the_payload_is_what_the_definition_makes_of_the_context(
-    sent: dict[str, Any], payload: dict[str, Any], consumer: ModuleType, query: Query
+    sent: dict[str, Any], payload: dict[str, Any], consumer: ConsumerHandler, query: Query
 ) -> None:
     consume(consumer, record(sent))
     assert [row["payload"] for row in query("SELECT payload FROM ai_usage_events")] == [payload]
@@ -119,7 +119,7 @@ BAD_TEXTS = [(bad, code) for bad, code in BAD_EVENTS if b"\xff" not in bad]
 
 @pytest.mark.parametrize(("bad", "code"), BAD_TEXTS, ids=lambda value: str(value)[:60])
 def test_a_bad_event_becomes_a_rejected_row_beside_the_good_ones(
-    bad: bytes, code: str, consumer: ModuleType, query: Query
+    bad: bytes, code: str, consumer: ConsumerHandler, query: Query
 ) -> None:
     message = record(b"[%b]" % bad if bad == b"[]" else bad, "bad")
     for _ in range(2):
@@ -131,7 +131,7 @@ def test_a_bad_event_becomes_a_rejected_row_beside_the_good_ones(
 
 
 def test_a_rejected_event_without_an_id_keeps_the_one_that_it_was_given_and_the_time(
-    consumer: ModuleType, query: Query
+    consumer: ConsumerHandler, query: Query
 ) -> None:
     mended = {"event": "request_duo_chat_response", "user_id": 1}
     sent = [
@@ -196,7 +196,7 @@ REPLAYED = replay_head(OWN_ID, HEAD)
     ids=range(16),
 )
 def test_a_message_that_nests_deep_is_rejected_and_not_tried_again(
-    body: str, code: str, consumer: ModuleType, query: Query
+    body: str, code: str, consumer: ConsumerHandler, query: Query
 ) -> None:
     good = json.dumps(event()).encode()
     assert consume(consumer, record(good, "good"), record(body.encode(), "deep")) == []
@@ -220,7 +220,7 @@ ODD_MOMENTS = [
 @pytest.mark.parametrize("arrival", [None, 0, 1, 253402300799999])
 @pytest.mark.parametrize("moment", ODD_MOMENTS)
 def test_a_message_with_an_odd_time_is_consumed_and_not_tried_again(
-    moment: str, arrival: int | None, consumer: ModuleType, query: Query
+    moment: str, arrival: int | None, consumer: ConsumerHandler, query: Query
 ) -> None:
     head = f'"received_at":"{moment}"'
     bodies = [
@@ -238,7 +238,7 @@ def test_a_message_with_an_odd_time_is_consumed_and_not_tried_again(
     assert query("SELECT count(*) >= 5 AS kept FROM rejected_events") == [{"kept": True}]
 
 
-def test_the_same_message_delivered_again_is_stored_once(consumer: ModuleType, query: Query) -> None:
+def test_the_same_message_delivered_again_is_stored_once(consumer: ConsumerHandler, query: Query) -> None:
     events = [event(number=number) for number in range(5)]
     for _ in range(3):
         consume(consumer, record(events), record(events[0], "other"))
@@ -257,7 +257,7 @@ def test_the_same_message_delivered_again_is_stored_once(consumer: ModuleType, q
 )
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])
 def test_an_id_sent_again_is_stored_once(
-    sendings: list[dict[str, Any]], together: bool, consumer: ModuleType, query: Query
+    sendings: list[dict[str, Any]], together: bool, consumer: ConsumerHandler, query: Query
 ) -> None:
     records = [record(event(id=OWN_ID) | sending, f"message {number}") for number, sending in enumerate(sendings)] + [
         from_api([event(id=OWN_ID) | sendings[-1]], EVERYWHERE)
@@ -268,7 +268,7 @@ def test_an_id_sent_again_is_stored_once(
 
 
 def test_an_id_sent_at_two_explicit_times_is_one_event_within_a_month_and_two_across_months(
-    consumer: ModuleType, query: Query
+    consumer: ConsumerHandler, query: Query
 ) -> None:
     first = (NOW.replace(day=1) - timedelta(days=20)).replace(day=10)
     for moment in (first, first + timedelta(days=1), first - timedelta(days=30)):
@@ -276,7 +276,7 @@ def test_an_id_sent_at_two_explicit_times_is_one_event_within_a_month_and_two_ac
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2}]
 
 
-def test_a_batch_with_a_duplicate_is_stored_but_for_the_duplicate(consumer: ModuleType, query: Query) -> None:
+def test_a_batch_with_a_duplicate_is_stored_but_for_the_duplicate(consumer: ConsumerHandler, query: Query) -> None:
     consume(consumer, record(event(id=OWN_ID, timestamp=format_timestamp(YESTERDAY))))
     events = [event(number=number) for number in range(2_000)]
     consume(consumer, record([*events, event(id=OWN_ID, timestamp=format_timestamp(YESTERDAY))], "other"))
@@ -284,7 +284,7 @@ def test_a_batch_with_a_duplicate_is_stored_but_for_the_duplicate(consumer: Modu
 
 
 def test_concurrent_batches_of_the_same_events_and_users_neither_deadlock_nor_store_twice(
-    consumer: ModuleType, query: Query, database_url: str
+    consumer: ConsumerHandler, query: Query, database_url: str
 ) -> None:
     def events(turn: int) -> list[Any]:
         order = range(300) if turn % 2 else range(299, -1, -1)
@@ -315,7 +315,9 @@ def test_concurrent_batches_of_the_same_events_and_users_neither_deadlock_nor_st
     assert query("SELECT count(*) FROM users") == [{"count": 300}]
 
 
-def test_rows_of_users_and_namespaces_that_stay_the_same_are_not_rewritten(consumer: ModuleType, query: Query) -> None:
+def test_rows_of_users_and_namespaces_that_stay_the_same_are_not_rewritten(
+    consumer: ConsumerHandler, query: Query
+) -> None:
     versions = "SELECT xmin::text FROM users UNION ALL SELECT xmin::text FROM namespaces"
     consume(consumer, record(TROUBLESHOOTING))
     before = query(versions)
@@ -325,7 +327,7 @@ def test_rows_of_users_and_namespaces_that_stay_the_same_are_not_rewritten(consu
 
 
 def test_an_event_whose_month_was_dropped_while_it_waited_is_rejected_beside_the_good_ones(
-    consumer: ModuleType, query: Query
+    consumer: ConsumerHandler, query: Query
 ) -> None:
     months_ago = NOW - timedelta(days=125)
     waited = event(timestamp=format_timestamp(months_ago - timedelta(days=20)))
@@ -334,14 +336,14 @@ def test_an_event_whose_month_was_dropped_while_it_waited_is_rejected_beside_the
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 1}]
 
 
-def test_a_users_last_activity_only_moves_on(consumer: ModuleType, query: Query) -> None:
+def test_a_users_last_activity_only_moves_on(consumer: ConsumerHandler, query: Query) -> None:
     for day in (YESTERDAY, NOW - timedelta(days=9), NOW):
         consume(consumer, record(event(timestamp=format_timestamp(day)), str(day)))
     assert query("SELECT last_activity_on FROM users") == [{"last_activity_on": NOW.date()}]
 
 
 def test_when_postgresql_is_away_every_message_is_reported_and_nothing_is_written(
-    consumer: ModuleType, query: Query, database_url: str
+    consumer: ConsumerHandler, query: Query, database_url: str
 ) -> None:
     consume(consumer, record(event()))
     name = database_url.rpartition("/")[2]
@@ -360,7 +362,7 @@ def test_when_postgresql_is_away_every_message_is_reported_and_nothing_is_writte
 
 
 def test_a_write_that_fails_halfway_leaves_nothing_and_is_made_up_for(
-    consumer: ModuleType, query: Query, monkeypatch: pytest.MonkeyPatch
+    consumer: ConsumerHandler, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise psycopg.OperationalError("the server closed the connection unexpectedly")
@@ -376,7 +378,7 @@ def test_a_write_that_fails_halfway_leaves_nothing_and_is_made_up_for(
 
 
 def test_the_namespace_is_the_explicit_one_else_the_projects_else_that_of_its_id(
-    consumer: ModuleType, query: Query
+    consumer: ConsumerHandler, query: Query
 ) -> None:
     consume(consumer, record(event(project_id=4, namespace_path="27/28/")))
     consume(
@@ -420,7 +422,7 @@ FOREIGN = {"path": "3/4/", "full_path": "others/project"}
     ],
 )
 def test_an_event_that_resolves_outside_its_senders_grant_is_rejected(
-    sent: dict[str, Any], code: str | None, consumer: ModuleType, query: Query
+    sent: dict[str, Any], code: str | None, consumer: ConsumerHandler, query: Query
 ) -> None:
     consume(
         consumer,
@@ -433,7 +435,7 @@ def test_an_event_that_resolves_outside_its_senders_grant_is_rejected(
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2 if code else 3}]
 
 
-def test_what_can_not_be_stored_teaches_nothing_and_stops_nothing(consumer: ModuleType, query: Query) -> None:
+def test_what_can_not_be_stored_teaches_nothing_and_stops_nothing(consumer: ConsumerHandler, query: Query) -> None:
     odd = [
         event(namespace={"path": "27/28/", "full_path": "nul\0"}),
         event(project={"id": 4, "full_path": "nul\0"}),
@@ -447,7 +449,7 @@ def test_what_can_not_be_stored_teaches_nothing_and_stops_nothing(consumer: Modu
 
 
 def test_bad_events_of_every_kind_are_rejected_among_good_ones_of_the_same_message(
-    consumer: ModuleType, query: Query
+    consumer: ConsumerHandler, query: Query
 ) -> None:
     bad = [(text, code) for text, code in BAD_TEXTS if code not in ("invalid_json", "too_deep")]
     good = [json.dumps(event(number=number)).encode() for number in range(300)]
@@ -459,7 +461,7 @@ def test_bad_events_of_every_kind_are_rejected_among_good_ones_of_the_same_messa
 
 @pytest.mark.parametrize("written", [0, 2])
 def test_a_connection_that_breaks_while_rows_are_written_loses_and_repeats_nothing(
-    written: int, consumer: ModuleType, query: Query, monkeypatch: pytest.MonkeyPatch
+    written: int, consumer: ConsumerHandler, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     consume(consumer, record(event()))
     pack = events._packed

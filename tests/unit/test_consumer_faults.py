@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 
+from functions.ingest.consumer_handler import ConsumerHandler
 from functions.ingest.event.event import read_attributes
 from functions.ingest.message.batch import Batch, read_batch
 from functions.ingest.message.replay import read_message
@@ -42,9 +42,9 @@ type Said = Callable[[], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def server(open_folder: Path) -> Iterator[Path]:
+def server(postgres_folder: Path) -> Iterator[Path]:
     """The data folder of a server that has few connections and may be stopped; its URL is `database_url`."""
-    data = open_folder / "faulty" / "data"
+    data = postgres_folder / "faulty" / "data"
     try:
         with psycopg.connect(start(data), autocommit=True) as administration:
             administration.execute("ALTER SYSTEM SET fsync = off")
@@ -79,10 +79,11 @@ def query(database_url: str) -> Query:
 
 
 @pytest.fixture
-def lines(consumer: ModuleType) -> Iterator[Lines]:
+def lines(consumer: ConsumerHandler) -> Iterator[Lines]:
     """What the function has logged since; nothing of it is what events hold."""
     log = io.StringIO()
-    stream = consumer.logger.registered_handler.setStream(log)
+    handler: Any = consumer.logger.registered_handler
+    stream = handler.setStream(log)
 
     def lines() -> list[dict[str, Any]]:
         logged = log.getvalue()
@@ -92,7 +93,7 @@ def lines(consumer: ModuleType) -> Iterator[Lines]:
         return [json.loads(line) for line in logged.splitlines()]
 
     yield lines
-    consumer.logger.registered_handler.setStream(stream)
+    handler.setStream(stream)
 
 
 @pytest.fixture
@@ -207,14 +208,14 @@ def test_while_postgresql_stores_nothing_every_message_is_reported_and_stored_on
     has_connection: bool,
     server: Path,
     database_url: str,
-    consumer: ModuleType,
+    consumer: ConsumerHandler,
     query: Query,
     said: Said,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fault = FAULTS[name]
     database = Database(database_url, fault.limits, fault.options)
-    monkeypatch.setattr(consumer, "consumer", replace(consumer.consumer, database=database))
+    consumer.consumer = replace(consumer.consumer, database=database)
     if has_connection:
         consume(consumer, record(event(), "before"))
         said()
@@ -234,7 +235,7 @@ def test_while_postgresql_stores_nothing_every_message_is_reported_and_stored_on
 
 
 def test_messages_that_postgresql_is_too_slow_for_together_are_stored_in_parts(
-    database_url: str, consumer: ModuleType, query: Query, monkeypatch: pytest.MonkeyPatch
+    database_url: str, consumer: ConsumerHandler, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query("""
         CREATE OR REPLACE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql
@@ -242,8 +243,8 @@ def test_messages_that_postgresql_is_too_slow_for_together_are_stored_in_parts(
     """)
     query("CREATE TRIGGER slow BEFORE INSERT ON ai_usage_events FOR EACH ROW EXECUTE FUNCTION dawdle()")
     database = Database(database_url, TimeLimits(statement=30, transaction=1))
-    monkeypatch.setattr(consumer, "consumer", replace(consumer.consumer, database=database))
-    monkeypatch.setattr(consumer, "MOST_EVENTS_AT_ONCE", 40)
+    consumer.consumer = replace(consumer.consumer, database=database)
+    consumer.max_events = 40
     waiting = [str(number) for number in range(40)]
     try:
         for deliveries in range(1, 20):
@@ -259,7 +260,7 @@ def test_messages_that_postgresql_is_too_slow_for_together_are_stored_in_parts(
 def test_a_server_that_goes_while_rows_are_written_has_each_of_them_once_in_the_end(
     comes_back: bool,
     server: Path,
-    consumer: ModuleType,
+    consumer: ConsumerHandler,
     query: Query,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -284,7 +285,7 @@ def test_a_server_that_goes_while_rows_are_written_has_each_of_them_once_in_the_
 
 
 def test_missing_partitions_within_the_retention_are_made_on_the_spot(
-    database_url: str, consumer: ModuleType, query: Query, said: Said
+    database_url: str, consumer: ConsumerHandler, query: Query, said: Said
 ) -> None:
     now = datetime.now(UTC)
     months = wanted_months(now.date(), RETENTION_MONTHS)
@@ -337,7 +338,7 @@ REFUSALS = [
 @pytest.mark.parametrize(("refuse", "permit"), REFUSALS)
 @pytest.mark.parametrize("has_duplicate", [False, True], ids=["new", "with a duplicate"])
 def test_rows_that_only_postgresql_refuses_are_found_and_rejected_alone(
-    has_duplicate: bool, refuse: str, permit: str, consumer: ModuleType, query: Query, said: Said
+    has_duplicate: bool, refuse: str, permit: str, consumer: ConsumerHandler, query: Query, said: Said
 ) -> None:
     query(refuse)
     try:
@@ -366,7 +367,7 @@ def test_rows_that_only_postgresql_refuses_are_found_and_rejected_alone(
 
 
 def test_a_row_that_postgresql_refused_is_stored_when_its_message_is_read_once_more(
-    consumer: ModuleType, query: Query
+    consumer: ConsumerHandler, query: Query
 ) -> None:
     query("ALTER TABLE ai_usage_events ADD CONSTRAINT no_devil CHECK (user_id <> 666)")
     consume(consumer, record(event(user_id=666)))
@@ -377,7 +378,7 @@ def test_a_row_that_postgresql_refused_is_stored_when_its_message_is_read_once_m
 
 
 def test_a_message_that_the_code_fails_on_is_reported_alone_and_its_neighbours_are_stored(
-    consumer: ModuleType, query: Query, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    consumer: ConsumerHandler, query: Query, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail_on_some(raw: Any, *arguments: Any) -> Any:
         if b"unforeseen" in bytes(raw):
@@ -396,25 +397,24 @@ def test_a_message_that_the_code_fails_on_is_reported_alone_and_its_neighbours_a
 @pytest.mark.parametrize(
     ("most", "counts", "groups"),
     [
-        ({"MOST_EVENTS_AT_ONCE": 3}, [1, 1, 1, 1], [3, 1]),
-        ({"MOST_EVENTS_AT_ONCE": 3}, [2, 2, 1], [1, 2]),
-        ({"MOST_EVENTS_AT_ONCE": 3}, [5, 1, 5, 5], [1, 1, 1, 1]),
-        ({"MOST_EVENTS_AT_ONCE": 3}, [0, 3, 0], [3]),
-        ({"MOST_BYTES_AT_ONCE": 10}, [1, 1, 2], [1, 1, 1]),
+        ({"max_events": 3}, [1, 1, 1, 1], [3, 1]),
+        ({"max_events": 3}, [2, 2, 1], [1, 2]),
+        ({"max_events": 3}, [5, 1, 5, 5], [1, 1, 1, 1]),
+        ({"max_events": 3}, [0, 3, 0], [3]),
+        ({"max_bytes": 10}, [1, 1, 2], [1, 1, 1]),
         ({}, [1, 1, 1, 50], [4]),
     ],
 )
 def test_messages_are_consumed_together_up_to_a_number_of_events_and_bytes(
-    most: dict[str, int],
+    most: dict[str, Any],
     counts: list[int],
     groups: list[int],
-    consumer: ModuleType,
+    consumer: ConsumerHandler,
     query: Query,
     lines: Lines,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in most.items():
-        monkeypatch.setattr(consumer, name, value)
+    consumer = replace(consumer, **most)
     records = [record([event()] * count, str(number)) for number, count in enumerate(counts)]
     assert consume(consumer, *records) == []
     assert [line["messages"] for line in lines()] == groups
@@ -436,7 +436,7 @@ def test_what_there_is_no_time_for_is_left_for_later(
     consuming: float,
     groups: list[int],
     left: int,
-    consumer: ModuleType,
+    consumer: ConsumerHandler,
     query: Query,
     lines: Lines,
     monkeypatch: pytest.MonkeyPatch,
@@ -451,24 +451,22 @@ def test_what_there_is_no_time_for_is_left_for_later(
         passed.append(consuming)
         return own._consume_at_once(batches)
 
-    monkeypatch.setattr(consumer, "monotonic", lambda: sum(passed))
-    monkeypatch.setattr(consumer, "read_message", read_slowly)
     monkeypatch.setattr(Consumer, "consume", consume_slowly)
-    monkeypatch.setattr(consumer, "MOST_EVENTS_AT_ONCE", 2)
+    slow = replace(consumer, clock=lambda: sum(passed), read=read_slowly, max_events=2)
     records = [record(event(), str(number)) for number in range(6)]
-    assert consume(consumer, *records) == [str(number) for number in range(6 - left, 6)]
+    assert consume(slow, *records) == [str(number) for number in range(6 - left, 6)]
     said = [(line["level"], line["messages"]) for line in lines()]
     assert said == [("INFO", messages) for messages in groups] + [("WARNING", left)] * (left > 0)
     assert query("SELECT count(*) FROM ai_usage_events") == [(6 - left,)]
 
 
 def test_messages_of_which_none_can_be_read_are_reported(
-    consumer: ModuleType, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    consumer: ConsumerHandler, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object) -> Batch:
         raise RuntimeError(SECRET)
 
-    monkeypatch.setattr(consumer, "read_message", fail)
+    consumer.read = fail
     assert consume(consumer, record(event(), "first"), record(event(), "second")) == ["first", "second"]
     assert [line["message_id"] for line in lines()] == ["first", "second"]
     assert consumer.consumer.consume([]) == Outcome()

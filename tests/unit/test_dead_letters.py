@@ -2,7 +2,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -11,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
+from functions.ingest.consumer_handler import ConsumerHandler
 from functions.ingest.message.origin import ATTRIBUTE, Arrival, arrival_of
 from infra.cli import app
 from infra.operations import dead_letters
@@ -38,10 +38,10 @@ def waiting(queues: Queues, url: str) -> int:
 
 
 def test_redriven_events_have_the_ids_and_times_that_they_would_have_had(
-    queues: Queues, consumer: ModuleType, stored: Stored
+    queues: Queues, consumer: ConsumerHandler, stored: Stored
 ) -> None:
     before = queues.bury(*[f"[{CHAT}, {CHAT}]"] * 15, producer="editor")
-    consumer.handler({"Records": before}, None)  # the answer that they are stored was lost
+    consumer({"Records": before}, None)  # the answer that they are stored was lost
     rows = stored()
     assert len(rows) == 30
     assert dlq(queues, "redrive").output == "15 messages are on the queue again.\n"
@@ -49,13 +49,13 @@ def test_redriven_events_have_the_ids_and_times_that_they_would_have_had(
     assert {record["messageId"] for record in again}.isdisjoint(record["messageId"] for record in before)
     assert all(record["messageAttributes"]["producer"]["stringValue"] == "editor" for record in again)
     assert sorted(record["body"] for record in again) == sorted(record["body"] for record in before)
-    assert consumer.handler({"Records": again}, None) == {"batchItemFailures": []}
+    assert consumer({"Records": again}, None) == {"batchItemFailures": []}
     assert stored() == rows
     assert waiting(queues, queues.dead_letter_url) == 0
 
 
 def test_a_crash_between_sending_and_deleting_makes_no_second_events(
-    queues: Queues, consumer: ModuleType, stored: Stored, monkeypatch: pytest.MonkeyPatch
+    queues: Queues, consumer: ConsumerHandler, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queues.bury(CHAT, CHAT)
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from random import Random
@@ -13,11 +13,13 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
+from functions.graphql.postgres.directory import PostgresDirectory
 from functions.ingest.directory import lock, places
 from functions.ingest.directory.fact import Facts, Subject
 from functions.ingest.directory.known_facts import read_facts
-from functions.ingest.directory.lock import directory_held_alone
+from functions.ingest.directory.lock import fold_restated
 from functions.ingest.message.batch import Batch
 from functions.ingest.pipeline import Consumer
 from functions.shared.catalog import registry
@@ -367,53 +369,123 @@ def said_events(draw: st.DrawFn) -> tuple[dict[str, Any], Grant | None]:
     return event(draw(st.integers(0, 6)), **attributes), sender
 
 
-def told(database_url: str, batches: Sequence[Sequence[Batch]], query: Query) -> Any:
+@pytest.fixture
+def consumers(database_url: str) -> Iterator[list[Consumer]]:
+    """Two consumers, neither of which knows what the other one writes."""
+    loaded = registry.load()
+    consumers = [Consumer(Database(database_url, TimeLimits(30, 30)), loaded, 3) for _ in range(2)]
+    yield consumers
+    for consumer in consumers:
+        consumer.database.close()
+
+
+def told(consumers: Sequence[Consumer], batches: Sequence[Sequence[Batch]], query: Query) -> Any:
     """What the directory says after these batches, some together, none known before."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("TRUNCATE ai_usage_events, namespaces, projects, users, facts, user_names, restated_facts")
-    consumers = [Consumer(Database(database_url, TimeLimits(30, 30)), registry.load(), 3) for _ in range(2)]
-    try:
-        for number, together in enumerate(batches):
-            consumers[number % 2].consume(together)
-        with (
-            psycopg.connect(database_url, autocommit=True) as connection,
-            directory_held_alone(connection),
-        ):
-            pass
-    finally:
-        for consumer in consumers:
-            consumer.database.close()
+    consumers[0].database.run(forget_everything)
+    for consumer in consumers:
+        consumer.known.forget()
+    for number, together in enumerate(batches):
+        consumers[number % 2].consume(together)
+    consumers[0].database.run(fold_restated)
     return query(PLACES), query(NAMED), query(FACTS)
+
+
+def forget_everything(connection: Connection) -> None:
+    for table in ("ai_usage_events", "namespaces", "projects", "users", "facts", "user_names", "restated_facts"):
+        connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
 
 
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(said=st.lists(said_events(), min_size=2, max_size=7), chance=st.randoms(use_true_random=False))
 def test_every_order_of_the_same_events_gives_the_same_directory(
-    database_url: str, query: Query, said: list[tuple[dict[str, Any], Grant | None]], chance: Any
+    consumers: list[Consumer], query: Query, said: list[tuple[dict[str, Any], Grant | None]], chance: Any
 ) -> None:
     batches = [batch([one], sender, NOW - timedelta(minutes=number)) for number, (one, sender) in enumerate(said)]
-    first = told(database_url, [[one] for one in batches], query)
+    first = told(consumers, [[one] for one in batches], query)
     again = [*batches, *chance.sample(batches, chance.randint(0, len(batches)))]  # delivered again
     chance.shuffle(again)
     cut = chance.randint(0, len(again))
-    assert told(database_url, [again[:cut], *([one] for one in again[cut:])], query) == first
-    newest = {
-        user: max(((one["timestamp"], one["user"]["username"]) for one, sender in said if counts(one, sender, user)))[1]
-        for user in (1, 2)
-        if any(counts(one, sender, user) for one, sender in said)
+    assert told(consumers, [again[:cut], *([one] for one in again[cut:])], query) == first
+    names = [(path_of(one), is_unlimited(sender), one) for one, sender in said if counts(one, sender)]
+    assert {row["id"]: row["username"] for row in first[1]} == {
+        user: max((unlimited, *told_name(one)) for _, unlimited, one in names if one["user"]["id"] == user)[-1]
+        for user in {one["user"]["id"] for _, _, one in names}
     }
-    assert {row["id"]: row["username"] for row in first[1]} == newest
+    for granted in ("27/", "27/2/", "99/", "5/1/"):
+        readable = [one for path, _, one in names if path.startswith(granted)]
+        assert names_shown(consumers[0].database, granted) == {
+            user: max(told_name(one) for one in readable if one["user"]["id"] == user)[-1]
+            for user in {one["user"]["id"] for one in readable}
+        }
 
 
-def counts(one: dict[str, Any], sender: Grant | None, user: int) -> bool:
-    """Whether what the event says of the user's name counts."""
-    if one["user"]["id"] != user or "username" not in one["user"]:
+def counts(one: dict[str, Any], sender: Grant | None) -> bool:
+    """Whether what the event says of its user's name counts."""
+    if "username" not in one["user"]:
         return False
-    path = one.get("namespace", {}).get("path") or one["project"]["namespace"]["path"]
-    return sender is None or (sender.is_authoritative and sender.covers(path))
+    return sender is None or (sender.is_authoritative and sender.covers(path_of(one)))
 
 
-def test_batches_that_change_and_restate_facts_at_once_agree_on_the_newest(database_url: str, query: Query) -> None:
+def is_unlimited(sender: Grant | None) -> bool:
+    return sender is None or sender.is_everywhere
+
+
+def path_of(one: dict[str, Any]) -> str:
+    return str(one.get("namespace", {}).get("path") or one["project"]["namespace"]["path"])
+
+
+def told_name(one: dict[str, Any]) -> tuple[str, str]:
+    """When a name was stated, and the name."""
+    return one["timestamp"], one["user"]["username"]
+
+
+def names_shown(database: Database, *granted: str) -> dict[int, str]:
+    """The names that are shown to readers of these namespaces."""
+    return PostgresDirectory(database, Grant("9", ("events:read",), granted)).usernames(range(1, 100))
+
+
+def test_a_name_that_a_limited_sender_states_counts_for_readers_of_everything_until_an_unlimited_one_states_any(
+    consumer: Consumer,
+) -> None:
+    def say(days_ago: float, name: str, path: str, sender: Grant | None) -> dict[int, str]:
+        said = event(days_ago, user={"id": 1, "username": name}, user_id=None, namespace_path=path)
+        consumer.consume([batch([said], sender)])
+        return names_shown(consumer.database, "*")
+
+    assert say(5, "a", "27/", STEWARD) == {1: "a"}
+    assert say(4, "b", "99/", OTHER_STEWARD) == {1: "b"}
+    assert say(9, "c", "3/", None) == {1: "c"}
+    assert say(3, "d", "27/", STEWARD) == {1: "c"}
+    assert names_shown(consumer.database, "27/") == {1: "d"}
+    assert say(2, "e", "27/", None) == {1: "e"}
+    assert say(1, "d", "27/", STEWARD) == {1: "e"}
+    assert [names_shown(consumer.database, path) for path in ("27/", "99/", "3/")] == [{1: "d"}, {1: "b"}, {1: "c"}]
+    for days_ago in (0.4, 0.2):
+        assert say(days_ago, "e", "27/", None) == {1: "e"} == names_shown(consumer.database, "27/")
+        assert say(days_ago - 0.1, "d", "27/", STEWARD) == {1: "e"}
+        assert names_shown(consumer.database, "27/") == {1: "d"}
+    assert say(9, "f", "4/", None) == say(8, "f", "27/", None) == {1: "e"}
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_two_names_of_a_user_in_one_batch_are_kept_apart_by_whether_their_senders_are_limited(
+    consumers: list[Consumer], query: Query, is_known: bool
+) -> None:
+    place = {"path": "27/2/1/"}
+    stated = [
+        batch([event(user={"id": 2, "username": "a"}, user_id=None, namespace=place)], None),
+        batch([event(user={"id": 2, "username": "b"}, user_id=None, namespace=place)], STEWARD),
+    ]
+    for together in (stated, stated[::-1]):
+        told(consumers, [stated[:1], together] if is_known else [together], query)
+        assert query("SELECT username, unlimited_username FROM user_names") == [
+            {"username": "b", "unlimited_username": "a"}
+        ]
+
+
+def test_batches_that_change_and_restate_facts_at_once_agree_on_the_newest(
+    database_url: str, consumers: list[Consumer], query: Query
+) -> None:
     users, batches = range(1, 30), 40
 
     def say(number: int) -> list[dict[str, Any]]:
@@ -448,7 +520,7 @@ def test_batches_that_change_and_restate_facts_at_once_agree_on_the_newest(datab
     }
     assert {row["id"]: row["username"] for row in query("SELECT id, username FROM users")} == newest
     concurrently = query(PLACES)
-    alone = told(database_url, [[batch(say(number), None)] for number in range(batches)], query)
+    alone = told(consumers, [[batch(say(number), None)] for number in range(batches)], query)
     assert alone[0] == concurrently
 
 

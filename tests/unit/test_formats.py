@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from functions.ingest.request import LINE_TYPES
+from functions.ingest.formats.body import LINE_TYPES
 from functions.shared.timestamp import format_timestamp
 from tests.clock import NOW
 from tests.formats import (
@@ -316,10 +316,8 @@ def test_a_wrapped_message_without_events_is_kept_whole(ways: WaysIn, query: Que
     assert query("SELECT code, body FROM rejected_events") == [{"code": "invalid_json", "body": message}]
 
 
-def test_huge_messages_are_stored_one_after_the_other(
-    ways: WaysIn, query: Query, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ways.consumer, "MOST_BYTES_AT_ONCE", 100)
+def test_huge_messages_are_stored_one_after_the_other(ways: WaysIn, query: Query) -> None:
+    ways.consumer.max_bytes = 100
     ways.consume(*[encoded(CHAT | {"number": number}).decode() for number in range(5)], message_id="a")
     ways.consume(*[encoded([CHAT] * 3).decode()], message_id="b")
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 4}]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from functions.ingest.gitlab import TRACK_EVENT_PATH, TRACK_EVENTS_PATH
+from functions.ingest.formats.gitlab import TRACK_EVENT_PATH, TRACK_EVENTS_PATH
 from functions.shared.timestamp import format_timestamp, months_before
 from tests.clock import NOW
 from tests.gitlab import ACCEPTED, ACCEPTED_PAYLOAD, SENT_AT

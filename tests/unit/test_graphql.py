@@ -2,7 +2,6 @@ import json
 import time
 from datetime import timedelta
 from itertools import product
-from types import ModuleType
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +9,8 @@ import jwt
 import psycopg
 import pytest
 
-from functions.graphql.store_router import Sources
+from functions.graphql.handler import GraphqlHandler
+from functions.graphql.store_router import StoreRouter
 from functions.shared.auth import Authenticator
 from functions.shared.failure import Withheld
 from functions.shared.settings import AuthSettings
@@ -33,16 +33,16 @@ PAGE = """
 """
 
 
-def page(module: ModuleType, *namespaces: str, **variables: Any) -> Any:
-    return ask(module, PAGE, *namespaces, **variables)["aiInstanceUsageData"]["all"]
+def page(handler: GraphqlHandler, *namespaces: str, **variables: Any) -> Any:
+    return ask(handler, PAGE, *namespaces, **variables)["aiInstanceUsageData"]["all"]
 
 
-def ids(module: ModuleType, *namespaces: str, **variables: Any) -> list[str]:
-    return [node["id"] for node in page(module, *namespaces, **variables)["nodes"]]
+def ids(handler: GraphqlHandler, *namespaces: str, **variables: Any) -> list[str]:
+    return [node["id"] for node in page(handler, *namespaces, **variables)["nodes"]]
 
 
 def test_an_event_is_shown_with_its_user_and_payload(
-    either: ModuleType, insert: Insert, connection: psycopg.Connection
+    either: GraphqlHandler, insert: Insert, connection: psycopg.Connection
 ) -> None:
     connection.execute("INSERT INTO users (id, username) VALUES (1, 'root')")
     moment = NOW.replace(microsecond=123456)
@@ -64,7 +64,7 @@ def test_an_event_is_shown_with_its_user_and_payload(
 
 @pytest.mark.parametrize("size", [1, 3, 7, 20])
 def test_pages_show_every_event_once_newest_first_also_while_others_arrive(
-    size: int, either: ModuleType, insert: Insert
+    size: int, either: GraphqlHandler, insert: Insert
 ) -> None:
     moments = [NOW - timedelta(hours=hours) for hours in (1, 2, 2, 2, 3, 3, 4, 5, 6, 6)]
     stored = {insert(moment): moment for moment in moments}
@@ -100,7 +100,7 @@ def test_pages_show_every_event_once_newest_first_also_while_others_arrive(
     ],
 )
 def test_days_are_inclusive_and_the_last_seven_by_default(
-    variables: dict[str, int], days: range, either: ModuleType, insert: Insert
+    variables: dict[str, int], days: range, either: GraphqlHandler, insert: Insert
 ) -> None:
     midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
     stored = {
@@ -113,7 +113,7 @@ def test_days_are_inclusive_and_the_last_seven_by_default(
     assert seen == {day for day in stored.values() if day in days}
 
 
-def test_events_and_users_filter(either: ModuleType, insert: Insert) -> None:
+def test_events_and_users_filter(either: GraphqlHandler, insert: Insert) -> None:
     stored = {insert(event=event, user_id=user): (event, user) for event in (2, 3, 6) for user in (1, 2, 3)}
 
     def seen(**variables: Any) -> set[tuple[int, int]]:
@@ -143,7 +143,7 @@ FILTERS: list[dict[str, Any]] = [{}, {"users": ["1"]}, {"users": [str(user) for 
 
 
 @pytest.mark.parametrize("crowd", [0, 60], ids=["few namespaces", "many namespaces"])
-def test_a_token_sees_only_its_namespaces(crowd: int, either: ModuleType, insert: Insert) -> None:
+def test_a_token_sees_only_its_namespaces(crowd: int, either: GraphqlHandler, insert: Insert) -> None:
     for number in range(crowd):
         insert(path=f"27/28/5/{number + 1}/", user_id=1000)
     stored = {insert(path=path): path for path in PATHS}
@@ -185,7 +185,7 @@ def directory(connection: psycopg.Connection) -> None:
 )
 @pytest.mark.usefixtures("directory")
 def test_a_namespace_is_found_by_either_path_within_the_grant(
-    asked: str, namespaces: list[str], found: tuple[str, str] | None, api: ModuleType
+    asked: str, namespaces: list[str], found: tuple[str, str] | None, api: GraphqlHandler
 ) -> None:
     query = "query ($path: ID!) { namespace(fullPath: $path) { ...n } group(fullPath: $path) { ...n } "
     query += "project(fullPath: $path) { ...n } } fragment n on Namespace { path fullPath }"
@@ -195,7 +195,7 @@ def test_a_namespace_is_found_by_either_path_within_the_grant(
 
 
 @pytest.mark.usefixtures("directory")
-def test_a_namespaces_events_are_its_own_and_those_of_all_below(either: ModuleType, insert: Insert) -> None:
+def test_a_namespaces_events_are_its_own_and_those_of_all_below(either: GraphqlHandler, insert: Insert) -> None:
     stored = {insert(path=path): path for path in PATHS}
     query = "query ($path: ID!) { namespace(fullPath: $path) { aiUsageData { all { nodes { id } } } } }"
     for asked in ("gitlab-org/gitlab", "27/28/"):
@@ -203,7 +203,7 @@ def test_a_namespaces_events_are_its_own_and_those_of_all_below(either: ModuleTy
         assert {stored[node["id"]] for node in nodes} == {"27/28/", "27/28/5/"}
 
 
-def test_a_stored_event_that_no_definition_names_is_left_out(either: ModuleType, insert: Insert) -> None:
+def test_a_stored_event_that_no_definition_names_is_left_out(either: GraphqlHandler, insert: Insert) -> None:
     known = insert()
     for _ in range(3):
         insert(event=32767)
@@ -213,7 +213,7 @@ def test_a_stored_event_that_no_definition_names_is_left_out(either: ModuleType,
 
 
 def test_usernames_are_read_at_once_and_only_where_they_are_asked_for(
-    api: ModuleType, insert: Insert, monkeypatch: pytest.MonkeyPatch
+    api: GraphqlHandler, insert: Insert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for user in range(1, 30):
         insert(user_id=user)
@@ -251,7 +251,7 @@ def test_usernames_are_read_at_once_and_only_where_they_are_asked_for(
         ({"events": ["UNKNOWN"]}, "UNKNOWN"),
     ],
 )
-def test_an_argument_that_can_not_be_used_is_named(variables: Any, said: str, api: ModuleType) -> None:
+def test_an_argument_that_can_not_be_used_is_named(variables: Any, said: str, api: GraphqlHandler) -> None:
     status, answer = request(api, {"query": PAGE, "variables": variables})
     assert status == 200
     (error,) = answer["errors"]
@@ -274,37 +274,37 @@ def test_an_argument_that_can_not_be_used_is_named(variables: Any, said: str, ap
         ({"body": '{"query": "{ __typename }"}'}, 200),
     ],
 )
-def test_a_request_is_answered_with_the_fitting_status(changes: Any, status: int, api: ModuleType) -> None:
+def test_a_request_is_answered_with_the_fitting_status(changes: Any, status: int, api: GraphqlHandler) -> None:
     answered, answer = request(api, "", **changes)
     assert answered == status
     assert (answer == {"data": {"__typename": "Query"}}) if status == 200 else ("message" in answer)
 
 
-def test_a_token_without_the_scope_is_refused(api: ModuleType) -> None:
+def test_a_token_without_the_scope_is_refused(api: GraphqlHandler) -> None:
     claims = {"sub": "1", "scope": "events:write", "namespaces": ["*"], "exp": time.time() + 60}
     headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}"}
     assert request(api, {"query": "{ __typename }"}, headers=headers)[0] == 403
 
 
 def test_a_token_that_no_keys_are_there_to_check_with_is_answered_with_503(
-    api: ModuleType, monkeypatch: pytest.MonkeyPatch
+    api: GraphqlHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = AuthSettings(jwks_url=f"http://127.0.0.1:{ports.free()}/keys", issuer="issuer", audience="events")
-    monkeypatch.setattr(api, "authenticator", Authenticator(nowhere))
+    api.authenticator = Authenticator(nowhere)
     status, answer = request(api, {"query": "{ __typename }"})
     assert (status, answer.keys()) == (503, {"message"})
     assert "again" in answer["message"]
 
 
 @pytest.mark.parametrize("query", [{}, {"query": 1}, {"query": "{"}, {"query": "{ unknown }"}, {"query": ""}])
-def test_a_query_that_is_none_is_answered_with_an_error(query: Any, api: ModuleType) -> None:
+def test_a_query_that_is_none_is_answered_with_an_error(query: Any, api: GraphqlHandler) -> None:
     status, answer = request(api, query)
     assert status == 200
     assert answer["errors"][0]["message"]
 
 
-def test_the_explorer_needs_no_token_and_nothing_from_elsewhere(api: ModuleType) -> None:
-    answer = api.handler({"httpMethod": "GET", "headers": None, "body": None}, None)
+def test_the_explorer_needs_no_token_and_nothing_from_elsewhere(api: GraphqlHandler) -> None:
+    answer = api({"httpMethod": "GET", "headers": None, "body": None}, None)
     assert answer["statusCode"] == 200
     assert answer["headers"]["Content-Type"] == "text/html; charset=utf-8"
     assert "<textarea" in answer["body"]
@@ -323,7 +323,7 @@ def test_the_explorer_needs_no_token_and_nothing_from_elsewhere(api: ModuleType)
 def test_an_unexpected_error_shows_an_id_that_is_in_the_log_and_no_inside(
     failure: Exception,
     said: str,
-    api: ModuleType,
+    api: GraphqlHandler,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -343,7 +343,9 @@ def test_an_unexpected_error_shows_an_id_that_is_in_the_log_and_no_inside(
         assert "SECRET_COLUMN" not in str(logged.exc_info)
 
 
-def test_a_restarted_database_is_not_noticed(api: ModuleType, insert: Insert, connection: psycopg.Connection) -> None:
+def test_a_restarted_database_is_not_noticed(
+    api: GraphqlHandler, insert: Insert, connection: psycopg.Connection
+) -> None:
     insert()
     assert len(ids(api)) == 1
     connection.execute(
@@ -353,7 +355,7 @@ def test_a_restarted_database_is_not_noticed(api: ModuleType, insert: Insert, co
     assert len(ids(api)) == 1
 
 
-def test_the_schema_has_every_event_and_marks_the_deprecated_ones(api: ModuleType) -> None:
+def test_the_schema_has_every_event_and_marks_the_deprecated_ones(api: GraphqlHandler) -> None:
     query = """{
         __type(name: "AiUsageEventType") {
             enumValues(includeDeprecated: true) { name description isDeprecated }
@@ -369,7 +371,7 @@ def test_the_schema_has_every_event_and_marks_the_deprecated_ones(api: ModuleTyp
 @pytest.mark.parametrize("caught_up", [True, False])
 def test_events_come_from_clickhouse_once_the_first_backfill_has_caught_up(
     caught_up: bool,
-    api: ModuleType,
+    api: GraphqlHandler,
     insert: Insert,
     database_url: str,
     clickhouse_url: str,
@@ -377,25 +379,25 @@ def test_events_come_from_clickhouse_once_the_first_backfill_has_caught_up(
 ) -> None:
     for _ in range(3):
         insert()
-    monkeypatch.setattr(api, "sources", Sources(api.database, clickhouse_url))
+    api.stores = StoreRouter(api.database, clickhouse_url)
     assert source_of(api) == "postgresql"
     Sync(database_url, clickhouse_url, chunk_bytes=1).run(60 if caught_up else 0)
-    monkeypatch.setattr(api, "sources", Sources(api.database, clickhouse_url))
+    api.stores = StoreRouter(api.database, clickhouse_url)
     assert source_of(api) == ("clickhouse" if caught_up else "postgresql")
     assert len(ids(api)) == 3
 
 
 def test_without_clickhouse_events_come_from_postgresql(
-    api: ModuleType, insert: Insert, monkeypatch: pytest.MonkeyPatch
+    api: GraphqlHandler, insert: Insert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert()
     assert source_of(api) == "postgresql"
-    monkeypatch.setattr(api, "sources", Sources(api.database, "clickhouse://default@127.0.0.1:1/default"))
+    api.stores = StoreRouter(api.database, "clickhouse://default@127.0.0.1:1/default")
     assert source_of(api) == "postgresql"
     assert len(ids(api)) == 1
 
 
-def source_of(module: ModuleType) -> str:
-    status, answer = request(module, {"query": PAGE})
+def source_of(handler: GraphqlHandler) -> str:
+    status, answer = request(handler, {"query": PAGE})
     assert status == 200
     return str(answer["extensions"]["source"])

@@ -1,12 +1,12 @@
 """Metrics that a definition declares, of every kind and of payload keys of every type."""
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import psycopg
 import pytest
 
+from functions.graphql.handler import GraphqlHandler
 from functions.ingest.payload_encoder import encode_payload
 from tests.definitions import answer_with, load_from
 from tests.graphql import Insert, ask
@@ -77,9 +77,9 @@ USERS = f"""
 
 
 @pytest.fixture
-def builds(either: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def builds(either: GraphqlHandler, folder: Path) -> GraphqlHandler:
     """The API, with just the definition above."""
-    answer_with(load_from(folder, builds=BUILDS), either, monkeypatch)
+    answer_with(load_from(folder, builds=BUILDS), either)
     return either
 
 
@@ -89,23 +89,23 @@ def of_something(metrics: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if value != OF_NOTHING[name]}
 
 
-def metrics(module: ModuleType) -> dict[str, Any]:
-    answer = ask(module, f"{{ aiInstanceMetrics {{ builds {{ {FIELDS} }} }} }}")
+def metrics(handler: GraphqlHandler) -> dict[str, Any]:
+    answer = ask(handler, f"{{ aiInstanceMetrics {{ builds {{ {FIELDS} }} }} }}")
     return of_something(answer["aiInstanceMetrics"]["builds"])
 
 
-def of_users(module: ModuleType, sort: str, size: int = 1) -> dict[int, dict[str, Any]]:
+def of_users(handler: GraphqlHandler, sort: str, size: int = 1) -> dict[int, dict[str, Any]]:
     """The metrics of each user, in the order of the sort, read in pages of a size."""
     found: dict[int, dict[str, Any]] = {}
     more, after = True, None
     while more:
-        page = ask(module, USERS, sort=sort, first=size, after=after)["aiInstanceUserMetrics"]
+        page = ask(handler, USERS, sort=sort, first=size, after=after)["aiInstanceUserMetrics"]
         found |= {int(node["user"]["id"]): of_something(node["builds"]) for node in page["nodes"]}
         more, after = page["pageInfo"]["hasNextPage"], page["pageInfo"]["endCursor"]
     return found
 
 
-def test_figures_are_of_the_events_that_they_name(builds: ModuleType, insert: Insert) -> None:
+def test_figures_are_of_the_events_that_they_name(builds: GraphqlHandler, insert: Insert) -> None:
     assert metrics(builds) == {}
     insert(event=1, user_id=1, size=4, seconds=0.5, branch="main")
     insert(event=2, user_id=1, size=2, seconds=1.5, branch="a")
@@ -154,7 +154,7 @@ VALUES: list[tuple[str, list[Any], dict[str, Any]]] = [
 ]
 
 
-def test_only_values_of_a_keys_type_are_added_up_or_listed(builds: ModuleType, insert: Insert) -> None:
+def test_only_values_of_a_keys_type_are_added_up_or_listed(builds: GraphqlHandler, insert: Insert) -> None:
     expected = {}
     for user_id, (key, values, figures) in enumerate(VALUES, start=1):
         for value in values:
@@ -174,7 +174,7 @@ SORTED = {
 }
 
 
-def test_users_are_sorted_by_each_whole_number_that_is_declared(builds: ModuleType, insert: Insert) -> None:
+def test_users_are_sorted_by_each_whole_number_that_is_declared(builds: GraphqlHandler, insert: Insert) -> None:
     insert(event=1, user_id=1, size=-(2**63))
     insert(event=1, user_id=2)
     for cores in (2, 3):
@@ -188,7 +188,7 @@ def test_users_are_sorted_by_each_whole_number_that_is_declared(builds: ModuleTy
 
 
 def test_no_number_of_a_payload_makes_a_figure_infinite(
-    builds: ModuleType, insert: Insert, connection: psycopg.Connection
+    builds: GraphqlHandler, insert: Insert, connection: psycopg.Connection
 ) -> None:
     for seconds in (1e300, -1.7e308, 1.7e308, 1.7e308, 5e299, 5e299, 1.5):
         insert(event=1)
@@ -200,7 +200,7 @@ def test_no_number_of_a_payload_makes_a_figure_infinite(
     assert found["bytesASecond"] == 7 / 1e300
 
 
-def test_a_ratio_that_no_double_is_near_to_is_none(builds: ModuleType, insert: Insert) -> None:
+def test_a_ratio_that_no_double_is_near_to_is_none(builds: GraphqlHandler, insert: Insert) -> None:
     insert(event=1, size=2**63, seconds=5e-324)
     found = metrics(builds)
     assert (found["bytes"], found["seconds"]) == (2**63, 5e-324)

@@ -1,11 +1,14 @@
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from functions.graphql.handler import GraphqlHandler
 from tests.definitions import answer_with, load_from
 from tests.graphql import Insert, ask, request
+
+if TYPE_CHECKING:
+    from functions.graphql.store_router import StoreRouter
 
 BUILDS = '''
 from datetime import datetime
@@ -129,9 +132,9 @@ UNKNOWN = 300  # the id of no event
 
 
 @pytest.fixture
-def builds(either: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def builds(either: GraphqlHandler, folder: Path) -> GraphqlHandler:
     """The API, with just the definition above."""
-    answer_with(load_from(folder, builds=BUILDS), either, monkeypatch)
+    answer_with(load_from(folder, builds=BUILDS), either)
     return either
 
 
@@ -187,14 +190,14 @@ FIGURES = [
 @pytest.mark.parametrize(("filters", "namespaces", "expected"), FIGURES)
 @pytest.mark.usefixtures("stored")
 def test_a_field_of_a_teams_own_is_about_the_events_that_are_asked_for_and_may_be_read(
-    filters: str, namespaces: list[str], expected: dict[str, Any], builds: ModuleType
+    filters: str, namespaces: list[str], expected: dict[str, Any], builds: GraphqlHandler
 ) -> None:
     answer = ask(builds, f"{{ aiInstanceUsageData {{ buildFigures{filters} }} }}", *namespaces)
     assert answer["aiInstanceUsageData"]["buildFigures"] == expected
 
 
 @pytest.mark.usefixtures("stored")
-def test_a_field_of_a_teams_own_is_there_in_a_namespace_too(builds: ModuleType) -> None:
+def test_a_field_of_a_teams_own_is_there_in_a_namespace_too(builds: GraphqlHandler) -> None:
     query = '{ namespace(fullPath: "27/29/") { aiUsageData { buildBranches } } }'
     assert ask(builds, query)["namespace"]["aiUsageData"]["buildBranches"] is None
     assert ask(builds, query.replace("29", "28"))["namespace"]["aiUsageData"]["buildBranches"] == ["a", "b", "main"]
@@ -206,7 +209,7 @@ BROKEN = [f"brokenBy{what}" for what in ("Name", "Itself", "Nothing", "Text", "L
 @pytest.mark.parametrize("bring", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("field", BROKEN)
 def test_what_goes_wrong_in_a_field_of_a_teams_own_is_in_the_log_alone(
-    field: str, builds: ModuleType, caplog: pytest.LogCaptureFixture
+    field: str, builds: GraphqlHandler, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, answer = request(builds, {"query": f"{{ aiInstanceUsageData {{ {field} }} eventDefinitions {{ id }} }}"})
     (error,) = answer["errors"]
@@ -218,7 +221,7 @@ def test_what_goes_wrong_in_a_field_of_a_teams_own_is_in_the_log_alone(
 
 
 @pytest.mark.usefixtures("stored")
-def test_an_event_that_no_definition_names_is_nowhere(builds: ModuleType) -> None:
+def test_an_event_that_no_definition_names_is_nowhere(builds: GraphqlHandler) -> None:
     query = """{
         aiInstanceUsageData {
             all { count nodes { payload } }
@@ -264,7 +267,7 @@ FILTERED: list[tuple[str, list[int | None]]] = [
 
 
 @pytest.mark.usefixtures("stored")
-def test_the_filters_of_a_typed_field_all_hold(builds: ModuleType) -> None:
+def test_the_filters_of_a_typed_field_all_hold(builds: GraphqlHandler) -> None:
     for filters, sizes in FILTERED:
         query = f"{{ aiInstanceUsageData {{ ciBuilds({filters}) {{ nodes {{ size }} count }} }} }}"
         found = ask(builds, query)["aiInstanceUsageData"]["ciBuilds"]
@@ -290,7 +293,7 @@ TYPES = """
 
 
 @pytest.mark.parametrize("bring", ["postgresql"], indirect=True)
-def test_the_schema_says_what_the_definition_does(builds: ModuleType) -> None:
+def test_the_schema_says_what_the_definition_does(builds: GraphqlHandler) -> None:
     answer = ask(builds, TYPES)
     assert answer["build"]["description"] == "What a build was like."
     assert answer["build"]["interfaces"] == [{"name": "AiUsageEvent"}]
@@ -351,9 +354,9 @@ DEFINITIONS = """{
 
 @pytest.mark.parametrize("bring", ["postgresql"], indirect=True)
 def test_event_definitions_are_what_the_definition_says_in_the_order_of_ids(
-    builds: ModuleType, monkeypatch: pytest.MonkeyPatch
+    builds: GraphqlHandler,
 ) -> None:
-    monkeypatch.setattr(builds, "sources", None)  # no store is asked
+    builds.stores = cast("StoreRouter", None)  # no store is asked
     definitions = ask(builds, DEFINITIONS, "99/")["eventDefinitions"]
     payload = [
         {"name": "size", "type": "int", "description": "in bytes"},

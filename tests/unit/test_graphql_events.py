@@ -2,13 +2,13 @@ import re
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import psycopg
 import pytest
 from clickhouse_connect.driver.httpclient import HttpClient
 
+from functions.graphql.handler import GraphqlHandler
 from functions.shared.catalog.names import camel_case
 from tests.clock import NOW
 from tests.definitions import answer_with, load_from
@@ -109,17 +109,17 @@ READ_AS: list[tuple[Any, dict[str, Any]]] = [
 
 
 @pytest.fixture
-def builds(either: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def builds(either: GraphqlHandler, folder: Path) -> GraphqlHandler:
     """The API, with just the definitions above."""
-    answer_with(load_from(folder, builds=BUILDS, deployments=DEPLOYMENTS), either, monkeypatch)
+    answer_with(load_from(folder, builds=BUILDS, deployments=DEPLOYMENTS), either)
     return either
 
 
-def nodes(module: ModuleType, field: str, selected: str, **variables: Any) -> list[Any]:
+def nodes(handler: GraphqlHandler, field: str, selected: str, **variables: Any) -> list[Any]:
     """What is selected of the field's nodes."""
     declared = f"({', '.join(f'${name}: [String!]' for name in variables)})" if variables else ""
     query = f"query q{declared} {{ aiInstanceUsageData {{ {field} {{ nodes {{ {selected} }} }} }} }}"
-    (found,) = ask(module, query, **variables)["aiInstanceUsageData"].values()
+    (found,) = ask(handler, query, **variables)["aiInstanceUsageData"].values()
     return list(found["nodes"])
 
 
@@ -159,7 +159,7 @@ SHIPPED = [
 
 @pytest.mark.parametrize(("field", "event_ids", "payload"), SHIPPED, ids=[case[0] for case in SHIPPED])
 def test_each_shipped_feature_has_a_field_with_its_events_and_the_keys_of_its_payload(
-    field: str, event_ids: list[int], payload: dict[str, Any], either: ModuleType, insert: Insert
+    field: str, event_ids: list[int], payload: dict[str, Any], either: GraphqlHandler, insert: Insert
 ) -> None:
     for event_id in range(1, 23):
         insert(event=event_id, **payload)
@@ -172,7 +172,7 @@ def test_each_shipped_feature_has_a_field_with_its_events_and_the_keys_of_its_pa
         assert {key: node[name] for key, name in names.items()} == node["payload"] == payload
 
 
-def test_a_payload_of_every_type_is_read_with_its_types(builds: ModuleType, insert: Insert) -> None:
+def test_a_payload_of_every_type_is_read_with_its_types(builds: GraphqlHandler, insert: Insert) -> None:
     insert(event=1, **BUILD)
     (found,) = nodes(builds, "buildsEvents", f"__typename {' '.join(FIELDS.values())}")
     steps = [{"name": "lint", "seconds": 1.0}, {"name": "test", "seconds": None}]
@@ -183,7 +183,7 @@ def test_a_payload_of_every_type_is_read_with_its_types(builds: ModuleType, inse
 
 
 def test_keys_that_a_stored_payload_does_not_have_are_null_required_ones_too(
-    builds: ModuleType, insert: Insert
+    builds: GraphqlHandler, insert: Insert
 ) -> None:
     insert(event=1, machine={"cores": 2})
     (found,) = nodes(builds, "buildsEvents", " ".join(FIELDS.values()))
@@ -192,7 +192,7 @@ def test_keys_that_a_stored_payload_does_not_have_are_null_required_ones_too(
     }
 
 
-def test_a_stored_value_of_another_type_than_its_key_is_null(builds: ModuleType, insert: Insert) -> None:
+def test_a_stored_value_of_another_type_than_its_key_is_null(builds: GraphqlHandler, insert: Insert) -> None:
     for seconds, (stored, _) in enumerate(READ_AS):
         insert(NOW - timedelta(seconds=seconds), 1, **dict.fromkeys(FIELDS, stored))
     found = nodes(builds, "buildsEvents", " ".join(FIELDS.values()))
@@ -213,12 +213,12 @@ def test_a_number_that_no_client_could_read_is_null(
     number: str,
     ratio: float | None,
     grid: list[list[None]] | None,
-    api: ModuleType,
+    api: GraphqlHandler,
     folder: Path,
     connection: psycopg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answer_with(load_from(folder, builds=BUILDS), api, monkeypatch)
+    answer_with(load_from(folder, builds=BUILDS), api)
     connection.execute(
         "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload) VALUES (gen_random_uuid(), %(now)s, 1, 1,"
         " jsonb_build_object('size', %(number)s::jsonb, 'ratio', %(number)s::jsonb, 'grid', %(lists)s::jsonb))",
@@ -228,7 +228,7 @@ def test_a_number_that_no_client_could_read_is_null(
     assert found == {"size": None, "ratio": ratio, "grid": grid}
 
 
-def test_all_has_the_fields_of_several_types_in_fragments(builds: ModuleType, insert: Insert) -> None:
+def test_all_has_the_fields_of_several_types_in_fragments(builds: GraphqlHandler, insert: Insert) -> None:
     insert(NOW, 1, size=1, ref_name="main", refName=5)
     insert(NOW - timedelta(hours=1), 2, size=2, ref_name="other", refName=6)
     selected = """
@@ -256,13 +256,13 @@ CHOSEN = [
 ]
 
 
-def test_a_payload_is_just_what_is_at_the_paths_that_are_asked_for(builds: ModuleType, insert: Insert) -> None:
+def test_a_payload_is_just_what_is_at_the_paths_that_are_asked_for(builds: GraphqlHandler, insert: Insert) -> None:
     insert(event=1, **BUILD)
     for (paths, chosen), field in product(CHOSEN, ("all", "buildsEvents")):
         assert nodes(builds, field, "payload(paths: $paths)", paths=paths) == [{"payload": chosen}], paths
 
 
-def test_a_payload_is_asked_for_in_several_ways_at_once(builds: ModuleType, insert: Insert) -> None:
+def test_a_payload_is_asked_for_in_several_ways_at_once(builds: GraphqlHandler, insert: Insert) -> None:
     insert(event=1, **BUILD)
     query = """
         query ($paths: [String!], $missing: [String!]) {
@@ -298,7 +298,7 @@ def test_a_payload_is_asked_for_in_several_ways_at_once(builds: ModuleType, inse
         ([f"a{number}" for number in range(51)], "payload takes at most 50 paths, not 51"),
     ],
 )
-def test_paths_that_can_not_be_used_are_named(paths: list[str], said: str, api: ModuleType, insert: Insert) -> None:
+def test_paths_that_can_not_be_used_are_named(paths: list[str], said: str, api: GraphqlHandler, insert: Insert) -> None:
     insert()
     query = "query ($paths: [String!]) { aiInstanceUsageData { all { nodes { payload(paths: $paths) } } } }"
     _, answer = request(api, {"query": query, "variables": {"paths": paths}})
@@ -318,7 +318,7 @@ READ_IN_CLICKHOUSE = [
 @pytest.mark.parametrize("bring", ["clickhouse"], indirect=True)
 @pytest.mark.parametrize(("selected", "read"), READ_IN_CLICKHOUSE)
 def test_clickhouse_reads_just_the_subcolumns_that_are_asked_for(
-    selected: str, read: set[str], builds: ModuleType, insert: Insert, monkeypatch: pytest.MonkeyPatch
+    selected: str, read: set[str], builds: GraphqlHandler, insert: Insert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert(event=1, **BUILD)
     statements: list[str] = []

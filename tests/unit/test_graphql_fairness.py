@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from types import ModuleType
 from typing import Any
 
 import psycopg
 import pytest
 
+from functions.graphql.handler import GraphqlHandler
 from functions.graphql.query import slots
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import TooManyQueries
@@ -70,7 +70,7 @@ def occupied(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_tenants_query_beyond_its_limit_is_refused_by_name_while_others_are_answered(
-    api: ModuleType, bring: Callable[[], Any], insert: Insert, occupied: Any
+    api: GraphqlHandler, bring: Callable[[], Any], insert: Insert, occupied: Any
 ) -> None:
     for path in ("27/28/", VICTIM):
         insert(path=path)
@@ -84,7 +84,7 @@ def test_a_tenants_query_beyond_its_limit_is_refused_by_name_while_others_are_an
     assert ask(api, PAGE % "27/28/", "27/28/")["namespace"]["aiMetrics"] == {"totalEventCount": 1}
 
 
-def test_a_query_waits_for_a_slot(api: ModuleType, bring: Callable[[], Any], insert: Insert, occupied: Any) -> None:
+def test_a_query_waits_for_a_slot(api: GraphqlHandler, bring: Callable[[], Any], insert: Insert, occupied: Any) -> None:
     insert(path="27/28/")
     bring()
     others = occupied(reader(HOSTILE))
@@ -101,7 +101,7 @@ def test_a_query_waits_for_a_slot(api: ModuleType, bring: Callable[[], Any], ins
 
 
 def test_answered_and_failed_queries_give_up_their_slots(
-    api: ModuleType, bring: Callable[[], Any], insert: Insert, connection: psycopg.Connection
+    api: GraphqlHandler, bring: Callable[[], Any], insert: Insert, connection: psycopg.Connection
 ) -> None:
     insert(path="27/28/")
     bring()
@@ -144,7 +144,7 @@ def test_slots_belong_to_root_namespaces_or_to_the_user_of_a_token_for_everythin
 
 
 def test_eight_hostile_readers_get_no_more_than_their_slots_of_postgresql(
-    api: ModuleType, database_url: str, connection: psycopg.Connection
+    api: GraphqlHandler, database_url: str, connection: psycopg.Connection
 ) -> None:
     connection.execute(_MANY, {"newest": NOW, "count": 300_000})
     start = str((NOW - timedelta(days=7)).date())

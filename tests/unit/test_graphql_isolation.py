@@ -5,12 +5,12 @@ import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from random import Random
-from types import ModuleType
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
+from functions.graphql.handler import GraphqlHandler
 from functions.graphql.query.aggregation import UserPosition
 from functions.graphql.query.store import EventPosition
 from functions.graphql.types.cursor import to_cursor, to_user_cursor
@@ -62,13 +62,15 @@ def cursors() -> list[str]:
     return [*map(to_cursor, positions), *(to_user_cursor("TOTAL_EVENT_COUNT_DESC", user) for user in users)]
 
 
-def queries(module: ModuleType) -> list[dict[str, Any]]:
+def queries(handler: GraphqlHandler) -> list[dict[str, Any]]:
     """Queries by chance, each of which may be answered."""
-    made, all_ways, positions = [], ways(module.schema), cursors()
+    made, all_ways, positions = [], ways(handler.schema), cursors()
     for number in range(COUNT):
         chance = Random(number)
         one_way = FORWARDS if chance.random() < 0.6 else BACKWARDS
-        maker = QueryMaker(module.schema, chance, fitting=FITTING | {"after": positions, "before": positions} | one_way)
+        maker = QueryMaker(
+            handler.schema, chance, fitting=FITTING | {"after": positions, "before": positions} | one_way
+        )
         made.append(maker.any() if chance.random() < 0.6 else maker.along(chance.choice(all_ways)))
     return made
 
@@ -116,7 +118,7 @@ def store_forbidden(connection: psycopg.Connection) -> None:
 
 
 def test_no_answer_depends_on_what_the_token_may_not_see(
-    api: ModuleType, bring: Callable[[], Any], connection: psycopg.Connection
+    api: GraphqlHandler, bring: Callable[[], Any], connection: psycopg.Connection
 ) -> None:
     store_allowed(connection)
     bring()
@@ -134,7 +136,7 @@ def test_no_answer_depends_on_what_the_token_may_not_see(
 
 
 def test_a_user_of_elsewhere_is_not_named_who_is_asked_for(
-    api: ModuleType, bring: Callable[[], Any], connection: psycopg.Connection
+    api: GraphqlHandler, bring: Callable[[], Any], connection: psycopg.Connection
 ) -> None:
     store_allowed(connection)
     store_forbidden(connection)
@@ -156,7 +158,7 @@ def test_a_user_of_elsewhere_is_not_named_who_is_asked_for(
 
 
 def test_a_name_is_shown_to_readers_of_a_namespace_in_which_it_was_stated(
-    api: ModuleType, connection: psycopg.Connection
+    api: GraphqlHandler, connection: psycopg.Connection
 ) -> None:
     store_allowed(connection)
     store_forbidden(connection)

@@ -1,7 +1,5 @@
 import json
 from collections.abc import Iterator
-from functools import partial
-from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -9,26 +7,28 @@ import pytest
 from graphql import GraphQLError, get_introspection_query, parse
 
 from functions.graphql import limits
-from functions.graphql.documents import Documents, InvalidQuery
+from functions.graphql.documents import DocumentCache, InvalidQuery
+from functions.graphql.handler import GraphqlHandler
 from functions.graphql.query import budget
+from functions.graphql.query.budget import MAX_SECONDS
 from functions.graphql.query.errors import InvalidArgument, QueryTooSlow
-from functions.graphql.store_router import Sources
+from functions.graphql.store_router import StoreRouter
 from functions.sync.sync import Sync
 from tests.clock import NOW
-from tests.graphql import ask, loaded, request
+from tests.graphql import ask, built, request
 
 NODES = "{ aiInstanceUsageData { all(first: 1000) { nodes { %s } } } }"
 
 
 @pytest.fixture
-def closed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def closed(database_url: str) -> Iterator[GraphqlHandler]:
     """The API with introspection turned off."""
-    with loaded(database_url, monkeypatch, GRAPHQL_INTROSPECTION="off") as module:
-        yield module
+    with built(database_url, introspection=False) as handler:
+        yield handler
 
 
-def errors(module: ModuleType, query: Any, **changes: Any) -> list[str]:
-    status, answer = request(module, query if isinstance(query, dict) else {"query": query}, **changes)
+def errors(handler: GraphqlHandler, query: Any, **changes: Any) -> list[str]:
+    status, answer = request(handler, query if isinstance(query, dict) else {"query": query}, **changes)
     assert status == 200
     return [error["message"] for error in answer["errors"]]
 
@@ -69,35 +69,35 @@ def nested(depth: int, start: str = "{ a ", end: str = "} ") -> str:
     ],
 )
 def test_a_query_over_a_limit_is_refused_with_the_limit_and_what_was_found(
-    query: str, said: str, api: ModuleType
+    query: str, said: str, api: GraphqlHandler
 ) -> None:
     (message,) = errors(api, query)
     assert said in message
 
 
-def test_a_fragment_within_itself_is_named(api: ModuleType) -> None:
+def test_a_fragment_within_itself_is_named(api: GraphqlHandler) -> None:
     query = "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a __typename }"
     assert errors(api, query) == ["Cannot spread fragment 'a' within itself via 'b'."]
 
 
 @pytest.mark.parametrize("depth", [3, 9, 13])
-def test_tools_may_ask_for_the_schema(depth: int, api: ModuleType) -> None:
+def test_tools_may_ask_for_the_schema(depth: int, api: GraphqlHandler) -> None:
     query = get_introspection_query(specified_by_url=True, directive_is_repeatable=True, type_depth=depth)
     assert ask(api, query)["__schema"]["queryType"] == {"name": "Query", "kind": "OBJECT"}
 
 
-def test_a_query_at_its_limits_is_answered(api: ModuleType) -> None:
+def test_a_query_at_its_limits_is_answered(api: GraphqlHandler) -> None:
     aliases = " ".join(f"a{number}: __typename" for number in range(limits.MAX_ALIASES))
     fields = "__typename " * (limits.MAX_FIELDS - limits.MAX_ALIASES)
     assert len(ask(api, f"{{ {aliases} {fields} }}")) == limits.MAX_ALIASES + 1
 
 
 @pytest.mark.parametrize("query", ["{ __schema { description } }", '{ __type(name: "Query") { name } }'])
-def test_introspection_that_is_turned_off_is_refused(query: str, closed: ModuleType) -> None:
+def test_introspection_that_is_turned_off_is_refused(query: str, closed: GraphqlHandler) -> None:
     assert "introspection has been disabled" in errors(closed, query)[0]
 
 
-def test_without_introspection_no_message_tells_of_the_schema(closed: ModuleType, api: ModuleType) -> None:
+def test_without_introspection_no_message_tells_of_the_schema(closed: GraphqlHandler, api: GraphqlHandler) -> None:
     assert ask(closed, "{ __typename aiInstanceUsageData { __typename } }")["__typename"] == "Query"
     event = "query ($event: AiUsageEventType!) { aiInstanceUsageData { all(events: [$event]) { nodes { id } } } }"
     wrong = [
@@ -109,12 +109,12 @@ def test_without_introspection_no_message_tells_of_the_schema(closed: ModuleType
     assert all("Did you mean" not in message for query in wrong for message in errors(closed, query))
 
 
-def test_suggestions_are_made_where_the_schema_may_be_seen(api: ModuleType) -> None:
+def test_suggestions_are_made_where_the_schema_may_be_seen(api: GraphqlHandler) -> None:
     assert errors(api, "{ namespac }") == ["Cannot query field 'namespac' on type 'Query'. Did you mean 'namespace'?"]
 
 
-def test_a_query_is_parsed_and_validated_once(api: ModuleType) -> None:
-    documents = Documents(api.schema, introspection=True)
+def test_a_query_is_parsed_and_validated_once(api: GraphqlHandler) -> None:
+    documents = DocumentCache(api.schema, introspection=True)
     first = documents.document("{ __typename }")
     assert documents.document("{ __typename }") is first
     for _ in range(2):
@@ -142,33 +142,31 @@ def test_a_deadline_says_how_long_is_left() -> None:
 TOO_SLOW = "The query took too long: ask for fewer days, events or namespaces."
 
 
-def test_a_statement_that_postgresql_takes_too_long_for_is_given_up(
-    api: ModuleType, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_statement_that_postgresql_takes_too_long_for_is_given_up(api: GraphqlHandler, database_url: str) -> None:
     store(database_url, 10, {})
     with psycopg.connect(database_url) as blocker:
         blocker.execute("LOCK TABLE ai_usage_events IN ACCESS EXCLUSIVE MODE")
-        with monkeypatch.context() as patch:
-            patch.setattr(api, "RequestContext", partial(api.RequestContext, deadline=budget.Deadline(0.5)))
-            assert errors(api, NODES % "id") == [TOO_SLOW]
+        api.max_seconds = 0.5
+        assert errors(api, NODES % "id") == [TOO_SLOW]
+        api.max_seconds = MAX_SECONDS
     assert len(ask(api, NODES % "id")["aiInstanceUsageData"]["all"]["nodes"]) == 10
     limit = api.database.run(lambda connection: connection.execute("SHOW statement_timeout").fetchone())
     assert limit == ("9s",)
 
 
 def test_a_statement_that_clickhouse_takes_too_long_for_is_given_up(
-    api: ModuleType, database_url: str, clickhouse_url: str, monkeypatch: pytest.MonkeyPatch
+    api: GraphqlHandler, database_url: str, clickhouse_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Sync(database_url, clickhouse_url).run(60)
-    monkeypatch.setattr(api, "sources", Sources(api.database, clickhouse_url))
+    api.stores = StoreRouter(api.database, clickhouse_url)
     endless = "SELECT sum(sleepEachRow(0.1)) FROM numbers(100) SETTINGS max_block_size = 1"
     monkeypatch.setattr("functions.graphql.clickhouse.store._COUNT", endless)
-    monkeypatch.setattr(api, "RequestContext", partial(api.RequestContext, deadline=budget.Deadline(2)))
+    api.max_seconds = 2
     assert errors(api, "{ aiInstanceUsageData { all { count } } }") == [TOO_SLOW]
 
 
 def test_a_query_that_takes_too_long_is_given_up(
-    api: ModuleType, database_url: str, monkeypatch: pytest.MonkeyPatch
+    api: GraphqlHandler, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(database_url, 10, {})
     assert len(ask(api, NODES % "user { id }")["aiInstanceUsageData"]["all"]["nodes"]) == 10
@@ -183,10 +181,10 @@ def late(seconds: float) -> float:
     return seconds
 
 
-def test_an_answer_that_lambda_could_not_send_is_refused(api: ModuleType, database_url: str) -> None:
+def test_an_answer_that_lambda_could_not_send_is_refused(api: GraphqlHandler, database_url: str) -> None:
     store(database_url, 1000, {"text": '"' * 3000})
     (message,) = errors(api, NODES % "payload")
-    assert "bytes; at most 6,290,432 can be sent: ask for fewer events or fields." in message
+    assert "bytes; at most 6,290,432 are allowed: ask for fewer events or fields." in message
     assert len(ask(api, NODES.replace("1000", "300") % "payload")["aiInstanceUsageData"]["all"]["nodes"]) == 300
 
 
@@ -213,8 +211,8 @@ def store(database_url: str, count: int, payload: dict[str, Any]) -> None:
         ({"id": "a"}, 405),
     ],
 )
-def test_a_query_is_never_taken_from_the_address(parameters: Any, status: int, api: ModuleType) -> None:
-    answer = api.handler({"httpMethod": "GET", "headers": {}, "queryStringParameters": parameters}, None)
+def test_a_query_is_never_taken_from_the_address(parameters: Any, status: int, api: GraphqlHandler) -> None:
+    answer = api({"httpMethod": "GET", "headers": {}, "queryStringParameters": parameters}, None)
     assert answer["statusCode"] == status
     if status == 405:
         assert "sent by POST" in json.loads(answer["body"])["message"]
@@ -224,16 +222,16 @@ def test_a_query_is_never_taken_from_the_address(parameters: Any, status: int, a
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        (json.dumps({"query": "x" * 256 * 1024}), 413, "The body has 262,157 bytes; at most 262,144 are taken."),
+        (json.dumps({"query": "x" * 256 * 1024}), 413, "The body has 262,157 bytes; at most 262,144 are allowed."),
         ({"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "a"}}}, 400, "Persisted queries are not"),
         ({"documentId": "a", "query": ""}, 400, "Persisted queries are not"),
         ("[" * 100_000, 400, "not JSON"),
         ('{"query": "\ud800"}', 400, "not JSON"),
         ('{"query": "{ __typename }", "variables": {"a": 1e999}}', 400, "not JSON"),
-        ([{"query": "{ __typename }"}], 400, "one query a request"),
+        ([{"query": "{ __typename }"}], 400, "with one query."),
     ],
 )
-def test_what_is_not_one_query_is_refused(body: Any, status: int, said: str, api: ModuleType) -> None:
+def test_what_is_not_one_query_is_refused(body: Any, status: int, said: str, api: GraphqlHandler) -> None:
     answered, answer = request(api, body)
     assert (answered, said in answer["message"]) == (status, True)
 
@@ -245,28 +243,28 @@ def test_what_is_not_one_query_is_refused(body: Any, status: int, said: str, api
         ({"query": "{ __typename }", "variables": "{}"}, "variables must be an object, or null."),
         ({"query": "{ __typename }", "operationName": 1}, "operationName must be a text, or null."),
         ({"query": "{ __typename }", "operationName": "x" * 100_000}, "Unknown operation named 'xxx"),
-        ({"query": "{ __typename }", "variables": {"a": ["1"] * 1001}}, "1,001 values in one of its variables' lists"),
+        ({"query": "{ __typename }", "variables": {"a": ["1"] * 1001}}, "1,001 values in one list of its variables"),
         ({"query": "{ __typename }", "variables": {"a": [{"b": "x" * 20_000}]}}, "20,000 characters in one of its"),
-        ({"query": ["{ __typename }"]}, "query must be a text that is not empty."),
+        ({"query": ["{ __typename }"]}, "query must be a text, and not empty."),
         ({"query": "query a { __typename } query b { __typename }"}, "Must provide operation name"),
         ({"query": "mutation { __typename }"}, "mutation"),
         ({"query": "subscription { __typename }"}, "subscription"),
         ({"query": f"{{ {'x' * 9_000} }}"}, "Cannot query field 'xxx"),
     ],
 )
-def test_an_odd_part_of_a_query_is_named_briefly(query: Any, said: str, api: ModuleType) -> None:
+def test_an_odd_part_of_a_query_is_named_briefly(query: Any, said: str, api: GraphqlHandler) -> None:
     (message,) = errors(api, query)
     assert said in message
     assert len(message) <= 301
 
 
-def test_other_keys_of_a_request_are_ignored(api: ModuleType) -> None:
+def test_other_keys_of_a_request_are_ignored(api: GraphqlHandler) -> None:
     query: Any = {"query": "{ __typename }", "extensions": {"persistedQuery": {}}, "variables": None, "more": [1]}
     assert request(api, query) == (200, {"data": {"__typename": "Query"}})
 
 
 def test_an_error_before_any_query_shows_an_id_that_is_in_the_log(
-    api: ModuleType, caplog: pytest.LogCaptureFixture
+    api: GraphqlHandler, caplog: pytest.LogCaptureFixture
 ) -> None:
     status, answer = request(api, {"query": "{ __typename }"}, headers=["SECRET_HEADER"])
     assert status == 500
@@ -281,14 +279,14 @@ def test_a_document_is_measured_quickly_however_it_is_made() -> None:
         limits.check(document)
 
 
-def test_aliases_count_wherever_their_fragment_is_spread(api: ModuleType) -> None:
+def test_aliases_count_wherever_their_fragment_is_spread(api: GraphqlHandler) -> None:
     figures = " ".join(f"m{number}: aiMetrics {{ usersCount }}" for number in range(10))
     spreads = " ".join(f'n{number}: namespace(fullPath: "9/") {{ ...f }}' for number in range(5))
     (message,) = errors(api, f"{{ {spreads} }} fragment f on Namespace {{ {figures} }}")
     assert message.startswith("The query has 55 aliases")
 
 
-def test_the_paths_of_a_page_are_limited_over_all_its_aliases(api: ModuleType) -> None:
+def test_the_paths_of_a_page_are_limited_over_all_its_aliases(api: GraphqlHandler) -> None:
     path = ".".join("a" * 50)
     fields = " ".join(f'p{number}: payload(paths: ["{path}.b{number}"])' for number in range(10))
     (message,) = errors(api, NODES % fields)

@@ -2,11 +2,11 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from random import Random
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from functions.graphql.handler import GraphqlHandler
 from tests.graphql import Insert, ask, request
 from tests.metrics_model import Event, Model
 from tests.random_events import FILTERS, GIVEN, TODAY, model_of, random_filters
@@ -42,7 +42,7 @@ USERS = f"""
 @pytest.mark.parametrize("namespaces", [["*"], ["27/28/"], ["27/28/", "3/"]], ids=str)
 def test_metrics_are_those_of_the_events_selected(
     namespaces: list[str],
-    api: ModuleType,
+    api: GraphqlHandler,
     events: list[Event],
     bring: Callable[[], Any],
 ) -> None:
@@ -56,7 +56,7 @@ def test_metrics_are_those_of_the_events_selected(
 @pytest.mark.parametrize("namespaces", [["*"], ["27/28/"]], ids=str)
 def test_each_user_is_on_one_page_in_the_order_that_is_asked_for(
     namespaces: list[str],
-    api: ModuleType,
+    api: GraphqlHandler,
     events: list[Event],
     bring: Callable[[], Any],
 ) -> None:
@@ -74,7 +74,7 @@ def test_each_user_is_on_one_page_in_the_order_that_is_asked_for(
 
 
 def pages_of_users(
-    module: ModuleType, namespaces: list[str], arguments: dict[str, Any], size: int, *, backwards: bool
+    handler: GraphqlHandler, namespaces: list[str], arguments: dict[str, Any], size: int, *, backwards: bool
 ) -> Iterator[Any]:
     """The pages in their order, read from the beginning or from the end."""
     limit, cursor, more, end = (
@@ -86,7 +86,7 @@ def pages_of_users(
     position = None
     while not pages or pages[-1]["pageInfo"][more]:
         given = arguments | {limit: size, cursor: position}
-        pages.append(ask(module, USERS, *namespaces, **given)["aiInstanceUserMetrics"])
+        pages.append(ask(handler, USERS, *namespaces, **given)["aiInstanceUserMetrics"])
         position = pages[-1]["pageInfo"][end]
     return reversed(pages) if backwards else iter(pages)
 
@@ -117,7 +117,7 @@ NAMESPACE = f"""
     ],
 )
 def test_a_namespaces_metrics_are_of_what_is_in_it_and_below_alone(
-    path: str, namespaces: list[str], is_found: bool, either: ModuleType, events: list[Event]
+    path: str, namespaces: list[str], is_found: bool, either: GraphqlHandler, events: list[Event]
 ) -> None:
     start = (TODAY - timedelta(days=35)).isoformat()
     namespace = ask(either, NAMESPACE, *namespaces, path=path, start=start)["namespace"]
@@ -144,7 +144,7 @@ SHIPPED = """
 """
 
 
-def test_the_shipped_metrics_of_code_suggestions(either: ModuleType, insert: Insert) -> None:
+def test_the_shipped_metrics_of_code_suggestions(either: GraphqlHandler, insert: Insert) -> None:
     nothing = ask(either, SHIPPED)["aiInstanceMetrics"]["codeSuggestions"]
     assert (nothing["shownCount"], nothing["shownLinesOfCode"], nothing["acceptanceRate"]) == (0, 0, None)
     assert (nothing["languages"], nothing["ideNames"]) == ([], [])
@@ -176,14 +176,14 @@ def test_the_shipped_metrics_of_code_suggestions(either: ModuleType, insert: Ins
         ('aiInstanceMetrics(userIds: ["x"]) { usersCount }', "is not a user's id"),
     ],
 )
-def test_an_argument_of_metrics_that_can_not_be_used_is_named(field: str, said: str, api: ModuleType) -> None:
+def test_an_argument_of_metrics_that_can_not_be_used_is_named(field: str, said: str, api: GraphqlHandler) -> None:
     status, answer = request(api, {"query": f"{{ {field} }}"})
     assert status == 200
     (error,) = answer["errors"]
     assert said in error["message"]
 
 
-def test_a_cursor_of_users_is_for_the_order_that_it_came_with(either: ModuleType, insert: Insert) -> None:
+def test_a_cursor_of_users_is_for_the_order_that_it_came_with(either: GraphqlHandler, insert: Insert) -> None:
     insert()
     given = {"startDate": TODAY.isoformat(), "endDate": TODAY.isoformat(), "sort": "TOTAL_EVENT_COUNT_ASC"}
     cursor = ask(either, USERS, **given)["aiInstanceUserMetrics"]["pageInfo"]["endCursor"]

@@ -1,12 +1,12 @@
 from collections import Counter
 from datetime import timedelta
-from types import ModuleType
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from functions.graphql.clickhouse.store import ClickHouseStore
+from functions.graphql.handler import GraphqlHandler
 from functions.graphql.postgres.store import PostgresStore
 from tests.clock import NOW
 from tests.graphql import Insert, ask, request
@@ -33,8 +33,8 @@ USERS_PAGE = """
 TIES = (0, 1, 1, 1, 1, 2, 3, 3, 4, 5, 5, 5)
 
 
-def page(module: ModuleType, **variables: Any) -> Any:
-    return ask(module, PAGE, **variables)["aiInstanceUsageData"]["chatEvents"]
+def page(handler: GraphqlHandler, **variables: Any) -> Any:
+    return ask(handler, PAGE, **variables)["aiInstanceUsageData"]["chatEvents"]
 
 
 def ids(page: Any) -> list[str]:
@@ -48,7 +48,7 @@ def stored(insert: Insert) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 11, 12, 13])
-def test_pages_are_the_same_sequence_in_both_directions(size: int, either: ModuleType, insert: Insert) -> None:
+def test_pages_are_the_same_sequence_in_both_directions(size: int, either: GraphqlHandler, insert: Insert) -> None:
     expected = stored(insert)
     forwards: list[str] = []
     found = page(either, first=size)
@@ -72,7 +72,7 @@ def test_pages_are_the_same_sequence_in_both_directions(size: int, either: Modul
     assert backwards == expected
 
 
-def test_what_comes_after_a_cursor_and_before_it_is_all_but_its_own(either: ModuleType, insert: Insert) -> None:
+def test_what_comes_after_a_cursor_and_before_it_is_all_but_its_own(either: GraphqlHandler, insert: Insert) -> None:
     expected = stored(insert)
     query = "{ aiInstanceUsageData { chatEvents { edges { cursor node { id } } } } }"
     edges = ask(either, query)["aiInstanceUsageData"]["chatEvents"]["edges"]
@@ -83,12 +83,12 @@ def test_what_comes_after_a_cursor_and_before_it_is_all_but_its_own(either: Modu
         assert ids(page(either, last=2, before=edge["cursor"])) == expected[max(0, place - 2) : place]
 
 
-def test_an_empty_connection_has_no_cursors_and_no_other_page(either: ModuleType) -> None:
+def test_an_empty_connection_has_no_cursors_and_no_other_page(either: GraphqlHandler) -> None:
     info = {"hasNextPage": False, "hasPreviousPage": False, "startCursor": None, "endCursor": None}
     assert page(either) == page(either, last=5) == {"nodes": [], "pageInfo": info}
 
 
-def test_a_page_of_nothing_says_whether_there_is_more(either: ModuleType, insert: Insert) -> None:
+def test_a_page_of_nothing_says_whether_there_is_more(either: GraphqlHandler, insert: Insert) -> None:
     insert()
     nothing = {"startCursor": None, "endCursor": None}
     assert page(either, first=0) == {
@@ -127,7 +127,7 @@ def counted(method: Any, name: str, calls: Counter[str]) -> Any:
     ],
 )
 def test_a_page_is_read_once_and_counted_only_where_that_is_asked_for(
-    selected: str, calls: dict[str, int], either: ModuleType, insert: Insert, asked: Counter[str]
+    selected: str, calls: dict[str, int], either: GraphqlHandler, insert: Insert, asked: Counter[str]
 ) -> None:
     expected = stored(insert)
     query = f"{{ aiInstanceUsageData {{ all(first: 3) {{ {selected} }} }} }}"
@@ -136,7 +136,7 @@ def test_a_page_is_read_once_and_counted_only_where_that_is_asked_for(
     assert found.get("count", len(expected)) == len(expected)
 
 
-def test_the_count_is_of_all_pages_with_the_filters(either: ModuleType, insert: Insert) -> None:
+def test_the_count_is_of_all_pages_with_the_filters(either: GraphqlHandler, insert: Insert) -> None:
     stored(insert)
     for event in (2, 2, 3, 32767):
         insert(event=event, path="27/28/", kind="x")
@@ -175,13 +175,13 @@ BOTH = "Use either first and after, or last and before, not both."
     ],
 )
 @pytest.mark.parametrize("query", [PAGE, USERS_PAGE], ids=["events", "users"])
-def test_a_page_that_there_can_not_be_is_refused(query: str, variables: Any, said: str, api: ModuleType) -> None:
+def test_a_page_that_there_can_not_be_is_refused(query: str, variables: Any, said: str, api: GraphqlHandler) -> None:
     _, answer = request(api, {"query": query, "variables": variables})
     (error,) = answer["errors"]
     assert said in error["message"]
 
 
-def test_a_cursor_is_of_its_own_kind_of_connection(api: ModuleType, insert: Insert) -> None:
+def test_a_cursor_is_of_its_own_kind_of_connection(api: GraphqlHandler, insert: Insert) -> None:
     for user_id in (1, 2):
         insert(user_id=user_id)
     of_event = page(api, first=1)["pageInfo"]["endCursor"]
@@ -194,7 +194,7 @@ def test_a_cursor_is_of_its_own_kind_of_connection(api: ModuleType, insert: Inse
     assert len(ask(api, USERS_PAGE, after=edge["cursor"])["aiInstanceUserMetrics"]["edges"]) == 1
 
 
-def test_a_cursor_is_of_any_connection_of_events(either: ModuleType, insert: Insert) -> None:
+def test_a_cursor_is_of_any_connection_of_events(either: GraphqlHandler, insert: Insert) -> None:
     """Both are in the same order, so that a client may go on with fewer or more of the events."""
     expected = stored(insert)
     cursor = page(either, first=4)["pageInfo"]["endCursor"]
@@ -203,7 +203,7 @@ def test_a_cursor_is_of_any_connection_of_events(either: ModuleType, insert: Ins
 
 
 def test_a_page_goes_on_where_it_ended_though_the_event_there_is_gone(
-    either: ModuleType, insert: Insert, connection: Any
+    either: GraphqlHandler, insert: Insert, connection: Any
 ) -> None:
     expected = stored(insert)
     cursor = page(either, first=4)["pageInfo"]["endCursor"]

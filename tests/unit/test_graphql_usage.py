@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from random import Random
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from functions.graphql.handler import GraphqlHandler
 from functions.shared import clickhouse
 from tests.clock import NOW
 from tests.graphql import Insert, ask, request
@@ -43,8 +43,8 @@ PERIODS = {
 }
 
 
-def usage(module: ModuleType, *namespaces: str, **variables: Any) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = ask(module, USAGE, *namespaces, **variables)["aiInstanceUsage"]
+def usage(handler: GraphqlHandler, *namespaces: str, **variables: Any) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = ask(handler, USAGE, *namespaces, **variables)["aiInstanceUsage"]
     return rows
 
 
@@ -63,7 +63,7 @@ def random_groups(chance: Random) -> dict[str, Any]:
 
 @pytest.mark.parametrize("namespaces", [["*"], ["27/28/"], ["27/28/", "3/"]], ids=str)
 def test_groups_of_events_are_counted(
-    namespaces: list[str], api: ModuleType, events: list[Event], bring: Callable[[], Any]
+    namespaces: list[str], api: GraphqlHandler, events: list[Event], bring: Callable[[], Any]
 ) -> None:
     bring()
     chance, model = Random(3), model_of(events, namespaces)
@@ -75,7 +75,7 @@ def test_groups_of_events_are_counted(
 
 @pytest.mark.parametrize("bring", ["clickhouse"], indirect=True)
 def test_rows_that_clickhouse_was_sent_twice_count_once(
-    either: ModuleType, events: list[Event], clickhouse_url: str
+    either: GraphqlHandler, events: list[Event], clickhouse_url: str
 ) -> None:
     start = (TODAY - timedelta(days=30)).isoformat()
     given = {"startDate": start, "groups": ["FEATURE", "MONTH"], "paths": ["language"]}
@@ -90,7 +90,7 @@ def test_rows_that_clickhouse_was_sent_twice_count_once(
 
 @pytest.mark.parametrize("dimension", [None, "DAY", "WEEK", "MONTH"])
 def test_the_previous_period_is_all_of_the_one_right_before(
-    dimension: str | None, either: ModuleType, insert: Insert
+    dimension: str | None, either: GraphqlHandler, insert: Insert
 ) -> None:
     before, start, end = PERIODS[dimension]
     for moment, user_id in (
@@ -110,7 +110,7 @@ def test_the_previous_period_is_all_of_the_one_right_before(
 
 @pytest.mark.parametrize("dimension", ["WEEK", "MONTH"])
 def test_a_part_of_a_period_is_compared_with_the_same_part_of_the_one_before(
-    dimension: str, either: ModuleType, insert: Insert
+    dimension: str, either: GraphqlHandler, insert: Insert
 ) -> None:
     before, start, _ = PERIODS[dimension]
     for days in range(4):
@@ -124,7 +124,7 @@ def test_a_part_of_a_period_is_compared_with_the_same_part_of_the_one_before(
     assert (row["usersCount"], row["previousPeriodUsersCount"], row["returningUsersCount"]) == (2, 2, 1)
 
 
-def test_a_group_that_only_the_previous_period_has_is_no_row(either: ModuleType, insert: Insert) -> None:
+def test_a_group_that_only_the_previous_period_has_is_no_row(either: GraphqlHandler, insert: Insert) -> None:
     insert(NOW - timedelta(days=7), event=7, user_id=1, language="ruby")
     insert(NOW, event=6, user_id=1, language="go")
     (row,) = usage(either, groups=["EVENT"], paths=["language"])
@@ -134,7 +134,7 @@ def test_a_group_that_only_the_previous_period_has_is_no_row(either: ModuleType,
     assert (all_in_one["previousPeriodUsersCount"], all_in_one["returningUsersCount"]) == (1, 1)
 
 
-def test_values_of_unlike_types_are_groups_of_their_own(either: ModuleType, insert: Insert) -> None:
+def test_values_of_unlike_types_are_groups_of_their_own(either: GraphqlHandler, insert: Insert) -> None:
     for value in ("é", "b", "B", "1", "", 2.5, 1.0, 1, -3, 2**53 + 1, 2**53, True, False, [1], {"a": "b"}, None):
         insert(v=value)
     rows = usage(either, paths=["v"], order=["FEATURES_COUNT_ASC"])
@@ -147,7 +147,7 @@ def test_values_of_unlike_types_are_groups_of_their_own(either: ModuleType, inse
 WITHOUT_EVENTS: list[dict[str, Any]] = [{}, {"userIds": []}, {"events": []}, {"features": []}, {"userIds": ["5"]}]
 
 
-def test_without_events_there_is_one_row_of_everything_and_none_of_groups(either: ModuleType) -> None:
+def test_without_events_there_is_one_row_of_everything_and_none_of_groups(either: GraphqlHandler) -> None:
     for filters in WITHOUT_EVENTS:
         (row,) = usage(either, **filters)
         assert {value for name, value in row.items() if name.endswith("Count")} == {0}
@@ -168,7 +168,7 @@ def test_without_events_there_is_one_row_of_everything_and_none_of_groups(either
         ('userIds: ["x"]', "is not a user's id"),
     ],
 )
-def test_an_argument_that_can_not_be_used_is_named(arguments: str, said: str, api: ModuleType) -> None:
+def test_an_argument_that_can_not_be_used_is_named(arguments: str, said: str, api: GraphqlHandler) -> None:
     status, answer = request(api, {"query": f"{{ aiInstanceUsage({arguments}) {{ totalCount }} }}"})
     assert status == 200
     (error,) = answer["errors"]

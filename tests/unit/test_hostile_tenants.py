@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +9,7 @@ import boto3
 import psycopg
 import pytest
 
+from functions.graphql.handler import GraphqlHandler
 from functions.shared.timestamp import format_timestamp
 from infra.operations import rejected_events
 from tests.clock import NOW
@@ -129,7 +129,7 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
-def view(api: ModuleType, *namespaces: str) -> Any:
+def view(api: GraphqlHandler, *namespaces: str) -> Any:
     return ask(api, VIEW, *namespaces, fullPath=PLACE["full_path"])
 
 
@@ -148,7 +148,7 @@ def replay(connection: psycopg.Connection, queues: Any, ways: WaysIn) -> Callabl
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 def test_a_hostile_tenant_neither_changes_nor_hides_nor_learns_anything_of_another(
     attack: Attack,
-    either: ModuleType,
+    either: GraphqlHandler,
     ways: WaysIn,
     replay: Callable[[], None],
     query: Query,
@@ -186,7 +186,7 @@ NAMED = ("27/28/", PLACE["full_path"], "victim-org/app", str(USER), str(PROJECT)
 
 
 def test_an_error_or_an_answer_says_nothing_of_whether_something_of_another_tenant_is_there(
-    either: ModuleType, ways: WaysIn
+    either: GraphqlHandler, ways: WaysIn
 ) -> None:
     questions = [asked.replace("%r", json.dumps(named)) for asked in ASKED for named in NAMED]
     before = [request(either, {"query": question}, ATTACKER) for question in questions]

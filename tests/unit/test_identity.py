@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from time import sleep
-from types import ModuleType
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -17,6 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from functions.ingest.consumer_handler import ConsumerHandler
+from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.message.batch import Batch
 from functions.ingest.message.replay import Replay
 from functions.ingest.pipeline import Consumer, Outcome
@@ -62,7 +63,7 @@ def batch(*events: dict[str, Any], name: str = "message") -> Batch:
 
 
 @pytest.fixture
-def consume(consumer: ModuleType) -> Callable[..., Outcome]:
+def consume(consumer: ConsumerHandler) -> Callable[..., Outcome]:
     """Consumes batches at once."""
     return lambda *batches: consumer.consumer.consume(batches)
 
@@ -214,7 +215,7 @@ def test_an_id_that_another_event_has_across_the_end_of_the_month_is_a_conflict(
 
 
 def test_an_id_in_two_months_from_several_threads_is_one_row(
-    consumer: ModuleType, query: Query, database_url: str
+    consumer: ConsumerHandler, query: Query, database_url: str
 ) -> None:
     threads = 4
     start = Barrier(threads)
@@ -278,7 +279,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 
 
 def test_ids_without_times_are_stored_while_another_tenants_transaction_holds_its_own(
-    consumer: ModuleType, connection: psycopg.Connection, database_url: str, query: Query
+    consumer: ConsumerHandler, connection: psycopg.Connection, database_url: str, query: Query
 ) -> None:
     """The other's transaction waits for what this test holds, and holds what it claimed meanwhile."""
     grants = [Grant("5", ("events:write",), ("27/",)), Grant("6", ("events:write",), ("99/",))]
@@ -350,7 +351,7 @@ def test_a_replayed_event_is_stored_under_the_id_that_its_sender_was_told(
     registry = ways.consumer.consumer.registry
     missing = replace(registry, events={})
     known = ways.consumer.consumer
-    ways.consumer.__dict__["consumer"] = Consumer(known.database, missing, 3)
+    ways.consumer.consumer = replace(known, registry=missing, known=KnownFacts())
     ways.consume_waiting()
     for _ in range(2):
         (row,) = query("SELECT * FROM rejected_events")
@@ -359,7 +360,7 @@ def test_a_replayed_event_is_stored_under_the_id_that_its_sender_was_told(
         message = replay.message(10_000)
         assert message is not None
         ways.consume(message.decode())
-        ways.consumer.__dict__["consumer"] = known
+        ways.consumer.consumer = known
     assert query("SELECT id::text FROM ai_usage_events") == [{"id": told}]
 
 

@@ -1,5 +1,4 @@
 import base64
-import importlib
 import json
 import socket
 import time
@@ -7,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -17,9 +15,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from functions.ingest.api_handler import PATIENCE, IngestHandler, build
 from functions.ingest.contract import MAX_EVENT_BYTES
+from functions.ingest.formats.body import JSON_TYPES, LINE_TYPES
 from functions.ingest.message.batch import Batch, read_batch
-from functions.ingest.request import JSON_TYPES, LINE_TYPES
 from functions.shared import queue
 from functions.shared.auth import Authenticator
 from functions.shared.grant import Grant
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 SECRET = "a secret of thirty-two characters, at least"
+RETENTION_MONTHS = 3
 CHAT = {"event": "request_duo_chat_response", "user_id": 1}
 GATEWAY_SECONDS = 29
 KEYS_SECONDS = 5  # for the issuer's keys, which may be asked for twice
@@ -40,25 +40,27 @@ STORED_ID = str(IdSpace(("namespaces", "27/")).stored_id(UUID(OWN_ID)))
 
 
 @pytest.fixture
-def sqs(aws: None, monkeypatch: pytest.MonkeyPatch) -> "SQSClient":
+def sqs(aws: None) -> "SQSClient":
+    """A client of an account with one queue."""
     client = boto3.client("sqs")
-    monkeypatch.setenv("AUTH_SECRET", SECRET)
-    monkeypatch.setenv("QUEUE_URL", client.create_queue(QueueName="events")["QueueUrl"])
+    client.create_queue(QueueName="events")
     return client
 
 
 @pytest.fixture
-def api(sqs: "SQSClient") -> ModuleType:
-    import functions.ingest.api
+def api(sqs: "SQSClient") -> IngestHandler:
+    return build(
+        auth=AuthSettings(secret=SECRET),
+        queue_url=sqs.list_queues(QueueNamePrefix="events")["QueueUrls"][0],
+        retention_months=RETENTION_MONTHS,
+    )
 
-    return importlib.reload(functions.ingest.api)
 
-
-def post(api: ModuleType, body: Any, scope: str = "events:write", **request: Any) -> tuple[int, Any]:
+def post(api: IngestHandler, body: Any, scope: str = "events:write", **request: Any) -> tuple[int, Any]:
     claims = {"sub": "5", "scope": scope, "namespaces": ["27/"], "exp": time.time() + 60}
     headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}", "Content-Type": "application/json"}
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
-    answer = api.handler({"headers": headers, "body": text, "isBase64Encoded": False} | request, None)
+    answer = api({"headers": headers, "body": text, "isBase64Encoded": False} | request, None)
     challenge = {"WWW-Authenticate": answer["headers"].get("WWW-Authenticate")} if answer["statusCode"] == 401 else {}
     assert answer["headers"] == {"Content-Type": "application/json"} | challenge
     return answer["statusCode"], json.loads(answer["body"])
@@ -75,7 +77,7 @@ def queued(sqs: "SQSClient") -> list[Batch]:
     return sorted(batches, key=lambda batch: batch.first)
 
 
-def test_an_accepted_event_is_queued_as_it_came_with_its_senders_grant(api: ModuleType, sqs: "SQSClient") -> None:
+def test_an_accepted_event_is_queued_as_it_came_with_its_senders_grant(api: IngestHandler, sqs: "SQSClient") -> None:
     status, answer = post(api, CHAT)
     (batch,) = queued(sqs)
     assert (status, answer) == (202, {"accepted": 1, "ignored": 0, "rejected": [], "ids": [str(batch.event_id(0))]})
@@ -83,7 +85,7 @@ def test_an_accepted_event_is_queued_as_it_came_with_its_senders_grant(api: Modu
     assert batch.grant == Grant("5", ("events:write",), ("27/",))
 
 
-def test_each_event_of_a_request_is_judged_on_its_own(api: ModuleType, sqs: "SQSClient") -> None:
+def test_each_event_of_a_request_is_judged_on_its_own(api: IngestHandler, sqs: "SQSClient") -> None:
     ignored = {"event": "elsewhere", "additional_properties": {}}
     status, answer = post(api, [CHAT, {"event": "unknown"}, ignored, CHAT | {"id": OWN_ID}, 5])
     (batch,) = queued(sqs)
@@ -98,7 +100,7 @@ def test_each_event_of_a_request_is_judged_on_its_own(api: ModuleType, sqs: "SQS
 
 @pytest.mark.parametrize(("event", "code"), BAD_EVENTS, ids=lambda value: str(value)[:60])
 def test_a_bad_event_does_not_harm_the_good_ones_beside_it(
-    event: bytes, code: str, api: ModuleType, sqs: "SQSClient"
+    event: bytes, code: str, api: IngestHandler, sqs: "SQSClient"
 ) -> None:
     good = json.dumps(CHAT).encode()
     body = base64.b64encode(b"[%b, %b, %b]" % (good, event, good)).decode()
@@ -131,7 +133,7 @@ def test_a_bad_event_does_not_harm_the_good_ones_beside_it(
     ],
 )
 def test_a_request_that_can_not_be_taken_in_is_answered_clearly(
-    body: Any, request_with: dict[str, Any], status: int, said: str | None, api: ModuleType, sqs: "SQSClient"
+    body: Any, request_with: dict[str, Any], status: int, said: str | None, api: IngestHandler, sqs: "SQSClient"
 ) -> None:
     answered, answer = post(api, body, **request_with)
     assert answered == status
@@ -151,7 +153,7 @@ def test_a_request_that_can_not_be_taken_in_is_answered_clearly(
     ids=["64 bits", "long", "too long", "nul", "half a character"],
 )
 def test_a_token_whose_sub_is_no_users_id_stands_in_for_no_user(
-    sub: str, status: int, said: str, api: ModuleType
+    sub: str, status: int, said: str, api: IngestHandler
 ) -> None:
     token = jwt.encode({"sub": sub, "scope": "events:write", "exp": time.time() + 60}, SECRET)
     answered, answer = post(api, CHAT | {"user_id": None}, headers={"Authorization": f"Bearer {token}"})
@@ -166,18 +168,20 @@ REFUSED_TYPES = ["text/csv", "application/xml", "multipart/form-data; boundary=j
 @pytest.mark.parametrize(
     ("content_type", "status"), [*((one, 202) for one in TAKEN_TYPES), *((one, 415) for one in REFUSED_TYPES)]
 )
-def test_an_event_is_taken_unless_its_type_holds_none(content_type: str | None, status: int, api: ModuleType) -> None:
+def test_an_event_is_taken_unless_its_type_holds_none(
+    content_type: str | None, status: int, api: IngestHandler
+) -> None:
     token = jwt.encode({"sub": "1", "scope": "events:write:own", "exp": time.time() + 60}, SECRET)
     headers = {"authorization": f"Bearer {token}"} | ({} if content_type is None else {"content-type": content_type})
     assert post(api, CHAT, headers=headers)[0] == status
 
 
-def test_a_body_in_base64_is_unpacked(api: ModuleType, sqs: "SQSClient") -> None:
+def test_a_body_in_base64_is_unpacked(api: IngestHandler, sqs: "SQSClient") -> None:
     assert post(api, base64.b64encode(json.dumps(CHAT).encode()).decode(), isBase64Encoded=True)[0] == 202
     assert len(queued(sqs)) == 1
 
 
-def test_ten_thousand_events_and_five_megabytes_travel_in_few_messages(api: ModuleType, sqs: "SQSClient") -> None:
+def test_ten_thousand_events_and_five_megabytes_travel_in_few_messages(api: IngestHandler, sqs: "SQSClient") -> None:
     events = [CHAT | {"number": number, "filler": "ä" * 225} for number in range(10_000)]
     body = json.dumps(events, ensure_ascii=False)
     assert len(body.encode()) > 5_000_000
@@ -209,7 +213,7 @@ def text_of(event: dict[str, Any]) -> str:
     ids=["alone", "in an array", "beside a bad one", "in a line", "in a CloudEvent"],
 )
 def test_characters_that_sqs_refuses_arrive_all_the_same(
-    body_of: Callable[[dict[str, Any]], str], api: ModuleType, sqs: "SQSClient"
+    body_of: Callable[[dict[str, Any]], str], api: IngestHandler, sqs: "SQSClient"
 ) -> None:
     event = CHAT | {"text": f"{REFUSED_BY_SQS}\ufffd\x7f\U0001f600\\\ufffe"}
     assert post(api, body_of(event))[1]["accepted"] > 0
@@ -219,7 +223,7 @@ def test_characters_that_sqs_refuses_arrive_all_the_same(
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_an_event_has_the_size_with_which_it_travels(more: int, api: ModuleType, sqs: "SQSClient") -> None:
+def test_an_event_has_the_size_with_which_it_travels(more: int, api: IngestHandler, sqs: "SQSClient") -> None:
     room = MAX_EVENT_BYTES - len(text_of(CHAT | {"text": ""}))
     escaped, rest = divmod(room, len(r"\uffff"))
     event = CHAT | {"text": "\uffff" * escaped + "x" * (rest + more)}
@@ -241,7 +245,7 @@ def test_an_event_has_the_size_with_which_it_travels(more: int, api: ModuleType,
     ],
 )
 def test_the_answer_to_very_many_bad_events_is_one_that_a_function_can_give(
-    event: dict[str, Any], code: str, api: ModuleType
+    event: dict[str, Any], code: str, api: IngestHandler
 ) -> None:
     status, answer = post(api, [CHAT | event] * 9_999 + [CHAT])
     assert (status, answer["accepted"], {one["code"] for one in answer["rejected"]}) == (207, 1, {code})
@@ -278,13 +282,11 @@ class FailingQueue:
     ],
 )
 def test_what_the_queue_does_not_take_is_tried_again_and_then_said(
-    refused: dict[int, int], status: int, lost: int, api: ModuleType, monkeypatch: pytest.MonkeyPatch
+    refused: dict[int, int], status: int, lost: int, api: IngestHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("functions.shared.queue.RETRY_AFTER_SECONDS", (0, 0))
     failing = FailingQueue(refused)
-    monkeypatch.setattr(
-        api, "intake", replace(api.intake, send=partial(queue.send, cast("SQSClient", failing), "queue"))
-    )
+    api.intake = replace(api.intake, send=partial(queue.send, cast("SQSClient", failing), "queue"))
     events = [CHAT | {"filler": "x" * 60_000} for _ in range(12)]  # four a message
     answered, answer = post(api, events)
     assert (answered, len(failing.taken)) == (status, 3 - lost)
@@ -317,11 +319,10 @@ class ThrottlingQueue(FailingQueue):
 
 @pytest.mark.parametrize(("throttled", "status"), [({2}, 207), ({1, 3}, 207), ({1, 2, 3}, 503)])
 def test_what_a_throttled_queue_does_not_take_may_be_sent_again(
-    throttled: set[int], status: int, api: ModuleType, monkeypatch: pytest.MonkeyPatch
+    throttled: set[int], status: int, api: IngestHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     throttling = ThrottlingQueue(throttled, set())
-    send = partial(queue.send, cast("SQSClient", throttling), "queue")
-    monkeypatch.setattr(api, "intake", replace(api.intake, send=send))
+    api.intake = replace(api.intake, send=partial(queue.send, cast("SQSClient", throttling), "queue"))
     events = [CHAT | {"filler": "x" * 60_000} for _ in range(48)]  # four a message, four messages a call
     answered, answer = post(api, events)
     assert (answered, len(throttling.taken)) == (status, 4 * (3 - len(throttled)))
@@ -349,14 +350,12 @@ def test_a_queue_that_is_lost_in_the_middle_is_not_waited_for_again(
     status: int,
     calls: int,
     taken: int,
-    api: ModuleType,
+    api: IngestHandler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("functions.shared.queue.RETRY_AFTER_SECONDS", (0, 0))
     losing = ThrottlingQueue(set(), lost, refused)
-    monkeypatch.setattr(
-        api, "intake", replace(api.intake, send=partial(queue.send, cast("SQSClient", losing), "queue"))
-    )
+    api.intake = replace(api.intake, send=partial(queue.send, cast("SQSClient", losing), "queue"))
     events = [CHAT | {"filler": "x" * 60_000} for _ in range(48)]  # four a message, four messages a call
     answered, answer = post(api, events)
     assert (answered, losing.calls, len(losing.taken)) == (status, calls, taken)
@@ -365,12 +364,12 @@ def test_a_queue_that_is_lost_in_the_middle_is_not_waited_for_again(
         assert all(rejected["retryable"] for rejected in answer["rejected"])
 
 
-def test_a_queue_that_never_answers_is_given_up_before_the_gateway_gives_up(api: ModuleType) -> None:
-    client, url = api.intake.send.args
+def test_a_queue_that_never_answers_is_given_up_before_the_gateway_gives_up(api: IngestHandler) -> None:
+    client, url = cast("partial[set[int]]", api.intake.send).args
     patience = client.meta.config
     attempts = patience.retries["total_max_attempts"]
     assert attempts * (patience.connect_timeout + patience.read_timeout) < GATEWAY_SECONDS - 2 * KEYS_SECONDS
-    impatience = api.PATIENCE.merge(Config(connect_timeout=0.1, read_timeout=0.1))
+    impatience = PATIENCE.merge(Config(connect_timeout=0.1, read_timeout=0.1))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(0)
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -382,7 +381,7 @@ def test_a_queue_that_never_answers_is_given_up_before_the_gateway_gives_up(api:
             silent.accept()
 
 
-def test_an_unreachable_queue_is_answered_with_503(api: ModuleType, sqs: "SQSClient") -> None:
+def test_an_unreachable_queue_is_answered_with_503(api: IngestHandler, sqs: "SQSClient") -> None:
     sqs.delete_queue(QueueUrl=sqs.list_queues()["QueueUrls"][0])
     assert post(api, CHAT)[0] == 503
 
@@ -403,7 +402,7 @@ def test_an_unreachable_queue_is_answered_with_503(api: ModuleType, sqs: "SQSCli
     ],
 )
 def test_a_token_for_all_users_but_for_no_namespace_stores_nothing(
-    scope: str, namespaces: Any, event: Any, code: str | None, api: ModuleType, sqs: "SQSClient"
+    scope: str, namespaces: Any, event: Any, code: str | None, api: IngestHandler, sqs: "SQSClient"
 ) -> None:
     claims = {"sub": "5", "scope": scope, "namespaces": namespaces, "exp": time.time() + 60}
     status, answer = post(api, event, headers={"Authorization": f"Bearer {jwt.encode(claims, SECRET)}"})
@@ -413,10 +412,10 @@ def test_a_token_for_all_users_but_for_no_namespace_stores_nothing(
 
 @pytest.mark.parametrize("path", ["/v1/events", "/api/v4/usage_data/track_event"])
 def test_a_token_that_no_keys_are_there_to_check_with_is_answered_with_503(
-    path: str, api: ModuleType, sqs: "SQSClient", monkeypatch: pytest.MonkeyPatch
+    path: str, api: IngestHandler, sqs: "SQSClient", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = AuthSettings(jwks_url=f"http://127.0.0.1:{ports.free()}/keys", issuer="issuer", audience="events")
-    monkeypatch.setattr(api, "authenticator", Authenticator(nowhere))
+    api.authenticator = Authenticator(nowhere)
     status, answer = post(api, CHAT, resource=path)
     assert (status, answer.keys()) == (503, {"message"})
     assert "again" in answer["message"]

@@ -5,11 +5,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import httpx
 import pytest
 
 from infra.local import aws, deploy, ports
 from infra.local.process import Processes
+from tests import plain_http
 
 SECRET = "never-shown-to-a-page"
 
@@ -77,7 +77,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ],
 )
 def test_a_page_of_another_place_is_told_no_secret(endpoint: str, headers: dict[str, str], status: int) -> None:
-    answer = httpx.post(
+    answer = plain_http.post(
         endpoint,
         json={"SecretId": "kept"},
         headers={name: value.format(port=endpoint.rpartition(":")[2]) for name, value in headers.items()}

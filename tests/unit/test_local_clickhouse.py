@@ -18,6 +18,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from infra.local import ports
+from tests import plain_http
 from tests.clickhouse import serve_clickhouse
 
 EVENTS = """
@@ -36,8 +37,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def http(server: str) -> Iterator[httpx.Client]:
     """Requests as whoever knows the password makes them."""
     url = urlsplit(server)
-    with httpx.Client(
-        base_url=f"http://{url.hostname}:{url.port}", auth=(str(url.username), str(url.password)), timeout=60
+    with plain_http.client(
+        base_url=f"http://{url.hostname}:{url.port}",
+        auth=(str(url.username), str(url.password)),
+        timeout=60,
     ) as http:
         yield http
 

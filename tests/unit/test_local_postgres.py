@@ -17,8 +17,8 @@ from infra.local import ports, postgres
 
 
 @pytest.fixture
-def data(open_folder: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(dir=open_folder)) / "postgres"
+def data(postgres_folder: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(dir=postgres_folder)) / "postgres"
     yield folder
     postgres.stop(folder)
 

@@ -1,33 +1,48 @@
 """No log holds what producers, readers or definitions have said: every way in, and every failure on the way."""
 
 import base64
-import importlib
 import io
 import json
 import logging
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
 import jwt
 import psycopg
 import pytest
+from aws_lambda_powertools import Logger
 from psycopg.types.json import Jsonb
 
+from functions.graphql.clickhouse.store import ClickHouseStore
+from functions.graphql.handler import GraphqlHandler
+from functions.graphql.postgres.store import PostgresStore
+from functions.graphql.query.budget import Deadline
+from functions.ingest.api_handler import IngestHandler
+from functions.ingest.api_handler import build as build_ingest
+from functions.ingest.consumer_handler import ConsumerHandler
+from functions.ingest.consumer_handler import build as build_consumer
+from functions.retention.handler import build as build_retention
+from functions.retention.retention import Retention
 from functions.shared import clickhouse
+from functions.shared.catalog.registry import load
 from functions.shared.failure import kind_of, withheld, without_contents
 from functions.shared.grant import TRUSTED
+from functions.shared.settings import AuthSettings
+from functions.sync.handler import build as build_sync
 from functions.sync.sync import Sync
 from infra.local import ports
+from infra.migrations.handler import build as build_migrations
 from tests.clock import NOW
+from tests.consuming import ACCOUNT
 from tests.definitions import write_package
+from tests.graphql import built
 from tests.lambda_context import FakeContext
-from tests.ways_in import ENVIRONMENT, SECRET
+from tests.ways_in import SECRET
 
 # In every text that comes from outside; it would be found however a log escapes it.
 MARKER = "XqvMARKERvqX"
@@ -129,28 +144,20 @@ def logs(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) ->
 
 
 @pytest.fixture
-def consumer(database_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, logs: Logs) -> Iterator[ModuleType]:
+def consumer(database_url: str, folder: Path, logs: Logs) -> Iterator[ConsumerHandler]:
     """The consumer, with definitions that fail, logging to the standard output."""
-    from functions.shared.catalog import registry
-
-    package = write_package(folder, team=DEFINITIONS)
-    defined = registry.load(package.name)
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setattr(registry, "load", lambda *_: defined)
-    import functions.ingest.consumer
-
-    module = importlib.reload(functions.ingest.consumer)
-    with written_to(logs, module):
-        yield module
-    module.consumer.database.close()
+    defined = load(write_package(folder, team=DEFINITIONS).name)
+    handler = build_consumer(database_url=database_url, retention_months=3)
+    handler.consumer = replace(handler.consumer, registry=defined)
+    with written_to(logs, handler.logger):
+        yield handler
+    handler.consumer.database.close()
 
 
 @contextmanager
-def written_to(logs: Logs, module: ModuleType) -> Iterator[None]:
-    """What the module's logger writes: its own stream is that of the test in which it was made."""
-    handler = module.logger.registered_handler
+def written_to(logs: Logs, logger: Logger) -> Iterator[None]:
+    """What the logger writes: its own stream is that of the test in which it was made."""
+    handler: Any = logger.registered_handler
     former, handler.stream = handler.stream, logs.stream
     try:
         yield
@@ -206,23 +213,25 @@ FAULTS: dict[str, list[str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_consumer_logs_no_contents_whatever_postgresql_refuses(
-    fault: str, consumer: ModuleType, database_url: str, logs: Logs
+    fault: str, consumer: ConsumerHandler, database_url: str, logs: Logs
 ) -> None:
     execute(database_url, *FAULTS[fault])
     for body in BODIES.values():
         text = body if isinstance(body, str) else json.dumps(body)
-        logs.run(consumer.handler, records(text), None)
-    logs.run(consumer.handler, records(*(json.dumps(body) for body in BODIES.values())), None)
-    logs.run(consumer.handler, {"Records": [{"messageId": MARKER[:0], "body": MARKER}]}, None)
+        logs.run(consumer, records(text), None)
+    logs.run(consumer, records(*(json.dumps(body) for body in BODIES.values())), None)
+    logs.run(consumer, {"Records": [{"messageId": MARKER[:0], "body": MARKER}]}, None)
     logged = logs.text()
     assert MARKER not in logged
     assert "consumed" in logged or "PostgreSQL" in logged
 
 
 @pytest.mark.parametrize("fault", ["a constraint", "a trigger"])
-def test_a_refused_row_is_logged_by_its_id(fault: str, consumer: ModuleType, database_url: str, logs: Logs) -> None:
+def test_a_refused_row_is_logged_by_its_id(
+    fault: str, consumer: ConsumerHandler, database_url: str, logs: Logs
+) -> None:
     execute(database_url, *FAULTS[fault])
-    consumer.handler(records(json.dumps(event())), None)
+    consumer(records(json.dumps(event())), None)
     with psycopg.connect(database_url) as connection:
         rows = connection.execute("SELECT id, body FROM rejected_events").fetchall()
     ((identifier, body),) = rows
@@ -252,22 +261,18 @@ TOKENS = {
 
 
 @pytest.fixture
-def ingest(database_url: str, monkeypatch: pytest.MonkeyPatch, logs: Logs) -> Iterator[ModuleType]:
-    for name, value in ENVIRONMENT.items():
+def ingest(monkeypatch: pytest.MonkeyPatch, logs: Logs) -> Iterator[IngestHandler]:
+    for name, value in ACCOUNT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{ports.free()}")
     monkeypatch.setattr("functions.shared.queue.RETRY_AFTER_SECONDS", ())
-    import functions.ingest.api
-
-    module = importlib.reload(functions.ingest.api)
-    with written_to(logs, module):
-        yield module
+    handler = build_ingest(auth=AuthSettings(secret=SECRET), queue_url="https://queue", retention_months=3)
+    with written_to(logs, handler.logger):
+        yield handler
 
 
 @pytest.mark.parametrize("kind", TOKENS)
-def test_the_ingest_api_logs_no_contents(
-    kind: str, ingest: ModuleType, logs: Logs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ingest_api_logs_no_contents(kind: str, ingest: IngestHandler, logs: Logs) -> None:
     bodies = (
         [body if isinstance(body, str) else json.dumps(body) for body in BODIES.values()] if kind == "good" else ["{}"]
     )
@@ -281,9 +286,10 @@ def test_the_ingest_api_logs_no_contents(
                 "isBase64Encoded": True,
                 "queryStringParameters": {MARKER: MARKER},
             }
-            logs.run(ingest.handler, request, None)
-    monkeypatch.setattr(ingest, "read_request", fail)
-    logs.run(ingest.handler, {"body": MARKER}, None)
+            logs.run(ingest, request, None)
+    ingest.intake = replace(ingest.intake, send=fail)
+    request = {"headers": headers(TOKENS["good"]) | {"Content-Type": "application/json"}, "body": json.dumps(event())}
+    logs.run(ingest, request, None)
     logged = logs.text()
     assert MARKER not in logged
     assert "Withheld: KeyError from ValueError" in logged
@@ -317,28 +323,22 @@ QUERIES: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def graphql(
-    database_url: str, clickhouse_url: str, monkeypatch: pytest.MonkeyPatch, logs: Logs
-) -> Iterator[ModuleType]:
-    with ExitStack() as stack:
-        from tests.graphql import loaded
-
-        module = stack.enter_context(loaded(database_url, monkeypatch, CLICKHOUSE_URL=clickhouse_url))
-        stack.enter_context(written_to(logs, module))
-        yield module
+def graphql(database_url: str, clickhouse_url: str, logs: Logs) -> Iterator[GraphqlHandler]:
+    with built(database_url, clickhouse_url=clickhouse_url) as handler, written_to(logs, handler.logger):
+        yield handler
 
 
-def asked(module: ModuleType, logs: Logs, kind: str = "good") -> None:
+def asked(handler: GraphqlHandler, logs: Logs, kind: str = "good") -> None:
     bodies = [json.dumps(query) for query in QUERIES] + [MARKER, f'{{"query": "{MARKER}']
     for body in bodies if kind == "good" else bodies[:1]:
         request = {"httpMethod": "POST", "headers": headers(TOKENS[kind]), "body": body, "isBase64Encoded": False}
-        logs.run(module.handler, request, None)
+        logs.run(handler, request, None)
     parameters = {"query": MARKER}
-    logs.run(module.handler, {"httpMethod": "GET", "headers": {}, "queryStringParameters": parameters}, None)
+    logs.run(handler, {"httpMethod": "GET", "headers": {}, "queryStringParameters": parameters}, None)
 
 
 @pytest.mark.parametrize("kind", TOKENS)
-def test_graphql_logs_nothing_of_tokens(kind: str, graphql: ModuleType, logs: Logs) -> None:
+def test_graphql_logs_nothing_of_tokens(kind: str, graphql: GraphqlHandler, logs: Logs) -> None:
     asked(graphql, logs, kind)
     assert MARKER not in logs.text()
 
@@ -369,7 +369,7 @@ READING_FAULTS: dict[str, Callable[[str, str], None] | None] = {
 def test_graphql_logs_no_contents_whatever_its_stores_lack(
     source: str,
     fault: str,
-    graphql: ModuleType,
+    graphql: GraphqlHandler,
     logs: Logs,
     database_url: str,
     clickhouse_url: str,
@@ -383,19 +383,19 @@ def test_graphql_logs_no_contents_whatever_its_stores_lack(
         )
     if source == "clickhouse":
         Sync(database_url, clickhouse_url).run(10)
-        assert graphql.sources.current(TRUSTED, Enough()).name == "clickhouse"
+        assert graphql.stores.current(TRUSTED, Deadline(9)).name == "clickhouse"
     cause = READING_FAULTS[fault]
     if cause is not None and (source == "clickhouse" or fault != "none"):
         if source == "postgresql":
             Sync(database_url, clickhouse_url).run(1)
         cause(database_url, clickhouse_url)
     if fault == "unforeseen":
-        monkeypatch.setattr(f"functions.graphql.{STORES[source]}.events", fail)
+        monkeypatch.setattr(STORES[source], "events", fail)
     if fault == "away":
         port = ports.free()
         graphql.database.close()
         monkeypatch.setattr(graphql.database, "_url", f"postgresql://{MARKER}:{MARKER}@127.0.0.1:{port}/x".lower())
-        client = graphql.sources._client
+        client = graphql.stores._client
         if client is not None:
             monkeypatch.setattr(client, "url", f"http://127.0.0.1:{port}")
     asked(graphql, logs)
@@ -405,13 +405,7 @@ def test_graphql_logs_no_contents_whatever_its_stores_lack(
         assert "A request failed" in logged
 
 
-STORES = {"postgresql": "postgres.store.PostgresStore", "clickhouse": "clickhouse.store.ClickHouseStore"}
-
-
-class Enough:
-    @staticmethod
-    def remaining() -> float:
-        return 9
+STORES = {"postgresql": PostgresStore, "clickhouse": ClickHouseStore}
 
 
 def refusing_rows(database_url: str, clickhouse_url: str, client: Any) -> None:
@@ -460,18 +454,14 @@ def test_the_sync_and_the_retention_log_no_contents(
         with closing(clickhouse.connect(clickhouse_url, 10)) as client:
             SYNC_FAULTS[fault](database_url, clickhouse_url, client)
     url = f"clickhouse://{MARKER}:{MARKER}@127.0.0.1:{ports.free()}/x" if fault == "away" else clickhouse_url
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("CLICKHOUSE_URL", url)
-    monkeypatch.setenv("SYNC_FOLLOW_SECONDS", "0")
     monkeypatch.setattr("functions.sync.sync.MOST_REFUSALS", most)
     if fault == "raising":
         monkeypatch.setattr("functions.sync.sync.id_of", fail)
-    import functions.retention.function
-    import functions.sync.function
-
-    for module in (importlib.reload(functions.sync.function), importlib.reload(functions.retention.function)):
-        with written_to(logs, module):
-            logs.run(module.handler, {}, FakeContext())
+    synced = build_sync(database_url=database_url, clickhouse_url=url)
+    retained = build_retention(Retention(database_url, 3, clickhouse_url=url))
+    for handler in (synced, retained):
+        with written_to(logs, handler.logger):
+            logs.run(handler, {}, FakeContext())
     logged = logs.text()
     assert MARKER not in logged
     assert ("retained" in logged) is (fault != "dropped")
@@ -479,23 +469,18 @@ def test_the_sync_and_the_retention_log_no_contents(
 
 
 @pytest.mark.parametrize("fault", ["trigger", "away", "contradiction"])
-def test_the_migrations_log_no_contents(
-    fault: str, database_url: str, logs: Logs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from infra.migrations import function
-
+def test_the_migrations_log_no_contents(fault: str, database_url: str, logs: Logs) -> None:
     answers: list[dict[str, Any]] = []
-    monkeypatch.setattr(function, "_send", lambda _, answer: answers.append(answer))
-    monkeypatch.setenv("DATABASE_URL", database_url)
     if fault == "trigger":
         execute(database_url, TRIGGER.format(table="event_types", code="P0001"))
-    elif fault == "away":
-        monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{MARKER}@127.0.0.1:{ports.free()}/x")
-    else:
-        monkeypatch.setattr(function, "migrate", fail)
+    url = f"postgresql://u:{MARKER}@127.0.0.1:{ports.free()}/x" if fault == "away" else database_url
+    built = build_migrations(lambda: url, lambda: 3)
+    handler = replace(built, send=lambda _, answer: answers.append(answer))
+    if fault == "contradiction":
+        handler = replace(handler, migrate=fail)
     names = {"StackId": "stack", "RequestId": "request", "LogicalResourceId": "Migrations", "ResponseURL": MARKER}
-    with written_to(logs, function):
-        logs.run(function.handler, names | {"RequestType": "Create"}, FakeContext())
+    with written_to(logs, handler.logger):
+        logs.run(handler, names | {"RequestType": "Create"}, FakeContext())
     logged = logs.text()
     assert MARKER not in logged
     assert "The migrations failed" in logged

@@ -9,10 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from functions.shared import settings
 from functions.shared.catalog import registry
 from functions.shared.catalog.feature import DefinitionError
 from functions.shared.catalog.registry import EventType, Registry
 from functions.shared.partitions import later_month, partition_name, wanted_months
+from infra.migrations.handler import build
 from infra.migrations.migrate import migrate
 from tests.clock import NOW
 from tests.lambda_context import FakeContext
@@ -203,13 +205,11 @@ def test_the_deployment_is_told_whether_the_migrations_went_well(
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from infra.migrations.function import handler
-
     monkeypatch.setenv("DATABASE_URL", database_url if url is None else url)
     names = {"StackId": "stack", "RequestId": "request", "LogicalResourceId": "Migrations"}
     port = cloudformation.server_address[1]
     event = names | {"RequestType": request_type, "ResponseURL": f"http://127.0.0.1:{port}/answer"}
-    handler(event, FakeContext())
+    build(settings.database_url, settings.retention_months)(event, FakeContext())
     (answer,) = cloudformation.answers
     assert reason in answer.pop("Reason")
     assert answer == names | {"Status": status, "PhysicalResourceId": "migrations"}

@@ -1,18 +1,19 @@
 """Transactions that stay open, in the events' own database and in others of the server, while the sync goes on."""
 
-import importlib
 import json
 import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from random import Random
 from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from aws_lambda_powertools import Logger
 from clickhouse_connect.driver.client import Client
 from typer.testing import CliRunner
 
@@ -20,6 +21,7 @@ from functions.retention.retention import Retention
 from functions.shared import clickhouse
 from functions.shared.postgres import TimeLimits, connect
 from functions.shared.sync_state import oldest_transaction
+from functions.sync.handler import build
 from functions.sync.sync import Sync
 from infra.cli import app
 from tests.clock import NOW
@@ -98,23 +100,18 @@ def test_a_transaction_in_the_own_database_is_waited_for_and_named_with_its_data
 
 
 def test_what_the_sync_waits_for_is_in_its_log_line_and_a_metric(
-    sync: Sync, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sync: Sync, connection: psycopg.Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", sync.database_url)
-    monkeypatch.setenv("CLICKHOUSE_URL", sync.clickhouse_url)
-    monkeypatch.setenv("SYNC_FOLLOW_SECONDS", "0")
-    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "sync")
-    import functions.sync.function
-
-    module = importlib.reload(functions.sync.function)
+    logger = Logger(service=str(uuid4()), level="INFO")  # whose lines go to this test's output
+    handler = replace(build(database_url=sync.database_url, clickhouse_url=sync.clickhouse_url), logger=logger)
     with psycopg.connect(sync.database_url) as late:
         store(late)
-        module.handler({}, FakeContext())
+        handler({}, FakeContext())
         output = capsys.readouterr().out
         (line,) = [json.loads(line) for line in output.splitlines() if '"synced"' in line]
         assert f"process {late.info.backend_pid}" in line["waits_for"]
         assert metrics(output)["SyncOldestTransactionSeconds"] > 0
-    module.handler({}, FakeContext())
+    handler({}, FakeContext())
     assert metrics(capsys.readouterr().out)["SyncOldestTransactionSeconds"] == 0
 
 

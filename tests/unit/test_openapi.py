@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -12,24 +11,22 @@ import yaml
 from cfnlint.decode import cfn_yaml
 from openapi_spec_validator import validate
 
-from functions.ingest import gitlab
+from functions.ingest.api_handler import STATUSES
 from functions.ingest.contract import MAX_EVENTS, MAX_ID, Answer, Namespace, Project, User
 from functions.ingest.event.attributes import Attributes
+from functions.ingest.formats import gitlab
+from functions.ingest.formats.body import JSON_TYPES, LINE_TYPES
 from functions.ingest.formats.cloud_event import CloudEvent
-from functions.ingest.request import EVENTS_PATH, JSON_TYPES, LINE_TYPES, Request
+from functions.ingest.formats.table import PATHS, events_of, format_of
+from functions.ingest.request import EVENTS_PATH, Request
 from tests.checkout import ROOT
-from tests.ways_in import ways_in
+
+GITLAB_PATHS = frozenset({gitlab.TRACK_EVENT_PATH, gitlab.TRACK_EVENTS_PATH})
 
 
 @pytest.fixture(scope="module")
 def described() -> Any:
     return yaml.safe_load((ROOT / "infra" / "openapi.yaml").read_text())
-
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[ModuleType]:
-    with ways_in("postgresql://nowhere") as ways:
-        yield ways.api
 
 
 def references(part: Any) -> Iterator[str]:
@@ -62,18 +59,18 @@ def test_what_it_refers_to_is_there_and_all_of_it_is_used(described: Any) -> Non
     assert described["openapi"] == "3.1.0"
 
 
-def test_it_has_the_routes_of_the_function_in_the_template(described: Any, api: ModuleType) -> None:
+def test_it_has_the_routes_of_the_function_in_the_template(described: Any) -> None:
     events = cfn_yaml.load(str(ROOT / "infra" / "template.yaml"))["Resources"]["IngestFunction"]["Properties"]["Events"]
     routes = {(event["Properties"]["Path"], event["Properties"]["Method"].lower()) for event in events.values()}
     assert {(path, method) for path, methods in described["paths"].items() for method in methods} == routes
-    assert {path for path, _ in routes} == api.READERS.keys()
+    assert {path for path, _ in routes} == PATHS
 
 
-def test_it_has_the_statuses_that_are_answered(described: Any, api: ModuleType) -> None:
-    refused = {str(status) for status in api.STATUSES.values()}
+def test_it_has_the_statuses_that_are_answered(described: Any) -> None:
+    refused = {str(status) for status in STATUSES.values()}
     for path, methods in described["paths"].items():
         # GitLab's endpoints take any type that holds JSON, and say that all is well by another status.
-        differing = {"200"} if path in gitlab.PATHS else {"202", "415"}
+        differing = {"200"} if path in GITLAB_PATHS else {"202", "415"}
         assert methods["post"]["responses"].keys() == {"207"} | differing | (refused - {"415"})
 
 
@@ -127,10 +124,10 @@ def test_its_limits_are_those_of_the_code(described: Any) -> None:
     assert described["components"]["schemas"]["UserId"]["maximum"] == MAX_ID
 
 
-def test_its_examples_are_taken(described: Any, api: ModuleType) -> None:
+def test_its_examples_are_taken(described: Any) -> None:
     for path, methods in described["paths"].items():
         for media_type, content in methods["post"]["requestBody"]["content"].items():
             if "example" in content:
                 headers = {"content-type": media_type}
                 request = Request(path, headers, json.dumps(content["example"]), is_base64=False)
-                assert api.READERS[path](request).refused == {}
+                assert events_of(request, format_of(request)).refused == {}

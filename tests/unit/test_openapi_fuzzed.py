@@ -11,12 +11,14 @@ from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from functions.ingest import gitlab
+from functions.ingest.formats import gitlab
 from functions.ingest.request import EVENTS_PATH
 from tests.checkout import ROOT
 from tests.unit.accounts import Query, assert_answered, assert_consumed
 from tests.unit.gateway import Gateway
 from tests.ways_in import WaysIn, token
+
+GITLAB_PATHS = frozenset({gitlab.TRACK_EVENT_PATH, gitlab.TRACK_EVENTS_PATH})
 
 COUNT = 1_000 if os.environ.get("SOAK") else 40  # requests to each endpoint, besides those that cover its description
 NAMES = ["request_duo_chat_response", "troubleshoot_job", "code_suggestion_shown_in_ide", "elsewhere"]
@@ -97,7 +99,7 @@ def test_events_as_gitlab_has_them_are_answered_as_the_description_says(
 
 
 def test_every_path_is_tested() -> None:
-    assert set(described()["paths"]) == {EVENTS_PATH, *gitlab.PATHS}
+    assert set(described()["paths"]) == {EVENTS_PATH, *GITLAB_PATHS}
 
 
 def assert_answered_as_described(case: schemathesis.Case[Any], ways: WaysIn, query: Query) -> None:
@@ -118,7 +120,7 @@ def assert_answered_as_described(case: schemathesis.Case[Any], ways: WaysIn, que
 
 def may_be_taken_though_it_is_not_as_described(case: schemathesis.Case[Any], answer: Any) -> bool:
     """Events that are for others are well whatever they hold, and a body of any type may hold what JSON may."""
-    return case.path in gitlab.PATHS or answer.get("ignored", 0) > 0 or case.media_type != "application/json"
+    return case.path in GITLAB_PATHS or answer.get("ignored", 0) > 0 or case.media_type != "application/json"
 
 
 def assert_rejected_for_what_no_schema_says(answer: Any) -> None:

@@ -9,6 +9,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests import checkout
 
@@ -16,7 +17,7 @@ from tests import checkout
 FUNCTIONS = (
     ("IngestFunction", "ingest-api", "functions.ingest.api", {"functions/ingest"}),
     ("ConsumerFunction", "ingest-consumer", "functions.ingest.consumer", {"functions/ingest"}),
-    ("SyncFunction", "sync", "functions.sync.function", {"functions/sync", "infra/clickhouse"}),
+    ("SyncFunction", "sync", "functions.sync.function", {"functions/sync", "infra/migrations"}),
     ("RetentionFunction", "retention", "functions.retention.function", {"functions/retention"}),
     ("GraphqlFunction", "graphql", "functions.graphql.api", {"functions/graphql"}),
     ("MigrationsFunction", "migrations", "infra.migrations.function", {"infra/__init__.py", "infra/migrations"}),
@@ -33,16 +34,20 @@ SETTINGS = {
 }
 
 
-def build(function: str, package: Path, folder: Path = checkout.ROOT) -> subprocess.CompletedProcess[str]:
+def build(
+    function: str, package: Path, folder: Path = checkout.ROOT, packages_for: str = "host"
+) -> subprocess.CompletedProcess[str]:
     package.mkdir(exist_ok=True)
-    command = ["make", "--no-print-directory", f"build-{function}", f"ARTIFACTS_DIR={package}"]
+    arguments = [f"build-{function}", f"ARTIFACTS_DIR={package}", f"PACKAGES_FOR={packages_for}"]
+    command = ["make", "--no-print-directory", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def locked(extra: str) -> set[str]:
-    """The names of the distributions that an extra's lock file has."""
+    """The names of the distributions that an extra's lock file has for this machine."""
     lines = (checkout.ROOT / "requirements" / f"{extra}.txt").read_text()
-    return {name.replace("_", "-") for name in re.findall(r"^([a-z0-9_.-]+)==", lines, re.MULTILINE)}
+    pinned = [Requirement(line.rstrip(" \\")) for line in re.findall(r"^[a-z0-9_.-]+==.*", lines, re.MULTILINE)]
+    return {entry.name.replace("_", "-") for entry in pinned if entry.marker is None or entry.marker.evaluate()}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,10 @@ def test_a_package_holds_the_definitions_and_its_own_code_alone(
     assert not (package / "tests").exists()
 
 
+def test_the_package_of_the_sync_holds_the_migrations_of_clickhouse_alone(packages: Path) -> None:
+    assert _names(packages / "SyncFunction" / "infra" / "migrations") == {"clickhouse"}
+
+
 def _names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.name != COMPILED}
 
@@ -101,6 +110,30 @@ def test_a_function_starts_with_nothing_but_its_package(
         [interpreter, "-I", "-S", "-c", program], cwd="/", env=SETTINGS, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(("architecture", "machine"), [("x86_64", "x86_64"), ("arm64", "aarch64")])
+def test_a_package_for_aws_holds_wheels_for_the_architecture_of_the_template(
+    tmp_path: Path, architecture: str, machine: str
+) -> None:
+    copy = checkout.copy(tmp_path / "checkout")
+    template = copy / "infra" / "template.yaml"
+    template.write_text(template.read_text().replace("Architectures: [x86_64]", f"Architectures: [{architecture}]"))
+    result = build("IngestFunction", tmp_path / "package", copy, packages_for="template")
+    assert result.returncode == 0, result.stderr
+    tags = [wheel.read_text() for wheel in tmp_path.glob("package/*.dist-info/WHEEL")]
+    compiled = re.findall(r"^Tag: \S+(linux\S*|macosx\S*)", "".join(tags), re.MULTILINE)
+    assert compiled
+    assert all(tag.startswith("linux") and tag.endswith(f"_{machine}") for tag in compiled)
+
+
+def test_a_package_for_an_unknown_architecture_is_not_made(tmp_path: Path) -> None:
+    copy = checkout.copy(tmp_path / "checkout")
+    template = copy / "infra" / "template.yaml"
+    template.write_text(template.read_text().replace("Architectures: [x86_64]", "Architectures: [riscv64]"))
+    result = build("IngestFunction", tmp_path / "package", copy, packages_for="template")
+    assert result.returncode != 0
+    assert "infra/template.yaml names no architecture" in result.stderr
 
 
 def test_definitions_that_contradict_each_other_are_not_built_and_both_files_are_named(tmp_path: Path) -> None:

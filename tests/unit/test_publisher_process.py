@@ -14,7 +14,7 @@ import pytest
 from functions.ingest import publisher
 from functions.ingest.publisher import HttpsDestination, Limits, QueueDestination, Stats, configure, default
 from functions.ingest.publisher.default import destination_of_environment
-from tests import checkout
+from tests import checkout, documentation
 from tests.faulty_api import HANG_SECONDS, TOKEN, FaultyApi, serve
 
 LONG = 60.0
@@ -336,14 +336,13 @@ def test_a_new_destination_does_not_lose_what_is_on_its_way_to_the_old(api: Faul
         assert (tracked(old), tracked(api)) == (["to the old", "to the old, late"], ["to the new"])
 
 
-def test_the_readmes_example_works_as_it_stands(
+def test_the_documented_example_works_as_it_stands(
     api: FaultyApi, no_default: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme = (checkout.ROOT / "README.md").read_text()
-    section = readme.partition("### From Python")[2].partition("\n## ")[0]
+    section = documentation.section(documentation.DOCS / "howto" / "send.md", "From Python")
     monkeypatch.setenv(default.URL, api.url)
     monkeypatch.setenv(default.TOKEN, TOKEN)
-    (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (example,) = documentation.blocks(section, "python")
     exec(example, {})  # noqa: S102 - it is ours
     assert publisher.stats() == Stats(accepted=2)
     assert {f"`{name}`" for name in (default.URL, default.TOKEN, default.QUEUE_URL)} <= set(

@@ -2,12 +2,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
-from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID, uuid4
@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from functions.ingest.consumer_handler import ConsumerHandler
 from functions.ingest.contract import MAX_EVENT_BYTES
 from functions.ingest.event.event import MAX_GIVEN_BYTES
 from functions.ingest.formats.cloud_event import as_plain_event
@@ -71,8 +72,13 @@ def with_deprecated(registry: Registry, name: str) -> Registry:
     return replace(registry, events={**registry.events, name: replace(registry.events[name], deprecated=True)})
 
 
-def undefine(module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "consumer", replace(module.consumer, registry=without(module.consumer.registry, name)))
+@contextmanager
+def knowing(registry: Registry, handler: ConsumerHandler) -> Iterator[None]:
+    """The handler knows these definitions within the block."""
+    before = handler.consumer
+    handler.consumer = replace(before, registry=registry)
+    yield
+    handler.consumer = before
 
 
 def from_api(
@@ -87,14 +93,13 @@ def from_api(
 def test_what_was_rejected_because_its_definition_was_gone_is_stored_once_after_it_is_back(
     internal: bool,
     queues: Queues,
-    consumer: ModuleType,
+    consumer: ConsumerHandler,
     command: Command,
     query: Query,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     event = CHAT | ({"additional_properties": {"language": "ruby"}} if internal else {})
-    with monkeypatch.context() as patched:
-        undefine(consumer, CHAT["event"], patched)  # type: ignore[arg-type]
+    with knowing(without(consumer.consumer.registry, str(CHAT["event"])), consumer):
         queues.send(from_api(event, event))
         queues.consume(consumer)
     rejected = query("SELECT * FROM rejected_events")
@@ -162,14 +167,12 @@ def test_a_replayed_event_has_the_id_and_the_time_that_it_would_have_had_and_is_
     way: str,
     sent_again: bool,
     queues: Queues,
-    consumer: ModuleType,
+    consumer: ConsumerHandler,
     command: Command,
     query: Query,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with monkeypatch.context() as patched:
-        registry = with_deprecated(consumer.consumer.registry, str(CHAT["event"]))
-        patched.setattr(consumer, "consumer", replace(consumer.consumer, registry=registry))
+    with knowing(with_deprecated(consumer.consumer.registry, str(CHAT["event"])), consumer):
         if way == "https":
             queues.send(from_api(event, received_at=ARRIVED_AT))
         else:
@@ -203,7 +206,7 @@ def test_an_event_of_the_largest_size_can_be_replayed_with_what_it_was_given(
     given_bytes: int,
     way: str,
     queues: Queues,
-    consumer: ModuleType,
+    consumer: ConsumerHandler,
     command: Command,
     query: Query,
     monkeypatch: pytest.MonkeyPatch,
@@ -211,8 +214,7 @@ def test_an_event_of_the_largest_size_can_be_replayed_with_what_it_was_given(
     received_at = NOW.replace(microsecond=123456)
     filled = event | {"filler": ""}
     filled["filler"] = "x" * (MAX_EVENT_BYTES - len(json.dumps(filled)))
-    with monkeypatch.context() as patched:
-        undefine(consumer, str(CHAT["event"]), patched)
+    with knowing(without(consumer.consumer.registry, str(CHAT["event"])), consumer):
         if way == "https":
             queues.send(from_api(filled, received_at=received_at))
         else:
@@ -229,7 +231,7 @@ def test_an_event_of_the_largest_size_can_be_replayed_with_what_it_was_given(
 
 
 def test_an_event_that_was_too_large_is_so_when_it_is_replayed(
-    queues: Queues, consumer: ModuleType, command: Command, query: Query
+    queues: Queues, consumer: ConsumerHandler, command: Command, query: Query
 ) -> None:
     insert(query, CHAT | {"id": str(OWN_ID), "filler": "x" * (MAX_EVENT_BYTES + MAX_GIVEN_BYTES)}, code="too_large")
     said(command("replay"))
@@ -238,7 +240,7 @@ def test_an_event_that_was_too_large_is_so_when_it_is_replayed(
 
 
 def test_an_event_that_is_rejected_again_keeps_its_row_and_its_history(
-    queues: Queues, consumer: ModuleType, command: Command, query: Query
+    queues: Queues, consumer: ConsumerHandler, command: Command, query: Query
 ) -> None:
     queues.send(json.dumps({"event": "unknown"}))
     queues.consume(consumer)
@@ -256,7 +258,7 @@ def test_an_event_that_is_rejected_again_keeps_its_row_and_its_history(
 
 
 def test_an_event_that_is_rejected_again_before_its_replay_is_over_has_the_time_of_that_in_its_history(
-    queues: Queues, consumer: ModuleType, command: Command, query: Query, monkeypatch: pytest.MonkeyPatch
+    queues: Queues, consumer: ConsumerHandler, command: Command, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identifier = insert(query, {"event": "unknown"})
     send = queue.send
@@ -280,10 +282,9 @@ def test_an_event_that_is_rejected_again_before_its_replay_is_over_has_the_time_
 
 
 def test_a_replay_that_breaks_off_between_sending_and_marking_sends_again_but_stores_and_counts_once(
-    queues: Queues, consumer: ModuleType, command: Command, query: Query, monkeypatch: pytest.MonkeyPatch
+    queues: Queues, consumer: ConsumerHandler, command: Command, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patched:
-        undefine(consumer, CHAT["event"], patched)  # type: ignore[arg-type]
+    with knowing(without(consumer.consumer.registry, str(CHAT["event"])), consumer):
         queues.send(json.dumps([CHAT, {"event": "unknown"}]))
         queues.consume(consumer)
     with monkeypatch.context() as patched:
@@ -334,7 +335,7 @@ def insert(query: Query, body: Any, **columns: Any) -> Any:
 
 
 def test_an_event_without_id_and_time_in_its_row_gets_the_same_ones_at_every_replay(
-    queues: Queues, consumer: ModuleType, command: Command, query: Query
+    queues: Queues, consumer: ConsumerHandler, command: Command, query: Query
 ) -> None:
     received_at = NOW - timedelta(days=20)
     insert(query, CHAT, received_at=received_at)
@@ -346,7 +347,7 @@ def test_an_event_without_id_and_time_in_its_row_gets_the_same_ones_at_every_rep
 
 
 def test_a_message_that_could_not_be_read_is_replayed_as_it_came(
-    queues: Queues, consumer: ModuleType, command: Command, query: Query
+    queues: Queues, consumer: ConsumerHandler, command: Command, query: Query
 ) -> None:
     for body in ("{", '"\\', "ä" * 1000, "[" * 20_000):
         queues.send(body)
@@ -359,7 +360,7 @@ def test_a_message_that_could_not_be_read_is_replayed_as_it_came(
 
 
 def test_a_message_that_can_be_read_by_now_leads_to_all_its_events(
-    queues: Queues, consumer: ModuleType, command: Command, query: Query
+    queues: Queues, consumer: ConsumerHandler, command: Command, query: Query
 ) -> None:
     insert(query, [CHAT, {"event": "unknown"}, CHAT], code="invalid_json")
     said(command("replay"))
@@ -373,7 +374,7 @@ def test_a_message_that_can_be_read_by_now_leads_to_all_its_events(
 
 
 def test_a_replayed_event_has_its_senders_grant(
-    queues: Queues, consumer: ModuleType, command: Command, query: Query
+    queues: Queues, consumer: ConsumerHandler, command: Command, query: Query
 ) -> None:
     grant = msgspec.json.encode(TENANT).decode()
     columns = {"source": "https", "sender_grant": grant}
@@ -391,7 +392,7 @@ def test_a_replayed_event_has_its_senders_grant(
 
 
 def test_a_replayed_event_that_fails_after_its_row_was_dropped_is_kept_anew(
-    queues: Queues, consumer: ModuleType, command: Command, query: Query
+    queues: Queues, consumer: ConsumerHandler, command: Command, query: Query
 ) -> None:
     identifier = insert(query, {"event": "unknown"}, received_at=NOW - timedelta(days=3))
     said(command("replay"))
@@ -415,7 +416,7 @@ def test_what_the_queue_does_not_take_waits_on(
 
 
 def test_a_large_body_is_packed_and_one_that_is_too_large_even_so_waits_on_without_stopping_the_others(
-    queues: Queues, consumer: ModuleType, command: Command, query: Query
+    queues: Queues, consumer: ConsumerHandler, command: Command, query: Query
 ) -> None:
     characters = Random(1).choices([chr(code) for code in range(0x4E00, 0x9FFF)], k=1024 * 1024)
     too_large = insert(query, "".join(characters), code="invalid_json", received_at=NOW - timedelta(seconds=3))
@@ -548,7 +549,7 @@ def test_an_option_that_means_nothing_is_refused(arguments: list[str], command: 
 
 
 def test_the_history_goes_with_the_row_when_it_is_too_old(
-    queues: Queues, consumer: ModuleType, command: Command, query: Query, database_url: str
+    queues: Queues, consumer: ConsumerHandler, command: Command, query: Query, database_url: str
 ) -> None:
     insert(query, {"event": "unknown"}, received_at=NOW - timedelta(days=30))
     said(command("replay"))

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from functions.ingest.gitlab import TRACK_EVENT_PATH
+from functions.ingest.formats.gitlab import TRACK_EVENT_PATH
 from functions.shared.identifier import IdSpace
 from functions.shared.timestamp import format_timestamp
 from tests.clock import NOW

@@ -1,15 +1,13 @@
 """Old partitions go and new ones come, on real stores, beside transactions that are open at the wrong time."""
 
-import importlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
-from types import ModuleType
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -21,20 +19,18 @@ from clickhouse_connect.driver.client import Client
 import functions.retention.retention
 from functions.ingest.message.batch import Batch
 from functions.ingest.pipeline import Consumer
-from functions.retention import rejected_events
-from functions.retention.bookmark import current_bookmark, write_bookmark
+from functions.retention import monthly_tables, rejected_events
+from functions.retention.clickhouse_ttl import keep_months
+from functions.retention.handler import RetentionHandler, build
 from functions.retention.report import KeptPartition, Report
 from functions.retention.retention import LOCK_TIMEOUT_SECONDS, Retention, RetentionError
-from functions.retention.time_to_live import keep_months
 from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
-from functions.shared.clickhouse import target_of
 from functions.shared.partitions import later_month, make_partitions, month_of, partition_name, partitions
 from functions.shared.postgres import Connection, Database, TimeLimits
 from functions.shared.timestamp import months_before
 from functions.sync.sync import Sync
 from infra.local import ports
-from tests import clock
 from tests.clock import NOW
 from tests.emitted_metrics import metrics
 from tests.lambda_context import FakeContext
@@ -59,8 +55,12 @@ SCHEMA = """
     WHERE relnamespace = 'public'::regnamespace
     ORDER BY 1
 """
-IMPATIENT = f"-c lock_timeout={LOCK_TIMEOUT_SECONDS}s"
-IS_DETACHING = "SELECT count(*) FROM pg_inherits WHERE inhdetachpending"
+IMPATIENT = "-c lock_timeout=2s"
+IS_WAITING = """
+    SELECT count(*)
+    FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND query LIKE '%LOCK TABLE ONLY ai_usage_events IN ACCESS EXCLUSIVE MODE%'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,35 +197,25 @@ def test_a_month_later_the_next_partition_is_made_and_the_last_one_dropped(store
     assert (report.made, report.dropped) == ([partition_name(NEXT)], [partition_name(later_month(OLD, 1))])
 
 
-@contextmanager
-def handler(stores: Stores, monkeypatch: pytest.MonkeyPatch, clickhouse_url: str | None) -> Iterator[ModuleType]:
+def handler(stores: Stores, clickhouse_url: str | None) -> RetentionHandler:
     """The function, as it starts with these settings; for it, it is always the same moment."""
-    monkeypatch.setenv("DATABASE_URL", stores.retention.database_url)
-    monkeypatch.setenv("CLICKHOUSE_URL", clickhouse_url or "")
-    import functions.retention.function
-
-    module = importlib.reload(functions.retention.function)
-    clock.stop(module, monkeypatch)
-    yield module
+    return replace(build(replace(stores.retention, clickhouse_url=clickhouse_url)), now=lambda: NOW)
 
 
 def test_while_clickhouse_is_away_partitions_are_made_but_none_is_dropped_and_the_function_fails(
-    stores: Stores,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    stores: Stores, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     newest = partition_name(later_month(THIS_MONTH, 3))
     stores.connection.execute(f"DROP TABLE {newest}")
     stores.connection.execute(INSERT_REJECTED, [NOW - timedelta(days=200)])
     stores.detach(OLDER)
     away = f"clickhouse://default@127.0.0.1:{ports.free()}/default"
-    with handler(stores, monkeypatch, away) as function:
-        with pytest.raises(RetentionError, match="ClickHouse can't be reached"):
-            function.handler({}, FakeContext())
-        output = capsys.readouterr().out
-        (line,) = [vars(record) for record in caplog.records if record.message == "retained"]
-        answer = function.handler({"dry_run": True}, FakeContext())
+    function = handler(stores, away)
+    with pytest.raises(RetentionError, match="ClickHouse can't be reached"):
+        function({}, FakeContext())
+    output = capsys.readouterr().out
+    (line,) = [vars(record) for record in caplog.records if record.message == "retained"]
+    answer = function({"dry_run": True}, FakeContext())
     assert (line["made"], line["dropped"], line["rejected_events_deleted"]) == ([newest], [], 1)
     assert [list(entry.values()) for entry in line["kept"]] == [
         [partition_name(OLDER), None, "it is not known what ClickHouse has"],
@@ -238,15 +228,13 @@ def test_while_clickhouse_is_away_partitions_are_made_but_none_is_dropped_and_th
     assert "can't be reached" in answer["failure"]
 
 
-def test_the_function_answers_and_counts_what_it_did(
-    stores: Stores, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_function_answers_and_counts_what_it_did(stores: Stores, capsys: pytest.CaptureFixture[str]) -> None:
     stores.store(OLD)
     stores.store(OLD)
-    with handler(stores, monkeypatch, stores.retention.clickhouse_url) as function:
-        answer = function.handler({"time": "2026-11-24T03:00:00Z"}, FakeContext())
-        with pytest.raises(msgspec.ValidationError):
-            function.handler({"dry_run": "no"}, FakeContext())
+    function = handler(stores, stores.retention.clickhouse_url)
+    answer = function({"time": "2026-11-24T03:00:00Z"}, FakeContext())
+    with pytest.raises(msgspec.ValidationError):
+        function({"dry_run": "no"}, FakeContext())
     assert answer == {
         "dry_run": False,
         "made": [],
@@ -281,7 +269,7 @@ def test_what_a_transaction_writes_that_was_open_when_the_rows_were_counted_is_n
     with stores.connect() as writer, ThreadPoolExecutor(1) as pool:
         late = stores.store(OLDER, writer)
         running = pool.submit(stores.retain)
-        wait_until(lambda: stores.connection.execute(IS_DETACHING).fetchone() == (1,))
+        wait_until(lambda: stores.connection.execute(IS_WAITING).fetchone() == (1,))
         writer.commit()
         report = running.result()
     assert (report.kept, report.dropped) == ([kept(OLDER, 1)], [partition_name(OLD)])
@@ -306,13 +294,13 @@ def test_partitions_in_use_are_busy_and_left_to_the_next_run(
         for _ in range(2):
             report = stores.retain()
             assert (report.busy, report.dropped) == ([partition_name(OLDER), partition_name(OLD)], [])
-    newer = {stores.store(THIS_MONTH)}
-    stores.sync()  # its cursor passes the late row, which it can't see
-    report = stores.retain()
     if holder == "writer":
+        report = stores.retain()
         assert (report.kept, report.dropped) == ([kept(OLDER, 1)], [partition_name(OLD)])
-        stores.sync()
-        stores.retain()
+    newer = {stores.store(THIS_MONTH)}
+    stores.sync()
+    report = stores.retain()
+    assert (report.kept, report.busy) == ([], [])
     assert (stores.tables(), stores.stored()) == (set(), newer)
     assert stores.synced() == rows | late | newer
 
@@ -339,20 +327,21 @@ class Interrupted(Exception):
 class Dying(psycopg.Connection[tuple[Any, ...]]):
     """A connection of a process that ends behind one of its statements.
 
-    A row comes right before the partition is detached, and the sync passes it right after.
+    A row may come right before the events are locked. The sync runs right after the rows of a table that was detached
+    were put before it once more.
     """
 
     stores: Stores
     rows: set[UUID]
     left: Iterator[int]
+    has_late_row: bool
 
     def execute(self, query: Any, *values: Any, **options: Any) -> psycopg.Cursor[tuple[Any, ...]]:
         text = query.as_string(self) if hasattr(query, "as_string") else query
-        detaches = text.endswith("CONCURRENTLY")
-        if detaches:
+        if self.has_late_row and "LOCK TABLE ONLY" in text:
             self.rows.add(self.stores.store(OLD))
         cursor = super().execute(query, *values, **options)
-        if detaches:
+        if text.startswith("UPDATE"):
             self.rows.add(self.stores.store(THIS_MONTH))
             self.stores.sync()
         if not text.lstrip().startswith("SELECT") and next(self.left, None) == 0:
@@ -360,14 +349,20 @@ class Dying(psycopg.Connection[tuple[Any, ...]]):
         return cursor
 
 
-# Of a partition: bookmark, detach, lock; create, attach; update, end of the bookmark. No transaction ends half done.
+# Lock of the events, lock of the partition, drop. Of a detached table: create, attach, update, lock of the events.
 @pytest.mark.parametrize(
-    ("state", "statements"), [("attached", 0), ("attached", 1), ("attached", 4), ("attached", 5), ("detached", 4)]
+    ("state", "statements"),
+    [
+        *(("attached", statements) for statements in range(4)),
+        *(("written to", statements) for statements in range(2)),
+        *(("detached", statements) for statements in range(5)),
+    ],
 )
 def test_a_run_that_ends_at_any_point_loses_nothing_and_is_finished_by_the_next(
     state: str, statements: int, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Dying.stores, Dying.rows, Dying.left = stores, {stores.store(OLD)}, iter(range(statements, -1, -1))
+    Dying.has_late_row = state == "written to"
     stores.connection.execute(f"DROP TABLE {partition_name(OLDER)}")
     if state == "detached":
         stores.detach(OLD)
@@ -389,6 +384,44 @@ def test_a_run_that_ends_at_any_point_loses_nothing_and_is_finished_by_the_next(
     stores.retain()
     assert stores.tables() == set()
     assert stores.synced() == Dying.rows
+
+
+def test_a_process_that_freezes_while_it_has_the_lock_stops_others_for_seconds_only(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen, thawed = threading.Event(), threading.Event()
+
+    def freeze(*_: object) -> int:
+        frozen.set()
+        assert thawed.wait(RUN_SECONDS)
+        return 0
+
+    stores.store(OLDER)
+    stores.sync()
+    with monkeypatch.context() as patched, ThreadPoolExecutor(1) as pool:
+        patched.setattr(monthly_tables, "count_unsynced", freeze)
+        running = pool.submit(stores.retain)
+        try:
+            assert frozen.wait(RUN_SECONDS)
+            begin = time.monotonic()
+            late = stores.store(OLD)
+            assert time.monotonic() - begin < 10
+        finally:
+            thawed.set()
+        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+            running.result()
+    assert stores.tables() == {partition_name(OLDER), partition_name(OLD)}
+    assert late in stores.stored()
+
+
+def test_a_partition_that_somebody_uses_by_its_own_name_is_busy_and_nobody_waits_for_it(
+    stores: Stores, patient: None
+) -> None:
+    with stores.connect() as reader:
+        reader.execute(f"SELECT FROM {partition_name(OLDER)}")
+        report = stores.retain()
+    assert (report.busy, report.dropped) == ([partition_name(OLDER)], [partition_name(OLD)])
+    assert stores.retain().dropped == [partition_name(OLDER)]
 
 
 # How many rows it holds that the sync did not see, for how many months events are kept, and what becomes of the table.
@@ -425,8 +458,6 @@ def test_after_a_reset_of_the_sync_a_table_that_was_detached_before_is_synced_on
     assert stores.retention.clickhouse_url
     stores.store(OLD)
     stores.sync()
-    bookmark = current_bookmark(stores.connection, target_of(stores.clickhouse))
-    write_bookmark(stores.connection, partition_name(OLD), bookmark)
     stores.detach(OLD)
     Sync(stores.retention.database_url, stores.retention.clickhouse_url).reset(RUN_SECONDS)
     assert stores.retain().kept == [kept(OLD, 1)]
@@ -579,7 +610,7 @@ class Writers:
         return stored
 
 
-def test_writers_at_full_speed_neither_fail_nor_wait_while_partitions_come_and_go(stores: Stores) -> None:
+def test_writers_at_full_speed_do_not_fail_while_partitions_come_and_go(stores: Stores) -> None:
     retention = replace(stores.retention, clickhouse_url=None)
     writers = Writers(retention.database_url, threading.Event())
     earlier = months_before(NOW, 3)

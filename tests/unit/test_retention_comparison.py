@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -212,14 +213,9 @@ def test_a_detached_table_of_which_clickhouse_lost_rows_is_attached_and_copied_a
     lost = stores.store(OLD)
     stores.sync()
     stores.leave_detaching(OLD)
-    bookmark = stores.connection.execute("SELECT target, xact_id::text, id FROM sync_state").fetchone()
-    assert bookmark is not None
-    target, xact_id, event_id = bookmark
-    noted = msgspec.json.encode({"target": target, "cursor": {"xact_id": int(xact_id), "id": event_id}}).decode()
-    stores.connection.execute(f"COMMENT ON TABLE {partition_name(OLD)} IS '{noted}'")
     lose(stores)
     report = stores.retain()
-    assert kept_rows(report) == [(partition_name(OLD), 1, LOST)]
+    assert kept_rows(report) == [(partition_name(OLD), 1, UNSYNCED)]
     assert partition_name(OLD) in partitions(stores.connection)
     stores.sync()
     assert stores.synced() == {lost}
@@ -245,8 +241,29 @@ def test_what_is_written_copied_and_lost_while_the_stores_are_compared_is_not_dr
         report = stores.retain()
     assert (report.dropped, kept_rows(report)) == ([], [(partition_name(OLD), 1, UNSYNCED)])
     assert stores.stored() == rows
+    assert kept_rows(stores.retain()) == [(partition_name(OLD), 1, LOST)]
     stores.sync()
     assert stores.synced() == rows
+
+
+def test_a_partition_stays_if_the_sync_is_reset_after_the_stores_were_compared(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.store(OLD)
+    stores.sync()
+    missing_rows = comparison.Comparison.missing_rows
+
+    def reset_after(*values: Any, **options: Any) -> comparison.Missing:
+        missing = missing_rows(*values, **options)
+        assert stores.retention.clickhouse_url
+        Sync(stores.retention.database_url, stores.retention.clickhouse_url).reset(RUN_SECONDS)
+        return missing
+
+    with monkeypatch.context() as patched:
+        patched.setattr(comparison.Comparison, "missing_rows", reset_after)
+        assert kept_rows(stores.retain()) == [(partition_name(OLD), 1, UNSYNCED)]
+    stores.sync()
+    assert stores.retain().dropped == [partition_name(OLD)]
 
 
 def test_missing_rows_that_others_change_at_the_moment_are_reported_and_put_back_by_a_later_run(
@@ -328,19 +345,14 @@ def test_both_stores_add_up_the_same_ids_to_the_same_sums(stores: Stores) -> Non
 
 
 def test_the_function_counts_the_missing_rows_names_some_and_fails(
-    stores: Stores,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    stores: Stores, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = stores.store(OLD)
     stores.sync()
     lose(stores)
-    with (
-        handler(stores, monkeypatch, stores.retention.clickhouse_url) as function,
-        pytest.raises(RetentionError, match=LOST),
-    ):
-        function.handler({}, FakeContext())
+    function = handler(stores, stores.retention.clickhouse_url)
+    with pytest.raises(RetentionError, match=LOST):
+        function({}, FakeContext())
     assert metrics(capsys.readouterr().out)["UnsyncedRowsInOldPartitions"] == 1
     (line,) = [vars(record) for record in caplog.records if record.message == "retained"]
     entry = {"partition": partition_name(OLD), "unsynced_rows": 1, "reason": LOST, "missing_ids": [str(lost)]}

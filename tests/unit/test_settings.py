@@ -7,6 +7,7 @@ import pytest
 from moto import mock_aws
 
 from functions.shared import settings
+from tests.documentation import DOCS
 from tests.environment import SETTINGS
 
 LONG = "x" * 32
@@ -113,8 +114,8 @@ def test_a_secret_that_can_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch)
         settings.auth()
 
 
-def test_the_readme_names_every_setting() -> None:
+def test_the_reference_names_every_setting() -> None:
     read = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', Path(settings.__file__).read_text()))
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    written = (DOCS / "reference" / "settings.md").read_text().partition("## Which function")[0]
     assert set(SETTINGS) == read
-    assert {name for name in read if f"`{name}`" not in readme} == set()
+    assert {name for name in read if f"`{name}`" not in written} == set()

@@ -1,6 +1,5 @@
 """From PostgreSQL to ClickHouse, on real engines."""
 
-import importlib
 import json
 import os
 import signal
@@ -33,6 +32,7 @@ from functions.shared.sync_state import read_state
 from functions.sync import sync as sync_module
 from functions.sync import table
 from functions.sync.catch_up import catch_up
+from functions.sync.handler import build
 from functions.sync.report import Report
 from functions.sync.sync import Sync, SyncError
 from tests.clickhouse import serve_clickhouse
@@ -561,17 +561,12 @@ def storable(payload: dict[str, Any]) -> Any:
 
 
 @pytest.fixture
-def function(database_url: str, clickhouse_url: str, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+def function(database_url: str, clickhouse_url: str) -> Invoke:
     """Invokes the function with these settings; returns its answer and the metrics that it emitted."""
 
-    def invoke(capsys: pytest.CaptureFixture[str], **environment: str) -> tuple[dict[str, Any], dict[str, float]]:
-        values = {"DATABASE_URL": database_url, "CLICKHOUSE_URL": clickhouse_url, "POWERTOOLS_SERVICE_NAME": "sync"}
-        for name, value in (values | environment).items():
-            monkeypatch.setenv(name, value)
-        import functions.sync.function
-
-        module = importlib.reload(functions.sync.function)
-        answer = module.handler({}, FakeContext())
+    def invoke(capsys: pytest.CaptureFixture[str], **settings: Any) -> tuple[dict[str, Any], dict[str, float]]:
+        urls = {"database_url": database_url, "clickhouse_url": clickhouse_url}
+        answer = build(**urls | settings)({}, FakeContext())
         return answer, metrics(capsys.readouterr().out)
 
     return invoke
@@ -599,7 +594,7 @@ def test_the_function_answers_with_counts_and_lag_and_emits_them(
 def test_without_clickhouse_the_function_says_that_it_is_disabled(
     function: Invoke, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer, _ = function(capsys, CLICKHOUSE_URL="")
+    answer, _ = function(capsys, clickhouse_url=None)
     assert (answer["status"], answer["reason"]) == ("disabled", "CLICKHOUSE_URL is not set")
 
 
@@ -607,7 +602,7 @@ def test_a_function_that_fails_says_why_and_counts_it(
     function: Invoke, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(ClickHouseError):
-        function(capsys, CLICKHOUSE_URL="clickhouse://default@127.0.0.1:1/default")
+        function(capsys, clickhouse_url="clickhouse://default@127.0.0.1:1/default")
     (logged,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "127.0.0.1:1" in logged.reason  # type: ignore[attr-defined]
     assert metrics(capsys.readouterr().out) == {"SyncFailures": 1}
@@ -627,6 +622,6 @@ def test_a_function_that_is_to_follow_copies_what_comes_while_it_waits(
 
     with ThreadPoolExecutor() as pool:
         inserted = pool.submit(insert_later)
-        answer, _ = function(capsys, SYNC_FOLLOW_SECONDS="6")
+        answer, _ = function(capsys, follow_seconds=6)
         inserted.result()
     assert (answer["status"], answer["rows"]) == ("caught_up", 2)

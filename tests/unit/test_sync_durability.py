@@ -1,6 +1,5 @@
 """What ClickHouse confirms stays: a quorum of replicas has it, or it is on the disk of a single server."""
 
-import importlib
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -10,8 +9,9 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from typer.testing import CliRunner
 
-from functions.shared import clickhouse
+from functions.shared import clickhouse, settings
 from functions.sync.durability import FSYNC_SETTINGS, MAX_QUORUM_WAIT_SECONDS, QUORUM_SETTINGS
+from functions.sync.handler import RESERVE_SECONDS, build
 from functions.sync.sync import Sync
 from infra.cli import app
 from tests.clickhouse_front import Failure, Front, serve_front
@@ -126,18 +126,13 @@ def test_function_and_command_do_as_the_setting_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     insert()
-    environment = {
-        "DATABASE_URL": database_url,
-        "CLICKHOUSE_URL": clickhouse_url,
-        "CLICKHOUSE_DURABLE_INSERTS": switch,
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CLICKHOUSE_DURABLE_INSERTS", switch)
     if way == "function":
-        import functions.sync.function
-
-        importlib.reload(functions.sync.function).handler({}, FakeContext())
+        durable = settings.clickhouse_durable_inserts()
+        build(database_url=database_url, clickhouse_url=clickhouse_url, durable=durable)({}, FakeContext())
     else:
+        monkeypatch.setenv("DATABASE_URL", database_url)
+        monkeypatch.setenv("CLICKHOUSE_URL", clickhouse_url)
         assert CliRunner().invoke(app, ["sync"]).exit_code == 0
     assert fsync_settings(client) == ({} if switch else FSYNC_SETTINGS)
 
@@ -176,11 +171,6 @@ def test_rows_that_no_quorum_has_confirmed_are_sent_again_and_are_there_once(
     assert connection.execute("SELECT count(*) FROM rejected_events").fetchone() == (0,)
 
 
-def test_an_insert_waits_for_its_quorum_no_longer_than_a_sync_has_time(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    from functions.sync.function import RESERVE_SECONDS
-
+def test_an_insert_waits_for_its_quorum_no_longer_than_a_sync_has_time() -> None:
     assert MAX_QUORUM_WAIT_SECONDS < RESERVE_SECONDS
     assert QUORUM_SETTINGS["insert_quorum_timeout"] == str(MAX_QUORUM_WAIT_SECONDS * 1000)

@@ -3,12 +3,10 @@
 import base64
 import hashlib
 import hmac
-import importlib
 import json
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import jwt
@@ -16,8 +14,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from functions.graphql.handler import GraphqlHandler
+from functions.graphql.handler import build as build_graphql
+from functions.ingest.api_handler import IngestHandler
+from functions.ingest.api_handler import build as build_ingest
 from functions.shared import settings
-from functions.shared.auth import Authenticator
+from functions.shared.settings import AuthSettings
 from tests.issuer import AUDIENCE, NAME, Issuer, running_issuer
 
 SECRET = "a secret of forty-eight characters, for all HMACs"
@@ -37,6 +39,7 @@ ALGORITHMS = [
 ODD_ALGORITHMS = [None, 5, True, ["RS256"], {"RS256": 1}, "\ud83d", "HS256\0"]
 
 type Key = Any
+type Handler = GraphqlHandler | IngestHandler
 type Ask = Callable[[str], tuple[int, dict[str, str]]]
 
 
@@ -130,30 +133,34 @@ def issuer() -> Iterator[Issuer]:
         yield issuer
 
 
-@pytest.fixture(params=["ingest", "graphql"])
+HANDLERS: dict[str, Callable[[AuthSettings], Handler]] = {
+    "ingest": lambda auth: build_ingest(auth=auth, queue_url="http://127.0.0.1:1/queue", retention_months=3),
+    "graphql": lambda auth: build_graphql(auth=auth, database_url="postgresql://127.0.0.1:1/none"),
+}
+
+
+@pytest.fixture(params=HANDLERS)
 def ask(request: pytest.FixtureRequest, aws: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ask]:
     """Has one of the two handlers verify tokens by these settings; it then answers with status and headers."""
 
-    def load(**others: str) -> Ask:
-        environment = {"DATABASE_URL": "postgresql://127.0.0.1:1/none", "QUEUE_URL": "http://127.0.0.1:1/queue"}
-        for name, value in (environment | others).items():
+    def load(**environment: str) -> Ask:
+        for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        module = importlib.import_module(f"functions.{request.param}.api")
-        monkeypatch.setattr(module, "authenticator", Authenticator(settings.auth()))
-        return lambda token: answer(module, token)
+        handler = HANDLERS[request.param](settings.auth())
+        return lambda token: answer(handler, token)
 
     return load
 
 
-def answer(module: ModuleType, token: str) -> tuple[int, dict[str, str]]:
+def answer(handler: Handler, token: str) -> tuple[int, dict[str, str]]:
     event = {
         "httpMethod": "POST",
         "resource": "/v1/events",
         "headers": {"Authorization": f"Bearer {token}"},
-        "body": "[]" if "ingest" in module.__name__ else '{"query": "{ __typename }"}',
+        "body": "[]" if isinstance(handler, IngestHandler) else '{"query": "{ __typename }"}',
         "isBase64Encoded": False,
     }
-    answered = module.handler(event, None)
+    answered = handler(event, None)
     return answered["statusCode"], answered["headers"]
 
 
@@ -365,14 +372,9 @@ def test_a_token_of_no_issuer_or_for_another_audience_is_refused(value: Any, of_
 
 @pytest.mark.parametrize("headers", [None, {}, {"Authorization": None}, {"Authorization": ""}])
 @pytest.mark.parametrize("name", ["ingest", "graphql"])
-def test_a_request_without_a_token_is_told_how_to_send_one(
-    headers: Any, name: str, aws: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/none")
-    monkeypatch.setenv("QUEUE_URL", "http://127.0.0.1:1/queue")
-    monkeypatch.setenv("AUTH_SECRET", SECRET)
-    module = importlib.import_module(f"functions.{name}.api")
-    answered = module.handler({"httpMethod": "POST", "headers": headers, "body": ""}, None)
+def test_a_request_without_a_token_is_told_how_to_send_one(headers: Any, name: str, aws: None) -> None:
+    handler = HANDLERS[name](AuthSettings(secret=SECRET))
+    answered = handler({"httpMethod": "POST", "headers": headers, "body": ""}, None)
     assert (answered["statusCode"], answered["headers"]["WWW-Authenticate"]) == (401, REALM)
 
 

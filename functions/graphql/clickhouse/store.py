@@ -1,7 +1,7 @@
 """`ClickHouseStore`: reads events from ClickHouse."""
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,6 +19,7 @@ from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots
 from functions.graphql.query.store import PageWindow, RequestedFields, StoredEvent
+from functions.shared import event_columns
 
 MAX_MEMORY_BYTES = 1024**3
 MAX_BYTES_BEFORE_SPILL = MAX_MEMORY_BYTES // 4
@@ -68,7 +69,7 @@ _UNAVAILABLE = {
 
 # ClickHouse compares UUIDs by their second halves. UUIDToNum sorts them by bytes, as PostgreSQL does.
 _EVENTS = """
-    SELECT id, timestamp, event, user_id, namespace_path{payload}
+    SELECT {columns}{payload}
     FROM ai_usage_events FINAL
     WHERE {conditions}
     ORDER BY timestamp {order}, UUIDToNum(id) {order}
@@ -77,6 +78,8 @@ _EVENTS = """
 
 _COUNT = "SELECT count() FROM ai_usage_events FINAL WHERE {conditions}"
 
+_COLUMNS = ", ".join(event_columns.NAMES_BESIDE_PAYLOAD)
+_COUNT_OF_COLUMNS = len(event_columns.NAMES_BESIDE_PAYLOAD)
 _WHOLE_PAYLOAD = "toJSONString(payload)"
 
 
@@ -127,7 +130,7 @@ class ClickHouseStore:
         columns = [_WHOLE_PAYLOAD] if requested.whole else []
         columns += [payload_sql.json_text(path, values, self._declared) for path in requested.paths]
         payload = "".join(f", {column}" for column in columns)
-        statement = _EVENTS.format(payload=payload, conditions=conditions, order=direction.order)
+        statement = _EVENTS.format(columns=_COLUMNS, payload=payload, conditions=conditions, order=direction.order)
         found = [_stored(row, requested) for row in self._rows(statement, values)]
         return found[::-1] if window.backwards else found
 
@@ -166,10 +169,21 @@ class ClickHouseStore:
 
 
 def _stored(row: Sequence[Any], requested: RequestedFields) -> StoredEvent:
-    """The event of a row: five columns, the whole payload if requested, then the value at each path."""
-    identifier, timestamp, event, user_id, namespace_path, *texts = row
-    raws = [None if text is None else msgspec.Raw(text.encode()) for text in texts]
+    """The event of a row: its columns, the whole payload if requested, then the value at each path."""
+    raws = [None if text is None else msgspec.Raw(text.encode()) for text in row[_COUNT_OF_COLUMNS:]]
     payload = raws.pop(0) if requested.whole else None
-    return StoredEvent(
-        identifier, timestamp.replace(tzinfo=UTC), event, user_id, namespace_path or None, payload, tuple(raws)
-    )
+    columns = (value if convert is None else convert(value) for convert, value in zip(_CONVERSIONS, row, strict=False))
+    return StoredEvent(*columns, payload, tuple(raws))  # type: ignore[call-arg]  # one value a field
+
+
+def _in_utc(timestamp: datetime) -> datetime:
+    return timestamp.replace(tzinfo=UTC)
+
+
+def _none_if_empty(text: str) -> str | None:
+    return text or None
+
+
+# Conversions to PostgreSQL's values, for the columns in which ClickHouse answers others.
+_CONVERSIONS_BY_NAME: Mapping[str, Callable[[Any], Any]] = {"timestamp": _in_utc, "namespace_path": _none_if_empty}
+_CONVERSIONS = tuple(map(_CONVERSIONS_BY_NAME.get, event_columns.NAMES_BESIDE_PAYLOAD))

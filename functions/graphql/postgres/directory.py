@@ -6,7 +6,7 @@ from typing import Any
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database
 
-_NEWEST_USERNAMES = "SELECT id, username FROM users WHERE id = ANY(%(users)s) AND username IS NOT NULL"
+_OVERALL_USERNAMES = "SELECT id, username FROM users WHERE id = ANY(%(users)s) AND username IS NOT NULL"
 
 # The newest name of each user that a fact states in a namespace that the token may read.
 _USERNAMES = """
@@ -45,9 +45,9 @@ class PostgresDirectory:
         """The usernames that the reader may see, by user id.
 
         Readers of a namespace see the newest name that an authoritative sender stated in the namespace. Readers of
-        everything see the newest name overall.
+        everything see the newest name that an unlimited sender stated; without one, the newest name overall.
         """
-        statement = _NEWEST_USERNAMES if self._grant.is_everywhere else _USERNAMES
+        statement = _OVERALL_USERNAMES if self._grant.is_everywhere else _USERNAMES
         values = {"users": list(user_ids), "namespaces": list(self._grant.namespaces)}
         return dict(_rows(self._database, statement, values))
 

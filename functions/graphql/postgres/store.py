@@ -23,6 +23,7 @@ from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.selection import Selection, namespace_upper_bound
 from functions.graphql.query.slots import Slots, SlottedConnection
 from functions.graphql.query.store import PageWindow, RequestedFields, StoredEvent
+from functions.shared import event_columns
 
 # A page needs the newest few events, which an index scan yields in order; a bitmap scan would read and sort all.
 # No parallel workers, and a memory limit for each sort and hash table, so that one query leaves room for others.
@@ -43,7 +44,7 @@ MAX_SEPARATE_USERS = 40
 _MICROSECOND = timedelta(microseconds=1)
 
 _BY_TIME = sql.SQL("""
-    SELECT events.id, events.timestamp, events.event, events.user_id, events.namespace_path{payload}
+    SELECT {columns}{payload}
     FROM ai_usage_events AS events
     WHERE {conditions}
     ORDER BY events.timestamp {order}, events.id {order}
@@ -51,7 +52,7 @@ _BY_TIME = sql.SQL("""
 """)
 
 _BY_USER = sql.SQL("""
-    SELECT events.id, events.timestamp, events.event, events.user_id, events.namespace_path{payload}
+    SELECT {columns}{payload}
     FROM unnest(%(user_ids)s::bigint[]) AS users (id)
     CROSS JOIN LATERAL (
         SELECT *
@@ -65,7 +66,7 @@ _BY_USER = sql.SQL("""
 """)
 
 _BY_PATH = sql.SQL("""
-    SELECT events.id, events.timestamp, events.event, events.user_id, events.namespace_path{payload}
+    SELECT {columns}{payload}
     FROM unnest(%(paths)s::text[]) AS namespaces (path)
     CROSS JOIN LATERAL (
         SELECT *
@@ -80,6 +81,8 @@ _BY_PATH = sql.SQL("""
 
 _COUNT = sql.SQL("SELECT count(*) FROM ai_usage_events AS events WHERE {conditions}")
 
+_COLUMNS = sql.SQL(event_columns.beside_payload("events"))
+_COUNT_OF_COLUMNS = len(event_columns.NAMES_BESIDE_PAYLOAD)
 _WHOLE_PAYLOAD = sql.SQL("events.payload::text")
 
 
@@ -190,6 +193,7 @@ def _events(
             statement = _BY_PATH
             values["paths"] = paths
     whole = statement.format(
+        columns=_COLUMNS,
         payload=sql.SQL("").join(sql.SQL(", ") + column for column in _columns(requested, values)),
         conditions=sql.SQL(" AND ").join(conditions),
         order=direction.order,
@@ -204,11 +208,10 @@ def _columns(requested: RequestedFields, values: dict[str, Any]) -> list[sql.Com
 
 
 def _stored(row: Sequence[Any], requested: RequestedFields) -> StoredEvent:
-    """The event of a row: five columns, the whole payload if requested, then the value at each path."""
-    payload = msgspec.Raw(row[5].encode()) if requested.whole else None
-    values = row[6 if requested.whole else 5 :]
-    raws = tuple(None if value is None else msgspec.Raw(value.encode()) for value in values)
-    return StoredEvent(row[0], row[1], row[2], row[3], row[4], payload, raws)
+    """The event of a row: its columns, the whole payload if requested, then the value at each path."""
+    raws = [None if text is None else msgspec.Raw(text.encode()) for text in row[_COUNT_OF_COLUMNS:]]
+    payload = raws.pop(0) if requested.whole else None
+    return StoredEvent(*row[:_COUNT_OF_COLUMNS], payload, tuple(raws))  # type: ignore[call-arg]  # one value a field
 
 
 def _paths(selection: Selection, values: dict[str, Any], connection: SlottedConnection) -> list[str] | None:

@@ -1,5 +1,6 @@
 """Writing what a batch of events says of namespaces, projects and users."""
 
+from collections import defaultdict
 from collections.abc import Set
 from datetime import date
 from typing import NamedTuple
@@ -18,8 +19,14 @@ from functions.ingest.directory.lock import (
     fold_restated,
 )
 from functions.ingest.directory.places import change_places
-from functions.ingest.directory.user_names import NamedUser, add_names, change_names, write_users
-from functions.ingest.directory.users import Users
+from functions.ingest.directory.user_names import (
+    add_names,
+    change_names,
+    differing_names,
+    write_overall_names,
+    write_users,
+)
+from functions.ingest.directory.users import NamePlace, Users
 from functions.shared.postgres import Connection, Database, reason_of
 
 logger = Logger(child=True)
@@ -37,7 +44,7 @@ class FactWriter:
         self._users = users
         self._known = known
         self._waiting = Waiting()
-        self._new_names: list[NamedUser] = []
+        self._new_names: _Pairs = {}
         self._usernames: dict[int, str] = {}
 
     def write(self, connection: Connection) -> None:
@@ -49,15 +56,15 @@ class FactWriter:
             with directory_held_together(connection):
                 self._write_together(connection)
         except _MustBeAlone:
-            self._known.forget()  # it may have read what it had written itself, which is undone
             with directory_held_alone(connection):
                 self._write_alone(connection)
 
     def after_commit(self, database: Database) -> None:
         """Keeps in mind what was written, and puts in order what batches have left."""
         known = self._known
-        for path, user, statement in self._new_names:
-            known.names[path].setdefault(user, statement.value)
+        for (path, is_limited), users in self._new_names.items():
+            stated = self._users.names[path, is_limited]
+            known.names[path].update({user: stated[user][0] for user in users})
         for user, username in self._usernames.items():
             if known.usernames.get(user) is None:
                 known.usernames[user] = username
@@ -77,33 +84,30 @@ class FactWriter:
         """
         self._read(connection)
         names = self._sorted_names()
-        if names.renamed or self._changed_places():
+        if names.renamed or self._changed_places() or self._add_names(names, connection):
             raise _MustBeAlone
-        if names.new and add_names(names.new, connection) < len(names.new):
-            self._known.read_names(self._users.names, connection)  # others wrote some of them
-            now_known = self._sorted_names()
-            if now_known.renamed:
-                raise _MustBeAlone
-            names = names._replace(restated=now_known.restated)
-        written = self._write_users(names, connection)
-        if any(username != self._usernames.get(user, username) for user, username in written.items()):
+        if self._write_users(names, connection):
             raise _MustBeAlone
         self._restate(names, set(), connection)
 
     def _write_alone(self, connection: Connection) -> None:
         """Writes everything, and what follows from it."""
         self._read(connection)
-        self._known.read_names(self._users.names, connection)
         self._known.read_users(self._users.active_on, connection)
         changed = self._changed_places()
         if changed:
             change_places({subject: self._directory.stated[subject] for subject in changed}, connection)
         names = self._sorted_names()
-        if names.new:
-            add_names(names.new, connection)
-        self._write_users(names, connection)
+        for path, is_limited, user in self._add_names(names, connection):
+            names.renamed[path, is_limited].append(user)
+            names.restated[path, is_limited].remove(user)
+        names.rename_wherever_renamed()
+        others = self._write_users(names, connection)
         if names.renamed:
-            change_names(names.renamed, connection)
+            change_names(self._users.stated(names.renamed), connection)
+        if others:
+            write_overall_names(others, connection)
+            self._usernames = {}
         self._restate(names, set(changed), connection)
 
     def _read(self, connection: Connection) -> None:
@@ -120,32 +124,51 @@ class FactWriter:
 
     def _sorted_names(self) -> "_Names":
         """The names that the batch states, by what is known of them."""
-        names, usernames = _Names([], [], [], set()), self._known.usernames
-        for path, stated in self._users.names.items():
-            known = self._known.names[path]
+        names, usernames = _Names(defaultdict(list), defaultdict(list), {}, set()), self._known.usernames
+        for place, stated in self._users.names.items():
+            known, restated = self._known.names[place[0]], list[int]()
             for user, (username, _, _) in stated.items():
                 overall = usernames.get(user)
                 if overall is None:
                     names.unnamed.add(user)
-                is_overall = overall is None or overall == username
-                if is_overall and known.get(user) == username:
-                    names.restated.append((path, user))
-                elif is_overall and user not in known:
-                    names.new.append((path, user, self._users.statement(path, user)))
+                elif overall != username:
+                    names.renamed[place].append(user)
+                    continue
+                if known.get(user) == username:
+                    restated.append(user)
+                elif user in known:
+                    names.renamed[place].append(user)
                 else:
-                    names.renamed.append((path, user, self._users.statement(path, user)))
+                    names.new[place].append(user)
+            names.restated[place] = restated
         return names
 
-    def _write_users(self, names: "_Names", connection: Connection) -> dict[int, str | None]:
-        """Writes who was active, and names of users who may have none; returns those of the rows that were written."""
+    def _add_names(self, names: "_Names", connection: Connection) -> list[tuple[str, bool, int]]:
+        """Writes names of users in namespaces that are not known; returns where another one turns out to be known."""
+        if not names.new:
+            return []
+        stated = self._users.stated(names.new)
+        if add_names(stated, connection):
+            self._new_names = names.new
+            return []
+        for place, users in names.new.items():
+            names.restated[place] += users  # those that others wrote are stated again
+        differing = differing_names(stated, connection)
+        if not differing:
+            self._new_names = names.new
+        return differing
+
+    def _write_users(self, names: "_Names", connection: Connection) -> list[int]:
+        """Writes who was active, and names of users who may have none; returns who turns out to have another one."""
         known = self._known
-        self._new_names, self._usernames = names.new, self._users.newest_names(names.unnamed)
+        self._usernames = self._users.overall_names(names.unnamed)
         rows = [
-            {"id": user, "active_on": active_on, "username": self._usernames.get(user)}
+            (user, active_on, self._usernames.get(user))
             for user, active_on in self._users.active_on.items()
             if user in self._usernames or known.active_on.get(user, date.min) < active_on
         ]
-        return write_users(rows, connection) if rows else {}
+        written = write_users(rows, connection) if rows else {}
+        return [user for user, username in written.items() if username != self._usernames.get(user, username)]
 
     def _restate(self, names: "_Names", changed: Set[Subject], connection: Connection) -> None:
         """Writes the times of what is known already."""
@@ -156,25 +179,40 @@ class FactWriter:
                 for (attribute, scope), statement in stated.items():
                     if statement.value == known[attribute, scope].value:
                         restated.add(subject, attribute, scope, statement)
-        for path, user in names.restated:
-            restated.add_name(user, path, *self._users.names[path][user][1:])
+        for of_sender in self._users.stated(names.restated):
+            restated.add_names(of_sender)
         self._waiting = restated.write(connection)
 
 
+type _Pairs = dict[NamePlace, list[int]]
+
+
 class _Names(NamedTuple):
-    """Names of users in namespaces, as a batch states them.
+    """Names of users, as a batch states them: users by where they were named.
 
     Attributes:
         new: no name of the user is known in the namespace.
-        renamed: the name is another than is known in the namespace, or than the newest of all.
-        restated: by namespace path and user; the name is known.
+        renamed: the name is another than is known in the namespace, or than the one that counts overall.
+        restated: the name is known.
         unnamed: users who have no name, as far as is known.
     """
 
-    new: list[NamedUser]
-    renamed: list[NamedUser]
-    restated: list[tuple[str, int]]
+    new: defaultdict[NamePlace, list[int]]
+    renamed: defaultdict[NamePlace, list[int]]
+    restated: _Pairs
     unnamed: set[int]
+
+    def rename_wherever_renamed(self) -> None:
+        """Counts as renamed what a sender with a limit and one without state of one user in one namespace, if one is.
+
+        What is stated again is noted without the name, which must not change meanwhile.
+        """
+        for (path, is_limited), users in list(self.renamed.items()):
+            other = (path, not is_limited)
+            again = set(users).intersection(self.restated.get(other, ()))
+            if again:
+                self.restated[other] = [user for user in self.restated[other] if user not in again]
+                self.renamed[other] += again
 
 
 def _may_change(known: Facts, stated: Facts) -> bool:

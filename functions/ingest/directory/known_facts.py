@@ -1,7 +1,7 @@
 """What a consumer keeps in mind of the facts in PostgreSQL, so that it asks only for what is new or was changed."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
@@ -44,16 +44,6 @@ _READ_ROWS = """
     WHERE kind = 'project'
 """
 
-_READ_NAMES = """
-    WITH wanted AS MATERIALIZED (
-        SELECT namespace_path, unnest(user_ids) AS user_id
-        FROM json_to_recordset(%s::json) AS wanted (namespace_path text, user_ids bigint[])
-    )
-    SELECT namespace_path, user_id, username
-    FROM wanted
-    JOIN user_names USING (namespace_path, user_id)
-"""
-
 _READ_USERS = """
     SELECT id, username, last_activity_on
     FROM users
@@ -70,8 +60,8 @@ class KnownFacts:
     restored, it is reached by another one.
 
     Attributes:
-        names: the names that were stated of users, by namespace path (empty without one) and user.
-        usernames: the newest name of each user; None where nobody named the user.
+        names: the names that were stated last of users, by namespace path (empty without one) and user.
+        usernames: the name of each user that counts overall; None where nobody named the user.
         active_on: the day of each user's last activity.
     """
 
@@ -123,14 +113,6 @@ class KnownFacts:
     def is_contested(self, subject: Subject) -> bool:
         """Whether a statement changes something by its time alone, for it counts against another of another value."""
         return subject in self._contested
-
-    def read_names(self, named: Mapping[str, Iterable[int]], connection: Connection) -> None:
-        """Reads those of the users' names in namespaces that are not known, by namespace path and user."""
-        unread = {path: [user for user in users if user not in self.names[path]] for path, users in named.items()}
-        wanted = [{"namespace_path": path, "user_ids": users} for path, users in unread.items() if users]
-        if wanted:
-            for path, user, name in connection.execute(_READ_NAMES, [_json(wanted)]):
-                self.names[path][user] = name
 
     def read_users(self, user_ids: Iterable[int], connection: Connection) -> None:
         """Reads those of the users that are not known."""

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import msgspec
 
 from functions.ingest.directory.fact import Statement, Subject
+from functions.ingest.directory.users import StatedNames
 from functions.shared import locks
-from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
 
 MAX_RESTATED_BATCHES = 200
@@ -24,6 +24,7 @@ MAX_RESTATED_BATCHES = 200
 
 MAX_RESTATED_BYTES = 8 * 1024 * 1024
 """So much they hold at most, about: some 300,000 times, which are written in a second while others wait."""
+
 
 _LOCK_TOGETHER = "SELECT pg_advisory_xact_lock_shared(%s)"
 
@@ -64,22 +65,48 @@ _FOLD = """
         ORDER BY kind, id, attribute, scope, stated_at DESC, issuer COLLATE "C" DESC, sub COLLATE "C" DESC
     ),
     name_times AS (
-        SELECT named.key::bigint AS user_id, place.key AS namespace_path,
-            timestamptz 'epoch' + named.value::bigint * interval '1 microsecond' AS stated_at, issuer, sub
-        FROM senders, json_each(names) AS place, json_each_text(place.value) AS named
+        SELECT user_id, namespace_path, is_limited,
+            timestamptz 'epoch' + microseconds * interval '1 microsecond' AS stated_at, issuer, sub
+        FROM senders,
+            json_to_recordset(names) AS place (
+                namespace_path text, is_limited boolean, users bigint[], times bigint[]
+            ),
+            unnest(users, times) AS named (user_id, microseconds)
     ),
     newest_names AS (
-        SELECT DISTINCT ON (user_id, namespace_path) *
+        SELECT DISTINCT ON (user_id, namespace_path) user_id, namespace_path, stated_at, issuer, sub,
+            max(stated_at) FILTER (WHERE NOT is_limited) OVER (PARTITION BY user_id, namespace_path) AS unlimited_at
         FROM name_times
         ORDER BY user_id, namespace_path, stated_at DESC, issuer COLLATE "C" DESC, sub COLLATE "C" DESC
     ),
     updated_names AS (
         UPDATE user_names AS known
-        SET stated_at = newest.stated_at, issuer = newest.issuer, sub = newest.sub
+        SET stated_at = greatest(known.stated_at, newest.stated_at),
+            issuer = CASE
+                WHEN (known.stated_at, known.issuer, known.sub) < (newest.stated_at, newest.issuer, newest.sub)
+                THEN newest.issuer
+                ELSE known.issuer
+            END,
+            sub = CASE
+                WHEN (known.stated_at, known.issuer, known.sub) < (newest.stated_at, newest.issuer, newest.sub)
+                THEN newest.sub
+                ELSE known.sub
+            END,
+            unlimited_at = greatest(known.unlimited_at, newest.unlimited_at),
+            unlimited_username = CASE
+                WHEN (coalesce(known.unlimited_at, '-infinity'), coalesce(known.unlimited_username, ''))
+                    < (newest.unlimited_at, known.username)
+                THEN known.username
+                ELSE known.unlimited_username
+            END
         FROM newest_names AS newest
         WHERE known.user_id = newest.user_id
           AND known.namespace_path = newest.namespace_path
-          AND (known.stated_at, known.issuer, known.sub) < (newest.stated_at, newest.issuer, newest.sub)
+          AND (
+              (known.stated_at, known.issuer, known.sub) < (newest.stated_at, newest.issuer, newest.sub)
+              OR (coalesce(known.unlimited_at, '-infinity'), coalesce(known.unlimited_username, ''))
+                  < (newest.unlimited_at, known.username)
+          )
     )
     UPDATE facts AS known
     SET stated_at = newest.stated_at, issuer = newest.issuer, sub = newest.sub
@@ -142,11 +169,11 @@ class Waiting(NamedTuple):
 class Restated:
     """When facts and names were stated again, by who did so; in microseconds since 1970.
 
-    Facts are by kind, attribute, scope and id, names by namespace path and user.
+    Facts are by kind, attribute, scope and id.
     """
 
     def __init__(self) -> None:
-        self.senders: defaultdict[tuple[str, str], tuple[_FactTimes, _NameTimes]] = defaultdict(_no_times)
+        self.senders: defaultdict[tuple[str, str], tuple[_FactTimes, list[_NameTimes]]] = defaultdict(_no_times)
 
     def add(self, subject: Subject, attribute: str, scope: str, statement: Statement) -> None:
         """Adds a fact, which has a time."""
@@ -154,10 +181,10 @@ class Restated:
         facts, _ = self.senders[statement.issuer, statement.sub]
         facts[kind][attribute][scope][number] = _microseconds(statement.stated_at or _EPOCH)
 
-    def add_name(self, user: int, path: str, stated_at: datetime, sender: Grant) -> None:
-        """Adds a name."""
-        _, names = self.senders[sender.issuer, sender.sub]
-        names[path][user] = _microseconds(stated_at)
+    def add_names(self, stated: StatedNames) -> None:
+        """Adds names."""
+        _, names = self.senders[stated.issuer, stated.sub]
+        names.append(_NameTimes(stated.namespace_path, stated.is_limited, stated.users, stated.times))
 
     def write(self, connection: Connection) -> Waiting:
         """Writes them as a row of `restated_facts`, and returns what waits by then."""
@@ -174,11 +201,17 @@ class Restated:
 
 
 type _FactTimes = defaultdict[str, defaultdict[str, defaultdict[str, dict[int, int]]]]
-type _NameTimes = defaultdict[str, dict[int, int]]
 
 
-def _no_times() -> tuple[_FactTimes, _NameTimes]:
-    return defaultdict(lambda: defaultdict(lambda: defaultdict(dict))), defaultdict(dict)
+class _NameTimes(msgspec.Struct):
+    namespace_path: str
+    is_limited: bool
+    users: list[int]
+    times: list[int]
+
+
+def _no_times() -> tuple[_FactTimes, list[_NameTimes]]:
+    return defaultdict(lambda: defaultdict(lambda: defaultdict(dict))), []
 
 
 def _microseconds(moment: datetime) -> int:

@@ -1,20 +1,58 @@
-"""Names of users in PostgreSQL: as they were stated in each namespace, and of each user the newest."""
+"""Names of users in PostgreSQL: as they were stated in each namespace, and of each user the one that counts overall.
 
-from collections.abc import Iterable
-from typing import Any
+In a namespace the newest name counts. Overall the newest counts that a sender without a limit stated; where none did,
+the newest of all.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
 
 import msgspec
+from psycopg import sql
 
-from functions.ingest.directory.fact import Statement
 from functions.ingest.directory.lock import next_version
+from functions.ingest.directory.users import StatedNames
 from functions.shared.postgres import Connection
 
-_RENAME = """
+# Arrays within JSON are read in the least time.
+_STATED = sql.SQL("""
+    stated AS MATERIALIZED (
+        SELECT user_id, namespace_path, is_limited, username,
+            timestamptz 'epoch' + microseconds * interval '1 microsecond' AS stated_at, issuer, sub
+        FROM json_to_recordset(%(names)s::json) AS place (
+                namespace_path text, is_limited boolean, issuer text, sub text,
+                users bigint[], names text[], times bigint[]
+            ),
+            unnest(users, names, times) AS named (user_id, username, microseconds)
+    )
+""")
+
+# The rows come in the order of the key, so that concurrent batches wait but never deadlock.
+_ADD = sql.SQL("""
+    WITH {stated}
+    INSERT INTO user_names (
+        user_id, namespace_path, username, stated_at, issuer, sub, unlimited_username, unlimited_at
+    )
+    SELECT user_id, namespace_path, username, stated_at, issuer, sub,
+        CASE WHEN NOT is_limited THEN username END, CASE WHEN NOT is_limited THEN stated_at END
+    FROM stated
+    ORDER BY user_id, namespace_path
+    ON CONFLICT DO NOTHING
+""").format(stated=_STATED)
+
+_DIFFERING = sql.SQL("""
+    WITH {stated}
+    SELECT namespace_path, is_limited, user_id
+    FROM stated
+    JOIN user_names AS known USING (user_id, namespace_path)
+    WHERE known.username IS DISTINCT FROM stated.username
+""").format(stated=_STATED)
+
+_CHANGE = sql.SQL("""
+    WITH {stated}
     INSERT INTO user_names AS known (user_id, namespace_path, username, stated_at, issuer, sub, changed_in)
     SELECT user_id, namespace_path, username, stated_at, issuer, sub, %(version)s
-    FROM json_to_recordset(%(names)s::json) AS stated (
-        user_id bigint, namespace_path text, username text, stated_at timestamptz, issuer text, sub text
-    )
+    FROM stated
     ON CONFLICT (user_id, namespace_path) DO UPDATE SET
         username = excluded.username,
         stated_at = excluded.stated_at,
@@ -23,25 +61,52 @@ _RENAME = """
         changed_in = excluded.changed_in
     WHERE (excluded.stated_at, coalesce(excluded.username, ''), excluded.issuer, excluded.sub)
         > (known.stated_at, coalesce(known.username, ''), known.issuer, known.sub)
-"""
+""").format(stated=_STATED)
 
-# The rows come in the order of the key, so that concurrent batches wait but never deadlock. Arrays within JSON are read
-# in the least time.
-_NAME = """
-    INSERT INTO user_names (user_id, namespace_path, username, stated_at, issuer, sub)
-    SELECT named.*
-    FROM json_to_record(%s::json) AS stated (
-            users bigint[], paths text[], names text[], times timestamptz[], issuers text[], subs text[]
-        ),
-        unnest(users, paths, names, times, issuers, subs) AS named
-    ON CONFLICT DO NOTHING
+_CHANGE_UNLIMITED = sql.SQL("""
+    WITH {stated}
+    UPDATE user_names AS known
+    SET unlimited_username = stated.username, unlimited_at = stated.stated_at, changed_in = %(version)s
+    FROM stated
+    WHERE NOT is_limited
+      AND known.user_id = stated.user_id
+      AND known.namespace_path = stated.namespace_path
+      AND (stated.stated_at, coalesce(stated.username, ''))
+          > (coalesce(known.unlimited_at, '-infinity'), coalesce(known.unlimited_username, ''))
+""").format(stated=_STATED)
+
+_WRITE_OVERALL_NAMES = """
+    WITH overall AS (
+        SELECT user_id, coalesce(
+            (
+                SELECT unlimited_username
+                FROM user_names
+                WHERE user_names.user_id = changed.user_id AND unlimited_at IS NOT NULL
+                ORDER BY unlimited_at DESC, unlimited_username DESC NULLS LAST
+                LIMIT 1
+            ),
+            (
+                SELECT username
+                FROM user_names
+                WHERE user_names.user_id = changed.user_id
+                ORDER BY stated_at DESC, username DESC NULLS LAST
+                LIMIT 1
+            )
+        ) AS username
+        FROM unnest(%s::bigint[]) AS changed (user_id)
+    )
+    UPDATE users
+    SET username = overall.username
+    FROM overall
+    WHERE users.id = overall.user_id AND users.username IS DISTINCT FROM overall.username
 """
 
 # The locks are taken in the order of the ids, so that concurrent batches wait but never deadlock.
 _WRITE_USERS = """
     WITH said AS MATERIALIZED (
-        SELECT *
-        FROM json_to_recordset(%s::json) AS said (id bigint, active_on date, username text)
+        SELECT active.*
+        FROM json_to_record(%s::json) AS columns (ids bigint[], days date[], names text[]),
+            unnest(ids, days, names) AS active (id, active_on, username)
     )
     INSERT INTO users (id, username, last_activity_on)
     SELECT said.id, said.username, said.active_on
@@ -54,73 +119,52 @@ _WRITE_USERS = """
     ORDER BY said.id
     ON CONFLICT (id) DO UPDATE SET
         username = CASE
-            WHEN NOT EXISTS (SELECT FROM user_names WHERE user_id = users.id AND user_names.username IS NULL)
-            THEN coalesce(users.username, excluded.username)
+            WHEN users.username IS NULL
+             AND NOT EXISTS (SELECT FROM user_names WHERE user_id = users.id AND user_names.username IS NULL)
+            THEN excluded.username
             ELSE users.username
         END,
         last_activity_on = greatest(users.last_activity_on, excluded.last_activity_on)
     RETURNING id, username
 """
 
-_WRITE_NEWEST_NAMES = """
-    WITH newest AS (
-        SELECT DISTINCT ON (user_id) user_id, username
-        FROM user_names
-        WHERE user_id = ANY(%s)
-        ORDER BY user_id, stated_at DESC, username DESC NULLS LAST
-    )
-    UPDATE users
-    SET username = newest.username
-    FROM newest
-    WHERE users.id = newest.user_id AND users.username IS DISTINCT FROM newest.username
-"""
 
-type NamedUser = tuple[str, int, Statement]
-"""The namespace path (empty without one), the user, and the name that was stated there."""
+def add_names(stated: Sequence[StatedNames], connection: Connection) -> bool:
+    """Writes names of users in namespaces where they have none; returns whether all were such."""
+    count = sum(len(names.users) for names in stated)
+    return connection.execute(_ADD, {"names": _json(stated)}).rowcount == count
 
 
-def change_names(stated: Iterable[NamedUser], connection: Connection) -> None:
+def differing_names(stated: Sequence[StatedNames], connection: Connection) -> list[tuple[str, bool, int]]:
+    """Of which users another name is known in the namespace: its path, whether the sender is limited, the user."""
+    return connection.execute(_DIFFERING, {"names": _json(stated)}).fetchall()
+
+
+def change_names(stated: Sequence[StatedNames], connection: Connection) -> None:
     """Writes names of users in namespaces, and what follows. Belongs within `directory_held_alone`."""
-    stated = list(stated)
-    values = {"names": _names(stated), "version": next_version(connection)}
-    connection.execute(_RENAME, values)
-    connection.execute(_WRITE_NEWEST_NAMES, [list({user for _, user, _ in stated})])
+    version = next_version(connection)
+    for is_limited in (False, True):  # a statement may change a row but once
+        some = [names for names in stated if names.is_limited == is_limited]
+        if some:
+            connection.execute(_CHANGE, {"names": _json(some), "version": version})
+    connection.execute(_CHANGE_UNLIMITED, {"names": _json(stated), "version": version})
+    write_overall_names((user for names in stated for user in names.users), connection)
 
 
-def add_names(stated: Iterable[NamedUser], connection: Connection) -> int:
-    """Writes names of users in namespaces where they have none, and returns how many these were."""
-    ordered = sorted(stated, key=lambda named: (named[1], named[0]))
-    columns = {
-        "users": [user for _, user, _ in ordered],
-        "paths": [path for path, _, _ in ordered],
-        "names": [statement.value for _, _, statement in ordered],
-        "times": [statement.stated_at for _, _, statement in ordered],
-        "issuers": [statement.issuer for _, _, statement in ordered],
-        "subs": [statement.sub for _, _, statement in ordered],
-    }
-    return connection.execute(_NAME, [msgspec.json.encode(columns).decode()]).rowcount
+def write_overall_names(user_ids: Iterable[int], connection: Connection) -> None:
+    """Writes the users' names that follow from what was stated. Belongs within `directory_held_alone`."""
+    connection.execute(_WRITE_OVERALL_NAMES, [list(set(user_ids))])
 
 
-def write_users(users: Iterable[dict[str, Any]], connection: Connection) -> dict[int, str | None]:
-    """Writes when users (`id`, `active_on`, `username`) were active, and names of those who have none.
+def write_users(users: Iterable[tuple[int, date, str | None]], connection: Connection) -> dict[int, str | None]:
+    """Writes on which day users were last active, and names of those who have none.
 
     Returns:
         The names of the users whose rows were written.
     """
-    return dict(connection.execute(_WRITE_USERS, [msgspec.json.encode(list(users)).decode()]))
+    ids, days, names = zip(*users, strict=True)
+    return dict(connection.execute(_WRITE_USERS, [_json({"ids": ids, "days": days, "names": names})]))
 
 
-def _names(stated: Iterable[NamedUser]) -> str:
-    return msgspec.json.encode(
-        [
-            {
-                "user_id": user,
-                "namespace_path": path,
-                "username": statement.value,
-                "stated_at": statement.stated_at,
-                "issuer": statement.issuer,
-                "sub": statement.sub,
-            }
-            for path, user, statement in stated
-        ]
-    ).decode()
+def _json(values: object) -> str:
+    return msgspec.json.encode(values).decode()

@@ -1,11 +1,46 @@
 """What the events of a batch say of users: that they were active, and their names."""
 
 from collections import defaultdict
-from collections.abc import Iterable
-from datetime import date, datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
 
-from functions.ingest.directory.fact import Statement, newest
+import msgspec
+
 from functions.shared.grant import Grant
+
+type NamePlace = tuple[str, bool]
+"""Where a name was stated: the namespace path (empty without one), and whether by a sender with a limit."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class StatedNames(msgspec.Struct):
+    """Names of users that one sender stated in one namespace.
+
+    Attributes:
+        namespace_path: empty without one.
+        is_limited: whether the sender may state facts within some namespaces only.
+        issuer: of the sender's token; empty for the queue.
+        sub: of the sender's token; empty for the queue.
+        users: their ids.
+        names: of each user; None where an operator makes the system forget it.
+        times: when each name was stated, in microseconds since 1970.
+    """
+
+    namespace_path: str
+    is_limited: bool
+    issuer: str
+    sub: str
+    users: list[int] = []
+    names: list[str | None] = []
+    times: list[int] = []
+
+    def add(self, user_id: int, name: str | None, stated_at: datetime) -> None:
+        """Adds a name."""
+        self.users.append(user_id)
+        self.names.append(name)
+        self.times.append((stated_at - _EPOCH) // _MICROSECOND)
 
 
 class Users:
@@ -13,12 +48,12 @@ class Users:
 
     Attributes:
         active_on: the day of each user's last activity.
-        names: by namespace path (empty without one) and user: the name, when it was stated, and by whom.
+        names: by where they were stated and user: the name, when it was stated, and by whom.
     """
 
     def __init__(self) -> None:
         self.active_on: dict[int, date] = {}
-        self.names: defaultdict[str, dict[int, tuple[str, datetime, Grant]]] = defaultdict(dict)
+        self.names: defaultdict[NamePlace, dict[int, tuple[str, datetime, Grant]]] = defaultdict(dict)
 
     def note(self, user_id: int, username: str | None, timestamp: datetime, path: str | None, sender: Grant) -> None:
         """Keeps in mind what an authoritative sender's event says of its user.
@@ -32,25 +67,38 @@ class Users:
             self.active_on[user_id] = active_on
         if not username:
             return
-        names, stated = self.names[path or ""], (username, timestamp, sender)
+        names, stated = self.names[path or "", not sender.is_everywhere], (username, timestamp, sender)
         known = names.get(user_id)
-        if known is None or newest(_statement(known), _statement(stated)) == _statement(stated):
+        if known is None or _order(known) < _order(stated):
             names[user_id] = stated
 
-    def statement(self, path: str, user_id: int) -> Statement:
-        """What was stated last of the user's name in the namespace."""
-        return _statement(self.names[path][user_id])
+    def stated(self, user_ids: Mapping[NamePlace, Iterable[int]]) -> list[StatedNames]:
+        """The names of these users, by where they were stated."""
+        found = list[StatedNames]()
+        for place, some in user_ids.items():
+            names, by_sender = self.names[place], defaultdict[int, list[int]](list)
+            for user_id in some:
+                by_sender[id(names[user_id][2])].append(user_id)  # events of one sender share the very grant
+            for users in by_sender.values():
+                sender = names[users[0]][2]
+                stated = StatedNames(*place, sender.issuer, sender.sub, users)
+                stated.names = [names[user_id][0] for user_id in users]
+                stated.times = [(names[user_id][1] - _EPOCH) // _MICROSECOND for user_id in users]
+                found.append(stated)
+        return found
 
-    def newest_names(self, user_ids: Iterable[int]) -> dict[int, str]:
-        """Of those of the users who were named, the name that was stated last in any namespace."""
-        wanted, found = set(user_ids), dict[int, Statement]()
-        for names in self.names.values():
+    def overall_names(self, user_ids: Iterable[int]) -> dict[int, str]:
+        """Of those of the users who were named, the name that counts of all that were stated anywhere."""
+        wanted, found = set(user_ids), dict[int, tuple[str, datetime, Grant]]()
+        for _, names in sorted(self.names.items(), key=lambda item: item[0][1], reverse=True):
             for user_id in wanted & names.keys():
-                statement = _statement(names[user_id])
-                found[user_id] = newest(found[user_id], statement) if user_id in found else statement
-        return {user_id: str(statement.value) for user_id, statement in found.items()}
+                known, stated = found.get(user_id), names[user_id]
+                if known is None or known[2].is_everywhere < stated[2].is_everywhere or _order(known) < _order(stated):
+                    found[user_id] = stated
+        return {user_id: name for user_id, (name, _, _) in found.items()}
 
 
-def _statement(stated: tuple[str, datetime, Grant]) -> Statement:
-    username, timestamp, sender = stated
-    return Statement(username, timestamp, sender.issuer, sender.sub)
+def _order(stated: tuple[str, datetime, Grant]) -> tuple[datetime, str, str, str]:
+    """The newest name counts; of two of one moment the greater text, so that all agree which."""
+    name, stated_at, sender = stated
+    return stated_at, name, sender.issuer, sender.sub

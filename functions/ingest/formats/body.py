@@ -1,4 +1,4 @@
-"""The events that a body holds: one, an array of them, or one per line; each may be a CloudEvent."""
+"""Bodies of JSON: one event, an array of them, or one per line."""
 
 import json
 import re
@@ -9,9 +9,33 @@ from itertools import islice
 import msgspec
 
 from functions.ingest.contract import MAX_EVENTS
-from functions.ingest.formats.cloud_event import as_plain_event, holds_cloud_events
+from functions.ingest.formats.adapter import Events, RequestFormat
 from functions.ingest.formats.compression import TooLarge, unpacked
+from functions.ingest.request import Request, UnsupportedMediaType
 from functions.shared.rejection import Rejection
+
+LINE_TYPES = frozenset(
+    {
+        "application/json-lines",
+        "application/jsonl",
+        "application/jsonlines",
+        "application/ndjson",
+        "application/x-jsonlines",
+        "application/x-ndjson",
+    }
+)
+JSON_TYPES = frozenset(
+    {
+        "",
+        "application/cloudevents+json",
+        "application/cloudevents-batch+json",
+        "application/gzip",
+        "application/json",
+        "application/x-gzip",
+        "text/json",
+        "text/plain",
+    }
+)
 
 MAX_COMMAS_UNCOUNTED = 1_000_000
 """A body with more is counted before its events are read.
@@ -27,45 +51,44 @@ _raw_decoder = msgspec.json.Decoder(msgspec.Raw)
 _ONE_TOO_MANY = "one_too_many"
 
 
-class Events(msgspec.Struct):
-    """What a body holds, in its order.
-
-    Attributes:
-        raw: each event's JSON, as it came or, of a CloudEvent, as the event that it is here.
-        refused: why some of them are none, by their position: a line that is no JSON, or an incomplete CloudEvent.
-        array: the body, where it is an array of these very events.
-    """
-
-    raw: list[msgspec.Raw]
-    refused: dict[int, Rejection] = {}
-    array: bytes | None = None
-
-
-def events_in(body: bytes, *, has_lines: bool = False) -> Events:
-    """The events in a body, which may be gzip.
+def split(body: bytes, *, has_lines: bool = False) -> Events:
+    """The events in a body, each of which is only known to be JSON.
 
     Args:
         has_lines: whether the sender says that each event has a line of its own; else that is recognised.
 
     Raises:
-        Rejection: `invalid_gzip`, `invalid_json`, `too_deep`: nothing in it can be told apart.
-        TooLarge: it has over 10,000 events, or 20 MB; no more of them is read than shows it.
+        Rejection: `invalid_json`, `too_deep`: nothing in it can be told apart.
+        TooLarge: it has over 10,000 events; no more of them is read than shows it.
     """
-    body = unpacked(body)
-    events = _split(body, has_lines=has_lines)
+    events = _read(body, has_lines=has_lines)
     if len(events.raw) > MAX_EVENTS:
         raise TooLarge(f"The body has more than {MAX_EVENTS} events.")
-    if holds_cloud_events(body):
-        events.array = None
-        for position, raw in enumerate(events.raw):
-            try:
-                events.raw[position] = as_plain_event(raw)
-            except Rejection as rejection:
-                events.refused[position] = rejection
     return events
 
 
-def _split(body: bytes, *, has_lines: bool) -> Events:
+def _is_json(request: Request) -> bool:
+    return request.media_type in JSON_TYPES or request.media_type.endswith("+json")
+
+
+def _has_lines(request: Request) -> bool:
+    return request.media_type in LINE_TYPES
+
+
+def _refuse(request: Request) -> Events:
+    raise UnsupportedMediaType(
+        "Events are sent as application/json, application/x-ndjson or CloudEvents in JSON, "
+        f"not as {request.media_type}."
+    )
+
+
+LINES = RequestFormat(takes=_has_lines, read=lambda request: split(unpacked(request.body), has_lines=True))
+JSON = RequestFormat(takes=_is_json, read=lambda request: split(unpacked(request.body)))
+UNSUPPORTED = RequestFormat(takes=lambda _: True, read=_refuse)
+"""Takes what no other format does."""
+
+
+def _read(body: bytes, *, has_lines: bool) -> Events:
     try:
         return _read_json(body)
     except Rejection:
@@ -140,10 +163,10 @@ def _are_events(lines: Sequence[bytes]) -> bool:
     """Whether lines of unknown purpose hold an event each: the first one does, or all begin like one."""
     if len(lines) < 2 or not lines[0].startswith(b"{"):
         return False
-    return all(line.startswith(b"{") for line in lines) or _is_json(lines[0])
+    return all(line.startswith(b"{") for line in lines) or _is_value(lines[0])
 
 
-def _is_json(line: bytes) -> bool:
+def _is_value(line: bytes) -> bool:
     try:
         _raw_decoder.decode(line)
     except (msgspec.DecodeError, RecursionError):

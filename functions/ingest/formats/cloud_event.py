@@ -9,11 +9,16 @@ from uuid import NAMESPACE_URL, uuid5
 import msgspec
 
 from functions.ingest.contract import MAX_ID_DIGITS
+from functions.ingest.formats.adapter import EventFormat, Events, RequestFormat
+from functions.ingest.formats.body import JSON, LINES
+from functions.ingest.formats.compression import unpacked
 from functions.ingest.formats.json_scan import holds
+from functions.ingest.request import Request
 from functions.shared.rejection import Rejection
 
 BINARY_MODE_HEADER = "ce-specversion"
 
+_STRUCTURED_TYPES = "application/cloudevents"
 _MARK = b'"specversion"'
 _VERSION = "1.0"
 _IDENTIFIERS = uuid5(NAMESPACE_URL, "https://cloudevents.io/")
@@ -94,6 +99,21 @@ def from_headers(headers: Mapping[str, str], body: bytes) -> bytes:
         except (msgspec.DecodeError, RecursionError) as error:
             raise Rejection("invalid_json", f"The body, a CloudEvent's data, is not JSON: {error}.") from error
     return msgspec.json.encode(attributes)
+
+
+def _is_binary_mode(request: Request) -> bool:
+    """Whether the attributes are in headers and the body, whose type is JSON's, is the data."""
+    if BINARY_MODE_HEADER not in request.headers or request.media_type.startswith(_STRUCTURED_TYPES):
+        return False
+    return JSON.takes(request) or LINES.takes(request)
+
+
+def _read_binary_mode(request: Request) -> Events:
+    return Events([msgspec.Raw(from_headers(request.headers, unpacked(request.body)))])
+
+
+BINARY_MODE = RequestFormat(takes=_is_binary_mode, read=_read_binary_mode)
+STRUCTURED_MODE = EventFormat(may_be_in=holds_cloud_events, as_plain_event=as_plain_event)
 
 
 def _data(event: CloudEvent) -> dict[str, Any]:

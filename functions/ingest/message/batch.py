@@ -9,9 +9,8 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from functions.ingest.formats.body import events_in
 from functions.ingest.formats.compression import TooLarge
-from functions.ingest.formats.envelope import unwrapped
+from functions.ingest.formats.table import events_in, unwrapped
 from functions.ingest.message.origin import EARLIEST
 from functions.shared.grant import TRUSTED, Grant
 from functions.shared.identifier import IdSpace, derived_id

@@ -8,42 +8,33 @@ from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
+from psycopg import sql
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from functions.ingest.postgres.known_ids import KnownIds, claimed, conflicting, identity_of
 from functions.ingest.postgres.row import EVERY_MONTH, NO_OTHER_MONTH, Row
+from functions.shared import event_columns
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
 
-_COPY = """
-    COPY ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
-    FROM STDIN (FORMAT BINARY)
-"""
+_COLUMNS = sql.SQL(event_columns.ALL)
 
-_MAKE_STAGING = """
-    CREATE TEMPORARY TABLE IF NOT EXISTS staged_events (
-        id             uuid,
-        timestamp      timestamptz,
-        event          smallint,
-        user_id        bigint,
-        namespace_path text,
-        payload        jsonb
-    ) ON COMMIT DELETE ROWS
-"""
+_COPY = sql.SQL("COPY ai_usage_events ({columns}) FROM STDIN (FORMAT BINARY)").format(columns=_COLUMNS)
 
-_COPY_TO_STAGING = """
-    COPY staged_events (id, timestamp, event, user_id, namespace_path, payload)
-    FROM STDIN (FORMAT BINARY)
-"""
+_MAKE_STAGING = sql.SQL("""
+    CREATE TEMPORARY TABLE IF NOT EXISTS staged_events ({columns}) ON COMMIT DELETE ROWS
+""").format(columns=sql.SQL(event_columns.ALL_WITH_TYPES))
 
-_INSERT_STAGED = """
-    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
-    SELECT id, timestamp, event, user_id, namespace_path, payload
+_COPY_TO_STAGING = sql.SQL("COPY staged_events ({columns}) FROM STDIN (FORMAT BINARY)").format(columns=_COLUMNS)
+
+_INSERT_STAGED = sql.SQL("""
+    INSERT INTO ai_usage_events ({columns})
+    SELECT {columns}
     FROM staged_events
     ORDER BY date_trunc('month', timestamp, 'UTC'), id
     ON CONFLICT DO NOTHING
-"""
+""").format(columns=_COLUMNS)
 
 # What sent an event again may not have marked its row yet; what the next statement reads is then as it says so.
 _AWAIT_REPLAYS = "SELECT FROM rejected_events WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
@@ -78,6 +69,7 @@ _INSERT_REJECTED = """
 # PostgreSQL's binary COPY: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
+_FIELDS = len(event_columns.COLUMNS)
 _FIXED_FIELDS = struct.Struct("!h i16s iq ih iq i")  # number of fields; length and value of four; length of the fifth
 _PAYLOAD_HEAD = struct.Struct("!iB")
 _JSONB_VERSION = 1
@@ -245,7 +237,9 @@ def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator
         yield from _in_order([sorted(moved, key=attrgetter("place"))], conflicts)
 
 
-def _copy(statement: str, slices: Iterable[Sequence[Row]], connection: Connection, conflicts: list[Row]) -> int:
+def _copy(
+    statement: sql.Composed, slices: Iterable[Sequence[Row]], connection: Connection, conflicts: list[Row]
+) -> int:
     cursor = connection.cursor()
     with cursor.copy(statement) as copy:
         copy.write(_HEADER)
@@ -256,13 +250,14 @@ def _copy(statement: str, slices: Iterable[Sequence[Row]], connection: Connectio
 
 
 def _packed(rows: Iterable[Row]) -> bytes:
+    """The rows as COPY takes them, their values in the order of the columns."""
     parts: list[bytes] = []
     for row in rows:
         path = row.namespace_path
         encoded_path = path.encode() if path else b""
         parts += (
             _FIXED_FIELDS.pack(
-                6,
+                _FIELDS,
                 16,
                 row.id.bytes,
                 8,

@@ -2,10 +2,13 @@
 
 import argparse
 import os
+import resource
 import sys
 from pathlib import Path
 
 from infra.local.clickhouse import confinement, rights
+
+MAX_OPEN_FILES = 10_240  # the most that macOS lets a process have
 
 
 def main() -> None:
@@ -17,6 +20,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.umask(0o077)
     os.environ["TZ"] = "UTC"
+    _raise_limit_of_open_files()
     data = arguments.data.absolute()
     password = arguments.password_file.read_text()
     scratch = rights.make_folders(data)
@@ -27,6 +31,14 @@ def main() -> None:
     from infra.local.clickhouse.server import Server
 
     Server(data, scratch, arguments.port, password).serve_forever()
+
+
+def _raise_limit_of_open_files() -> None:
+    """Let the engine open many files, as a ClickHouse server does: macOS lets a process open 256 by default."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 if __name__ == "__main__":

@@ -2,17 +2,17 @@ import gc
 
 import pytest
 
-from functions.ingest.gc_tuning import collected_afterwards, kept
+from functions.ingest.gc_tuning import gc_disabled, gc_frozen
 
 
-def test_cycles_are_looked_for_after_the_block_and_not_in_it() -> None:
-    with collected_afterwards():
+def test_no_garbage_is_collected_within_the_block() -> None:
+    with gc_disabled():
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
 def test_a_block_that_fails_is_no_exception() -> None:
-    with pytest.raises(ValueError, match="broken"), collected_afterwards():
+    with pytest.raises(ValueError, match="broken"), gc_disabled():
         raise ValueError("broken")
     assert gc.isenabled()
 
@@ -20,7 +20,7 @@ def test_a_block_that_fails_is_no_exception() -> None:
 def test_what_is_made_while_a_function_starts_is_not_looked_at_again() -> None:
     made: list[list[int]] = []
     try:
-        with kept():
+        with gc_frozen():
             assert not gc.isenabled()
             made.append([])
         assert gc.isenabled()
@@ -31,7 +31,7 @@ def test_what_is_made_while_a_function_starts_is_not_looked_at_again() -> None:
 
 def test_a_function_that_cannot_start_leaves_the_search_on() -> None:
     try:
-        with pytest.raises(ImportError), kept():
+        with pytest.raises(ImportError), gc_frozen():
             raise ImportError
         assert gc.isenabled()
     finally:

@@ -3,18 +3,19 @@
 import contextlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from functions.ingest.contract import MAX_EVENTS
-from functions.ingest.formats.body import MAX_COMMAS_UNCOUNTED, Events, check_count, written_anew
+from functions.ingest.contract import MAX_EVENTS, Answer
+from functions.ingest.formats.adapter import Events, RequestFormat, status_and_answer
+from functions.ingest.formats.body import MAX_COMMAS_UNCOUNTED, check_count, written_anew
 from functions.ingest.formats.compression import TooLarge, unpacked
 from functions.ingest.request import Request
 from functions.shared.rejection import Rejection
 
 TRACK_EVENT_PATH = "/api/v4/usage_data/track_event"
 TRACK_EVENTS_PATH = "/api/v4/usage_data/track_events"
-PATHS = frozenset({TRACK_EVENT_PATH, TRACK_EVENTS_PATH})
 OK = {"status": "ok"}
 
 _TOKEN_HEADER = "private-token"  # noqa: S105 - the name of a header
@@ -47,6 +48,11 @@ def credentials(headers: Mapping[str, str]) -> Mapping[str, str]:
     return {**headers, "authorization": f"Bearer {headers[_TOKEN_HEADER]}"}
 
 
+def answer_of(answer: Answer) -> tuple[int, Any]:
+    """What GitLab answers, unless an event was rejected: its senders are told why, as others are."""
+    return status_and_answer(answer) if answer.rejected else (200, OK)
+
+
 def tracked_event(request: Request) -> Events:
     """The one event in the body, as the internal event that it is.
 
@@ -74,6 +80,12 @@ def tracked_events(request: Request) -> Events:
         except Rejection as rejection:
             events.refused[position] = rejection
     return events
+
+
+TRACK_EVENT, TRACK_EVENTS = (
+    RequestFormat(takes=lambda _: True, read=read, path=path, credentials=credentials, answer=answer_of)
+    for read, path in ((tracked_event, TRACK_EVENT_PATH), (tracked_events, TRACK_EVENTS_PATH))
+)
 
 
 def _split(text: bytes) -> list[msgspec.Raw]:

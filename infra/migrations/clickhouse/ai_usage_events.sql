@@ -1,5 +1,6 @@
--- The events, as ClickHouse keeps them, with all that the migrations beside this file change. The sync makes the table where it is missing; the comment identifies this very
--- table, so that one that is made anew is filled anew. A row that is sent twice is one row for who reads with FINAL.
+-- The events, as ClickHouse keeps them, with all that the migrations beside this file change. The sync makes the table
+-- where it is missing; the comment identifies this very table, so that one that is made anew is filled anew. A row that
+-- is sent twice is one row for who reads with FINAL.
 -- A TTL, where the retention sets one, drops whole parts: neither it nor a change of it rewrites any.
 CREATE TABLE IF NOT EXISTS ai_usage_events {on_cluster}
 (

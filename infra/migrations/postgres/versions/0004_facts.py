@@ -26,20 +26,24 @@ FACTS = """
     CREATE INDEX facts_changed_in ON facts (changed_in) WHERE changed_in > 0;
 """
 
-# The name of a user as it was stated in a namespace, or ('') without one.
+# The name of a user that was stated last in a namespace, or ('') without one. `unlimited_username` is the one that was
+# stated last by senders who may state facts everywhere.
 USER_NAMES = """
     CREATE TABLE user_names (
-        user_id        bigint NOT NULL,
-        namespace_path text COLLATE "C" NOT NULL DEFAULT '',
-        username       text COLLATE "C",
-        stated_at      timestamptz NOT NULL,
-        issuer         text COLLATE "C" NOT NULL DEFAULT '',
-        sub            text COLLATE "C" NOT NULL DEFAULT '',
-        changed_in     bigint NOT NULL DEFAULT 0,
+        user_id            bigint NOT NULL,
+        namespace_path     text COLLATE "C" NOT NULL DEFAULT '',
+        username           text COLLATE "C",
+        stated_at          timestamptz NOT NULL,
+        issuer             text COLLATE "C" NOT NULL DEFAULT '',
+        sub                text COLLATE "C" NOT NULL DEFAULT '',
+        unlimited_username text COLLATE "C",
+        unlimited_at       timestamptz,
+        changed_in         bigint NOT NULL DEFAULT 0,
         PRIMARY KEY (user_id, namespace_path)
     ) WITH (fillfactor = 80);
 
     CREATE INDEX user_names_changed_in ON user_names (changed_in) WHERE changed_in > 0;
+    CREATE INDEX user_names_forgotten ON user_names (user_id) WHERE username IS NULL;
 """
 
 # The number of the last change of a fact's value: what a consumer has read before stays true until it moves on.

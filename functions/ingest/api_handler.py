@@ -1,0 +1,106 @@
+"""What Lambda invokes for `POST /v1/events` and GitLab's endpoints: from HTTPS to the queue."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import boto3
+import msgspec
+from aws_lambda_powertools import Logger
+from botocore.config import Config
+
+from functions.ingest import intake_metrics
+from functions.ingest.contract import Answer
+from functions.ingest.formats.adapter import RequestFormat
+from functions.ingest.formats.compression import TooLarge
+from functions.ingest.formats.table import events_of, format_of
+from functions.ingest.intake import Intake, QueueUnavailable
+from functions.ingest.request import Request, UnsupportedMediaType, read_request
+from functions.shared import queue
+from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
+from functions.shared.catalog import registry
+from functions.shared.failure import without_contents
+from functions.shared.rejection import Rejection
+from functions.shared.settings import AuthSettings
+from functions.shared.tenant import tenant_of
+from functions.shared.timestamp import utc_now
+
+# The gateway waits for 29 s, and a sender that has no answer by then can't know whether its events were queued. So SQS
+# is given up after 17 s; before that, the issuer's keys may have taken 5 s, and the list of revoked tokens as many.
+PATIENCE = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
+
+
+class Forbidden(Exception):
+    """The token does not have the scope."""
+
+
+STATUSES: dict[type[Exception], int] = {
+    Rejection: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    TooLarge: 413,
+    UnsupportedMediaType: 415,
+    KeysUnavailable: 503,
+    RevocationsUnavailable: 503,
+    QueueUnavailable: 503,
+}
+
+
+def build(*, auth: AuthSettings, queue_url: str, retention_months: int, log_level: str = "INFO") -> "IngestHandler":
+    """The handler for these settings, with the definitions; connects to nothing yet."""
+    send = partial(queue.send, boto3.client("sqs", config=PATIENCE), queue_url)
+    intake = Intake(registry.load(), retention_months, send)
+    return IngestHandler(Logger(level=log_level), Authenticator(auth), intake)
+
+
+@dataclass(slots=True)
+class IngestHandler:
+    """Answers API Gateway's requests.
+
+    Attributes:
+        now: the present moment, with its offset from UTC.
+    """
+
+    logger: Logger
+    authenticator: Authenticator
+    intake: Intake
+    now: Callable[[], datetime] = utc_now
+
+    @without_contents()
+    def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
+        """Answers API Gateway's request: what became of each event, or why none was looked at."""
+        request = read_request(event)
+        form = format_of(request)
+        try:
+            answer = self._answer(request, form)
+        except tuple(STATUSES) as error:
+            code = error.code if isinstance(error, Rejection) else type(error).__name__
+            self.logger.info("refused", extra={"status": STATUSES[type(error)], "reason": code})
+            challenge = {"WWW-Authenticate": error.challenge} if isinstance(error, Unauthenticated) else {}
+            return _response(STATUSES[type(error)], {"message": str(error)}, challenge)
+        self.logger.info(
+            "taken in",
+            extra={"accepted": answer.accepted, "ignored": answer.ignored, "rejected": len(answer.rejected)},
+        )
+        return _response(*form.answer(answer))
+
+    def _answer(self, request: Request, form: RequestFormat) -> Answer:
+        grant = self.authenticator.grant(form.credentials(request.headers))
+        if not grant.may_write:
+            raise Forbidden("The token needs the scope events:write or events:write:own.")
+        events = events_of(request, form)
+        sizes = list(map(len, events.raw))
+        answer = self.intake.take_in(events, grant, self.now(), request.idempotency_key)
+        size = sum(size for size, event_id in zip(sizes, answer.ids, strict=True) if event_id is not None)
+        intake_metrics.count(tenant_of(grant), answer.accepted, size)
+        return answer
+
+
+def _response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    return {
+        "statusCode": status,
+        "headers": {"Content-Type": "application/json", **(headers or {})},
+        "body": msgspec.json.encode(body).decode(),
+    }

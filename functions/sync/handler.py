@@ -1,0 +1,116 @@
+"""What Lambda invokes every minute: brings ClickHouse up to what PostgreSQL has."""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import psycopg
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from functions.shared import clickhouse, postgres
+from functions.shared.failure import kind_of, withheld, without_contents
+from functions.sync.report import Report
+from functions.sync.sync import Sync, SyncError
+
+metrics = Metrics(namespace="AiUsageEvents")
+
+# What is left of the function's time for the chunks that are on their way, and for the answer.
+RESERVE_SECONDS = 30
+
+_POLL_SECONDS = 2
+
+
+def build(
+    *,
+    database_url: str,
+    clickhouse_url: str | None,
+    cluster: str | None = None,
+    durable: bool = True,
+    follow_seconds: int = 0,
+    log_level: str = "INFO",
+) -> "SyncHandler":
+    """The handler for these settings, which `functions.shared.settings` explains; connects to nothing yet."""
+    sync = Sync(database_url, clickhouse_url, cluster, durable=durable) if clickhouse_url else None
+    return SyncHandler(Logger(level=log_level), sync, follow_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncHandler:
+    """Runs the sync whenever Lambda invokes it.
+
+    Attributes:
+        sync: None where ClickHouse is off.
+        follow_seconds: how long a sync that has caught up goes on looking for new events.
+    """
+
+    logger: Logger
+    sync: Sync | None
+    follow_seconds: int = 0
+
+    @without_contents(SyncError)
+    def __call__(self, _: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        """Answers with what was copied, and how far ClickHouse is behind; raises where copying can't go on."""
+        try:
+            report = self._report(context)
+        finally:
+            metrics.flush_metrics()
+        answer: dict[str, Any] = msgspec.to_builtins(report)
+        self.logger.info("synced", extra=answer)
+        return answer
+
+    def _report(self, context: LambdaContext) -> Report:
+        if self.sync is None:
+            metrics.add_metric("SyncedRows", MetricUnit.Count, 0)
+            return Report("disabled", reason="CLICKHOUSE_URL is not set")
+        seconds = max(1, context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
+        return self._follow(self.sync, seconds)
+
+    def _follow(self, sync: Sync, seconds: float) -> Report:
+        """Runs once and, where it has caught up, again every few seconds for as long as it is to follow."""
+        start = time.monotonic()
+        report = self._run(sync, seconds)
+        while report.status == "caught_up" and (passed := time.monotonic() - start) < min(seconds, self.follow_seconds):
+            time.sleep(_POLL_SECONDS)
+            report = report.followed_by(self._run(sync, seconds - passed))
+        return report
+
+    def _run(self, sync: Sync, seconds: float) -> Report:
+        try:
+            report = sync.run(seconds)
+        except Exception as error:
+            metrics.add_metric("SyncFailures", MetricUnit.Count, 1)
+            with suppress(psycopg.Error):
+                _count_lag(sync.seconds_behind())
+            self.logger.exception("The sync failed", extra={"reason": _reason(error)}, exc_info=withheld(error))
+            raise
+        metrics.add_metric("SyncedRows", MetricUnit.Count, report.rows)
+        metrics.add_metric("SyncedChunks", MetricUnit.Count, report.chunks)
+        metrics.add_metric("SyncedBytes", MetricUnit.Bytes, report.bytes)
+        metrics.add_metric("SyncRefusedRows", MetricUnit.Count, report.refused)
+        _count_lag(report.seconds_behind)
+        if report.oldest_transaction_seconds is not None:
+            metrics.add_metric("SyncOldestTransactionSeconds", MetricUnit.Seconds, report.oldest_transaction_seconds)
+        return report
+
+
+def _reason(error: Exception) -> str:
+    """What may be logged of it."""
+    match error:
+        case SyncError():
+            return str(error)
+        case ClickHouseError():
+            return clickhouse.reason_of(error)
+        case psycopg.Error():
+            return postgres.reason_of(error)
+        case _:
+            return kind_of(error)
+
+
+def _count_lag(seconds_behind: float | None) -> None:
+    if seconds_behind is not None:
+        metrics.add_metric("SyncSecondsBehind", MetricUnit.Seconds, seconds_behind)

@@ -1,0 +1,1 @@
+"""The generated parts of the documentation: tables of `docs/` that are made from the code."""

@@ -1,0 +1,69 @@
+"""The definitions that are shipped, and the names that no definition may use."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from functions.shared.catalog import name_rules
+from functions.shared.catalog.metric import Metric
+from functions.shared.catalog.payload_type import PayloadType, describe
+from functions.shared.catalog.registry import OVERRIDES, load
+from infra.docs.markdown import code, codes, table
+
+
+def events() -> str:
+    """A table of all events, by id."""
+    rows = [
+        [
+            str(event.id),
+            code(event.name),
+            code(event.feature.name),
+            event.feature.owner,
+            "yes" if event.deprecated else "",
+        ]
+        for _, event in sorted(load().by_id.items())
+    ]
+    return table(["id", "event", "feature", "owner", "deprecated"], rows)
+
+
+def payloads() -> str:
+    """A table for each feature that declares payload keys or metrics."""
+    parts = []
+    for feature in load().features.values():
+        keys = [[code(path), describe(kept)] for path, kept in _paths(feature.payload_types)]
+        metrics = [[code(metric.name), _kind(metric), metric.description] for metric in feature.metrics.values()]
+        if keys or metrics:
+            parts.append(f"### {feature.name}\n\n{feature.description}\n")
+        if keys:
+            parts.append(table(["payload key", "type"], keys))
+        if metrics:
+            parts.append(table(["metric", "what it is", "description"], metrics))
+    return "\n".join(parts)
+
+
+def reserved_names() -> str:
+    """A table of the names that the GraphQL schema keeps for itself."""
+    rows = [
+        ["a field of `AiUsageData`", codes(sorted(name_rules.DATA_FIELDS))],
+        ["a payload key", codes(sorted({*OVERRIDES, *name_rules.EVENT_FIELDS}))],
+        ["a feature's name in camelCase", codes(sorted(name_rules.METRICS_FIELDS))],
+        ["a metric", codes(sorted(name_rules.FEATURE_METRICS_FIELDS))],
+        ["a GraphQL type", codes(sorted(name_rules.TYPES))],
+    ]
+    return table(["what is named", "names that are taken"], rows)
+
+
+def _paths(types: Mapping[str, PayloadType], prefix: str = "") -> Iterator[tuple[str, PayloadType]]:
+    for key, kept in types.items():
+        yield f"{prefix}{key}", kept
+        if isinstance(kept, dict):
+            yield from _paths(kept, f"{prefix}{key}.")
+
+
+def _kind(metric: Metric) -> str:
+    of: dict[str, Any] = {
+        "count": "number of events",
+        "sum": f"total of {code(metric.path)}",
+        "distinct": f"different values of {code(metric.path)}",
+        "ratio": " divided by ".join(map(code, metric.of)),
+    }
+    return f"{of[metric.kind]}{' of ' + codes(metric.events) if metric.events else ''}"

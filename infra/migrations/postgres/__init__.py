@@ -1,0 +1,1 @@
+"""PostgreSQL's numbered migrations, which Alembic applies."""

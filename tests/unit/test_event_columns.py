@@ -1,0 +1,24 @@
+"""The list of an event's columns, and what is made of it."""
+
+from itertools import pairwise
+
+import msgspec
+
+from functions.graphql.query.store import StoredEvent
+from functions.ingest.postgres.row import Row
+from functions.shared import event_columns
+from functions.sync.chunks import row_columns
+
+
+def test_rows_and_stored_events_begin_with_the_columns_in_their_order() -> None:
+    assert Row.__struct_fields__[: len(event_columns.NAMES)] == event_columns.NAMES
+    beside = event_columns.NAMES_BESIDE_PAYLOAD
+    assert StoredEvent.__struct_fields__[: len(beside)] == beside
+    assert {field.name for field in msgspec.structs.fields(StoredEvent)} - {*beside} == {"payload", "values"}
+
+
+def test_the_sync_copies_every_column_once_in_the_order_of_the_list() -> None:
+    copied = row_columns("events").as_string()
+    positions = [copied.index(f'"events"."{name}"') for name in event_columns.NAMES]
+    assert all(first < second for first, second in pairwise(positions))
+    assert copied.count('"events".') == len(event_columns.NAMES)
