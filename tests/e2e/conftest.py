@@ -40,7 +40,7 @@ class Stack(stack.Stack, frozen=True, kw_only=True):
 
 @pytest.fixture(scope="package", name="stack")
 def deployed_stack(open_folder: Path) -> Iterator[Stack]:
-    """A stack of the tests' own, deployed from a copy of this checkout with a faulty definition and the documented ones.
+    """A stack of the tests' own, deployed from a copy of this checkout with faulty and with documented definitions.
 
     It ends with these tests: its schedules and queues would take time from all that come after them.
     """
