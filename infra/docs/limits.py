@@ -50,8 +50,8 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         ),
         (
             "SNS and EventBridge envelopes around one body",
-            "functions/ingest/formats/envelope.py",
-            "_MOST_ENVELOPES",
+            "functions/ingest/formats/table.py",
+            "_MAX_ENVELOPES",
             "The inner envelope is read as an event",
         ),
         (
