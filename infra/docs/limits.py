@@ -114,7 +114,7 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         ("Steps of all paths in one `payload` filter", _FILTERS, "MAX_STEPS", _QUERY),
         ("Characters of a path", "functions/graphql/query/path.py", "MAX_PATH_CHARACTERS", _QUERY),
         ("Paths of one `payload(paths:)`", _PAGE, "MAX_PAYLOAD_PATHS", _QUERY),
-        ("Steps of all paths of a page", _PAGE, "MAX_STEPS", _QUERY),
+        ("Steps of all paths of a page", _PAGE, "MAX_PAGE_STEPS", _QUERY),
         ("Paths in `payloadGroupBy`", "functions/graphql/types/usage.py", "MAX_GROUP_PATHS", _QUERY),
         (
             "Values in a list of distinct values",

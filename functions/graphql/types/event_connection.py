@@ -21,7 +21,7 @@ from functions.graphql.types.cursor import from_cursor, to_cursor
 from functions.graphql.types.lookahead import Lookahead
 
 MAX_PAYLOAD_PATHS = 50  # paths of one field `payload`
-MAX_STEPS = 500  # steps of all paths of a page
+MAX_PAGE_STEPS = 500  # steps of all paths of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,8 @@ def _requested_fields(info: Info, keys: Mapping[str, Sequence[str]]) -> Requeste
                 paths |= dict.fromkeys(_paths(tuple(given["paths"])))
         names.update(nodes.names())
     steps = sum(map(len, paths))
-    if steps > MAX_STEPS:
-        raise InvalidArgument(f"The payload paths of a page have at most {MAX_STEPS} steps in all, not {steps:,}.")
+    if steps > MAX_PAGE_STEPS:
+        raise InvalidArgument(f"The payload paths of a page have at most {MAX_PAGE_STEPS} steps in all, not {steps:,}.")
     paths |= {(key,): None for name in names for key in keys.get(name, ())}
     return RequestedFields(whole, tuple(paths))
 
