@@ -67,7 +67,7 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
         plan = self._plan(parent_type, grouped_field_set)
         if plan is None or isinstance(source_value, Mapping):
             return super().execute_fields(parent_type, source_value, path, grouped_field_set, position_context)
-        shown = {}
+        values = {}
         for field in plan:
             name, attribute, coerce = field.name, field.attribute, field.coerce
             try:
@@ -80,11 +80,11 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
                 coerced = None if coerce is None or _is_missing_or_error(value) else coerce(value)
                 if coerced is None or coerced is Undefined:
                     coerced = self._complete(field, parent_type, path, value)
-                shown[name] = coerced
+                values[name] = coerced
             except Exception as error:  # noqa: BLE001 - any error belongs to its field
                 self.handle_field_error(error, field.definition.type, field.details, Path(path, name, parent_type.name))
-                shown[name] = None
-        return shown
+                values[name] = None
+        return values
 
     def _complete(self, field: _PlannedField, parent_type: GraphQLObjectType, path: Path | None, value: Any) -> Any:
         """Completes a value as graphql-core does."""
@@ -126,7 +126,7 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
             arguments = get_argument_values(
                 definition, first.node, self.variable_values, first.fragment_variable_values, self.hide_suggestions
             )
-        shown = _nullable(definition.type)
+        nullable_type = _nullable(definition.type)
         return _PlannedField(
             name,
             details,
@@ -134,8 +134,8 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
             None if arguments else _attribute(resolve, first.node.name.value),
             resolve,
             arguments,
-            shown.coerce_output_value if is_leaf_type(shown) else None,
-            shown if is_object_type(shown) and shown.is_type_of is None else None,
+            nullable_type.coerce_output_value if is_leaf_type(nullable_type) else None,
+            nullable_type if is_object_type(nullable_type) and nullable_type.is_type_of is None else None,
         )
 
 
@@ -144,8 +144,8 @@ def _is_missing_or_error(value: Any) -> bool:
     return value is None or value is Undefined or isinstance(value, Exception)
 
 
-def _nullable(shown: GraphQLOutputType) -> GraphQLOutputType:
-    return shown.of_type if isinstance(shown, GraphQLNonNull) else shown
+def _nullable(output_type: GraphQLOutputType) -> GraphQLOutputType:
+    return output_type.of_type if isinstance(output_type, GraphQLNonNull) else output_type
 
 
 def _attribute(resolve: Resolver, field_name: str) -> str | None:

@@ -51,7 +51,7 @@ class StoreRouter:
         Raises:
             psycopg.OperationalError: PostgreSQL, which knows whether ClickHouse has caught up, is unreachable.
         """
-        if self._clickhouse_url is not None and self._is_to_be_checked():
+        if self._clickhouse_url is not None and self._is_check_due():
             self._is_caught_up = self._check(self._clickhouse_url)
             self._checked_at = time.monotonic()
         slots = Slots(self._database, grant, deadline)
@@ -65,7 +65,7 @@ class StoreRouter:
         """Makes the next call of `current` check ClickHouse again, after a failed read."""
         self._checked_at = None
 
-    def _is_to_be_checked(self) -> bool:
+    def _is_check_due(self) -> bool:
         return self._checked_at is None or time.monotonic() > self._checked_at + _RECHECK_SECONDS
 
     def _check(self, url: str) -> bool:

@@ -50,7 +50,7 @@ _SETTINGS = (
 )
 
 # ClickHouse's error codes. Any other code is a bug of this project.
-_TOO_MUCH = {
+_LIMIT_EXCEEDED = {
     159: "TIMEOUT_EXCEEDED",
     241: "MEMORY_LIMIT_EXCEEDED",
     243: "NOT_ENOUGH_SPACE",
@@ -161,7 +161,7 @@ class ClickHouseStore:
             raise StoreUnavailable from error
         except ClickHouseError as error:
             code = getattr(error, "code", None)
-            if code in _TOO_MUCH:
+            if code in _LIMIT_EXCEEDED:
                 raise QueryTooSlow from error
             if code is None or code in _UNAVAILABLE:
                 raise StoreUnavailable from error

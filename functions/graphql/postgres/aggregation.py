@@ -243,8 +243,8 @@ def _distinct(
     measure: Measure, selection: Any, connection: SlottedConnection | Connection, *, by_user: bool
 ) -> dict[int | None, list[Any]]:
     if measure.event_ids is not None:
-        wanted = tuple(event for event in selection.event_ids if event in measure.event_ids)
-        selection = msgspec.structs.replace(selection, event_ids=wanted)
+        event_ids = tuple(event for event in selection.event_ids if event in measure.event_ids)
+        selection = msgspec.structs.replace(selection, event_ids=event_ids)
     values: dict[str, Any] = {}
     statement = _DISTINCT.format(
         key=sql.SQL("events.user_id") if by_user else sql.SQL("NULL"),

@@ -31,7 +31,7 @@ PLANNER_OPTIONS = "-c enable_bitmapscan=off -c max_parallel_workers_per_gather=0
 
 # Time limit of the connection; a statement that starts late in its request gets the time left as its own limit.
 STATEMENT_SECONDS = 9
-_WORTH_A_LIMIT = 1
+_TOLERANCE_SECONDS = 1
 _LIMIT = "SELECT set_config('statement_timeout', %s, true)"
 
 # With at most this many paths, a page reads each path's events in time order, and merges them. Events of more paths are
@@ -151,7 +151,7 @@ class PostgresStore:
     def _read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
         def limited(slotted: SlottedConnection) -> Result:
             seconds = self._deadline.remaining()
-            if seconds > STATEMENT_SECONDS - _WORTH_A_LIMIT:
+            if seconds > STATEMENT_SECONDS - _TOLERANCE_SECONDS:
                 return work(slotted)  # the connection's own limit is close enough
             with slotted.connection.transaction():
                 slotted.connection.execute(_LIMIT, [f"{seconds:.3f}s"])

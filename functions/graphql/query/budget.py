@@ -12,8 +12,8 @@ class NodeBudget:
     """Counts the nodes that a query requests over all its pages and lists."""
 
     def __init__(self, nodes: int = MAX_NODES) -> None:
-        self._most = nodes
-        self._taken = 0
+        self._limit = nodes
+        self._count = 0
 
     def take(self, count: int) -> None:
         """Counts the nodes of a page or list before reading them.
@@ -21,10 +21,10 @@ class NodeBudget:
         Raises:
             InvalidArgument: the query requests more than the budget in all.
         """
-        self._taken += count
-        if self._taken > self._most:
+        self._count += count
+        if self._count > self._limit:
             raise InvalidArgument(
-                f"The query asks for {self._taken:,} nodes or more; at most {self._most:,} are allowed: "
+                f"The query asks for {self._count:,} nodes or more; at most {self._limit:,} are allowed: "
                 "ask for smaller pages, or in several queries."
             )
 

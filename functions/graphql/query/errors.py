@@ -16,5 +16,5 @@ class StoreUnavailable(Exception):
 class TooManyQueries(Exception):
     """Other queries of the tenant hold all its query slots."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"Too many queries of this token are running: at most {most} run at once; try again.")
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Too many queries of this token are running: at most {limit} run at once; try again.")

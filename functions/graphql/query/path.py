@@ -96,5 +96,5 @@ def _nested_json(branch: "_Tree | msgspec.Raw") -> object:
 
 
 def _excerpt(text: str) -> str:
-    shown = text if len(text) <= _MAX_EXCERPT_CHARACTERS else text[: _MAX_EXCERPT_CHARACTERS - 1] + "…"
-    return ascii(shown) if not shown.isprintable() else f"'{shown}'"
+    excerpt = text if len(text) <= _MAX_EXCERPT_CHARACTERS else text[: _MAX_EXCERPT_CHARACTERS - 1] + "…"
+    return ascii(excerpt) if not excerpt.isprintable() else f"'{excerpt}'"

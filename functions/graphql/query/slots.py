@@ -69,9 +69,9 @@ class Slots:
     def __init__(self, database: Database, grant: Grant, deadline: Deadline) -> None:
         self._database = database
         self._deadline = deadline
-        self._most = MAX_INSTANCE_QUERIES if grant.is_everywhere else MAX_TENANT_QUERIES
+        self._limit = MAX_INSTANCE_QUERIES if grant.is_everywhere else MAX_TENANT_QUERIES
         self._slots = sql.SQL(" ").join(
-            _SLOT.format(locks.QUERY_SLOTS, number) for number in _numbers(grant, self._most)
+            _SLOT.format(locks.QUERY_SLOTS, number) for number in _numbers(grant, self._limit)
         )
 
     def read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
@@ -91,7 +91,7 @@ class Slots:
                     raise _NoSlot from error
                 raise
 
-        return self._patiently(lambda: self._database.run(attempt))
+        return self._retry_until_free(lambda: self._database.run(attempt))
 
     def hold[Result](self, work: Callable[[], Result]) -> Result:
         """Runs `work`, which asks another store, while a transaction without a snapshot holds a slot.
@@ -109,9 +109,9 @@ class Slots:
                     raise _NoSlot
                 return work()
 
-        return self._patiently(lambda: self._database.run(attempt))
+        return self._retry_until_free(lambda: self._database.run(attempt))
 
-    def _patiently[Result](self, attempt: Callable[[], Result]) -> Result:
+    def _retry_until_free[Result](self, attempt: Callable[[], Result]) -> Result:
         last_start = time.monotonic() + MAX_WAIT_SECONDS
         pause = _PAUSE_SECONDS
         while True:
@@ -120,14 +120,14 @@ class Slots:
                 return attempt()
             except _NoSlot:
                 if time.monotonic() >= last_start:
-                    raise TooManyQueries(self._most) from None
+                    raise TooManyQueries(self._limit) from None
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - random, so that waiting queries do not ask in step
             pause = min(pause * 2, _MAX_PAUSE_SECONDS)
 
 
-def _numbers(grant: Grant, most: int) -> Iterable[int]:
+def _numbers(grant: Grant, count: int) -> Iterable[int]:
     """Lock numbers of the tenant's slots: equal in every process, and rarely equal to another tenant's."""
     owner = grant.root_namespaces or (tenant_of(grant), grant.sub)
-    for slot in range(most):
+    for slot in range(count):
         text = "\n".join((grant.issuer, *owner, str(slot)))
         yield int.from_bytes(hashlib.blake2b(text.encode(errors="replace"), digest_size=4).digest(), signed=True)

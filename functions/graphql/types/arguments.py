@@ -49,31 +49,31 @@ def page_request(given: Mapping[str, Any]) -> PageRequest:
     return PageRequest(size("first", first), after)
 
 
-def paths(name: str, texts: Sequence[str], most: int) -> tuple[Path, ...]:
+def paths(name: str, texts: Sequence[str], limit: int) -> tuple[Path, ...]:
     """Parses the paths of the argument `name`.
 
     Raises:
-        InvalidArgument: a text is not a path, or there are more than `most` texts.
+        InvalidArgument: a text is not a path, or there are more than `limit` texts.
     """
-    if len(texts) > most:
-        raise InvalidArgument(f"{name} takes at most {most} paths, not {len(texts)}.")
+    if len(texts) > limit:
+        raise InvalidArgument(f"{name} takes at most {limit} paths, not {len(texts)}.")
     try:
         return tuple(map(read_path, texts))
     except ValueError as error:
         raise InvalidArgument(f"{name}: {error}") from None
 
 
-def size(name: str, asked: int | None) -> int:
+def size(name: str, requested: int | None) -> int:
     """The number of nodes or rows that the argument `name` requests; by default `DEFAULT_PAGE_SIZE`.
 
     Raises:
         InvalidArgument: the number is negative or over `MAX_PAGE_SIZE`.
     """
-    if asked is None:
+    if requested is None:
         return DEFAULT_PAGE_SIZE
-    if not 0 <= asked <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"{name} must be from 0 to {MAX_PAGE_SIZE}, not {asked}.")
-    return asked
+    if not 0 <= requested <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"{name} must be from 0 to {MAX_PAGE_SIZE}, not {requested}.")
+    return requested
 
 
 def users(user_ids: Sequence[str] | None) -> tuple[int, ...] | None:

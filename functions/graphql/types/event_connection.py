@@ -84,8 +84,8 @@ def resolve_payload(node: EventNode, _: Info, paths: Sequence[str] | None = None
     """Resolves `payload`: the whole payload, or the values at the paths."""
     if paths is None:
         return node.payload
-    chosen = _paths(tuple(paths))
-    return payload_at_paths(chosen, [node.values[path] for path in chosen])
+    requested_paths = _paths(tuple(paths))
+    return payload_at_paths(requested_paths, [node.values[path] for path in requested_paths])
 
 
 def _nodes(events: Sequence[StoredEvent], requested: RequestedFields, info: Info) -> list[EventNode]:

@@ -74,7 +74,7 @@ class Metrics:
             metrics_type = ObjectType(name)
             _set_metric_fields(metrics_type, metric_fields)
             for field in self._of_features:
-                metrics_type.set_field(field, _itself)
+                metrics_type.set_field(field, _same_values)
             yield metrics_type
         for feature in self._features:
             feature_type = ObjectType(feature.metrics_type_name)
@@ -181,7 +181,7 @@ def _metric_field_resolver(metric_field: MetricField) -> Any:
     return resolve
 
 
-def _itself(measured: MetricValues, _: Info) -> MetricValues:
+def _same_values(measured: MetricValues, _: Info) -> MetricValues:
     return measured
 
 

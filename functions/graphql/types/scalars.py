@@ -13,7 +13,7 @@ from functions.shared.catalog.payload import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER
 from functions.shared.timestamp import format_timestamp
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_SHOWN_CHARACTERS = 40
+_MAX_SHOWN_CHARACTERS = 40
 
 
 def parse_date(value: Any) -> date:
@@ -25,8 +25,8 @@ def parse_date(value: Any) -> date:
     try:
         day = date.fromisoformat(value if _DAY.fullmatch(value) else "")
     except (TypeError, ValueError):
-        shown = repr(value[:_SHOWN_CHARACTERS]) if isinstance(value, str) else "The value"
-        raise GraphQLError(f"{shown} is not a day like 2026-11-20.") from None
+        excerpt = repr(value[:_MAX_SHOWN_CHARACTERS]) if isinstance(value, str) else "The value"
+        raise GraphQLError(f"{excerpt} is not a day like 2026-11-20.") from None
     if not FIRST_DAY <= day <= LAST_DAY:
         raise GraphQLError(f"{day} is out of range: days are from {FIRST_DAY} to {LAST_DAY}.")
     return day
