@@ -215,7 +215,7 @@ def test_a_query_is_never_taken_from_the_address(parameters: Any, status: int, a
     answer = api({"httpMethod": "GET", "headers": {}, "queryStringParameters": parameters}, None)
     assert answer["statusCode"] == status
     if status == 405:
-        assert "sent by POST" in json.loads(answer["body"])["message"]
+        assert "Send queries by POST" in json.loads(answer["body"])["message"]
         assert answer["headers"]["Allow"] == "GET, POST"
 
 
@@ -244,7 +244,10 @@ def test_what_is_not_one_query_is_refused(body: Any, status: int, said: str, api
         ({"query": "{ __typename }", "operationName": 1}, "operationName must be a text, or null."),
         ({"query": "{ __typename }", "operationName": "x" * 100_000}, "Unknown operation named 'xxx"),
         ({"query": "{ __typename }", "variables": {"a": ["1"] * 1001}}, "1,001 values in one list of its variables"),
-        ({"query": "{ __typename }", "variables": {"a": [{"b": "x" * 20_000}]}}, "20,000 characters in one of its"),
+        (
+            {"query": "{ __typename }", "variables": {"a": [{"b": "x" * 20_000}]}},
+            "20,000 characters in one text of its variables",
+        ),
         ({"query": ["{ __typename }"]}, "query must be a text, and not empty."),
         ({"query": "query a { __typename } query b { __typename }"}, "Must provide operation name"),
         ({"query": "mutation { __typename }"}, "mutation"),
