@@ -81,7 +81,7 @@ def test_a_json_variable_that_no_payload_holds_is_refused(value: Any, said: str)
 
 
 def test_a_day_within_json_is_refused() -> None:
-    with pytest.raises(GraphQLError, match="variables of the types"):
+    with pytest.raises(GraphQLError, match="Variables in JSON values must have the type JSON"):
         echoed("query ($d: Date) { echo(json: [$d]) }", d="2026-11-20")
 
 
