@@ -1,11 +1,13 @@
-"""What product teams define: one module a feature, found by itself.
+"""The names that a definition imports: `from definitions import Context, Feature, Payload`.
 
-A definition imports what it needs from here: `from definitions import Context, Feature, Payload`.
+Each module beside this file is the definition of one feature. The registry finds all of them.
 """
 
 from functions.shared.catalog.context import Context
-from functions.shared.catalog.event_query import Usage
+from functions.shared.catalog.event_query import EventQuery
 from functions.shared.catalog.feature import DefinitionError, Feature
 from functions.shared.catalog.payload import Payload
 
-__all__ = ["Context", "DefinitionError", "Feature", "Payload", "Usage"]
+Usage = EventQuery  # deprecated: the former name
+
+__all__ = ["Context", "DefinitionError", "EventQuery", "Feature", "Payload", "Usage"]

@@ -26,7 +26,7 @@ feature = Feature("agentic_chat", owner="agent-foundations", payload=AgenticChat
     agent_platform_session_resumed=22,
 )
 def session(context: Context) -> dict[str, Any]:
-    """What an internal event carries under its own names: `value`, `label` and `property`."""
+    """Reads the session from `value`, `label` and `property`, as internal events name them."""
     return {
         "project_id": context.get("project_id"),
         "session_id": context.get("value"),

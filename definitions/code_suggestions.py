@@ -32,7 +32,7 @@ feature.deprecated_events(code_suggestions_requested=1, code_suggestion_direct_a
     code_suggestion_rejected_in_ide=4,
 )
 def suggestion(context: Context) -> dict[str, Any]:
-    """The keys of a suggestion, as the extension sent them."""
+    """Takes the keys of `CodeSuggestion` from the context unchanged."""
     return context.slice(*CodeSuggestion.fields())
 
 

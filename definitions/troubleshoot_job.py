@@ -19,7 +19,7 @@ feature = Feature("troubleshoot_job", owner="pipeline-execution", payload=Troubl
 
 @feature.events(troubleshoot_job=7)
 def troubleshooting(context: Context) -> dict[str, Any]:
-    """The ids of the context's `job` and of its `pipeline`, where it has one."""
+    """Reads the ids from the context's `job`, and from the job's `pipeline` if there is one."""
     job = context["job"]
     pipeline = job.get("pipeline") or {}
     return {

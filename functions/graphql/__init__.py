@@ -1,1 +1,1 @@
-"""GraphQL: the schema made from the definitions, and what answers it."""
+"""The GraphQL function: the read model, its stores, the schema's types, and the handler."""

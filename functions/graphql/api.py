@@ -1,4 +1,4 @@
-"""Lambda function behind `/graphql`: answers queries, and serves a page to try them."""
+"""The Lambda function behind `/graphql`, built from the environment's settings."""
 
 from functions.graphql.handler import build
 from functions.shared import settings

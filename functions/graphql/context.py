@@ -1,4 +1,4 @@
-"""What a request reads with: the context of its resolvers."""
+"""`RequestContext`: the context of the resolvers of one request, and nodes that several types share."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,25 +7,25 @@ from datetime import date
 from graphql import GraphQLResolveInfo
 
 from functions.graphql.query.budget import Deadline, NodeBudget
-from functions.graphql.query.store import Directory, EventStore
-from functions.graphql.store_router import Source, Sources
+from functions.graphql.query.store import DirectoryReader, EventStore
+from functions.graphql.store_router import Source, StoreRouter
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
 
 
 @dataclass(slots=True)
-class Reading:
-    """What a request reads with.
+class RequestContext:
+    """The context of the resolvers of one request.
 
     Attributes:
-        today: in UTC.
-        source: where its events come from, once one was asked for.
+        today: the present day, in UTC.
+        source: the store that the request reads events from; None before the first read.
     """
 
     grant: Grant
     registry: Registry
-    sources: Sources
-    directory: Directory
+    stores: StoreRouter
+    directory: DirectoryReader
     today: date
     budget: NodeBudget = field(default_factory=NodeBudget)
     deadline: Deadline = field(default_factory=Deadline)
@@ -33,47 +33,48 @@ class Reading:
 
     @property
     def events(self) -> EventStore:
-        """Where events are read from: one store for the whole request."""
-        self.source = self.source or self.sources.current(self.grant, self.deadline)
+        """The store of events, the same for the whole request."""
+        self.source = self.source or self.stores.current(self.grant, self.deadline)
         return self.source.events
 
 
-type Info = GraphQLResolveInfo[Reading]
+type Info = GraphQLResolveInfo[RequestContext]
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The namespaces that a field is about; None for everything, events without one included.
+    """The namespaces whose events a field covers. The source value of `AiUsageData` and the metrics.
 
-    It is what `AiUsageData` and the metrics are resolved from.
+    Attributes:
+        namespaces: traversal paths; None for all events, those without a namespace included.
     """
 
     namespaces: tuple[str, ...] | None
 
 
-class Users:
-    """Users on a page: their names are read at once, and only when one is asked for."""
+class Usernames:
+    """Usernames of the users on a page, read all at once when the first is needed."""
 
-    def __init__(self, user_ids: Iterable[int], directory: Directory) -> None:
+    def __init__(self, user_ids: Iterable[int], directory: DirectoryReader) -> None:
         self._user_ids = set(user_ids)
         self._directory = directory
         self._names: dict[int, str] | None = None
 
-    def name_of(self, user_id: int) -> str | None:
-        """The user's name, if one is known."""
+    def username_of(self, user_id: int) -> str | None:
+        """The username, if known."""
         if self._names is None:
             self._names = self._directory.usernames(self._user_ids)
         return self._names.get(user_id)
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class UserNode:
     """A user on a page."""
 
     id: int
-    among: Users
+    usernames: Usernames
 
     @property
     def username(self) -> str | None:
-        """The name, if one is known."""
-        return self.among.name_of(self.id)
+        """The username, if known."""
+        return self.usernames.username_of(self.id)

@@ -1,4 +1,4 @@
-"""Queries as documents: each text is parsed and validated once for as long as it is among the last that were asked."""
+"""`DocumentCache`: parses and validates each query text once while the text is among the last `MAX_DOCUMENTS`."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,35 +15,35 @@ from graphql import (
 
 from functions.graphql import limits
 
-KEPT_DOCUMENTS = 100
+MAX_DOCUMENTS = 100
 
 
 class InvalidQuery(Exception):
-    """A query that can't be run; `errors` say why, for the client."""
+    """An invalid query; `errors` are for the client."""
 
     def __init__(self, errors: Sequence[GraphQLError]) -> None:
         super().__init__(*errors)
         self.errors = errors
 
 
-class Documents:
-    """The documents of the queries that a schema was last asked."""
+class DocumentCache:
+    """The parsed and validated documents of the latest query texts."""
 
     def __init__(self, schema: GraphQLSchema, *, introspection: bool) -> None:
         self._schema = schema
         self._introspection = introspection
         self._rules = specified_rules if introspection else (*specified_rules, NoSchemaIntrospectionCustomRule)
-        self._kept = lru_cache(KEPT_DOCUMENTS)(self._made)
+        self._cached = lru_cache(MAX_DOCUMENTS)(self._parse)
 
     def document(self, text: str) -> DocumentNode:
-        """The document of a query, which is within the limits and fits the schema.
+        """Parses a query, or returns its cached document.
 
         Raises:
-            InvalidQuery: it is not.
+            InvalidQuery: the query exceeds a limit, is malformed, or does not match the schema.
         """
-        return self._kept(text)
+        return self._cached(text)
 
-    def _made(self, text: str) -> DocumentNode:
+    def _parse(self, text: str) -> DocumentNode:
         try:
             limits.check_length(text)
             document = parse(text, max_lexical_tokens=limits.MAX_TOKENS)

@@ -1,16 +1,16 @@
-"""The execution of a query, within its time."""
+"""Executes a query, and stops at the query's deadline."""
 
 from typing import Any
 
 from graphql import DocumentNode, ExecutionResult, GraphQLSchema, execute_sync
 
-from functions.graphql.context import Reading
+from functions.graphql.context import RequestContext
 from functions.graphql.planned_executor import PlannedExecutor
 from functions.graphql.request import Query
 
 
 class _TimedExecutor(PlannedExecutor):
-    """Looks at the time before the fields of each object are resolved."""
+    """Checks the deadline before resolving the fields of each object."""
 
     def execute_fields(self, *arguments: Any) -> Any:
         self.context_value.deadline.remaining()
@@ -18,17 +18,17 @@ class _TimedExecutor(PlannedExecutor):
 
 
 def execute(
-    schema: GraphQLSchema, document: DocumentNode, query: Query, reading: Reading, *, suggestions: bool
+    schema: GraphQLSchema, document: DocumentNode, query: Query, context: RequestContext, *, suggestions: bool
 ) -> ExecutionResult:
-    """What the query's operation comes to; errors of its resolvers are in the result.
+    """Executes the query's operation. The result contains the errors of resolvers.
 
     Args:
-        suggestions: whether messages may name what else there is in the schema.
+        suggestions: whether error messages may suggest names of the schema.
     """
     return execute_sync(
         schema,
         document,
-        context_value=reading,
+        context_value=context,
         variable_values=query.variables,
         operation_name=query.operation_name,
         executor_class=_TimedExecutor,

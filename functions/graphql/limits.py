@@ -1,4 +1,4 @@
-"""How much one query may ask for."""
+"""Limits of a query's text, variables and answer."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -18,24 +18,24 @@ from graphql import (
 MAX_BODY_BYTES = 256 * 1024
 MAX_LENGTH = 10_000  # characters
 MAX_TOKENS = 4000
-MAX_DEPTH = 20  # fields within fields
-MAX_NESTING = 50  # the fragments around and between these fields counted too
-MAX_FIELDS = 500  # as they are written
-MAX_EXPANDED_FIELDS = 1000  # with a fragment's fields counted wherever it is spread
-MAX_ALIASES = 50  # likewise
+MAX_DEPTH = 20  # levels of fields
+MAX_NESTING = 50  # levels of fields and fragments
+MAX_FIELDS = 500  # fields as written
+MAX_EXPANDED_FIELDS = 1000  # fields once fragments are expanded
+MAX_ALIASES = 50  # aliases once fragments are expanded
 MAX_DIRECTIVES = 50
 MAX_INTROSPECTIONS = 5
-MAX_LIST = 1000  # values of one list among the variables
-MAX_TEXT = 16 * 1024  # characters of one text among the variables: a payload holds no longer one
+MAX_LIST = 1000  # values of one list in the variables
+MAX_TEXT = 16 * 1024  # characters of one text in the variables; no payload holds a longer text
 
-# Lambda sends at most 6 MiB, of which what is around the body takes some.
+# Lambda sends at most 6 MiB, headers and status included.
 MAX_ANSWER_BYTES = 6 * 1024 * 1024 - 1024
 
 _INTROSPECTION = ("__schema", "__type")
 
 
 class Extent(NamedTuple):
-    """How far a selection goes once its fragments are expanded."""
+    """Size of a selection once its fragments are expanded."""
 
     depth: int = 0
     nesting: int = 0
@@ -44,19 +44,19 @@ class Extent(NamedTuple):
 
 
 def check_length(text: str) -> None:
-    """Refuses a query that is too long to be looked at.
+    """Checks the length of a query before parsing.
 
     Raises:
-        GraphQLError: it is.
+        GraphQLError: the text is longer than `MAX_LENGTH`.
     """
     _at_most(MAX_LENGTH, len(text), "characters")
 
 
 def check(document: DocumentNode) -> None:
-    """Refuses a document that would take too long to be validated or answered; it may still be invalid.
+    """Checks that a document can be validated and answered in time. The document may still be invalid.
 
     Raises:
-        GraphQLError: a limit is exceeded; the message says which, and by how much.
+        GraphQLError: the document exceeds a limit; the message names the limit.
     """
     definitions = [
         definition
@@ -79,38 +79,38 @@ def check(document: DocumentNode) -> None:
 
 
 def check_variables(variables: Mapping[str, Any]) -> None:
-    """Refuses variables with more in one list or text than a store should compare with.
+    """Checks the length of lists and texts in the variables, which a store would have to compare with.
 
     Raises:
-        GraphQLError: one has.
+        GraphQLError: a list or text is too long.
     """
     pending: list[Any] = [variables]
     while pending:
         match pending.pop():
             case str() as text:
-                _at_most(MAX_TEXT, len(text), "characters in one of its variables' texts")
+                _at_most(MAX_TEXT, len(text), "characters in one text of its variables")
             case list() as values:
-                _at_most(MAX_LIST, len(values), "values in one of its variables' lists")
+                _at_most(MAX_LIST, len(values), "values in one list of its variables")
                 pending += values
             case dict() as values:
                 pending += [*values, *values.values()]
 
 
 def check_answer(body: str) -> None:
-    """Refuses an answer that Lambda could not send: as a text in JSON, where its quotes are escaped.
+    """Checks that Lambda can send the answer: a text inside JSON, with its quotes escaped.
 
     Raises:
-        GraphQLError: it is too large.
+        GraphQLError: the answer is larger than `MAX_ANSWER_BYTES`.
     """
     size = len(msgspec.json.encode(body))
     if size > MAX_ANSWER_BYTES:
         raise GraphQLError(
-            f"The answer has {size:,} bytes; at most {MAX_ANSWER_BYTES:,} can be sent: ask for fewer events or fields."
+            f"The answer has {size:,} bytes; at most {MAX_ANSWER_BYTES:,} are allowed: ask for fewer events or fields."
         )
 
 
 def _selections(selection_set: SelectionSetNode) -> Iterator[SelectionNode]:
-    """All that is selected, at any depth; fragments are not followed."""
+    """All selections at any depth, without following fragment spreads."""
     pending = [selection_set]
     while pending:
         for selection in pending.pop().selections:
@@ -121,14 +121,14 @@ def _selections(selection_set: SelectionSetNode) -> Iterator[SelectionNode]:
 
 
 class _Extents:
-    """The extents of selections; each fragment is looked into once, however often it is spread."""
+    """Computes the extents of selections; visits each fragment once, however often a query spreads the fragment."""
 
     def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
         self._fragments = fragments
         self._known: dict[str, Extent] = {}
 
     def of(self, selection_set: SelectionSetNode, nesting: int = 1) -> Extent:
-        """The extent of what is selected, `nesting` levels into its operation."""
+        """The extent of a selection set at level `nesting` of its operation."""
         _check_nesting(nesting)
         extents = [self._of_selection(selection, nesting) for selection in selection_set.selections]
         fields = sum(extent.fields for extent in extents)
@@ -153,7 +153,7 @@ class _Extents:
         return extent
 
     def _of_fragment(self, name: str, nesting: int) -> Extent:
-        """As `of`; nothing where there is no such fragment, or it is within itself: validation will say so."""
+        """The extent of a fragment; empty if unknown or inside itself, which validation reports later."""
         if name not in self._known and name in self._fragments:
             self._known[name] = Extent()
             self._known[name] = self.of(self._fragments[name].selection_set, nesting)

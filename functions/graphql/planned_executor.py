@@ -1,8 +1,8 @@
-"""Execution of queries that show many alike objects, like the events of a page.
+"""`PlannedExecutor`: executes queries faster that return many objects of one type, like the events of a page.
 
-graphql-core looks every field of every object up anew: its definition, its arguments, how it is resolved and completed.
-`PlannedExecutor` does so once for all objects of a type that a list shows, and leaves to graphql-core whatever is not
-plain: the answer, errors included, is the same.
+For every field of every object, graphql-core looks up the definition, the arguments, the resolver and the type.
+`PlannedExecutor` looks them up once for all objects of a type, and leaves all special cases to graphql-core. The
+answer, errors included, is the same.
 """
 
 import inspect
@@ -24,10 +24,10 @@ class _PlannedField(NamedTuple):
     """A field of a selection, looked up once.
 
     Attributes:
-        attribute: what of the object the value is; None where `resolve` is to be called.
-        arguments: what `resolve` is called with.
-        coerce: makes of a value what is shown; None where it is completed in the ordinary way.
-        object_type: of the value, where its fields are to be shown.
+        attribute: attribute of the object that holds the value; None to call `resolve`.
+        arguments: arguments of `resolve`.
+        coerce: converts a scalar or enum value for the answer; None for other types, which graphql-core completes.
+        object_type: type of the value, if an object type.
     """
 
     name: str
@@ -44,15 +44,15 @@ type _Plan = tuple[_PlannedField, ...]
 
 
 class PlannedExecutor(ExecutorThrowingOnIncremental):
-    """Executes as graphql-core does, but plans the fields of a selection once for all objects.
+    """Plans the fields of a selection once for all objects; otherwise executes as graphql-core does.
 
-    For synchronous resolvers, and those that leave their arguments as they are: all objects share these.
+    Resolvers must be synchronous, and must not change their arguments, which all objects share.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._is_plannable = self.is_awaitable is assume_not_awaitable and self.middleware_manager is None
-        # By the identity of the selection, which is kept here so that no other one gets it.
+        # Keyed by the selection's id; the value holds the selection, so that no other object takes the id.
         self._plans: dict[tuple[int, str], tuple[GroupedFieldSet, _Plan | None]] = {}
 
     def execute_fields(
@@ -63,11 +63,11 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
         grouped_field_set: GroupedFieldSet,
         position_context: None,
     ) -> Any:
-        """The fields of one object, by their names in the answer."""
+        """The values of one object's fields, by name in the answer."""
         plan = self._plan(parent_type, grouped_field_set)
         if plan is None or isinstance(source_value, Mapping):
             return super().execute_fields(parent_type, source_value, path, grouped_field_set, position_context)
-        shown = {}
+        values = {}
         for field in plan:
             name, attribute, coerce = field.name, field.attribute, field.coerce
             try:
@@ -77,19 +77,19 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
                     value = getattr(source_value, attribute, None)
                     if callable(value):
                         value = value(self._info(field, parent_type, path))
-                coerced = None if coerce is None or _is_odd(value) else coerce(value)
+                coerced = None if coerce is None or _is_missing_or_error(value) else coerce(value)
                 if coerced is None or coerced is Undefined:
-                    coerced = self._completed(field, parent_type, path, value)
-                shown[name] = coerced
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is shown where it belongs
+                    coerced = self._complete(field, parent_type, path, value)
+                values[name] = coerced
+            except Exception as error:  # noqa: BLE001 - any error belongs to its field
                 self.handle_field_error(error, field.definition.type, field.details, Path(path, name, parent_type.name))
-                shown[name] = None
-        return shown
+                values[name] = None
+        return values
 
-    def _completed(self, field: _PlannedField, parent_type: GraphQLObjectType, path: Path | None, value: Any) -> Any:
-        """A value that is completed in the ordinary way."""
+    def _complete(self, field: _PlannedField, parent_type: GraphQLObjectType, path: Path | None, value: Any) -> Any:
+        """Completes a value as graphql-core does."""
         field_path = Path(path, field.name, parent_type.name)
-        if field.object_type is not None and not _is_odd(value):
+        if field.object_type is not None and not _is_missing_or_error(value):
             return self.collect_and_execute_subfields(field.object_type, field.details, field_path, value, None)
         info = self._info(field, parent_type, path)
         return self.complete_value(field.definition.type, field.details, info, field_path, value, None)
@@ -99,7 +99,7 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
         return self.build_resolve_info(field.definition, nodes, parent_type, Path(path, field.name, parent_type.name))
 
     def _plan(self, parent_type: GraphQLObjectType, selection: GroupedFieldSet) -> _Plan | None:
-        """How to show the selection of a type's objects; None where it is for graphql-core to see how."""
+        """The plan for a selection of a type's fields; None to leave the selection to graphql-core."""
         key = id(selection), parent_type.name
         if key not in self._plans:
             self._plans[key] = selection, self._new_plan(parent_type, selection) if self._is_plannable else None
@@ -107,13 +107,15 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
 
     def _new_plan(self, parent_type: GraphQLObjectType, selection: GroupedFieldSet) -> _Plan | None:
         try:
-            fields = [self._planned(parent_type, name, details) for name, details in selection.items()]
-        except Exception:  # noqa: BLE001 - an argument is not usable: graphql-core says why, where it belongs
+            fields = [self._planned_field(parent_type, name, details) for name, details in selection.items()]
+        except Exception:  # noqa: BLE001 - graphql-core reports an invalid argument at its field
             return None
         return tuple(field for field in fields if field is not None)
 
-    def _planned(self, parent_type: GraphQLObjectType, name: str, details: FieldDetailsList) -> _PlannedField | None:
-        """The field of a selection; None where the type has no such field."""
+    def _planned_field(
+        self, parent_type: GraphQLObjectType, name: str, details: FieldDetailsList
+    ) -> _PlannedField | None:
+        """Plans one field; None if the type lacks the field."""
         first = details[0]
         definition = self.schema.get_field(parent_type, first.node.name.value)
         if definition is None:
@@ -124,7 +126,7 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
             arguments = get_argument_values(
                 definition, first.node, self.variable_values, first.fragment_variable_values, self.hide_suggestions
             )
-        shown = _nullable(definition.type)
+        nullable_type = _nullable(definition.type)
         return _PlannedField(
             name,
             details,
@@ -132,22 +134,22 @@ class PlannedExecutor(ExecutorThrowingOnIncremental):
             None if arguments else _attribute(resolve, first.node.name.value),
             resolve,
             arguments,
-            shown.coerce_output_value if is_leaf_type(shown) else None,
-            shown if is_object_type(shown) and shown.is_type_of is None else None,
+            nullable_type.coerce_output_value if is_leaf_type(nullable_type) else None,
+            nullable_type if is_object_type(nullable_type) and nullable_type.is_type_of is None else None,
         )
 
 
-def _is_odd(value: Any) -> bool:
-    """Whether the value is none of a type: nothing, or an error that was not raised."""
+def _is_missing_or_error(value: Any) -> bool:
+    """Whether the value is None, undefined, or an error that a resolver returned."""
     return value is None or value is Undefined or isinstance(value, Exception)
 
 
-def _nullable(shown: GraphQLOutputType) -> GraphQLOutputType:
-    return shown.of_type if isinstance(shown, GraphQLNonNull) else shown
+def _nullable(output_type: GraphQLOutputType) -> GraphQLOutputType:
+    return output_type.of_type if isinstance(output_type, GraphQLNonNull) else output_type
 
 
 def _attribute(resolve: Resolver, field_name: str) -> str | None:
-    """The attribute that the resolver does no more than read, if that is what it does."""
+    """The attribute's name, if the resolver only reads an attribute; else None."""
     if resolve is default_field_resolver:
         return field_name
     if getattr(resolve, "_ariadne_alias_resolver", False):

@@ -1,4 +1,4 @@
-"""What a request asks for."""
+"""Parses an HTTP request to a `Query`."""
 
 import base64
 import binascii
@@ -11,12 +11,12 @@ from graphql import GraphQLError
 from functions.graphql.documents import InvalidQuery
 from functions.graphql.limits import MAX_BODY_BYTES, check_variables
 
-# What clients put in the address of a GET request that is a query.
+# URL parameters that clients send a query in by GET.
 _QUERY_PARAMETERS = frozenset({"query", "variables", "operationName", "extensions", "documentId", "id"})
 
 
-class Refused(Exception):
-    """A request that no query is run for; the answer has these headers beside its own."""
+class RequestError(Exception):
+    """An HTTP request without a valid query. The answer has this status and message, and adds the headers."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -25,38 +25,38 @@ class Refused(Exception):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """A query as it was sent."""
+    """A query with its variables and operation name."""
 
     text: str
     variables: dict[str, Any] | None
     operation_name: str | None
 
 
-def check_address(parameters: Collection[str]) -> None:
-    """Refuses a query that is in the parameters of the address.
+def check_url_parameters(parameters: Collection[str]) -> None:
+    """Checks that a GET request has no query in its URL.
 
     Raises:
-        Refused: there is one.
+        RequestError: a URL parameter holds a query.
     """
     if not _QUERY_PARAMETERS.isdisjoint(parameters):
-        raise Refused(405, 'Queries are sent by POST, as a body like {"query": "…", "variables": {}}.')
+        raise RequestError(405, 'Send queries by POST, with a body like {"query": "…", "variables": {}}.')
 
 
-def query_of(body: str, *, is_base64: bool) -> Query:
-    """The query that a body holds.
+def parse_query(body: str, *, is_base64: bool) -> Query:
+    """Parses a request's body.
 
     Raises:
-        Refused: it holds none, or another number than one.
-        InvalidQuery: a part of it has the wrong type, or is too large.
+        RequestError: the body is not JSON, is too large, or is not one query.
+        InvalidQuery: a part of the query has the wrong type, or a variable is too large.
     """
     request = _decoded(body, is_base64=is_base64)
     if not isinstance(request, dict):
-        raise Refused(400, 'The body must be an object like {"query": "…", "variables": {}}; one query a request.')
+        raise RequestError(400, 'The body must be an object like {"query": "…", "variables": {}} with one query.')
     text, variables, operation_name = (request.get(name) for name in ("query", "variables", "operationName"))
     if not text and _is_persisted(request):
-        raise Refused(400, "Persisted queries are not supported: send the text of the query.")
+        raise RequestError(400, "Persisted queries are not supported: send the query's text.")
     if not text or not isinstance(text, str):
-        raise InvalidQuery([GraphQLError("query must be a text that is not empty.")])
+        raise InvalidQuery([GraphQLError("query must be a text, and not empty.")])
     if not isinstance(variables, dict | None):
         raise InvalidQuery([GraphQLError("variables must be an object, or null.")])
     if not isinstance(operation_name, str | None):
@@ -72,10 +72,10 @@ def _decoded(body: str, *, is_base64: bool) -> Any:
     try:
         content = base64.b64decode(body, validate=True) if is_base64 else body.encode()
         if len(content) > MAX_BODY_BYTES:
-            raise Refused(413, f"The body has {len(content):,} bytes; at most {MAX_BODY_BYTES:,} are taken.")
+            raise RequestError(413, f"The body has {len(content):,} bytes; at most {MAX_BODY_BYTES:,} are allowed.")
         return msgspec.json.decode(content)
     except (binascii.Error, msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Refused(400, "The body is not JSON.") from error
+        raise RequestError(400, "The body is not JSON.") from error
 
 
 def _is_persisted(request: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The GraphQL schema: a fixed part, and what is made from the definitions."""
+"""Builds the GraphQL schema: `base.graphql`, and the types made from the definitions."""
 
 from pathlib import Path
 
@@ -16,12 +16,12 @@ _BASE = Path(__file__).with_name("base.graphql")
 
 
 def schema_text(registry: Registry) -> str:
-    """The whole schema in GraphQL's own language, as `schema.graphql` has it."""
+    """The text of the whole schema, as in `schema.graphql`."""
     return f"{print_schema(executable_schema(registry))}\n"
 
 
 def executable_schema(registry: Registry) -> GraphQLSchema:
-    """The schema with what resolves it."""
+    """The schema with its resolvers."""
     metrics = Metrics(registry)
     return make_executable_schema(
         [_BASE.read_text(), event_types_text(registry), metrics.text(), usage_rows_text()],

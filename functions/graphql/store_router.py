@@ -1,4 +1,4 @@
-"""Where events are read from: ClickHouse once it has caught up with PostgreSQL, until then and otherwise PostgreSQL."""
+"""`StoreRouter`: reads from ClickHouse if ClickHouse is enabled, reachable and caught up, else from PostgreSQL."""
 
 import time
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ logger = Logger(child=True)
 
 _CHECK_SECONDS = 3
 
-# How long it is taken for granted that ClickHouse can be read, or can't.
+# How long the result of the last check of ClickHouse holds.
 _RECHECK_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A store of events, and its name for whoever reads an answer."""
+    """A store of events, with the name that answers show."""
 
     name: Literal["clickhouse", "postgresql"]
     events: EventStore
 
 
-class Sources:
-    """Both stores, of which one is to be read at a time."""
+class StoreRouter:
+    """Chooses the store to read events from."""
 
     def __init__(self, database: Database, clickhouse_url: str | None) -> None:
         self._database = database
@@ -46,12 +46,12 @@ class Sources:
         self._checked_at: float | None = None
 
     def current(self, grant: Grant, deadline: Deadline) -> Source:
-        """The store to read from now, until the deadline, within the slots of the grant's tenant.
+        """The store to read from now. Its reads end at the deadline, and take the query slots of the grant's tenant.
 
         Raises:
-            psycopg.OperationalError: PostgreSQL, which knows whether ClickHouse has caught up, can't be reached.
+            psycopg.OperationalError: PostgreSQL, which knows whether ClickHouse has caught up, is unreachable.
         """
-        if self._clickhouse_url is not None and self._is_to_be_checked():
+        if self._clickhouse_url is not None and self._is_check_due():
             self._is_caught_up = self._check(self._clickhouse_url)
             self._checked_at = time.monotonic()
         slots = Slots(self._database, grant, deadline)
@@ -62,14 +62,14 @@ class Sources:
         return Source("postgresql", PostgresStore(slots, deadline))
 
     def check_again(self) -> None:
-        """Makes the next call of `current` look anew, since what it said last can't be read."""
+        """Makes the next call of `current` check ClickHouse again, after a failed read."""
         self._checked_at = None
 
-    def _is_to_be_checked(self) -> bool:
+    def _is_check_due(self) -> bool:
         return self._checked_at is None or time.monotonic() > self._checked_at + _RECHECK_SECONDS
 
     def _check(self, url: str) -> bool:
-        """Whether ClickHouse can be reached and has caught up."""
+        """Whether ClickHouse is reachable and has caught up."""
         from clickhouse_connect.driver.exceptions import ClickHouseError
 
         from functions.shared import clickhouse

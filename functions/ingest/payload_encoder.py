@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, SMALLEST_INTEGER, Payload
+from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, MIN_INTEGER, Payload
 from functions.shared.catalog.payload_type import payload_type
 
 _SMALLEST_FLOAT_WRITTEN_OUT = 2.0**63
@@ -18,7 +18,7 @@ _BACKSLASH = b"\\"  # one byte is found far faster than several
 
 _PLAIN_TYPES: dict[Any, Any] = {
     str: str,
-    int: Annotated[int, msgspec.Meta(ge=SMALLEST_INTEGER, le=2**63 - 1)],
+    int: Annotated[int, msgspec.Meta(ge=MIN_INTEGER, le=2**63 - 1)],
     bool: bool,
 }
 

@@ -15,7 +15,7 @@ from moto import mock_aws
 from psycopg.rows import dict_row
 
 from functions.graphql.handler import GraphqlHandler
-from functions.graphql.store_router import Sources
+from functions.graphql.store_router import StoreRouter
 from functions.shared.identifier import derived_id
 from functions.sync.sync import Sync
 from tests.support.clock import NOW
@@ -78,7 +78,7 @@ def bring(request: pytest.FixtureRequest, api: GraphqlHandler, database_url: str
     url = request.getfixturevalue("clickhouse_url")
     sync = Sync(database_url, url)
     sync.run(SYNC_SECONDS)
-    api.sources = Sources(api.database, url)
+    api.stores = StoreRouter(api.database, url)
     return lambda: sync.run(SYNC_SECONDS)
 
 

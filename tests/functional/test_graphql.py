@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from functions.graphql.handler import GraphqlHandler
-from functions.graphql.store_router import Sources
+from functions.graphql.store_router import StoreRouter
 from functions.shared.auth import Authenticator
 from functions.shared.failure import Withheld
 from functions.shared.settings import AuthSettings
@@ -237,17 +237,17 @@ def test_usernames_are_read_at_once_and_only_where_they_are_asked_for(
     [
         ({"first": -1}, "first must be from 0 to 1000"),
         ({"first": 1001}, "first must be from 0 to 1000"),
-        ({"after": "nonsense"}, "after is no cursor"),
-        ({"after": ""}, "after is no cursor"),
+        ({"after": "nonsense"}, "after is not a cursor of this connection"),
+        ({"after": ""}, "after is not a cursor of this connection"),
         ({"start": "2026-11-20", "end": "2026-11-19"}, "endDate 2026-11-19 is before startDate 2026-11-20"),
-        ({"start": "20 November"}, "no day"),
-        ({"start": 20}, "no day"),
-        ({"end": "9999-12-31"}, "an end of the calendar"),
-        ({"end": "0001-01-01"}, "an end of the calendar"),
-        ({"users": ["root"]}, "'root' is no user's id"),
-        ({"users": ["0"]}, "'0' is no user's id"),
-        ({"users": ["9223372036854775808"]}, "no user's id"),
-        ({"users": ["1" * 5_000]}, "no user's id"),
+        ({"start": "20 November"}, "is not a day"),
+        ({"start": 20}, "is not a day"),
+        ({"end": "9999-12-31"}, "is out of range: days are from 1970-01-01 to 2199-12-31"),
+        ({"end": "0001-01-01"}, "is out of range: days are from 1970-01-01 to 2199-12-31"),
+        ({"users": ["root"]}, "'root' is not a user's id"),
+        ({"users": ["0"]}, "'0' is not a user's id"),
+        ({"users": ["9223372036854775808"]}, "not a user's id"),
+        ({"users": ["1" * 5_000]}, "not a user's id"),
         ({"events": ["UNKNOWN"]}, "UNKNOWN"),
     ],
 )
@@ -379,10 +379,10 @@ def test_events_come_from_clickhouse_once_the_first_backfill_has_caught_up(
 ) -> None:
     for _ in range(3):
         insert()
-    api.sources = Sources(api.database, clickhouse_url)
+    api.stores = StoreRouter(api.database, clickhouse_url)
     assert source_of(api) == "postgresql"
     Sync(database_url, clickhouse_url, chunk_bytes=1).run(60 if caught_up else 0)
-    api.sources = Sources(api.database, clickhouse_url)
+    api.stores = StoreRouter(api.database, clickhouse_url)
     assert source_of(api) == ("clickhouse" if caught_up else "postgresql")
     assert len(ids(api)) == 3
 
@@ -392,7 +392,7 @@ def test_without_clickhouse_events_come_from_postgresql(
 ) -> None:
     insert()
     assert source_of(api) == "postgresql"
-    api.sources = Sources(api.database, "clickhouse://default@127.0.0.1:1/default")
+    api.stores = StoreRouter(api.database, "clickhouse://default@127.0.0.1:1/default")
     assert source_of(api) == "postgresql"
     assert len(ids(api)) == 1
 

@@ -105,7 +105,7 @@ def of_users(handler: GraphqlHandler, sort: str, size: int = 1) -> dict[int, dic
     return found
 
 
-def test_figures_are_of_the_events_that_they_name(builds: GraphqlHandler, insert: Insert) -> None:
+def test_metrics_measure_the_events_that_they_name(builds: GraphqlHandler, insert: Insert) -> None:
     assert metrics(builds) == {}
     insert(event=1, user_id=1, size=4, seconds=0.5, branch="main")
     insert(event=2, user_id=1, size=2, seconds=1.5, branch="a")
@@ -187,7 +187,7 @@ def test_users_are_sorted_by_each_whole_number_that_is_declared(builds: GraphqlH
         assert (found[1]["bytes"], found[4]["bytes"], found[3]["coreCounts"]) == (-(2**63), 2**65 - 2, [2, 3])
 
 
-def test_no_number_of_a_payload_makes_a_figure_infinite(
+def test_no_number_of_a_payload_makes_a_metric_infinite(
     builds: GraphqlHandler, insert: Insert, connection: psycopg.Connection
 ) -> None:
     for seconds in (1e300, -1.7e308, 1.7e308, 1.7e308, 5e299, 5e299, 1.5):

@@ -8,7 +8,7 @@ from tests.support.definitions import answer_with, load_from
 from tests.support.graphql import Insert, ask, request
 
 if TYPE_CHECKING:
-    from functions.graphql.store_router import Sources
+    from functions.graphql.store_router import StoreRouter
 
 BUILDS = '''
 from datetime import datetime
@@ -356,7 +356,7 @@ DEFINITIONS = """{
 def test_event_definitions_are_what_the_definition_says_in_the_order_of_ids(
     builds: GraphqlHandler,
 ) -> None:
-    builds.sources = cast("Sources", None)  # no store is asked
+    builds.stores = cast("StoreRouter", None)  # no store is asked
     definitions = ask(builds, DEFINITIONS, "99/")["eventDefinitions"]
     payload = [
         {"name": "size", "type": "int", "description": "in bytes"},

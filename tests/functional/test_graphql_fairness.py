@@ -21,7 +21,7 @@ from tests.support.graphql import Insert, ask, request
 from tests.support.hostile_readers import hostile_readers
 
 PAGE = '{ namespace(fullPath: "%s") { aiUsageData { all { nodes { id } count } } aiMetrics { totalEventCount } } }'
-REFUSAL = "There are too many queries of this token at once: at most 2 are worked on; try again."
+REFUSAL = "Too many queries of this token are running: at most 2 run at once; try again."
 HOSTILE, VICTIM = "27/", "9/"
 
 _MANY = """

@@ -12,7 +12,7 @@ import psycopg
 
 from functions.graphql.handler import GraphqlHandler
 from functions.graphql.query.aggregation import UserPosition
-from functions.graphql.query.store import Position
+from functions.graphql.query.store import EventPosition
 from functions.graphql.types.cursor import to_cursor, to_user_cursor
 from tests.support.clock import NOW
 from tests.support.graphql import ask, request
@@ -57,7 +57,7 @@ BACKWARDS: dict[str, list[Any]] = {"first": [], "after": []}
 def cursors() -> list[str]:
     """Of events and users, those that the token may not see among them."""
     moments = [NOW - timedelta(days=days) for days in (1, 3)]
-    positions = [Position(moment, identifier) for moment in moments for identifier in (FORBIDDEN_ID, UUID(int=5))]
+    positions = [EventPosition(moment, identifier) for moment in moments for identifier in (FORBIDDEN_ID, UUID(int=5))]
     users = [UserPosition(count, user_id) for count in (44, 308) for user_id in (SHARED_USER, FORBIDDEN_USER)]
     return [*map(to_cursor, positions), *(to_user_cursor("TOTAL_EVENT_COUNT_DESC", user) for user in users)]
 

@@ -7,12 +7,12 @@ import pytest
 from graphql import GraphQLError, get_introspection_query, parse
 
 from functions.graphql import limits
-from functions.graphql.documents import Documents, InvalidQuery
+from functions.graphql.documents import DocumentCache, InvalidQuery
 from functions.graphql.handler import GraphqlHandler
 from functions.graphql.query import budget
 from functions.graphql.query.budget import MAX_SECONDS
 from functions.graphql.query.errors import InvalidArgument, QueryTooSlow
-from functions.graphql.store_router import Sources
+from functions.graphql.store_router import StoreRouter
 from functions.sync.sync import Sync
 from tests.support.clock import NOW
 from tests.support.graphql import ask, built, request
@@ -114,7 +114,7 @@ def test_suggestions_are_made_where_the_schema_may_be_seen(api: GraphqlHandler) 
 
 
 def test_a_query_is_parsed_and_validated_once(api: GraphqlHandler) -> None:
-    documents = Documents(api.schema, introspection=True)
+    documents = DocumentCache(api.schema, introspection=True)
     first = documents.document("{ __typename }")
     assert documents.document("{ __typename }") is first
     for _ in range(2):
@@ -129,7 +129,7 @@ def test_a_budget_of_nodes_is_for_the_whole_query() -> None:
     nodes = budget.NodeBudget()
     for _ in range(10):
         nodes.take(1000)
-    with pytest.raises(InvalidArgument, match="10,001 nodes or more in all; at most 10,000 are allowed"):
+    with pytest.raises(InvalidArgument, match="10,001 nodes or more; at most 10,000 are allowed"):
         nodes.take(1)
 
 
@@ -158,7 +158,7 @@ def test_a_statement_that_clickhouse_takes_too_long_for_is_given_up(
     api: GraphqlHandler, database_url: str, clickhouse_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Sync(database_url, clickhouse_url).run(60)
-    api.sources = Sources(api.database, clickhouse_url)
+    api.stores = StoreRouter(api.database, clickhouse_url)
     endless = "SELECT sum(sleepEachRow(0.1)) FROM numbers(100) SETTINGS max_block_size = 1"
     monkeypatch.setattr("functions.graphql.clickhouse.store._COUNT", endless)
     api.max_seconds = 2
@@ -184,7 +184,7 @@ def late(seconds: float) -> float:
 def test_an_answer_that_lambda_could_not_send_is_refused(api: GraphqlHandler, database_url: str) -> None:
     store(database_url, 1000, {"text": '"' * 3000})
     (message,) = errors(api, NODES % "payload")
-    assert "bytes; at most 6,290,432 can be sent: ask for fewer events or fields." in message
+    assert "bytes; at most 6,290,432 are allowed: ask for fewer events or fields." in message
     assert len(ask(api, NODES.replace("1000", "300") % "payload")["aiInstanceUsageData"]["all"]["nodes"]) == 300
 
 
@@ -215,20 +215,20 @@ def test_a_query_is_never_taken_from_the_address(parameters: Any, status: int, a
     answer = api({"httpMethod": "GET", "headers": {}, "queryStringParameters": parameters}, None)
     assert answer["statusCode"] == status
     if status == 405:
-        assert "sent by POST" in json.loads(answer["body"])["message"]
+        assert "Send queries by POST" in json.loads(answer["body"])["message"]
         assert answer["headers"]["Allow"] == "GET, POST"
 
 
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        (json.dumps({"query": "x" * 256 * 1024}), 413, "The body has 262,157 bytes; at most 262,144 are taken."),
+        (json.dumps({"query": "x" * 256 * 1024}), 413, "The body has 262,157 bytes; at most 262,144 are allowed."),
         ({"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "a"}}}, 400, "Persisted queries are not"),
         ({"documentId": "a", "query": ""}, 400, "Persisted queries are not"),
         ("[" * 100_000, 400, "not JSON"),
         ('{"query": "\ud800"}', 400, "not JSON"),
         ('{"query": "{ __typename }", "variables": {"a": 1e999}}', 400, "not JSON"),
-        ([{"query": "{ __typename }"}], 400, "one query a request"),
+        ([{"query": "{ __typename }"}], 400, "with one query."),
     ],
 )
 def test_what_is_not_one_query_is_refused(body: Any, status: int, said: str, api: GraphqlHandler) -> None:
@@ -243,9 +243,12 @@ def test_what_is_not_one_query_is_refused(body: Any, status: int, said: str, api
         ({"query": "{ __typename }", "variables": "{}"}, "variables must be an object, or null."),
         ({"query": "{ __typename }", "operationName": 1}, "operationName must be a text, or null."),
         ({"query": "{ __typename }", "operationName": "x" * 100_000}, "Unknown operation named 'xxx"),
-        ({"query": "{ __typename }", "variables": {"a": ["1"] * 1001}}, "1,001 values in one of its variables' lists"),
-        ({"query": "{ __typename }", "variables": {"a": [{"b": "x" * 20_000}]}}, "20,000 characters in one of its"),
-        ({"query": ["{ __typename }"]}, "query must be a text that is not empty."),
+        ({"query": "{ __typename }", "variables": {"a": ["1"] * 1001}}, "1,001 values in one list of its variables"),
+        (
+            {"query": "{ __typename }", "variables": {"a": [{"b": "x" * 20_000}]}},
+            "20,000 characters in one text of its variables",
+        ),
+        ({"query": ["{ __typename }"]}, "query must be a text, and not empty."),
         ({"query": "query a { __typename } query b { __typename }"}, "Must provide operation name"),
         ({"query": "mutation { __typename }"}, "mutation"),
         ({"query": "subscription { __typename }"}, "subscription"),
@@ -290,4 +293,4 @@ def test_the_paths_of_a_page_are_limited_over_all_its_aliases(api: GraphqlHandle
     path = ".".join("a" * 50)
     fields = " ".join(f'p{number}: payload(paths: ["{path}.b{number}"])' for number in range(10))
     (message,) = errors(api, NODES % fields)
-    assert message == "A page takes paths into payloads of at most 500 steps in all, not 510."
+    assert message == "The payload paths of a page have at most 500 steps in all, not 510."

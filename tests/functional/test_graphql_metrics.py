@@ -171,9 +171,9 @@ def test_the_shipped_metrics_of_code_suggestions(either: GraphqlHandler, insert:
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        ('aiInstanceUserMetrics(after: "x") { count }', "after is no cursor"),
-        ("aiInstanceUserMetrics(first: 1, last: 1) { count }", "not by both"),
-        ('aiInstanceMetrics(userIds: ["x"]) { usersCount }', "is no user's id"),
+        ('aiInstanceUserMetrics(after: "x") { count }', "after is not a cursor of this connection"),
+        ("aiInstanceUserMetrics(first: 1, last: 1) { count }", "or last and before, not both"),
+        ('aiInstanceMetrics(userIds: ["x"]) { usersCount }', "is not a user's id"),
     ],
 )
 def test_an_argument_of_metrics_that_can_not_be_used_is_named(field: str, said: str, api: GraphqlHandler) -> None:
@@ -189,4 +189,4 @@ def test_a_cursor_of_users_is_for_the_order_that_it_came_with(either: GraphqlHan
     cursor = ask(either, USERS, **given)["aiInstanceUserMetrics"]["pageInfo"]["endCursor"]
     variables = given | {"sort": "TOTAL_EVENT_COUNT_DESC", "after": cursor}
     _, answer = request(either, {"query": USERS, "variables": variables})
-    assert "after is no cursor: it is of another order" in answer["errors"][0]["message"]
+    assert "after is not a cursor of this connection: it belongs to another order" in answer["errors"][0]["message"]

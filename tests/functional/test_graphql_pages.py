@@ -156,7 +156,7 @@ def test_the_count_is_of_all_pages_with_the_filters(either: GraphqlHandler, inse
     assert answer["namespace"]["aiUsageData"]["all"]["count"] == 3
 
 
-BOTH = "A page is asked for by first and after, or by last and before, not by both."
+BOTH = "Use either first and after, or last and before, not both."
 
 
 @pytest.mark.parametrize(
@@ -167,11 +167,11 @@ BOTH = "A page is asked for by first and after, or by last and before, not by bo
         ({"after": "x", "before": "x"}, BOTH),
         ({"last": -1}, "last must be from 0 to 1000, not -1."),
         ({"last": 1001}, "last must be from 0 to 1000, not 1001."),
-        ({"before": "nonsense"}, "before is no cursor"),
-        ({"after": "AAAA"}, "after is no cursor"),
-        ({"after": "é"}, "after is no cursor"),
-        ({"before": ""}, "before is no cursor"),
-        ({"after": "f" * 32}, "after is no cursor"),
+        ({"before": "nonsense"}, "before is not a cursor of this connection"),
+        ({"after": "AAAA"}, "after is not a cursor of this connection"),
+        ({"after": "é"}, "after is not a cursor of this connection"),
+        ({"before": ""}, "before is not a cursor of this connection"),
+        ({"after": "f" * 32}, "after is not a cursor of this connection"),
     ],
 )
 @pytest.mark.parametrize("query", [PAGE, USERS_PAGE], ids=["events", "users"])
@@ -190,7 +190,7 @@ def test_a_cursor_is_of_its_own_kind_of_connection(api: GraphqlHandler, insert: 
     for query, cursor in ((PAGE, edge["cursor"]), (USERS_PAGE, of_event), (sorted_otherwise, edge["cursor"])):
         _, answer = request(api, {"query": query, "variables": {"after": cursor}})
         (error,) = answer["errors"]
-        assert "after is no cursor" in error["message"]
+        assert "after is not a cursor of this connection" in error["message"]
     assert len(ask(api, USERS_PAGE, after=edge["cursor"])["aiInstanceUserMetrics"]["edges"]) == 1
 
 

@@ -159,13 +159,13 @@ def test_without_events_there_is_one_row_of_everything_and_none_of_groups(either
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("orderBy: [DAY_ASC]", "orderBy names DAY, by which groupBy does not group"),
-        ("groupBy: [DAY], orderBy: [DAY_ASC, USER_ASC]", "orderBy names USER, by which groupBy does not group"),
+        ("orderBy: [DAY_ASC]", "orderBy DAY requires DAY in groupBy"),
+        ("groupBy: [DAY], orderBy: [DAY_ASC, USER_ASC]", "orderBy USER requires USER in groupBy"),
         ("first: -1", "first must be from 0 to 1000"),
         ("first: 1001", "first must be from 0 to 1000"),
-        ('payloadGroupBy: ["a..b"]', "payloadGroupBy: 'a..b' is no path"),
+        ('payloadGroupBy: ["a..b"]', "payloadGroupBy: 'a..b' is not a path"),
         ('payloadGroupBy: ["a", "b", "c", "d", "e", "f"]', "at most 5 paths, not 6"),
-        ('userIds: ["x"]', "is no user's id"),
+        ('userIds: ["x"]', "is not a user's id"),
     ],
 )
 def test_an_argument_that_can_not_be_used_is_named(arguments: str, said: str, api: GraphqlHandler) -> None:

@@ -383,7 +383,7 @@ def test_graphql_logs_no_contents_whatever_its_stores_lack(
         )
     if source == "clickhouse":
         Sync(database_url, clickhouse_url).run(10)
-        assert graphql.sources.current(TRUSTED, Deadline(9)).name == "clickhouse"
+        assert graphql.stores.current(TRUSTED, Deadline(9)).name == "clickhouse"
     cause = READING_FAULTS[fault]
     if cause is not None and (source == "clickhouse" or fault != "none"):
         if source == "postgresql":
@@ -395,7 +395,7 @@ def test_graphql_logs_no_contents_whatever_its_stores_lack(
         port = ports.free()
         graphql.database.close()
         monkeypatch.setattr(graphql.database, "_url", f"postgresql://{MARKER}:{MARKER}@127.0.0.1:{port}/x".lower())
-        client = graphql.sources._client
+        client = graphql.stores._client
         if client is not None:
             monkeypatch.setattr(client, "url", f"http://127.0.0.1:{port}")
     asked(graphql, logs)

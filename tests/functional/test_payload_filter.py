@@ -264,21 +264,21 @@ def test_as_many_filters_as_may_be_with_paths_as_long_as_may_be_are_answered(sto
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"path": "a..b", "eq": 1}, "'a..b' is no path"),
+        ({"path": "a..b", "eq": 1}, "'a..b' is not a path"),
         ({"path": "a"}, "at least one of eq, ne"),
-        ({"path": "a", "eq": [1]}, "eq takes a string, a number or a boolean"),
-        ({"path": "a", "gt": {"b": 1}}, "gt takes a string, a number or a boolean"),
-        ({"path": "a", "eq": None}, "eq can't be null; for what is null or missing, use exists: false"),
+        ({"path": "a", "eq": [1]}, "eq takes a string, number or boolean"),
+        ({"path": "a", "gt": {"b": 1}}, "gt takes a string, number or boolean"),
+        ({"path": "a", "eq": None}, "eq can't be null; use exists: false to find null and missing values"),
         ({"path": "a", "in": [1, None]}, "in can't be null"),
-        ({"path": "a", "in": None}, "in takes a list"),
-        ({"path": "a", "in": "a"}, "in takes a list"),
+        ({"path": "a", "in": None}, "in must be a list"),
+        ({"path": "a", "in": "a"}, "in must be a list"),
         ({"path": "a", "in": [[1]]}, "in takes a string"),
-        ({"path": "a", "exists": None}, "exists is true or false"),
+        ({"path": "a", "exists": None}, "exists must be true or false"),
         ({"path": "a", "lt": 2**64}, "lt has a number that does not fit in 64 bits"),
         ({"path": "a", "lt": -(2**63) - 1}, "does not fit in 64 bits"),
         ({"path": "a", "lt": float("inf")}, "does not fit in a double"),
         ({"path": "a", "ne": "a\0"}, "U+0000"),
-        ({"path": "a", "ne": "\ud800"}, "half a character"),
+        ({"path": "a", "ne": "\ud800"}, "half a surrogate pair"),
         ({"path": "a", "in": list(range(1001))}, "at most 1,000 values, not 1,001"),
         ({"path": "a", "eq": "x" * 16385}, "longer than any payload"),
         ({"path": "a", "in": ["x" * 10000] * 7}, "at most 65,536 bytes in all"),
@@ -301,5 +301,5 @@ def test_a_thousand_values_may_be_asked_for(stores: PayloadStores) -> None:
 def test_more_than_twenty_filters_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="at most 20 filters, not 21"):
         conditions([{"path": "a", "eq": 1}] * 21)
-    with pytest.raises(InvalidArgument, match="at most 1,000 steps of paths in all, not 1,024"):
+    with pytest.raises(InvalidArgument, match="the paths have at most 1,000 steps in all, not 1,024"):
         conditions([{"path": f"a{'[0]' * 63}", "eq": 1, "ne": 1}] * 8)

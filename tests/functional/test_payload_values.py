@@ -8,7 +8,7 @@ from psycopg import sql
 from functions.graphql.clickhouse import payload_sql as clickhouse_payload
 from functions.graphql.postgres import payload_sql as postgres_payload
 from functions.graphql.query.path import Path, read_path
-from functions.graphql.query.scalar import scalar_of
+from functions.graphql.query.scalar import scalar_from_key
 from functions.graphql.types.filters import conditions
 from tests.support.payloads import PayloadStores, value_at, write_path
 
@@ -64,7 +64,7 @@ def scalar_part(value: Any) -> Any:
 
 def read(row: tuple[Any, ...]) -> tuple[Any, ...]:
     integer, number, text, boolean, *key = row
-    return None if integer is None else int(integer), number, text, boolean, scalar_of(*key)
+    return None if integer is None else int(integer), number, text, boolean, scalar_from_key(*key)
 
 
 def test_both_stores_read_integers_numbers_texts_booleans_and_scalars(stores: PayloadStores) -> None:
@@ -136,7 +136,7 @@ def test_equal_scalars_are_grouped_and_sorted_alike(stores: PayloadStores) -> No
         settings=clickhouse_payload.SETTINGS,
     ).result_rows
     assert rows == others
-    counted = [(scalar_of(*key), count) for *key, count in rows]
+    counted = [(scalar_from_key(*key), count) for *key, count in rows]
     assert counted[:4] == [(None, 5), (False, 1), (True, 1), (-(2**63), 2)]
     assert (1, 2) in counted
     assert ("1", 1) in counted

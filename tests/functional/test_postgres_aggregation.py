@@ -5,7 +5,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from functions.graphql.postgres.aggregation import aggregated
+from functions.graphql.postgres.aggregation import read_aggregation
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind
 from functions.graphql.query.selection import Selection
 from functions.shared.catalog.registry import load
@@ -54,7 +54,7 @@ def test_what_is_counted_of_a_small_namespace_is_found_by_an_index(
         measures.append(Measure(MeasureKind.RETURNING_USERS))
     else:
         measures.append(Measure(MeasureKind.DISTINCT, path=("language",), value_type=str))
-    rows = aggregated(
+    rows = read_aggregation(
         Aggregation(selection, registry.feature_of, tuple(measures), dimensions=dimensions, limit=100), connection
     )
     assert sum(row[len(dimensions)] for row in rows) == EVENTS // 100

@@ -4,7 +4,7 @@ import textwrap
 from itertools import count
 from pathlib import Path
 
-from functions.graphql.documents import Documents
+from functions.graphql.documents import DocumentCache
 from functions.graphql.handler import GraphqlHandler
 from functions.graphql.schema import executable_schema
 from functions.shared.catalog.registry import Registry, load
@@ -38,4 +38,4 @@ def load_from(folder: Path, **modules: str) -> Registry:
 def answer_with(registry: Registry, api: GraphqlHandler) -> None:
     """Makes GraphQL's handler answer with these definitions instead of the shipped ones."""
     api.registry, api.schema = registry, executable_schema(registry)
-    api.documents = Documents(api.schema, introspection=True)
+    api.documents = DocumentCache(api.schema, introspection=True)

@@ -169,4 +169,4 @@ def _read(pooled_url: str, clickhouse_url: str | None, source: str) -> None:
             times = {datetime.fromisoformat(node["timestamp"]) for node in nodes}
             assert times == {datetime.fromisoformat(event["timestamp"]) for event in EVENTS}
             assert data["aiMetrics"]["codeSuggestions"]["codeSuggestionShownInIdeEventCount"] == len(EVENTS)
-        assert handler.sources.current(TRUSTED, Deadline(SECONDS)).name == source
+        assert handler.stores.current(TRUSTED, Deadline(SECONDS)).name == source

@@ -1,1 +1,1 @@
-"""Events read from ClickHouse."""
+"""Reads events from ClickHouse."""

@@ -1,25 +1,25 @@
-"""What ClickHouse counts."""
+"""The statement that runs an `Aggregation` on ClickHouse."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from functions.graphql.clickhouse import payload_sql
-from functions.graphql.clickhouse.payload_sql import Declared
-from functions.graphql.clickhouse.where import selected
-from functions.graphql.query.aggregation import TOO_LARGE_TO_ADD, Aggregation, Dimension, Measure, MeasureKind, Order
+from functions.graphql.clickhouse.payload_sql import DeclaredPaths
+from functions.graphql.clickhouse.where import where_condition
+from functions.graphql.query.aggregation import MAX_ADDEND, Aggregation, Dimension, Measure, MeasureKind, Order
 
 _GROUPS = """
     SELECT {columns}
     FROM ai_usage_events FINAL
     {moments}
-    WHERE {asked_for}
+    WHERE {conditions}
     {groups}
     {having}
     {order}
     LIMIT {{limit:UInt32}}
 """
 
-# An event counts in its own group, and as of the previous period in the group of the next.
+# An event counts in its own group, and as one of the previous period in the next group.
 _TWO_MOMENTS = "ARRAY JOIN [(timestamp, true), (timestamp + {shift}, false)] AS moment"
 _SHIFTS = {
     Dimension.DAY: "toIntervalDay(1)",
@@ -31,7 +31,7 @@ _MOMENT_WITHIN_PERIOD = "moment.1 >= {own_start:DateTime64(6, 'UTC')} AND moment
 
 _FEATURE = "transform(event, {known_events:Array(UInt16)}, {known_features:Array(String)}, '')"
 
-_ADDED = "if(abs({number}) < {{too_large_to_add:Float64}}, {number}, NULL)"
+_ADDED = "if(abs({number}) < {{max_addend:Float64}}, {number}, NULL)"
 
 _VALUES = {
     str: payload_sql.text,
@@ -41,13 +41,13 @@ _VALUES = {
 }
 
 
-def statement_of(aggregation: Aggregation, values: dict[str, Any], declared: Declared) -> str:
-    """The statement that answers with a row for each group; what it compares with is added to `values`.
+def aggregation_statement(aggregation: Aggregation, values: dict[str, Any], declared: DeclaredPaths) -> str:
+    """A statement that answers a row for each group; adds its bind parameters to `values`.
 
     Args:
-        declared: as in `clickhouse_payload`.
+        declared: payload paths that have a column of their own.
     """
-    asked_for = selected(aggregation.selection, values, declared)
+    conditions = where_condition(aggregation.selection, values, declared)
     moment, is_current, moments = "timestamp", "true", ""
     if aggregation.looks_back:
         moment, is_current = "moment.1", "moment.2"
@@ -57,7 +57,7 @@ def statement_of(aggregation: Aggregation, values: dict[str, Any], declared: Dec
             "start": aggregation.read_from,
             "days": aggregation.length.days,
         }
-        asked_for += f" AND {_MOMENT_WITHIN_PERIOD}"
+        conditions += f" AND {_MOMENT_WITHIN_PERIOD}"
     values |= {
         "known_events": list(aggregation.feature_of),
         "known_features": list(aggregation.feature_of.values()),
@@ -73,7 +73,7 @@ def statement_of(aggregation: Aggregation, values: dict[str, Any], declared: Dec
     return _GROUPS.format(
         columns=", ".join(columns),
         moments=moments,
-        asked_for=asked_for,
+        conditions=conditions,
         groups=f"GROUP BY {', '.join(names)}" if keys else "",
         having=_having(aggregation, is_current, values),
         order=_order(aggregation, names),
@@ -98,7 +98,7 @@ def _key(dimension: Dimension, moment: str) -> str:
             return f"toStartOfMonth({moment})"
 
 
-def _measure(number: int, measure: Measure, is_current: str, values: dict[str, Any], declared: Declared) -> str:
+def _measure(number: int, measure: Measure, is_current: str, values: dict[str, Any], declared: DeclaredPaths) -> str:
     counts = is_current
     if measure.event_ids is not None:
         values[f"events_{number}"] = list(measure.event_ids)
@@ -119,16 +119,16 @@ def _measure(number: int, measure: Measure, is_current: str, values: dict[str, A
         case MeasureKind.PREVIOUS_USERS:
             return f"uniqExactIf(user_id, NOT {is_current})"
         case MeasureKind.RETURNING_USERS:
-            # Those of either period are those of both taken together, but for the ones that are in both.
-            either = f"uniqExactIf(user_id, {is_current}) + uniqExactIf(user_id, NOT {is_current})"
-            return f"{either} - uniqExact(user_id)"
+            # Users of both periods = users of one + users of the other - users of either.
+            both = f"uniqExactIf(user_id, {is_current}) + uniqExactIf(user_id, NOT {is_current})"
+            return f"{both} - uniqExact(user_id)"
 
 
-def _numbers(measure: Measure, values: dict[str, Any], declared: Declared) -> Sequence[str]:
-    """What a sum adds up: each number is in one of the expressions."""
+def _numbers(measure: Measure, values: dict[str, Any], declared: DeclaredPaths) -> Sequence[str]:
+    """Expressions whose sums make up the measure: each number is in exactly one of the expressions."""
     if measure.value_type is int:
         return payload_sql.integers(measure.path, values, declared)
-    values["too_large_to_add"] = TOO_LARGE_TO_ADD
+    values["max_addend"] = MAX_ADDEND
     return (_ADDED.format(number=payload_sql.number(measure.path, values, declared)),)
 
 

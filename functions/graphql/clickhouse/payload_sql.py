@@ -1,9 +1,10 @@
-"""SQL for what is in payloads in ClickHouse: `payload`, of type `JSON`.
+"""SQL expressions for values in payloads in ClickHouse: `payload`, of type `JSON`.
 
-Only the subcolumns that a path names are read; of a path with indexes, the array at its first one; the whole payload
-for the few keys that no subcolumn can be named by. A path in `declared` is read from the table's column for it, which
-other keys of payloads can't push out of its place. Each function adds the values to be bound to `values`. The statement
-is to be run with `SETTINGS`.
+An expression reads only the subcolumn of its path. A path with indexes reads the array at the first index. A key that
+can't name a subcolumn reads the whole payload. A path in `declared` reads the table's own column for the path, which
+keeps its place however many keys payloads have.
+
+Each function adds its bind parameters to `values`. Run the statement with `SETTINGS`.
 """
 
 import re
@@ -19,12 +20,12 @@ from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import Scalar, ScalarKind
 from functions.shared.clickhouse import READ_SETTINGS, column_of
 
-# Twenty filters with all operators and long paths make a statement longer than ClickHouse would parse by itself.
+# Twenty filters with all operators and long paths exceed ClickHouse's default length of a statement.
 SETTINGS = READ_SETTINGS | {"max_query_size": 8 * 1024 * 1024}
 
-_LARGEST_SIGNED = 2**63 - 1
+_MAX_SIGNED = 2**63 - 1
 
-# All others of ASCII are written by their codes, so that none can end the name or stand for a value.
+# Other ASCII characters are escaped, so that none can end the name or start a bind parameter.
 _UNSAFE = re.compile(r"[^A-Za-z0-9_%.\u0080-\U0010ffff]")
 
 _ARRAY_TEXT = "ifNull(toJSONString({column}), '')"
@@ -37,20 +38,20 @@ _COMPARES = "ifNull({value} {ordering} {operand}, false)"
 _IS_IN = "ifNull({value} IN {operands}, false)"
 
 
-type Declared = frozenset[tuple[str, ...]]
+type DeclaredPaths = frozenset[tuple[str, ...]]
 
 
 class _Value(NamedTuple):
-    """What may be at a path, as expressions of which those that do not apply are NULL.
+    """Expressions for the value at a path, one for each type; NULL for a value of another type.
 
     Attributes:
-        signed: Int64, where it is a number that fits.
-        unsigned: UInt64, where it is a number that fits, and not in `signed`.
-        fraction: Float64, where it is any other number, or a whole one that was written as a fraction.
+        signed: Int64; an integer that fits.
+        unsigned: UInt64; an integer that fits, but not in `signed`.
+        fraction: Float64; any other number, or an integer written as a fraction.
         string: String.
         boolean: Bool.
-        json: JSON of anything.
-        present: never NULL.
+        json: String; JSON of a value of any type.
+        present: Bool, never NULL; whether the path has a value.
     """
 
     signed: str
@@ -62,7 +63,7 @@ class _Value(NamedTuple):
     present: str
 
 
-def condition(condition: Condition, values: dict[str, Any], declared: Declared = frozenset()) -> str:
+def condition(condition: Condition, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """Whether a payload fulfils the condition: true or false, never NULL."""
     value = _value(condition.path, values, declared)
     match condition:
@@ -80,38 +81,38 @@ def condition(condition: Condition, values: dict[str, Any], declared: Declared =
             )
 
 
-def json_text(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
-    """The JSON of what is at the path; NULL where nothing is."""
+def json_text(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
+    """JSON of the value at the path; NULL without a value."""
     return _value(path, values, declared).json
 
 
-def integer(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
-    """The number at the path, as Int128, where it is whole and fits in 64 bits, signed or unsigned; else NULL."""
+def integer(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
+    """The integer at the path as Int128, if it fits in 64 bits, signed or unsigned; else NULL."""
     return f"coalesce({', '.join(integers(path, values, declared))})"
 
 
-def integers(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> tuple[str, ...]:
-    """As `integer`, but expressions of which at most one is not NULL: to add each up is faster than all in one."""
+def integers(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> tuple[str, ...]:
+    """Expressions of which at most one is not NULL; summing each is faster than summing `integer`."""
     return _integers(_value(path, values, declared))
 
 
-def number(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
+def number(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """The number at the path as Float64, else NULL."""
     return _number(_value(path, values, declared))
 
 
-def text(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
+def text(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """The string at the path, else NULL."""
     return _value(path, values, declared).string
 
 
-def boolean(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> str:
+def boolean(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """The boolean at the path, else NULL."""
     return _value(path, values, declared).boolean
 
 
-def scalar_key(path: Path, values: dict[str, Any], declared: Declared = frozenset()) -> tuple[str, str, str]:
-    """What equal scalars at the path have in common, and unlike ones are sorted by; `scalar_of` reads it."""
+def scalar_key(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> tuple[str, str, str]:
+    """Three columns to group and sort by the scalar at the path; `scalar_from_key` reads them."""
     value = _value(path, values, declared)
     as_number = _number(value)
     kind = (
@@ -125,7 +126,7 @@ def scalar_key(path: Path, values: dict[str, Any], declared: Declared = frozense
 
 
 def _integers(value: _Value) -> tuple[str, ...]:
-    # Hardly any number is in the second one: where it is looked at no closer than it must, a sum is faster.
+    # The second expression is rarely not NULL; testing `fraction` first makes sums faster.
     signed, unsigned = (f"toInt128(accurateCastOrNull({value.fraction}, '{kind}'))" for kind in ("Int64", "UInt64"))
     rare = f"if(isNull({value.fraction}), toInt128({value.unsigned}), coalesce({signed}, {unsigned}))"
     return f"toInt128({value.signed})", rare
@@ -135,10 +136,10 @@ def _number(value: _Value) -> str:
     return f"coalesce(toFloat64({value.signed}), toFloat64({value.unsigned}), {value.fraction})"
 
 
-def _value(path: Path, values: dict[str, Any], declared: Declared) -> _Value:
+def _value(path: Path, values: dict[str, Any], declared: DeclaredPaths) -> _Value:
     keys = [str(step) for step in takewhile(lambda step: isinstance(step, str), path)]
     name = ".".join(key.replace(".", "%2E") for key in keys)
-    # ClickHouse has a meaning of its own for backticks in a name, and takes %2E, which no stored key has, for a dot.
+    # ClickHouse treats backticks in a name specially, and reads %2E as a dot. No stored key contains %2E.
     if not name or any("`" in key or "%2E" in key for key in keys):
         return _extracted(_PAYLOAD_TEXT, path, values)
     quoted = f"`{_UNSAFE.sub(lambda unsafe: f'\\x{ord(unsafe[0]):02x}', name)}`"
@@ -160,9 +161,9 @@ def _value(path: Path, values: dict[str, Any], declared: Declared) -> _Value:
 
 
 def _extracted(json: str, path: Path, values: dict[str, Any]) -> _Value:
-    """What is at a path within a JSON text, which is empty where there is nothing.
+    """The value at a path within a JSON text, which is empty without a value.
 
-    ClickHouse writes no fraction that is none, so a number there is an integer where it can be read as one.
+    ClickHouse writes 8.0 as 8, so a number that parses as an integer is an integer here.
     """
     keys: list[str] = []
     for step in path:
@@ -188,23 +189,23 @@ def _extracted(json: str, path: Path, values: dict[str, Any]) -> _Value:
 
 
 def _equals_any(value: _Value, operands: Iterable[Scalar], values: dict[str, Any]) -> str:
-    """Whether the value is one of the operands. A float is among them only where no integer equals it."""
+    """Whether the value equals one of the operands. A float operand never equals a 64-bit integer."""
     strings = [operand for operand in operands if isinstance(operand, str)]
     booleans = [operand for operand in operands if isinstance(operand, bool)]
     numbers = [operand for operand in operands if isinstance(operand, int | float) and not isinstance(operand, bool)]
     integers = [number for number in numbers if isinstance(number, int)]
     floats = [float(number) for number in numbers if float(number) == number]
-    among = (
-        (value.signed, "Int64", [number for number in integers if number <= _LARGEST_SIGNED]),
-        (value.unsigned, "UInt64", [number for number in integers if number > _LARGEST_SIGNED]),
-        (value.fraction, "Float64", floats + [-0.0] * (0 in floats)),  # a set tells -0.0 from 0.0
+    operands_by_type = (
+        (value.signed, "Int64", [number for number in integers if number <= _MAX_SIGNED]),
+        (value.unsigned, "UInt64", [number for number in integers if number > _MAX_SIGNED]),
+        (value.fraction, "Float64", floats + [-0.0] * (0 in floats)),  # IN distinguishes -0.0 from 0.0
         (value.string, "String", strings),
         (value.boolean, "Bool", booleans),
     )
     return _any_of(
-        _IS_IN.format(value=expression, operands=_bound(kept, f"Array({kind})", values))
-        for expression, kind, kept in among
-        if kept
+        _IS_IN.format(value=expression, operands=_bound(typed, f"Array({kind})", values))
+        for expression, kind, typed in operands_by_type
+        if typed
     )
 
 
@@ -224,11 +225,11 @@ def _type_of(operand: Scalar) -> str:
         return "String"
     if isinstance(operand, float):
         return "Float64"
-    return "Int64" if operand <= _LARGEST_SIGNED else "UInt64"
+    return "Int64" if operand <= _MAX_SIGNED else "UInt64"
 
 
 def _any_of(conditions: Iterable[str]) -> str:
-    """Whether one of the conditions is fulfilled: not if there are none."""
+    """The conditions joined by OR; false without any."""
     return f"({' OR '.join(conditions) or 'false'})"
 
 

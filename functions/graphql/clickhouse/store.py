@@ -1,4 +1,4 @@
-"""Events as ClickHouse has them."""
+"""`ClickHouseStore`: reads events from ClickHouse."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,15 +10,15 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.graphql.clickhouse import payload_sql
-from functions.graphql.clickhouse.aggregation import statement_of
-from functions.graphql.clickhouse.payload_sql import Declared
-from functions.graphql.clickhouse.where import selected
-from functions.graphql.query.aggregation import Aggregation, finished, of_nothing
+from functions.graphql.clickhouse.aggregation import aggregation_statement
+from functions.graphql.clickhouse.payload_sql import DeclaredPaths
+from functions.graphql.clickhouse.where import where_condition
+from functions.graphql.query.aggregation import Aggregation, answer_rows, empty_rows
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots
-from functions.graphql.query.store import StoredEvent, Wanted, Window
+from functions.graphql.query.store import PageWindow, RequestedFields, StoredEvent
 from functions.shared import event_columns
 
 MAX_MEMORY_BYTES = 1024**3
@@ -27,7 +27,7 @@ MAX_SPILLED_BYTES = 4 * 1024**3
 MAX_ROWS_ANSWERED = 100_000  # ten times the nodes that a query may ask for
 MAX_THREADS = 2
 
-# What one query may use of the server, so that it leaves something to those of other tenants.
+# Limits of one query, so that other tenants' queries can run beside it.
 _LIMITS = {
     "max_threads": MAX_THREADS,
     "max_memory_usage": MAX_MEMORY_BYTES,
@@ -42,22 +42,22 @@ _SETTINGS = (
     payload_sql.SETTINGS
     | _LIMITS
     | {
-        # A row that was sent twice counts once. Both are in the partition of their month: no other need be looked at.
+        # FINAL merges duplicate rows. Duplicates share a partition, so that each partition can be merged alone.
         "do_not_merge_across_partitions_select_final": 1,
-        # The payloads, by far the largest column, are read only for the rows of a page, once these are found.
+        # Finds the rows of a page first, then reads their payloads, by far the largest column.
         "query_plan_max_limit_for_lazy_materialization": 0,
     }
 )
 
-# ClickHouse's codes of errors; one that is in neither is a fault of ours.
-_TOO_MUCH = {
+# ClickHouse's error codes. Any other code is a bug of this project.
+_LIMIT_EXCEEDED = {
     159: "TIMEOUT_EXCEEDED",
     241: "MEMORY_LIMIT_EXCEEDED",
     243: "NOT_ENOUGH_SPACE",
     396: "TOO_MANY_ROWS_OR_BYTES",
 }
 _UNAVAILABLE = {
-    47: "UNKNOWN_IDENTIFIER",  # the table was made anew, and lacks the columns of what is declared for a moment
+    47: "UNKNOWN_IDENTIFIER",  # a recreated table briefly lacks the columns of declared paths
     60: "UNKNOWN_TABLE",
     81: "UNKNOWN_DATABASE",
     202: "TOO_MANY_SIMULTANEOUS_QUERIES",
@@ -67,16 +67,16 @@ _UNAVAILABLE = {
     516: "AUTHENTICATION_FAILED",
 }
 
-# ClickHouse compares UUIDs by their second halves; as bytes they are in the order of their text, as in PostgreSQL.
+# ClickHouse compares UUIDs by their second halves. UUIDToNum sorts them by bytes, as PostgreSQL does.
 _EVENTS = """
     SELECT {columns}{payload}
     FROM ai_usage_events FINAL
-    WHERE {asked_for}
+    WHERE {conditions}
     ORDER BY timestamp {order}, UUIDToNum(id) {order}
     LIMIT {{limit:UInt32}}
 """
 
-_COUNT = "SELECT count() FROM ai_usage_events FINAL WHERE {asked_for}"
+_COUNT = "SELECT count() FROM ai_usage_events FINAL WHERE {conditions}"
 
 _COLUMNS = ", ".join(event_columns.NAMES_BESIDE_PAYLOAD)
 _COUNT_OF_COLUMNS = len(event_columns.NAMES_BESIDE_PAYLOAD)
@@ -105,33 +105,33 @@ _BACKWARDS = _Direction(
 
 
 class ClickHouseStore:
-    """The events that ClickHouse keeps.
+    """An `EventStore` on ClickHouse.
 
     Args:
-        declared: the paths in payloads that the table has a column for.
+        declared: payload paths that have a column of their own.
     """
 
-    def __init__(self, client: Client, slots: Slots, deadline: Deadline, declared: Declared = frozenset()) -> None:
+    def __init__(self, client: Client, slots: Slots, deadline: Deadline, declared: DeclaredPaths = frozenset()) -> None:
         self._client = client
         self._slots = slots
         self._deadline = deadline
         self._declared = declared
 
-    def events(self, selection: Selection, window: Window, wanted: Wanted) -> list[StoredEvent]:
+    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
         """As `EventStore.events`."""
         if selection.selects_nothing:
             return []
         values: dict[str, Any] = {"limit": window.limit}
-        asked_for = selected(selection, values, self._declared)
+        conditions = where_condition(selection, values, self._declared)
         direction = _BACKWARDS if window.backwards else _FORWARDS
         if window.beyond is not None:
             values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
-            asked_for += f" AND {direction.is_beyond}"
-        columns = [_WHOLE_PAYLOAD] if wanted.whole else []
-        columns += [payload_sql.json_text(path, values, self._declared) for path in wanted.paths]
+            conditions += f" AND {direction.is_beyond}"
+        columns = [_WHOLE_PAYLOAD] if requested.whole else []
+        columns += [payload_sql.json_text(path, values, self._declared) for path in requested.paths]
         payload = "".join(f", {column}" for column in columns)
-        statement = _EVENTS.format(columns=_COLUMNS, payload=payload, asked_for=asked_for, order=direction.order)
-        found = [_stored(row, wanted) for row in self._rows(statement, values)]
+        statement = _EVENTS.format(columns=_COLUMNS, payload=payload, conditions=conditions, order=direction.order)
+        found = [_stored(row, requested) for row in self._rows(statement, values)]
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
@@ -139,16 +139,16 @@ class ClickHouseStore:
         if selection.selects_nothing:
             return 0
         values: dict[str, Any] = {}
-        statement = _COUNT.format(asked_for=selected(selection, values, self._declared))
+        statement = _COUNT.format(conditions=where_condition(selection, values, self._declared))
         return int(self._rows(statement, values)[0][0])
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
         """As `EventStore.aggregate`."""
         if aggregation.selection.selects_nothing:
-            return of_nothing(aggregation)
+            return empty_rows(aggregation)
         values: dict[str, Any] = {}
-        rows = self._rows(statement_of(aggregation, values, self._declared), values)
-        return list(finished(aggregation, rows))
+        rows = self._rows(aggregation_statement(aggregation, values, self._declared), values)
+        return list(answer_rows(aggregation, rows))
 
     def _rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         def ask() -> Sequence[Sequence[Any]]:
@@ -161,19 +161,19 @@ class ClickHouseStore:
             raise StoreUnavailable from error
         except ClickHouseError as error:
             code = getattr(error, "code", None)
-            if code in _TOO_MUCH:
+            if code in _LIMIT_EXCEEDED:
                 raise QueryTooSlow from error
             if code is None or code in _UNAVAILABLE:
                 raise StoreUnavailable from error
             raise
 
 
-def _stored(row: Sequence[Any], wanted: Wanted) -> StoredEvent:
-    """The event of a row: its columns, the whole payload if that is wanted, then what is at each path."""
+def _stored(row: Sequence[Any], requested: RequestedFields) -> StoredEvent:
+    """The event of a row: its columns, the whole payload if requested, then the value at each path."""
     raws = [None if text is None else msgspec.Raw(text.encode()) for text in row[_COUNT_OF_COLUMNS:]]
-    payload = raws.pop(0) if wanted.whole else None
+    payload = raws.pop(0) if requested.whole else None
     columns = (value if convert is None else convert(value) for convert, value in zip(_CONVERSIONS, row, strict=False))
-    return StoredEvent(*columns, payload, tuple(raws))  # type: ignore[call-arg]  # as many as it has
+    return StoredEvent(*columns, payload, tuple(raws))  # type: ignore[call-arg]  # one value a field
 
 
 def _in_utc(timestamp: datetime) -> datetime:
@@ -184,6 +184,6 @@ def _none_if_empty(text: str) -> str | None:
     return text or None
 
 
-# What ClickHouse answers otherwise than it is stored in PostgreSQL, column by column.
-_OTHERWISE: Mapping[str, Callable[[Any], Any]] = {"timestamp": _in_utc, "namespace_path": _none_if_empty}
-_CONVERSIONS = tuple(map(_OTHERWISE.get, event_columns.NAMES_BESIDE_PAYLOAD))
+# Conversions to PostgreSQL's values, for the columns in which ClickHouse answers others.
+_CONVERSIONS_BY_NAME: Mapping[str, Callable[[Any], Any]] = {"timestamp": _in_utc, "namespace_path": _none_if_empty}
+_CONVERSIONS = tuple(map(_CONVERSIONS_BY_NAME.get, event_columns.NAMES_BESIDE_PAYLOAD))

@@ -1,1 +1,1 @@
-"""Events read from PostgreSQL."""
+"""Reads events and the directory from PostgreSQL."""

@@ -1,6 +1,6 @@
-"""What PostgreSQL counts.
+"""Runs an `Aggregation` on PostgreSQL.
 
-Events are first counted by user and event in each group: what is distinct is then counted among few rows, not all.
+The statement first groups events by group, user and event type, so that it counts distinct users among few rows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,17 +11,17 @@ import msgspec
 from psycopg import sql
 
 from functions.graphql.postgres import payload_sql
-from functions.graphql.postgres.where import selected
+from functions.graphql.postgres.where import where_condition
 from functions.graphql.query.aggregation import (
     KEY_COLUMNS,
-    TOO_LARGE_TO_ADD,
+    MAX_ADDEND,
     Aggregation,
     Dimension,
     Measure,
     MeasureKind,
     Order,
-    finished,
-    of_nothing,
+    answer_rows,
+    empty_rows,
 )
 from functions.graphql.query.slots import SlottedConnection
 from functions.shared.postgres import Connection
@@ -31,7 +31,7 @@ _GROUPS = sql.SQL("""
         SELECT {inner_keys}{is_current} AS is_current, events.user_id, events.event,
                count(*) AS total, max(events.timestamp) AS last{sums}
         FROM ai_usage_events AS events {moments}
-        WHERE {asked_for}
+        WHERE {conditions}
         GROUP BY {inner_groups}is_current, events.user_id, events.event
     )
     SELECT {keys}{measures}
@@ -43,17 +43,17 @@ _GROUPS = sql.SQL("""
     LIMIT %(limit)s
 """)
 
-# There is a row for it, though there be no events, and nothing that is counted of them.
+# Answers one row even without any event, as `GROUP BY ()` does.
 _ONE_GROUP = sql.SQL("()")
 
 _DISTINCT = sql.SQL("""
     SELECT {key}, array_agg(DISTINCT {value})
     FROM ai_usage_events AS events
-    WHERE {asked_for} AND {value} IS NOT NULL
+    WHERE {conditions} AND {value} IS NOT NULL
     GROUP BY 1
 """)
 
-# An event counts in its own group, and as of the previous period in the group of the next.
+# An event counts in its own group, and as one of the previous period in the next group.
 _TWO_MOMENTS = sql.SQL("""
     CROSS JOIN LATERAL (VALUES (events.timestamp, true), (events.timestamp + {shift}, false))
     AS moments (moment, is_current)
@@ -66,7 +66,7 @@ _SHIFTS: dict[Dimension | None, sql.SQL] = {
 }
 _MOMENT_WITHIN_PERIOD = sql.SQL("moments.moment >= %(own_start)s AND moments.moment < %(end)s")
 
-# What each dimension is while events are counted, and then.
+# Key of each dimension in the inner grouping, and in the outer one.
 _INNER_KEYS: dict[Dimension, sql.SQL] = {
     Dimension.NAMESPACE: sql.SQL("coalesce(events.namespace_path, '')"),
     Dimension.DAY: sql.SQL("({moment})::date"),
@@ -87,7 +87,7 @@ _MEASURES: dict[MeasureKind, sql.SQL] = {
     MeasureKind.SUM: sql.SQL("coalesce(sum(counted.{sum}) FILTER (WHERE {counts}), 0)"),
     MeasureKind.DISTINCT: sql.SQL("NULL"),
     MeasureKind.PREVIOUS_USERS: sql.SQL("count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)"),
-    # Those of either period are those of both taken together, but for the ones that are in both.
+    # Users of both periods = users of one + users of the other - users of either.
     MeasureKind.RETURNING_USERS: sql.SQL("""
         count(DISTINCT counted.user_id) FILTER (WHERE counted.is_current)
         + count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)
@@ -104,31 +104,31 @@ _VALUES = {
 }
 _TOTALS = {
     int: sql.SQL("sum({value})"),
-    float: sql.SQL("sum({value}) FILTER (WHERE abs({value}) < %(too_large_to_add)s)"),
+    float: sql.SQL("sum({value}) FILTER (WHERE abs({value}) < %(max_addend)s)"),
 }
 
 
-def aggregated(aggregation: Aggregation, connection: SlottedConnection | Connection) -> list[tuple[Any, ...]]:
-    """The rows of `EventStore.aggregate`."""
+def read_aggregation(aggregation: Aggregation, connection: SlottedConnection | Connection) -> list[tuple[Any, ...]]:
+    """Reads the rows of `EventStore.aggregate`."""
     if aggregation.selection.selects_nothing:
-        return of_nothing(aggregation)
+        return empty_rows(aggregation)
     values: dict[str, Any] = {}
     statement = _statement(aggregation, values)
     rows = connection.execute(statement, values, prepare=False).fetchall()
     if any(measure.kind is MeasureKind.DISTINCT for measure in aggregation.measures):
         rows = _with_distinct(aggregation, rows, connection)
-    return list(finished(aggregation, rows))
+    return list(answer_rows(aggregation, rows))
 
 
 def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed:
     moment, is_current = sql.SQL("events.timestamp"), sql.SQL("true")
     moments: sql.Composable = sql.SQL("")
-    asked_for = selected(aggregation.selection, values)
+    conditions = where_condition(aggregation.selection, values)
     if aggregation.looks_back:
         moment, is_current = sql.SQL("moments.moment"), sql.SQL("moments.is_current")
         moments = _TWO_MOMENTS.format(shift=_SHIFTS[aggregation.period])
         values |= {"own_start": values["start"], "start": aggregation.read_from, "length": aggregation.length}
-        asked_for = sql.SQL(" AND ").join([asked_for, _MOMENT_WITHIN_PERIOD])
+        conditions = sql.SQL(" AND ").join([conditions, _MOMENT_WITHIN_PERIOD])
     inner_keys: list[sql.Composable] = [
         _INNER_KEYS[dimension].format(moment=moment) for dimension in aggregation.dimensions if dimension in _INNER_KEYS
     ]
@@ -139,7 +139,7 @@ def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed
         "known_events": list(aggregation.feature_of),
         "known_features": list(aggregation.feature_of.values()),
         "limit": aggregation.limit,
-        "too_large_to_add": TOO_LARGE_TO_ADD,
+        "max_addend": MAX_ADDEND,
     }
     measures = [_measure(number, measure, values) for number, measure in enumerate(aggregation.measures)]
     return _GROUPS.format(
@@ -148,7 +148,7 @@ def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed
         is_current=is_current,
         sums=_each(_sums(aggregation, values)),
         moments=moments,
-        asked_for=asked_for,
+        conditions=conditions,
         keys=_each(sql.SQL("{}, ").format(key) for key in keys),
         measures=sql.SQL(", ").join(measures),
         groups=sql.SQL(", ").join(keys) if keys else _ONE_GROUP,
@@ -162,7 +162,7 @@ def _inner_name(number: int) -> sql.Identifier:
 
 
 def _outer_keys(aggregation: Aggregation) -> list[sql.Composable]:
-    """Each group's keys, as they are ordered by where nothing else is said."""
+    """The keys of a group, in the order of sorting ties."""
     inner_keys = (sql.Identifier("counted", f"key_{number}") for number in count())
     of_dimensions = [_KEYS.get(dimension) or next(inner_keys) for dimension in aggregation.dimensions]
     return [*of_dimensions, *islice(inner_keys, len(aggregation.paths) * KEY_COLUMNS)]
@@ -223,7 +223,7 @@ def _ordered_by(order: Order, aggregation: Aggregation, measures: Sequence[sql.C
 def _with_distinct(
     aggregation: Aggregation, rows: list[tuple[Any, ...]], connection: SlottedConnection | Connection
 ) -> list[tuple[Any, ...]]:
-    """The rows, with the distinct values in their places; groups are users, or there is just one."""
+    """Fills the distinct values into the rows. Groups must be users, or a single one."""
     by_user = aggregation.dimensions == (Dimension.USER,)
     selection = aggregation.selection
     if by_user:
@@ -243,13 +243,13 @@ def _distinct(
     measure: Measure, selection: Any, connection: SlottedConnection | Connection, *, by_user: bool
 ) -> dict[int | None, list[Any]]:
     if measure.event_ids is not None:
-        wanted = tuple(event for event in selection.event_ids if event in measure.event_ids)
-        selection = msgspec.structs.replace(selection, event_ids=wanted)
+        event_ids = tuple(event for event in selection.event_ids if event in measure.event_ids)
+        selection = msgspec.structs.replace(selection, event_ids=event_ids)
     values: dict[str, Any] = {}
     statement = _DISTINCT.format(
         key=sql.SQL("events.user_id") if by_user else sql.SQL("NULL"),
         value=_VALUES[measure.value_type](measure.path, values),
-        asked_for=selected(selection, values),
+        conditions=where_condition(selection, values),
     )
     return dict(connection.execute(statement, values, prepare=False))
 

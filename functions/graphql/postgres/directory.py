@@ -1,4 +1,4 @@
-"""Users and namespaces as PostgreSQL knows them."""
+"""`PostgresDirectory`: reads names of users and paths of namespaces from PostgreSQL."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ from functions.shared.postgres import Database
 
 _OVERALL_USERNAMES = "SELECT id, username FROM users WHERE id = ANY(%(users)s) AND username IS NOT NULL"
 
-# Of each user the newest name that was stated in a namespace that the token may read.
+# The newest name of each user that a fact states in a namespace that the token may read.
 _USERNAMES = """
     SELECT DISTINCT ON (user_id) user_id, username
     FROM user_names
@@ -31,10 +31,10 @@ _FULL_PATH_OF = "SELECT full_path FROM namespaces WHERE path = %s"
 
 
 class PostgresDirectory:
-    """The users and namespaces that PostgreSQL knows.
+    """Reads names of users and paths of namespaces from PostgreSQL.
 
     Args:
-        grant: of whom the names of users are shown to.
+        grant: the reader's grant, which limits the usernames to see.
     """
 
     def __init__(self, database: Database, grant: Grant) -> None:
@@ -42,21 +42,21 @@ class PostgresDirectory:
         self._grant = grant
 
     def usernames(self, user_ids: Iterable[int]) -> dict[int, str]:
-        """The names of those that have one which the reader may see.
+        """The usernames that the reader may see, by user id.
 
-        A name is shown to readers of a namespace in which an authoritative sender stated it. Readers of everything are
-        shown the newest that a sender without a limit stated; where none did, the newest of all.
+        Readers of a namespace see the newest name that an authoritative sender stated in the namespace. Readers of
+        everything see the newest name that an unlimited sender stated; without one, the newest name overall.
         """
         statement = _OVERALL_USERNAMES if self._grant.is_everywhere else _USERNAMES
         values = {"users": list(user_ids), "namespaces": list(self._grant.namespaces)}
         return dict(_rows(self._database, statement, values))
 
     def path_of(self, full_path: str) -> str | None:
-        """The traversal path of the namespace, or of the project's namespace."""
+        """The traversal path of a namespace, or of a project's namespace, by full path."""
         return next((path for (path,) in _rows(self._database, _PATH_OF, {"full_path": full_path})), None)
 
     def full_path_of(self, path: str) -> str | None:
-        """The full path of the namespace at a traversal path."""
+        """The full path of a namespace, by traversal path."""
         return next((full_path for (full_path,) in _rows(self._database, _FULL_PATH_OF, [path])), None)
 
 

@@ -1,6 +1,6 @@
-"""SQL for what is in payloads in PostgreSQL: `events.payload`, of type `jsonb`.
+"""SQL expressions for values in payloads in PostgreSQL: `events.payload`, of type `jsonb`.
 
-None of it raises an error, whatever a payload holds. Each function adds the values to be bound to `values`.
+No expression raises an error, whatever a payload holds. Each function adds its bind parameters to `values`.
 """
 
 from typing import Any
@@ -16,11 +16,11 @@ from functions.graphql.query.scalar import Scalar, ScalarKind, stored_number
 
 _PAYLOAD = sql.SQL("events.payload")
 _KEY = sql.SQL("({value} -> {step}::text)")
-# The operator `->` takes a scalar for an array of one.
+# The operator `->` would treat a scalar as an array of one element.
 _INDEX = sql.SQL("jsonb_path_query_first({value}, {step}::jsonpath, '{{}}', true)")
 _PRESENT_OR_NULL = sql.SQL("NULLIF({value}, 'null')")
 
-# ClickHouse keeps no object below a key that holds, at any depth, nothing but objects and nulls.
+# An object of nothing but objects and nulls, at any depth, counts as missing: ClickHouse does not store it.
 _PRESENT_AT_KEY = sql.SQL("""
     CASE jsonb_typeof({value})
         WHEN 'object' THEN jsonb_path_exists({value}, 'strict $.** ? (@.type() != "object" && @.type() != "null")')
@@ -42,7 +42,7 @@ _INTEGER = sql.SQL("""
     (CASE WHEN {numeric} BETWEEN -9223372036854775808 AND 18446744073709551615 AND {numeric} = trunc({numeric})
           THEN trunc({numeric}) END)
 """)
-# What is nearer to 0 than any other double, or beyond the largest, can't be cast.
+# The cast fails for numbers below the smallest double or above the largest.
 _NUMBER = sql.SQL("""
     (CASE WHEN {numeric} = 0 OR abs({numeric}) BETWEEN 2.5e-324 AND 1.7976931348623158e308
           THEN {numeric}::double precision END)
@@ -69,28 +69,28 @@ def condition(condition: Condition, values: dict[str, Any]) -> Composable:
         case Differs(path, operand):
             return _DIFFERS.format(present=_present(path, value), value=value, operand=_bound(_json(operand), values))
         case Compares(_, ordering, operand):
-            of_its_type, as_operand = _comparable(value, operand, values)
-            return _COMPARES.format(value=of_its_type, ordering=sql.SQL(ordering), operand=as_operand)
+            typed_value, typed_operand = _comparable(value, operand, values)
+            return _COMPARES.format(value=typed_value, ordering=sql.SQL(ordering), operand=typed_operand)
 
 
 def json_text(path: Path, values: dict[str, Any]) -> Composable:
-    """The JSON of what is at the path; NULL where nothing is."""
+    """JSON of the value at the path; NULL without a value."""
     value = _value(path, values)
     return _JSON_TEXT.format(present=_present(path, value), value=value)
 
 
 def integer(path: Path, values: dict[str, Any]) -> Composable:
-    """The number at the path, as `numeric`, where it is whole and fits in 64 bits, signed or unsigned; else NULL."""
+    """The integer at the path as `numeric`, if it fits in 64 bits, signed or unsigned; else NULL."""
     return _INTEGER.format(numeric=_NUMERIC.format(value=_value(path, values)))
 
 
 def number(path: Path, values: dict[str, Any]) -> Composable:
-    """The number at the path as `double precision`; NULL where there is none, or one that no double is near to."""
+    """The number at the path as `double precision`; NULL without one, or outside a double's range."""
     return _NUMBER.format(numeric=_NUMERIC.format(value=_value(path, values)))
 
 
 def text(path: Path, values: dict[str, Any]) -> Composable:
-    """The string at the path, else NULL; strings are sorted by their bytes."""
+    """The string at the path, else NULL. Strings sort by bytes."""
     return _TEXT.format(value=_value(path, values))
 
 
@@ -100,7 +100,7 @@ def boolean(path: Path, values: dict[str, Any]) -> Composable:
 
 
 def scalar_key(path: Path, values: dict[str, Any]) -> tuple[Composable, Composable, Composable]:
-    """What equal scalars at the path have in common, and unlike ones are sorted by; `scalar_of` reads it."""
+    """Three columns to group and sort by the scalar at the path; `scalar_from_key` reads them."""
     value = _value(path, values)
     numeric = _NUMERIC.format(value=value)
     as_boolean, as_number, as_text = (
@@ -122,7 +122,7 @@ def scalar_key(path: Path, values: dict[str, Any]) -> tuple[Composable, Composab
 
 
 def _value(path: Path, values: dict[str, Any]) -> Composable:
-    """What is at the path as `jsonb`; NULL where nothing or null is."""
+    """The value at the path as `jsonb`; NULL for null and without a value."""
     value: Composable = _PAYLOAD
     for step in path:
         if isinstance(step, str):
@@ -137,7 +137,7 @@ def _present(path: Path, value: Composable) -> Composable:
 
 
 def _comparable(value: Composable, operand: Scalar, values: dict[str, Any]) -> tuple[Composable, Composable]:
-    """Value and operand as the operand's type."""
+    """Value and operand, both as the operand's type."""
     if isinstance(operand, bool):
         return _BOOLEAN.format(value=value), _bound(operand, values)
     if isinstance(operand, str):
@@ -146,7 +146,7 @@ def _comparable(value: Composable, operand: Scalar, values: dict[str, Any]) -> t
 
 
 def _json(operand: Scalar) -> str:
-    """The JSON that equals the operand where `jsonb` is compared with it."""
+    """The operand as JSON, to compare with `jsonb`."""
     if isinstance(operand, str | bool):
         return msgspec.json.encode(operand).decode()
     return str(stored_number(operand))

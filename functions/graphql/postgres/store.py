@@ -1,4 +1,4 @@
-"""Events as PostgreSQL has them."""
+"""`PostgresStore`: reads events from PostgreSQL."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -9,38 +9,44 @@ import psycopg
 from psycopg import sql
 
 from functions.graphql.postgres import payload_sql
-from functions.graphql.postgres.aggregation import aggregated
-from functions.graphql.postgres.where import month_of, of_users, selected, within_namespaces, within_period
+from functions.graphql.postgres.aggregation import read_aggregation
+from functions.graphql.postgres.where import (
+    event_conditions,
+    month_of,
+    namespace_conditions,
+    user_conditions,
+    where_condition,
+)
 from functions.graphql.query.aggregation import Aggregation
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
-from functions.graphql.query.selection import Selection, end_of_namespace
+from functions.graphql.query.selection import Selection, namespace_upper_bound
 from functions.graphql.query.slots import Slots, SlottedConnection
-from functions.graphql.query.store import StoredEvent, Wanted, Window
+from functions.graphql.query.store import PageWindow, RequestedFields, StoredEvent
 from functions.shared import event_columns
 
-# Every page wants the newest few in the order of an index; a bitmap scan would read all there are and sort them.
-# A query has one process, and so much memory for each of its sorts and hash tables before it spills to the disk.
+# A page needs the newest few events, which an index scan yields in order; a bitmap scan would read and sort all.
+# No parallel workers, and a memory limit for each sort and hash table, so that one query leaves room for others.
 PLANNER_OPTIONS = "-c enable_bitmapscan=off -c max_parallel_workers_per_gather=0 -c work_mem=16MB"
 
-# What a statement may take on the connection; one that comes late in its request is limited to what is left.
+# Time limit of the connection; a statement that starts late in its request gets the time left as its own limit.
 STATEMENT_SECONDS = 9
-_WORTH_A_LIMIT = 1
+_TOLERANCE_SECONDS = 1
 _LIMIT = "SELECT set_config('statement_timeout', %s, true)"
 
-# A namespace with at most so many below it is read path by path, each in the order of time; one with more is found
-# soon enough among all events in the order of time.
-MOST_PATHS_APART = 40
+# With at most this many paths, a page reads each path's events in time order, and merges them. Events of more paths are
+# frequent enough to be found quickly among all events in time order.
+MAX_SEPARATE_PATHS = 40
 
-# Of users as well: each one's events are in the order of time.
-MOST_USERS_APART = 40
+# Likewise for users.
+MAX_SEPARATE_USERS = 40
 
 _MICROSECOND = timedelta(microseconds=1)
 
 _BY_TIME = sql.SQL("""
     SELECT {columns}{payload}
     FROM ai_usage_events AS events
-    WHERE {asked_for}
+    WHERE {conditions}
     ORDER BY events.timestamp {order}, events.id {order}
     LIMIT %(limit)s
 """)
@@ -51,7 +57,7 @@ _BY_USER = sql.SQL("""
     CROSS JOIN LATERAL (
         SELECT *
         FROM ai_usage_events AS events
-        WHERE events.user_id = users.id AND {asked_for}
+        WHERE events.user_id = users.id AND {conditions}
         ORDER BY events.timestamp {order}, events.id {order}
         LIMIT %(limit)s
     ) AS events
@@ -65,7 +71,7 @@ _BY_PATH = sql.SQL("""
     CROSS JOIN LATERAL (
         SELECT *
         FROM ai_usage_events AS events
-        WHERE events.namespace_path = namespaces.path AND {asked_for}
+        WHERE events.namespace_path = namespaces.path AND {conditions}
         ORDER BY events.timestamp {order}, events.id {order}
         LIMIT %(limit)s
     ) AS events
@@ -73,7 +79,7 @@ _BY_PATH = sql.SQL("""
     LIMIT %(limit)s
 """)
 
-_COUNT = sql.SQL("SELECT count(*) FROM ai_usage_events AS events WHERE {asked_for}")
+_COUNT = sql.SQL("SELECT count(*) FROM ai_usage_events AS events WHERE {conditions}")
 
 _COLUMNS = sql.SQL(event_columns.beside_payload("events"))
 _COUNT_OF_COLUMNS = len(event_columns.NAMES_BESIDE_PAYLOAD)
@@ -88,7 +94,7 @@ class _Direction(NamedTuple):
 _FORWARDS = _Direction(sql.SQL("DESC"), sql.SQL("(events.timestamp, events.id) < (%(timestamp)s, %(id)s)"))
 _BACKWARDS = _Direction(sql.SQL("ASC"), sql.SQL("(events.timestamp, events.id) > (%(timestamp)s, %(id)s)"))
 
-# Each step finds the next path in the index, however many events the last one has.
+# Each step jumps to the next path in the index, however many events the previous path has.
 _PATHS = """
     WITH RECURSIVE paths (path) AS (
         (
@@ -116,17 +122,17 @@ _PATHS = """
 
 
 class PostgresStore:
-    """The events that PostgreSQL keeps."""
+    """An `EventStore` on PostgreSQL."""
 
     def __init__(self, slots: Slots, deadline: Deadline) -> None:
         self._slots = slots
         self._deadline = deadline
 
-    def events(self, selection: Selection, window: Window, wanted: Wanted) -> list[StoredEvent]:
+    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
         """As `EventStore.events`."""
         if selection.selects_nothing:
             return []
-        found = self._read(lambda connection: _events(selection, window, wanted, connection))
+        found = self._read(lambda connection: _events(selection, window, requested, connection))
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
@@ -134,19 +140,19 @@ class PostgresStore:
         if selection.selects_nothing:
             return 0
         values: dict[str, Any] = {}
-        statement = _COUNT.format(asked_for=selected(selection, values))
+        statement = _COUNT.format(conditions=where_condition(selection, values))
         rows = self._read(lambda connection: connection.execute(statement, values, prepare=False).fetchall())
         return int(rows[0][0])
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
         """As `EventStore.aggregate`."""
-        return self._read(lambda connection: aggregated(aggregation, connection))
+        return self._read(lambda connection: read_aggregation(aggregation, connection))
 
     def _read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
         def limited(slotted: SlottedConnection) -> Result:
             seconds = self._deadline.remaining()
-            if seconds > STATEMENT_SECONDS - _WORTH_A_LIMIT:
-                return work(slotted)  # the connection's own limit is about as much
+            if seconds > STATEMENT_SECONDS - _TOLERANCE_SECONDS:
+                return work(slotted)  # the connection's own limit is close enough
             with slotted.connection.transaction():
                 slotted.connection.execute(_LIMIT, [f"{seconds:.3f}s"])
                 return work(slotted)
@@ -159,62 +165,64 @@ class PostgresStore:
             raise StoreUnavailable from error
 
 
-def _events(selection: Selection, window: Window, wanted: Wanted, connection: SlottedConnection) -> list[StoredEvent]:
+def _events(
+    selection: Selection, window: PageWindow, requested: RequestedFields, connection: SlottedConnection
+) -> list[StoredEvent]:
     values: dict[str, Any] = {"limit": window.limit}
-    asked_for = within_period(selection, values)
+    conditions = event_conditions(selection, values)
     direction = _BACKWARDS if window.backwards else _FORWARDS
     if window.beyond is not None:
-        # No partition on the wrong side of the position is looked at.
+        # Narrows the period, so that PostgreSQL skips the partitions before the position.
         if window.backwards:
             values["start"] = max(selection.start, window.beyond.timestamp)
         else:
             values["end"] = min(selection.end, window.beyond.timestamp + _MICROSECOND)
         values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
-        asked_for.append(direction.is_beyond)
-    if selection.user_ids is not None and len(selection.user_ids) <= MOST_USERS_APART:
+        conditions.append(direction.is_beyond)
+    if selection.user_ids is not None and len(selection.user_ids) <= MAX_SEPARATE_USERS:
         statement = _BY_USER
-        of_users(selection, values)
-        asked_for += within_namespaces(selection, values)
+        user_conditions(selection, values)
+        conditions += namespace_conditions(selection, values)
     else:
-        asked_for += of_users(selection, values)
+        conditions += user_conditions(selection, values)
         paths = _paths(selection, values, connection)
         if paths is None:
             statement = _BY_TIME
-            asked_for += within_namespaces(selection, values)
+            conditions += namespace_conditions(selection, values)
         else:
             statement = _BY_PATH
             values["paths"] = paths
     whole = statement.format(
         columns=_COLUMNS,
-        payload=sql.SQL("").join(sql.SQL(", ") + column for column in _columns(wanted, values)),
-        asked_for=sql.SQL(" AND ").join(asked_for),
+        payload=sql.SQL("").join(sql.SQL(", ") + column for column in _columns(requested, values)),
+        conditions=sql.SQL(" AND ").join(conditions),
         order=direction.order,
     )
-    # Never as a prepared statement: the best plan depends on the values.
-    return [_stored(row, wanted) for row in connection.execute(whole, values, prepare=False)]
+    # Not prepared: the best plan depends on the values.
+    return [_stored(row, requested) for row in connection.execute(whole, values, prepare=False)]
 
 
-def _columns(wanted: Wanted, values: dict[str, Any]) -> list[sql.Composable]:
-    whole: list[sql.Composable] = [_WHOLE_PAYLOAD] if wanted.whole else []
-    return whole + [payload_sql.json_text(path, values) for path in wanted.paths]
+def _columns(requested: RequestedFields, values: dict[str, Any]) -> list[sql.Composable]:
+    whole: list[sql.Composable] = [_WHOLE_PAYLOAD] if requested.whole else []
+    return whole + [payload_sql.json_text(path, values) for path in requested.paths]
 
 
-def _stored(row: Sequence[Any], wanted: Wanted) -> StoredEvent:
-    """The event of a row: its columns, the whole payload if that is wanted, then what is at each path."""
+def _stored(row: Sequence[Any], requested: RequestedFields) -> StoredEvent:
+    """The event of a row: its columns, the whole payload if requested, then the value at each path."""
     raws = [None if text is None else msgspec.Raw(text.encode()) for text in row[_COUNT_OF_COLUMNS:]]
-    payload = raws.pop(0) if wanted.whole else None
-    return StoredEvent(*row[:_COUNT_OF_COLUMNS], payload, tuple(raws))  # type: ignore[call-arg]  # as many as it has
+    payload = raws.pop(0) if requested.whole else None
+    return StoredEvent(*row[:_COUNT_OF_COLUMNS], payload, tuple(raws))  # type: ignore[call-arg]  # one value a field
 
 
 def _paths(selection: Selection, values: dict[str, Any], connection: SlottedConnection) -> list[str] | None:
-    """The paths that events have within the selection's namespaces; None where they are all, or more than a few."""
+    """The paths of events in the selection's namespaces; None for all namespaces, or over `MAX_SEPARATE_PATHS`."""
     if selection.namespaces is None:
         return None
     found: set[str] = set()
     months = {"start": month_of(values["start"]), "end": values["end"]}
     for namespace in selection.namespaces:
-        bounds = {"low": namespace, "high": end_of_namespace(namespace), "limit": MOST_PATHS_APART + 1}
+        bounds = {"low": namespace, "high": namespace_upper_bound(namespace), "limit": MAX_SEPARATE_PATHS + 1}
         found.update(path for (path,) in connection.execute(_PATHS, months | bounds, prepare=False))
-        if len(found) > MOST_PATHS_APART:
+        if len(found) > MAX_SEPARATE_PATHS:
             return None
     return sorted(found)

@@ -1,1 +1,1 @@
-"""What a query asks for, free of GraphQL: selection, conditions, paths, aggregation, and what a store answers."""
+"""The read model, free of GraphQL: selection, conditions, paths, aggregation, and the protocols of a store."""

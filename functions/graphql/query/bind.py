@@ -1,12 +1,12 @@
-"""The values that are bound in a statement, by names that are made as they come."""
+"""Bind parameters of a SQL statement, under generated names."""
 
 from typing import Any
 
 
 def add_value(values: dict[str, Any], value: Any) -> str:
-    """Adds a value under a name that no other in `values` has, and returns the name.
+    """Adds a value to `values` under a new name, and returns the name.
 
-    The name tells only how many there are, so one may be added to `values` otherwise, but none removed.
+    The name contains the number of values, so callers may add other values, but must not remove any.
     """
     name = f"value_{len(values)}"
     values[name] = value

@@ -1,4 +1,4 @@
-"""How much a query may use while it is answered."""
+"""Limits of one GraphQL query: nodes and seconds."""
 
 import time
 
@@ -9,22 +9,22 @@ MAX_SECONDS = 9.0
 
 
 class NodeBudget:
-    """How many more nodes a query may ask for: the sizes of all its pages and lists count."""
+    """Counts the nodes that a query requests over all its pages and lists."""
 
     def __init__(self, nodes: int = MAX_NODES) -> None:
-        self._most = nodes
-        self._taken = 0
+        self._limit = nodes
+        self._count = 0
 
     def take(self, count: int) -> None:
-        """Counts the nodes of a page or list, before they are read.
+        """Counts the nodes of a page or list before reading them.
 
         Raises:
-            InvalidArgument: the query has asked for too many by now.
+            InvalidArgument: the query requests more than the budget in all.
         """
-        self._taken += count
-        if self._taken > self._most:
+        self._count += count
+        if self._count > self._limit:
             raise InvalidArgument(
-                f"The query asks for {self._taken:,} nodes or more in all; at most {self._most:,} are allowed: "
+                f"The query asks for {self._count:,} nodes or more; at most {self._limit:,} are allowed: "
                 "ask for smaller pages, or in several queries."
             )
 
@@ -36,10 +36,10 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     def remaining(self) -> float:
-        """The seconds that are left, more than 0.
+        """The seconds left, more than 0.
 
         Raises:
-            QueryTooSlow: none are left.
+            QueryTooSlow: no time is left.
         """
         seconds = self._end - time.monotonic()
         if seconds <= 0:

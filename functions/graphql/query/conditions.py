@@ -1,7 +1,7 @@
-"""Filters on payloads, as clients write them and as both stores understand them.
+"""Conditions on the value at a payload path, independent of the store.
 
-Numbers compare as numbers, strings as strings, booleans as booleans. Across types, nothing is equal, less or more.
-A null is as missing, and what is missing fulfils only that it does not exist.
+Numbers compare as numbers, strings as strings, booleans as booleans. Values of different types are never equal, less
+or greater. Null counts as missing. A missing value fulfils only `Exists(path, False)`.
 """
 
 from enum import StrEnum
@@ -13,7 +13,7 @@ from functions.graphql.query.scalar import Scalar
 
 
 class Ordering(StrEnum):
-    """How a value compares with another of its type; as SQL writes it."""
+    """Comparison operators, in SQL's spelling."""
 
     GREATER = ">"
     GREATER_OR_EQUAL = ">="
@@ -22,28 +22,28 @@ class Ordering(StrEnum):
 
 
 class Exists(msgspec.Struct, frozen=True):
-    """There is a value at the path, or there is none."""
+    """The path has a value, or has none."""
 
     path: Path
     exists: bool
 
 
 class EqualsAny(msgspec.Struct, frozen=True):
-    """The value at the path equals one of these."""
+    """The value at the path equals one of the operands."""
 
     path: Path
     operands: tuple[Scalar, ...]
 
 
 class Differs(msgspec.Struct, frozen=True):
-    """There is a value at the path, and it does not equal this."""
+    """The path has a value, and the value does not equal the operand."""
 
     path: Path
     operand: Scalar
 
 
 class Compares(msgspec.Struct, frozen=True):
-    """The value at the path is of the operand's type, and more or less."""
+    """The value at the path has the operand's type, and is greater or less as `ordering` says."""
 
     path: Path
     ordering: Ordering
@@ -51,4 +51,4 @@ class Compares(msgspec.Struct, frozen=True):
 
 
 type Condition = Exists | EqualsAny | Differs | Compares
-"""What a payload fulfils or not. A number among the operands is a float only where no 64-bit integer equals it."""
+"""A condition on a payload. Operands that equal a 64-bit integer are int; only other numbers are float."""

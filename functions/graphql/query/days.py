@@ -1,4 +1,4 @@
-"""The days that can be asked for: all that an event can be of, and that both stores can compare with."""
+"""First and last day that a query may name. Events can't be outside, and both stores can compare these days."""
 
 from datetime import UTC, date, datetime, time
 
@@ -7,5 +7,5 @@ LAST_DAY = date(2199, 12, 31)
 
 
 def midnight(day: date) -> datetime:
-    """The first moment of a day."""
+    """Start of a day, in UTC."""
     return datetime.combine(day, time(), UTC)

@@ -1,20 +1,20 @@
-"""What is said of an argument that can't be used."""
+"""Errors of reading events."""
 
 
 class InvalidArgument(Exception):
-    """An argument of a query is not usable; the message says which and why, for the client."""
+    """An invalid argument; the message, meant for the client, names the argument and the reason."""
 
 
 class QueryTooSlow(Exception):
-    """A query takes more time than it may."""
+    """The query exceeds its time or the store's memory."""
 
 
 class StoreUnavailable(Exception):
-    """The store can't be reached, or does not answer as it should."""
+    """The store is unreachable or not ready."""
 
 
 class TooManyQueries(Exception):
-    """Other queries of the same tenant take all of its slots."""
+    """Other queries of the tenant hold all its query slots."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"There are too many queries of this token at once: at most {most} are worked on; try again.")
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Too many queries of this token are running: at most {limit} run at once; try again.")

@@ -1,15 +1,15 @@
-"""Scalars of payloads: strings, numbers and booleans, and how rows that are grouped by them hold them."""
+"""Scalars of payloads: strings, numbers and booleans, and their form in SQL."""
 
 from decimal import Decimal
 from enum import IntEnum
 
 type Scalar = str | int | float | bool
 
-_SMALLEST_FLOAT_WRITTEN_OUT = 2.0**63
+_MIN_FLOAT_WITH_ALL_DIGITS = 2.0**63
 
 
 class ScalarKind(IntEnum):
-    """What a value is, in the order in which unlike ones are sorted."""
+    """Kind of a value. Values of different kinds sort in this order."""
 
     NOTHING = 0
     BOOLEAN = 1
@@ -18,22 +18,23 @@ class ScalarKind(IntEnum):
 
 
 def stored_number(number: int | float) -> Decimal:
-    """The number as PostgreSQL has it once it came through `functions.shared.catalog.payload.encode_payload`.
+    """The decimal that PostgreSQL stores for a number of a payload.
 
-    That is the shortest decimal that means the double (1152921504606847000 for 2.0**60), and from 2^63 on all digits.
+    A double is stored as the shortest decimal that reads back as the double (1152921504606847000 for 2.0**60), and with
+    all its digits from 2^63 on.
     """
-    if isinstance(number, int) or abs(number) >= _SMALLEST_FLOAT_WRITTEN_OUT:
+    if isinstance(number, int) or abs(number) >= _MIN_FLOAT_WITH_ALL_DIGITS:
         return Decimal(number)
     return Decimal(repr(number))
 
 
-def scalar_of(kind: int, number: float, text: str) -> Scalar | None:
-    """The scalar whose key, as both stores select it, consists of these; None for anything else and for nothing.
+def scalar_from_key(kind: int, number: float, text: str) -> Scalar | None:
+    """Converts the key of three columns that both stores select for a scalar; None for NOTHING.
 
     Args:
         kind: a `ScalarKind`.
-        number: of a number, what is nearest to it as a double; else 0.
-        text: of a string, itself; of a boolean, `true` or `false`; of a whole number of at most 64 bits, its digits.
+        number: nearest double of a number; else 0.
+        text: the string; `true` or `false`; the digits of an integer of at most 64 bits; else empty.
     """
     if kind == ScalarKind.STRING:
         return text

@@ -1,4 +1,4 @@
-"""Which events are asked for."""
+"""`Selection`: which events a query is about."""
 
 from datetime import datetime
 
@@ -8,15 +8,16 @@ from functions.graphql.query.conditions import Condition
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which events are asked for.
+    """Which events a query is about. An event must match all attributes.
 
     Attributes:
-        namespaces: traversal paths; events of these and of all below them. None for all, those without one included.
-        start: the first moment.
-        end: the moment after the last.
+        namespaces: traversal paths; matches events of these namespaces and all below. None matches all events, those
+            without a namespace included.
+        start: first moment.
+        end: moment after the last one.
         event_ids: ids of event types.
         user_ids: None for all users.
-        conditions: what the payload must fulfil, all of it.
+        conditions: conditions on the payload.
     """
 
     namespaces: tuple[str, ...] | None
@@ -28,10 +29,10 @@ class Selection(msgspec.Struct, frozen=True):
 
     @property
     def selects_nothing(self) -> bool:
-        """Whether no event can be among those asked for."""
+        """Whether no event can match."""
         return self.namespaces == () or self.user_ids == () or not self.event_ids
 
 
-def end_of_namespace(path: str) -> str:
-    """What comes right after all paths that begin with `path`, in the order of their bytes: "/" is before "0"."""
+def namespace_upper_bound(path: str) -> str:
+    """The smallest text above all paths that begin with `path`, in byte order: "0" follows "/"."""
     return path[:-1] + chr(ord("/") + 1)

@@ -1,7 +1,7 @@
-"""How many statements of one tenant the stores work on at once.
+"""Query slots: limit how many statements of one tenant run on the stores at once.
 
-Functions run in processes of their own, so PostgreSQL counts: a statement holds one of its tenant's slots, which are
-advisory locks that end with the transaction. Neither a frozen function nor a pooler's other connection can keep one.
+Lambda functions are separate processes, so PostgreSQL keeps the slots, as advisory locks. A statement takes one slot
+of its tenant. The slot ends with the transaction, so neither a frozen function nor a pooler can keep it.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from functions.shared.postgres import Connection, Database
 from functions.shared.tenant import tenant_of
 
 MAX_TENANT_QUERIES = 2
-MAX_INSTANCE_QUERIES = 8  # of a token for everything, which serves many readers
+MAX_INSTANCE_QUERIES = 8  # for a token for everything, which serves many readers
 MAX_WAIT_SECONDS = 5.0
 
 _PAUSE_SECONDS = 0.02
 _MAX_PAUSE_SECONDS = 0.2
 
-# PostgreSQL names this setting, which nobody has, in the error of a statement that finds no slot.
+# No session has this setting: without a free slot, the statement fails with an error that names the setting.
 _NO_SLOT = "ai_usage_events.free_slot"
 
 _WITHIN_SLOT = sql.SQL("SELECT answer.* FROM ({statement}) AS answer WHERE (SELECT CASE {slots} ELSE {no_slot} END)")
@@ -40,12 +40,12 @@ _NO_FREE_SLOT = sql.SQL("current_setting({})::boolean").format(sql.Literal(_NO_S
 
 
 class _NoSlot(Exception):
-    """No slot is free at the moment."""
+    """All slots of the tenant are taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlottedConnection:
-    """A connection whose statements each take a slot, in the same round trip."""
+    """A connection that takes a slot for each statement, in the same round trip."""
 
     connection: Connection
     slots: sql.Composable
@@ -53,10 +53,10 @@ class SlottedConnection:
     def execute(
         self, statement: LiteralString | sql.Composable, values: Any, *, prepare: bool = False
     ) -> psycopg.Cursor[tuple[Any, ...]]:
-        """As a connection does; the slot is free again when the statement's transaction ends.
+        """Executes a statement in a slot. The slot is free again after the statement's transaction.
 
         Raises:
-            psycopg.errors.UndefinedObject: no slot is free; PostgreSQL has not begun to work on the statement.
+            psycopg.errors.UndefinedObject: no slot is free; PostgreSQL did not begin the statement.
         """
         text = statement if isinstance(statement, sql.Composable) else sql.SQL(statement)
         whole = _WITHIN_SLOT.format(statement=text, slots=self.slots, no_slot=_NO_FREE_SLOT)
@@ -64,21 +64,21 @@ class SlottedConnection:
 
 
 class Slots:
-    """The slots of a token's tenant, for which a query waits as long as its deadline leaves time for an answer."""
+    """The query slots of a token's tenant. Waits for a free slot for at most `MAX_WAIT_SECONDS`."""
 
     def __init__(self, database: Database, grant: Grant, deadline: Deadline) -> None:
         self._database = database
         self._deadline = deadline
-        self._most = MAX_INSTANCE_QUERIES if grant.is_everywhere else MAX_TENANT_QUERIES
+        self._limit = MAX_INSTANCE_QUERIES if grant.is_everywhere else MAX_TENANT_QUERIES
         self._slots = sql.SQL(" ").join(
-            _SLOT.format(locks.QUERY_SLOTS, number) for number in _numbers(grant, self._most)
+            _SLOT.format(locks.QUERY_SLOTS, number) for number in _numbers(grant, self._limit)
         )
 
     def read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
-        """What `work` returns, each of whose statements on PostgreSQL takes a slot.
+        """Runs `work`, whose statements on PostgreSQL each take a slot, and returns its result.
 
         Raises:
-            TooManyQueries: none became free in time.
+            TooManyQueries: no slot became free in time.
             QueryTooSlow: the query's time is over.
             psycopg.Error: as `Database.run`.
         """
@@ -91,10 +91,10 @@ class Slots:
                     raise _NoSlot from error
                 raise
 
-        return self._patiently(lambda: self._database.run(attempt))
+        return self._retry_until_free(lambda: self._database.run(attempt))
 
     def hold[Result](self, work: Callable[[], Result]) -> Result:
-        """What `work`, which asks another store, returns; a transaction without a snapshot holds a slot meanwhile.
+        """Runs `work`, which asks another store, while a transaction without a snapshot holds a slot.
 
         Raises:
             As `read`.
@@ -109,9 +109,9 @@ class Slots:
                     raise _NoSlot
                 return work()
 
-        return self._patiently(lambda: self._database.run(attempt))
+        return self._retry_until_free(lambda: self._database.run(attempt))
 
-    def _patiently[Result](self, attempt: Callable[[], Result]) -> Result:
+    def _retry_until_free[Result](self, attempt: Callable[[], Result]) -> Result:
         last_start = time.monotonic() + MAX_WAIT_SECONDS
         pause = _PAUSE_SECONDS
         while True:
@@ -120,14 +120,14 @@ class Slots:
                 return attempt()
             except _NoSlot:
                 if time.monotonic() >= last_start:
-                    raise TooManyQueries(self._most) from None
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that those that wait don't ask in step
+                    raise TooManyQueries(self._limit) from None
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - random, so that waiting queries do not ask in step
             pause = min(pause * 2, _MAX_PAUSE_SECONDS)
 
 
-def _numbers(grant: Grant, most: int) -> Iterable[int]:
-    """The numbers of the slots: the same in every process, and of another tenant hardly ever."""
+def _numbers(grant: Grant, count: int) -> Iterable[int]:
+    """Lock numbers of the tenant's slots: equal in every process, and rarely equal to another tenant's."""
     owner = grant.root_namespaces or (tenant_of(grant), grant.sub)
-    for slot in range(most):
+    for slot in range(count):
         text = "\n".join((grant.issuer, *owner, str(slot)))
         yield int.from_bytes(hashlib.blake2b(text.encode(errors="replace"), digest_size=4).digest(), signed=True)

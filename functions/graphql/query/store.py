@@ -1,4 +1,4 @@
-"""What is asked of a store of events, and what it answers."""
+"""Protocols of the stores that events and the directory are read from, with their arguments and results."""
 
 from datetime import datetime
 from typing import Any, Protocol
@@ -11,40 +11,40 @@ from functions.graphql.query.path import Path
 from functions.graphql.query.selection import Selection
 
 
-class Position(msgspec.Struct, frozen=True):
-    """Where an event is among all: newest first, those of one moment by their ids."""
+class EventPosition(msgspec.Struct, frozen=True):
+    """Position of an event in the list of all events, sorted by time, then by id."""
 
     timestamp: datetime
     id: UUID
 
 
-class Window(msgspec.Struct, frozen=True):
-    """A stretch of the events selected.
+class PageWindow(msgspec.Struct, frozen=True):
+    """Which of the selected events a page holds, newest first.
 
     Attributes:
-        limit: how many at most.
-        beyond: only what comes after this position, or before it.
-        backwards: whether it is the last ones, and those before the position, that are asked for.
+        limit: maximum number of events.
+        beyond: takes the events after this position; before it if `backwards`.
+        backwards: takes the last events instead of the first.
     """
 
     limit: int
-    beyond: Position | None = None
+    beyond: EventPosition | None = None
     backwards: bool = False
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """What is asked of the payloads: all, or what is at some paths; the rest need not be read."""
+class RequestedFields(msgspec.Struct, frozen=True):
+    """What a query needs of each payload: the whole, or the values at some paths."""
 
     whole: bool = False
     paths: tuple[Path, ...] = ()
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
-    """An event as it is stored.
+    """A stored event.
 
     Attributes:
-        payload: JSON, untouched; None where it is not wanted.
-        values: the JSON at each path that is wanted, None where nothing is there.
+        payload: unparsed JSON; None if not requested.
+        values: JSON at each requested path; None without a value.
     """
 
     id: UUID
@@ -57,29 +57,29 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
 
 class EventStore(Protocol):
-    """Where events are read from.
+    """A store that events are read from.
 
-    Every method raises `StoreUnavailable` or `QueryTooSlow` where there is no answer.
+    Every method raises `StoreUnavailable`, `QueryTooSlow` or `TooManyQueries` if it can't answer.
     """
 
-    def events(self, selection: Selection, window: Window, wanted: Wanted) -> list[StoredEvent]:
-        """The events in the window, newest first."""
+    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
+        """The selected events of a page, newest first."""
 
     def count(self, selection: Selection) -> int:
-        """How many events are selected."""
+        """The number of selected events."""
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
-        """A row for each group: its keys, then what is measured of it."""
+        """A row for each group: its keys, then its measures."""
 
 
-class Directory(Protocol):
-    """What is known of users and namespaces."""
+class DirectoryReader(Protocol):
+    """Reads names of users and paths of namespaces."""
 
     def usernames(self, user_ids: set[int]) -> dict[int, str]:
-        """The names of those that have one."""
+        """The usernames by user id; users without a known name are missing."""
 
     def path_of(self, full_path: str) -> str | None:
-        """The traversal path of the namespace, or of the project's namespace."""
+        """The traversal path of a namespace, or of a project's namespace, by full path."""
 
     def full_path_of(self, path: str) -> str | None:
-        """The full path of the namespace at a traversal path."""
+        """The full path of a namespace, by traversal path."""

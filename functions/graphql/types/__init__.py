@@ -1,1 +1,1 @@
-"""The types of the GraphQL schema and their resolvers."""
+"""Types of the GraphQL schema, with their resolvers."""

@@ -1,4 +1,4 @@
-"""The arguments of a query, checked."""
+"""Checks the arguments of GraphQL fields, and reads them as a `Selection`, a `PageRequest` and paths."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,20 +9,20 @@ from functions.graphql.query.days import midnight
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path, read_path
 from functions.graphql.query.selection import Selection
-from functions.graphql.types.connection import Stretch
+from functions.graphql.types.connection import PageRequest
 from functions.graphql.types.filters import conditions
 from functions.shared.catalog.registry import Registry
 
 DEFAULT_DAYS = 7
-DEFAULT_PAGE = 100
-LARGEST_PAGE = 1000
-MOST_USERS = 1000
-_LARGEST_ID = 2**63 - 1
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+MAX_USER_IDS = 1000
+_MAX_USER_ID = 2**63 - 1
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
 
 def period(start_date: date | None, end_date: date | None, today: date) -> tuple[datetime, datetime]:
-    """The first moment of the first day, and the moment after the last; the last seven days where none is given.
+    """Start of the first day and end of the last day, in UTC; by default the last seven days.
 
     Raises:
         InvalidArgument: the last day is before the first.
@@ -34,75 +34,75 @@ def period(start_date: date | None, end_date: date | None, today: date) -> tuple
     return midnight(start_date), midnight(end_date + timedelta(days=1))
 
 
-def stretch(given: Mapping[str, Any]) -> Stretch:
-    """The stretch of a connection that the arguments `first`, `after`, `last` and `before` ask for.
+def page_request(given: Mapping[str, Any]) -> PageRequest:
+    """The page that the arguments `first`, `after`, `last` and `before` request.
 
     Raises:
-        InvalidArgument: a size is negative or too large, or the arguments are of both directions.
+        InvalidArgument: a size is negative or too large, or the arguments have both directions.
     """
     first, after, last, before = (given.get(name) for name in ("first", "after", "last", "before"))
     backwards = last is not None or before is not None
     if backwards and (first is not None or after is not None):
-        raise InvalidArgument("A page is asked for by first and after, or by last and before, not by both.")
+        raise InvalidArgument("Use either first and after, or last and before, not both.")
     if backwards:
-        return Stretch(size("last", last), before, backwards=True)
-    return Stretch(size("first", first), after)
+        return PageRequest(size("last", last), before, backwards=True)
+    return PageRequest(size("first", first), after)
 
 
-def paths(name: str, texts: Sequence[str], most: int) -> tuple[Path, ...]:
-    """The paths that the argument `name` has.
+def paths(name: str, texts: Sequence[str], limit: int) -> tuple[Path, ...]:
+    """Parses the paths of the argument `name`.
 
     Raises:
-        InvalidArgument: one is none, or there are more than `most`.
+        InvalidArgument: a text is not a path, or there are more than `limit` texts.
     """
-    if len(texts) > most:
-        raise InvalidArgument(f"{name} takes at most {most} paths, not {len(texts)}.")
+    if len(texts) > limit:
+        raise InvalidArgument(f"{name} takes at most {limit} paths, not {len(texts)}.")
     try:
         return tuple(map(read_path, texts))
     except ValueError as error:
         raise InvalidArgument(f"{name}: {error}") from None
 
 
-def size(name: str, asked: int | None) -> int:
-    """How many nodes or rows the argument `name` asks for.
+def size(name: str, requested: int | None) -> int:
+    """The number of nodes or rows that the argument `name` requests; by default `DEFAULT_PAGE_SIZE`.
 
     Raises:
-        InvalidArgument: they are negative or too many.
+        InvalidArgument: the number is negative or over `MAX_PAGE_SIZE`.
     """
-    if asked is None:
-        return DEFAULT_PAGE
-    if not 0 <= asked <= LARGEST_PAGE:
-        raise InvalidArgument(f"{name} must be from 0 to {LARGEST_PAGE}, not {asked}.")
-    return asked
+    if requested is None:
+        return DEFAULT_PAGE_SIZE
+    if not 0 <= requested <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"{name} must be from 0 to {MAX_PAGE_SIZE}, not {requested}.")
+    return requested
 
 
 def users(user_ids: Sequence[str] | None) -> tuple[int, ...] | None:
-    """The users' ids as numbers.
+    """Parses the argument `userIds`.
 
     Raises:
-        InvalidArgument: one is no positive 64-bit integer.
+        InvalidArgument: an id is not a positive 64-bit integer, or there are more than `MAX_USER_IDS`.
     """
     if user_ids is None:
         return None
-    if len(user_ids) > MOST_USERS:
-        raise InvalidArgument(f"userIds takes at most {MOST_USERS:,} ids, not {len(user_ids):,}.")
+    if len(user_ids) > MAX_USER_IDS:
+        raise InvalidArgument(f"userIds takes at most {MAX_USER_IDS:,} ids, not {len(user_ids):,}.")
     for user_id in user_ids:
-        if not (_DIGITS.fullmatch(user_id) and 0 < int(user_id) <= _LARGEST_ID):
-            raise InvalidArgument(f"userIds: {user_id[:40]!r} is no user's id.")
+        if not (_DIGITS.fullmatch(user_id) and 0 < int(user_id) <= _MAX_USER_ID):
+            raise InvalidArgument(f"userIds: {user_id[:40]!r} is not a user's id.")
     return tuple(dict.fromkeys(map(int, user_ids)))
 
 
 def select(
     namespaces: tuple[str, ...] | None, registry: Registry, today: date, filters: Mapping[str, Any]
 ) -> Selection:
-    """What the filters of a field select within the namespaces.
+    """The selection of a field's filters within the namespaces.
 
     Args:
-        filters: the arguments `start_date`, `end_date`, `events` (ids), `features` (names), `user_ids` and `payload`,
-            each of which may be missing or None; others are ignored.
+        filters: the arguments `start_date`, `end_date`, `events` (ids), `features` (names), `user_ids` and `payload`.
+            Each may be missing or None. Other arguments are ignored.
 
     Raises:
-        InvalidArgument: one is not usable.
+        InvalidArgument: a filter is invalid.
     """
     start, end = period(filters.get("start_date"), filters.get("end_date"), today)
     return Selection(
@@ -116,7 +116,7 @@ def select(
 
 
 def _event_ids(registry: Registry, events: Sequence[int] | None, features: Sequence[str] | None) -> tuple[int, ...]:
-    """The ids asked for; those of stored events that no definition names are never among them."""
+    """The ids of the defined events that the filters select. Stored events without a definition are never selected."""
     return tuple(
         event.id
         for event in registry.by_id.values()

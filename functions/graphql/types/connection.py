@@ -1,4 +1,4 @@
-"""Connections, as Relay specifies them: what is on a page, and where the page is.
+"""`ConnectionPage`: a page of a Relay connection, with nodes, edges, cursors and page info.
 
 https://relay.dev/graphql/connections.htm
 """
@@ -12,7 +12,7 @@ from functions.graphql.query.errors import InvalidArgument
 
 @dataclass(frozen=True, slots=True)
 class Edge[Node]:
-    """A node, and where it is in its connection."""
+    """A node and its cursor."""
 
     node: Node
     cursor: str
@@ -20,7 +20,7 @@ class Edge[Node]:
 
 @dataclass(frozen=True, slots=True)
 class PageInfo:
-    """Where a page is in its connection."""
+    """Cursors of a page, and whether there are pages before and after."""
 
     has_next_page: bool
     has_previous_page: bool
@@ -29,13 +29,13 @@ class PageInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Which stretch of a connection a page is.
+class PageRequest:
+    """Which page a query requests.
 
     Attributes:
-        size: how many nodes the page has at most.
-        cursor: the page begins right after it; backwards, it ends right before it.
-        backwards: whether the page is the last one before the cursor, or of all.
+        size: maximum number of nodes.
+        cursor: the page begins right after this cursor; if `backwards`, ends right before.
+        backwards: requests the last nodes instead of the first.
     """
 
     size: int
@@ -43,71 +43,73 @@ class Stretch:
     backwards: bool = False
 
     def position[Position](self, read: Callable[[str], Position]) -> Position | None:
-        """Where the cursor is, if there is one.
+        """The cursor's position; None without a cursor.
 
         Args:
-            read: makes a position from a cursor, or raises ValueError.
+            read: converts a cursor to a position, or raises ValueError.
 
         Raises:
-            InvalidArgument: it is no cursor of the connection.
+            InvalidArgument: the text is not a cursor of the connection.
         """
         try:
             return None if self.cursor is None else read(self.cursor)
         except ValueError as error:
-            raise InvalidArgument(f"{'before' if self.backwards else 'after'} is no cursor: {error}.") from None
+            raise InvalidArgument(
+                f"{'before' if self.backwards else 'after'} is not a cursor of this connection: {error}."
+            ) from None
 
 
-class Connection[Node]:
-    """A page of nodes: read when it is asked for, and once.
+class ConnectionPage[Node]:
+    """A page of nodes, read once, when first needed.
 
     Args:
-        read: answers with up to so many nodes of the stretch, in the connection's order.
-        count: answers how many nodes there are on all pages.
+        read: reads at most the given number of nodes of the page, in the connection's order.
+        count: counts the nodes on all pages.
     """
 
     def __init__(
         self,
-        stretch: Stretch,
+        page_request: PageRequest,
         read: Callable[[int], Sequence[Node]],
         cursor_of: Callable[[Node], str],
         count: Callable[[], int],
     ) -> None:
-        self._stretch = stretch
+        self._page_request = page_request
         self._read = read
         self._cursor_of = cursor_of
         self._count = count
 
     @cached_property
     def _read_nodes(self) -> Sequence[Node]:
-        """The page's, and one more where there is one: it says that there is another page."""
-        return self._read(self._stretch.size + 1)
+        """The nodes of the page, and one more if there is a further page."""
+        return self._read(self._page_request.size + 1)
 
     @cached_property
     def nodes(self) -> Sequence[Node]:
-        """What is on the page."""
-        size = self._stretch.size
-        if self._stretch.backwards:
+        """The nodes of the page."""
+        size = self._page_request.size
+        if self._page_request.backwards:
             return self._read_nodes[max(0, len(self._read_nodes) - size) :]
         return self._read_nodes[:size]
 
     @property
     def edges(self) -> list[Edge[Node]]:
-        """What is on the page, with cursors."""
+        """The nodes of the page, with cursors."""
         return [Edge(node, self._cursor_of(node)) for node in self.nodes]
 
     @property
     def page_info(self) -> PageInfo:
-        """Where the page is."""
-        is_more = len(self._read_nodes) > self._stretch.size
-        is_within = self._stretch.cursor is not None
+        """Cursors of the page, and whether there are pages before and after."""
+        is_more = len(self._read_nodes) > self._page_request.size
+        is_within = self._page_request.cursor is not None
         return PageInfo(
-            has_next_page=is_within if self._stretch.backwards else is_more,
-            has_previous_page=is_more if self._stretch.backwards else is_within,
+            has_next_page=is_within if self._page_request.backwards else is_more,
+            has_previous_page=is_more if self._page_request.backwards else is_within,
             start_cursor=self._cursor_of(self.nodes[0]) if self.nodes else None,
             end_cursor=self._cursor_of(self.nodes[-1]) if self.nodes else None,
         )
 
     @cached_property
     def count(self) -> int:
-        """How many nodes there are on all pages."""
+        """Number of nodes on all pages."""
         return self._count()

@@ -1,4 +1,4 @@
-"""The connections of events: what they are read with, and what is on a page."""
+"""Relay connections of events: reads only what the query selects of each event."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,39 +10,39 @@ from uuid import UUID
 import msgspec
 from graphql import GraphQLInterfaceType
 
-from functions.graphql.context import Info, Scope, User, Users
+from functions.graphql.context import Info, Scope, Usernames, UserNode
 from functions.graphql.query.errors import InvalidArgument
-from functions.graphql.query.path import Path, only_these
-from functions.graphql.query.store import Position, StoredEvent, Wanted, Window
+from functions.graphql.query.path import Path, payload_at_paths
+from functions.graphql.query.store import EventPosition, PageWindow, RequestedFields, StoredEvent
 from functions.graphql.types import arguments
 from functions.graphql.types.arguments import select
-from functions.graphql.types.connection import Connection
+from functions.graphql.types.connection import ConnectionPage
 from functions.graphql.types.cursor import from_cursor, to_cursor
-from functions.graphql.types.lookahead import Selected
+from functions.graphql.types.lookahead import Lookahead
 
-MOST_PAYLOAD_PATHS = 50  # of one `payload`
-MOST_STEPS = 500  # of all paths of a page
+MAX_PAYLOAD_PATHS = 50  # paths of one field `payload`
+MAX_PAGE_STEPS = 500  # steps of all paths of a page
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class EventNode:
     """An event on a page.
 
     Attributes:
-        payload: JSON; None where the query does not ask for the whole.
-        values: the JSON at each path that the query asks for, None where nothing is there.
+        payload: JSON; None if the query does not select the whole payload.
+        values: JSON at each path that the query selects; None without a value.
     """
 
     id: UUID
     timestamp: datetime
     event: int
-    user: User
+    user: UserNode
     namespace_path: str | None
     payload: msgspec.Raw | None
     values: Mapping[Path, msgspec.Raw | None]
 
     def value(self, key: str) -> Any:
-        """What the payload has at a key that the query asks for; None where it holds a number beyond all doubles."""
+        """The value of a payload key that the query selects; None for numbers outside a double's range."""
         raw = self.values[(key,)]
         try:
             return None if raw is None else msgspec.json.decode(raw)
@@ -52,68 +52,68 @@ class Node:
 
 def event_connection(
     scope: Scope, info: Info, event_ids: Sequence[int], keys: Mapping[str, Sequence[str]], given: Mapping[str, Any]
-) -> Connection[Node]:
+) -> ConnectionPage[EventNode]:
     """A page of events.
 
     Args:
-        event_ids: the ids of those that the field has.
-        keys: the payload keys that each field of an event's type may be of.
+        event_ids: ids of the field's event types.
+        keys: payload keys by the name of their field; features may have different keys with one field name.
         given: the field's arguments.
 
     Raises:
-        InvalidArgument: one is not usable.
+        InvalidArgument: an argument is invalid.
     """
-    reading = info.context
-    selection = select(scope.namespaces, reading.registry, reading.today, given)
+    context = info.context
+    selection = select(scope.namespaces, context.registry, context.today, given)
     selection = msgspec.structs.replace(
         selection, event_ids=tuple(event_id for event_id in selection.event_ids if event_id in event_ids)
     )
-    stretch = arguments.stretch(given)
-    beyond = stretch.position(from_cursor)
-    reading.budget.take(stretch.size)
-    wanted = _wanted(info, keys)
+    page_request = arguments.page_request(given)
+    beyond = page_request.position(from_cursor)
+    context.budget.take(page_request.size)
+    requested = _requested_fields(info, keys)
 
-    def read(limit: int) -> list[Node]:
-        window = Window(limit, beyond, stretch.backwards)
-        return _nodes(reading.events.events(selection, window, wanted), wanted, info)
+    def read(limit: int) -> list[EventNode]:
+        window = PageWindow(limit, beyond, page_request.backwards)
+        return _nodes(context.events.events(selection, window, requested), requested, info)
 
-    return Connection(stretch, read, _cursor_of, lambda: reading.events.count(selection))
+    return ConnectionPage(page_request, read, _cursor_of, lambda: context.events.count(selection))
 
 
-def resolve_payload(node: Node, _: Info, paths: Sequence[str] | None = None) -> object:
-    """The payload, or what it has at the paths."""
+def resolve_payload(node: EventNode, _: Info, paths: Sequence[str] | None = None) -> object:
+    """Resolves `payload`: the whole payload, or the values at the paths."""
     if paths is None:
         return node.payload
-    chosen = _paths(tuple(paths))
-    return only_these(chosen, [node.values[path] for path in chosen])
+    requested_paths = _paths(tuple(paths))
+    return payload_at_paths(requested_paths, [node.values[path] for path in requested_paths])
 
 
-def _nodes(events: Sequence[StoredEvent], wanted: Wanted, info: Info) -> list[Node]:
-    users = Users((event.user_id for event in events), info.context.directory)
+def _nodes(events: Sequence[StoredEvent], requested: RequestedFields, info: Info) -> list[EventNode]:
+    users = Usernames((event.user_id for event in events), info.context.directory)
     return [
-        Node(
+        EventNode(
             event.id,
             event.timestamp,
             event.event,
-            User(event.user_id, users),
+            UserNode(event.user_id, users),
             event.namespace_path,
             event.payload,
-            dict(zip(wanted.paths, event.values, strict=True)),
+            dict(zip(requested.paths, event.values, strict=True)),
         )
         for event in events
     ]
 
 
-def _cursor_of(node: Node) -> str:
-    return to_cursor(Position(node.timestamp, node.id))
+def _cursor_of(node: EventNode) -> str:
+    return to_cursor(EventPosition(node.timestamp, node.id))
 
 
-def _wanted(info: Info, keys: Mapping[str, Sequence[str]]) -> Wanted:
-    """What the query asks of the payloads on the page."""
+def _requested_fields(info: Info, keys: Mapping[str, Sequence[str]]) -> RequestedFields:
+    """What the query selects of the payloads on the page."""
     interface = info.schema.type_map["AiUsageEvent"]
     if not isinstance(interface, GraphQLInterfaceType):
-        raise TypeError("AiUsageEvent is an interface")
-    connection = Selected.of(info)
+        raise TypeError("AiUsageEvent must be an interface")
+    connection = Lookahead.of(info)
     whole = False
     paths: dict[Path, None] = {}
     names: set[str] = set()
@@ -125,12 +125,12 @@ def _wanted(info: Info, keys: Mapping[str, Sequence[str]]) -> Wanted:
                 paths |= dict.fromkeys(_paths(tuple(given["paths"])))
         names.update(nodes.names())
     steps = sum(map(len, paths))
-    if steps > MOST_STEPS:
-        raise InvalidArgument(f"A page takes paths into payloads of at most {MOST_STEPS} steps in all, not {steps:,}.")
+    if steps > MAX_PAGE_STEPS:
+        raise InvalidArgument(f"The payload paths of a page have at most {MAX_PAGE_STEPS} steps in all, not {steps:,}.")
     paths |= {(key,): None for name in names for key in keys.get(name, ())}
-    return Wanted(whole, tuple(paths))
+    return RequestedFields(whole, tuple(paths))
 
 
 @lru_cache
 def _paths(texts: tuple[str, ...]) -> tuple[Path, ...]:
-    return arguments.paths("payload", texts, MOST_PAYLOAD_PATHS)
+    return arguments.paths("payload", texts, MAX_PAYLOAD_PATHS)

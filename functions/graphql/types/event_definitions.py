@@ -1,4 +1,4 @@
-"""`eventDefinitions`: what the definitions say, for people and tools."""
+"""`eventDefinitions`: lists every defined event with its owner, description and payload keys."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from functions.shared.catalog.registry import EventType, Registry
 
 @dataclass(frozen=True, slots=True)
 class PayloadKey:
-    """A key of a payload, or of an object in it."""
+    """A payload key, or a path of keys joined by dots."""
 
     name: str
     type: str
@@ -21,7 +21,7 @@ class PayloadKey:
 
 @dataclass(frozen=True, slots=True)
 class EventDefinition:
-    """An event, as its definition has it."""
+    """A defined event."""
 
     id: int
     name: str
@@ -33,28 +33,28 @@ class EventDefinition:
 
 
 def event_definitions(registry: Registry) -> list[EventDefinition]:
-    """All events, in the order of their ids."""
+    """All defined events, sorted by id."""
     return [_definition(event) for event in sorted(registry.events.values(), key=lambda event: event.id)]
 
 
 def _definition(event: EventType) -> EventDefinition:
-    feature, said = event.feature, Descriptions.of(event.feature)
+    feature, descriptions = event.feature, Descriptions.of(event.feature)
     return EventDefinition(
         event.id,
         event.name,
         feature.name,
         feature.owner,
         event.deprecated,
-        said.event(event.name),
-        list(_keys(feature.payload, said)) if feature.payload else [],
+        descriptions.event(event.name),
+        list(_keys(feature.payload, descriptions)) if feature.payload else [],
     )
 
 
-def _keys(payload_class: type[msgspec.Struct], said: Descriptions, prefix: str = "") -> Iterator[PayloadKey]:
+def _keys(payload_class: type[msgspec.Struct], descriptions: Descriptions, prefix: str = "") -> Iterator[PayloadKey]:
     for field in msgspec.structs.fields(payload_class):
-        kept = payload_type(field.type)
+        key_type = payload_type(field.type)
         name = f"{prefix}{field.encode_name}"
-        yield PayloadKey(name, describe(kept), said.key(payload_class, field.encode_name))
+        yield PayloadKey(name, describe(key_type), descriptions.key(payload_class, field.encode_name))
         nested = object_class(field.type)
-        if isinstance(kept, dict) and nested:
-            yield from _keys(nested, said, f"{name}.")
+        if isinstance(key_type, dict) and nested:
+            yield from _keys(nested, descriptions, f"{name}.")

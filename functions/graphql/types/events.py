@@ -1,4 +1,4 @@
-"""The types of events, made from the definitions: for each feature one that has its payload's fields."""
+"""Event types of the schema: the interface `AiUsageEvent`, and for each feature a type with its payload's fields."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -9,10 +9,10 @@ from ariadne import EnumType, InterfaceType, ObjectType, SchemaBindable
 
 from functions.graphql.context import Info, Scope
 from functions.graphql.types.descriptions import Descriptions
-from functions.graphql.types.event_connection import Node, event_connection, resolve_payload
-from functions.graphql.types.payload_fields import typed
+from functions.graphql.types.event_connection import EventNode, event_connection, resolve_payload
+from functions.graphql.types.payload_fields import typed_value
 from functions.graphql.types.sdl import FILTERS, PAGE, connection, description
-from functions.graphql.types.team_fields import usage_resolver
+from functions.graphql.types.team_fields import team_field_resolver
 from functions.shared.catalog.event_query import Resolver
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.names import camel_case, enum_value
@@ -34,7 +34,7 @@ _SCALARS: dict[Any, str] = {str: "String", int: "Long", float: "Float", bool: "B
 
 
 def event_types_text(registry: Registry) -> str:
-    """The types of events, their connections, and the fields of `AiUsageData` that have them."""
+    """The schema text of event types, their connections, and `AiUsageData`."""
     parts = [
         f'"Something that a user did with an AI feature."\ninterface AiUsageEvent {{\n{_FIELDS}}}\n',
         connection("AiUsageEvent", "events"),
@@ -51,7 +51,7 @@ def event_types_text(registry: Registry) -> str:
 
 
 def event_bindables(registry: Registry) -> Iterator[SchemaBindable]:
-    """What resolves these types."""
+    """The resolvers of these types."""
     yield EnumType("AiUsageEventType", {enum_value(event.name): event.id for event in registry.events.values()})
     yield EnumType("AiUsageFeature", {feature.enum_value: feature.name for feature in registry.features.values()})
     yield _interface(registry)
@@ -59,17 +59,17 @@ def event_bindables(registry: Registry) -> Iterator[SchemaBindable]:
     for feature in registry.features.values():
         event_type = ObjectType(feature.type_name)
         event_type.set_field("payload", resolve_payload)
-        for key, kept in feature.payload_types.items():
-            event_type.set_field(camel_case(key), _payload_resolver(key, kept))
+        for key, key_type in feature.payload_types.items():
+            event_type.set_field(camel_case(key), _payload_resolver(key, key_type))
         yield event_type
         yield from _nested_types(feature)
 
 
 def _interface(registry: Registry) -> InterfaceType:
-    """Tells of which type an event is: that of its feature."""
+    """The interface `AiUsageEvent`, which resolves an event to its feature's type."""
     type_names = {event.id: event.feature.type_name for event in registry.events.values()}
 
-    def type_of(node: Node, *_: object) -> str:
+    def type_of(node: EventNode, *_: object) -> str:
         return type_names[node.event]
 
     return InterfaceType("AiUsageEvent", type_of)
@@ -85,7 +85,7 @@ def _data_type(registry: Registry) -> ObjectType:
     for feature in registry.features.values():
         data_type.set_field(feature.field, _connection_resolver(tuple(feature.all_ids.values()), keys))
         for resolver in feature.resolvers.values():
-            data_type.set_field(resolver.name, usage_resolver(feature, resolver.function))
+            data_type.set_field(resolver.name, team_field_resolver(feature, resolver.function))
     return data_type
 
 
@@ -96,9 +96,9 @@ def _connection_resolver(event_ids: tuple[int, ...], keys: Mapping[str, list[str
     return resolve
 
 
-def _payload_resolver(key: str, kept: PayloadType) -> Any:
-    def resolve(node: Node, _: Info) -> Any:
-        return typed(node.value(key), kept)
+def _payload_resolver(key: str, key_type: PayloadType) -> Any:
+    def resolve(node: EventNode, _: Info) -> Any:
+        return typed_value(node.value(key), key_type)
 
     return resolve
 
@@ -106,20 +106,20 @@ def _payload_resolver(key: str, kept: PayloadType) -> Any:
 def _nested_types(feature: Feature) -> Iterator[ObjectType]:
     for nested in nested_classes(feature.payload) if feature.payload else ():
         nested_type = ObjectType(feature.nested_type_name(nested))
-        for key, kept in key_types(nested).items():
-            nested_type.set_field(camel_case(key), _nested_resolver(key, kept))
+        for key, key_type in key_types(nested).items():
+            nested_type.set_field(camel_case(key), _nested_resolver(key, key_type))
         yield nested_type
 
 
-def _nested_resolver(key: str, kept: PayloadType) -> Any:
+def _nested_resolver(key: str, key_type: PayloadType) -> Any:
     def resolve(value: Mapping[str, Any], _: Info) -> Any:
-        return typed(value.get(key), kept)
+        return typed_value(value.get(key), key_type)
 
     return resolve
 
 
-def _connection_field(name: str, node_type: str, said: str) -> str:
-    return f"{description(said)}{name}(\n{FILTERS}{PAGE}): {node_type}Connection!\n"
+def _connection_field(name: str, node_type: str, about: str) -> str:
+    return f"{description(about)}{name}(\n{FILTERS}{PAGE}): {node_type}Connection!\n"
 
 
 def _resolver_field(resolver: Resolver) -> str:
@@ -127,34 +127,34 @@ def _resolver_field(resolver: Resolver) -> str:
 
 
 def _feature_texts(feature: Feature) -> Iterator[str]:
-    said = Descriptions.of(feature)
-    of_class = said.payload_class(feature.payload) if feature.payload else ""
-    fields = _payload_fields(feature, feature.payload, said) if feature.payload else ""
+    descriptions = Descriptions.of(feature)
+    of_class = descriptions.payload_class(feature.payload) if feature.payload else ""
+    fields = _payload_fields(feature, feature.payload, descriptions) if feature.payload else ""
     about = description(of_class or feature.description or f"Events of {feature.name}.")
     yield f"{about}type {feature.type_name} implements AiUsageEvent {{\n{_FIELDS}{fields}}}\n"
     yield connection(feature.type_name, f"events of {feature.name}")
     for nested in nested_classes(feature.payload) if feature.payload else ():
-        fields = _payload_fields(feature, nested, said)
-        about = description(said.payload_class(nested))
+        fields = _payload_fields(feature, nested, descriptions)
+        about = description(descriptions.payload_class(nested))
         yield f"{about}type {feature.nested_type_name(nested)} {{\n{fields}}}\n"
 
 
-def _payload_fields(feature: Feature, payload_class: type[msgspec.Struct], said: Descriptions) -> str:
+def _payload_fields(feature: Feature, payload_class: type[msgspec.Struct], descriptions: Descriptions) -> str:
     lines = []
     for field in msgspec.structs.fields(payload_class):
         key = field.encode_name
-        about = description(said.key(payload_class, key))
+        about = description(descriptions.key(payload_class, key))
         lines.append(f"{about}{camel_case(key)}: {_type_text(feature, field.type)}\n")
     return "".join(lines)
 
 
 def _type_text(feature: Feature, annotation: Any) -> str:
-    """The type of a payload's field. It may be null: what is stored need not have what the class names."""
-    kept, lists = payload_type(annotation), 0
-    while isinstance(kept, list):
-        kept, lists = kept[0], lists + 1
+    """The GraphQL type of a payload key. It is nullable, since stored payloads may lack the key."""
+    key_type, lists = payload_type(annotation), 0
+    while isinstance(key_type, list):
+        key_type, lists = key_type[0], lists + 1
     nested = object_class(annotation)
-    name = feature.nested_type_name(nested) if nested else _SCALARS[kept]
+    name = feature.nested_type_name(nested) if nested else _SCALARS[key_type]
     return "[" * lists + name + "]" * lists
 
 
@@ -164,8 +164,8 @@ def _event_enum_text(registry: Registry) -> str:
 
 
 def _enum_value_lines(event: EventType) -> Iterator[str]:
-    said = Descriptions.of(event.feature).event(event.name)
-    yield description(f"{said} Id {event.id}, owned by {event.feature.owner}.".strip())
+    descriptions = Descriptions.of(event.feature).event(event.name)
+    yield description(f"{descriptions} Id {event.id}, owned by {event.feature.owner}.".strip())
     deprecation = ' @deprecated(reason: "No longer accepted; old events can still be read.")'
     yield f"{enum_value(event.name)}{deprecation if event.deprecated else ''}\n"
 

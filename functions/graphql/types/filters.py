@@ -1,4 +1,4 @@
-"""The argument `payload`: filters on payloads as clients write them, read as conditions."""
+"""Converts the argument `payload`, filters of the type `PayloadFilter`, to conditions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,24 +8,16 @@ from functions.graphql.query.conditions import Compares, Condition, Differs, Equ
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path, read_path
 from functions.graphql.query.scalar import Scalar, stored_number
-from functions.shared.catalog.payload import LARGEST_INTEGER, MAX_PAYLOAD_BYTES, SMALLEST_INTEGER
+from functions.shared.catalog.payload import MAX_INTEGER, MAX_PAYLOAD_BYTES, MIN_INTEGER
 
-MOST_FILTERS = 20
+MAX_FILTERS = 20
+MAX_VALUES = 1000  # values of one `in`
+MAX_STEPS = 1000  # steps of all paths, counted once for each operator: as many as ClickHouse can parse
 
-
-MOST_VALUES = 1000
-
-
-MOST_STEPS = 1000  # of the paths, each counted once for each of its operators: what ClickHouse can parse
-
-
-# Of the strings of one `in`: ClickHouse takes values of up to 128 KiB, and some characters are escaped in them.
-MOST_BYTES = 64 * 1024
-
+# Bytes of the strings of one `in`. ClickHouse takes values of up to 128 KiB, in which some characters are escaped.
+MAX_STRING_BYTES = 64 * 1024
 
 _OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "exists")
-
-
 _ORDERINGS = {
     "gt": Ordering.GREATER,
     "gte": Ordering.GREATER_OR_EQUAL,
@@ -35,20 +27,20 @@ _ORDERINGS = {
 
 
 def conditions(filters: Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
-    """What payloads must fulfil, all of it, to pass the filters.
+    """The conditions of the filters; a payload must fulfil all.
 
     Args:
-        filters: inputs of the type `PayloadFilter`; what an input does not have was not given.
+        filters: inputs of the type `PayloadFilter`, without the operators that the client did not give.
 
     Raises:
-        InvalidArgument: a path, an operand or the number of them is not usable.
+        InvalidArgument: a path or operand is invalid, or a limit is exceeded.
     """
-    if len(filters) > MOST_FILTERS:
-        raise InvalidArgument(f"payload takes at most {MOST_FILTERS} filters, not {len(filters)}.")
+    if len(filters) > MAX_FILTERS:
+        raise InvalidArgument(f"payload takes at most {MAX_FILTERS} filters, not {len(filters)}.")
     found = tuple(condition for each in filters for condition in _conditions_of(each))
     steps = sum(len(condition.path) for condition in found)
-    if steps > MOST_STEPS:
-        raise InvalidArgument(f"payload takes filters of at most {MOST_STEPS:,} steps of paths in all, not {steps:,}.")
+    if steps > MAX_STEPS:
+        raise InvalidArgument(f"payload: the paths have at most {MAX_STEPS:,} steps in all, not {steps:,}.")
     return found
 
 
@@ -66,7 +58,7 @@ def _conditions_of(payload_filter: Mapping[str, Any]) -> list[Condition]:
 def _condition(path: Path, operator: str, operand: Any) -> Condition:
     if operator == "exists":
         if not isinstance(operand, bool):
-            raise InvalidArgument("payload: exists is true or false.")
+            raise InvalidArgument("payload: exists must be true or false.")
         return Exists(path, operand)
     if operator == "in":
         return EqualsAny(path, _operands(operand))
@@ -80,45 +72,47 @@ def _condition(path: Path, operator: str, operand: Any) -> Condition:
 
 def _operands(operands: Any) -> tuple[Scalar, ...]:
     if not isinstance(operands, list):
-        raise InvalidArgument("payload: in takes a list.")
-    if len(operands) > MOST_VALUES:
-        raise InvalidArgument(f"payload: in takes at most {MOST_VALUES:,} values, not {len(operands):,}.")
+        raise InvalidArgument("payload: in must be a list.")
+    if len(operands) > MAX_VALUES:
+        raise InvalidArgument(f"payload: in takes at most {MAX_VALUES:,} values, not {len(operands):,}.")
     scalars = tuple(_scalar("in", operand) for operand in operands)
-    if sum(len(scalar.encode()) for scalar in scalars if isinstance(scalar, str)) > MOST_BYTES:
-        raise InvalidArgument(f"payload: in takes strings of at most {MOST_BYTES:,} bytes in all.")
+    if sum(len(scalar.encode()) for scalar in scalars if isinstance(scalar, str)) > MAX_STRING_BYTES:
+        raise InvalidArgument(f"payload: in takes strings of at most {MAX_STRING_BYTES:,} bytes in all.")
     return scalars
 
 
 def _scalar(operator: str, operand: Any) -> Scalar:
     if operand is None:
-        raise InvalidArgument(f"payload: {operator} can't be null; for what is null or missing, use exists: false.")
+        raise InvalidArgument(f"payload: {operator} can't be null; use exists: false to find null and missing values.")
     if isinstance(operand, bool):
         return operand
     if isinstance(operand, str):
         return _text(operator, operand)
     if isinstance(operand, int | float):
         return _number(operator, operand)
-    raise InvalidArgument(f"payload: {operator} takes a string, a number or a boolean, no array and no object.")
+    raise InvalidArgument(f"payload: {operator} takes a string, number or boolean, not an array or object.")
 
 
 def _text(operator: str, text: str) -> str:
     try:
         if len(text.encode()) > MAX_PAYLOAD_BYTES:
-            raise InvalidArgument(f"payload: {operator} is longer than any payload, {MAX_PAYLOAD_BYTES:,} bytes.")
+            raise InvalidArgument(
+                f"payload: {operator} is longer than any payload: at most {MAX_PAYLOAD_BYTES:,} bytes."
+            )
     except UnicodeEncodeError:
-        raise InvalidArgument(f"payload: {operator} holds half a character, which no payload does.") from None
+        raise InvalidArgument(f"payload: {operator} contains half a surrogate pair; no payload does.") from None
     if "\0" in text:
-        raise InvalidArgument(f"payload: {operator} holds the character U+0000, which no payload does.")
+        raise InvalidArgument(f"payload: {operator} contains U+0000; no payload does.")
     return text
 
 
 def _number(operator: str, number: int | float) -> int | float:
-    """The number as an integer where that is the same."""
+    """The number, as an int if it equals a 64-bit integer."""
     if isinstance(number, int):
-        if not SMALLEST_INTEGER <= number <= LARGEST_INTEGER:
+        if not MIN_INTEGER <= number <= MAX_INTEGER:
             raise InvalidArgument(f"payload: {operator} has a number that does not fit in 64 bits.")
         return number
     if not math.isfinite(number):
         raise InvalidArgument(f"payload: {operator} has a number that does not fit in a double.")
     stored = stored_number(number)
-    return int(stored) if SMALLEST_INTEGER <= stored <= LARGEST_INTEGER and stored == int(stored) else number
+    return int(stored) if MIN_INTEGER <= stored <= MAX_INTEGER and stored == int(stored) else number

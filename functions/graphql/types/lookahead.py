@@ -1,4 +1,4 @@
-"""What a query selects below a field, so that no more is read than is asked for."""
+"""`Lookahead`: which fields a query selects below a field, so that resolvers read only these."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,10 +15,10 @@ from graphql import (
 from graphql.execution.values import get_argument_values
 
 
-class Selected:
-    """Fields of a query, and what they select.
+class Lookahead:
+    """Fields of a query, and the fields that the query selects below.
 
-    Fragments are followed whatever type they are on, and fields that `@skip` or `@include` leave out are among them.
+    Includes the fields of all fragments, whatever their type, and fields that `@skip` or `@include` leave out.
     """
 
     def __init__(self, info: GraphQLResolveInfo[Any], nodes: Iterable[FieldNode]) -> None:
@@ -27,26 +27,26 @@ class Selected:
         self._below: dict[str, list[FieldNode]] | None = None
 
     @classmethod
-    def of(cls, info: GraphQLResolveInfo[Any]) -> "Selected":
-        """The field that is being resolved."""
+    def of(cls, info: GraphQLResolveInfo[Any]) -> "Lookahead":
+        """The field being resolved."""
         return cls(info, info.field_nodes)
 
     def __bool__(self) -> bool:
         return bool(self._nodes)
 
     def names(self) -> Iterable[str]:
-        """The names of the fields right below."""
+        """The names of the fields one level below."""
         return self._fields().keys()
 
-    def below(self, *names: str) -> "Selected":
-        """The fields of these names right below."""
-        return Selected(self._info, (node for name in names for node in self._fields().get(name, ())))
+    def below(self, *names: str) -> "Lookahead":
+        """The fields of these names one level below."""
+        return Lookahead(self._info, (node for name in names for node in self._fields().get(name, ())))
 
     def arguments(self, parent: GraphQLObjectType | GraphQLInterfaceType) -> Iterator[dict[str, Any]]:
-        """The arguments of each of the fields, which are fields of the type `parent`.
+        """The arguments of each field; all fields must belong to the type `parent`.
 
         Raises:
-            GraphQLError: one is not usable.
+            GraphQLError: an argument is invalid.
         """
         for node in self._nodes:
             yield get_argument_values(parent.fields[node.name.value], node, self._info.variable_values)

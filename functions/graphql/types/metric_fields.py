@@ -1,4 +1,4 @@
-"""Figures of the metrics in GraphQL, and what has to be measured for them."""
+"""`MetricField`: the measures that each field of the metrics types is computed from."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from functions.graphql.context import User
+from functions.graphql.context import UserNode
 from functions.graphql.query.aggregation import Measure, MeasureKind
 from functions.graphql.query.path import Path
-from functions.graphql.types.lookahead import Selected
+from functions.graphql.types.lookahead import Lookahead
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.metric import Metric
 from functions.shared.catalog.names import event_count_field
@@ -21,7 +21,7 @@ EVENTS = Measure(MeasureKind.EVENTS)
 USERS = Measure(MeasureKind.USERS)
 FEATURES = Measure(MeasureKind.FEATURES)
 
-# Of GitLab's schema: counts of single events, beside the features' own figures.
+# Counts of single events that GitLab's schema has too, besides the fields of each feature.
 _USER_COUNTS = {
     "codeSuggestionsAcceptedCount": "code_suggestion_accepted_in_ide",
     "duoChatInteractionsCount": "request_duo_chat_response",
@@ -29,65 +29,67 @@ _USER_COUNTS = {
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """One measure by another; nothing where that is 0, or so small that no double is near to the ratio."""
+    """One measure divided by another; null if the divisor is 0 or the ratio exceeds a double's range."""
 
     dividend: Measure
     divisor: Measure
 
 
-type Figure = Measure | Ratio
+type MetricField = Measure | Ratio
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What was measured of a group of events: the figures are resolved from it."""
+class MetricValues:
+    """The measured values of a group of events, which metric fields are computed from."""
 
     values: Mapping[Measure, Any]
 
-    def figure(self, figure: Figure) -> Any:
-        """The figure's value."""
-        if isinstance(figure, Measure):
-            return self.values[figure]
-        divisor = self.values[figure.divisor]
-        ratio = self.values[figure.dividend] / divisor if divisor else math.inf
+    def value_of(self, metric_field: MetricField) -> Any:
+        """The value of a metric field."""
+        if isinstance(metric_field, Measure):
+            return self.values[metric_field]
+        divisor = self.values[metric_field.divisor]
+        ratio = self.values[metric_field.dividend] / divisor if divisor else math.inf
         return ratio if math.isfinite(ratio) else None
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredUser(Measured):
-    """What was measured of a user's events."""
+class UserMetricValues(MetricValues):
+    """The measured values of one user's events."""
 
-    user: User
+    user: UserNode
 
 
-def total_figures() -> dict[str, Figure]:
-    """The figures of `AiMetrics`, but for the features'."""
+def total_metric_fields() -> dict[str, MetricField]:
+    """The metric fields of `AiMetrics`, without those of features."""
     return {"totalEventCount": EVENTS, "usersCount": USERS, "featuresCount": FEATURES}
 
 
-def user_figures(registry: Registry) -> dict[str, Figure]:
-    """The figures of `AiUserMetrics`, but for the features'."""
-    counts: dict[str, Figure] = {
+def user_metric_fields(registry: Registry) -> dict[str, MetricField]:
+    """The metric fields of `AiUserMetrics`, without those of features."""
+    counts: dict[str, MetricField] = {
         name: Measure(MeasureKind.EVENTS, (registry.events[event].id,) if event in registry.events else ())
         for name, event in _USER_COUNTS.items()
     }
     return {"totalEventCount": EVENTS, "lastDuoActivityOn": Measure(MeasureKind.LAST_DAY)} | counts
 
 
-def feature_figures(feature: Feature) -> dict[str, Figure]:
-    """The figures of a feature: those that each has, and those that it declares."""
+def feature_metric_fields(feature: Feature) -> dict[str, MetricField]:
+    """The metric fields of a feature: those that every feature has, and the declared metrics."""
     ids = tuple(feature.all_ids.values())
-    figures: dict[str, Figure] = {
+    metric_fields: dict[str, MetricField] = {
         "totalEventCount": Measure(MeasureKind.EVENTS, ids),
         "contributorsCount": Measure(MeasureKind.USERS, ids),
     }
-    figures |= {
+    metric_fields |= {
         event_count_field(name): Measure(MeasureKind.EVENTS, (number,)) for name, number in feature.all_ids.items()
     }
     measures = {metric.name: _measure(metric, feature) for metric in feature.metrics.values() if not metric.of}
     for metric in feature.metrics.values():
-        figures[metric.name] = Ratio(*(measures[name] for name in metric.of)) if metric.of else measures[metric.name]
-    return figures
+        metric_fields[metric.name] = (
+            Ratio(*(measures[name] for name in metric.of)) if metric.of else measures[metric.name]
+        )
+    return metric_fields
 
 
 def _measure(metric: Metric, feature: Feature) -> Measure:
@@ -99,34 +101,34 @@ def _measure(metric: Metric, feature: Feature) -> Measure:
 
 
 def path_of(keys: str) -> Path:
-    """The path that keys with dots between them name."""
+    """The payload path of keys joined by dots."""
     return tuple(keys.split("."))
 
 
 def value_type(feature: Feature, keys: str) -> type[str | int | float | bool]:
-    """What the values at a path of keys count as: a string, as a moment is stored, where nothing else is declared."""
-    kept = type_at(feature.payload_types, keys)
-    return kept if isinstance(kept, type) and kept in (int, float, bool) else str
+    """The type of the values at a path of keys; str for a timestamp too, which is stored as a string."""
+    key_type = type_at(feature.payload_types, keys)
+    return key_type if isinstance(key_type, type) and key_type in (int, float, bool) else str
 
 
 def measures_of(
-    selected: Selected, own: Mapping[str, Figure], features: Mapping[str, Mapping[str, Figure]]
+    selected: Lookahead, own: Mapping[str, MetricField], features: Mapping[str, Mapping[str, MetricField]]
 ) -> Iterator[Measure]:
-    """What has to be measured for the figures that a query selects.
+    """The measures of the metric fields that a query selects.
 
     Args:
-        own: the figures of the object selected, by field.
-        features: those of each feature's object in it.
+        own: metric fields of the selected object, by name.
+        features: metric fields of each feature's object inside, by the object's field.
     """
     yield from _measures(own[name] for name in selected.names() if name in own)
-    for field, figures in features.items():
+    for field, metric_fields in features.items():
         below = selected.below(field)
-        yield from _measures(figures[name] for name in below.names() if name in figures)
+        yield from _measures(metric_fields[name] for name in below.names() if name in metric_fields)
 
 
-def _measures(figures: Iterable[Figure]) -> Iterator[Measure]:
-    for figure in figures:
-        if isinstance(figure, Ratio):
-            yield from (figure.dividend, figure.divisor)
+def _measures(metric_fields: Iterable[MetricField]) -> Iterator[Measure]:
+    for metric_field in metric_fields:
+        if isinstance(metric_field, Ratio):
+            yield from (metric_field.dividend, metric_field.divisor)
         else:
-            yield figure
+            yield metric_field

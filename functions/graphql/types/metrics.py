@@ -1,4 +1,4 @@
-"""`aiMetrics` and `aiUserMetrics`: how much features were used, by all and by each user."""
+"""`aiMetrics` and `aiUserMetrics`: metrics of the selected events, in total and by user."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -6,24 +6,24 @@ from typing import Any
 import msgspec
 from ariadne import EnumType, ObjectType, SchemaBindable
 
-from functions.graphql.context import Info, Scope, User, Users
+from functions.graphql.context import Info, Scope, Usernames, UserNode
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order, UserPosition
 from functions.graphql.query.selection import Selection
 from functions.graphql.types import arguments
 from functions.graphql.types.arguments import select
-from functions.graphql.types.connection import Connection, Stretch
+from functions.graphql.types.connection import ConnectionPage, PageRequest
 from functions.graphql.types.cursor import from_user_cursor, to_user_cursor
-from functions.graphql.types.lookahead import Selected
+from functions.graphql.types.lookahead import Lookahead
 from functions.graphql.types.metric_fields import (
     USERS,
-    Figure,
-    Measured,
-    MeasuredUser,
+    MetricField,
+    MetricValues,
     Ratio,
-    feature_figures,
+    UserMetricValues,
+    feature_metric_fields,
     measures_of,
-    total_figures,
-    user_figures,
+    total_metric_fields,
+    user_metric_fields,
 )
 from functions.graphql.types.sdl import FILTERS, PAGE, connection, description
 from functions.shared.catalog.feature import Feature
@@ -35,7 +35,7 @@ _GRAPHQL_TYPES = {str: "String", int: "Long", float: "Float", bool: "Boolean"}
 
 
 class UserSort(msgspec.Struct, frozen=True):
-    """What users are sorted by, under its name in the schema."""
+    """A sort order of users, with its name in the schema."""
 
     name: str
     measure: Measure
@@ -43,17 +43,17 @@ class UserSort(msgspec.Struct, frozen=True):
 
 
 class Metrics:
-    """The metrics that definitions make, their types and what resolves them."""
+    """The metrics types of the schema, with their resolvers."""
 
     def __init__(self, registry: Registry) -> None:
         self._features = registry.features.values()
-        self._total = total_figures()
-        self._of_user = user_figures(registry)
-        self._of_features = {feature.metrics_field: feature_figures(feature) for feature in self._features}
+        self._total = total_metric_fields()
+        self._of_user = user_metric_fields(registry)
+        self._of_features = {feature.metrics_field: feature_metric_fields(feature) for feature in self._features}
         self._sorts = {sort.name: sort for sort in self._user_sorts()}
 
     def text(self) -> str:
-        """The types, and the fields that have them."""
+        """The schema text of the types and of the fields that return them."""
         parts = [_feature_text(feature, self._of_features[feature.metrics_field]) for feature in self._features]
         fields = "".join(
             f"{description(f'Of {feature.name}.')}{feature.metrics_field}: {feature.metrics_type_name}!\n"
@@ -68,88 +68,90 @@ class Metrics:
         return "\n".join(parts)
 
     def bindables(self) -> Iterator[SchemaBindable]:
-        """What resolves them, but for the fields that have them."""
+        """The resolvers of the types, without the fields that return them."""
         yield EnumType("AiUserMetricsSort", self._sorts)
-        for name, figures in (("AiMetrics", self._total), ("AiUserMetrics", self._of_user)):
+        for name, metric_fields in (("AiMetrics", self._total), ("AiUserMetrics", self._of_user)):
             metrics_type = ObjectType(name)
-            _set_figures(metrics_type, figures)
+            _set_metric_fields(metrics_type, metric_fields)
             for field in self._of_features:
-                metrics_type.set_field(field, _itself)
+                metrics_type.set_field(field, _same_values)
             yield metrics_type
         for feature in self._features:
             feature_type = ObjectType(feature.metrics_type_name)
-            _set_figures(feature_type, self._of_features[feature.metrics_field])
+            _set_metric_fields(feature_type, self._of_features[feature.metrics_field])
             yield feature_type
 
-    def of_all(self, scope: Scope, info: Info, **filters: Any) -> Measured:
+    def resolve_metrics(self, scope: Scope, info: Info, **filters: Any) -> MetricValues:
         """Resolves `aiMetrics`."""
-        reading = info.context
-        measures = _unique(measures_of(Selected.of(info), self._total, self._of_features))
+        context = info.context
+        measures = _unique(measures_of(Lookahead.of(info), self._total, self._of_features))
         if not measures:
-            return Measured({})
-        selection = select(scope.namespaces, reading.registry, reading.today, filters)
-        (values,) = reading.events.aggregate(Aggregation(selection, reading.registry.feature_of, measures))
-        return Measured(dict(zip(measures, values, strict=True)))
+            return MetricValues({})
+        selection = select(scope.namespaces, context.registry, context.today, filters)
+        (values,) = context.events.aggregate(Aggregation(selection, context.registry.feature_of, measures))
+        return MetricValues(dict(zip(measures, values, strict=True)))
 
-    def of_users(self, scope: Scope, info: Info, **given: Any) -> Connection[MeasuredUser]:
+    def resolve_user_metrics(self, scope: Scope, info: Info, **given: Any) -> ConnectionPage[UserMetricValues]:
         """Resolves `aiUserMetrics`."""
-        reading = info.context
-        selection = select(scope.namespaces, reading.registry, reading.today, given)
-        stretch = arguments.stretch(given)
+        context = info.context
+        selection = select(scope.namespaces, context.registry, context.today, given)
+        page_request = arguments.page_request(given)
         sort: UserSort = given.get("sort") or self._sorts[_DEFAULT_SORT]
-        beyond = stretch.position(lambda cursor: from_user_cursor(sort.name, cursor))
-        reading.budget.take(stretch.size)
-        selected = Selected.of(info)
-        wanted = [
+        beyond = page_request.position(lambda cursor: from_user_cursor(sort.name, cursor))
+        context.budget.take(page_request.size)
+        selected = Lookahead.of(info)
+        requested = [
             measure
             for nodes in (selected.below("nodes"), selected.below("edges").below("node"))
             for measure in measures_of(nodes, self._of_user, self._of_features)
         ]
 
-        def read(limit: int) -> list[MeasuredUser]:
-            aggregation = _of_users(selection, reading.registry, sort, stretch, wanted, limit, beyond)
-            rows = reading.events.aggregate(aggregation)
-            users = Users((row[0] for row in rows), reading.directory)
+        def read(limit: int) -> list[UserMetricValues]:
+            aggregation = _user_aggregation(selection, context.registry, sort, page_request, requested, limit, beyond)
+            rows = context.events.aggregate(aggregation)
+            users = Usernames((row[0] for row in rows), context.directory)
             found = [
-                MeasuredUser(dict(zip(aggregation.measures, values, strict=True)), User(user_id, users))
+                UserMetricValues(dict(zip(aggregation.measures, values, strict=True)), UserNode(user_id, users))
                 for user_id, *values in rows
             ]
-            return found[::-1] if stretch.backwards else found
+            return found[::-1] if page_request.backwards else found
 
-        def cursor_of(measured: MeasuredUser) -> str:
+        def cursor_of(measured: UserMetricValues) -> str:
             return to_user_cursor(sort.name, UserPosition(measured.values[sort.measure], measured.user.id))
 
         def count() -> int:
-            ((users,),) = reading.events.aggregate(Aggregation(selection, reading.registry.feature_of, (USERS,)))
+            ((users,),) = context.events.aggregate(Aggregation(selection, context.registry.feature_of, (USERS,)))
             return int(users)
 
-        return Connection(stretch, read, cursor_of, count)
+        return ConnectionPage(page_request, read, cursor_of, count)
 
     def _user_sorts(self) -> Iterator[UserSort]:
-        """By each figure that is a count, or a total of whole numbers."""
-        names = [(upper_snake_case(field), figure) for field, figure in self._of_user.items()]
-        for feature, figures in self._of_features.items():
-            names += [(upper_snake_case(f"{feature}_{field}"), figure) for field, figure in figures.items()]
-        for name, figure in names:
-            if isinstance(figure, Measure) and _is_sortable(figure):
-                yield UserSort(f"{name}_ASC", figure, descending=False)
-                yield UserSort(f"{name}_DESC", figure, descending=True)
+        """Both directions of each metric field that is a count or a sum of integers."""
+        names = [(upper_snake_case(field), metric_field) for field, metric_field in self._of_user.items()]
+        for feature, metric_fields in self._of_features.items():
+            names += [
+                (upper_snake_case(f"{feature}_{field}"), metric_field) for field, metric_field in metric_fields.items()
+            ]
+        for name, metric_field in names:
+            if isinstance(metric_field, Measure) and _is_sortable(metric_field):
+                yield UserSort(f"{name}_ASC", metric_field, descending=False)
+                yield UserSort(f"{name}_DESC", metric_field, descending=True)
 
 
-def _of_users(
+def _user_aggregation(
     selection: Selection,
     registry: Registry,
     sort: UserSort,
-    stretch: Stretch,
-    wanted: Sequence[Measure],
+    page_request: PageRequest,
+    requested: Sequence[Measure],
     limit: int,
     beyond: UserPosition | None,
 ) -> Aggregation:
-    descending = sort.descending is not stretch.backwards
+    descending = sort.descending is not page_request.backwards
     return Aggregation(
         selection,
         registry.feature_of,
-        measures=_unique([sort.measure, *wanted]),
+        measures=_unique([sort.measure, *requested]),
         dimensions=(Dimension.USER,),
         order=(Order(sort.measure, descending),),
         limit=limit,
@@ -158,48 +160,49 @@ def _of_users(
     )
 
 
-def _is_sortable(figure: Measure) -> bool:
-    is_total = figure.kind is MeasureKind.SUM and figure.value_type is int
-    return is_total or figure.kind in (MeasureKind.EVENTS, MeasureKind.USERS)
+def _is_sortable(metric_field: Measure) -> bool:
+    is_total = metric_field.kind is MeasureKind.SUM and metric_field.value_type is int
+    return is_total or metric_field.kind in (MeasureKind.EVENTS, MeasureKind.USERS)
 
 
 def _unique(measures: Iterable[Measure]) -> tuple[Measure, ...]:
     return tuple(dict.fromkeys(measures))
 
 
-def _set_figures(metrics_type: ObjectType, figures: Mapping[str, Figure]) -> None:
-    for field, figure in figures.items():
-        metrics_type.set_field(field, _figure_resolver(figure))
+def _set_metric_fields(metrics_type: ObjectType, metric_fields: Mapping[str, MetricField]) -> None:
+    for field, metric_field in metric_fields.items():
+        metrics_type.set_field(field, _metric_field_resolver(metric_field))
 
 
-def _figure_resolver(figure: Figure) -> Any:
-    def resolve(measured: Measured, _: Info) -> Any:
-        return measured.figure(figure)
+def _metric_field_resolver(metric_field: MetricField) -> Any:
+    def resolve(measured: MetricValues, _: Info) -> Any:
+        return measured.value_of(metric_field)
 
     return resolve
 
 
-def _itself(measured: Measured, _: Info) -> Measured:
+def _same_values(measured: MetricValues, _: Info) -> MetricValues:
     return measured
 
 
-def _feature_text(feature: Feature, figures: Mapping[str, Figure]) -> str:
+def _feature_text(feature: Feature, metric_fields: Mapping[str, MetricField]) -> str:
     fields = "".join(
-        f"{description(_said(feature, field))}{field}: {_type_text(figure)}\n" for field, figure in figures.items()
+        f"{description(_metric_description(feature, field))}{field}: {_type_text(metric_field)}\n"
+        for field, metric_field in metric_fields.items()
     )
     return f"{description(f'How much {feature.name} was used.')}type {feature.metrics_type_name} {{\n{fields}}}\n"
 
 
-def _said(feature: Feature, field: str) -> str:
+def _metric_description(feature: Feature, field: str) -> str:
     return feature.metrics[field].description if field in feature.metrics else ""
 
 
-def _type_text(figure: Figure) -> str:
-    if isinstance(figure, Ratio):
+def _type_text(metric_field: MetricField) -> str:
+    if isinstance(metric_field, Ratio):
         return "Float"
-    if figure.kind is MeasureKind.DISTINCT:
-        return f"[{_GRAPHQL_TYPES[figure.value_type]}!]!"
-    return "Float!" if figure.kind is MeasureKind.SUM and figure.value_type is float else "Long!"
+    if metric_field.kind is MeasureKind.DISTINCT:
+        return f"[{_GRAPHQL_TYPES[metric_field.value_type]}!]!"
+    return "Float!" if metric_field.kind is MeasureKind.SUM and metric_field.value_type is float else "Long!"
 
 
 def _fields(prefix: str) -> str:

@@ -1,25 +1,25 @@
-"""Stored values as the types that their keys are declared with: not all that is stored is of these."""
+"""Reads stored values as their key's declared type. Stored payloads may hold values of other types."""
 
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from functions.shared.catalog.payload import LARGEST_INTEGER, SMALLEST_INTEGER
+from functions.shared.catalog.payload import MAX_INTEGER, MIN_INTEGER
 from functions.shared.catalog.payload_type import PayloadType
 from functions.shared.timestamp import parse_timestamp
 
 
-def typed(value: Any, kept: PayloadType) -> Any:
-    """The value where it is of the type `kept`, else None; a list has None for each item that is not.
+def typed_value(value: Any, key_type: PayloadType) -> Any:
+    """The value if it has the type `key_type`, else None; in a list, None replaces each item of another type.
 
-    >>> typed([1, "a"], [int])
+    >>> typed_value([1, "a"], [int])
     [1, None]
     """
-    if isinstance(kept, list):
-        return [typed(item, kept[0]) for item in value] if isinstance(value, list) else None
-    if isinstance(kept, dict):
+    if isinstance(key_type, list):
+        return [typed_value(item, key_type[0]) for item in value] if isinstance(value, list) else None
+    if isinstance(key_type, dict):
         return value if isinstance(value, dict) else None
-    return _READERS[kept](value)
+    return _READERS[key_type](value)
 
 
 def _string(value: Any) -> str | None:
@@ -31,8 +31,8 @@ def _boolean(value: Any) -> bool | None:
 
 
 def _integer(value: Any) -> int | None:
-    """Also of a number that was stored with a fraction of nothing: not every store tells 8.0 from 8."""
-    if type(value) not in (int, float) or not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+    """Accepts 8.0 as 8, since not every store distinguishes the two."""
+    if type(value) not in (int, float) or not MIN_INTEGER <= value <= MAX_INTEGER:
         return None
     return int(value) if value == int(value) else None
 

@@ -1,4 +1,4 @@
-"""What resolves the schema's fields from the top down to events and metrics."""
+"""The types `Query` and `Namespace`: resolves them down to events and metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from functions.shared.grant import is_traversal_path
 
 
 @dataclass(frozen=True, slots=True)
-class Namespace:
-    """A namespace that may be read."""
+class NamespaceNode:
+    """A namespace that the token may read."""
 
     path: str
     full_path: str
@@ -36,8 +36,8 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
     query_type.set_field("aiInstanceUsageData", _instance)
     namespace_type.set_field("aiUsageData", lambda namespace, _: namespace.scope)
     for suffix, resolve in (
-        ("Metrics", metrics.of_all),
-        ("UserMetrics", metrics.of_users),
+        ("Metrics", metrics.resolve_metrics),
+        ("UserMetrics", metrics.resolve_user_metrics),
         ("Usage", resolve_usage),
     ):
         query_type.set_field(f"aiInstance{suffix}", _of_instance(resolve))
@@ -45,17 +45,17 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
     return query_type, namespace_type
 
 
-def resolve_namespace(_: None, info: Info, full_path: str) -> Namespace | None:
-    """The namespace at a path, where there is one that the token may read."""
-    reading = info.context
+def resolve_namespace(_: None, info: Info, full_path: str) -> NamespaceNode | None:
+    """The namespace at a full path or traversal path; None if unknown or outside the grant."""
+    context = info.context
     if "\0" in full_path:
-        return None  # PostgreSQL has no text with such a character
-    path = full_path if is_traversal_path(full_path) else reading.directory.path_of(full_path)
-    if path is None or not reading.grant.covers(path):
+        return None  # PostgreSQL refuses such a text
+    path = full_path if is_traversal_path(full_path) else context.directory.path_of(full_path)
+    if path is None or not context.grant.covers(path):
         return None
     if path == full_path:
-        full_path = reading.directory.full_path_of(path) or path
-    return Namespace(path, full_path)
+        full_path = context.directory.full_path_of(path) or path
+    return NamespaceNode(path, full_path)
 
 
 def _instance(_: None, info: Info) -> Scope:

@@ -1,4 +1,4 @@
-"""The scalars of the schema."""
+"""The scalar types `Date`, `Time`, `JSON` and `Long`."""
 
 import math
 import re
@@ -9,52 +9,52 @@ from ariadne import ScalarType
 from graphql import GraphQLError, Undefined
 
 from functions.graphql.query.days import FIRST_DAY, LAST_DAY
-from functions.shared.catalog.payload import LARGEST_INTEGER, MAX_DEPTH, SMALLEST_INTEGER
+from functions.shared.catalog.payload import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER
 from functions.shared.timestamp import format_timestamp
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_SHOWN_CHARACTERS = 40
+_MAX_SHOWN_CHARACTERS = 40
 
 
 def parse_date(value: Any) -> date:
-    """A day as GraphQL clients write it.
+    """Parses a day, like `2026-11-20`.
 
     Raises:
-        GraphQLError: it is none, or none that can be asked for.
+        GraphQLError: the value is not a day, or the day is outside `FIRST_DAY` to `LAST_DAY`.
     """
     try:
         day = date.fromisoformat(value if _DAY.fullmatch(value) else "")
     except (TypeError, ValueError):
-        shown = repr(value[:_SHOWN_CHARACTERS]) if isinstance(value, str) else "What is given"
-        raise GraphQLError(f"{shown} is no day, like 2026-11-20.") from None
+        excerpt = repr(value[:_MAX_SHOWN_CHARACTERS]) if isinstance(value, str) else "The value"
+        raise GraphQLError(f"{excerpt} is not a day like 2026-11-20.") from None
     if not FIRST_DAY <= day <= LAST_DAY:
-        raise GraphQLError(f"{day} is too close to an end of the calendar: days are from {FIRST_DAY} to {LAST_DAY}.")
+        raise GraphQLError(f"{day} is out of range: days are from {FIRST_DAY} to {LAST_DAY}.")
     return day
 
 
 def parse_json(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """A value as a payload can hold it: null, a boolean, number or text, or a list or object of such.
+    """Checks a JSON value: null, a boolean, number or text, or a list or object of these.
 
-    A literal is converted before; a variable in it that has no value is null in a list, and missing in an object.
+    A variable without a value, inside a literal, becomes null in a list and is left out of an object.
 
     Raises:
-        GraphQLError: no payload holds such a value.
+        GraphQLError: no payload can hold the value.
     """
     if depth == 0:
-        raise GraphQLError(f"JSON values may be nested {MAX_DEPTH} deep.")
+        raise GraphQLError(f"JSON values may be nested at most {MAX_DEPTH} levels deep.")
     match value:
         case None | bool():
             return value
         case str() if "\0" not in value:
             return value
         case str():
-            raise GraphQLError("JSON values hold no text with U+0000.")
-        case int() if SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+            raise GraphQLError("JSON values must not contain the character U+0000.")
+        case int() if MIN_INTEGER <= value <= MAX_INTEGER:
             return value
         case float() if math.isfinite(value):
             return value
         case int() | float():
-            raise GraphQLError("The numbers in JSON values are integers of 64 bits or finite doubles.")
+            raise GraphQLError("Numbers in JSON values must be integers of 64 bits or finite doubles.")
         case list():
             return [None if item is Undefined else parse_json(item, depth - 1) for item in value]
         case dict():
@@ -63,12 +63,12 @@ def parse_json(value: Any, depth: int = MAX_DEPTH) -> Any:
                 for key, item in value.items()
                 if item is not Undefined
             }
-    raise GraphQLError("JSON values hold variables of the types JSON, String, ID, Int, Float and Boolean only.")
+    raise GraphQLError("Variables in JSON values must have the type JSON, String, ID, Int, Float or Boolean.")
 
 
 def _long(value: Any) -> int:
     if type(value) is not int:
-        raise TypeError("a whole number is needed")
+        raise TypeError("a Long must be an integer")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Pieces of the schema's text that several of its parts are made with."""
+"""Shared pieces of schema text: filter and page arguments, descriptions, connection types."""
 
 from graphql.language.block_string import print_block_string
 
@@ -30,15 +30,15 @@ PAGE = """\
 
 
 def description(text: str) -> str:
-    """`text` as GraphQL's block string, which may hold quotes; nothing where there is none."""
+    """`text` as a description in the schema; empty for an empty text."""
     return f"{print_block_string(text)}\n" if text else ""
 
 
 def connection(node_type: str, nodes: str) -> str:
-    """The types of a connection and its edges.
+    """The schema text of a connection type and its edge type.
 
     Args:
-        nodes: what the nodes are, for people.
+        nodes: plural of the nodes, for descriptions, like `events of chat`.
     """
     return f"""\
 "A page of {nodes}."

@@ -1,4 +1,4 @@
-"""What the fields that teams add to `AiUsageData` are answered from."""
+"""Resolvers of the fields that teams add to `AiUsageData`."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
@@ -6,65 +6,65 @@ from typing import Any
 
 import msgspec
 
-from functions.graphql.context import Info, Reading, Scope
+from functions.graphql.context import Info, RequestContext, Scope
 from functions.graphql.query.aggregation import Aggregation, Measure, MeasureKind
 from functions.graphql.query.selection import Selection
 from functions.graphql.types.arguments import select
 from functions.graphql.types.metric_fields import path_of, value_type
-from functions.shared.catalog.event_query import Usage
+from functions.shared.catalog.event_query import ResolverFunction
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.payload_type import type_at
 
 
-class SelectedUsage:
-    """The events of one feature that are selected: a `Usage`."""
+class ScopedEventQuery:
+    """An `EventQuery` for the events of one feature in a selection."""
 
-    def __init__(self, feature: Feature, selection: Selection, reading: Reading) -> None:
+    def __init__(self, feature: Feature, selection: Selection, context: RequestContext) -> None:
         self._feature = feature
         self._selection = selection
-        self._reading = reading
+        self._context = context
 
     def count(self, *events: str) -> int:
-        """As `Usage.count`."""
+        """As `EventQuery.count`."""
         return int(self._measured(Measure(MeasureKind.EVENTS, self._feature.ids_of(events))))
 
     def users(self, *events: str) -> int:
-        """As `Usage.users`."""
+        """As `EventQuery.users`."""
         return int(self._measured(Measure(MeasureKind.USERS, self._feature.ids_of(events))))
 
     def sum(self, path: str, *events: str) -> int | float:
-        """As `Usage.sum`."""
+        """As `EventQuery.sum`."""
         total: int | float = self._measured(self._measure_at(MeasureKind.SUM, path, (int, float), events))
         return total
 
     def distinct(self, path: str, *events: str) -> list[Any]:
-        """As `Usage.distinct`."""
+        """As `EventQuery.distinct`."""
         return list(
             self._measured(self._measure_at(MeasureKind.DISTINCT, path, (str, int, float, bool, datetime), events))
         )
 
     def _measure_at(self, kind: MeasureKind, path: str, of: Collection[type], events: Sequence[str]) -> Measure:
-        """The measure of what is at a path, which must be declared as one of these types."""
+        """A measure of the values at a path. Raises ValueError unless the key is declared with a type in `of`."""
         if type_at(self._feature.payload_types, path) not in of:
-            names = ", ".join(one.__name__ for one in of)
-            raise ValueError(f"{self._feature.file}: the payload's class has none of {names} at {path!r}")
+            names = " or ".join(one.__name__ for one in of)
+            raise ValueError(f"{self._feature.file}: the payload class declares no key {path!r} of type {names}")
         return Measure(kind, self._feature.ids_of(events), path_of(path), value_type(self._feature, path))
 
     def _measured(self, measure: Measure) -> Any:
-        aggregation = Aggregation(self._selection, self._reading.registry.feature_of, (measure,))
-        ((value,),) = self._reading.events.aggregate(aggregation)
+        aggregation = Aggregation(self._selection, self._context.registry.feature_of, (measure,))
+        ((value,),) = self._context.events.aggregate(aggregation)
         return value
 
 
-def usage_resolver(feature: Feature, answer: Callable[[Usage], Any]) -> Callable[..., Any]:
-    """The resolver of a field that `answer` answers."""
+def team_field_resolver(feature: Feature, function: ResolverFunction) -> Callable[..., Any]:
+    """The GraphQL resolver that calls a team's resolver function."""
 
     def resolve(scope: Scope, info: Info, **filters: Any) -> Any:
-        reading = info.context
-        selection = select(scope.namespaces, reading.registry, reading.today, filters)
+        context = info.context
+        selection = select(scope.namespaces, context.registry, context.today, filters)
         ids = tuple(event_id for event_id in selection.event_ids if event_id in feature.all_ids.values())
-        answered = answer(SelectedUsage(feature, msgspec.structs.replace(selection, event_ids=ids), reading))
-        msgspec.json.encode(answered)  # what can't be sent fails here, at its own field
-        return answered
+        value = function(ScopedEventQuery(feature, msgspec.structs.replace(selection, event_ids=ids), context))
+        msgspec.json.encode(value)  # raises here, at its own field, if JSON can't hold the value
+        return value
 
     return resolve

@@ -1,4 +1,4 @@
-"""`aiUsage`: events counted in groups that the query chooses."""
+"""`aiUsage`: counts the selected events in groups by the dimensions and paths of the query."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from typing import Any
 
 from ariadne import EnumType, ObjectType, SchemaBindable
 
-from functions.graphql.context import Info, Scope, User, Users
+from functions.graphql.context import Info, Scope, Usernames, UserNode
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.types import arguments
 from functions.graphql.types.arguments import select
-from functions.graphql.types.lookahead import Selected
+from functions.graphql.types.lookahead import Lookahead
 from functions.graphql.types.sdl import FILTERS, description
 
-MOST_GROUP_PATHS = 5
+MAX_GROUP_PATHS = 5
 
 _MEASURES = {
     "totalCount": Measure(MeasureKind.EVENTS),
@@ -36,17 +36,17 @@ _DEFAULT_ORDER = (Order(_MEASURES["totalCount"], descending=True),)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A group of events, counted."""
+    """A group of events, with its keys and measures."""
 
     keys: Mapping[Dimension, Any]
     payload: Mapping[str, Any]
     values: Mapping[Measure, Any]
-    users: Users
+    users: Usernames
 
     def key(self, dimension: Dimension) -> Any:
-        """What the events of the group have in common; None where they are not grouped by it."""
+        """The group's value of a dimension; None if the query does not group by the dimension."""
         key = self.keys.get(dimension)
-        return User(key, self.users) if dimension is Dimension.USER and key is not None else key
+        return UserNode(key, self.users) if dimension is Dimension.USER and key is not None else key
 
 
 def usage_rows_text() -> str:
@@ -66,7 +66,7 @@ extend type Query {{
 
 
 def usage_rows_bindables() -> Iterator[SchemaBindable]:
-    """What resolves the rows."""
+    """The resolvers of the rows."""
     yield EnumType("AiUsageDimension", {dimension.name: dimension for dimension in Dimension})
     yield EnumType(
         "AiUsageOrder",
@@ -95,35 +95,35 @@ def resolve_usage(
     **filters: Any,
 ) -> list[Row]:
     """Resolves `aiUsage`."""
-    reading = info.context
+    context = info.context
     size = arguments.size("first", first)
-    reading.budget.take(size)
+    context.budget.take(size)
     dimensions = tuple(dict.fromkeys(group_by or ()))
     texts = tuple(dict.fromkeys(payload_group_by or ()))
     order = tuple(order_by or ()) or _DEFAULT_ORDER
     _require_grouped(order, dimensions)
-    selected = Selected.of(info).names()
+    selected = Lookahead.of(info).names()
     ordered_by = [each.by for each in order if isinstance(each.by, Measure)]
     measures = [measure for field, measure in _MEASURES.items() if field in selected or measure in ordered_by]
     aggregation = Aggregation(
-        select(scope.namespaces, reading.registry, reading.today, filters),
-        reading.registry.feature_of,
+        select(scope.namespaces, context.registry, context.today, filters),
+        context.registry.feature_of,
         measures=tuple(measures) or (_MEASURES["totalCount"],),
         dimensions=dimensions,
-        paths=arguments.paths("payloadGroupBy", texts, MOST_GROUP_PATHS),
+        paths=arguments.paths("payloadGroupBy", texts, MAX_GROUP_PATHS),
         order=order,
         limit=size,
     )
     if size == 0:
         return []
-    return _rows(reading.events.aggregate(aggregation), aggregation, texts, info)
+    return _rows(context.events.aggregate(aggregation), aggregation, texts, info)
 
 
 def _rows(found: Sequence[Sequence[Any]], aggregation: Aggregation, texts: Sequence[str], info: Info) -> list[Row]:
     dimensions = aggregation.dimensions
     first_measure = len(dimensions) + len(texts)
     user_ids = [row[dimensions.index(Dimension.USER)] for row in found] if Dimension.USER in dimensions else []
-    users = Users(user_ids, info.context.directory)
+    users = Usernames(user_ids, info.context.directory)
     return [
         Row(
             keys=dict(zip(dimensions, row, strict=False)),
@@ -138,7 +138,7 @@ def _rows(found: Sequence[Sequence[Any]], aggregation: Aggregation, texts: Seque
 def _require_grouped(order: Sequence[Order], dimensions: Sequence[Dimension]) -> None:
     for each in order:
         if isinstance(each.by, Dimension) and each.by not in dimensions:
-            raise InvalidArgument(f"orderBy names {each.by.name}, by which groupBy does not group.")
+            raise InvalidArgument(f"orderBy {each.by.name} requires {each.by.name} in groupBy.")
 
 
 def _key_resolver(dimension: Dimension) -> Any:

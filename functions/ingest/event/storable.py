@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from functions.ingest.formats.json_scan import may_be_unstorable
-from functions.shared.catalog.payload import LARGEST_INTEGER, MAX_DEPTH, SMALLEST_INTEGER
+from functions.shared.catalog.payload import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER
 from functions.shared.rejection import Rejection, quoted
 
 _LARGEST_EXACT_FLOAT = 2**53
@@ -33,7 +33,7 @@ def require_storable(value: Any) -> None:
         if "\0" in value:
             raise Rejection("invalid_text", "A string contains the character U+0000, which PostgreSQL can't store.")
     elif isinstance(value, int):
-        if not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+        if not MIN_INTEGER <= value <= MAX_INTEGER:
             raise Rejection("number_out_of_range", "A number does not fit in 64 bits.")
     elif isinstance(value, Mapping):
         for key, item in value.items():

@@ -1,1 +1,1 @@
-"""The catalog of definitions: features, events, payloads and metrics, as teams write them."""
+"""The framework that definitions are written with: features, events, payloads, metrics, and the registry of them."""

@@ -1,4 +1,4 @@
-"""What a field that a team adds to `AiUsageData` is answered from."""
+"""Fields that teams add to `AiUsageData`: the resolver, and the event query that it receives."""
 
 import inspect
 from collections.abc import Callable
@@ -8,29 +8,30 @@ from typing import Any, Protocol
 OUTPUT_TYPES = ("String", "Int", "Long", "Float", "Boolean", "ID", "Date", "Time", "JSON")
 
 
-class Usage(Protocol):
-    """The events of one feature that a query is about.
+class EventQuery(Protocol):
+    """The events of one feature that the GraphQL query selects and the token may read.
 
-    They are those in the namespaces that the token may read and the query names, and on its days, of its users and
-    with its payload filters where it names any. Each method takes the names of events, and is about all of the
-    feature's, deprecated ones included, where none is given; a name that the feature does not have is a ValueError.
-    A path is a payload key, or keys with dots between them (`job.size`).
+    The query selects by namespace, days, users and payload filters. Each method counts the events named, or without
+    names all of the feature's, deprecated ones included. A path is a payload key, or keys joined by dots (`job.size`).
+
+    Raises:
+        ValueError: a name is not an event of the feature, or a path is not a declared key of a fitting type.
     """
 
     def count(self, *events: str) -> int:
-        """How many events there are."""
+        """The number of events."""
 
     def users(self, *events: str) -> int:
-        """How many users they are of."""
+        """The number of distinct users."""
 
     def sum(self, path: str, *events: str) -> int | float:
-        """The total of the numbers at the path; 0 where there are none."""
+        """The sum of the numbers at the path; 0 without any."""
 
     def distinct(self, path: str, *events: str) -> list[Any]:
-        """The different values at the path, in their order: the first 1,000 of them."""
+        """The distinct values at the path, sorted: at most the first 1,000."""
 
 
-type Answer = Callable[[Usage], Any]
+type ResolverFunction = Callable[[EventQuery], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +39,23 @@ class Resolver:
     """A field that a team adds to `AiUsageData`.
 
     Attributes:
-        name: of the field.
-        returns: its type as GraphQL writes it, like `[String!]!`.
-        function: what answers it.
+        name: name of the field.
+        returns: type of the field in GraphQL, like `[String!]!`.
+        function: computes the field's value from an event query.
     """
 
     name: str
     returns: str
-    function: Answer
+    function: ResolverFunction
 
     @property
     def description(self) -> str:
-        """What the docstring of the function says, for the schema."""
+        """The function's docstring, which describes the field in the schema."""
         return docstring(self.function)
 
 
 def is_output_type(text: str) -> bool:
-    """Whether a resolver may return what `text` writes: a scalar, or a list; also with exclamation marks.
+    """Whether a resolver may return the GraphQL type `text`: a scalar or a list of scalars, nullable or not.
 
     >>> is_output_type("[String!]!"), is_output_type("Namespace")
     (True, False)
@@ -66,5 +67,5 @@ def is_output_type(text: str) -> bool:
 
 
 def docstring(function: Callable[..., Any]) -> str:
-    """The docstring of a function; empty where it has none, or is no function, like a `partial`."""
+    """The docstring of a function; empty without one, and for other callables such as a `partial`."""
     return inspect.cleandoc(function.__doc__ or "") if inspect.isfunction(function) else ""

@@ -1,4 +1,4 @@
-"""What a team writes in its definition file: a feature, its events and what is to be known of them."""
+"""`Feature`: registers a team's events, transformations, metrics and resolvers."""
 
 import inspect
 import sys
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from functions.shared.catalog.context import Context
-from functions.shared.catalog.event_query import OUTPUT_TYPES, Answer, Resolver, is_output_type
+from functions.shared.catalog.event_query import OUTPUT_TYPES, Resolver, ResolverFunction, is_output_type
 from functions.shared.catalog.metric import Metric, declared_metric
 from functions.shared.catalog.names import (
     camel_case,
@@ -25,14 +25,14 @@ from functions.shared.catalog.payload_type import PayloadType, key_types, nested
 if TYPE_CHECKING:
     import psycopg
 
-LARGEST_EVENT_ID = 32767
+MAX_EVENT_ID = 32767
 
 type Transformation = Callable[[Context], Mapping[str, Any]]
 type Prefetch = Callable[[Sequence[Context], "psycopg.Connection[Any]"], list[dict[str, Any]]]
 
 
 class DefinitionError(Exception):
-    """A definition that can't be used; the message names the files at fault."""
+    """An invalid definition; the message names the files at fault."""
 
 
 class Feature:
@@ -40,12 +40,12 @@ class Feature:
 
     Args:
         name: in snake_case, unique among the features.
-        owner: the team that answers for it.
-        payload: the class that names and types what its events carry.
-        field: its field of `aiUsageData` in GraphQL; the name in camelCase + `Events` where not given.
+        owner: the team responsible for the feature.
+        payload: the class that declares the payload's keys and their types.
+        field: the feature's field of `aiUsageData` in GraphQL; by default the name in camelCase + `Events`.
 
     Raises:
-        DefinitionError: a name is not usable in GraphQL, or the payload's class holds what can't be stored.
+        DefinitionError: a name is not a GraphQL name, or the payload class has a type that can't be stored.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Feature:
         self.enum_value = enum_value(name)
         self.module = caller["__name__"]
         self.description = inspect.cleandoc(caller.get("__doc__") or "")
-        caller.setdefault("__features__", []).append(self)  # where the registry looks for it
+        caller.setdefault("__features__", []).append(self)  # where the registry finds the feature
         self.file = _file_within_project(caller.get("__file__") or self.module)
         self.event_ids: dict[str, int] = {}
         self.deprecated_ids: dict[str, int] = {}
@@ -81,10 +81,10 @@ class Feature:
             raise DefinitionError(f"{self.file}: {error}") from error
 
     def events(self, **ids: int) -> Callable[[Transformation], Transformation]:
-        """Registers events by name and id, at once; what it returns may decorate their transformation.
+        """Registers events by name and id at once; the returned decorator may add their transformation.
 
         Raises:
-            DefinitionError: an id outside 1..32767, or a name or id that the feature has already.
+            DefinitionError: an id is outside 1..32767, or the feature already has the name.
         """
         self._register(self.event_ids, ids)
         return self.transformation(*ids)
@@ -98,10 +98,10 @@ class Feature:
         self._register(self.deprecated_ids, ids)
 
     def transformation(self, *names: str) -> Callable[[Transformation], Transformation]:
-        """Decorates a further transformation, of the events named, or of all the feature's where none is.
+        """Decorates a further transformation of the events named; without names, of all the feature's events.
 
-        They run in the order of their registration; each sees the context merged with what the earlier
-        ones returned.
+        Transformations run in the order of their registration. Each sees the context merged with the results of
+        the earlier ones.
         """
 
         def register(function: Transformation) -> Transformation:
@@ -111,10 +111,10 @@ class Feature:
         return register
 
     def prefetch(self, function: Prefetch) -> Prefetch:
-        """Decorates the function that retrieves additional context for a whole batch, in one query.
+        """Decorates the function that reads additional context for a whole batch, in one query.
 
-        It is called before the transformations with the contexts of the batch's events of this feature and a
-        read-only connection, and returns a dict for each context, which is merged into it.
+        The function runs before the transformations. It receives the contexts of the feature's events in the batch
+        and a read-only connection, and returns one dict a context, which is merged into that context.
         """
         self.prefetcher = function
         return function
@@ -124,24 +124,24 @@ class Feature:
         name: str,
         *,
         events: Sequence[str] | None = None,
-        sum: str | None = None,  # noqa: A002 (what it does, and what teams write)
+        sum: str | None = None,  # noqa: A002 (the word that teams write)
         distinct: str | None = None,
         ratio: Sequence[str] | None = None,
         description: str = "",
     ) -> None:
-        """Declares a figure of the feature's events: how many there are, or one of `sum`, `distinct` and `ratio`.
+        """Declares a metric of the feature's events: their count, or one of `sum`, `distinct` and `ratio`.
 
-        What it names may be declared after it.
+        The events and metrics named may be declared later.
 
         Args:
-            name: its field among the feature's metrics in GraphQL.
-            events: the names of the events it is about; all of the feature's, deprecated ones included, if not given.
-            sum: the payload key whose numbers it adds up, or keys with dots between them.
-            distinct: the payload key whose different values it lists, likewise.
-            ratio: the names of two counts or sums of the feature, of which it is the quotient.
+            name: the metric's field in GraphQL.
+            events: names of the events to measure; by default all of the feature's, deprecated ones included.
+            sum: payload key whose numbers are added up, or keys joined by dots.
+            distinct: payload key whose distinct values are listed, or keys joined by dots.
+            ratio: names of two counts or sums of the feature: dividend and divisor.
 
         Raises:
-            DefinitionError: it has no usable name, one that the feature has already, or is not of one kind.
+            DefinitionError: the name is not a GraphQL field name or is taken, or the arguments are of two kinds.
         """
         try:
             metric = declared_metric(
@@ -153,15 +153,15 @@ class Feature:
             raise DefinitionError(f"{self.file}: metric {name!r} is declared twice")
         self.metrics[name] = metric
 
-    def resolver(self, name: str, *, returns: str) -> Callable[[Answer], Answer]:
-        """Decorates a function that answers a further field of `AiUsageData` from the feature's events.
+    def resolver(self, name: str, *, returns: str) -> Callable[[ResolverFunction], ResolverFunction]:
+        """Decorates a function that resolves a further field of `AiUsageData` from the feature's events.
 
         Args:
-            name: of the field.
-            returns: its type in GraphQL: a scalar, or a list.
+            name: name of the field.
+            returns: type of the field in GraphQL: a scalar, or a list of scalars.
 
         Raises:
-            DefinitionError: a name or type that can't be used, or a name that the feature has already.
+            DefinitionError: the name or type is invalid, or the feature already has a resolver of that name.
         """
         if not is_field_name(name):
             message = f"resolver {name!r} is not a name that GraphQL allows, beginning in lower case"
@@ -172,9 +172,9 @@ class Feature:
         if name in self.resolvers:
             raise DefinitionError(f"{self.file}: resolver {name!r} is defined twice")
 
-        def register(function: Answer) -> Answer:
+        def register(function: ResolverFunction) -> ResolverFunction:
             if inspect.iscoroutinefunction(function):
-                raise DefinitionError(f"{self.file}: resolver {name!r} is async; it must be an ordinary function")
+                raise DefinitionError(f"{self.file}: resolver {name!r} is async; make it an ordinary function")
             self.resolvers[name] = Resolver(name, returns, function)
             return function
 
@@ -182,14 +182,14 @@ class Feature:
 
     @property
     def all_ids(self) -> dict[str, int]:
-        """The ids of its events by name, those of deprecated ones included."""
+        """The ids of all events by name, deprecated ones included."""
         return self.event_ids | self.deprecated_ids
 
     def ids_of(self, names: Sequence[str]) -> tuple[int, ...]:
-        """The ids of the events named, or of all the feature's where none is.
+        """The ids of the events named; without names, of all the feature's events.
 
         Raises:
-            ValueError: the feature has no such event.
+            ValueError: the feature has no event of that name.
         """
         ids = self.all_ids
         for name in names:
@@ -198,31 +198,31 @@ class Feature:
         return tuple(ids[name] for name in names or ids)
 
     def nested_type_name(self, nested: type[msgspec.Struct]) -> str:
-        """The GraphQL type of the objects of a class within its payload."""
+        """Name of the GraphQL type for a class nested in the payload."""
         return f"{self.type_name}{nested.__name__}"
 
     def type_names(self) -> tuple[str, ...]:
-        """The GraphQL types that are made for it, twice the same where classes within its payload share a name."""
+        """Names of all GraphQL types of the feature; a name repeats if two nested payload classes share it."""
         nested = map(self.nested_type_name, nested_classes(self.payload) if self.payload else ())
         return (self.type_name, self.connection_type_name, self.edge_type_name, self.metrics_type_name, *nested)
 
     def transformations_of(self, event_name: str) -> tuple[Transformation, ...]:
-        """The transformations of one event, in the order in which they run."""
+        """The transformations of one event, in the order of running."""
         return tuple(function for names, function in self.transformations if not names or event_name in names)
 
     def _register(self, registered: dict[str, int], ids: Mapping[str, int]) -> None:
         for name, event_id in ids.items():
             if not (is_graphql_name(name) and is_graphql_name(event_count_field(name))):
                 raise DefinitionError(f"{self.file}: event name {name!r} is not a name that GraphQL allows")
-            if type(event_id) is not int or not 1 <= event_id <= LARGEST_EVENT_ID:
-                raise DefinitionError(f"{self.file}: id {event_id!r} of {name} is outside 1..{LARGEST_EVENT_ID}")
+            if type(event_id) is not int or not 1 <= event_id <= MAX_EVENT_ID:
+                raise DefinitionError(f"{self.file}: id {event_id!r} of {name} is outside 1..{MAX_EVENT_ID}")
             if name in self.all_ids:
                 raise DefinitionError(f"{self.file}: event {name} is defined twice")
             registered[name] = event_id
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """The name of a function, or what stands for it where it has none, like a `partial`."""
+    """The name of a function, or its `repr` if it has no name, like a `partial`."""
     return getattr(function, "__name__", None) or repr(function)
 
 

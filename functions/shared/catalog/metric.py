@@ -1,4 +1,4 @@
-"""Figures that a feature declares of its events."""
+"""`Metric`: a count, sum, list of distinct values or ratio that a feature declares."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from functions.shared.catalog.payload_type import PayloadType, describe, type_at
 
 type MetricKind = Literal["count", "sum", "distinct", "ratio"]
 
-# What the key of a metric may hold; a moment is stored as a string.
+# Types that a metric's payload key may have.
 _KEY_TYPES: dict[MetricKind, tuple[type, ...]] = {"sum": (int, float), "distinct": (str, int, float, bool, datetime)}
 _NUMERIC: tuple[MetricKind, ...] = ("count", "sum")
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure that a feature declares of its events.
+    """A metric that a feature declares of its events.
 
     Attributes:
-        name: its field in GraphQL.
-        kind: `count`: how many events there are; `sum`: the total of the numbers at `path`; `distinct`: the different
-            values at `path`; `ratio`: the first metric of `of` by the second, nothing where the second is 0.
-        events: the names of the events it is about; empty for all of the feature's, deprecated ones included.
-        path: the payload key, or the keys with dots between them; empty where the kind has none.
-        of: the names of the two metrics of a ratio; empty for the other kinds.
-        description: what it says, for the schema.
+        name: the metric's field in GraphQL.
+        kind: `count`: number of events; `sum`: sum of the numbers at `path`; `distinct`: distinct values at `path`;
+            `ratio`: the first metric of `of` divided by the second, null if the second is 0.
+        events: names of the events to measure; empty for all of the feature's, deprecated ones included.
+        path: payload key, or keys joined by dots; empty for `count` and `ratio`.
+        of: names of the two metrics of a ratio; empty for the other kinds.
+        description: text for the schema.
     """
 
     name: str
@@ -46,23 +46,23 @@ def declared_metric(
     ratio: Sequence[str] | None,
     description: str,
 ) -> Metric:
-    """The metric that a definition declares; whether the feature has what it names is not looked at.
+    """The metric with these arguments. `metric_problems` later checks that the names in it exist.
 
     Raises:
-        ValueError: it has no usable name, or is not of exactly one kind.
+        ValueError: the name is not a GraphQL field name, or the arguments are contradictory.
     """
     if not is_field_name(name):
         raise ValueError(f"metric {name!r} is not a name that GraphQL allows, beginning in lower case")
     if sum(given is not None for given in (total_of, distinct, ratio)) > 1:
-        raise ValueError(f"metric {name!r} is more than one of sum, distinct and ratio")
+        raise ValueError(f"metric {name!r} takes only one of sum, distinct and ratio")
     if isinstance(events, str) or (events is not None and not events):
-        raise ValueError(f"the events of metric {name!r} are not a list of names")
+        raise ValueError(f"metric {name!r}: events must be a list of at least one name")
     named = tuple(dict.fromkeys(events or ()))
     if ratio is not None:
         if named:
-            raise ValueError(f"metric {name!r} is a ratio: its two metrics say of which events")
+            raise ValueError(f"metric {name!r} is a ratio: set events on its two metrics instead")
         if isinstance(ratio, str) or len(ratio) != 2:
-            raise ValueError(f"the ratio of metric {name!r} is not of two metrics")
+            raise ValueError(f"metric {name!r}: ratio must name two metrics")
         return Metric(name, "ratio", of=tuple(ratio), description=description)
     if total_of is not None:
         return Metric(name, "sum", named, total_of, description=description)
@@ -74,22 +74,22 @@ def declared_metric(
 def metric_problems(
     metrics: Mapping[str, Metric], events: Collection[str], payload_types: Mapping[str, PayloadType]
 ) -> Iterator[str]:
-    """What the metrics of a feature name that it does not have: its events, payload keys or other metrics."""
+    """A line for each event, payload key or metric that a metric names and the feature does not have."""
     for metric in metrics.values():
         for name in metric.events:
             if name not in events:
                 yield f"metric {metric.name!r} names the unknown event {name!r}"
         for name in metric.of:
             if name not in metrics or metrics[name].kind not in _NUMERIC:
-                yield f"metric {metric.name!r} is a ratio of {name!r}, which is no count and no sum of the feature"
+                yield f"metric {metric.name!r} is a ratio of {name!r}, which is neither a count nor a sum"
         if metric.kind in _KEY_TYPES:
             yield from _key_problems(metric, type_at(payload_types, metric.path))
 
 
-def _key_problems(metric: Metric, kept: PayloadType | None) -> Iterator[str]:
+def _key_problems(metric: Metric, key_type: PayloadType | None) -> Iterator[str]:
     allowed = _KEY_TYPES[metric.kind]
-    if kept is None:
-        yield f"metric {metric.name!r} names the payload key {metric.path!r}, which the feature's class does not have"
-    elif kept not in allowed:
-        names = ", ".join(map(describe, allowed))
-        yield f"metric {metric.name!r} needs one of {names}: the payload key {metric.path!r} is {describe(kept)}"
+    if key_type is None:
+        yield f"metric {metric.name!r} names the payload key {metric.path!r}, which the payload class does not declare"
+    elif key_type not in allowed:
+        types = " or ".join(map(describe, allowed))
+        yield f"metric {metric.name!r} needs a key of type {types}, but {metric.path!r} is {describe(key_type)}"

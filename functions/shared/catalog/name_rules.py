@@ -1,12 +1,12 @@
-"""The names and ids that definitions take for themselves, and those that the GraphQL schema keeps."""
+"""Checks that no two definitions use one name or id, and that none uses a name of the fixed GraphQL schema."""
 
 from collections.abc import Iterable, Iterator
 
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.names import enum_value, event_count_field, upper_snake_case
 
-# Names that the schema takes for itself: fields of `AiUsageData`, of an event, of `AiMetrics` and `AiUserMetrics`, and
-# of the object that a feature has among these; what users are sorted by; and types.
+# Names of the fixed schema: fields of `AiUsageData`, of an event, of `AiMetrics` and `AiUserMetrics`, of each feature's
+# metrics type; sort orders of users; types.
 DATA_FIELDS = frozenset({"all"})
 EVENT_FIELDS = frozenset({"id", "timestamp", "event", "user", "namespacePath", "payload"})
 METRICS_FIELDS = frozenset(
@@ -61,21 +61,21 @@ TYPES = frozenset(
 
 
 def name_problems(features: Iterable[Feature]) -> Iterator[str]:
-    """A line for each name or id that is reserved or claimed twice."""
-    claims: dict[tuple[str, object], list[Feature]] = {}
+    """A line for each name or id that is reserved or used twice."""
+    features_by_name: dict[tuple[str, object], list[Feature]] = {}
     for feature in features:
-        for kind, name, reserved in _claims(feature):
+        for kind, name, reserved in _used_names(feature):
             if name in reserved:
                 yield f"{feature.file}: {kind} {name!r} is reserved"
-            claims.setdefault((kind, name), []).append(feature)
-    for (kind, name), claimants in claims.items():
-        if len(claimants) > 1:
-            files = " and ".join(sorted({feature.file for feature in claimants}))
+            features_by_name.setdefault((kind, name), []).append(feature)
+    for (kind, name), users in features_by_name.items():
+        if len(users) > 1:
+            files = " and ".join(sorted({feature.file for feature in users}))
             yield f"{kind} {name!r} is defined more than once, in {files}"
 
 
-def _claims(feature: Feature) -> Iterator[tuple[str, object, frozenset[str]]]:
-    """What the feature takes for itself: kind, name, and the names of that kind that are reserved."""
+def _used_names(feature: Feature) -> Iterator[tuple[str, object, frozenset[str]]]:
+    """Each name or id that the feature uses: its kind, the name, and the reserved names of that kind."""
     yield "feature", feature.name, frozenset()
     yield "GraphQL enum value of a feature", feature.enum_value, frozenset()
     for field in (feature.field, *feature.resolvers):

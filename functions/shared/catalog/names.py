@@ -1,4 +1,4 @@
-"""Names as GraphQL writes them, made from the names of a definition."""
+"""Converts names of definitions to GraphQL's spelling, and checks names."""
 
 import re
 
@@ -7,7 +7,7 @@ _NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*")
 
 
 def is_graphql_name(name: str) -> bool:
-    """Whether `name` may name something in a schema: a GraphQL name, not one of introspection's (`__…`).
+    """Whether `name` is a GraphQL name that is not reserved for introspection (`__…`).
 
     >>> is_graphql_name("chat"), is_graphql_name("2fast"), is_graphql_name("__type")
     (True, False, False)
@@ -16,7 +16,7 @@ def is_graphql_name(name: str) -> bool:
 
 
 def is_field_name(name: str) -> bool:
-    """Whether `name` may name a field that a definition declares itself: a GraphQL name that begins in lower case."""
+    """Whether a definition may declare a field `name`: a GraphQL name that begins in lower case."""
     return is_graphql_name(name) and name[0].islower()
 
 
@@ -40,7 +40,7 @@ def pascal_case(name: str) -> str:
 
 
 def enum_value(name: str) -> str:
-    """The value that stands for the feature or event `name` in an enum.
+    """The enum value of the feature or event `name`.
 
     >>> enum_value("code_suggestions")
     'CODE_SUGGESTIONS'
@@ -58,7 +58,7 @@ def upper_snake_case(name: str) -> str:
 
 
 def event_count_field(event_name: str) -> str:
-    """The metric that counts one event.
+    """Name of the metric that counts the event.
 
     >>> event_count_field("troubleshoot_job")
     'troubleshootJobEventCount'

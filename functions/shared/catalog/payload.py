@@ -1,8 +1,4 @@
-"""Payloads: the base class that definitions declare theirs with, and the rules for what may be stored.
-
-PostgreSQL's `jsonb` and ClickHouse's `JSON` do not keep the same things. What either can't keep is refused
-or dropped here, before PostgreSQL, so that both hold the same.
-"""
+"""`Payload`, the base class of payload classes, and the conversion of values to their declared types."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,33 +13,33 @@ from functions.shared.timestamp import format_timestamp, parse_timestamp
 
 MAX_PAYLOAD_BYTES = 16 * 1024
 MAX_DEPTH = 64
-SMALLEST_INTEGER = -(2**63)
-LARGEST_INTEGER = 2**64 - 1
+MIN_INTEGER = -(2**63)
+MAX_INTEGER = 2**64 - 1
 
 
 type Converter = Callable[[Any], Any]
 
 
 class Payload(msgspec.Struct, kw_only=True):
-    """Base class of what a feature's events carry. A key without a default is required."""
+    """Base class of a feature's payload class. A key without a default is required."""
 
     @classmethod
     def fields(cls) -> tuple[str, ...]:
-        """The payload keys that the class names, in their order."""
+        """The payload keys that the class declares, in order."""
         return cls.__struct_encode_fields__
 
 
-def converter(kept: PayloadType) -> Converter:
-    """A function that gives a value the type `kept` where nothing is lost (`"18"` to 18), else raises ValueError.
+def converter(key_type: PayloadType) -> Converter:
+    """A function that converts a value to `key_type` without loss (`"18"` to 18), or raises ValueError.
 
     >>> converter(int)("18")
     18
     """
-    if isinstance(kept, list):
-        return _list_converter(converter(kept[0]))
-    if isinstance(kept, dict):
-        return _object_converter({key: converter(value) for key, value in kept.items()})
-    return _SCALAR_CONVERTERS[kept]
+    if isinstance(key_type, list):
+        return _list_converter(converter(key_type[0]))
+    if isinstance(key_type, dict):
+        return _object_converter({key: converter(value) for key, value in key_type.items()})
+    return _SCALAR_CONVERTERS[key_type]
 
 
 def _to_string(value: Any) -> str:
@@ -71,7 +67,7 @@ def _to_float(value: Any) -> float:
     if not math.isfinite(number):
         raise _wrong_type(float, value)
     if type(value) is int and number != value:
-        raise ValueError(f"the number {quoted(value)} can't be a fraction without loss")
+        raise ValueError(f"the number {quoted(value)} does not fit into a double without loss")
     return number
 
 
@@ -114,10 +110,10 @@ def _object_converter(converters: Mapping[str, Converter]) -> Converter:
 
 
 def converted(payload: Mapping[str, Any], converters: Mapping[str, Converter]) -> dict[str, Any]:
-    """`payload` with the values of the keys in `converters` converted; other keys are kept as they are.
+    """A copy of `payload` with the values converted whose keys `converters` has.
 
     Raises:
-        ValueError: a value can't have its key's type without loss; the message names the key.
+        ValueError: a value can't be converted without loss; the message names the key.
     """
     result = dict(payload)
     for key in result.keys() & converters.keys():

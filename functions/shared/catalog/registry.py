@@ -1,4 +1,4 @@
-"""Every definition of the project, found, checked against each other, and looked up by name or id."""
+"""`Registry`: loads all definitions, checks them against each other, and finds them by name or id."""
 
 import importlib
 import pkgutil
@@ -14,12 +14,12 @@ from functions.shared.catalog.payload import Converter, converter
 from functions.shared.catalog.payload_type import PayloadType, describe
 
 OVERRIDES = ("timestamp", "user_id", "namespace_path")
-"""What a transformation returns of these replaces the event's own and is no payload."""
+"""Keys of a transformation's result that replace the event's own attributes and do not join the payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """An event that a definition names."""
+    """A defined event: name, id, feature and transformations."""
 
     id: int
     name: str
@@ -30,7 +30,7 @@ class EventType:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The definitions, in the order of their modules' names."""
+    """All definitions, sorted by module name."""
 
     features: Mapping[str, Feature]
     events: Mapping[str, EventType]
@@ -40,16 +40,16 @@ class Registry:
 
     @property
     def feature_of(self) -> dict[int, str]:
-        """The name of the feature of each event, by the event's id."""
+        """Each event id's feature name."""
         return {event.id: event.feature.name for event in self.by_id.values()}
 
 
 def load(package: str = "definitions") -> Registry:
-    """Imports every module of `package` and checks what they define.
+    """Imports every module of `package` and checks the definitions against each other.
 
     Raises:
-        DefinitionError: a module can't be imported, or definitions contradict each other; the message has a
-            line for each problem, naming the files.
+        DefinitionError: a module can't be imported, or definitions contradict each other; the message has a line for
+            each problem and names the files.
     """
     features = list(_features(importlib.import_module(package)))
     problems = [*name_problems(features), *_unknown_names(features)]
@@ -62,7 +62,7 @@ def load(package: str = "definitions") -> Registry:
         events={event.name: event for event in events},
         by_id={event.id: event for event in events},
         payload_types=payload_types,
-        converters={key: converter(kept) for key, kept in payload_types.items()},
+        converters={key: converter(key_type) for key, key_type in payload_types.items()},
     )
 
 
@@ -85,7 +85,7 @@ def _events(feature: Feature) -> Iterator[EventType]:
 
 
 def _unknown_names(features: Iterable[Feature]) -> Iterator[str]:
-    """A line for each name in a definition that nothing has."""
+    """A line for each undefined event, payload key or metric that a definition names."""
     for feature in features:
         for names, function in feature.transformations:
             for name in sorted(names - feature.all_ids.keys()):
@@ -95,7 +95,7 @@ def _unknown_names(features: Iterable[Feature]) -> Iterator[str]:
 
 
 def _payload_types(features: Iterable[Feature], problems: list[str]) -> dict[str, PayloadType]:
-    """The type of every payload key; a line for each that can't be kept is added to `problems`."""
+    """The type of every payload key; adds a line to `problems` for each reserved or contradictory key."""
     merged: dict[str, PayloadType] = {}
     first: dict[str, tuple[str, Feature]] = {}
     for feature in features:
@@ -106,7 +106,7 @@ def _payload_types(features: Iterable[Feature], problems: list[str]) -> dict[str
             if known != described:
                 problems.append(
                     f"payload key {path!r} is {known} in {other.file} and {described} in {feature.file}; "
-                    "a key has one type in all definitions"
+                    "give the key one type in all definitions"
                 )
         _merge(merged, feature.payload_types)
     return merged
@@ -120,42 +120,42 @@ def _reserved_keys(feature: Feature) -> Iterator[str]:
 
 def _key_problems(feature: Feature, types: Mapping[str, PayloadType]) -> Iterator[str]:
     fields: dict[str, str] = {}
-    for key, kept in types.items():
+    for key, key_type in types.items():
         field = camel_case(key)
         if not is_graphql_name(field):
             yield f"{feature.file}: payload key {key!r} is not a name that GraphQL allows"
         if field in fields:
             yield f"{feature.file}: payload keys {fields[field]!r} and {key!r} are both {field!r} in camelCase"
         fields[field] = key
-        while isinstance(kept, list):
-            kept = kept[0]
-        if isinstance(kept, dict):
-            yield from _key_problems(feature, kept)
-            if not kept:
-                yield f"{feature.file}: payload key {key!r} is an object whose class names no key"
+        while isinstance(key_type, list):
+            key_type = key_type[0]
+        if isinstance(key_type, dict):
+            yield from _key_problems(feature, key_type)
+            if not key_type:
+                yield f"{feature.file}: payload key {key!r} is an object whose class declares no key"
 
 
 def _paths(types: Mapping[str, PayloadType], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every path into the payload, and what it holds."""
-    for key, kept in types.items():
+    """Every path into the payload, with its type in words."""
+    for key, key_type in types.items():
         path = f"{prefix}{key}"
-        yield path, describe(kept)
-        while isinstance(kept, list):
-            path, kept = f"{path}[]", kept[0]
-        if isinstance(kept, dict):
-            yield from _paths(kept, f"{path}.")
+        yield path, describe(key_type)
+        while isinstance(key_type, list):
+            path, key_type = f"{path}[]", key_type[0]
+        if isinstance(key_type, dict):
+            yield from _paths(key_type, f"{path}.")
 
 
 def _merge(merged: dict[str, PayloadType], types: Mapping[str, PayloadType]) -> None:
-    for key, kept in types.items():
-        merged[key] = _merged(merged.get(key), kept)
+    for key, key_type in types.items():
+        merged[key] = _merged(merged.get(key), key_type)
 
 
-def _merged(known: PayloadType | None, kept: PayloadType) -> PayloadType:
-    if isinstance(kept, list):
-        return [_merged(known[0] if isinstance(known, list) else None, kept[0])]
-    if isinstance(kept, dict):
+def _merged(known: PayloadType | None, key_type: PayloadType) -> PayloadType:
+    if isinstance(key_type, list):
+        return [_merged(known[0] if isinstance(known, list) else None, key_type[0])]
+    if isinstance(key_type, dict):
         both = dict(known) if isinstance(known, dict) else {}
-        _merge(both, kept)
+        _merge(both, key_type)
         return both
-    return kept
+    return key_type
