@@ -118,6 +118,8 @@ class GraphqlHandler:
             return _response(200, self._answer(grant, query))
         except InvalidQuery as invalid:
             return _response(200, _encode({"errors": [self._client_error(error) for error in invalid.errors]}))
+        except QueryTooSlow:  # before the query's first field
+            return _response(200, _encode({"errors": [{"message": _TOO_SLOW}]}))
 
     def _authorise(self, event: dict[str, Any]) -> Grant:
         try:

@@ -175,6 +175,11 @@ def test_a_query_that_takes_too_long_is_given_up(
     assert errors(api, NODES % "user { id }") == [TOO_SLOW]
 
 
+def test_a_query_whose_time_is_over_before_its_first_field_is_given_up(api: GraphqlHandler) -> None:
+    api.max_seconds = 0
+    assert errors(api, NODES % "id") == [TOO_SLOW]
+
+
 def late(seconds: float) -> float:
     if seconds < 0:
         raise QueryTooSlow
