@@ -227,5 +227,5 @@ def function_name(function: Callable[..., Any]) -> str:
 
 
 def _file_within_project(file: str) -> str:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     return str(Path(file).relative_to(root)) if Path(file).is_relative_to(root) else file
