@@ -101,8 +101,10 @@ class ConsumerHandler:
             message = self._read(waiting[0])
             if message is not None:
                 own_size, own_events = sum(map(len, message.batch.events)), len(message.batch.events)
-                most_bytes, most_events = (most // message.deliveries for most in (self.max_bytes, self.max_events))
-                if group and (size + own_size > most_bytes or events + own_events > most_events):
+                group_max_bytes, group_max_events = (
+                    limit // message.deliveries for limit in (self.max_bytes, self.max_events)
+                )
+                if group and (size + own_size > group_max_bytes or events + own_events > group_max_events):
                     yield group
                     group, size, events = [], 0, 0
                     if self.clock() >= deadline:
@@ -172,8 +174,8 @@ def _count_published(batches: Sequence[Batch]) -> None:
         raw
         for batch in batches
         if batch.grant is None and batch.replayed is None
-        for position, raw in batch.positioned()
-        if position not in batch.refused
+        for index, raw in batch.indexed()
+        if index not in batch.refused
     ]
     intake_metrics.count(QUEUE, len(events), sum(map(len, events)))
 

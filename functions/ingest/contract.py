@@ -41,7 +41,7 @@ class Project(msgspec.Struct, frozen=True, gc=False):
     namespace: Namespace | None = None
 
 
-class RejectedEvent(msgspec.Struct):
+class EventRejection(msgspec.Struct):
     """Why the event at `index` of the request was not accepted; a `retryable` one may be sent again as it is."""
 
     index: int
@@ -55,7 +55,7 @@ class Answer(msgspec.Struct):
 
     accepted: int
     ignored: int
-    rejected: list[RejectedEvent]
+    rejected: list[EventRejection]
     ids: list[UUID | None]
 
     @property

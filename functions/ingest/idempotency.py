@@ -5,7 +5,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 
-from functions.ingest.event.attributes import Attributes, read_base_attributes
+from functions.ingest.event.attributes import BaseAttributes, read_base_attributes
 from functions.shared.grant import Grant
 from functions.shared.rejection import Rejection
 
@@ -13,7 +13,7 @@ _IDS = uuid5(NAMESPACE_URL, "https://datatracker.ietf.org/doc/draft-ietf-httpapi
 
 
 @dataclass(frozen=True, slots=True)
-class Repeatable:
+class IdempotentRequest:
     """A request that may be sent again.
 
     Attributes:
@@ -24,12 +24,12 @@ class Repeatable:
     grant: Grant
     key: str
 
-    def identified(
-        self, position: int, raw: msgspec.Raw, attributes: Attributes | None
-    ) -> tuple[msgspec.Raw, Attributes | None]:
-        """The event at `position`, given an id if it has none, and its base attributes where they can be read.
+    def with_id(
+        self, index: int, raw: msgspec.Raw, attributes: BaseAttributes | None
+    ) -> tuple[msgspec.Raw, BaseAttributes | None]:
+        """The event at `index`, given an id if it has none, and its base attributes where they can be read.
 
-        The id is made of the sender, the key, the position and the event's bytes, so that two senders never share one.
+        The id is made of the sender, the key, the index and the event's bytes, so that two senders never share one.
         """
         try:
             attributes = attributes or read_base_attributes(raw)
@@ -37,7 +37,7 @@ class Repeatable:
             return raw, None
         if attributes.id is None:
             text = bytes(raw).strip()
-            name = msgspec.json.encode([self.grant.issuer, self.grant.sub, self.key, position]) + text
+            name = msgspec.json.encode([self.grant.issuer, self.grant.sub, self.key, index]) + text
             attributes.id = uuid5(_IDS, name)
             raw = _with_id(text, attributes.id)
         return raw, attributes

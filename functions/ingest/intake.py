@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import msgspec
 
-from functions.ingest.contract import MAX_MESSAGE_BYTES, Answer, RejectedEvent, without_noncharacters
-from functions.ingest.event.attributes import Attributes, attributes_and_plainness, content_of
-from functions.ingest.event.event import read_attributes, terms_of
+from functions.ingest.contract import MAX_MESSAGE_BYTES, Answer, EventRejection, without_noncharacters
+from functions.ingest.event.attributes import BaseAttributes, attributes_and_plainness, content_of
+from functions.ingest.event.event import acceptance_rules, read_attributes
 from functions.ingest.formats.adapter import Events
-from functions.ingest.idempotency import Repeatable
+from functions.ingest.idempotency import IdempotentRequest
 from functions.ingest.message.batch import Batch
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
@@ -54,27 +54,29 @@ class Intake:
         events = _as_sent(events)
         batch = Batch(str(uuid4()), received_at, [], grant=grant)
         answer = Answer(0, 0, [], [None] * len(events.raw))
-        repeatable = Repeatable(grant, idempotency_key) if idempotency_key else None
-        accepted = self._judge(events, batch, repeatable, answer)
+        idempotent_request = IdempotentRequest(grant, idempotency_key) if idempotency_key else None
+        accepted = self._judge(events, batch, idempotent_request, answer)
         self._queue(batch, accepted, answer)
         answer.rejected.sort(key=lambda rejected: rejected.index)
         return answer
 
-    def _judge(self, events: Events, batch: Batch, repeatable: Repeatable | None, answer: Answer) -> list[int]:
+    def _judge(
+        self, events: Events, batch: Batch, idempotent_request: IdempotentRequest | None, answer: Answer
+    ) -> list[int]:
         """Moves the accepted events to `batch` and returns their indexes; `answer` gets the others."""
         accepted: list[int] = []
-        refused, terms = events.refused, terms_of(batch, self.registry, self.retention_months)
+        refused, rules = events.refused, acceptance_rules(batch, self.registry, self.retention_months)
         for index, raw, attributes, is_plain in _read(events):
             try:
                 if index in refused:
                     raise refused[index]
-                if repeatable is not None:
-                    raw, attributes = repeatable.identified(index, raw, attributes)
-                event = read_attributes(raw, len(accepted), terms, attributes)
+                if idempotent_request is not None:
+                    raw, attributes = idempotent_request.with_id(index, raw, attributes)
+                event = read_attributes(raw, len(accepted), rules, attributes)
                 if event is not None and not is_plain:
                     content_of(raw)
             except Rejection as rejection:
-                answer.rejected.append(RejectedEvent(index, rejection.code, rejection.message))
+                answer.rejected.append(EventRejection(index, rejection.code, rejection.message))
                 continue
             if event is None:
                 answer.ignored += 1
@@ -97,7 +99,7 @@ class Intake:
                 answer.accepted -= 1
                 answer.ids[index] = None
                 answer.rejected.append(
-                    RejectedEvent(
+                    EventRejection(
                         index, "queue_unavailable", "The queue did not take it; send it again.", retryable=True
                     )
                 )
@@ -113,7 +115,7 @@ def _as_sent(events: Events) -> Events:
     return Events(raw, events.refused, events.array and escaped)
 
 
-def _read(events: Events) -> Iterator[tuple[int, msgspec.Raw, Attributes | None, bool]]:
+def _read(events: Events) -> Iterator[tuple[int, msgspec.Raw, BaseAttributes | None, bool]]:
     """The events with their indexes, and what is known of each from many at once: see `attributes_and_plainness`."""
     if events.array is not None:
         attributes, is_plain = attributes_and_plainness(events.raw, events.array)

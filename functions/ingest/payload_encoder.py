@@ -10,7 +10,7 @@ import msgspec
 from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, SMALLEST_INTEGER, Payload
 from functions.shared.catalog.payload_type import payload_type
 
-_SMALLEST_FLOAT_WRITTEN_OUT = 2.0**63
+_MIN_FLOAT_WRITTEN_OUT = 2.0**63
 
 
 _BACKSLASH = b"\\"  # one byte is found far faster than several
@@ -83,7 +83,7 @@ def _with_large_floats_written_out(value: Any) -> Any:
 
     ClickHouse would take that for a string.
     """
-    if isinstance(value, float) and abs(value) >= _SMALLEST_FLOAT_WRITTEN_OUT:
+    if isinstance(value, float) and abs(value) >= _MIN_FLOAT_WRITTEN_OUT:
         return msgspec.Raw(b"%d.0" % int(value))
     if isinstance(value, dict):
         return {key: _with_large_floats_written_out(item) for key, item in value.items()}

@@ -12,18 +12,18 @@ import msgspec
 import psycopg
 from msgspec.structs import replace
 
-from functions.ingest.directory.directory import Directory
+from functions.ingest.cached_iterable import CachedIterable
+from functions.ingest.directory.directory import BatchDirectory
 from functions.ingest.directory.fact_writer import FactWriter
 from functions.ingest.directory.known_facts import KnownFacts
-from functions.ingest.directory.users import Users
-from functions.ingest.event.attributes import Attributes, attributes_of
-from functions.ingest.event.event import Event, Terms, read_attributes, terms_of
-from functions.ingest.made_once import MadeOnce
+from functions.ingest.directory.users import BatchUsers
+from functions.ingest.event.attributes import BaseAttributes, attributes_of
+from functions.ingest.event.event import AcceptanceRules, Event, acceptance_rules, read_attributes
 from functions.ingest.message.batch import Batch
 from functions.ingest.postgres.errors import is_refusal, lacks_partition
 from functions.ingest.postgres.events import RejectedRow, write_events, write_rejected
 from functions.ingest.postgres.rejected_events import rejected_row
-from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, neighbouring_month, place_in_order
+from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, neighbouring_month, write_order_key
 from functions.ingest.transform import Candidate, prefetch, read_context, read_together, row_of, transform
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
@@ -53,9 +53,9 @@ class Outcome:
         """Events that were stored before."""
         return self.accepted - self.stored
 
-    def reject(self, raw: msgspec.Raw, position: int, batch: Batch, rejection: Rejection) -> None:
+    def reject(self, raw: msgspec.Raw, index: int, batch: Batch, rejection: Rejection) -> None:
         """Keeps the event that `raw` is, with the reason why it can't be stored."""
-        self.rejected.append(rejected_row(raw, position, batch, rejection))
+        self.rejected.append(rejected_row(raw, index, batch, rejection))
 
     def __add__(self, other: "Outcome") -> "Outcome":
         return Outcome(
@@ -95,11 +95,11 @@ class Consumer:
 
     def _consume_at_once(self, batches: Iterable[Batch]) -> Outcome:
         outcome = Outcome()
-        directory, users = Directory(self.known), Users()
+        directory, users = BatchDirectory(self.known), BatchUsers()
         candidates = self._prepared(self._read(batches, outcome), directory, outcome)
         looks_up = _may_be_in_other_months(candidates)
-        ordered = candidates if looks_up else sorted(candidates, key=attrgetter("place"))
-        slices = MadeOnce(self._slices(candidates, ordered, directory, users, outcome))
+        ordered = candidates if looks_up else sorted(candidates, key=attrgetter("write_order"))
+        slices = CachedIterable(self._slices(candidates, ordered, directory, users, outcome))
         facts = FactWriter(directory, users, self.known)
         conflicts: list[RejectedRow] = []
 
@@ -143,36 +143,36 @@ class Consumer:
         senders: dict[Grant, Grant] = {}
         for batch in batches:
             sender = senders.setdefault(batch.sender, batch.sender)
-            terms = terms_of(batch, self.registry, self.retention_months)
+            rules = acceptance_rules(batch, self.registry, self.retention_months)
             read = [None] * len(batch.events) if batch.refused else attributes_of(batch.events)
-            for (position, raw), attributes in zip(batch.positioned(), read, strict=True):
+            for (index, raw), attributes in zip(batch.indexed(), read, strict=True):
                 try:
-                    if position in batch.refused:
-                        raise batch.refused[position]
-                    event = _read_event(raw, position, terms, attributes)
+                    if index in batch.refused:
+                        raise batch.refused[index]
+                    event = _read_event(raw, index, rules, attributes)
                 except Rejection as rejection:
-                    outcome.reject(raw, position, batch, rejection)
+                    outcome.reject(raw, index, batch, rejection)
                     continue
                 if event is None:
                     outcome.ignored += 1
                 else:
-                    place = place_in_order(event.timestamp, event.id)
-                    candidates.append(Candidate(batch, position, event, sender, place, event.explicit_path))
+                    write_order = write_order_key(event.timestamp, event.id)
+                    candidates.append(Candidate(batch, index, event, sender, write_order, event.explicit_path))
         return candidates
 
-    def _prepared(self, candidates: list[Candidate], directory: Directory, outcome: Outcome) -> list[Candidate]:
+    def _prepared(self, candidates: list[Candidate], directory: BatchDirectory, outcome: Outcome) -> list[Candidate]:
         """The candidates after what has to be asked before the first row is written: the connection is busy then."""
         if not all(candidate.names_its_path for candidate in candidates):
             for candidate in candidates:
-                directory.note(candidate.event, candidate.sender, candidate.batch.received_at)
-            self.database.run(directory.learn)
-            candidates = _passing(partial(_place, directory=directory), candidates, outcome)
+                directory.add_event(candidate.event, candidate.sender, candidate.batch.received_at)
+            self.database.run(directory.load_known)
+            candidates = _passing(partial(_find_namespace, directory=directory), candidates, outcome)
         if any(candidate.prefetches for candidate in candidates):
             candidates = _passing(_read_to_prefetch, candidates, outcome)
             failed = prefetch((candidate for candidate in candidates if candidate.prefetches), self.database)
             candidates = _passing(partial(_require_prefetched, failed=failed), candidates, outcome)
         if not all(candidate.names_its_path for candidate in candidates):
-            candidates = _passing(partial(_transform_to_place, registry=self.registry), candidates, outcome)
+            candidates = _passing(partial(_transform_to_find_namespace, registry=self.registry), candidates, outcome)
             named_projects = {candidate.returned_project_id for candidate in candidates}
             self.database.run(partial(directory.look_up_projects, named_projects))
         return candidates
@@ -181,8 +181,8 @@ class Consumer:
         self,
         candidates: Sequence[Candidate],
         ordered: Sequence[Candidate],
-        directory: Directory,
-        users: Users,
+        directory: BatchDirectory,
+        users: BatchUsers,
         outcome: Outcome,
     ) -> Iterator[list[Row]]:
         """The rows of the candidates, in the order of `ordered`; the others become rejected rows.
@@ -193,12 +193,12 @@ class Consumer:
             yield self._rows(some, directory, outcome)
         for candidate in candidates:
             event, row, sender = candidate.event, candidate.row, candidate.sender
-            directory.note(event, sender, candidate.batch.received_at)
+            directory.add_event(event, sender, candidate.batch.received_at)
             if row is not None and sender.is_authoritative:
                 username = event.username if row.user_id == event.user_id else None
-                users.note(row.user_id, username, row.timestamp, row.namespace_path, sender)
+                users.add_event(row.user_id, username, row.timestamp, row.namespace_path, sender)
 
-    def _rows(self, candidates: Sequence[Candidate], directory: Directory, outcome: Outcome) -> list[Row]:
+    def _rows(self, candidates: Sequence[Candidate], directory: BatchDirectory, outcome: Outcome) -> list[Row]:
         rows = []
         first_month = first_moment(wanted_months(datetime.now(UTC).date(), self.retention_months)[0])
         read_together(candidates)
@@ -209,7 +209,7 @@ class Consumer:
                 row = candidate.row = row_of(candidate, directory, self.retention_months)
                 _require_kept_month(row, first_month)
             except Rejection as rejection:
-                outcome.reject(candidate.event.raw, candidate.position, candidate.batch, rejection)
+                outcome.reject(candidate.event.raw, candidate.index, candidate.batch, rejection)
             else:
                 rows.append(row)
             candidate.forget()
@@ -217,9 +217,11 @@ class Consumer:
         return rows
 
 
-def _read_event(raw: msgspec.Raw, position: int, terms: Terms, attributes: Attributes | None) -> Event | None:
-    event = read_attributes(raw, position, terms, attributes)
-    if event is None and (terms.batch.grant or terms.batch.replayed):
+def _read_event(
+    raw: msgspec.Raw, index: int, rules: AcceptanceRules, attributes: BaseAttributes | None
+) -> Event | None:
+    event = read_attributes(raw, index, rules, attributes)
+    if event is None and (rules.batch.grant or rules.batch.replayed):
         raise Rejection(
             "unknown_event", "The consumer has no definition of the event, though there was one where it was taken in."
         )
@@ -249,13 +251,13 @@ def _passing(step: Callable[[Candidate], object], candidates: Iterable[Candidate
         try:
             step(candidate)
         except Rejection as rejection:
-            outcome.reject(candidate.event.raw, candidate.position, candidate.batch, rejection)
+            outcome.reject(candidate.event.raw, candidate.index, candidate.batch, rejection)
         else:
             passed.append(candidate)
     return passed
 
 
-def _place(candidate: Candidate, directory: Directory) -> None:
+def _find_namespace(candidate: Candidate, directory: BatchDirectory) -> None:
     """Finds out which namespace the event belongs to, if its sender may write there."""
     if not candidate.names_its_path:
         candidate.namespace_path = directory.namespace_path(candidate.event)
@@ -273,7 +275,7 @@ def _require_prefetched(candidate: Candidate, failed: Mapping[str, Rejection]) -
         raise rejection
 
 
-def _transform_to_place(candidate: Candidate, registry: Registry) -> None:
+def _transform_to_find_namespace(candidate: Candidate, registry: Registry) -> None:
     """A transformation may name the project, and with it the namespace, of an event that names none."""
     if not candidate.names_its_path:
         transform(candidate, registry)
@@ -298,7 +300,7 @@ def _conflicts(rows: Sequence[Row], candidates: Iterable[Candidate]) -> list[Rej
     taken = {id(row) for row in rows}
     rejection = Rejection("id_conflict", "The event's id is that of a stored event with another name or user.")
     return [
-        rejected_row(candidate.event.raw, candidate.position, candidate.batch, rejection)
+        rejected_row(candidate.event.raw, candidate.index, candidate.batch, rejection)
         for candidate in candidates
         if id(candidate.row) in taken
     ]

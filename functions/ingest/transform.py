@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import psycopg
 
-from functions.ingest.directory.directory import Directory
+from functions.ingest.directory.directory import BatchDirectory
 from functions.ingest.event.attributes import contents_of
 from functions.ingest.event.event import Event, require_user_id, storable_times
 from functions.ingest.event.location import require_namespace_path
 from functions.ingest.event.storable import normalised
 from functions.ingest.message.batch import Batch
 from functions.ingest.payload_encoder import encode_payload, plainly_encoded
-from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, place_in_order
+from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, write_order_key
 from functions.ingest.undeclared import require_few_undeclared
 from functions.shared.catalog.context import Context
 from functions.shared.catalog.feature import Feature, Transformation, function_name
@@ -28,7 +28,7 @@ from functions.shared.timestamp import parse_timestamp
 
 PREFETCH_SECONDS = 5
 
-_LONGEST_REASON = 200
+_MAX_REASON_CHARACTERS = 200
 
 
 class Candidate(msgspec.Struct, eq=False):
@@ -36,7 +36,7 @@ class Candidate(msgspec.Struct, eq=False):
 
     Attributes:
         sender: what the event's sender may touch.
-        place: of its row, unless a transformation gives another time: see `place_in_order`.
+        write_order: of its row, unless a transformation gives another time: see `write_order_key`.
         namespace_path: the namespace that the event belongs to, as far as it is known without a transformation.
         content: what the event holds, where it was read together with others.
         context: what the transformations see, and what they returned so far.
@@ -46,10 +46,10 @@ class Candidate(msgspec.Struct, eq=False):
     """
 
     batch: Batch
-    position: int
+    index: int
     event: Event
     sender: Grant
-    place: int
+    write_order: int
     namespace_path: str | None
     content: dict[str, Any] | None = None
     context: Context | None = None
@@ -150,14 +150,14 @@ def transform(candidate: Candidate, registry: Registry) -> None:
     candidate.returned = returned
 
 
-def row_of(candidate: Candidate, directory: Directory, retention_months: int) -> Row:
+def row_of(candidate: Candidate, directory: BatchDirectory, retention_months: int) -> Row:
     """The row to store for a transformed event.
 
     Raises:
         Rejection: it belongs where its sender may not write, or its payload can't be stored.
     """
     event, returned = candidate.event, candidate.returned or {}
-    timestamp, place = event.timestamp, candidate.place
+    timestamp, write_order = event.timestamp, candidate.write_order
     user_id, namespace_path = event.user_id, event.explicit_path
     time_is_assigned = event.time_is_assigned
     # What is plainly a payload has no key that is none.
@@ -165,7 +165,7 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
     if "timestamp" in overrides:
         timestamp = _time(overrides["timestamp"])
         storable_times(candidate.batch.received_at, retention_months).require(timestamp)
-        place = place_in_order(timestamp, event.id)
+        write_order = write_order_key(timestamp, event.id)
         time_is_assigned = False
     if "user_id" in overrides:
         user_id = require_user_id(overrides["user_id"])
@@ -182,7 +182,7 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
         user_id,
         namespace_path,
         candidate.encoded or _encoded(returned, event.type.feature),
-        place,
+        write_order,
         EVERY_MONTH if time_is_assigned else neighbouring_month(timestamp),
     )
 
@@ -267,6 +267,6 @@ def _as_rejection(error: Exception) -> Rejection:
 def _reason(error: Exception) -> str:
     name = type(error).__name__
     try:
-        return f"{name}: {error}"[:_LONGEST_REASON]
+        return f"{name}: {error}"[:_MAX_REASON_CHARACTERS]
     except Exception:  # noqa: BLE001 - a definition's exception may fail to say what it is
         return name

@@ -57,7 +57,7 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         (
             "A username or full path, in UTF-8",
             "functions/ingest/event/attributes.py",
-            "_LONGEST_TEXT_BYTES",
+            "_MAX_TEXT_BYTES",
             "`invalid_user`, `invalid_namespace` or `invalid_project`",
         ),
     ),
@@ -146,8 +146,8 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         ),
         (
             "Claims of one tenant to one full path",
-            "functions/ingest/directory/places.py",
-            "MAX_COMPARED_CLAIMS",
+            "functions/ingest/directory/subjects.py",
+            "MAX_SUBJECTS_PER_FULL_PATH",
             "The oldest claims are deleted",
         ),
     ),

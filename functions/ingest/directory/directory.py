@@ -10,48 +10,48 @@ import msgspec
 from functions.ingest.directory.fact import Attribute, Facts, Statement, Subject, newest, path_of
 from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.event.event import Event
-from functions.ingest.event.location import Place, StatedProject, lineage
+from functions.ingest.event.location import NamespaceReference, ProjectReference, lineage
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
 
 
-class _Noted(msgspec.Struct):
+class _Mention(msgspec.Struct):
     """Places that events of one sender name, and when the newest of these events happened."""
 
-    namespace: Place
-    project: StatedProject
+    namespace: NamespaceReference
+    project: ProjectReference
     sender: Grant
     stated_at: datetime
     received_at: datetime
 
 
-class Directory:
+class BatchDirectory:
     """The namespaces and projects that a batch of events has to do with."""
 
     def __init__(self, known: KnownFacts) -> None:
         self._known = known
-        self._noted: dict[tuple[int, int, int], _Noted] = {}
+        self._mentions: dict[tuple[int, int, int], _Mention] = {}
         self._subjects: set[Subject] = set()
         self._paths: dict[Subject, str | None] = {}
-        self._seen: dict[tuple[str, int], _Noted] = {}
+        self._seen: dict[tuple[str, int], _Mention] = {}
         self.stated: defaultdict[Subject, dict[tuple[Attribute, str], Statement]] = defaultdict(dict)
 
-    def note(self, event: Event, sender: Grant, received_at: datetime) -> None:
+    def add_event(self, event: Event, sender: Grant, received_at: datetime) -> None:
         """Keeps in mind which places the event names."""
         key = (id(event.namespace), id(event.project), id(sender))  # many events share these very objects
-        noted = self._noted.get(key)
-        if noted is None:
-            self._noted[key] = _Noted(event.namespace, event.project, sender, event.timestamp, received_at)
+        mention = self._mentions.get(key)
+        if mention is None:
+            self._mentions[key] = _Mention(event.namespace, event.project, sender, event.timestamp, received_at)
             return
-        if noted.stated_at < event.timestamp:
-            noted.stated_at = event.timestamp
-        if noted.received_at > received_at:
-            noted.received_at = received_at
+        if mention.stated_at < event.timestamp:
+            mention.stated_at = event.timestamp
+        if mention.received_at > received_at:
+            mention.received_at = received_at
 
-    def learn(self, connection: Connection) -> None:
-        """Reads what is known of all that was noted."""
+    def load_known(self, connection: Connection) -> None:
+        """Reads what is known of all that was mentioned."""
         self._known.refresh(connection)
-        self.collect()
+        self.collect_statements()
         self._known.read(self._subjects, connection)
         self._paths.clear()
 
@@ -82,42 +82,44 @@ class Directory:
             self._paths[subject] = statement.value if statement else None
         return self._paths[subject]
 
-    def collect(self) -> None:
-        """Makes statements of what was noted."""
-        for noted in self._noted.values():
-            project, is_authoritative = noted.project, noted.sender.is_authoritative
-            for place in (noted.namespace, project.namespace):
+    def collect_statements(self) -> None:
+        """Makes statements of the mentions."""
+        for mention in self._mentions.values():
+            project, is_authoritative = mention.project, mention.sender.is_authoritative
+            for place in (mention.namespace, project.namespace):
                 if place.id is not None:
                     self._subjects.add(("namespace", place.id))
                     if is_authoritative and place.path is not None:
-                        self._state(("namespace", place.id), place.path, place.full_path, noted)
+                        self._state(("namespace", place.id), place.path, place.full_path, mention)
             if project.id is not None:
                 self._subjects.add(("project", project.id))
                 if is_authoritative:
-                    path = project.namespace.path or noted.namespace.path
-                    self._state(("project", project.id), path, project.full_path, noted)
-        self._noted.clear()
+                    path = project.namespace.path or mention.namespace.path
+                    self._state(("project", project.id), path, project.full_path, mention)
+        self._mentions.clear()
         self._state_ancestors()
 
-    def _state(self, subject: Subject, path: str | None, full_path: str | None, noted: _Noted) -> None:
-        limit = limit_of(noted.sender)
+    def _state(self, subject: Subject, path: str | None, full_path: str | None, mention: _Mention) -> None:
+        limit = limit_of(mention.sender)
         stated = self.stated[subject]
         if path is not None and limit.allows(path):
-            self._keep(stated, "path", path, limit, noted)
+            self._keep(stated, "path", path, limit, mention)
             if not limit.namespaces:
-                self._see(path[: path.rfind("/", 0, -1) + 1], noted)
+                self._see(path[: path.rfind("/", 0, -1) + 1], mention)
         if full_path is not None:
-            self._keep(stated, "full_path", full_path, limit, noted)
+            self._keep(stated, "full_path", full_path, limit, mention)
 
-    def _see(self, parent: str, noted: _Noted) -> None:
-        key = (parent, id(noted.sender))
-        if key not in self._seen or self._seen[key].stated_at < noted.stated_at:
-            self._seen[key] = noted
+    def _see(self, parent: str, mention: _Mention) -> None:
+        key = (parent, id(mention.sender))
+        if key not in self._seen or self._seen[key].stated_at < mention.stated_at:
+            self._seen[key] = mention
 
     def _state_ancestors(self) -> None:
-        for (parent, _), noted in self._seen.items():
+        for (parent, _), mention in self._seen.items():
             for namespace_id, path in lineage(parent):
-                self._keep(self.stated["namespace", namespace_id], "ancestor_path", path, limit_of(noted.sender), noted)
+                self._keep(
+                    self.stated["namespace", namespace_id], "ancestor_path", path, limit_of(mention.sender), mention
+                )
         self._seen.clear()
 
     def _keep(
@@ -126,16 +128,16 @@ class Directory:
         attribute: Attribute,
         value: str,
         limit: "Limit",
-        noted: _Noted,
+        mention: _Mention,
     ) -> None:
         key = (attribute, limit.scope)
         statement = Statement(
             value,
-            noted.stated_at,
-            noted.sender.issuer,
-            noted.sender.sub,
+            mention.stated_at,
+            mention.sender.issuer,
+            mention.sender.sub,
             limit.namespaces,
-            noted.received_at if limit.namespaces else None,
+            mention.received_at if limit.namespaces else None,
         )
         stated[key] = newest(stated[key], statement) if key in stated else statement
 

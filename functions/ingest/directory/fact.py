@@ -94,14 +94,14 @@ def full_path_of(facts: Facts, path: str | None) -> Statement | None:
     return max(stated, key=lambda one: one.order, default=None)
 
 
-class Claim(msgspec.Struct, frozen=True):
+class FullPathStatement(msgspec.Struct, frozen=True):
     """That a full path is the one of a namespace or project, which is at a traversal path."""
 
     subject: Subject
     path: str | None
     statement: Statement
 
-    def beats(self, other: "Claim") -> bool:
+    def beats(self, other: "FullPathStatement") -> bool:
         """Whether this claim counts against the other.
 
         Of senders who may state facts about both places the newer counts. A sender may take a full path only from a
@@ -117,13 +117,13 @@ class Claim(msgspec.Struct, frozen=True):
         return (own or _LONG_AGO, self.subject) < (others or _LONG_AGO, other.subject)
 
 
-def holders(claims: Iterable[Claim]) -> set[Subject]:
+def holders(claims: Iterable[FullPathStatement]) -> set[Subject]:
     """Of all that claim one full path, at most one namespace and one project: those that hold it.
 
     Of the claims of senders with one limit the newest counts, as of when the first of them arrived. Between a namespace
     and a project only the limits of senders count, for the two have full paths of their own.
     """
-    of_senders: dict[tuple[Kind, tuple[str, ...]], Claim] = {}
+    of_senders: dict[tuple[Kind, tuple[str, ...]], FullPathStatement] = {}
     for claim in claims:
         key = (claim.subject[0], claim.statement.namespaces)
         of_senders[key] = _newest(of_senders[key], claim) if key in of_senders else claim
@@ -131,12 +131,12 @@ def holders(claims: Iterable[Claim]) -> set[Subject]:
     return {one.subject for one in rivals if all(_prevails(one, other) for other in rivals if other is not one)}
 
 
-def _newest(first: Claim, second: Claim) -> Claim:
+def _newest(first: FullPathStatement, second: FullPathStatement) -> FullPathStatement:
     counts = max(first, second, key=lambda claim: (claim.statement.order, claim.subject))
     return msgspec.structs.replace(counts, statement=since_first(counts.statement, first.statement, second.statement))
 
 
-def _prevails(claim: Claim, other: Claim) -> bool:
+def _prevails(claim: FullPathStatement, other: FullPathStatement) -> bool:
     if claim.subject[0] == other.subject[0] or not claim.statement.covers(other.path):
         return claim.beats(other)
     return True

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import psycopg
 from aws_lambda_powertools import Logger
 
-from functions.ingest.directory.directory import Directory
+from functions.ingest.directory.directory import BatchDirectory
 from functions.ingest.directory.fact import Facts, Statement, Subject
 from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.directory.lock import (
@@ -18,7 +18,7 @@ from functions.ingest.directory.lock import (
     directory_held_together,
     fold_restated,
 )
-from functions.ingest.directory.places import change_places
+from functions.ingest.directory.subjects import change_subjects
 from functions.ingest.directory.user_names import (
     add_names,
     change_names,
@@ -26,20 +26,20 @@ from functions.ingest.directory.user_names import (
     write_overall_names,
     write_users,
 )
-from functions.ingest.directory.users import NamePlace, Users
+from functions.ingest.directory.users import BatchUsers, NameSource
 from functions.shared.postgres import Connection, Database, reason_of
 
 logger = Logger(child=True)
 
 
-class _MustBeAlone(Exception):
+class _NeedsExclusiveLock(Exception):
     """A batch that holds the lock together with others would change a value."""
 
 
 class FactWriter:
     """Writes what a batch says, beside what is known."""
 
-    def __init__(self, directory: Directory, users: Users, known: KnownFacts) -> None:
+    def __init__(self, directory: BatchDirectory, users: BatchUsers, known: KnownFacts) -> None:
         self._directory = directory
         self._users = users
         self._known = known
@@ -49,13 +49,13 @@ class FactWriter:
 
     def write(self, connection: Connection) -> None:
         """Writes it. Belongs at the end of the transaction in which the events are stored, for others wait then."""
-        self._directory.collect()
+        self._directory.collect_statements()
         if not self._directory.stated and not self._users.active_on:
             return
         try:
             with directory_held_together(connection):
                 self._write_together(connection)
-        except _MustBeAlone:
+        except _NeedsExclusiveLock:
             with directory_held_alone(connection):
                 self._write_alone(connection)
 
@@ -80,23 +80,23 @@ class FactWriter:
         """Writes what is new, and states again what is known.
 
         Raises:
-            _MustBeAlone: something that is known would be changed.
+            _NeedsExclusiveLock: something that is known would be changed.
         """
         self._read(connection)
         names = self._sorted_names()
-        if names.renamed or self._changed_places() or self._add_names(names, connection):
-            raise _MustBeAlone
+        if names.renamed or self._changed_subjects() or self._add_names(names, connection):
+            raise _NeedsExclusiveLock
         if self._write_users(names, connection):
-            raise _MustBeAlone
+            raise _NeedsExclusiveLock
         self._restate(names, set(), connection)
 
     def _write_alone(self, connection: Connection) -> None:
         """Writes everything, and what follows from it."""
         self._read(connection)
         self._known.read_users(self._users.active_on, connection)
-        changed = self._changed_places()
+        changed = self._changed_subjects()
         if changed:
-            change_places({subject: self._directory.stated[subject] for subject in changed}, connection)
+            change_subjects({subject: self._directory.stated[subject] for subject in changed}, connection)
         names = self._sorted_names()
         for path, is_limited, user in self._add_names(names, connection):
             names.renamed[path, is_limited].append(user)
@@ -114,7 +114,7 @@ class FactWriter:
         self._known.refresh(connection)
         self._known.read(self._directory.stated, connection)
 
-    def _changed_places(self) -> list[Subject]:
+    def _changed_subjects(self) -> list[Subject]:
         known = self._known
         return [
             subject
@@ -184,7 +184,7 @@ class FactWriter:
         self._waiting = restated.write(connection)
 
 
-type _Pairs = dict[NamePlace, list[int]]
+type _Pairs = dict[NameSource, list[int]]
 
 
 class _Names(NamedTuple):
@@ -197,8 +197,8 @@ class _Names(NamedTuple):
         unnamed: users who have no name, as far as is known.
     """
 
-    new: defaultdict[NamePlace, list[int]]
-    renamed: defaultdict[NamePlace, list[int]]
+    new: defaultdict[NameSource, list[int]]
+    renamed: defaultdict[NameSource, list[int]]
     restated: _Pairs
     unnamed: set[int]
 

@@ -8,7 +8,7 @@ import msgspec
 
 from functions.shared.grant import Grant
 
-type NamePlace = tuple[str, bool]
+type NameSource = tuple[str, bool]
 """Where a name was stated: the namespace path (empty without one), and whether by a sender with a limit."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +43,7 @@ class StatedNames(msgspec.Struct):
         self.times.append((stated_at - _EPOCH) // _MICROSECOND)
 
 
-class Users:
+class BatchUsers:
     """The users that a batch of events has to do with.
 
     Attributes:
@@ -53,9 +53,11 @@ class Users:
 
     def __init__(self) -> None:
         self.active_on: dict[int, date] = {}
-        self.names: defaultdict[NamePlace, dict[int, tuple[str, datetime, Grant]]] = defaultdict(dict)
+        self.names: defaultdict[NameSource, dict[int, tuple[str, datetime, Grant]]] = defaultdict(dict)
 
-    def note(self, user_id: int, username: str | None, timestamp: datetime, path: str | None, sender: Grant) -> None:
+    def add_event(
+        self, user_id: int, username: str | None, timestamp: datetime, path: str | None, sender: Grant
+    ) -> None:
         """Keeps in mind what an authoritative sender's event says of its user.
 
         Args:
@@ -72,7 +74,7 @@ class Users:
         if known is None or _order(known) < _order(stated):
             names[user_id] = stated
 
-    def stated(self, user_ids: Mapping[NamePlace, Iterable[int]]) -> list[StatedNames]:
+    def stated(self, user_ids: Mapping[NameSource, Iterable[int]]) -> list[StatedNames]:
         """The names of these users, by where they were stated."""
         found = list[StatedNames]()
         for place, some in user_ids.items():

@@ -9,11 +9,11 @@ import msgspec
 
 from functions.ingest.contract import LooseId, Namespace, Project, User, UserId
 from functions.ingest.event.storable import refuse_unstorable
-from functions.ingest.formats.json_scan import MOST_OPENINGS, is_plain, may_be_unstorable, may_nest_deep
+from functions.ingest.formats.json_scan import MAX_OPENINGS, is_plain, may_be_unstorable, may_nest_deep
 from functions.shared.rejection import Rejection
 
-_LONGEST_TEXT_BYTES = 1000  # an index entry of PostgreSQL's has room for it
-_CERTAINLY_SHORT = _LONGEST_TEXT_BYTES // 4  # characters, each of at most four bytes
+_MAX_TEXT_BYTES = 1000  # an index entry of PostgreSQL's has room for it
+_CERTAINLY_SHORT = _MAX_TEXT_BYTES // 4  # characters, each of at most four bytes
 
 
 class AdditionalProperties(msgspec.Struct, gc=False):
@@ -22,7 +22,7 @@ class AdditionalProperties(msgspec.Struct, gc=False):
     timestamp: Any = None
 
 
-class Attributes(msgspec.Struct, gc=False):
+class BaseAttributes(msgspec.Struct, gc=False):
     """The base attributes of an event; any other key is context for the transformations."""
 
     event: str
@@ -51,14 +51,14 @@ class _TimedProperties(AdditionalProperties):
     timestamp: datetime | int | float | None = None
 
 
-class _TimedAttributes(Attributes):
+class _TimedAttributes(BaseAttributes):
     """As most producers write them: their times need not be looked at a second time."""
 
     timestamp: datetime | int | float | None = None
     additional_properties: _TimedProperties | None = None
 
 
-BASE_KEYS = frozenset(Attributes.__struct_encode_fields__)
+BASE_KEYS = frozenset(BaseAttributes.__struct_encode_fields__)
 
 # The code for what is wrong with an attribute; any other is invalid_<attribute>.
 _CODES = {
@@ -70,8 +70,8 @@ _CODES = {
 }
 
 
-_decoder = msgspec.json.Decoder(Attributes)
-_list_decoder = msgspec.json.Decoder(list[Attributes])
+_decoder = msgspec.json.Decoder(BaseAttributes)
+_list_decoder = msgspec.json.Decoder(list[BaseAttributes])
 _timed_list_decoder = msgspec.json.Decoder(list[_TimedAttributes])
 _internal_event_decoder = msgspec.json.Decoder(_InternalEvent)
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
@@ -80,12 +80,12 @@ _DEEPER = b"[" * 100 + b"%b" + b"]" * 100  # as what is around an event on its w
 _content_list_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 
 
-def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[Attributes | None]:
+def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[BaseAttributes | None]:
     """The base attributes of all the events, read at once; None for each where those of any can't be read."""
     return _attributes(_array(events), len(events))
 
 
-def _attributes(array: bytes, count: int) -> Sequence[Attributes | None]:
+def _attributes(array: bytes, count: int) -> Sequence[BaseAttributes | None]:
     timed = _decoded_at_once(_timed_list_decoder, array, count)
     if None not in timed:
         return timed
@@ -102,7 +102,7 @@ def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None
 
 def attributes_and_plainness(
     events: Sequence[msgspec.Raw], array: bytes | None = None
-) -> tuple[Sequence[Attributes | None], bool]:
+) -> tuple[Sequence[BaseAttributes | None], bool]:
     """As `attributes_of`, and whether all that the events, each known to be JSON, hold can certainly be stored.
 
     Args:
@@ -114,7 +114,7 @@ def attributes_and_plainness(
 
 def _nest_little(events: Sequence[msgspec.Raw]) -> bool:
     longest = max(map(len, events), default=0)
-    return longest <= MOST_OPENINGS or not any(may_nest_deep(bytes(raw)) for raw in events)
+    return longest <= MAX_OPENINGS or not any(may_nest_deep(bytes(raw)) for raw in events)
 
 
 def _array(events: Sequence[msgspec.Raw]) -> bytes:
@@ -132,7 +132,7 @@ def _decoded_at_once[Decoded](
     return decoded if len(decoded) == count else [None] * count
 
 
-def read_base_attributes(raw: msgspec.Raw) -> Attributes:
+def read_base_attributes(raw: msgspec.Raw) -> BaseAttributes:
     """The base attributes of the event.
 
     Raises:
@@ -195,8 +195,8 @@ def text_within(value: str | None, attribute: str, code: str) -> str | None:
         return None
     if "\0" in value:
         raise Rejection("invalid_text", f"{attribute} contains the character U+0000.")
-    if len(value) > _CERTAINLY_SHORT and len(value.encode()) > _LONGEST_TEXT_BYTES:
-        raise Rejection(code, f"{attribute} is longer than {_LONGEST_TEXT_BYTES} bytes.")
+    if len(value) > _CERTAINLY_SHORT and len(value.encode()) > _MAX_TEXT_BYTES:
+        raise Rejection(code, f"{attribute} is longer than {_MAX_TEXT_BYTES} bytes.")
     return value
 
 

@@ -10,13 +10,13 @@ import msgspec
 
 from functions.ingest.contract import MAX_EVENT_BYTES, MAX_ID, MAX_ID_DIGITS
 from functions.ingest.event.attributes import (
-    Attributes,
+    BaseAttributes,
     content_of,
     internal_event_name,
     read_base_attributes,
     text_within,
 )
-from functions.ingest.event.location import Place, StatedProject, places_of
+from functions.ingest.event.location import NamespaceReference, ProjectReference, location_of
 from functions.ingest.message.batch import Batch
 from functions.shared.catalog.context import Context
 from functions.shared.catalog.registry import EventType, Registry
@@ -27,7 +27,7 @@ from functions.shared.timestamp import months_before, parse_timestamp
 
 MAX_GIVEN_BYTES = len(',"id":"0198f0a2-6b1c-7d3e-9a55-0d2f5c1b7e44","timestamp":"2026-11-20T15:00:59.936123Z"')
 """By how much an event grows that was rejected: what it lacked is added to it."""
-_FURTHEST_AHEAD = timedelta(days=1)
+_MAX_TIME_AHEAD = timedelta(days=1)
 _NO_IDS = frozenset({0, 2**128 - 1})  # the nil and the max UUID: what many have that know of no other
 
 
@@ -49,8 +49,8 @@ class Event(msgspec.Struct):
     time_is_assigned: bool
     user_id: int
     username: str | None
-    namespace: Place
-    project: StatedProject
+    namespace: NamespaceReference
+    project: ProjectReference
     explicit_path: str | None
 
     def context(self, content: dict[str, Any] | None = None) -> Context:
@@ -106,17 +106,17 @@ class StorableTimes(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=256)  # transformations may give each event of a batch another time
 def storable_times(received_at: datetime, retention_months: int) -> StorableTimes:
     """The times that an event may have that arrived then."""
-    return StorableTimes(months_before(received_at, retention_months), received_at + _FURTHEST_AHEAD, retention_months)
+    return StorableTimes(months_before(received_at, retention_months), received_at + _MAX_TIME_AHEAD, retention_months)
 
 
-class Terms(msgspec.Struct, eq=False):
+class AcceptanceRules(msgspec.Struct, eq=False):
     """On which the events of a batch are taken in.
 
     Attributes:
         sender_is_limited: whether there is anything that the sender may not write.
         id_space: where the ids lie that the sender gives; None where they are stored as they are.
         event_types: those that the definitions name, by name.
-        most_bytes: how large an event may be.
+        max_event_bytes: how large an event may be.
     """
 
     batch: Batch
@@ -125,21 +125,23 @@ class Terms(msgspec.Struct, eq=False):
     id_space: IdSpace | None
     event_types: Mapping[str, EventType]
     times: StorableTimes
-    most_bytes: int
+    max_event_bytes: int
 
 
-def terms_of(batch: Batch, registry: Registry, retention_months: int) -> Terms:
-    """The terms for the events of a batch."""
+def acceptance_rules(batch: Batch, registry: Registry, retention_months: int) -> AcceptanceRules:
+    """The rules for the events of a batch."""
     times = storable_times(batch.received_at, retention_months)
     sender = batch.sender
-    most_bytes = MAX_EVENT_BYTES + (MAX_GIVEN_BYTES if batch.replayed else 0)
-    return Terms(batch, sender, not sender.is_unlimited, id_space_of(sender), registry.events, times, most_bytes)
+    max_event_bytes = MAX_EVENT_BYTES + (MAX_GIVEN_BYTES if batch.replayed else 0)
+    return AcceptanceRules(
+        batch, sender, not sender.is_unlimited, id_space_of(sender), registry.events, times, max_event_bytes
+    )
 
 
 def read_attributes(
-    raw: msgspec.Raw, position: int, terms: Terms, attributes: Attributes | None = None
+    raw: msgspec.Raw, index: int, rules: AcceptanceRules, attributes: BaseAttributes | None = None
 ) -> Event | None:
-    """The event that `raw` is, at `position` of the batch; None for an internal event that no definition names.
+    """The event that `raw` is, at `index` of the batch; None for an internal event that no definition names.
 
     What else an accepted event holds is not looked at: see `content_of`.
 
@@ -149,19 +151,19 @@ def read_attributes(
     Raises:
         Rejection: its base attributes are not as they must be, or its sender may not send it.
     """
-    if len(raw) > terms.most_bytes:
-        if _is_for_others(raw, terms.event_types):
+    if len(raw) > rules.max_event_bytes:
+        if _is_for_others(raw, rules.event_types):
             return None
-        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {terms.most_bytes} are allowed.")
+        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {rules.max_event_bytes} are allowed.")
     if attributes is None:
         try:
             attributes = read_base_attributes(raw)
         except Rejection:
-            if _is_for_others(raw, terms.event_types):
+            if _is_for_others(raw, rules.event_types):
                 return None
             raise
     try:
-        return _event(attributes, raw, position, terms)
+        return _event(attributes, raw, index, rules)
     except Rejection:
         content_of(raw)  # that the text can't be stored is the first thing to say
         raise
@@ -173,8 +175,8 @@ def _is_for_others(raw: msgspec.Raw, event_types: Mapping[str, EventType]) -> bo
     return name is not None and name not in event_types
 
 
-def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms) -> Event | None:
-    event_type = terms.event_types.get(attributes.event)
+def _event(attributes: BaseAttributes, raw: msgspec.Raw, index: int, rules: AcceptanceRules) -> Event | None:
+    event_type = rules.event_types.get(attributes.event)
     if event_type is None:
         if attributes.additional_properties is not None:
             return None
@@ -184,32 +186,32 @@ def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms
     own_id, own_time = attributes.id, _own_time(attributes)
     if own_id is not None:
         require_id(own_id)
-    timestamp = own_time or (own_id and time_of(own_id)) or terms.batch.received_at
-    terms.times.require(timestamp)
-    sender = terms.sender
+    timestamp = own_time or (own_id and time_of(own_id)) or rules.batch.received_at
+    rules.times.require(timestamp)
+    sender = rules.sender
     user_id = _user_id(attributes, sender.sub)
     user = attributes.user
     username = text_within(user.username, "user.username", "invalid_user") if user else None
-    places = places_of(
+    location = location_of(
         attributes.namespace,
         attributes.namespace_path,
         attributes.namespace_id,
         attributes.project,
         attributes.project_id,
     )
-    explicit_path = places.namespace.path or places.project.namespace.path
-    if terms.sender_is_limited:
+    explicit_path = location.namespace.path or location.project.namespace.path
+    if rules.sender_is_limited:
         sender.require_writable(user_id, explicit_path)
     return Event(
         raw=raw,
         type=event_type,
-        id=terms.batch.stored_id(own_id, position, terms.id_space),
+        id=rules.batch.stored_id(own_id, index, rules.id_space),
         timestamp=timestamp,
         time_is_assigned=own_id is not None and own_time is None,
         user_id=user_id,
         username=username,
-        namespace=places.namespace,
-        project=places.project,
+        namespace=location.namespace,
+        project=location.project,
         explicit_path=explicit_path,
     )
 
@@ -241,7 +243,7 @@ def _merged(content: dict[str, Any], additional: dict[str, Any]) -> Context:
     return Context(content | additional | own)
 
 
-def _own_time(attributes: Attributes) -> datetime | None:
+def _own_time(attributes: BaseAttributes) -> datetime | None:
     value = attributes.timestamp
     if value is None and attributes.additional_properties is not None:
         value = attributes.additional_properties.timestamp
@@ -253,7 +255,7 @@ def _own_time(attributes: Attributes) -> datetime | None:
         raise Rejection("invalid_timestamp", f"timestamp: {error}.") from error
 
 
-def _user_id(attributes: Attributes, sub: str) -> int:
+def _user_id(attributes: BaseAttributes, sub: str) -> int:
     if attributes.user is not None:
         if attributes.user_id is not None and attributes.user_id != attributes.user.id:
             raise Rejection("invalid_user", "user.id and user_id name two users.")

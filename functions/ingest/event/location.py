@@ -11,12 +11,12 @@ from functions.shared.catalog.payload import converter
 from functions.shared.grant import is_traversal_path
 from functions.shared.rejection import Rejection
 
-_KNOWN_PLACES = 8192  # many events have few namespaces and projects
+_CACHED_LOCATIONS = 8192  # many events have few namespaces and projects
 _NOT_A_PATH = "A namespace's path must be ids, each followed by a slash, like 27/28/."
 _integer = converter(int)
 
 
-class Place(msgspec.Struct, frozen=True):
+class NamespaceReference(msgspec.Struct, frozen=True):
     """A namespace, as far as an event names it.
 
     Attributes:
@@ -30,10 +30,10 @@ class Place(msgspec.Struct, frozen=True):
     full_path: str | None = None
 
 
-NOWHERE = Place()
+NO_NAMESPACE = NamespaceReference()
 
 
-class StatedProject(msgspec.Struct, frozen=True):
+class ProjectReference(msgspec.Struct, frozen=True):
     """A project, as far as an event names it.
 
     Attributes:
@@ -42,14 +42,14 @@ class StatedProject(msgspec.Struct, frozen=True):
 
     id: int | None = None
     full_path: str | None = None
-    namespace: Place = NOWHERE
+    namespace: NamespaceReference = NO_NAMESPACE
 
 
-class Places(msgspec.Struct, frozen=True):
+class Location(msgspec.Struct, frozen=True):
     """The namespace and the project, as far as an event names them."""
 
-    namespace: Place
-    project: StatedProject
+    namespace: NamespaceReference
+    project: ProjectReference
 
 
 def require_namespace_path(value: Any) -> str:
@@ -91,61 +91,61 @@ def lineage(path: str) -> tuple[tuple[int, str], ...]:
     return tuple((number, path[:end]) for number, end in zip(ids, ends, strict=True) if number <= MAX_ID)
 
 
-@lru_cache(_KNOWN_PLACES)
-def places_of(
+@lru_cache(_CACHED_LOCATIONS)
+def location_of(
     namespace: Namespace | None,
     namespace_path: str | None,
     namespace_id: LooseId | None,
     project: Project | None,
     project_id: LooseId | None,
-) -> Places:
+) -> Location:
     """The places that an event names by these attributes.
 
     Raises:
         Rejection: `invalid_namespace`, `invalid_project`, `invalid_text`.
     """
-    return Places(_namespace(namespace, namespace_path, namespace_id), _project(project, project_id))
+    return Location(_namespace(namespace, namespace_path, namespace_id), _project_reference(project, project_id))
 
 
-def _namespace(namespace: Namespace | None, path: str | None, loose_id: LooseId | None) -> Place:
-    place = _place(namespace, "namespace", "invalid_namespace")
+def _namespace(namespace: Namespace | None, path: str | None, loose_id: LooseId | None) -> NamespaceReference:
+    reference = _namespace_reference(namespace, "namespace", "invalid_namespace")
     if path is not None:
-        if place.path not in (None, require_namespace_path(path)):
+        if reference.path not in (None, require_namespace_path(path)):
             raise Rejection("invalid_namespace", "namespace.path and namespace_path name two namespaces.")
-        place = msgspec.structs.replace(place, path=path, id=place.id or namespace_id_of(path))
+        reference = msgspec.structs.replace(reference, path=path, id=reference.id or namespace_id_of(path))
     if loose_id is not None:
         namespace_id = _identifier(loose_id, "namespace_id", "invalid_namespace")
-        place = msgspec.structs.replace(place, id=place.id or namespace_id)
-        if place.id != namespace_id:
+        reference = msgspec.structs.replace(reference, id=reference.id or namespace_id)
+        if reference.id != namespace_id:
             raise Rejection("invalid_namespace", "namespace_id is not the namespace's id.")
-    if place.path is not None and place.id != namespace_id_of(place.path):
+    if reference.path is not None and reference.id != namespace_id_of(reference.path):
         raise Rejection("invalid_namespace", "The namespace's id is not the last of its path.")
-    return place
+    return reference
 
 
-def _place(namespace: Namespace | None, attribute: str, code: str) -> Place:
+def _namespace_reference(namespace: Namespace | None, attribute: str, code: str) -> NamespaceReference:
     if namespace is None:
-        return NOWHERE
+        return NO_NAMESPACE
     path = namespace.path
     namespace_id = _identifier(namespace.id, f"{attribute}.id", code)
     if path is not None:
         namespace_id = namespace_id or namespace_id_of(path)
         if namespace_id != namespace_id_of(path):
             raise Rejection(code, f"{attribute}.id is not the last id of {attribute}.path.")
-    return Place(namespace_id, path, _full_path(namespace.full_path, f"{attribute}.full_path", code))
+    return NamespaceReference(namespace_id, path, _full_path(namespace.full_path, f"{attribute}.full_path", code))
 
 
-def _project(project: Project | None, loose_id: LooseId | None) -> StatedProject:
+def _project_reference(project: Project | None, loose_id: LooseId | None) -> ProjectReference:
     project_id = _identifier(loose_id, "project_id", "invalid_project")
     if project is None:
-        return StatedProject(project_id)
+        return ProjectReference(project_id)
     own_id = _identifier(project.id, "project.id", "invalid_project")
     if project_id not in (None, own_id):
         raise Rejection("invalid_project", "project.id and project_id name two projects.")
-    return StatedProject(
+    return ProjectReference(
         own_id,
         _full_path(project.full_path, "project.full_path", "invalid_project"),
-        _place(project.namespace, "project.namespace", "invalid_project"),
+        _namespace_reference(project.namespace, "project.namespace", "invalid_project"),
     )
 
 

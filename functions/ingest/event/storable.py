@@ -14,7 +14,7 @@ from functions.ingest.formats.json_scan import may_be_unstorable
 from functions.shared.catalog.payload import LARGEST_INTEGER, MAX_DEPTH, SMALLEST_INTEGER
 from functions.shared.rejection import Rejection, quoted
 
-_LARGEST_EXACT_FLOAT = 2**53
+_MAX_EXACT_FLOAT = 2**53
 
 
 def refuse_unstorable(raw: msgspec.Raw, value: Any) -> None:
@@ -86,7 +86,7 @@ def _normalised_list(value: list[Any], depth: int) -> list[Any]:
     items = [normalised(item, depth) for item in value]
     if None in items and all(item is None or type(item) in (list, dict) for item in items):
         raise Rejection("invalid_array", "An array holds null, but no string, number or boolean.")
-    kinds = {type(number) for number in _numbers(items) if type(number) is float or abs(number) > _LARGEST_EXACT_FLOAT}
+    kinds = {type(number) for number in _numbers(items) if type(number) is float or abs(number) > _MAX_EXACT_FLOAT}
     if len(kinds) > 1:
         raise Rejection("number_out_of_range", "An array mixes fractions with integers above 2^53.")
     return items

@@ -176,13 +176,13 @@ def _is_value(line: bytes) -> bool:
 
 def _read_lines(lines: Sequence[bytes]) -> Events:
     events = Events([msgspec.Raw(line) for line in lines])
-    for position, line in enumerate(lines):
+    for index, line in enumerate(lines):
         try:
             _raw_decoder.decode(line)
         except msgspec.DecodeError as error:
-            events.refused[position] = _not_json("line", error)
+            events.refused[index] = _not_json("line", error)
         except RecursionError:
-            events.refused[position] = _too_deep()
+            events.refused[index] = _too_deep()
     return events
 
 

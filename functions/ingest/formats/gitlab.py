@@ -74,11 +74,11 @@ def tracked_events(request: Request) -> Events:
     if len(found) > MAX_EVENTS:
         raise TooLarge(f"The body has more than {MAX_EVENTS} events.")
     events = Events(found)
-    for position, raw in enumerate(found):
+    for index, raw in enumerate(found):
         try:
-            events.raw[position] = _internal_event(raw)
+            events.raw[index] = _internal_event(raw)
         except Rejection as rejection:
-            events.refused[position] = rejection
+            events.refused[index] = rejection
     return events
 
 

@@ -12,7 +12,7 @@ _LARGE_EXPONENT = b"0e000"
 _END_OF_LARGE_EXPONENT = re.compile(rb"0e0+[,\]}\s]")  # what an id of hexadecimal digits has not
 
 # What is between here and PostgreSQL takes nearly twice as many objects and arrays in each other, if not all as many.
-MOST_OPENINGS = 5_000
+MAX_OPENINGS = 5_000
 
 
 def holds(text: bytes, part: bytes) -> bool:
@@ -32,7 +32,7 @@ def holds_nul(text: bytes) -> bool:
 
 def may_nest_deep(text: bytes) -> bool:
     """Whether it has so many objects and arrays that they may be nested deeper than everything can take."""
-    return text.count(b"[") + text.count(b"{") > MOST_OPENINGS
+    return text.count(b"[") + text.count(b"{") > MAX_OPENINGS
 
 
 def is_plain(text: bytes) -> bool:

@@ -72,10 +72,10 @@ def _as_plain_events(events: Events) -> Events:
     for form in EVENT_FORMATS:
         if form.may_be_in(text):
             events.array = None
-            for position, raw in enumerate(events.raw):
-                if position not in events.refused:
+            for index, raw in enumerate(events.raw):
+                if index not in events.refused:
                     try:
-                        events.raw[position] = form.as_plain_event(raw)
+                        events.raw[index] = form.as_plain_event(raw)
                     except Rejection as rejection:
-                        events.refused[position] = rejection
+                        events.refused[index] = rejection
     return events

@@ -41,10 +41,10 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
         id: of the request or message they arrived in, or of what SNS or EventBridge wrapped around them.
         received_at: when that was.
         events: each one's JSON, untouched.
-        first: the position of the first of them; it has others before it where a request made several messages.
+        first: the index of the first of them; it has others before it where a request made several messages.
         grant: the sender's; None where they were published straight on the queue.
         replayed: where they had been rejected.
-        refused: why some of those are no events, by their position; a batch on its way over the queue has none.
+        refused: why some of those are no events, by their index; a batch on its way over the queue has none.
     """
 
     id: str
@@ -60,25 +60,25 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
         """What the sender may touch."""
         return self.grant or TRUSTED
 
-    def event_id(self, position: int) -> UUID:
-        """The id that the event at `position` gets where it has none; it is stored as it is."""
-        return derived_id(self.received_at, self.id, position)
+    def event_id(self, index: int) -> UUID:
+        """The id that the event at `index` gets where it has none; it is stored as it is."""
+        return derived_id(self.received_at, self.id, index)
 
-    def stored_id(self, sent_id: UUID | None, position: int, id_space: IdSpace | None) -> UUID:
-        """The id under which the event at `position` is stored.
+    def stored_id(self, sent_id: UUID | None, index: int, id_space: IdSpace | None) -> UUID:
+        """The id under which the event at `index` is stored.
 
         Args:
             sent_id: the event's own; that of a replayed event may be one that was made here.
             id_space: see `id_space_of`.
         """
         if sent_id is None:
-            return self.event_id(position)
+            return self.event_id(index)
         if id_space is None:
             return sent_id
         return (self.replayed and self.replayed.event_id) or id_space.stored_id(sent_id)
 
-    def positioned(self) -> Iterator[tuple[int, msgspec.Raw]]:
-        """The events, each with its position."""
+    def indexed(self) -> Iterator[tuple[int, msgspec.Raw]]:
+        """The events, each with its index."""
         return enumerate(self.events, self.first)
 
     def messages(self, limit: int) -> Iterator["Batch"]:
@@ -94,7 +94,7 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
             yield replace(self, events=self.events[first:], first=first)
 
 
-_LONGEST_WAY = timedelta(days=60)  # each of the two queues keeps a message for fourteen days
+_MAX_TRANSIT = timedelta(days=60)  # each of the two queues keeps a message for fourteen days
 _KIND_PREFIX = b'{"kind":"%b",' % KIND.encode()
 _batch_decoder = msgspec.json.Decoder(Batch)
 
@@ -107,7 +107,7 @@ def read_batch(body: bytes, message_id: str, sent_at: datetime) -> Batch:
     if body.startswith(_KIND_PREFIX):
         with contextlib.suppress(msgspec.DecodeError, RecursionError):
             batch = _batch_decoder.decode(body)
-            if batch.received_at >= EARLIEST and abs(batch.received_at - sent_at) < _LONGEST_WAY:
+            if batch.received_at >= EARLIEST and abs(batch.received_at - sent_at) < _MAX_TRANSIT:
                 return batch
     content, source_id = unwrapped(body, message_id)
     try:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 ATTRIBUTE = "ai_usage_events.arrival"
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """Before this nothing arrived: a UUIDv7, as which events get their ids, knows no earlier time."""
-FURTHEST_APART = timedelta(days=1)
+MAX_CLOCK_DIFFERENCE = timedelta(days=1)
 """How far the clocks may be apart that say when a message first arrived and when it was sent again."""
 
 
@@ -34,20 +34,20 @@ def arrival_of(record: dict[str, Any]) -> Arrival:
     return first_arrival(attribute.get("stringValue"), record["messageId"], record["attributes"]["SentTimestamp"])
 
 
-def first_arrival(told: str | None, message_id: str, sent_milliseconds: str) -> Arrival:
+def first_arrival(attribute: str | None, message_id: str, sent_milliseconds: str) -> Arrival:
     """What the attribute of a message tells; else its own id and time.
 
     Args:
-        told: the attribute's text; what is none of ours, or is later, counts as if it was not there.
+        attribute: the attribute's text; what is none of ours, or is later, counts as if it was not there.
         sent_milliseconds: since 1970, as SQS writes it.
     """
     sent = Arrival(message_id, _moment(sent_milliseconds))
-    first_sent, _, first_id = (told or "").partition(" ")
+    first_sent, _, first_id = (attribute or "").partition(" ")
     try:
         first = Arrival(first_id, _moment(first_sent))
     except (ValueError, OverflowError, OSError):
         return sent
-    return first if first_id and first.sent_at <= sent.sent_at + FURTHEST_APART else sent
+    return first if first_id and first.sent_at <= sent.sent_at + MAX_CLOCK_DIFFERENCE else sent
 
 
 def _moment(milliseconds: str) -> datetime:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from functions.ingest.contract import without_noncharacters
 from functions.ingest.formats.compression import TooLarge, unpacked
 from functions.ingest.message.batch import Attempts, Batch, Replayed, read_batch
-from functions.ingest.message.origin import EARLIEST, FURTHEST_APART, Arrival
+from functions.ingest.message.origin import EARLIEST, MAX_CLOCK_DIFFERENCE, Arrival
 from functions.shared.grant import Grant
 from functions.shared.rejection import Rejection
 
@@ -39,12 +39,12 @@ class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
     event_id: UUID | None = None
     packed: bytes = b""
 
-    def message(self, most_bytes: int) -> bytes | None:
-        """The body of the message that carries it; None where that has more than `most_bytes` even if it is packed."""
+    def message(self, max_bytes: int) -> bytes | None:
+        """The body of the message that carries it; None where that has more than `max_bytes` even if it is packed."""
         message = without_noncharacters(msgspec.json.encode(self))
-        if len(message) > most_bytes:
+        if len(message) > max_bytes:
             message = msgspec.json.encode(replace(self, body="", packed=gzip.compress(self.body.encode())))
-        return message if len(message) <= most_bytes else None
+        return message if len(message) <= max_bytes else None
 
     def batch(self) -> Batch:
         """The event as what arrived together with it; what has no id of its own gets the same one every time."""
@@ -78,6 +78,6 @@ def read_message(body: bytes, arrival: Arrival) -> Batch:
     What says that it arrived after it was sent, or before there were computers, is no replay of ours.
     """
     replay = Replay.read(body)
-    if replay and EARLIEST <= replay.received_at <= arrival.sent_at + FURTHEST_APART:
+    if replay and EARLIEST <= replay.received_at <= arrival.sent_at + MAX_CLOCK_DIFFERENCE:
         return replay.batch()
     return read_batch(body, arrival.message_id, arrival.sent_at)

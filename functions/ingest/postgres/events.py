@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
-from functions.ingest.postgres.known_ids import KnownIds, claimed, conflicting, identity_of
+from functions.ingest.postgres.known_ids import KnownIds, conflicting, identity_of, ids_locked
 from functions.ingest.postgres.row import EVERY_MONTH, NO_OTHER_MONTH, Row
 from functions.shared import event_columns
 from functions.shared.grant import Grant
@@ -136,9 +136,9 @@ def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, loo
     looked_up = [row for row in rows if row.other_month != NO_OTHER_MONTH]
     if is_stored and not looked_up:
         return _write_staged(rows, connection)
-    with claimed(looked_up, connection):
+    with ids_locked(looked_up, connection):
         unknown, conflicts = _without_known(rows, connection)
-        unknown.sort(key=attrgetter("place"))
+        unknown.sort(key=attrgetter("write_order"))
         try:
             written = _write_new([unknown], connection)
         except UniqueViolation:
@@ -225,16 +225,16 @@ def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator
     for rows in slices:
         kept = []
         for row in rows:
-            if row.place > latest:
-                latest, first = row.place, row
+            if row.write_order > latest:
+                latest, first = row.write_order, row
                 kept.append(row)
-            elif row.place < latest:
+            elif row.write_order < latest:
                 moved.append(row)
             elif first and identity_of(row) != identity_of(first):
                 conflicts.append(row)
         yield kept
     if moved:
-        yield from _in_order([sorted(moved, key=attrgetter("place"))], conflicts)
+        yield from _in_order([sorted(moved, key=attrgetter("write_order"))], conflicts)
 
 
 def _copy(

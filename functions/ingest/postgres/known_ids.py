@@ -11,7 +11,7 @@ from functions.shared.postgres import Connection
 
 # It waits for each id that another transaction holds, and goes on when that one has ended. Ids are claimed before
 # anything is written, and in their order, so that no two transactions wait for each other.
-_CLAIM = """
+_LOCK_IDS = """
     INSERT INTO claimed_ids (id)
     SELECT id
     FROM unnest(%s::uuid[]) AS id
@@ -19,7 +19,7 @@ _CLAIM = """
     ON CONFLICT DO NOTHING
 """
 
-_RELEASE = "DELETE FROM claimed_ids WHERE id = ANY(%s)"
+_UNLOCK_IDS = "DELETE FROM claimed_ids WHERE id = ANY(%s)"
 
 _STORED = "SELECT id, timestamp, event, user_id FROM ai_usage_events WHERE id = ANY(%s)"
 
@@ -59,17 +59,17 @@ class KnownIds:
 
 
 @contextmanager
-def claimed(rows: Iterable[Row], connection: Connection) -> Iterator[None]:
+def ids_locked(rows: Iterable[Row], connection: Connection) -> Iterator[None]:
     """Holds the ids of the rows within the block: other transactions that claim one of them wait.
 
     They go on once this transaction has ended, and see what it stored. Nothing of the claim outlives the transaction.
     """
     ids = list({row.id for row in rows})
     if ids:
-        connection.execute(_CLAIM, [ids])
+        connection.execute(_LOCK_IDS, [ids])
     yield
     if ids:
-        connection.execute(_RELEASE, [ids])
+        connection.execute(_UNLOCK_IDS, [ids])
 
 
 def identity_of(row: Row) -> Identity:

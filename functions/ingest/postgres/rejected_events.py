@@ -14,25 +14,25 @@ from functions.shared.identifier import derived_id
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import format_timestamp
 
-_LONGEST_KEPT = 1024 * 1024  # characters; SQS takes no more
+_MAX_BODY_CHARACTERS = 1024 * 1024  # characters; SQS takes no more
 
 
-def rejected_row(raw: msgspec.Raw, position: int, batch: Batch, rejection: Rejection) -> RejectedRow:
-    """The row of the event at `position` of the batch; of one that was replayed, the row that it has already."""
+def rejected_row(raw: msgspec.Raw, index: int, batch: Batch, rejection: Rejection) -> RejectedRow:
+    """The row of the event at `index` of the batch; of one that was replayed, the row that it has already."""
     replayed = batch.replayed
-    content = _content(raw, position, batch)
-    own_id = derived_id(batch.received_at, f"rejected/{batch.id}", position)
+    content = _content(raw, index, batch)
+    own_id = derived_id(batch.received_at, f"rejected/{batch.id}", index)
     return RejectedRow(
         # Where a message that could not be read holds several events by now, the first one takes its row.
-        id=replayed.rejected_id if replayed and position == 0 else own_id,
+        id=replayed.rejected_id if replayed and index == 0 else own_id,
         received_at=batch.received_at,
         source="sqs" if batch.grant is None else "https",
         code=rejection.code,
         message=_storable(rejection.message),
-        body=_storable(_kept(raw, content, position, batch))[:_LONGEST_KEPT],
+        body=_storable(_body_with_assigned_values(raw, content, index, batch))[:_MAX_BODY_CHARACTERS],
         sender_grant=batch.grant,
         attempts=replayed.attempts + 1 if replayed else 1,
-        event_id=None if content is None else _event_id(content, position, batch),
+        event_id=None if content is None else _event_id(content, index, batch),
     )
 
 
@@ -41,9 +41,9 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
-def _content(raw: msgspec.Raw, position: int, batch: Batch) -> dict[str, Any] | None:
+def _content(raw: msgspec.Raw, index: int, batch: Batch) -> dict[str, Any] | None:
     """What the event holds; None of what is no event, and was given nothing."""
-    if position in batch.refused:
+    if index in batch.refused:
         return None
     try:
         return msgspec.json.decode(raw, type=dict[str, Any])
@@ -51,7 +51,7 @@ def _content(raw: msgspec.Raw, position: int, batch: Batch) -> dict[str, Any] | 
         return None
 
 
-def _event_id(content: Mapping[str, Any], position: int, batch: Batch) -> UUID | None:
+def _event_id(content: Mapping[str, Any], index: int, batch: Batch) -> UUID | None:
     """The id under which the event would have been stored; None where its own is none."""
     sent_id = None
     if content.get("id") is not None:
@@ -60,10 +60,10 @@ def _event_id(content: Mapping[str, Any], position: int, batch: Batch) -> UUID |
             require_id(sent_id)
         except (msgspec.ValidationError, Rejection):
             return None
-    return batch.stored_id(sent_id, position, id_space_of(batch.sender))
+    return batch.stored_id(sent_id, index, id_space_of(batch.sender))
 
 
-def _kept(raw: msgspec.Raw, content: Mapping[str, Any] | None, position: int, batch: Batch) -> str:
+def _body_with_assigned_values(raw: msgspec.Raw, content: Mapping[str, Any] | None, index: int, batch: Batch) -> str:
     """The event as it came; an object that lacks an id has the one it was given at its end, and its time if that too.
 
     The time that an event with an id of its own was given is when it arrived. It stays out of the event, for it is no
@@ -72,7 +72,7 @@ def _kept(raw: msgspec.Raw, content: Mapping[str, Any] | None, position: int, ba
     text = bytes(raw).decode(errors="replace")
     if content is None or content.get("id") is not None:
         return text
-    given = {"id": str(batch.event_id(position))}
+    given = {"id": str(batch.event_id(index))}
     if not _names_its_time(content):
         given["timestamp"] = format_timestamp(batch.received_at)
     separator = "," if content else ""

@@ -20,7 +20,7 @@ class Row(msgspec.Struct, frozen=True):
 
     Attributes:
         payload: JSON.
-        place: see `place_in_order`.
+        write_order: see `write_order_key`.
         other_month: the number of the month in which the id may be stored too; `EVERY_MONTH` or `NO_OTHER_MONTH`.
     """
 
@@ -30,13 +30,13 @@ class Row(msgspec.Struct, frozen=True):
     user_id: int
     namespace_path: str | None
     payload: bytes
-    place: int
+    write_order: int
     other_month: int = NO_OTHER_MONTH
 
     @property
     def month(self) -> int:
         """The number of the row's month: see `month_number`."""
-        return self.place >> _ID_BITS
+        return self.write_order >> _ID_BITS
 
 
 def month_number(timestamp: datetime) -> int:
@@ -51,7 +51,7 @@ def month_start(number: int) -> datetime:
     return datetime(year, index + 1, 1, tzinfo=UTC)
 
 
-def place_in_order(timestamp: datetime, identifier: UUID) -> int:
+def write_order_key(timestamp: datetime, identifier: UUID) -> int:
     """Where an event stands in the order in which all batches write, so that none deadlock: by month and id."""
     return month_number(timestamp) << _ID_BITS | identifier.int
 

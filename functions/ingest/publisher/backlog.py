@@ -19,12 +19,12 @@ class Backlog:
     track an event while its thread tracks another, and a signal may raise an error there.
 
     Args:
-        most_bytes: of the JSON array of the events that are sent at once.
+        max_bytes: of the JSON array of the events that are sent at once.
     """
 
-    def __init__(self, limits: Limits, most_bytes: int) -> None:
+    def __init__(self, limits: Limits, max_bytes: int) -> None:
         self._limits = limits
-        self._most_bytes = most_bytes - 1  # an array has one byte more than its events with a comma each
+        self._max_bytes = max_bytes - 1  # an array has one byte more than its events with a comma each
         lock = threading.RLock()
         self._lock = lock
         # There may be a batch. No condition, because a finalizer may notify the thread that is about to wait for it.
@@ -132,7 +132,7 @@ class Backlog:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._pending) >= self._limits.batch_events or self._pending_bytes >= self._most_bytes
+        return len(self._pending) >= self._limits.batch_events or self._pending_bytes >= self._max_bytes
 
     @property
     def _is_due(self) -> bool:
@@ -154,7 +154,7 @@ class Backlog:
         """Moves what is sent at once from the pending events to the batch."""
         while self._pending and len(self._batch) < self._limits.batch_events:
             size = len(self._pending[0]) + 1
-            if self._batch and self._batch_bytes + size > self._most_bytes:
+            if self._batch and self._batch_bytes + size > self._max_bytes:
                 break
             self._batch.append(self._pending.popleft())
             self._batch_bytes += size

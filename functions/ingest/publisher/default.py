@@ -9,7 +9,7 @@ from typing import Any
 from functions.ingest.publisher.destination import Destination, Sender, Sent
 from functions.ingest.publisher.https_destination import MAX_BODY_BYTES, HttpsDestination
 from functions.ingest.publisher.limits import Limits
-from functions.ingest.publisher.publisher import FLUSH_SECONDS, NO_LIMITS_SAID, Publisher
+from functions.ingest.publisher.publisher import DEFAULT_LIMITS, FLUSH_SECONDS, Publisher
 from functions.ingest.publisher.queue_destination import QueueDestination
 from functions.ingest.publisher.stats import Stats
 
@@ -23,10 +23,10 @@ _made: dict[str, Publisher] = {}  # a dict, because its `setdefault` lets one of
 _DEFAULT = "default"
 
 
-class Nowhere:
+class UnconfiguredDestination:
     """The destination of a program that was not told any: each event is rejected, with `not_configured`."""
 
-    most_bytes = MAX_BODY_BYTES
+    max_bytes = MAX_BODY_BYTES
 
     def open(self) -> Sender:
         """Nothing."""
@@ -55,7 +55,7 @@ def stats() -> Stats:
     return _publisher().stats()
 
 
-def configure(destination: Destination, limits: Limits = NO_LIMITS_SAID) -> None:
+def configure(destination: Destination, limits: Limits = DEFAULT_LIMITS) -> None:
     """Says where events go from now on; those of before still go where they were to go.
 
     Without it, they go by HTTPS to `AI_USAGE_EVENTS_URL`, with the token `AI_USAGE_EVENTS_TOKEN`, or to the queue
@@ -92,4 +92,4 @@ def _default_destination() -> Destination:
     except Exception as error:  # noqa: BLE001 - of boto3's, too: whoever tracks an event hears of none
         with contextlib.suppress(Exception):
             logger.warning("AI usage events are not sent: %s", error)
-        return Nowhere()
+        return UnconfiguredDestination()

@@ -13,8 +13,8 @@ from functions.ingest.publisher.limits import Limits
 from functions.ingest.publisher.stats import Stats
 
 QUIET_SECONDS = 60
-_LEAST_ATTEMPTS = 3  # also where all the time was spent on the first: a function may have been frozen meanwhile
-_MOST_DOUBLINGS = 30
+_MIN_ATTEMPTS = 3  # also where all the time was spent on the first: a function may have been frozen meanwhile
+_MAX_DOUBLINGS = 30
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +29,10 @@ class Warnings:
         """Says the cause, and the counts until now."""
         if time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + QUIET_SECONDS
-            say(cause, stats)
+            log_warning(cause, stats)
 
 
-def say(cause: str, stats: Stats) -> None:
+def log_warning(cause: str, stats: Stats) -> None:
     """Puts a warning into the log; that the program's own logging fails is no trouble of the events."""
     with contextlib.suppress(Exception):
         logger.warning(
@@ -72,7 +72,7 @@ class Delivery:
     def finish(self, since: float) -> None:
         """Waits for what is being sent until `exit_seconds` after `since`, a monotonic time."""
         if not self._backlog.flush(max(0, since + self._limits.exit_seconds - time.monotonic())):
-            say("the process ends before all are sent", self._backlog.stats())
+            log_warning("the process ends before all are sent", self._backlog.stats())
 
     def _deliver(self, batch: Sequence[bytes]) -> None:
         parcels = [batch]
@@ -92,7 +92,7 @@ class Delivery:
                 continue
             attempts += 1
             is_over = isinstance(trouble, Refused) or time.monotonic() >= give_up_at
-            if is_over and attempts >= _LEAST_ATTEMPTS:
+            if is_over and attempts >= _MIN_ATTEMPTS:
                 self._lose(sent)
             else:
                 parcels.append(sent.again)
@@ -138,7 +138,7 @@ class Delivery:
         """Waits before the next attempt, longer the more have failed, and as long as the other side asks for."""
         self._warn(f"some could not be sent, and are tried again ({trouble})")
         longest = self._limits.longest_pause_seconds
-        doubled = self._limits.first_pause_seconds * 2 ** min(self._failures, _MOST_DOUBLINGS)
+        doubled = self._limits.first_pause_seconds * 2 ** min(self._failures, _MAX_DOUBLINGS)
         self._failures += 1
         chance = random.uniform(0, min(longest, doubled))  # noqa: S311 - so that publishers do not come back together
         self._backlog.pause(max(chance, min(longest, trouble.retry_after)), flushes)

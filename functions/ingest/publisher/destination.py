@@ -78,7 +78,7 @@ class Destination(Protocol):
     """A place that events can be sent to."""
 
     @property
-    def most_bytes(self) -> int:
+    def max_bytes(self) -> int:
         """Of the JSON array of the events that are sent at once."""
 
     def open(self) -> Sender:

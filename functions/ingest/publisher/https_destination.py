@@ -12,7 +12,7 @@ from functions.ingest.contract import Answer
 from functions.ingest.publisher.destination import TIMEOUT_SECONDS, Sender, Sent, Unacceptable, Unavailable, fault
 
 MAX_BODY_BYTES = 1024 * 1024  # API Gateway takes 10 MB, but hands no more than 6 MB to a function, with its own escapes
-_LONGEST_ANSWER_BYTES = 16 * 1024 * 1024
+_MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _EVENTS_PATH = "/v1/events"
 _UNACCEPTABLE = frozenset({400, 413})
 
@@ -33,7 +33,7 @@ class HttpsDestination:
     api_url: str
     token: str | Callable[[], str] = field(repr=False)
     timeout_seconds: float = TIMEOUT_SECONDS
-    most_bytes: int = field(default=MAX_BODY_BYTES, init=False)
+    max_bytes: int = field(default=MAX_BODY_BYTES, init=False)
 
     def __post_init__(self) -> None:
         url = urlsplit(self.api_url)
@@ -87,8 +87,8 @@ class _HttpsSender:
         """Status, `Retry-After` and body of the answer."""
         self._connection.request("POST", self._path, body, headers)
         response = self._connection.getresponse()
-        content = response.read(_LONGEST_ANSWER_BYTES)
-        if response.length or len(content) == _LONGEST_ANSWER_BYTES:
+        content = response.read(_MAX_ANSWER_BYTES)
+        if response.length or len(content) == _MAX_ANSWER_BYTES:
             raise http.client.IncompleteRead(content)
         return response.status, _seconds(response.getheader("Retry-After")), content
 
@@ -112,10 +112,12 @@ def _outcome(status: int, retry_after: float, content: bytes, events: Sequence[b
             return sent
     if status in _UNACCEPTABLE:
         raise Unacceptable(f"http_{status}")
-    said = content[:200].decode(errors="replace")
+    excerpt = content[:200].decode(errors="replace")
     if is_success:
-        raise Unavailable("unreadable_answer", f"The answer with status {status} says nothing about the events: {said}")
-    raise fault(status, f"http_{status}", f"HTTP {status}: {said}", retry_after)
+        raise Unavailable(
+            "unreadable_answer", f"The answer with status {status} says nothing about the events: {excerpt}"
+        )
+    raise fault(status, f"http_{status}", f"HTTP {status}: {excerpt}", retry_after)
 
 
 def _sent(content: bytes, events: Sequence[bytes]) -> Sent | None:

@@ -19,7 +19,7 @@ from functions.ingest.publisher.stats import Stats
 from functions.ingest.publisher.tracked_event import encode_event
 
 FLUSH_SECONDS = 5.0
-NO_LIMITS_SAID = Limits()
+DEFAULT_LIMITS = Limits()
 
 _publishers: "WeakSet[Publisher]" = WeakSet()
 _deliveries: set[Delivery] = set()  # that are not at their end, also those of publishers that are gone
@@ -38,7 +38,7 @@ class Publisher:
         limits: see `Limits`.
     """
 
-    def __init__(self, destination: Destination, limits: Limits = NO_LIMITS_SAID) -> None:
+    def __init__(self, destination: Destination, limits: Limits = DEFAULT_LIMITS) -> None:
         self._destination = destination
         self._limits = limits
         self._start_afresh()
@@ -115,7 +115,7 @@ class Publisher:
 
     def _start_afresh(self) -> None:
         """Forgets all that was tracked, and the thread that sends it, which a forked process does not have."""
-        self._backlog = Backlog(self._limits, self._destination.most_bytes)
+        self._backlog = Backlog(self._limits, self._destination.max_bytes)
         self._warnings = Warnings()
         self._delivery = Delivery(self._destination, self._backlog, self._limits, self._warnings)
         self._start_lock = threading.Lock()

@@ -30,7 +30,7 @@ class QueueDestination:
 
     queue_url: str
     make_client: "Callable[[], SQSClient] | None" = None
-    most_bytes: int = field(default=MAX_MESSAGE_BYTES, init=False)
+    max_bytes: int = field(default=MAX_MESSAGE_BYTES, init=False)
 
     def __post_init__(self) -> None:
         import boto3  # noqa: F401 - here, because a process that is forked while a thread imports it never gets it

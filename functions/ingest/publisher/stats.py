@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_MOST_REASONS = 100  # the codes come from elsewhere: they must not fill the memory
-_LONGEST_REASON = 100
+_MAX_REASONS = 100  # the codes come from elsewhere: they must not fill the memory
+_MAX_REASON_CHARACTERS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +37,8 @@ class Stats:
         """The sum of both."""
         reasons = Counter(self.reasons)
         for reason, count in other.reasons.items():
-            code = reason[:_LONGEST_REASON]
-            reasons[code if code in reasons or len(reasons) < _MOST_REASONS else "other"] += count
+            code = reason[:_MAX_REASON_CHARACTERS]
+            reasons[code if code in reasons or len(reasons) < _MAX_REASONS else "other"] += count
         return Stats(
             accepted=self.accepted + other.accepted,
             ignored=self.ignored + other.ignored,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 
-class MadeOnce[Item](Iterable[Item]):
+class CachedIterable[Item](Iterable[Item]):
     """What an iterator yields, each made once, however often and however far it is asked for."""
 
     def __init__(self, items: Iterator[Item]) -> None:

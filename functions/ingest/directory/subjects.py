@@ -7,12 +7,21 @@ from typing import Any
 import msgspec
 
 from functions.ingest.directory.directory import merged
-from functions.ingest.directory.fact import Claim, Facts, Kind, Statement, Subject, full_path_of, holders, path_of
+from functions.ingest.directory.fact import (
+    Facts,
+    FullPathStatement,
+    Kind,
+    Statement,
+    Subject,
+    full_path_of,
+    holders,
+    path_of,
+)
 from functions.ingest.directory.known_facts import read_facts
 from functions.ingest.directory.lock import next_version
 from functions.shared.postgres import Connection
 
-MAX_COMPARED_CLAIMS = 100
+MAX_SUBJECTS_PER_FULL_PATH = 100
 """So many of a tenant's projects, and of its namespaces, may claim one full path; only the newest one can have it."""
 
 _STATE = """
@@ -62,7 +71,7 @@ _FORGET_OLD_CLAIMS = """
 """
 
 # A full path moves from one row to another: it is first taken from all that change, then given.
-_WRITE_PLACES: dict[Kind, tuple[str, str, str]] = {
+_WRITE_SUBJECTS: dict[Kind, tuple[str, str, str]] = {
     "namespace": (
         "DELETE FROM namespaces WHERE id = ANY(%(gone)s)",
         "UPDATE namespaces SET full_path = NULL WHERE id = ANY(%(changed)s) AND full_path IS NOT NULL",
@@ -86,14 +95,14 @@ _WRITE_PLACES: dict[Kind, tuple[str, str, str]] = {
 # Consumers that have read them read them again.
 _MARK_CHANGED = "UPDATE facts SET changed_in = %(version)s WHERE kind = %(kind)s AND id = ANY(%(ids)s)"
 
-_READ_PLACES = """
+_READ_SUBJECTS = """
     SELECT 'namespace', id, path, full_path FROM namespaces WHERE id = ANY(%(namespaces)s)
     UNION ALL
     SELECT 'project', id, namespace_path, full_path FROM projects WHERE id = ANY(%(projects)s)
 """
 
 
-def change_places(stated: Mapping[Subject, Facts], connection: Connection) -> None:
+def change_subjects(stated: Mapping[Subject, Facts], connection: Connection) -> None:
     """Writes what was stated of namespaces and projects, and what follows. Belongs within `directory_held_alone`."""
     before = read_facts(stated, connection)
     after = {subject: merged(before[subject], statements) for subject, statements in stated.items()}
@@ -113,7 +122,7 @@ def change_places(stated: Mapping[Subject, Facts], connection: Connection) -> No
         if attribute == "full_path" and statement.namespaces
     }
     if claimed_by_limited:
-        values = {"full_paths": list(claimed_by_limited), "max_claims": MAX_COMPARED_CLAIMS}
+        values = {"full_paths": list(claimed_by_limited), "max_claims": MAX_SUBJECTS_PER_FULL_PATH}
         connection.execute(_FORGET_OLD_CLAIMS, values)
     _settle(stated, full_paths, version, connection)
 
@@ -126,36 +135,36 @@ def _settle(subjects: Iterable[Subject], full_paths: Set[str | None], version: i
         full_paths: those that they claim, or claimed before: another may have them now.
         version: of the change.
     """
-    present = _places(subjects, connection)
+    present = _present_rows(subjects, connection)
     full_paths = full_paths | {full_path for _, full_path in present.values()}
     claimants = connection.execute(_CLAIMANTS, {"full_paths": [one for one in full_paths if one is not None]})
     changed = set(subjects)
     facts = read_facts(changed | {(kind, number) for kind, number in claimants}, connection)
-    paths, claims = dict[Subject, str | None](), defaultdict[str, list[Claim]](list)
+    paths, claims = dict[Subject, str | None](), defaultdict[str, list[FullPathStatement]](list)
     for subject, stated in facts.items():
         place = path_of(stated)
         paths[subject] = place.value if place else None
         full_path = full_path_of(stated, paths[subject])
         if full_path is not None and full_path.value is not None:
-            claims[full_path.value].append(Claim(subject, paths[subject], full_path))
+            claims[full_path.value].append(FullPathStatement(subject, paths[subject], full_path))
     held = {subject: full_path for full_path, all_claims in claims.items() for subject in holders(all_claims)}
     concerned = changed | {claim.subject for full_path in full_paths if full_path for claim in claims[full_path]}
-    _write_places({subject: (paths[subject], held.get(subject)) for subject in concerned}, version, connection)
+    _write_subjects({subject: (paths[subject], held.get(subject)) for subject in concerned}, version, connection)
 
 
-def _places(subjects: Iterable[Subject], connection: Connection) -> dict[Subject, tuple[str | None, str | None]]:
+def _present_rows(subjects: Iterable[Subject], connection: Connection) -> dict[Subject, tuple[str | None, str | None]]:
     ids: dict[str, list[int]] = {"namespaces": [], "projects": []}
     for kind, number in subjects:
         ids[f"{kind}s"].append(number)
-    rows = connection.execute(_READ_PLACES, ids)
+    rows = connection.execute(_READ_SUBJECTS, ids)
     return {(kind, number): (path, full_path) for kind, number, path, full_path in rows}
 
 
-def _write_places(
+def _write_subjects(
     places: Mapping[Subject, tuple[str | None, str | None]], version: int, connection: Connection
 ) -> None:
-    present = _places(places, connection)
-    for kind, statements in _WRITE_PLACES.items():
+    present = _present_rows(places, connection)
+    for kind, statements in _WRITE_SUBJECTS.items():
         changed = {
             number: place
             for (of_kind, number), place in sorted(places.items())
