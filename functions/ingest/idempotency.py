@@ -1,4 +1,4 @@
-"""Requests that may be sent again: their events get the same ids each time."""
+"""Gives the events of a repeated request the same ids each time."""
 
 from dataclasses import dataclass
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -14,11 +14,11 @@ _IDS = uuid5(NAMESPACE_URL, "https://datatracker.ietf.org/doc/draft-ietf-httpapi
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """A request that may be sent again.
+    """A request with an idempotency key.
 
     Attributes:
-        grant: its sender's.
-        key: what the sender says is the same for the request and its repetitions, and for no other request.
+        grant: the sender's grant.
+        key: idempotency key. The sender uses the same key for a request and its repetitions only.
     """
 
     grant: Grant
@@ -27,9 +27,9 @@ class IdempotentRequest:
     def with_id(
         self, index: int, raw: msgspec.Raw, attributes: BaseAttributes | None
     ) -> tuple[msgspec.Raw, BaseAttributes | None]:
-        """The event at `index`, given an id if it has none, and its base attributes where they can be read.
+        """Returns the event at `index`, with an id added if it has none, and its base attributes if they can be read.
 
-        The id is made of the sender, the key, the index and the event's bytes, so that two senders never share one.
+        The id derives from sender, key, index and the event's bytes, so two senders never share an id.
         """
         try:
             attributes = attributes or read_base_attributes(raw)
@@ -44,5 +44,5 @@ class IdempotentRequest:
 
 
 def _with_id(text: bytes, identifier: UUID) -> msgspec.Raw:
-    """The event, a JSON object that is not empty, with its id at the end: where there are two, the last one counts."""
+    """Returns the event with `id` appended. The decoder takes the last of two `id` keys."""
     return msgspec.Raw(b'%b,"id":"%b"}' % (text[:-1], str(identifier).encode()))

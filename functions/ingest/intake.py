@@ -1,4 +1,4 @@
-"""Taking in what came by HTTPS: each event is judged, and the accepted ones go to the queue."""
+"""Validates the events of a request and queues the accepted ones."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ from functions.shared.rejection import Rejection
 _READ_AT_ONCE = 100
 
 type Send = Callable[[Sequence[bytes]], set[int]]
-"""Sends messages, and returns the indexes of those that could not be sent."""
+"""Sends messages, and returns the indexes of the messages that could not be sent."""
 
 
 class QueueUnavailable(Exception):
-    """Nothing of the request could be queued: it should be sent again."""
+    """No event of the request could be queued; the sender should send the request again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What judges and queues events.
+    """Validates and queues events.
 
     Attributes:
-        send: puts messages on the queue.
+        send: sends messages to the queue.
     """
 
     registry: Registry
@@ -43,13 +43,13 @@ class Intake:
     def take_in(
         self, events: Events, grant: Grant, received_at: datetime, idempotency_key: str | None = None
     ) -> Answer:
-        """Queues the events that can be accepted, and says of each what became of it.
+        """Queues the acceptable events, and returns the outcome of each event.
 
         Args:
-            idempotency_key: what makes the ids of events that have none the same when the request is sent again.
+            idempotency_key: events without an id get ids derived from this key, the same for a repeated request.
 
         Raises:
-            QueueUnavailable: none of the accepted events could be queued.
+            QueueUnavailable: the queue took none of the accepted events.
         """
         events = _as_sent(events)
         batch = Batch(str(uuid4()), received_at, [], grant=grant)
@@ -63,7 +63,7 @@ class Intake:
     def _judge(
         self, events: Events, batch: Batch, idempotent_request: IdempotentRequest | None, answer: Answer
     ) -> list[int]:
-        """Moves the accepted events to `batch` and returns their indexes; `answer` gets the others."""
+        """Adds the accepted events to `batch` and returns their indexes; adds the other events to `answer`."""
         accepted: list[int] = []
         refused, rules = events.refused, acceptance_rules(batch, self.registry, self.retention_months)
         for index, raw, attributes, is_plain in _read(events):
@@ -87,7 +87,7 @@ class Intake:
         return accepted
 
     def _queue(self, batch: Batch, accepted: Sequence[int], answer: Answer) -> None:
-        """Sends the batch as few messages; `answer` gets what the queue did not take."""
+        """Sends the batch in as few messages as possible; adds the events that the queue did not take to `answer`."""
         messages = list(batch.messages(MAX_MESSAGE_BYTES))
         unsent = self.send([msgspec.json.encode(message) for message in messages])
         if messages and len(unsent) == len(messages):
@@ -106,7 +106,7 @@ class Intake:
 
 
 def _as_sent(events: Events) -> Events:
-    """The events as SQS takes them, so that each is judged by what is sent."""
+    """Returns the events exactly as they go to SQS, so that validation sees the same bytes."""
     text = events.array or b"".join(events.raw)
     escaped = without_noncharacters(text)
     if escaped == text:
@@ -116,13 +116,16 @@ def _as_sent(events: Events) -> Events:
 
 
 def _read(events: Events) -> Iterator[tuple[int, msgspec.Raw, BaseAttributes | None, bool]]:
-    """The events with their indexes, and what is known of each from many at once: see `attributes_and_plainness`."""
+    """Yields index, event, base attributes if decoded in bulk, and whether the event can certainly be stored.
+
+    See `attributes_and_plainness`.
+    """
     if events.array is not None:
         attributes, is_plain = attributes_and_plainness(events.raw, events.array)
         if is_plain and None not in attributes:
             yield from zip(count(), events.raw, attributes, repeat(is_plain))
             return
-    for first in range(0, len(events.raw), _READ_AT_ONCE):  # so that one event makes work of few others
+    for first in range(0, len(events.raw), _READ_AT_ONCE):  # small groups: a faulty event makes only its own group slow
         some = events.raw[first : first + _READ_AT_ONCE]
         attributes, is_plain = [None] * len(some), False
         if not events.refused:

@@ -1,4 +1,4 @@
-"""An event that was sent: whether it may be taken in, and what the transformations see of it."""
+"""Decides whether an event can be accepted, and builds the context that transformations see."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -26,20 +26,20 @@ from functions.shared.rejection import Rejection, quoted
 from functions.shared.timestamp import months_before, parse_timestamp
 
 MAX_GIVEN_BYTES = len(',"id":"0198f0a2-6b1c-7d3e-9a55-0d2f5c1b7e44","timestamp":"2026-11-20T15:00:59.936123Z"')
-"""By how much an event grows that was rejected: what it lacked is added to it."""
+"""Bytes that a rejected event gains when the missing id and time are added to it."""
 _MAX_TIME_AHEAD = timedelta(days=1)
-_NO_IDS = frozenset({0, 2**128 - 1})  # the nil and the max UUID: what many have that know of no other
+_NO_IDS = frozenset({0, 2**128 - 1})  # the nil and the max UUID, which programs send when they have no id
 
 
 class Event(msgspec.Struct):
-    """An event that may be taken in.
+    """An event that can be accepted.
 
     Attributes:
-        raw: the event as it came.
-        id: under which it is stored: see `Batch.stored_id`.
-        time_is_assigned: whether the event has an id of its own, but its time from that or from its arrival.
-        namespace: the namespace that the event names for itself.
-        explicit_path: the namespace's path, where the event itself gives it.
+        raw: JSON as received.
+        id: stored id. See `Batch.stored_id`.
+        time_is_assigned: whether the event has an id but no timestamp; its timestamp is that of the id or arrival.
+        namespace: namespace reference of the event.
+        explicit_path: traversal path of the event's or its project's namespace, if the event has one.
     """
 
     raw: msgspec.Raw
@@ -54,13 +54,13 @@ class Event(msgspec.Struct):
     explicit_path: str | None
 
     def context(self, content: dict[str, Any] | None = None) -> Context:
-        """What the transformations see: see `Context`.
+        """Returns the context that transformations see. See `Context`.
 
         Args:
-            content: what the event holds, where it is read already.
+            content: decoded event, if it was decoded before.
 
         Raises:
-            Rejection: what the event holds besides its base attributes can't be stored.
+            Rejection: the event contains a value that can't be stored.
         """
         if content is None:
             content = content_of(self.raw)
@@ -79,11 +79,11 @@ class Event(msgspec.Struct):
 
 
 class StorableTimes(msgspec.Struct, frozen=True):
-    """The times that have, and keep for a while, a partition.
+    """The timestamps that have a partition, and will keep it for a while.
 
     Attributes:
-        earliest: the oldest of them.
-        latest: the one furthest in the future.
+        earliest: oldest storable timestamp.
+        latest: newest storable timestamp.
     """
 
     earliest: datetime
@@ -91,10 +91,10 @@ class StorableTimes(msgspec.Struct, frozen=True):
     retention_months: int
 
     def require(self, timestamp: datetime) -> None:
-        """Lets pass one of these times.
+        """Checks that a timestamp is storable.
 
         Raises:
-            Rejection: `timestamp_out_of_range`.
+            Rejection: the timestamp is too old or too far ahead (`timestamp_out_of_range`).
         """
         if self.earliest <= timestamp <= self.latest:
             return
@@ -103,20 +103,20 @@ class StorableTimes(msgspec.Struct, frozen=True):
         raise Rejection("timestamp_out_of_range", f"The time {timestamp:%Y-%m-%dT%H:%M:%SZ} is {reason}.")
 
 
-@lru_cache(maxsize=256)  # transformations may give each event of a batch another time
+@lru_cache(maxsize=256)  # transformations may give each event of a batch a different time
 def storable_times(received_at: datetime, retention_months: int) -> StorableTimes:
-    """The times that an event may have that arrived then."""
+    """Returns the storable timestamps for events received at `received_at`."""
     return StorableTimes(months_before(received_at, retention_months), received_at + _MAX_TIME_AHEAD, retention_months)
 
 
 class AcceptanceRules(msgspec.Struct, eq=False):
-    """On which the events of a batch are taken in.
+    """The rules for accepting the events of a batch.
 
     Attributes:
-        sender_is_limited: whether there is anything that the sender may not write.
-        id_space: where the ids lie that the sender gives; None where they are stored as they are.
-        event_types: those that the definitions name, by name.
-        max_event_bytes: how large an event may be.
+        sender_is_limited: whether the sender's grant restricts writing.
+        id_space: maps sent ids to stored ids; None if sent ids are stored unchanged.
+        event_types: event types by name.
+        max_event_bytes: size limit of one event.
     """
 
     batch: Batch
@@ -129,7 +129,7 @@ class AcceptanceRules(msgspec.Struct, eq=False):
 
 
 def acceptance_rules(batch: Batch, registry: Registry, retention_months: int) -> AcceptanceRules:
-    """The rules for the events of a batch."""
+    """Returns the acceptance rules for a batch."""
     times = storable_times(batch.received_at, retention_months)
     sender = batch.sender
     max_event_bytes = MAX_EVENT_BYTES + (MAX_GIVEN_BYTES if batch.replayed else 0)
@@ -141,15 +141,15 @@ def acceptance_rules(batch: Batch, registry: Registry, retention_months: int) ->
 def read_attributes(
     raw: msgspec.Raw, index: int, rules: AcceptanceRules, attributes: BaseAttributes | None = None
 ) -> Event | None:
-    """The event that `raw` is, at `index` of the batch; None for an internal event that no definition names.
+    """Returns the event at `index` of the batch; None for an internal event that no definition names.
 
-    What else an accepted event holds is not looked at: see `content_of`.
+    Only base attributes are checked; `content_of` checks the rest.
 
     Args:
-        attributes: what `attributes_of` gives for the event.
+        attributes: result of `attributes_of` for this event, if available.
 
     Raises:
-        Rejection: its base attributes are not as they must be, or its sender may not send it.
+        Rejection: the base attributes are malformed, or the sender may not send the event.
     """
     if len(raw) > rules.max_event_bytes:
         if _is_for_others(raw, rules.event_types):
@@ -165,12 +165,12 @@ def read_attributes(
     try:
         return _event(attributes, raw, index, rules)
     except Rejection:
-        content_of(raw)  # that the text can't be stored is the first thing to say
+        content_of(raw)  # report unstorable text before any other fault
         raise
 
 
 def _is_for_others(raw: msgspec.Raw, event_types: Mapping[str, EventType]) -> bool:
-    """Whether it is an internal event that no definition names: all else in it is as other trackers want it."""
+    """Whether the event is an internal event that no definition names; other trackers define its content."""
     name = internal_event_name(raw)
     return name is not None and name not in event_types
 
@@ -217,20 +217,20 @@ def _event(attributes: BaseAttributes, raw: msgspec.Raw, index: int, rules: Acce
 
 
 def require_id(sent_id: UUID) -> None:
-    """Lets pass what may be the id of one event.
+    """Checks that `sent_id` can be an event's id.
 
     Raises:
-        Rejection: `invalid_id`.
+        Rejection: `sent_id` is the nil or the max UUID (`invalid_id`).
     """
     if sent_id.int in _NO_IDS:
         raise Rejection("invalid_id", "The nil and the max UUID are no event's id.")
 
 
 def require_user_id(value: Any) -> int:
-    """`value` as a user's id.
+    """Returns `value` if it is a valid user id.
 
     Raises:
-        Rejection: `invalid_user`.
+        Rejection: `value` is not a positive 64-bit integer (`invalid_user`).
     """
     if type(value) is not int or not 1 <= value <= MAX_ID:
         raise Rejection("invalid_user", "The user's id must be a positive 64-bit integer.")
@@ -238,7 +238,7 @@ def require_user_id(value: Any) -> int:
 
 
 def _merged(content: dict[str, Any], additional: dict[str, Any]) -> Context:
-    """The context of an event that has keys of its own among its additional properties."""
+    """Returns the context of an event whose additional properties repeat a top-level key. The top-level value wins."""
     own = {key: value for key, value in content.items() if value is not None}
     return Context(content | additional | own)
 

@@ -1,4 +1,4 @@
-"""Where an event belongs: the namespace and the project, as far as it names them."""
+"""The namespace and project that an event refers to."""
 
 from functools import lru_cache
 from typing import Any
@@ -11,18 +11,18 @@ from functions.shared.catalog.payload import converter
 from functions.shared.grant import is_traversal_path
 from functions.shared.rejection import Rejection
 
-_CACHED_LOCATIONS = 8192  # many events have few namespaces and projects
+_CACHED_LOCATIONS = 8192  # many events refer to few namespaces and projects
 _NOT_A_PATH = "A namespace's path must be ids, each followed by a slash, like 27/28/."
 _integer = converter(int)
 
 
 class NamespaceReference(msgspec.Struct, frozen=True):
-    """A namespace, as far as an event names it.
+    """A reference to a namespace; attributes that the event does not give are None.
 
     Attributes:
-        id: of the namespace.
+        id: namespace id.
         path: traversal path, `27/28/`.
-        full_path: as people write it, `gitlab-org/gitlab`.
+        full_path: path with names, `gitlab-org/gitlab`.
     """
 
     id: int | None = None
@@ -34,10 +34,10 @@ NO_NAMESPACE = NamespaceReference()
 
 
 class ProjectReference(msgspec.Struct, frozen=True):
-    """A project, as far as an event names it.
+    """A reference to a project; attributes that the event does not give are None.
 
     Attributes:
-        namespace: the one that the event names for the project.
+        namespace: namespace reference within the project.
     """
 
     id: int | None = None
@@ -46,17 +46,17 @@ class ProjectReference(msgspec.Struct, frozen=True):
 
 
 class Location(msgspec.Struct, frozen=True):
-    """The namespace and the project, as far as an event names them."""
+    """The namespace and project references of an event."""
 
     namespace: NamespaceReference
     project: ProjectReference
 
 
 def require_namespace_path(value: Any) -> str:
-    """`value` as a traversal path.
+    """Returns `value` if it is a traversal path.
 
     Raises:
-        Rejection: `invalid_namespace`.
+        Rejection: `value` is not a traversal path (`invalid_namespace`).
     """
     if not isinstance(value, str):
         raise Rejection("invalid_namespace", _NOT_A_PATH)
@@ -66,10 +66,10 @@ def require_namespace_path(value: Any) -> str:
 
 @lru_cache(maxsize=4096)  # many events have few namespaces
 def namespace_id_of(path: str) -> int:
-    """The id of the namespace at a traversal path: its last.
+    """Returns the last id of a traversal path, which is the namespace's own.
 
     Raises:
-        Rejection: `invalid_namespace`, it is no traversal path.
+        Rejection: `path` is not a traversal path (`invalid_namespace`).
     """
     if is_traversal_path(path):
         namespace_id = int(path[path.rfind("/", 0, -1) + 1 : -1])
@@ -80,7 +80,7 @@ def namespace_id_of(path: str) -> int:
 
 @lru_cache(maxsize=4096)
 def lineage(path: str) -> tuple[tuple[int, str], ...]:
-    """The namespaces of a traversal path, by id and path, from the root on; without those whose id is too large.
+    """Returns id and path of every namespace on a traversal path, root first; omits ids that exceed 64 bits.
 
     >>> lineage("27/28/")
     ((27, '27/'), (28, '27/28/'))
@@ -99,10 +99,11 @@ def location_of(
     project: Project | None,
     project_id: LooseId | None,
 ) -> Location:
-    """The places that an event names by these attributes.
+    """Returns the location that these attributes refer to.
 
     Raises:
-        Rejection: `invalid_namespace`, `invalid_project`, `invalid_text`.
+        Rejection: an attribute is malformed or contradicts another one (`invalid_namespace`, `invalid_project`,
+            `invalid_text`).
     """
     return Location(_namespace(namespace, namespace_path, namespace_id), _project_reference(project, project_id))
 
