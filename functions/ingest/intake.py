@@ -100,7 +100,10 @@ class Intake:
                 answer.ids[index] = None
                 answer.rejected.append(
                     EventRejection(
-                        index, "queue_unavailable", "The queue did not take it; send it again.", retryable=True
+                        index,
+                        "queue_unavailable",
+                        "The queue did not accept the event; send the event again.",
+                        retryable=True,
                     )
                 )
 

@@ -43,7 +43,9 @@ class Request(msgspec.Struct, frozen=True):
         try:
             return base64.b64decode(self.text, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise Rejection("invalid_json", "The body is not base64, though the gateway says so.") from error
+            raise Rejection(
+                "invalid_json", "The gateway marked the body as base64, but the body is not base64."
+            ) from error
 
     @property
     def media_type(self) -> str:

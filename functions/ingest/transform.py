@@ -196,7 +196,7 @@ def _returned(transformation: Transformation, context: Context) -> dict[str, Any
         raise Rejection("transformation_failed", f"{function_name(transformation)}: {_reason(error)}") from error
     if type(returned) is not dict:
         name = function_name(transformation)
-        raise Rejection("not_json", f"{name} returned no dict but {type(returned).__name__}.")
+        raise Rejection("not_json", f"{name} must return a dict, not {type(returned).__name__}.")
     return returned
 
 
@@ -261,7 +261,9 @@ def _as_rejection(error: Exception) -> Rejection:
         return error
     if isinstance(error, ValueError):
         return Rejection("invalid_payload", f"{error}.")
-    return Rejection("not_json", f"What was returned can't be read: {_reason(error)}")  # the result's own code failed
+    return Rejection(
+        "not_json", f"The transformation's result can't be read: {_reason(error)}"
+    )  # the result's own code failed
 
 
 def _reason(error: Exception) -> str:

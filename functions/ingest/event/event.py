@@ -223,7 +223,7 @@ def require_id(sent_id: UUID) -> None:
         Rejection: `sent_id` is the nil or the max UUID (`invalid_id`).
     """
     if sent_id.int in _NO_IDS:
-        raise Rejection("invalid_id", "The nil and the max UUID are no event's id.")
+        raise Rejection("invalid_id", "The nil and max UUIDs can't be event ids.")
 
 
 def require_user_id(value: Any) -> int:
@@ -258,7 +258,7 @@ def _own_time(attributes: BaseAttributes) -> datetime | None:
 def _user_id(attributes: BaseAttributes, sub: str) -> int:
     if attributes.user is not None:
         if attributes.user_id is not None and attributes.user_id != attributes.user.id:
-            raise Rejection("invalid_user", "user.id and user_id name two users.")
+            raise Rejection("invalid_user", "user.id and user_id name different users.")
         return attributes.user.id
     if attributes.user_id is not None:
         return attributes.user_id

@@ -112,7 +112,7 @@ def _namespace(namespace: Namespace | None, path: str | None, loose_id: LooseId 
     reference = _namespace_reference(namespace, "namespace", "invalid_namespace")
     if path is not None:
         if reference.path not in (None, require_namespace_path(path)):
-            raise Rejection("invalid_namespace", "namespace.path and namespace_path name two namespaces.")
+            raise Rejection("invalid_namespace", "namespace.path and namespace_path name different namespaces.")
         reference = msgspec.structs.replace(reference, path=path, id=reference.id or namespace_id_of(path))
     if loose_id is not None:
         namespace_id = _identifier(loose_id, "namespace_id", "invalid_namespace")
@@ -142,7 +142,7 @@ def _project_reference(project: Project | None, loose_id: LooseId | None) -> Pro
         return ProjectReference(project_id)
     own_id = _identifier(project.id, "project.id", "invalid_project")
     if project_id not in (None, own_id):
-        raise Rejection("invalid_project", "project.id and project_id name two projects.")
+        raise Rejection("invalid_project", "project.id and project_id name different projects.")
     return ProjectReference(
         own_id,
         _full_path(project.full_path, "project.full_path", "invalid_project"),

@@ -1,4 +1,4 @@
-"""What is kept of an event that can't be stored: all it takes to send it again once it can."""
+"""Builds the row of a rejected event, with everything that a replay needs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,16 +14,16 @@ from functions.shared.identifier import derived_id
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import format_timestamp
 
-_MAX_BODY_CHARACTERS = 1024 * 1024  # characters; SQS takes no more
+_MAX_BODY_CHARACTERS = 1024 * 1024  # SQS allows no larger message
 
 
 def rejected_row(raw: msgspec.Raw, index: int, batch: Batch, rejection: Rejection) -> RejectedRow:
-    """The row of the event at `index` of the batch; of one that was replayed, the row that it has already."""
+    """Returns the rejected row of the event at `index`; a replayed event keeps its row."""
     replayed = batch.replayed
     content = _content(raw, index, batch)
     own_id = derived_id(batch.received_at, f"rejected/{batch.id}", index)
     return RejectedRow(
-        # Where a message that could not be read holds several events by now, the first one takes its row.
+        # If an unreadable message now turns out to hold several events, the first one keeps the row.
         id=replayed.rejected_id if replayed and index == 0 else own_id,
         received_at=batch.received_at,
         source="sqs" if batch.grant is None else "https",
@@ -37,12 +37,12 @@ def rejected_row(raw: msgspec.Raw, index: int, batch: Batch, rejection: Rejectio
 
 
 def _storable(text: str) -> str:
-    """`text` with a mark in the place of what PostgreSQL can't keep: U+0000, and halves of surrogate pairs."""
+    """Replaces characters that PostgreSQL can't store: U+0000 and halves of surrogate pairs."""
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def _content(raw: msgspec.Raw, index: int, batch: Batch) -> dict[str, Any] | None:
-    """What the event holds; None of what is no event, and was given nothing."""
+    """Returns the decoded event; None if the text is not an event."""
     if index in batch.refused:
         return None
     try:
@@ -52,7 +52,7 @@ def _content(raw: msgspec.Raw, index: int, batch: Batch) -> dict[str, Any] | Non
 
 
 def _event_id(content: Mapping[str, Any], index: int, batch: Batch) -> UUID | None:
-    """The id under which the event would have been stored; None where its own is none."""
+    """Returns the id under which the event would be stored; None if its own id is invalid."""
     sent_id = None
     if content.get("id") is not None:
         try:
@@ -64,10 +64,10 @@ def _event_id(content: Mapping[str, Any], index: int, batch: Batch) -> UUID | No
 
 
 def _body_with_assigned_values(raw: msgspec.Raw, content: Mapping[str, Any] | None, index: int, batch: Batch) -> str:
-    """The event as it came; an object that lacks an id has the one it was given at its end, and its time if that too.
+    """Returns the event as received; an object without an id gets the assigned id and, if needed, the assigned time.
 
-    The time that an event with an id of its own was given is when it arrived. It stays out of the event, for it is no
-    time of its own: whether the id is stored in another month is to be looked up at a replay as well.
+    An event with an id but no timestamp keeps its text: the assigned time must not look like the event's own, because a
+    replay must still look for the id in other months.
     """
     text = bytes(raw).decode(errors="replace")
     if content is None or content.get("id") is not None:
