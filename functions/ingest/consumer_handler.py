@@ -79,7 +79,7 @@ class ConsumerHandler:
                     _count_published([message.batch for message in messages if message.id in stored_ids])
             if waiting:
                 left = {"messages": len(waiting)}
-                self.logger.warning("messages are left for later: no time is left for them", extra=left)
+                self.logger.warning("no time is left for some messages", extra=left)
         except psycopg.Error as error:
             self.logger.warning(
                 "PostgreSQL did not store the batch",

@@ -1,4 +1,4 @@
-"""What the events of a batch say of namespaces and projects, and where events belong by what is known of these."""
+"""Collects what a batch's events state about namespaces and projects, and finds the namespace of each event."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from functions.shared.postgres import Connection
 
 
 class _Mention(msgspec.Struct):
-    """Places that events of one sender name, and when the newest of these events happened."""
+    """The references in events of one sender, with the time of the newest of these events."""
 
     namespace: NamespaceReference
     project: ProjectReference
@@ -26,7 +26,7 @@ class _Mention(msgspec.Struct):
 
 
 class BatchDirectory:
-    """The namespaces and projects that a batch of events has to do with."""
+    """The namespaces and projects that a batch of events refers to."""
 
     def __init__(self, known: KnownFacts) -> None:
         self._known = known
@@ -37,8 +37,8 @@ class BatchDirectory:
         self.stated: defaultdict[Subject, dict[tuple[Attribute, str], Statement]] = defaultdict(dict)
 
     def add_event(self, event: Event, sender: Grant, received_at: datetime) -> None:
-        """Keeps in mind which places the event names."""
-        key = (id(event.namespace), id(event.project), id(sender))  # many events share these very objects
+        """Records the event's references."""
+        key = (id(event.namespace), id(event.project), id(sender))  # many events share these objects
         mention = self._mentions.get(key)
         if mention is None:
             self._mentions[key] = _Mention(event.namespace, event.project, sender, event.timestamp, received_at)
@@ -49,22 +49,24 @@ class BatchDirectory:
             mention.received_at = received_at
 
     def load_known(self, connection: Connection) -> None:
-        """Reads what is known of all that was mentioned."""
+        """Loads the known facts about all recorded references."""
         self._known.refresh(connection)
         self.collect_statements()
         self._known.read(self._subjects, connection)
         self._paths.clear()
 
     def look_up_projects(self, project_ids: Iterable[int | None], connection: Connection) -> None:
-        """Reads further projects, so that `namespace_path` knows them."""
+        """Loads further projects, so that `namespace_path` knows them."""
         projects: set[Subject] = {("project", project_id) for project_id in project_ids if project_id is not None}
         self._known.read(projects, connection)
 
     def namespace_path(self, event: Event, project_id: int | None = None) -> str | None:
-        """The namespace that the event belongs to: its own, else its project's, else that of its namespace's id.
+        """Returns the traversal path of the event's namespace.
+
+        The path given in the event takes precedence, then the path of its project, then that of its namespace id.
 
         Args:
-            project_id: the project that a transformation named.
+            project_id: project id from a transformation.
         """
         if event.explicit_path is not None:
             return event.explicit_path
@@ -83,7 +85,7 @@ class BatchDirectory:
         return self._paths[subject]
 
     def collect_statements(self) -> None:
-        """Makes statements of the mentions."""
+        """Turns the recorded references of authoritative senders into statements."""
         for mention in self._mentions.values():
             project, is_authoritative = mention.project, mention.sender.is_authoritative
             for place in (mention.namespace, project.namespace):
@@ -143,11 +145,11 @@ class BatchDirectory:
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """Within which namespaces a sender may state facts.
+    """The namespaces to which a sender's statements are limited.
 
     Attributes:
-        scope: the same for all senders with this limit; empty without one.
-        namespaces: traversal paths; empty without a limit.
+        scope: identifies the limit; empty for an unlimited sender.
+        namespaces: traversal paths; empty for an unlimited sender.
     """
 
     scope: str = ""
@@ -159,7 +161,7 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 def limit_of(sender: Grant) -> Limit:
-    """The limit of an authoritative sender."""
+    """Returns the limit of an authoritative sender."""
     if sender.is_everywhere:
         return Limit()
     namespaces = tuple(sorted(sender.namespaces))
@@ -167,7 +169,7 @@ def limit_of(sender: Grant) -> Limit:
 
 
 def merged(facts: Facts, stated: Facts) -> Facts:
-    """The facts with what was stated besides, of which an older statement changes nothing."""
+    """Returns the facts with newer statements replaced; an older statement changes nothing."""
     result = dict(facts)
     for key, statement in stated.items():
         result[key] = newest(result[key], statement) if key in result else statement

@@ -1,4 +1,4 @@
-"""Facts about namespaces and projects in PostgreSQL, and what follows from them: `namespaces` and `projects`."""
+"""Writes facts about namespaces and projects, and the resulting rows of `namespaces` and `projects`."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Set
@@ -22,7 +22,7 @@ from functions.ingest.directory.lock import next_version
 from functions.shared.postgres import Connection
 
 MAX_SUBJECTS_PER_FULL_PATH = 100
-"""So many of a tenant's projects, and of its namespaces, may claim one full path; only the newest one can have it."""
+"""Limit of a tenant's projects, and of its namespaces, that state one full path; only the newest can have the path."""
 
 _STATE = """
     INSERT INTO facts (
@@ -50,7 +50,7 @@ _CLAIMANTS = """
     SELECT 'project', id FROM projects WHERE full_path = ANY(%(full_paths)s)
 """
 
-# What is found for a full path stays little, however many claims to it a tenant states.
+# Bounds the rows found for a full path, however many subjects a tenant states it for.
 _FORGET_OLD_CLAIMS = """
     WITH claims AS (
         SELECT kind, id, scope,
@@ -70,7 +70,7 @@ _FORGET_OLD_CLAIMS = """
       AND claims.place_by_arrival > 1
 """
 
-# A full path moves from one row to another: it is first taken from all that change, then given.
+# To move a full path between rows, it is first removed from all changed rows and then set.
 _WRITE_SUBJECTS: dict[Kind, tuple[str, str, str]] = {
     "namespace": (
         "DELETE FROM namespaces WHERE id = ANY(%(gone)s)",
@@ -92,7 +92,7 @@ _WRITE_SUBJECTS: dict[Kind, tuple[str, str, str]] = {
     ),
 }
 
-# Consumers that have read them read them again.
+# Makes consumers reload the cached facts.
 _MARK_CHANGED = "UPDATE facts SET changed_in = %(version)s WHERE kind = %(kind)s AND id = ANY(%(ids)s)"
 
 _READ_SUBJECTS = """
@@ -103,7 +103,7 @@ _READ_SUBJECTS = """
 
 
 def change_subjects(stated: Mapping[Subject, Facts], connection: Connection) -> None:
-    """Writes what was stated of namespaces and projects, and what follows. Belongs within `directory_held_alone`."""
+    """Writes statements about namespaces and projects, and their consequences. Requires `directory_held_alone`."""
     before = read_facts(stated, connection)
     after = {subject: merged(before[subject], statements) for subject, statements in stated.items()}
     rows = [_row(subject, *key, statement) for subject, facts in after.items() for key, statement in facts.items()]
@@ -128,12 +128,12 @@ def change_subjects(stated: Mapping[Subject, Facts], connection: Connection) -> 
 
 
 def _settle(subjects: Iterable[Subject], full_paths: Set[str | None], version: int, connection: Connection) -> None:
-    """Makes `namespaces` and `projects` say what follows from the facts.
+    """Updates `namespaces` and `projects` to what follows from the facts.
 
     Args:
-        subjects: those of which something was stated, or taken back.
-        full_paths: those that they claim, or claimed before: another may have them now.
-        version: of the change.
+        subjects: subjects with new or withdrawn statements.
+        full_paths: full paths stated for these subjects now or before; another subject may get them now.
+        version: version of the change.
     """
     present = _present_rows(subjects, connection)
     full_paths = full_paths | {full_path for _, full_path in present.values()}
