@@ -22,9 +22,9 @@ MAX_IDS_AT_ONCE = 500_000
 
 _TIMEOUT_EXCEEDED = 159  # from ClickHouse's src/Common/ErrorCodes.cpp
 
-_IN_USE = "others use some of these rows"
+_IN_USE = "other transactions use some of its rows"
 
-_OUT_OF_TIME = "the time was over before it was compared with ClickHouse"
+_OUT_OF_TIME = "no time was left to compare it with ClickHouse"
 
 
 class Missing(msgspec.Struct):
@@ -87,7 +87,7 @@ class Comparison:
             missing.failure = _IN_USE
         except ClickHouseError as error:
             out_of_time = getattr(error, "code", None) == _TIMEOUT_EXCEEDED
-            missing.failure = _OUT_OF_TIME if out_of_time else f"ClickHouse can't be asked: {reason_of(error)}"
+            missing.failure = _OUT_OF_TIME if out_of_time else f"ClickHouse can't be queried: {reason_of(error)}"
         return missing
 
 

@@ -28,9 +28,9 @@ _BUSY = (LockNotAvailable, DeadlockDetected, ObjectNotInPrerequisiteState)
 
 _UNSYNCED = "it holds rows that are not in ClickHouse yet"
 
-_LOST = "it holds rows that ClickHouse had and has no more"
+_LOST = "it holds rows that ClickHouse has lost"
 
-_UNKNOWN = "it is not known what ClickHouse has"
+_UNKNOWN = "the content of ClickHouse is unknown"
 
 
 class ClickHouseState(msgspec.Struct, frozen=True):

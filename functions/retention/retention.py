@@ -124,7 +124,7 @@ class Retention:
         try:
             report.clickhouse_ttl = keep_months(client, self.clickhouse_months, self.cluster, dry_run=report.dry_run)
         except ClickHouseError as error:
-            report.add_failure(f"ClickHouse's TTL is not what it should be: {reason_of(error)}")
+            report.add_failure(f"ClickHouse's TTL could not be changed: {reason_of(error)}")
 
 
 def _restored(connection: Connection, target: UUID | None) -> str:
@@ -132,7 +132,7 @@ def _restored(connection: Connection, target: UUID | None) -> str:
     cursor = read_state(connection, target).cursor if target else BEGINNING
     if foreign_position(connection, cursor) is None:
         return ""
-    return "PostgreSQL was restored from another: `usage-events sync --reset` must come first"
+    return "PostgreSQL was restored from another database: run `usage-events sync --reset` first"
 
 
 @contextmanager
