@@ -162,8 +162,8 @@ class ConsumerHandler:
 
     def _log_failure(self, message_id: str, error: Exception) -> None:
         """Logs where the code failed on a message. Omits the error's text, which may quote the message."""
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{place.filename}:{place.lineno}"
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{frame.filename}:{frame.lineno}"
         extra = {"message_id": message_id, "error": type(error).__name__, "where": where}
         self.logger.error("a message can't be consumed", extra=extra)
 

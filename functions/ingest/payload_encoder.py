@@ -55,8 +55,8 @@ def _plain_class(payload_class: type[Payload]) -> type[msgspec.Struct] | None:
         return None
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for field in msgspec.structs.fields(payload_class):
-        kept = payload_type(field.type)
-        plain_type = _PLAIN_TYPES.get(kept) if isinstance(kept, type) else None
+        declared = payload_type(field.type)
+        plain_type = _PLAIN_TYPES.get(declared) if isinstance(declared, type) else None
         if field.required:
             if plain_type is None:
                 return None

@@ -31,13 +31,13 @@ def require_few_undeclared(payload: Mapping[str, Any], declared: Mapping[str, Pa
             )
 
 
-def _undeclared(value: Any, kept: PayloadType | None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yields the undeclared paths at and below `path`, where `kept` is the type declared for `path`, if any."""
+def _undeclared(value: Any, declared: PayloadType | None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yields the undeclared paths at and below `path`, where `declared` is the type declared for `path`, if any."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _undeclared(item, kept.get(key) if isinstance(kept, dict) else None, (*path, key))
+            yield from _undeclared(item, declared.get(key) if isinstance(declared, dict) else None, (*path, key))
     elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
         for item in value:
-            yield from _undeclared(item, kept[0] if isinstance(kept, list) else None, (*path, "[]"))
-    elif kept is None:
+            yield from _undeclared(item, declared[0] if isinstance(declared, list) else None, (*path, "[]"))
+    elif declared is None:
         yield path

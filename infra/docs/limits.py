@@ -145,10 +145,10 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
             "The sync fails: the table is at fault, not the rows",
         ),
         (
-            "Claims of one tenant to one full path",
+            "Projects, or namespaces, for which one tenant states the same full path",
             "functions/ingest/directory/subjects.py",
             "MAX_SUBJECTS_PER_FULL_PATH",
-            "The oldest claims are deleted",
+            "The oldest of these statements are deleted",
         ),
     ),
 }

@@ -33,7 +33,7 @@ class BatchDirectory:
         self._mentions: dict[tuple[int, int, int], _Mention] = {}
         self._subjects: set[Subject] = set()
         self._paths: dict[Subject, str | None] = {}
-        self._seen: dict[tuple[str, int], _Mention] = {}
+        self._parents: dict[tuple[str, int], _Mention] = {}
         self.stated: defaultdict[Subject, dict[tuple[Attribute, str], Statement]] = defaultdict(dict)
 
     def add_event(self, event: Event, sender: Grant, received_at: datetime) -> None:
@@ -73,8 +73,8 @@ class BatchDirectory:
         for project in (event.project.id, project_id):
             if project is not None and (path := self._path(("project", project))):
                 return path
-        for place in (event.project.namespace, event.namespace):
-            if place.id is not None and (path := self._path(("namespace", place.id))):
+        for reference in (event.project.namespace, event.namespace):
+            if reference.id is not None and (path := self._path(("namespace", reference.id))):
                 return path
         return None
 
@@ -88,43 +88,43 @@ class BatchDirectory:
         """Turns the recorded references of authoritative senders into statements."""
         for mention in self._mentions.values():
             project, is_authoritative = mention.project, mention.sender.is_authoritative
-            for place in (mention.namespace, project.namespace):
-                if place.id is not None:
-                    self._subjects.add(("namespace", place.id))
-                    if is_authoritative and place.path is not None:
-                        self._state(("namespace", place.id), place.path, place.full_path, mention)
+            for reference in (mention.namespace, project.namespace):
+                if reference.id is not None:
+                    self._subjects.add(("namespace", reference.id))
+                    if is_authoritative and reference.path is not None:
+                        self._add_statements(("namespace", reference.id), reference.path, reference.full_path, mention)
             if project.id is not None:
                 self._subjects.add(("project", project.id))
                 if is_authoritative:
                     path = project.namespace.path or mention.namespace.path
-                    self._state(("project", project.id), path, project.full_path, mention)
+                    self._add_statements(("project", project.id), path, project.full_path, mention)
         self._mentions.clear()
-        self._state_ancestors()
+        self._add_ancestor_statements()
 
-    def _state(self, subject: Subject, path: str | None, full_path: str | None, mention: _Mention) -> None:
+    def _add_statements(self, subject: Subject, path: str | None, full_path: str | None, mention: _Mention) -> None:
         limit = limit_of(mention.sender)
         stated = self.stated[subject]
         if path is not None and limit.allows(path):
-            self._keep(stated, "path", path, limit, mention)
+            self._add_statement(stated, "path", path, limit, mention)
             if not limit.namespaces:
-                self._see(path[: path.rfind("/", 0, -1) + 1], mention)
+                self._add_parent(path[: path.rfind("/", 0, -1) + 1], mention)
         if full_path is not None:
-            self._keep(stated, "full_path", full_path, limit, mention)
+            self._add_statement(stated, "full_path", full_path, limit, mention)
 
-    def _see(self, parent: str, mention: _Mention) -> None:
+    def _add_parent(self, parent: str, mention: _Mention) -> None:
         key = (parent, id(mention.sender))
-        if key not in self._seen or self._seen[key].stated_at < mention.stated_at:
-            self._seen[key] = mention
+        if key not in self._parents or self._parents[key].stated_at < mention.stated_at:
+            self._parents[key] = mention
 
-    def _state_ancestors(self) -> None:
-        for (parent, _), mention in self._seen.items():
+    def _add_ancestor_statements(self) -> None:
+        for (parent, _), mention in self._parents.items():
             for namespace_id, path in lineage(parent):
-                self._keep(
+                self._add_statement(
                     self.stated["namespace", namespace_id], "ancestor_path", path, limit_of(mention.sender), mention
                 )
-        self._seen.clear()
+        self._parents.clear()
 
-    def _keep(
+    def _add_statement(
         self,
         stated: dict[tuple[Attribute, str], Statement],
         attribute: Attribute,

@@ -116,26 +116,26 @@ class FullPathStatement(msgspec.Struct, frozen=True):
         return (own or _LONG_AGO, self.subject) < (others or _LONG_AGO, other.subject)
 
 
-def holders(claims: Iterable[FullPathStatement]) -> set[Subject]:
+def holders(candidates: Iterable[FullPathStatement]) -> set[Subject]:
     """Returns the subjects that hold a full path: at most one namespace and one project.
 
     Under each limit the newest statement counts, with the arrival time of the first one. Between a namespace and a
     project only limits count, because the two have separate full paths.
     """
     of_senders: dict[tuple[Kind, tuple[str, ...]], FullPathStatement] = {}
-    for claim in claims:
-        key = (claim.subject[0], claim.statement.namespaces)
-        of_senders[key] = _newest(of_senders[key], claim) if key in of_senders else claim
+    for candidate in candidates:
+        key = (candidate.subject[0], candidate.statement.namespaces)
+        of_senders[key] = _newest(of_senders[key], candidate) if key in of_senders else candidate
     rivals = of_senders.values()
     return {one.subject for one in rivals if all(_prevails(one, other) for other in rivals if other is not one)}
 
 
 def _newest(first: FullPathStatement, second: FullPathStatement) -> FullPathStatement:
-    counts = max(first, second, key=lambda claim: (claim.statement.order, claim.subject))
+    counts = max(first, second, key=lambda candidate: (candidate.statement.order, candidate.subject))
     return msgspec.structs.replace(counts, statement=since_first(counts.statement, first.statement, second.statement))
 
 
-def _prevails(claim: FullPathStatement, other: FullPathStatement) -> bool:
-    if claim.subject[0] == other.subject[0] or not claim.statement.covers(other.path):
-        return claim.beats(other)
+def _prevails(candidate: FullPathStatement, other: FullPathStatement) -> bool:
+    if candidate.subject[0] == other.subject[0] or not candidate.statement.covers(other.path):
+        return candidate.beats(other)
     return True

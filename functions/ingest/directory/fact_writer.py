@@ -125,22 +125,22 @@ class FactWriter:
     def _sorted_names(self) -> "_Names":
         """Sorts the names of the batch by what is known of them."""
         names, usernames = _Names(defaultdict(list), defaultdict(list), {}, set()), self._known.usernames
-        for place, stated in self._users.names.items():
-            known, restated = self._known.names[place[0]], list[int]()
+        for source, stated in self._users.names.items():
+            known, restated = self._known.names[source[0]], list[int]()
             for user, (username, _, _) in stated.items():
                 overall = usernames.get(user)
                 if overall is None:
                     names.unnamed.add(user)
                 elif overall != username:
-                    names.renamed[place].append(user)
+                    names.renamed[source].append(user)
                     continue
                 if known.get(user) == username:
                     restated.append(user)
                 elif user in known:
-                    names.renamed[place].append(user)
+                    names.renamed[source].append(user)
                 else:
-                    names.new[place].append(user)
-            names.restated[place] = restated
+                    names.new[source].append(user)
+            names.restated[source] = restated
         return names
 
     def _add_names(self, names: "_Names", connection: Connection) -> list[tuple[str, bool, int]]:
@@ -151,8 +151,8 @@ class FactWriter:
         if add_names(stated, connection):
             self._new_names = names.new
             return []
-        for place, users in names.new.items():
-            names.restated[place] += users  # names that other batches wrote meanwhile are restated
+        for source, users in names.new.items():
+            names.restated[source] += users  # names that other batches wrote meanwhile are restated
         differing = differing_names(stated, connection)
         if not differing:
             self._new_names = names.new

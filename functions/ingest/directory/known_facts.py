@@ -149,8 +149,8 @@ def _rows(subjects: Iterable[Subject], connection: Connection) -> Iterable[tuple
 def _is_contested(facts: Facts, held_full_path: str | None) -> bool:
     """Whether senders with several limits stated an attribute, or another subject holds the full path."""
     attributes = [attribute for attribute, _ in facts]
-    claimed = {statement.value for (attribute, _), statement in facts.items() if attribute == "full_path"}
-    return len(attributes) > len(set(attributes)) or claimed - {None} != {held_full_path} - {None}
+    stated_full_paths = {statement.value for (attribute, _), statement in facts.items() if attribute == "full_path"}
+    return len(attributes) > len(set(attributes)) or stated_full_paths - {None} != {held_full_path} - {None}
 
 
 def _subjects(subjects: Iterable[Subject]) -> str:

@@ -68,7 +68,7 @@ _FOLD = """
         SELECT user_id, namespace_path, is_limited,
             timestamptz 'epoch' + microseconds * interval '1 microsecond' AS stated_at, issuer, sub
         FROM senders,
-            json_to_recordset(names) AS place (
+            json_to_recordset(names) AS source (
                 namespace_path text, is_limited boolean, users bigint[], times bigint[]
             ),
             unnest(users, times) AS named (user_id, microseconds)

@@ -42,7 +42,7 @@ _STATE = """
         changed_in = excluded.changed_in
 """
 
-_CLAIMANTS = """
+_SUBJECTS_OF_FULL_PATHS = """
     SELECT kind, id FROM facts WHERE attribute = 'full_path' AND value = ANY(%(full_paths)s)
     UNION
     SELECT 'namespace', id FROM namespaces WHERE full_path = ANY(%(full_paths)s)
@@ -51,23 +51,23 @@ _CLAIMANTS = """
 """
 
 # Bounds the rows found for a full path, however many subjects a tenant states it for.
-_FORGET_OLD_CLAIMS = """
-    WITH claims AS (
+_DELETE_OLD_FULL_PATHS = """
+    WITH candidates AS (
         SELECT kind, id, scope,
-            row_number() OVER (of_senders ORDER BY stated_at DESC, issuer DESC, sub DESC, id DESC) AS place,
-            row_number() OVER (of_senders ORDER BY first_received_at, id) AS place_by_arrival
+            row_number() OVER (of_senders ORDER BY stated_at DESC, issuer DESC, sub DESC, id DESC) AS rank_by_time,
+            row_number() OVER (of_senders ORDER BY first_received_at, id) AS rank_by_arrival
         FROM facts
         WHERE attribute = 'full_path' AND scope <> '' AND value = ANY(%(full_paths)s)
         WINDOW of_senders AS (PARTITION BY value, kind, scope)
     )
     DELETE FROM facts
-    USING claims
-    WHERE facts.kind = claims.kind
-      AND facts.id = claims.id
+    USING candidates
+    WHERE facts.kind = candidates.kind
+      AND facts.id = candidates.id
       AND facts.attribute = 'full_path'
-      AND facts.scope = claims.scope
-      AND claims.place > %(max_claims)s
-      AND claims.place_by_arrival > 1
+      AND facts.scope = candidates.scope
+      AND candidates.rank_by_time > %(max_subjects)s
+      AND candidates.rank_by_arrival > 1
 """
 
 # To move a full path between rows, it is first removed from all changed rows and then set.
@@ -115,15 +115,15 @@ def change_subjects(stated: Mapping[Subject, Facts], connection: Connection) -> 
         for (attribute, _), statement in facts.items()
         if attribute == "full_path"
     }
-    claimed_by_limited = {
+    full_paths_of_limited = {
         statement.value
         for statements in stated.values()
         for (attribute, _), statement in statements.items()
         if attribute == "full_path" and statement.namespaces
     }
-    if claimed_by_limited:
-        values = {"full_paths": list(claimed_by_limited), "max_claims": MAX_SUBJECTS_PER_FULL_PATH}
-        connection.execute(_FORGET_OLD_CLAIMS, values)
+    if full_paths_of_limited:
+        values = {"full_paths": list(full_paths_of_limited), "max_subjects": MAX_SUBJECTS_PER_FULL_PATH}
+        connection.execute(_DELETE_OLD_FULL_PATHS, values)
     _settle(stated, full_paths, version, connection)
 
 
@@ -137,18 +137,24 @@ def _settle(subjects: Iterable[Subject], full_paths: Set[str | None], version: i
     """
     present = _present_rows(subjects, connection)
     full_paths = full_paths | {full_path for _, full_path in present.values()}
-    claimants = connection.execute(_CLAIMANTS, {"full_paths": [one for one in full_paths if one is not None]})
+    subjects_of_paths = connection.execute(
+        _SUBJECTS_OF_FULL_PATHS, {"full_paths": [one for one in full_paths if one is not None]}
+    )
     changed = set(subjects)
-    facts = read_facts(changed | {(kind, number) for kind, number in claimants}, connection)
-    paths, claims = dict[Subject, str | None](), defaultdict[str, list[FullPathStatement]](list)
+    facts = read_facts(changed | {(kind, number) for kind, number in subjects_of_paths}, connection)
+    paths, candidates = dict[Subject, str | None](), defaultdict[str, list[FullPathStatement]](list)
     for subject, stated in facts.items():
-        place = path_of(stated)
-        paths[subject] = place.value if place else None
+        path_statement = path_of(stated)
+        paths[subject] = path_statement.value if path_statement else None
         full_path = full_path_of(stated, paths[subject])
         if full_path is not None and full_path.value is not None:
-            claims[full_path.value].append(FullPathStatement(subject, paths[subject], full_path))
-    held = {subject: full_path for full_path, all_claims in claims.items() for subject in holders(all_claims)}
-    concerned = changed | {claim.subject for full_path in full_paths if full_path for claim in claims[full_path]}
+            candidates[full_path.value].append(FullPathStatement(subject, paths[subject], full_path))
+    held = {
+        subject: full_path for full_path, all_candidates in candidates.items() for subject in holders(all_candidates)
+    }
+    concerned = changed | {
+        candidate.subject for full_path in full_paths if full_path for candidate in candidates[full_path]
+    }
     _write_subjects({subject: (paths[subject], held.get(subject)) for subject in concerned}, version, connection)
 
 
@@ -161,16 +167,16 @@ def _present_rows(subjects: Iterable[Subject], connection: Connection) -> dict[S
 
 
 def _write_subjects(
-    places: Mapping[Subject, tuple[str | None, str | None]], version: int, connection: Connection
+    rows: Mapping[Subject, tuple[str | None, str | None]], version: int, connection: Connection
 ) -> None:
-    present = _present_rows(places, connection)
+    present = _present_rows(rows, connection)
     for kind, statements in _WRITE_SUBJECTS.items():
         changed = {
-            number: place
-            for (of_kind, number), place in sorted(places.items())
-            if of_kind == kind and place != present.get((kind, number), (None, None))
+            number: row
+            for (of_kind, number), row in sorted(rows.items())
+            if of_kind == kind and row != present.get((kind, number), (None, None))
         }
-        kept = {number: place for number, place in changed.items() if place[0] or (place[1] and kind == "project")}
+        kept = {number: row for number, row in changed.items() if row[0] or (row[1] and kind == "project")}
         values = {
             "gone": [number for number in changed if number not in kept],
             "changed": list(changed),

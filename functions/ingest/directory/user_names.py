@@ -19,7 +19,7 @@ _STATED = sql.SQL("""
     stated AS MATERIALIZED (
         SELECT user_id, namespace_path, is_limited, username,
             timestamptz 'epoch' + microseconds * interval '1 microsecond' AS stated_at, issuer, sub
-        FROM json_to_recordset(%(names)s::json) AS place (
+        FROM json_to_recordset(%(names)s::json) AS source (
                 namespace_path text, is_limited boolean, issuer text, sub text,
                 users bigint[], names text[], times bigint[]
             ),
@@ -103,20 +103,20 @@ _WRITE_OVERALL_NAMES = """
 
 # Rows are locked in id order, so that concurrent batches may wait but never deadlock.
 _WRITE_USERS = """
-    WITH said AS MATERIALIZED (
+    WITH activity AS MATERIALIZED (
         SELECT active.*
         FROM json_to_record(%s::json) AS columns (ids bigint[], days date[], names text[]),
             unnest(ids, days, names) AS active (id, active_on, username)
     )
     INSERT INTO users (id, username, last_activity_on)
-    SELECT said.id, said.username, said.active_on
-    FROM said
+    SELECT activity.id, activity.username, activity.active_on
+    FROM activity
     LEFT JOIN users USING (id)
     WHERE users.id IS NULL
        OR users.last_activity_on IS NULL
-       OR users.last_activity_on < said.active_on
-       OR users.username IS DISTINCT FROM coalesce(said.username, users.username)
-    ORDER BY said.id
+       OR users.last_activity_on < activity.active_on
+       OR users.username IS DISTINCT FROM coalesce(activity.username, users.username)
+    ORDER BY activity.id
     ON CONFLICT (id) DO UPDATE SET
         username = CASE
             WHEN users.username IS NULL

@@ -77,13 +77,13 @@ class BatchUsers:
     def stated(self, user_ids: Mapping[NameSource, Iterable[int]]) -> list[StatedNames]:
         """Returns the names of these users, grouped by namespace and sender."""
         found = list[StatedNames]()
-        for place, some in user_ids.items():
-            names, by_sender = self.names[place], defaultdict[int, list[int]](list)
+        for source, some in user_ids.items():
+            names, by_sender = self.names[source], defaultdict[int, list[int]](list)
             for user_id in some:
                 by_sender[id(names[user_id][2])].append(user_id)  # events of one sender share the grant object
             for users in by_sender.values():
                 sender = names[users[0]][2]
-                stated = StatedNames(*place, sender.issuer, sender.sub, users)
+                stated = StatedNames(*source, sender.issuer, sender.sub, users)
                 stated.names = [names[user_id][0] for user_id in users]
                 stated.times = [(names[user_id][1] - _EPOCH) // _MICROSECOND for user_id in users]
                 found.append(stated)

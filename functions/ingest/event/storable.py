@@ -70,7 +70,7 @@ def normalised(value: Any, depth: int = 0) -> Any:
 
 
 def _normalised_object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-    kept = {}
+    normalised_object = {}
     for key, item in value.items():
         if type(key) is not str:
             raise Rejection("not_json", f"The key {quoted(key)} is not a string.")
@@ -78,8 +78,8 @@ def _normalised_object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
             raise Rejection("invalid_key", f"The key {quoted(key)} contains U+0000 or %2E.")
         item = normalised(item, depth)
         if item is not None and item != {}:
-            kept[key] = item
-    return kept
+            normalised_object[key] = item
+    return normalised_object
 
 
 def _normalised_list(value: list[Any], depth: int) -> list[Any]:
