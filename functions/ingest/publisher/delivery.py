@@ -135,7 +135,7 @@ class Delivery:
         self._warn("some events were given up")
 
     def _pause(self, trouble: Unavailable, flushes: int) -> None:
-        """Waits before the next attempt: longer after each failure, and at least as long as the server asks for."""
+        """Waits before the next attempt: longer after each failure, as long as the server asks, within the limit."""
         self._warn(f"some events could not be sent and will be retried ({trouble})")
         longest = self._limits.longest_pause_seconds
         doubled = self._limits.first_pause_seconds * 2 ** min(self._failures, _MAX_DOUBLINGS)
