@@ -1,1 +1,1 @@
-"""From the producer to PostgreSQL: `api` puts events on the queue, `consumer` stores them."""
+"""Carries events from producers to PostgreSQL: `api` puts events on the queue, `consumer` stores them."""

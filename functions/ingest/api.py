@@ -1,4 +1,4 @@
-"""Lambda function behind `POST /v1/events` and GitLab's endpoints: from HTTPS to the queue."""
+"""Lambda function behind `POST /v1/events` and GitLab's endpoints: puts events on the queue."""
 
 from functions.ingest.gc_tuning import gc_frozen
 

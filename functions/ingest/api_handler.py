@@ -1,4 +1,4 @@
-"""What Lambda invokes for `POST /v1/events` and GitLab's endpoints: from HTTPS to the queue."""
+"""Handles the requests of `POST /v1/events` and GitLab's endpoints."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ from functions.shared.settings import AuthSettings
 from functions.shared.tenant import tenant_of
 from functions.shared.timestamp import utc_now
 
-# The gateway waits for 29 s, and a sender that has no answer by then can't know whether its events were queued. So SQS
-# is given up after 17 s; before that, the issuer's keys may have taken 5 s, and the list of revoked tokens as many.
+# API Gateway gives up after 29 s, and then the sender can't know whether its events were queued. SQS calls may take
+# 17 s, because fetching the issuer's keys and the list of revoked tokens may take 5 s each before them.
 PATIENCE = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
 
 
 class Forbidden(Exception):
-    """The token does not have the scope."""
+    """The token lacks the required scope."""
 
 
 STATUSES: dict[type[Exception], int] = {
@@ -49,7 +49,7 @@ STATUSES: dict[type[Exception], int] = {
 
 
 def build(*, auth: AuthSettings, queue_url: str, retention_months: int, log_level: str = "INFO") -> "IngestHandler":
-    """The handler for these settings, with the definitions; connects to nothing yet."""
+    """Returns the handler for these settings; opens no connections."""
     send = partial(queue.send, boto3.client("sqs", config=PATIENCE), queue_url)
     intake = Intake(registry.load(), retention_months, send)
     return IngestHandler(Logger(level=log_level), Authenticator(auth), intake)
@@ -57,10 +57,10 @@ def build(*, auth: AuthSettings, queue_url: str, retention_months: int, log_leve
 
 @dataclass(slots=True)
 class IngestHandler:
-    """Answers API Gateway's requests.
+    """Answers requests of API Gateway.
 
     Attributes:
-        now: the present moment, with its offset from UTC.
+        now: returns the current time with its UTC offset.
     """
 
     logger: Logger
@@ -70,7 +70,7 @@ class IngestHandler:
 
     @without_contents()
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
-        """Answers API Gateway's request: what became of each event, or why none was looked at."""
+        """Answers a request with the outcome of each event, or with the reason why the whole request was refused."""
         request = read_request(event)
         form = format_of(request)
         try:

@@ -1,4 +1,4 @@
-"""Lambda function on the queue: transforms events and stores them in PostgreSQL."""
+"""Lambda function that transforms the events of the queue and stores them in PostgreSQL."""
 
 from functions.ingest.consumer_handler import build
 from functions.shared import settings

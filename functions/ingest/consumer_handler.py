@@ -1,4 +1,4 @@
-"""What Lambda invokes with messages of the queue: transforms their events and stores them in PostgreSQL."""
+"""Handles messages of the queue: transforms their events and stores them in PostgreSQL."""
 
 import traceback
 from collections import Counter, deque
@@ -23,16 +23,16 @@ from functions.shared.tenant import QUEUE
 
 TIME_LIMITS = TimeLimits(statement=45, transaction=50)
 
-# Of what is unpacked at once: a message of gzip holds at most 20 MB and 10,000 events, but there may be many of them.
+# Limits the unpacked bytes consumed together. One gzip message holds up to 20 MB and 10,000 events.
 MAX_BYTES_AT_ONCE = 64 * 1024 * 1024
-MAX_EVENTS_AT_ONCE = 50_000  # each takes far more memory than its bytes, and time
+MAX_EVENTS_AT_ONCE = 50_000  # an event takes much more memory than its bytes
 MAX_IDS_LOGGED = 10
-# After the invocation began. The transaction may then take its 50 s: the function's time is 60 s or more.
+# Counted from the start of the invocation. A transaction may take 50 s more, and the function has at least 60 s.
 LAST_START_SECONDS = 10
 
 
 class Message(NamedTuple):
-    """A message of the queue, how often it was delivered, and the events in it."""
+    """A message of the queue with its number of deliveries and its batch."""
 
     id: str
     deliveries: int
@@ -40,20 +40,20 @@ class Message(NamedTuple):
 
 
 def build(*, database_url: str, retention_months: int, log_level: str = "INFO") -> "ConsumerHandler":
-    """The handler for these settings, with the definitions; connects to nothing yet."""
+    """Returns the handler for these settings; opens no connections."""
     database = Database(database_url, TIME_LIMITS)
     return ConsumerHandler(Logger(level=log_level), Consumer(database, registry.load(), retention_months))
 
 
 @dataclass(slots=True)
 class ConsumerHandler:
-    """Stores the messages that Lambda hands over.
+    """Stores the messages that Lambda passes to the function.
 
     Attributes:
-        read: the batch in the body of a message that arrived so.
-        max_bytes: of the messages that are consumed together, unless there is but one.
-        max_events: of these messages.
-        clock: seconds, as `time.monotonic` counts them.
+        read: reads the batch from a message's body and arrival.
+        max_bytes: maximum bytes of messages consumed together; one message alone may be larger.
+        max_events: maximum events of messages consumed together.
+        clock: returns seconds like `time.monotonic`.
     """
 
     logger: Logger
@@ -66,7 +66,7 @@ class ConsumerHandler:
     @without_contents()
     @gc_disabled()
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
-        """Stores messages, at once if they are few; those that it reports are delivered again."""
+        """Stores the messages, and reports the failed ones, which SQS then delivers again."""
         deadline = self.clock() + LAST_START_SECONDS
         records = event["Records"]
         waiting, done = deque(records), set[str]()
@@ -79,7 +79,7 @@ class ConsumerHandler:
                     _count_published([message.batch for message in messages if message.id in stored_ids])
             if waiting:
                 left = {"messages": len(waiting)}
-                self.logger.warning("messages are left for later: no time is left for them", extra=left)
+                self.logger.warning("no time is left for some messages", extra=left)
         except psycopg.Error as error:
             self.logger.warning(
                 "PostgreSQL did not store the batch",
@@ -89,11 +89,11 @@ class ConsumerHandler:
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
     def _groups(self, waiting: deque[dict[str, Any]], deadline: float) -> Iterator[list[Message]]:
-        """The messages that can be read, as many together as may be consumed at once; a larger one is alone.
+        """Yields groups of messages to consume together; a message over the limits forms its own group.
 
-        Fewer, the more often they were delivered: what is too much for PostgreSQL together may not be in parts.
-        Those that there is no time for before `deadline` stay in `waiting`. What was read by then is consumed, so that
-        slow messages don't stop the queue.
+        A group gets smaller the more often its messages were delivered, because PostgreSQL may fail on many events but
+        not on few. Messages for which no time is left before `deadline` stay in `waiting`. The messages read by then
+        are consumed all the same, so slow messages don't block the queue.
         """
         group: list[Message] = []
         size = events = 0
@@ -101,8 +101,10 @@ class ConsumerHandler:
             message = self._read(waiting[0])
             if message is not None:
                 own_size, own_events = sum(map(len, message.batch.events)), len(message.batch.events)
-                most_bytes, most_events = (most // message.deliveries for most in (self.max_bytes, self.max_events))
-                if group and (size + own_size > most_bytes or events + own_events > most_events):
+                group_max_bytes, group_max_events = (
+                    limit // message.deliveries for limit in (self.max_bytes, self.max_events)
+                )
+                if group and (size + own_size > group_max_bytes or events + own_events > group_max_events):
                     yield group
                     group, size, events = [], 0, 0
                     if self.clock() >= deadline:
@@ -114,28 +116,28 @@ class ConsumerHandler:
             yield group
 
     def _read(self, record: dict[str, Any]) -> Message | None:
-        """The message that Lambda hands over; None where the code fails on it: in the end it is a dead letter."""
+        """Returns the message; None if parsing raises. In the end SQS makes it a dead letter."""
         try:
             batch = self.read(record["body"].encode(errors="replace"), arrival_of(record))
-        except Exception as error:  # noqa: BLE001 - what nobody foresaw
+        except Exception as error:  # noqa: BLE001 - any failure of one message must not fail the others
             self._log_failure(record["messageId"], error)
             return None
         return Message(record["messageId"], int(record["attributes"]["ApproximateReceiveCount"]), batch)
 
     def _consume(self, messages: Sequence[Message]) -> tuple[Outcome, set[str]]:
-        """What became of the messages, and the ids of all but those that the code fails on: found by halving.
+        """Consumes the messages; returns the outcome and the ids of the messages that were consumed.
 
-        They are halved down to a message, which is what can be delivered again; for what PostgreSQL refuses, the
-        consumer halves further, down to an event.
+        If the code fails, the messages are halved until the failing message is found: a message is the unit of
+        redelivery. If PostgreSQL refuses an event, the consumer halves further, down to that event.
 
         Raises:
-            psycopg.Error: PostgreSQL is away.
+            psycopg.Error: PostgreSQL is unavailable.
         """
         try:
             return self.consumer.consume([message.batch for message in messages]), {message.id for message in messages}
         except psycopg.Error:
             raise
-        except Exception as error:  # noqa: BLE001 - what nobody foresaw
+        except Exception as error:  # noqa: BLE001 - any failure of one message must not fail the others
             if len(messages) == 1:
                 self._log_failure(messages[0].id, error)
                 return Outcome(), set()
@@ -159,26 +161,26 @@ class ConsumerHandler:
         )
 
     def _log_failure(self, message_id: str, error: Exception) -> None:
-        """Says where the code fails on a message; not what it says, which may quote the message."""
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{place.filename}:{place.lineno}"
+        """Logs where the code failed on a message. Omits the error's text, which may quote the message."""
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{frame.filename}:{frame.lineno}"
         extra = {"message_id": message_id, "error": type(error).__name__, "where": where}
         self.logger.error("a message can't be consumed", extra=extra)
 
 
 def _count_published(batches: Sequence[Batch]) -> None:
-    """Counts what was published straight on the queue: the function behind HTTPS has counted the rest."""
+    """Counts events that were sent directly to the queue; the ingest function has counted the others."""
     events = [
         raw
         for batch in batches
         if batch.grant is None and batch.replayed is None
-        for position, raw in batch.positioned()
-        if position not in batch.refused
+        for index, raw in batch.indexed()
+        if index not in batch.refused
     ]
     intake_metrics.count(QUEUE, len(events), sum(map(len, events)))
 
 
 def _refused(outcome: Outcome) -> dict[str, list[str]]:
-    """Which rows of `rejected_events` hold what PostgreSQL refused, the first of them; nothing where there are none."""
+    """Returns the first ids in `rejected_events` of the events that PostgreSQL refused, as a log field."""
     refused = [str(row.id) for row in outcome.rejected if row.code == "refused_by_postgresql"]
     return {"refused_ids": refused[:MAX_IDS_LOGGED]} if refused else {}

@@ -1,4 +1,4 @@
-"""What producers and the server agree on: how events are written, their limits, and what the server answers."""
+"""The contract between producers and the server: event format, limits, and answers."""
 
 from typing import Annotated
 from uuid import UUID
@@ -11,22 +11,22 @@ MAX_MESSAGE_BYTES = 256 * 1024
 MAX_ID = 2**63 - 1
 MAX_ID_DIGITS = len(str(MAX_ID))
 
-_FIRST_BYTE_OF_NONCHARACTERS = b"\xef"  # in UTF-8; one byte is found far faster than several
+_FIRST_BYTE_OF_NONCHARACTERS = b"\xef"  # UTF-8; searching for one byte is much faster than searching for several
 
 type UserId = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
 type LooseId = int | float | str
 
 
-# Without `gc`, for what JSON holds refers to nothing around it: there are no cycles to look for.
+# `gc=False`: values decoded from JSON can't form reference cycles, so the garbage collector need not track them.
 class User(msgspec.Struct, frozen=True, gc=False):
-    """The user as an event names it."""
+    """A user reference in an event."""
 
     id: UserId
     username: str | None = None
 
 
 class Namespace(msgspec.Struct, frozen=True, gc=False):
-    """A namespace as an event names it: `path` is the traversal path, whose last id is its own."""
+    """A namespace reference in an event. `path` is the traversal path, which ends with the namespace's own id."""
 
     path: str | None = None
     full_path: str | None = None
@@ -34,15 +34,15 @@ class Namespace(msgspec.Struct, frozen=True, gc=False):
 
 
 class Project(msgspec.Struct, frozen=True, gc=False):
-    """A project as an event names it."""
+    """A project reference in an event."""
 
     id: LooseId
     full_path: str | None = None
     namespace: Namespace | None = None
 
 
-class RejectedEvent(msgspec.Struct):
-    """Why the event at `index` of the request was not accepted; a `retryable` one may be sent again as it is."""
+class EventRejection(msgspec.Struct):
+    """Why the event at `index` of the request was rejected. If `retryable`, the same event may be sent again."""
 
     index: int
     code: str
@@ -51,23 +51,23 @@ class RejectedEvent(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """What became of each event of a request; `ids` has null for those that were not accepted."""
+    """The outcome of a request. `ids` has the stored id of each accepted event, and null for every other event."""
 
     accepted: int
     ignored: int
-    rejected: list[RejectedEvent]
+    rejected: list[EventRejection]
     ids: list[UUID | None]
 
     @property
     def status(self) -> int:
-        """The HTTP status that says so."""
+        """Returns the HTTP status: 202 if no event was rejected, 400 if all were, else 207."""
         if not self.rejected:
             return 202
         return 207 if self.accepted or self.ignored else 400
 
 
 def without_noncharacters(body: bytes) -> bytes:
-    """`body` with U+FFFE and U+FFFF, which SQS refuses, as JSON's escapes."""
+    """Returns `body` with U+FFFE and U+FFFF, which SQS refuses, written as JSON escapes."""
     if _FIRST_BYTE_OF_NONCHARACTERS not in body:
         return body
     return body.replace(b"\xef\xbf\xbe", rb"\ufffe").replace(b"\xef\xbf\xbf", rb"\uffff")

@@ -1,4 +1,4 @@
-"""When Python looks for reference cycles."""
+"""Controls when Python's garbage collector looks for reference cycles."""
 
 import gc
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_disabled() -> Iterator[None]:
-    """Collects no garbage within the block.
+    """Disables garbage collection within the block.
 
-    The consumer makes objects by the ten thousand that live as long as their batch does and refer to each other in no
-    cycle. Looking through them took 8 % of its time at 5,000 events a batch. The function behind HTTPS gains nothing at
-    1,000 events a request, and 3 % at 10,000.
+    The consumer makes tens of thousands of objects that live as long as their batch and form no cycles. Scanning them
+    took 8 % of the consumer's time at 5,000 events a batch. The ingest function gains nothing at 1,000 events a
+    request, and 3 % at 10,000.
     """
     gc.disable()
     try:
@@ -22,10 +22,10 @@ def gc_disabled() -> Iterator[None]:
 
 @contextmanager
 def gc_frozen() -> Iterator[None]:
-    """Keeps what is made within the block, which is for imports, out of every collection.
+    """Exempts objects made within the block from every later garbage collection. Use it for imports.
 
-    Imports make objects by the hundred thousand that live as long as the process does. Looking through them takes 7 %
-    of the time in which the ingest function starts.
+    Imports make hundreds of thousands of objects that live as long as the process. Scanning them takes 7 % of the start
+    time of the ingest function.
     """
     gc.disable()
     try:

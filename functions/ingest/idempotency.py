@@ -1,11 +1,11 @@
-"""Requests that may be sent again: their events get the same ids each time."""
+"""Gives the events of a repeated request the same ids each time."""
 
 from dataclasses import dataclass
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 
-from functions.ingest.event.attributes import Attributes, read_base_attributes
+from functions.ingest.event.attributes import BaseAttributes, read_base_attributes
 from functions.shared.grant import Grant
 from functions.shared.rejection import Rejection
 
@@ -13,23 +13,23 @@ _IDS = uuid5(NAMESPACE_URL, "https://datatracker.ietf.org/doc/draft-ietf-httpapi
 
 
 @dataclass(frozen=True, slots=True)
-class Repeatable:
-    """A request that may be sent again.
+class IdempotentRequest:
+    """A request with an idempotency key.
 
     Attributes:
-        grant: its sender's.
-        key: what the sender says is the same for the request and its repetitions, and for no other request.
+        grant: the sender's grant.
+        key: idempotency key. The sender uses the same key for a request and its repetitions only.
     """
 
     grant: Grant
     key: str
 
-    def identified(
-        self, position: int, raw: msgspec.Raw, attributes: Attributes | None
-    ) -> tuple[msgspec.Raw, Attributes | None]:
-        """The event at `position`, given an id if it has none, and its base attributes where they can be read.
+    def with_id(
+        self, index: int, raw: msgspec.Raw, attributes: BaseAttributes | None
+    ) -> tuple[msgspec.Raw, BaseAttributes | None]:
+        """Returns the event at `index`, with an id added if it has none, and its base attributes if they can be read.
 
-        The id is made of the sender, the key, the position and the event's bytes, so that two senders never share one.
+        The id derives from sender, key, index and the event's bytes, so two senders never share an id.
         """
         try:
             attributes = attributes or read_base_attributes(raw)
@@ -37,12 +37,12 @@ class Repeatable:
             return raw, None
         if attributes.id is None:
             text = bytes(raw).strip()
-            name = msgspec.json.encode([self.grant.issuer, self.grant.sub, self.key, position]) + text
+            name = msgspec.json.encode([self.grant.issuer, self.grant.sub, self.key, index]) + text
             attributes.id = uuid5(_IDS, name)
             raw = _with_id(text, attributes.id)
         return raw, attributes
 
 
 def _with_id(text: bytes, identifier: UUID) -> msgspec.Raw:
-    """The event, a JSON object that is not empty, with its id at the end: where there are two, the last one counts."""
+    """Returns the event with `id` appended. The decoder takes the last of two `id` keys."""
     return msgspec.Raw(b'%b,"id":"%b"}' % (text[:-1], str(identifier).encode()))

@@ -1,4 +1,4 @@
-"""Taking in what came by HTTPS: each event is judged, and the accepted ones go to the queue."""
+"""Validates the events of a request and queues the accepted ones."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import msgspec
 
-from functions.ingest.contract import MAX_MESSAGE_BYTES, Answer, RejectedEvent, without_noncharacters
-from functions.ingest.event.attributes import Attributes, attributes_and_plainness, content_of
-from functions.ingest.event.event import read_attributes, terms_of
+from functions.ingest.contract import MAX_MESSAGE_BYTES, Answer, EventRejection, without_noncharacters
+from functions.ingest.event.attributes import BaseAttributes, attributes_and_plainness, content_of
+from functions.ingest.event.event import acceptance_rules, read_attributes
 from functions.ingest.formats.adapter import Events
-from functions.ingest.idempotency import Repeatable
+from functions.ingest.idempotency import IdempotentRequest
 from functions.ingest.message.batch import Batch
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
@@ -21,19 +21,19 @@ from functions.shared.rejection import Rejection
 _READ_AT_ONCE = 100
 
 type Send = Callable[[Sequence[bytes]], set[int]]
-"""Sends messages, and returns the indexes of those that could not be sent."""
+"""Sends messages, and returns the indexes of the messages that could not be sent."""
 
 
 class QueueUnavailable(Exception):
-    """Nothing of the request could be queued: it should be sent again."""
+    """No event of the request could be queued; the sender should send the request again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What judges and queues events.
+    """Validates and queues events.
 
     Attributes:
-        send: puts messages on the queue.
+        send: sends messages to the queue.
     """
 
     registry: Registry
@@ -43,38 +43,40 @@ class Intake:
     def take_in(
         self, events: Events, grant: Grant, received_at: datetime, idempotency_key: str | None = None
     ) -> Answer:
-        """Queues the events that can be accepted, and says of each what became of it.
+        """Queues the acceptable events, and returns the outcome of each event.
 
         Args:
-            idempotency_key: what makes the ids of events that have none the same when the request is sent again.
+            idempotency_key: events without an id get ids derived from this key, the same for a repeated request.
 
         Raises:
-            QueueUnavailable: none of the accepted events could be queued.
+            QueueUnavailable: the queue took none of the accepted events.
         """
         events = _as_sent(events)
         batch = Batch(str(uuid4()), received_at, [], grant=grant)
         answer = Answer(0, 0, [], [None] * len(events.raw))
-        repeatable = Repeatable(grant, idempotency_key) if idempotency_key else None
-        accepted = self._judge(events, batch, repeatable, answer)
+        idempotent_request = IdempotentRequest(grant, idempotency_key) if idempotency_key else None
+        accepted = self._judge(events, batch, idempotent_request, answer)
         self._queue(batch, accepted, answer)
         answer.rejected.sort(key=lambda rejected: rejected.index)
         return answer
 
-    def _judge(self, events: Events, batch: Batch, repeatable: Repeatable | None, answer: Answer) -> list[int]:
-        """Moves the accepted events to `batch` and returns their indexes; `answer` gets the others."""
+    def _judge(
+        self, events: Events, batch: Batch, idempotent_request: IdempotentRequest | None, answer: Answer
+    ) -> list[int]:
+        """Adds the accepted events to `batch` and returns their indexes; adds the other events to `answer`."""
         accepted: list[int] = []
-        refused, terms = events.refused, terms_of(batch, self.registry, self.retention_months)
+        refused, rules = events.refused, acceptance_rules(batch, self.registry, self.retention_months)
         for index, raw, attributes, is_plain in _read(events):
             try:
                 if index in refused:
                     raise refused[index]
-                if repeatable is not None:
-                    raw, attributes = repeatable.identified(index, raw, attributes)
-                event = read_attributes(raw, len(accepted), terms, attributes)
+                if idempotent_request is not None:
+                    raw, attributes = idempotent_request.with_id(index, raw, attributes)
+                event = read_attributes(raw, len(accepted), rules, attributes)
                 if event is not None and not is_plain:
                     content_of(raw)
             except Rejection as rejection:
-                answer.rejected.append(RejectedEvent(index, rejection.code, rejection.message))
+                answer.rejected.append(EventRejection(index, rejection.code, rejection.message))
                 continue
             if event is None:
                 answer.ignored += 1
@@ -85,7 +87,7 @@ class Intake:
         return accepted
 
     def _queue(self, batch: Batch, accepted: Sequence[int], answer: Answer) -> None:
-        """Sends the batch as few messages; `answer` gets what the queue did not take."""
+        """Sends the batch in as few messages as possible; adds the events that the queue did not take to `answer`."""
         messages = list(batch.messages(MAX_MESSAGE_BYTES))
         unsent = self.send([msgspec.json.encode(message) for message in messages])
         if messages and len(unsent) == len(messages):
@@ -97,14 +99,17 @@ class Intake:
                 answer.accepted -= 1
                 answer.ids[index] = None
                 answer.rejected.append(
-                    RejectedEvent(
-                        index, "queue_unavailable", "The queue did not take it; send it again.", retryable=True
+                    EventRejection(
+                        index,
+                        "queue_unavailable",
+                        "The queue did not accept the event; send the event again.",
+                        retryable=True,
                     )
                 )
 
 
 def _as_sent(events: Events) -> Events:
-    """The events as SQS takes them, so that each is judged by what is sent."""
+    """Returns the events exactly as they go to SQS, so that validation sees the same bytes."""
     text = events.array or b"".join(events.raw)
     escaped = without_noncharacters(text)
     if escaped == text:
@@ -113,14 +118,17 @@ def _as_sent(events: Events) -> Events:
     return Events(raw, events.refused, events.array and escaped)
 
 
-def _read(events: Events) -> Iterator[tuple[int, msgspec.Raw, Attributes | None, bool]]:
-    """The events with their indexes, and what is known of each from many at once: see `attributes_and_plainness`."""
+def _read(events: Events) -> Iterator[tuple[int, msgspec.Raw, BaseAttributes | None, bool]]:
+    """Yields index, event, base attributes if decoded in bulk, and whether the event can certainly be stored.
+
+    See `attributes_and_plainness`.
+    """
     if events.array is not None:
         attributes, is_plain = attributes_and_plainness(events.raw, events.array)
         if is_plain and None not in attributes:
             yield from zip(count(), events.raw, attributes, repeat(is_plain))
             return
-    for first in range(0, len(events.raw), _READ_AT_ONCE):  # so that one event makes work of few others
+    for first in range(0, len(events.raw), _READ_AT_ONCE):  # small groups: a faulty event makes only its own group slow
         some = events.raw[first : first + _READ_AT_ONCE]
         attributes, is_plain = [None] * len(some), False
         if not events.refused:

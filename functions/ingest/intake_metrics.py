@@ -1,8 +1,7 @@
-"""Accepted events, and the bytes that they have once they are unpacked, counted for each tenant.
+"""Counts accepted events and their unpacked bytes for each tenant.
 
-The tenant is a property of the line in CloudWatch's embedded metric format, not a dimension of its metrics: CloudWatch
-charges for each metric of each value of a dimension, and there may be many thousand tenants. The log has the figures of
-each.
+The tenant is a property of the line in CloudWatch's embedded metric format, not a metric dimension: CloudWatch charges
+for each metric and dimension value, and there may be thousands of tenants. The log has the numbers of each tenant.
 """
 
 from aws_lambda_powertools import Metrics
@@ -12,11 +11,11 @@ metrics = Metrics(namespace="AiUsageEvents")
 
 
 def count(tenant: str, events: int, size: int) -> None:
-    """Writes a line that counts what was accepted of one tenant, unless that is nothing.
+    """Writes a metric line for the accepted events of one tenant; writes nothing if there are none.
 
     Args:
-        tenant: as `tenant_of` names it, or `QUEUE`.
-        size: of the events, in bytes, unpacked.
+        tenant: name from `tenant_of`, or `QUEUE`.
+        size: unpacked bytes of the events.
     """
     if not events:
         return

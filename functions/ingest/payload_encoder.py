@@ -1,4 +1,4 @@
-"""Writes payloads as JSON that both stores read alike."""
+"""Encodes payloads as JSON that both stores read alike."""
 
 import types
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ import msgspec
 from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, MIN_INTEGER, Payload
 from functions.shared.catalog.payload_type import payload_type
 
-_SMALLEST_FLOAT_WRITTEN_OUT = 2.0**63
+_MIN_FLOAT_WRITTEN_OUT = 2.0**63
 
 
-_BACKSLASH = b"\\"  # one byte is found far faster than several
+_BACKSLASH = b"\\"  # searching for one byte is much faster than searching for several
 
 
 _PLAIN_TYPES: dict[Any, Any] = {
@@ -23,13 +23,13 @@ _PLAIN_TYPES: dict[Any, Any] = {
 }
 
 
-_PLAIN_KINDS = {*_PLAIN_TYPES, types.NoneType}  # and no class derived from one of these
+_PLAIN_KINDS = {*_PLAIN_TYPES, types.NoneType}  # exact types only, no subclasses
 
 
 def plainly_encoded(payload: Mapping[str, Any], payload_class: type[Payload] | None) -> bytes | None:
-    """The JSON of a payload whose values only have to be written down; None where a closer look is needed.
+    """Returns the JSON of a payload that needs no conversion; None if the payload needs the full path.
 
-    It is what the longer way (`converted`, `normalised`, `encode_payload`) comes to, at a fraction of the time.
+    The result is the same as that of `converted`, `normalised` and `encode_payload`, in a fraction of the time.
     """
     if not payload:
         return None if payload_class else b"{}"
@@ -47,16 +47,16 @@ def plainly_encoded(payload: Mapping[str, Any], payload_class: type[Payload] | N
 
 @cache
 def _plain_class(payload_class: type[Payload]) -> type[msgspec.Struct] | None:
-    """The class of the payloads that hold nothing but texts, integers and booleans, each of its key's type.
+    """Returns a class for payloads that hold only texts, integers and booleans of the declared types.
 
-    None where `payload_class` needs a key that holds anything else, or has checks of its own.
+    Returns None if `payload_class` requires a key of another type, or has checks of its own.
     """
     if hasattr(payload_class, "__post_init__") or payload_class.__struct_config__.tag is not None:
         return None
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for field in msgspec.structs.fields(payload_class):
-        kept = payload_type(field.type)
-        plain_type = _PLAIN_TYPES.get(kept) if isinstance(kept, type) else None
+        declared = payload_type(field.type)
+        plain_type = _PLAIN_TYPES.get(declared) if isinstance(declared, type) else None
         if field.required:
             if plain_type is None:
                 return None
@@ -70,20 +70,20 @@ def _plain_class(payload_class: type[Payload]) -> type[msgspec.Struct] | None:
 
 
 def encode_payload(payload: Mapping[str, Any]) -> bytes:
-    """The JSON of a payload.
+    """Returns the JSON of a payload.
 
     Raises:
-        UnicodeEncodeError: a string holds half a surrogate pair.
+        UnicodeEncodeError: a string contains half a surrogate pair.
     """
     return msgspec.json.encode(_with_large_floats_written_out(payload))
 
 
 def _with_large_floats_written_out(value: Any) -> Any:
-    """`value` with a fraction in each float that PostgreSQL would else write as an integer beyond 64 bits.
+    """Returns `value` with a fraction written for each float that PostgreSQL would write as an integer beyond 64 bits.
 
-    ClickHouse would take that for a string.
+    ClickHouse would read such an integer as a string.
     """
-    if isinstance(value, float) and abs(value) >= _SMALLEST_FLOAT_WRITTEN_OUT:
+    if isinstance(value, float) and abs(value) >= _MIN_FLOAT_WRITTEN_OUT:
         return msgspec.Raw(b"%d.0" % int(value))
     if isinstance(value, dict):
         return {key: _with_large_floats_written_out(item) for key, item in value.items()}

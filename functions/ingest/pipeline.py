@@ -1,4 +1,4 @@
-"""What the consumer does with messages: each event becomes a row, or a rejected row."""
+"""Turns the events of messages into rows or rejected rows, and writes both."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,18 +12,18 @@ import msgspec
 import psycopg
 from msgspec.structs import replace
 
-from functions.ingest.directory.directory import Directory
+from functions.ingest.cached_iterable import CachedIterable
+from functions.ingest.directory.directory import BatchDirectory
 from functions.ingest.directory.fact_writer import FactWriter
 from functions.ingest.directory.known_facts import KnownFacts
-from functions.ingest.directory.users import Users
-from functions.ingest.event.attributes import Attributes, attributes_of
-from functions.ingest.event.event import Event, Terms, read_attributes, terms_of
-from functions.ingest.made_once import MadeOnce
+from functions.ingest.directory.users import BatchUsers
+from functions.ingest.event.attributes import BaseAttributes, attributes_of
+from functions.ingest.event.event import AcceptanceRules, Event, acceptance_rules, read_attributes
 from functions.ingest.message.batch import Batch
 from functions.ingest.postgres.errors import is_refusal, lacks_partition
 from functions.ingest.postgres.events import RejectedRow, write_events, write_rejected
 from functions.ingest.postgres.rejected_events import rejected_row
-from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, neighbouring_month, place_in_order
+from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, neighbouring_month, write_order_key
 from functions.ingest.transform import Candidate, prefetch, read_context, read_together, row_of, transform
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
@@ -31,15 +31,15 @@ from functions.shared.partitions import first_moment, make_partitions, wanted_mo
 from functions.shared.postgres import Connection, Database, message_of
 from functions.shared.rejection import Rejection
 
-_ROWS_AT_ONCE = 100  # so few that PostgreSQL works on them while the next ones are made
+_ROWS_AT_ONCE = 100  # small enough for PostgreSQL to write one slice while the next one is made
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the events of some messages.
+    """The outcome of the events of some messages.
 
     Attributes:
-        partitions: the names of those that were missing, and were made.
+        partitions: names of missing partitions that were created.
     """
 
     rejected: list[RejectedRow] = field(default_factory=list)
@@ -50,12 +50,12 @@ class Outcome:
 
     @property
     def duplicates(self) -> int:
-        """Events that were stored before."""
+        """Number of events that were already stored."""
         return self.accepted - self.stored
 
-    def reject(self, raw: msgspec.Raw, position: int, batch: Batch, rejection: Rejection) -> None:
-        """Keeps the event that `raw` is, with the reason why it can't be stored."""
-        self.rejected.append(rejected_row(raw, position, batch, rejection))
+    def reject(self, raw: msgspec.Raw, index: int, batch: Batch, rejection: Rejection) -> None:
+        """Adds the event to the rejected events."""
+        self.rejected.append(rejected_row(raw, index, batch, rejection))
 
     def __add__(self, other: "Outcome") -> "Outcome":
         return Outcome(
@@ -69,7 +69,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """What transforms and stores events."""
+    """Transforms and stores events."""
 
     database: Database
     registry: Registry
@@ -77,12 +77,12 @@ class Consumer:
     known: KnownFacts = field(default_factory=KnownFacts)
 
     def consume(self, batches: Sequence[Batch]) -> Outcome:
-        """Stores all events of the batches, those that can't be stored as rejected ones.
+        """Stores all events of the batches, and stores those that fail as rejected events.
 
-        They are written in one transaction, unless PostgreSQL refuses one of them: that one is then found by halving.
+        One transaction writes all events. If PostgreSQL refuses an event, halving the batches finds that event.
 
         Raises:
-            psycopg.Error: PostgreSQL is away or takes no rows at all. What was stored is not stored again.
+            psycopg.Error: PostgreSQL is unavailable or accepts no rows. A repeated call does not store events twice.
         """
         try:
             return self._consume_at_once(batches)
@@ -95,11 +95,11 @@ class Consumer:
 
     def _consume_at_once(self, batches: Iterable[Batch]) -> Outcome:
         outcome = Outcome()
-        directory, users = Directory(self.known), Users()
+        directory, users = BatchDirectory(self.known), BatchUsers()
         candidates = self._prepared(self._read(batches, outcome), directory, outcome)
         looks_up = _may_be_in_other_months(candidates)
-        ordered = candidates if looks_up else sorted(candidates, key=attrgetter("place"))
-        slices = MadeOnce(self._slices(candidates, ordered, directory, users, outcome))
+        ordered = candidates if looks_up else sorted(candidates, key=attrgetter("write_order"))
+        slices = CachedIterable(self._slices(candidates, ordered, directory, users, outcome))
         facts = FactWriter(directory, users, self.known)
         conflicts: list[RejectedRow] = []
 
@@ -120,7 +120,7 @@ class Consumer:
         return outcome
 
     def _write(self, write: Callable[[Connection], None], outcome: Outcome) -> None:
-        """Runs `write`, a second time if a month has no partition yet."""
+        """Runs `write`; creates missing partitions and runs `write` again if a month has no partition."""
         try:
             self.database.run(write)
         except psycopg.errors.CheckViolation as error:
@@ -131,9 +131,9 @@ class Consumer:
             self.database.run(write)
 
     def _reject(self, batch: Batch, reason: str) -> Outcome:
-        """Keeps as rejected the one event of the batch, which PostgreSQL refuses."""
+        """Stores the batch's only event, which PostgreSQL refuses, as a rejected event."""
         outcome = Outcome()
-        rejection = Rejection("refused_by_postgresql", f"PostgreSQL does not take the event: {reason}.")
+        rejection = Rejection("refused_by_postgresql", f"PostgreSQL refuses the event: {reason}.")
         outcome.reject(batch.events[0], batch.first, batch, rejection)
         self.database.run(partial(write_rejected, outcome.rejected))
         return outcome
@@ -143,36 +143,40 @@ class Consumer:
         senders: dict[Grant, Grant] = {}
         for batch in batches:
             sender = senders.setdefault(batch.sender, batch.sender)
-            terms = terms_of(batch, self.registry, self.retention_months)
+            rules = acceptance_rules(batch, self.registry, self.retention_months)
             read = [None] * len(batch.events) if batch.refused else attributes_of(batch.events)
-            for (position, raw), attributes in zip(batch.positioned(), read, strict=True):
+            for (index, raw), attributes in zip(batch.indexed(), read, strict=True):
                 try:
-                    if position in batch.refused:
-                        raise batch.refused[position]
-                    event = _read_event(raw, position, terms, attributes)
+                    if index in batch.refused:
+                        raise batch.refused[index]
+                    event = _read_event(raw, index, rules, attributes)
                 except Rejection as rejection:
-                    outcome.reject(raw, position, batch, rejection)
+                    outcome.reject(raw, index, batch, rejection)
                     continue
                 if event is None:
                     outcome.ignored += 1
                 else:
-                    place = place_in_order(event.timestamp, event.id)
-                    candidates.append(Candidate(batch, position, event, sender, place, event.explicit_path))
+                    write_order = write_order_key(event.timestamp, event.id)
+                    candidates.append(Candidate(batch, index, event, sender, write_order, event.explicit_path))
         return candidates
 
-    def _prepared(self, candidates: list[Candidate], directory: Directory, outcome: Outcome) -> list[Candidate]:
-        """The candidates after what has to be asked before the first row is written: the connection is busy then."""
+    def _prepared(self, candidates: list[Candidate], directory: BatchDirectory, outcome: Outcome) -> list[Candidate]:
+        """Runs the lookups that must precede the first write, because writing occupies the connection.
+
+        Returns:
+            The candidates that were not rejected.
+        """
         if not all(candidate.names_its_path for candidate in candidates):
             for candidate in candidates:
-                directory.note(candidate.event, candidate.sender, candidate.batch.received_at)
-            self.database.run(directory.learn)
-            candidates = _passing(partial(_place, directory=directory), candidates, outcome)
+                directory.add_event(candidate.event, candidate.sender, candidate.batch.received_at)
+            self.database.run(directory.load_known)
+            candidates = _passing(partial(_find_namespace, directory=directory), candidates, outcome)
         if any(candidate.prefetches for candidate in candidates):
             candidates = _passing(_read_to_prefetch, candidates, outcome)
             failed = prefetch((candidate for candidate in candidates if candidate.prefetches), self.database)
             candidates = _passing(partial(_require_prefetched, failed=failed), candidates, outcome)
         if not all(candidate.names_its_path for candidate in candidates):
-            candidates = _passing(partial(_transform_to_place, registry=self.registry), candidates, outcome)
+            candidates = _passing(partial(_transform_to_find_namespace, registry=self.registry), candidates, outcome)
             named_projects = {candidate.returned_project_id for candidate in candidates}
             self.database.run(partial(directory.look_up_projects, named_projects))
         return candidates
@@ -181,24 +185,24 @@ class Consumer:
         self,
         candidates: Sequence[Candidate],
         ordered: Sequence[Candidate],
-        directory: Directory,
-        users: Users,
+        directory: BatchDirectory,
+        users: BatchUsers,
         outcome: Outcome,
     ) -> Iterator[list[Row]]:
-        """The rows of the candidates, in the order of `ordered`; the others become rejected rows.
+        """Yields the rows in the order of `ordered`, and adds failing candidates to the rejected events.
 
-        What they say about users and places is noted last, while PostgreSQL still works on the rows.
+        Statements about users and namespaces are collected last, while PostgreSQL still processes the rows.
         """
         for some in batched(ordered, _ROWS_AT_ONCE, strict=False):
             yield self._rows(some, directory, outcome)
         for candidate in candidates:
             event, row, sender = candidate.event, candidate.row, candidate.sender
-            directory.note(event, sender, candidate.batch.received_at)
+            directory.add_event(event, sender, candidate.batch.received_at)
             if row is not None and sender.is_authoritative:
                 username = event.username if row.user_id == event.user_id else None
-                users.note(row.user_id, username, row.timestamp, row.namespace_path, sender)
+                users.add_event(row.user_id, username, row.timestamp, row.namespace_path, sender)
 
-    def _rows(self, candidates: Sequence[Candidate], directory: Directory, outcome: Outcome) -> list[Row]:
+    def _rows(self, candidates: Sequence[Candidate], directory: BatchDirectory, outcome: Outcome) -> list[Row]:
         rows = []
         first_month = first_moment(wanted_months(datetime.now(UTC).date(), self.retention_months)[0])
         read_together(candidates)
@@ -209,7 +213,7 @@ class Consumer:
                 row = candidate.row = row_of(candidate, directory, self.retention_months)
                 _require_kept_month(row, first_month)
             except Rejection as rejection:
-                outcome.reject(candidate.event.raw, candidate.position, candidate.batch, rejection)
+                outcome.reject(candidate.event.raw, candidate.index, candidate.batch, rejection)
             else:
                 rows.append(row)
             candidate.forget()
@@ -217,19 +221,21 @@ class Consumer:
         return rows
 
 
-def _read_event(raw: msgspec.Raw, position: int, terms: Terms, attributes: Attributes | None) -> Event | None:
-    event = read_attributes(raw, position, terms, attributes)
-    if event is None and (terms.batch.grant or terms.batch.replayed):
+def _read_event(
+    raw: msgspec.Raw, index: int, rules: AcceptanceRules, attributes: BaseAttributes | None
+) -> Event | None:
+    event = read_attributes(raw, index, rules, attributes)
+    if event is None and (rules.batch.grant or rules.batch.replayed):
         raise Rejection(
-            "unknown_event", "The consumer has no definition of the event, though there was one where it was taken in."
+            "unknown_event", "The consumer has no definition of the event, although the ingest function had one."
         )
     return event
 
 
 def _halves(batches: Sequence[Batch]) -> tuple[Sequence[Batch], Sequence[Batch]] | None:
-    """The same events in two parts; None where there is but one.
+    """Splits the batches into halves; returns None for a single event.
 
-    What PostgreSQL refuses is an event; what the code fails on is found as a message, by the function's own halving.
+    Only refusals by PostgreSQL are traced to an event; the handler traces failures of the code to a message.
     """
     if len(batches) > 1:
         half = len(batches) // 2
@@ -243,20 +249,20 @@ def _halves(batches: Sequence[Batch]) -> tuple[Sequence[Batch], Sequence[Batch]]
 
 
 def _passing(step: Callable[[Candidate], object], candidates: Iterable[Candidate], outcome: Outcome) -> list[Candidate]:
-    """The candidates that `step` lets pass; the others become rejected rows."""
+    """Returns the candidates for which `step` does not raise; adds the others to the rejected events."""
     passed = []
     for candidate in candidates:
         try:
             step(candidate)
         except Rejection as rejection:
-            outcome.reject(candidate.event.raw, candidate.position, candidate.batch, rejection)
+            outcome.reject(candidate.event.raw, candidate.index, candidate.batch, rejection)
         else:
             passed.append(candidate)
     return passed
 
 
-def _place(candidate: Candidate, directory: Directory) -> None:
-    """Finds out which namespace the event belongs to, if its sender may write there."""
+def _find_namespace(candidate: Candidate, directory: BatchDirectory) -> None:
+    """Finds the event's namespace, and checks that the sender may write there."""
     if not candidate.names_its_path:
         candidate.namespace_path = directory.namespace_path(candidate.event)
         candidate.sender.require_writable(candidate.event.user_id, candidate.namespace_path)
@@ -273,32 +279,32 @@ def _require_prefetched(candidate: Candidate, failed: Mapping[str, Rejection]) -
         raise rejection
 
 
-def _transform_to_place(candidate: Candidate, registry: Registry) -> None:
-    """A transformation may name the project, and with it the namespace, of an event that names none."""
+def _transform_to_find_namespace(candidate: Candidate, registry: Registry) -> None:
+    """Transforms an event without a namespace path, because a transformation may name its project."""
     if not candidate.names_its_path:
         transform(candidate, registry)
 
 
 def _require_kept_month(row: Row, first_month: datetime) -> None:
-    """Lets pass what still has a partition: an event may have waited for long since it could be taken in."""
+    """Checks that the row's month still has a partition, because an accepted event may wait long in the queue."""
     if row.timestamp < first_month:
         raise Rejection("timestamp_out_of_range", "The month of the event is no longer kept.")
 
 
 def _may_be_in_other_months(candidates: Iterable[Candidate]) -> bool:
-    """Whether the id of one may be in another month too, unless a transformation gives it another time."""
+    """Whether any event's id may be stored in another month, assuming that no transformation changes its timestamp."""
     events = (candidate.event for candidate in candidates)
     return any(event.time_is_assigned or neighbouring_month(event.timestamp) != NO_OTHER_MONTH for event in events)
 
 
 def _conflicts(rows: Sequence[Row], candidates: Iterable[Candidate]) -> list[RejectedRow]:
-    """What is kept of the candidates whose rows' ids are taken."""
+    """Returns rejected rows for the candidates whose ids belong to other stored events."""
     if not rows:
         return []
     taken = {id(row) for row in rows}
-    rejection = Rejection("id_conflict", "The event's id is that of a stored event with another name or user.")
+    rejection = Rejection("id_conflict", "A stored event with another name or user has the same id.")
     return [
-        rejected_row(candidate.event.raw, candidate.position, candidate.batch, rejection)
+        rejected_row(candidate.event.raw, candidate.index, candidate.batch, rejection)
         for candidate in candidates
         if id(candidate.row) in taken
     ]

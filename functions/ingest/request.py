@@ -1,4 +1,4 @@
-"""A request as API Gateway hands it over."""
+"""An HTTP request as API Gateway passes it to the function."""
 
 import base64
 import binascii
@@ -13,17 +13,17 @@ EVENTS_PATH = "/v1/events"
 
 
 class UnsupportedMediaType(Exception):
-    """The body is of a type that holds no events."""
+    """The content type of the body is not supported."""
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What there is to know of a request.
+    """An HTTP request.
 
     Attributes:
-        path: of the route, without the stage.
-        headers: by their names in lower case.
-        text: of the body, as the gateway hands it over.
-        is_base64: whether the text is not the body itself but base64.
+        path: path of the route, without the stage.
+        headers: headers by name in lower case.
+        text: body text from API Gateway.
+        is_base64: whether `text` is the body in base64.
     """
 
     path: str
@@ -33,31 +33,33 @@ class Request(msgspec.Struct, frozen=True):
 
     @property
     def body(self) -> bytes:
-        """What was sent, as far as the gateway lets it be known.
+        """Returns the bytes of the body.
 
         Raises:
-            Rejection: it is not base64, though the gateway says so.
+            Rejection: `text` is not base64 although the gateway marked it as base64 (`invalid_json`).
         """
         if not self.is_base64:
             return self.text.encode(errors="surrogatepass")
         try:
             return base64.b64decode(self.text, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise Rejection("invalid_json", "The body is not base64, though the gateway says so.") from error
+            raise Rejection(
+                "invalid_json", "The gateway marked the body as base64, but the body is not base64."
+            ) from error
 
     @property
     def media_type(self) -> str:
-        """What the body is said to be, in lower case, without parameters; empty where nothing is said."""
+        """Returns the content type in lower case without parameters; empty if the request has none."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def idempotency_key(self) -> str | None:
-        """What is the same for a request and its repetitions."""
+        """Returns the idempotency key, which a request and its repetitions share."""
         return self.headers.get("idempotency-key") or None
 
 
 def read_request(event: Mapping[str, Any]) -> Request:
-    """The request in what API Gateway hands to a function."""
+    """Reads a request from the event that API Gateway passes to the function."""
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items() if isinstance(value, str)}
     path = event.get("resource") or event.get("path") or EVENTS_PATH
     return Request(path, headers, event.get("body") or "", bool(event.get("isBase64Encoded")))

@@ -1,4 +1,4 @@
-"""From events to the rows to store: prefetch, transformations, and the rules for payloads."""
+"""Turns events into rows: prefetch, transformations, and the rules for payloads."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import psycopg
 
-from functions.ingest.directory.directory import Directory
+from functions.ingest.directory.directory import BatchDirectory
 from functions.ingest.event.attributes import contents_of
 from functions.ingest.event.event import Event, require_user_id, storable_times
 from functions.ingest.event.location import require_namespace_path
 from functions.ingest.event.storable import normalised
 from functions.ingest.message.batch import Batch
 from functions.ingest.payload_encoder import encode_payload, plainly_encoded
-from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, place_in_order
+from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, write_order_key
 from functions.ingest.undeclared import require_few_undeclared
 from functions.shared.catalog.context import Context
 from functions.shared.catalog.feature import Feature, Transformation, function_name
@@ -28,28 +28,28 @@ from functions.shared.timestamp import parse_timestamp
 
 PREFETCH_SECONDS = 5
 
-_LONGEST_REASON = 200
+_MAX_REASON_CHARACTERS = 200
 
 
 class Candidate(msgspec.Struct, eq=False):
-    """An event on its way to being a row.
+    """An event on its way to a row.
 
     Attributes:
-        sender: what the event's sender may touch.
-        place: of its row, unless a transformation gives another time: see `place_in_order`.
-        namespace_path: the namespace that the event belongs to, as far as it is known without a transformation.
-        content: what the event holds, where it was read together with others.
-        context: what the transformations see, and what they returned so far.
-        returned: what the transformations returned.
-        encoded: the payload, where what they returned can be stored as it is.
-        row: what the event became.
+        sender: the sender's grant.
+        write_order: sort key of the row, unless a transformation changes the timestamp. See `write_order_key`.
+        namespace_path: traversal path of the event's namespace, as far as known before transformations run.
+        content: decoded event, if it was decoded together with others.
+        context: input of the transformations, updated by each one's result.
+        returned: merged results of the transformations.
+        encoded: JSON of the payload, if the results can be stored unchanged.
+        row: resulting row.
     """
 
     batch: Batch
-    position: int
+    index: int
     event: Event
     sender: Grant
-    place: int
+    write_order: int
     namespace_path: str | None
     content: dict[str, Any] | None = None
     context: Context | None = None
@@ -59,37 +59,37 @@ class Candidate(msgspec.Struct, eq=False):
 
     @property
     def names_its_path(self) -> bool:
-        """Whether the event itself says which namespace it belongs to."""
+        """Whether the event itself has a namespace path."""
         return self.event.explicit_path is not None
 
     @property
     def prefetches(self) -> bool:
-        """Whether the event's feature adds to the context what PostgreSQL knows."""
+        """Whether the event's feature has a prefetch."""
         return self.event.type.feature.prefetcher is not None
 
     def forget(self) -> None:
-        """Lets go of what is big and no longer needed, so that the next candidates get the memory."""
+        """Releases large objects that are no longer needed, so that later candidates reuse the memory."""
         self.content = self.context = self.returned = self.encoded = None
 
     @property
     def returned_project_id(self) -> int | None:
-        """The project that a transformation named, where that is one."""
+        """Returns the project id from a transformation, if it is a valid id."""
         project_id = self.returned.get("project_id") if self.returned else None
         return project_id if type(project_id) is int and 0 < project_id < 2**63 else None
 
 
 def read_together(candidates: Iterable[Candidate]) -> None:
-    """Reads what the events hold in one go, of those that were not transformed yet."""
+    """Decodes all events that have not been transformed yet in one call."""
     unread = [candidate for candidate in candidates if candidate.returned is None]
     for candidate, content in zip(unread, contents_of([one.event.raw for one in unread]), strict=True):
         candidate.content = content
 
 
 def read_context(candidate: Candidate) -> Context:
-    """The candidate's context, read from its event once.
+    """Returns the candidate's context, which is built once.
 
     Raises:
-        Rejection: what the event holds can't be stored.
+        Rejection: the event contains a value that can't be stored.
     """
     if candidate.context is None:
         candidate.context = candidate.event.context(candidate.content)
@@ -99,13 +99,13 @@ def read_context(candidate: Candidate) -> Context:
 
 
 def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, Rejection]:
-    """Adds what the features of the candidates prefetch to the contexts.
+    """Runs the prefetch of each feature, and adds the results to the contexts.
 
     Returns:
-        By feature, why its prefetch failed.
+        The rejection for each feature whose prefetch failed, by name.
 
     Raises:
-        psycopg.OperationalError: PostgreSQL went away.
+        psycopg.OperationalError: the connection to PostgreSQL was lost.
     """
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
@@ -123,10 +123,10 @@ def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, R
 
 
 def transform(candidate: Candidate, registry: Registry) -> None:
-    """Runs the event's transformations; what they return is left in `returned`, the payload converted.
+    """Runs the event's transformations, and sets `returned` with the payload converted.
 
     Raises:
-        Rejection: a transformation raised, or returned what can't be stored.
+        Rejection: a transformation raised, or returned something that can't be stored.
     """
     event_type = candidate.event.type
     context = read_context(candidate)
@@ -150,22 +150,22 @@ def transform(candidate: Candidate, registry: Registry) -> None:
     candidate.returned = returned
 
 
-def row_of(candidate: Candidate, directory: Directory, retention_months: int) -> Row:
-    """The row to store for a transformed event.
+def row_of(candidate: Candidate, directory: BatchDirectory, retention_months: int) -> Row:
+    """Returns the row for a transformed event.
 
     Raises:
-        Rejection: it belongs where its sender may not write, or its payload can't be stored.
+        Rejection: the sender may not write to the namespace or for the user, or the payload can't be stored.
     """
     event, returned = candidate.event, candidate.returned or {}
-    timestamp, place = event.timestamp, candidate.place
+    timestamp, write_order = event.timestamp, candidate.write_order
     user_id, namespace_path = event.user_id, event.explicit_path
     time_is_assigned = event.time_is_assigned
-    # What is plainly a payload has no key that is none.
+    # An encoded payload has no override keys.
     overrides = {} if candidate.encoded else {key: returned.pop(key) for key in OVERRIDES if key in returned}
     if "timestamp" in overrides:
         timestamp = _time(overrides["timestamp"])
         storable_times(candidate.batch.received_at, retention_months).require(timestamp)
-        place = place_in_order(timestamp, event.id)
+        write_order = write_order_key(timestamp, event.id)
         time_is_assigned = False
     if "user_id" in overrides:
         user_id = require_user_id(overrides["user_id"])
@@ -182,7 +182,7 @@ def row_of(candidate: Candidate, directory: Directory, retention_months: int) ->
         user_id,
         namespace_path,
         candidate.encoded or _encoded(returned, event.type.feature),
-        place,
+        write_order,
         EVERY_MONTH if time_is_assigned else neighbouring_month(timestamp),
     )
 
@@ -196,12 +196,12 @@ def _returned(transformation: Transformation, context: Context) -> dict[str, Any
         raise Rejection("transformation_failed", f"{function_name(transformation)}: {_reason(error)}") from error
     if type(returned) is not dict:
         name = function_name(transformation)
-        raise Rejection("not_json", f"{name} returned no dict but {type(returned).__name__}.")
+        raise Rejection("not_json", f"{name} must return a dict, not {type(returned).__name__}.")
     return returned
 
 
 def _prefetched(group: Sequence[Candidate], connection: Connection) -> Sequence[Mapping[str, Any]]:
-    """What the group's feature prefetches for it, within the transaction that is open."""
+    """Runs the prefetch of the group's feature within the open transaction."""
     feature = group[0].event.type.feature
     contexts = [read_context(candidate) for candidate in group]
     try:
@@ -261,12 +261,14 @@ def _as_rejection(error: Exception) -> Rejection:
         return error
     if isinstance(error, ValueError):
         return Rejection("invalid_payload", f"{error}.")
-    return Rejection("not_json", f"What was returned can't be read: {_reason(error)}")  # its own code failed
+    return Rejection(
+        "not_json", f"The transformation's result can't be read: {_reason(error)}"
+    )  # the result's own code failed
 
 
 def _reason(error: Exception) -> str:
     name = type(error).__name__
     try:
-        return f"{name}: {error}"[:_LONGEST_REASON]
-    except Exception:  # noqa: BLE001 - a definition's exception may fail to say what it is
+        return f"{name}: {error}"[:_MAX_REASON_CHARACTERS]
+    except Exception:  # noqa: BLE001 - formatting a definition's exception may fail
         return name

@@ -1,4 +1,4 @@
-"""Keys of payloads that no definition declares: only so many in each, since ClickHouse keeps every path by itself."""
+"""Limits the payload keys that no definition declares, because ClickHouse keeps every path separately."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,18 +7,18 @@ from functions.shared.catalog.payload_type import PayloadType
 from functions.shared.rejection import Rejection
 
 MAX_UNDECLARED_KEYS = 64
-"""Of one payload: half of the paths that ClickHouse gives files of their own, so that no event takes all of these."""
+"""Limit per payload: half of the paths that ClickHouse stores in files of their own, so no event uses all of them."""
 
-_NESTING = {dict, list}  # the only types in a payload that was normalised which hold keys
+_NESTING = {dict, list}  # the only types in a normalised payload that contain keys
 
 
 def require_few_undeclared(payload: Mapping[str, Any], declared: Mapping[str, PayloadType]) -> None:
-    """Lets pass a payload that was normalised, unless it has too many keys that no definition declares.
+    """Rejects a normalised payload that has too many undeclared keys.
 
-    What is counted are paths: a key in each of an array's objects is one, and an object counts by the keys within it.
+    Each path counts once: a key in the objects of an array is one path, and an object counts by the keys within it.
 
     Raises:
-        Rejection: there are more than `MAX_UNDECLARED_KEYS` (`too_many_keys`).
+        Rejection: the payload has more than `MAX_UNDECLARED_KEYS` undeclared keys (`too_many_keys`).
     """
     if len(payload) <= MAX_UNDECLARED_KEYS and _NESTING.isdisjoint(map(type, payload.values())):
         return
@@ -31,13 +31,13 @@ def require_few_undeclared(payload: Mapping[str, Any], declared: Mapping[str, Pa
             )
 
 
-def _undeclared(value: Any, kept: PayloadType | None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The paths of what is at `path` or below it, where `kept`, what is declared to be there, does not name them."""
+def _undeclared(value: Any, declared: PayloadType | None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yields the undeclared paths at and below `path`, where `declared` is the type declared for `path`, if any."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _undeclared(item, kept.get(key) if isinstance(kept, dict) else None, (*path, key))
+            yield from _undeclared(item, declared.get(key) if isinstance(declared, dict) else None, (*path, key))
     elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
         for item in value:
-            yield from _undeclared(item, kept[0] if isinstance(kept, list) else None, (*path, "[]"))
-    elif kept is None:
+            yield from _undeclared(item, declared[0] if isinstance(declared, list) else None, (*path, "[]"))
+    elif declared is None:
         yield path

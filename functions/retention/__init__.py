@@ -1,1 +1,1 @@
-"""For how long events are kept: the partitions of coming months are made, those of old ones dropped."""
+"""Creates the partitions of coming months, and drops the partitions of old ones."""

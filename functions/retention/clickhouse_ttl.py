@@ -1,4 +1,4 @@
-"""For how long ClickHouse keeps events: the TTL of its table."""
+"""Sets how long ClickHouse keeps events: the TTL of its table."""
 
 import re
 
@@ -15,7 +15,7 @@ _ENGINE = """
 
 _CURRENT = re.compile(r" TTL (.+?)(?: SETTINGS .*)?$", re.DOTALL)
 
-# Of the day, not of the second: a DateTime ends in 2106, and what is added to it beyond that lies in the past.
+# Uses the day, not the second: a DateTime ends in 2106, and overflows into the past beyond that.
 _WANTED = "toDate(timestamp) + toIntervalMonth({months})"
 
 _MODIFY = "ALTER TABLE ai_usage_events {on_cluster} MODIFY TTL {ttl}"
@@ -24,13 +24,13 @@ _REMOVE = "ALTER TABLE ai_usage_events {on_cluster} REMOVE TTL"
 
 
 def keep_months(client: Client, months: int | None, cluster: str | None, *, dry_run: bool) -> str | None:
-    """Makes ClickHouse keep events for so many months, or for ever where that is None.
+    """Makes ClickHouse keep events for `months` months, or for ever if None.
 
     Returns:
-        What was done; None where there was nothing to do, or there is no table yet.
+        What was done; None if nothing had to be done, or the table does not exist yet.
 
     Raises:
-        ClickHouseError: ClickHouse did not answer, or refused.
+        ClickHouseError: ClickHouse did not answer, or refused the statement.
     """
     rows = client.query(_ENGINE, parameters={"name": TABLE}).result_rows
     if not rows:

@@ -1,4 +1,4 @@
-"""Whether ClickHouse has every row of a monthly table, whatever the sync's cursor says."""
+"""Checks that ClickHouse has every row of a monthly table, independently of the sync cursor."""
 
 from calendar import monthrange
 from collections.abc import Iterator
@@ -18,21 +18,21 @@ from functions.shared.postgres import Connection
 from functions.shared.sync_state import SyncPosition
 
 MAX_IDS_AT_ONCE = 500_000
-"""The ids of so many rows are compared by one statement; of more only if one bucket has more."""
+"""One statement compares the ids of at most this many rows, unless a single bucket has more."""
 
-_TIMEOUT_EXCEEDED = 159  # in ClickHouse's src/Common/ErrorCodes.cpp
+_TIMEOUT_EXCEEDED = 159  # from ClickHouse's src/Common/ErrorCodes.cpp
 
-_IN_USE = "others use some of these rows"
+_IN_USE = "other transactions use some of its rows"
 
-_OUT_OF_TIME = "the time was over before it was compared with ClickHouse"
+_OUT_OF_TIME = "no time was left to compare it with ClickHouse"
 
 
 class Missing(msgspec.Struct):
-    """Rows of a table that are neither in ClickHouse, nor refused by it, nor older than what it keeps.
+    """Rows of a table that ClickHouse should have and lacks: it did not refuse them, and still keeps their days.
 
     Attributes:
-        ids: some of theirs.
-        failure: why it is not known whether there are more; empty otherwise.
+        ids: some of the rows' ids.
+        failure: why more rows may be missing; empty if the comparison is complete.
     """
 
     rows: int = 0
@@ -42,12 +42,12 @@ class Missing(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What compares monthly tables with ClickHouse.
+    """Compares monthly tables with ClickHouse.
 
     Attributes:
-        clickhouse_months: for how many months ClickHouse keeps events; None for ever.
-        today: in UTC.
-        deadline: when comparing has to end, on the monotonic clock.
+        clickhouse_months: number of months that ClickHouse keeps; None for ever.
+        today: current day in UTC.
+        deadline: end of the comparison, on the monotonic clock.
     """
 
     connection: Connection
@@ -57,15 +57,15 @@ class Comparison:
     deadline: float
 
     def missing_rows(self, table: MonthlyTable, cursor: SyncPosition, *, put_back: bool) -> Missing:
-        """Looks for rows of the table that ClickHouse should have and lacks.
+        """Finds rows of the table that ClickHouse should have and lacks.
 
-        Sums of all ids are compared first. The ids themselves are compared only where the sums differ, as they also do
-        where ClickHouse has rows that PostgreSQL lacks, or has refused some.
+        Compares sums of all ids first, and single ids only where the sums differ. The sums also differ if ClickHouse
+        has rows that PostgreSQL lacks, or refused some rows.
 
         Args:
-            cursor: up to where the sync has copied the table's rows.
-            put_back: put the missing rows before the sync once more. The table must have been attached in an earlier
-                transaction.
+            cursor: sync cursor up to which the table's rows were copied.
+            put_back: make the sync copy the missing rows again. The table must have been attached in an earlier
+                    transaction.
         """
         missing = Missing()
         start = first_kept_day(table.month, self.clickhouse_months, self.today)
@@ -87,15 +87,15 @@ class Comparison:
             missing.failure = _IN_USE
         except ClickHouseError as error:
             out_of_time = getattr(error, "code", None) == _TIMEOUT_EXCEEDED
-            missing.failure = _OUT_OF_TIME if out_of_time else f"ClickHouse can't be asked: {reason_of(error)}"
+            missing.failure = _OUT_OF_TIME if out_of_time else f"ClickHouse can't be queried: {reason_of(error)}"
         return missing
 
 
 def first_kept_day(month: date, clickhouse_months: int | None, today: date) -> date | None:
-    """The first day of the month that ClickHouse still keeps; None where it keeps none of them.
+    """Returns the first day of the month that ClickHouse still keeps; None if it keeps no day of the month.
 
-    As the table's TTL says it: a day is kept until the day of so many months later begins, or the last day of that
-    month if it is shorter.
+    Follows the TTL of the table: a day is kept until the same day `clickhouse_months` months later begins, or the last
+    day of that month if the month is shorter.
     """
     if clickhouse_months is None:
         return month
@@ -108,7 +108,7 @@ def first_kept_day(month: date, clickhouse_months: int | None, today: date) -> d
 
 
 def _differing(month: MonthIds) -> Iterator[list[int]]:
-    """The buckets in which PostgreSQL has other ids than ClickHouse, as many together as may be compared at once."""
+    """Yields groups of buckets whose ids differ between the stores, each group small enough for one comparison."""
     postgres = month.postgres_sums()
     clickhouse = month.clickhouse_sums() if postgres else {}
     together, rows = list[int](), 0

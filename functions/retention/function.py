@@ -1,4 +1,4 @@
-"""Lambda function that is invoked once a day: makes the partitions that will be needed, and removes what is too old."""
+"""Lambda function, invoked once a day: creates the partitions that will be needed, and removes old data."""
 
 from functions.retention.handler import build
 from functions.retention.retention import Retention

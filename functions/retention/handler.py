@@ -1,4 +1,4 @@
-"""What Lambda invokes once a day: makes the partitions that will be needed, and removes what is too old."""
+"""Handles the daily invocation: creates the partitions that will be needed, and removes old data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,27 +17,27 @@ from functions.shared.timestamp import utc_now
 
 metrics = Metrics(namespace="AiUsageEvents")
 
-# What is left of the function's time for the answer.
+# Time reserved for the answer.
 RESERVE_SECONDS = 10
 
 
 class Request(msgspec.Struct):
-    """What the function is invoked with; the schedule's own words are ignored."""
+    """The event of an invocation. Keys of the schedule are ignored."""
 
     dry_run: bool = False
 
 
 def build(retention: Retention, log_level: str = "INFO") -> "RetentionHandler":
-    """The handler for where events are, and for how long they are kept there; connects to nothing yet."""
+    """Returns the handler for this retention; opens no connections."""
     return RetentionHandler(Logger(level=log_level), retention)
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionHandler:
-    """Runs the retention whenever Lambda invokes it.
+    """Runs the retention at each invocation.
 
     Attributes:
-        now: the present moment, with its offset from UTC.
+        now: returns the current time with its UTC offset.
     """
 
     logger: Logger
@@ -46,7 +46,11 @@ class RetentionHandler:
 
     @without_contents(RetentionError, msgspec.ValidationError)
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-        """Answers with what was done, or would be with `{"dry_run": true}`; raises where something was left undone."""
+        """Runs the retention and returns its report; `{"dry_run": true}` makes it change nothing.
+
+        Raises:
+            RetentionError: work was left undone.
+        """
         request = msgspec.convert(event, Request)
         seconds = max(1, context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
         report = self.retention.run(self.now(), seconds, dry_run=request.dry_run)

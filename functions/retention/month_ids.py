@@ -1,7 +1,7 @@
-"""What both stores say of the ids of one month.
+"""Compares the ids of one month between both stores.
 
-Both make the same hash of an id. The hash chooses one of 4,096 buckets. The hashes of a bucket are added up, in
-whatever order they are read.
+Both stores compute the same hash of an id. The hash selects one of 4,096 buckets. Each bucket has the sum of its
+hashes, which does not depend on the order of the ids.
 """
 
 import time
@@ -20,7 +20,7 @@ MAX_NAMED_IDS = 10
 
 _HASHES = 2**64
 
-# The OFFSET keeps PostgreSQL from making the hash anew wherever it is used.
+# OFFSET keeps PostgreSQL from computing the hash again wherever it is used.
 _POSTGRES_SUMS = sql.SQL("""
     SELECT (get_byte(hash, 8) * 256 + get_byte(hash, 9)) %% 4096 AS bucket,
            count(*),
@@ -29,7 +29,7 @@ _POSTGRES_SUMS = sql.SQL("""
     GROUP BY bucket
 """)
 
-# A row may be there twice until its parts are merged: FINAL reads it once.
+# A row may be stored twice until its parts are merged; FINAL reads it once.
 _CLICKHOUSE_SUMS = """
     SELECT reinterpretAsUInt16(reverse(substring(hash, 9, 2))) % 4096 AS bucket,
            count(),
@@ -51,7 +51,7 @@ _CLICKHOUSE_IDS = """
     FORMAT TabSeparated
 """
 
-# What ClickHouse refused is not missing, as long as it waits in `rejected_events` to be replayed.
+# A row that ClickHouse refused is not missing while it waits in `rejected_events` for a replay.
 _IS_MISSING = sql.SQL("""
     stored.timestamp >= %(start)s
     AND (stored.xact_id, stored.id) <= (%(xact_id)s::xid8, %(id)s::uuid)
@@ -84,30 +84,30 @@ _PUT_BACK = sql.SQL("""
     WHERE {is_missing}
 """)
 
-# The planner can't know how many ids are compared, and might compare each with each.
+# The planner can't know how many ids are compared, and might compare each id with each other one.
 _LIMITS = "SELECT set_config('statement_timeout', %s, true), set_config('enable_nestloop', 'off', true)"
 
 type Sums = dict[int, tuple[int, int]]
-"""Of each bucket that is not empty: how many ids it has, and the sum of their hashes."""
+"""Number of ids and sum of their hashes, for each bucket that is not empty."""
 
 
 class RowsInUse(Exception):
-    """Rows can't be changed at the moment."""
+    """Other transactions are changing the rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class MonthIds:
-    """The ids of a monthly table, and of the same time in ClickHouse.
+    """The ids of a monthly table, and of the same days in ClickHouse.
 
-    Every method raises `TimeoutError` once the deadline is reached, and `psycopg.errors.QueryCanceled` or a
-    `ClickHouseError` (`TIMEOUT_EXCEEDED`) if it is reached within a statement.
+    Every method raises `TimeoutError` after the deadline. If the deadline passes within a statement, the method raises
+    `psycopg.errors.QueryCanceled` or a `ClickHouseError` (`TIMEOUT_EXCEEDED`).
 
     Attributes:
-        table: its name in PostgreSQL.
-        start: the first day that counts.
-        end: the day after the last one.
-        cursor: up to where the sync has copied the table's rows; those beyond are none of ours.
-        deadline: on the monotonic clock.
+        table: name of the table in PostgreSQL.
+        start: first day to compare.
+        end: day after the last one.
+        cursor: sync cursor up to which the table's rows were copied; later rows are not compared.
+        deadline: deadline on the monotonic clock.
     """
 
     connection: Connection
@@ -119,28 +119,28 @@ class MonthIds:
     deadline: float
 
     def postgres_sums(self) -> Sums:
-        """What PostgreSQL has."""
+        """Returns the sums in PostgreSQL."""
         return _sums(self._execute(_POSTGRES_SUMS, {}))
 
     def clickhouse_sums(self) -> Sums:
-        """What ClickHouse has."""
+        """Returns the sums in ClickHouse."""
         return _sums([tuple(line.split("\t")) for line in self._ask(_CLICKHOUSE_SUMS).splitlines()])
 
     def clickhouse_ids(self, buckets: list[int]) -> str:
-        """The ids that ClickHouse has in some buckets, a line each."""
+        """Returns the ids of some buckets in ClickHouse, one per line."""
         return self._ask(_CLICKHOUSE_IDS, buckets=buckets).strip()
 
     def find_missing(self, buckets: list[int], present: str) -> tuple[int, list[str]]:
-        """How many rows of these buckets are neither `present` nor refused by ClickHouse, and some of their ids."""
+        """Returns the number of rows that are neither `present` nor refused by ClickHouse, and some of their ids."""
         values, named = self._values(buckets, present), sql.Literal(MAX_NAMED_IDS)
         [(count, ids)] = self._execute(_FIND, values, is_missing=_IS_MISSING, named=named)
         return count, ids
 
     def put_back(self, buckets: list[int], present: str) -> None:
-        """Puts the rows that `find_missing` finds before the sync once more, as if they came now.
+        """Makes the sync copy the rows that `find_missing` finds, as if they were new.
 
         Raises:
-            RowsInUse: another transaction changes one of them. None was put back.
+            RowsInUse: another transaction is changing one of the rows. No row was changed.
         """
         try:
             self._execute(_PUT_BACK, self._values(buckets, present), is_missing=_IS_MISSING)

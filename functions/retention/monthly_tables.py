@@ -1,4 +1,4 @@
-"""The tables of the months: the partitions of `ai_usage_events`, and those that somebody has detached."""
+"""The monthly tables: partitions of `ai_usage_events`, and detached ones."""
 
 from datetime import date
 from typing import Literal
@@ -31,8 +31,8 @@ _FINALIZE = sql.SQL("ALTER TABLE ai_usage_events DETACH PARTITION {table} FINALI
 
 _SYNC_AGAIN = sql.SQL("UPDATE {table} SET xact_id = pg_current_xact_id()")
 
-# All readers and writers wait for this lock to be given up, so the server ends a transaction whose process is gone or
-# frozen. No SELECT is among the settings: its snapshot would be older than the lock.
+# All readers and writers wait for this lock, so the server ends a transaction whose process died or froze. The settings
+# contain no SELECT, because its snapshot would be older than the lock.
 _LOCK_EVENTS = """
     SET LOCAL statement_timeout = '10s';
     SET LOCAL idle_in_transaction_session_timeout = '2s';
@@ -48,7 +48,7 @@ class MonthlyTable(msgspec.Struct, frozen=True):
     """The table of one month.
 
     Attributes:
-        state: `detaching` is a partition whose `DETACH PARTITION … CONCURRENTLY` somebody began and did not finish.
+        state: `detaching` means that someone began `DETACH PARTITION … CONCURRENTLY` and did not finish it.
     """
 
     month: date
@@ -56,12 +56,12 @@ class MonthlyTable(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Its name in PostgreSQL."""
+        """Returns the name of the table in PostgreSQL."""
         return partition_name(self.month)
 
 
 def monthly_tables(connection: Connection) -> list[MonthlyTable]:
-    """All that there are, oldest first; tables and partitions with other names are somebody else's."""
+    """Returns all monthly tables, oldest first. Tables with other names are not managed here."""
     return [
         MonthlyTable(date(int(name[-6:-2]), int(name[-2:]), 1), state) for name, state in connection.execute(_TABLES)
     ]
@@ -71,17 +71,17 @@ def finalize_detach(connection: Connection, table: str) -> None:
     """Finishes the detach of a partition that is `detaching`.
 
     Raises:
-        psycopg.errors.LockNotAvailable: some transaction may still use the table as a partition.
+        psycopg.errors.LockNotAvailable: a transaction may still use the table as a partition.
     """
     connection.execute(_FINALIZE.format(table=sql.Identifier(table)))
 
 
 def attach(connection: Connection, table: MonthlyTable) -> None:
-    """Makes a detached table a partition again, and has the sync copy all its rows.
+    """Attaches a detached table again, and makes the sync copy all its rows.
 
-    The sync moves its cursor past the rows of a detached table without seeing them. This transaction rewrites them, so
-    that they come after the cursor. It holds the lock when it commits: otherwise a sync could pass the transaction
-    before its connection learns of the new partition.
+    The sync moves its cursor past the rows of a detached table without seeing them. This transaction rewrites the rows,
+    so that they come after the cursor. The lock is held until the commit; otherwise a sync could pass this
+    transaction before its connection learns of the new partition.
 
     Raises:
         psycopg.errors.LockNotAvailable: a transaction that uses `ai_usage_events` did not end in time.
@@ -93,7 +93,7 @@ def attach(connection: Connection, table: MonthlyTable) -> None:
 
 
 def drop(connection: Connection, table: str) -> None:
-    """Drops a monthly table, attached or not, whatever it holds.
+    """Drops a monthly table, attached or detached, with all its rows.
 
     Raises:
         psycopg.errors.LockNotAvailable: a transaction that uses `ai_usage_events` did not end in time.
@@ -104,14 +104,14 @@ def drop(connection: Connection, table: str) -> None:
 
 
 def drop_if_synced(connection: Connection, table: str, target: UUID | None, cursor: SyncPosition) -> int:
-    """Drops a monthly table unless a row came, or changed, since the sync was at `cursor`.
+    """Drops a monthly table unless a row was added or changed after `cursor`.
 
     Args:
-        target: identifies the table in ClickHouse; None if there is none.
-        cursor: read before the table was compared with ClickHouse. A transaction that was open then is beyond it.
+        target: id of the table in ClickHouse; None if ClickHouse has no table.
+        cursor: read before the comparison with ClickHouse. Transactions that were open then come after the cursor.
 
     Returns:
-        The number of rows beyond the cursor, or beyond where a reset has put the cursor since. 0 if the table is gone.
+        The number of rows after the cursor, or after an earlier cursor set by a reset. 0 if the table was dropped.
 
     Raises:
         psycopg.errors.LockNotAvailable: a transaction that uses `ai_usage_events` did not end in time.
@@ -127,9 +127,9 @@ def drop_if_synced(connection: Connection, table: str, target: UUID | None, curs
 
 
 def _lock(connection: Connection, table: str) -> None:
-    """Locks the events and this table until the transaction ends.
+    """Locks all events and this table until the transaction ends.
 
-    Once it holds the events, it waits for no other lock: so nobody waits for long, and no deadlock can arise.
+    After it holds the events, it waits for no other lock, so no one waits for long, and no deadlock is possible.
     """
     connection.execute(_LOCK_EVENTS)
     connection.execute(_LOCK.format(table=sql.Identifier(table)))

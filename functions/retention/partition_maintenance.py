@@ -1,4 +1,4 @@
-"""The partitions: missing ones are made, and old ones dropped, but none of which ClickHouse lacks a row."""
+"""Creates missing partitions, and drops old ones if ClickHouse has all their rows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,22 +23,22 @@ from functions.shared.partitions import make_partitions, partition_name
 from functions.shared.postgres import Connection
 from functions.shared.sync_state import BEGINNING, SyncPosition, count_unsynced, read_state
 
-# Others use the table, or have just finished the detach that they began.
+# Others use the table, or have just finished a detach.
 _BUSY = (LockNotAvailable, DeadlockDetected, ObjectNotInPrerequisiteState)
 
 _UNSYNCED = "it holds rows that are not in ClickHouse yet"
 
-_LOST = "it holds rows that ClickHouse had and has no more"
+_LOST = "it holds rows that ClickHouse has lost"
 
-_UNKNOWN = "it is not known what ClickHouse has"
+_UNKNOWN = "the content of ClickHouse is unknown"
 
 
 class ClickHouseState(msgspec.Struct, frozen=True):
-    """What is known of ClickHouse.
+    """The state of ClickHouse.
 
     Attributes:
-        away: why it can't be asked; empty where it can.
-        target: what identifies its table; None where there is none yet.
+        away: why ClickHouse can't be queried; empty if it can.
+        target: id of the table in ClickHouse; None if there is no table yet.
     """
 
     enabled: bool
@@ -48,10 +48,10 @@ class ClickHouseState(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class PartitionMaintenance:
-    """One run's work on the partitions, written down in its report.
+    """One run's work on the partitions, with its report.
 
     Attributes:
-        wanted: the months that need a partition; those before the first are old.
+        wanted: months that need a partition; months before the first one are old.
     """
 
     connection: Connection
@@ -59,7 +59,7 @@ class PartitionMaintenance:
     report: Report
 
     def make_missing(self) -> None:
-        """Makes the partitions of the months that have no table at all."""
+        """Creates partitions for the months that have no table at all."""
         present = {table.month for table in monthly_tables(self.connection)}
         for month in self.wanted:
             if month not in present:
@@ -69,17 +69,17 @@ class PartitionMaintenance:
                     self.report.made.append(partition_name(month))
 
     def finish_detaching(self) -> None:
-        """Ends a detach that somebody began: PostgreSQL can do nothing else with such a partition."""
+        """Finishes detaches that someone began, because PostgreSQL allows nothing else with such a partition."""
         for table in monthly_tables(self.connection):
             if table.state == "detaching" and not self.report.dry_run:
                 with self._or_busy(table.name):
                     finalize_detach(self.connection, table.name)
 
     def retain_and_drop(self, clickhouse: ClickHouseState, comparison: Comparison | None) -> None:
-        """Sees to it that all tables of wanted months are attached, and that old ones go, the oldest first.
+        """Attaches all tables of wanted months, and drops old tables, oldest first.
 
         Args:
-            comparison: None where ClickHouse is off or can't be asked.
+            comparison: None if ClickHouse is off or can't be queried.
         """
         for table in monthly_tables(self.connection):
             if table.name in self.report.busy:
@@ -95,7 +95,7 @@ class PartitionMaintenance:
                     self._drop_if_synced(table, clickhouse.target, comparison)
 
     def oldest_month(self) -> date:
-        """The oldest month that has a table, or will have one after a dry run's changes."""
+        """Returns the oldest month that has a table, or would have one after a dry run's changes."""
         months = [table.month for table in monthly_tables(self.connection) if table.name not in self.report.dropped]
         return min([self.wanted[0], *months])
 
@@ -126,7 +126,7 @@ class PartitionMaintenance:
             self.report.dropped.append(table.name)
 
     def _lacks_rows(self, table: MonthlyTable, cursor: SyncPosition, comparison: Comparison) -> bool:
-        """Whether ClickHouse lacks rows that were copied, or may lack some; these are put before the sync again."""
+        """Whether ClickHouse lacks copied rows, or may lack some. Makes the sync copy missing rows again."""
         missing = comparison.missing_rows(table, cursor, put_back=not self.report.dry_run)
         reason = "; ".join(filter(None, [_LOST if missing.rows else "", missing.failure]))
         if reason:
@@ -135,14 +135,14 @@ class PartitionMaintenance:
         return bool(reason)
 
     def _synced_up_to(self, table: MonthlyTable, target: UUID | None) -> SyncPosition:
-        """Up to where all rows of the table are in ClickHouse: the sync sees none of a table that is detached."""
+        """Returns the cursor up to which ClickHouse has all rows of the table; the sync skips detached tables."""
         if target is None or table.state != "attached":
             return BEGINNING
         return read_state(self.connection, target).cursor
 
     @contextmanager
     def _or_busy(self, name: str) -> Iterator[None]:
-        """Reports the partition as busy where others use it."""
+        """Reports the partition as busy if others use it."""
         try:
             yield
         except _BUSY:

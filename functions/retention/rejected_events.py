@@ -1,4 +1,4 @@
-"""Rejected events that are as old as events may get."""
+"""Deletes rejected events that are older than the retention."""
 
 from datetime import datetime
 
@@ -6,7 +6,7 @@ from functions.shared.postgres import Connection
 
 _BATCH = 2000
 
-# A row that ClickHouse refused stays as long as its month's table: the row would else count as lost by ClickHouse.
+# A row that ClickHouse refused stays as long as its monthly table; without it, the row would count as missing.
 _COUNT = """
     SELECT count(*)
     FROM rejected_events
@@ -14,7 +14,7 @@ _COUNT = """
       AND CASE WHEN source = 'sync' THEN (body::jsonb ->> 'timestamp')::timestamptz < %(oldest)s ELSE true END
 """
 
-# One that is being replayed is left for the next run.
+# SKIP LOCKED leaves events that are being replayed to the next run.
 _DELETE = """
     WITH old AS (
         SELECT id
@@ -30,16 +30,16 @@ _DELETE = """
 
 
 def count_rejected(connection: Connection, before: datetime, oldest: datetime) -> int:
-    """How many `delete_rejected` would delete."""
+    """Returns how many events `delete_rejected` would delete."""
     row = connection.execute(_COUNT, {"before": before, "oldest": oldest}).fetchone()
     return int(row[0]) if row else 0
 
 
 def delete_rejected(connection: Connection, before: datetime, oldest: datetime) -> int:
-    """Deletes those that were received before then, some thousands a statement, and returns how many.
+    """Deletes rejected events received before `before`, in batches, and returns how many.
 
     Args:
-        oldest: when the oldest month begins that PostgreSQL has; events since then that ClickHouse refused stay.
+        oldest: start of the oldest month in PostgreSQL; later events that ClickHouse refused stay.
     """
     deleted, last = 0, _BATCH
     while last == _BATCH:

@@ -1,4 +1,4 @@
-"""What a retention says that it did."""
+"""The report of a retention run."""
 
 from collections.abc import Iterator
 
@@ -9,8 +9,8 @@ class KeptPartition(msgspec.Struct, frozen=True, omit_defaults=True):
     """An old partition that is not dropped.
 
     Attributes:
-        unsynced_rows: how many of its rows are not in ClickHouse; None where that is not known.
-        missing_ids: of rows that were copied and are not there all the same, the ids of some.
+        unsynced_rows: number of its rows that are not in ClickHouse; None if unknown.
+        missing_ids: ids of some rows that were copied but are missing in ClickHouse.
     """
 
     partition: str
@@ -20,13 +20,13 @@ class KeptPartition(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Report(msgspec.Struct):
-    """What was done; in a dry run, what would be.
+    """What a run did, or what it would do in a dry run.
 
     Attributes:
-        made: partitions that were missing, and those that were detached and are attached again.
-        busy: partitions that others use; the next run goes on with them.
-        clickhouse_ttl: `set to 24 months` or `removed`; None where nothing had to be done.
-        failure: why something was left undone that should not have been; empty otherwise.
+        made: missing partitions that were created, and detached ones that were attached again.
+        busy: partitions in use by others; the next run continues with them.
+        clickhouse_ttl: `set to 24 months` or `removed`; None if nothing had to be done.
+        failure: why work was left undone; empty otherwise.
     """
 
     dry_run: bool
@@ -39,11 +39,11 @@ class Report(msgspec.Struct):
     failure: str = ""
 
     def add_failure(self, failure: str) -> None:
-        """Says one more thing that was left undone; nothing if `failure` is empty."""
+        """Adds a failure; does nothing if `failure` is empty."""
         self.failure = "; ".join(filter(None, [self.failure, failure]))
 
     def lines(self) -> Iterator[str]:
-        """The report for people, a line for each thing."""
+        """Yields the report for people, one line for each item."""
         would = "would be " if self.dry_run else ""
         for name in self.made:
             yield f"{name}: {would}made"

@@ -1,4 +1,4 @@
-"""What is done every day so that both stores hold the months that they should."""
+"""The daily work that keeps the right months in both stores."""
 
 import time
 from collections.abc import Iterator
@@ -25,29 +25,27 @@ from functions.shared.sync_state import BEGINNING, foreign_position, read_state
 from functions.shared.timestamp import months_before
 
 LOCK_TIMEOUT_SECONDS = 1
-"""Nobody waits longer for the retention. What it has to wait for longer itself, it leaves to the next run."""
+"""Limits how long the retention waits, and others for it. Longer work is left to the next run."""
 
-# Of a run's time, what comparing tables with ClickHouse may take; the rest is for what comes after.
+# Share of a run's time for comparing tables with ClickHouse; the rest is for the work after that.
 _COMPARING_SHARE = 0.8
-
-# Held by one retention at a time; nothing else locks this number.
 
 _LOCK = "SELECT pg_advisory_lock(%s)"
 
 
 class RetentionError(Exception):
-    """Something that should have been done was not; the message says why."""
+    """Work was left undone; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Where events are, and for how long they are kept there.
+    """The stores, and how many months each of them keeps.
 
     Attributes:
-        months: for how many PostgreSQL keeps them.
-        clickhouse_url: None where ClickHouse is off.
-        clickhouse_months: for how many ClickHouse keeps them; None for ever.
-        cluster: the cluster that ClickHouse's table is on; None for a single server.
+        months: number of months that PostgreSQL keeps.
+        clickhouse_url: None if ClickHouse is off.
+        clickhouse_months: number of months that ClickHouse keeps; None for ever.
+        cluster: cluster of the ClickHouse table; None for a single server.
     """
 
     database_url: str
@@ -58,10 +56,10 @@ class Retention:
 
     @classmethod
     def of_settings(cls) -> Self:
-        """As the environment says.
+        """Returns the retention that the environment configures.
 
         Raises:
-            SettingError: it lacks a setting, or has a malformed one.
+            SettingError: a setting is missing or malformed.
         """
         return cls(
             database_url=settings.database_url(),
@@ -72,16 +70,16 @@ class Retention:
         )
 
     def run(self, now: datetime, seconds: float, *, dry_run: bool = False) -> Report:
-        """Makes the partitions that are missing, and removes what is too old.
+        """Creates missing partitions, and removes old data.
 
         Args:
-            now: with its offset from UTC.
-            seconds: how long a statement or a transaction may last, and most of which comparing tables may take.
+            now: current time with its UTC offset.
+            seconds: time limit of a statement or transaction; comparing tables may take most of it in total.
             dry_run: change nothing, and report what would be done.
 
         Raises:
             RetentionError: another retention is running.
-            psycopg.Error: PostgreSQL went away.
+            psycopg.Error: the connection to PostgreSQL was lost.
         """
         report = Report(dry_run)
         today = now.astimezone(UTC).date()
@@ -109,7 +107,7 @@ class Retention:
 
     @contextmanager
     def _clickhouse(self, connection: Connection, seconds: float) -> Iterator[tuple[Client | None, ClickHouseState]]:
-        """A client, if ClickHouse is enabled and can be reached, and what is known of it."""
+        """Connects to ClickHouse, if enabled and reachable, and yields the client and the state of ClickHouse."""
         if self.clickhouse_url is None:
             yield None, ClickHouseState(enabled=False)
             return
@@ -126,15 +124,15 @@ class Retention:
         try:
             report.clickhouse_ttl = keep_months(client, self.clickhouse_months, self.cluster, dry_run=report.dry_run)
         except ClickHouseError as error:
-            report.add_failure(f"ClickHouse's TTL is not what it should be: {reason_of(error)}")
+            report.add_failure(f"ClickHouse's TTL could not be changed: {reason_of(error)}")
 
 
 def _restored(connection: Connection, target: UUID | None) -> str:
-    """Why the cursor says nothing of the rows there are; empty where it does."""
+    """Returns why the sync cursor does not fit this database; empty if it does."""
     cursor = read_state(connection, target).cursor if target else BEGINNING
     if foreign_position(connection, cursor) is None:
         return ""
-    return "PostgreSQL was restored from another: `usage-events sync --reset` must come first"
+    return "PostgreSQL was restored from another database: run `usage-events sync --reset` first"
 
 
 @contextmanager

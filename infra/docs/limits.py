@@ -57,7 +57,7 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         (
             "A username or full path, in UTF-8",
             "functions/ingest/event/attributes.py",
-            "_LONGEST_TEXT_BYTES",
+            "_MAX_TEXT_BYTES",
             "`invalid_user`, `invalid_namespace` or `invalid_project`",
         ),
     ),
@@ -145,10 +145,10 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
             "The sync fails: the table is at fault, not the rows",
         ),
         (
-            "Claims of one tenant to one full path",
-            "functions/ingest/directory/places.py",
-            "MAX_COMPARED_CLAIMS",
-            "The oldest claims are deleted",
+            "Projects, or namespaces, for which one tenant states the same full path",
+            "functions/ingest/directory/subjects.py",
+            "MAX_SUBJECTS_PER_FULL_PATH",
+            "The oldest of these statements are deleted",
         ),
     ),
 }

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from functions.ingest.directory.fact import Attribute, Kind, Statement, Subject
 from functions.ingest.directory.known_facts import read_facts
 from functions.ingest.directory.lock import directory_held_alone
-from functions.ingest.directory.places import change_places
+from functions.ingest.directory.subjects import change_subjects
 from functions.ingest.directory.user_names import change_names
 from functions.ingest.directory.users import StatedNames
 from functions.shared.postgres import Connection
@@ -130,7 +130,7 @@ def set_location(connection: Connection, subject: Subject, values: Mapping[Attri
         before = current(connection, *subject)
         now = _now(connection, *subject, full_path=values.get("full_path"))
         stated = {(attribute, ""): _statement(value, now, operator) for attribute, value in values.items()}
-        change_places({subject: stated}, connection)
+        change_subjects({subject: stated}, connection)
         _record(connection, "set", subject, operator, before)
 
 
@@ -158,7 +158,7 @@ def forget(connection: Connection, kind: AnyKind, number: int, operator: str) ->
             connection.execute(_FORGET_LIMITED, [kind, number])
             attributes: tuple[Attribute, ...] = ("path", "full_path", "ancestor_path")
             forgotten = dict.fromkeys(((one, "") for one in attributes), _statement(None, now, operator))
-            change_places({(kind, number): forgotten}, connection)
+            change_subjects({(kind, number): forgotten}, connection)
         _record(connection, "forget", (kind, number), operator, before)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from functions.graphql.postgres.directory import PostgresDirectory
-from functions.ingest.directory import lock, places
+from functions.ingest.directory import lock, subjects
 from functions.ingest.directory.fact import Facts, Subject
 from functions.ingest.directory.known_facts import read_facts
 from functions.ingest.directory.lock import fold_restated
@@ -228,12 +228,12 @@ def test_of_many_claims_of_one_tenant_to_a_full_path_only_the_newest_are_compare
         compared.append(len(facts))
         return facts
 
-    monkeypatch.setattr(places, "read_facts", counted)
-    many = 3 * places.MAX_COMPARED_CLAIMS
+    monkeypatch.setattr(subjects, "read_facts", counted)
+    many = 3 * subjects.MAX_SUBJECTS_PER_FULL_PATH
     consumer.consume([batch([claim(number, 9) for number in range(1000, 1000 + many)], OTHER_STEWARD)])
     compared.clear()
     consumer.consume([batch([claim(5, 3)], OTHER_STEWARD)])
-    assert max(compared) <= places.MAX_COMPARED_CLAIMS + 2
+    assert max(compared) <= subjects.MAX_SUBJECTS_PER_FULL_PATH + 2
     assert place_of(query, kind, 5) in [("99/5/", "one"), ("99/", "one")]
     held = [row["id"] for row in query(PLACES) if row["full_path"] == "one" and row["kind"] == kind]
     assert held == [5]

@@ -22,7 +22,7 @@ from functions.ingest.message.batch import Batch
 from functions.ingest.message.replay import Replay
 from functions.ingest.pipeline import Consumer, Outcome
 from functions.ingest.postgres.events import Written, write_events
-from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, month_number, neighbouring_month, place_in_order
+from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, month_number, neighbouring_month, write_order_key
 from functions.shared.grant import Grant
 from functions.shared.identifier import new_id
 from functions.shared.postgres import Database, TimeLimits
@@ -242,8 +242,8 @@ def test_an_id_whose_event_was_given_a_time_near_another_month_is_looked_up_ther
 ) -> None:
     def row(number: int, timestamp: datetime, user_id: int = 1) -> Row:
         identifier = UUID(int=number)
-        place = place_in_order(timestamp, identifier)
-        return Row(identifier, timestamp, 6, user_id, None, b"{}", place, neighbouring_month(timestamp))
+        write_order = write_order_key(timestamp, identifier)
+        return Row(identifier, timestamp, 6, user_id, None, b"{}", write_order, neighbouring_month(timestamp))
 
     def write(*rows: Row, looks_up: bool) -> Written:
         with connection.transaction():

@@ -189,7 +189,7 @@ def test_ten_thousand_events_and_five_megabytes_travel_in_few_messages(api: Inge
     batches = queued(sqs)
     assert (status, answer["accepted"]) == (202, 10_000)
     assert len(batches) <= len(body.encode()) / (256 * 1024) + 2
-    arrived = [(batch.event_id(position), raw) for batch in batches for position, raw in batch.positioned()]
+    arrived = [(batch.event_id(position), raw) for batch in batches for position, raw in batch.indexed()]
     assert [str(identifier) for identifier, _ in arrived] == answer["ids"]
     assert [json.loads(bytes(raw)) for _, raw in arrived] == events
 

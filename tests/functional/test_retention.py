@@ -218,8 +218,8 @@ def test_without_a_reachable_clickhouse_partitions_are_made_but_none_is_dropped(
     answer = function({"dry_run": True}, FakeContext())
     assert (line["made"], line["dropped"], line["rejected_events_deleted"]) == ([newest], [], 1)
     assert [list(entry.values()) for entry in line["kept"]] == [
-        [partition_name(OLDER), None, "it is not known what ClickHouse has"],
-        [partition_name(OLD), None, "it is not known what ClickHouse has"],
+        [partition_name(OLDER), None, "the content of ClickHouse is unknown"],
+        [partition_name(OLD), None, "the content of ClickHouse is unknown"],
     ]
     assert metrics(output)["PartitionsMade"] == 1
     assert newest in partitions(stores.connection)

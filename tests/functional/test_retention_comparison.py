@@ -29,8 +29,8 @@ from tests.support.clock import NOW
 from tests.support.emitted_metrics import metrics
 from tests.support.lambda_context import FakeContext
 
-LOST = "it holds rows that ClickHouse had and has no more"
-OUT_OF_TIME = "the time was over before it was compared with ClickHouse"
+LOST = "it holds rows that ClickHouse has lost"
+OUT_OF_TIME = "no time was left to compare it with ClickHouse"
 
 MANY = """
     INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
@@ -271,13 +271,13 @@ def test_missing_rows_that_are_locked_are_reported_and_put_back_by_a_later_run(s
     with stores.connect() as other:
         other.execute("SELECT FROM ai_usage_events FOR UPDATE")
         report = stores.retain()
-    assert kept_rows(report) == [(partition_name(OLD), 1, f"{LOST}; others use some of these rows")]
+    assert kept_rows(report) == [(partition_name(OLD), 1, f"{LOST}; other transactions use some of its rows")]
     assert kept_rows(stores.retain()) == [(partition_name(OLD), 1, LOST)]
     stores.sync()
     assert stores.synced() == {lost}
 
 
-@pytest.mark.parametrize(("code", "reason"), [(209, "ClickHouse can't be asked"), (159, OUT_OF_TIME)])
+@pytest.mark.parametrize(("code", "reason"), [(209, "ClickHouse can't be queried"), (159, OUT_OF_TIME)])
 @pytest.mark.parametrize("statement", [b"SHA256", b"has("])
 def test_a_failing_clickhouse_keeps_the_partition_and_fails_the_run(
     statement: bytes, code: int, reason: str, stores: Stores

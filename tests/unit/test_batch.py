@@ -33,7 +33,7 @@ def test_events_travel_in_messages_within_the_limit_each_once_at_its_position(si
     bodies = [msgspec.json.encode(message) for message in batch.messages(limit)]
     assert all(len(body) <= limit for body in bodies)
     messages = [read_batch(body, "another", SENT_AT) for body in bodies]
-    arrived = [(position, bytes(event)) for message in messages for position, event in message.positioned()]
+    arrived = [(position, bytes(event)) for message in messages for position, event in message.indexed()]
     assert arrived == [(position, bytes(event)) for position, event in enumerate(events)]
     assert all((message.id, message.grant) == ("request", GRANT) for message in messages)
     assert len(bodies) <= 2 * sum(len(event) + 1 for event in events) / (limit - 500) + 1
@@ -126,12 +126,12 @@ def replay_of(body: str) -> Replay:
 
 
 @pytest.mark.parametrize("body", ["", "{}", '"' * 1000, "\uffff" * 1000, "ü\n\x1b\\\ufffe" * 200, "H4sI"])
-@pytest.mark.parametrize("most_bytes", [1000, 1_000_000])
-def test_a_replay_is_read_from_its_message_whether_it_is_packed_or_not(body: str, most_bytes: int) -> None:
+@pytest.mark.parametrize("max_bytes", [1000, 1_000_000])
+def test_a_replay_is_read_from_its_message_whether_it_is_packed_or_not(body: str, max_bytes: int) -> None:
     replay = replay_of(body)
-    message = replay.message(most_bytes)
+    message = replay.message(max_bytes)
     assert message is not None
-    assert len(message) <= most_bytes
+    assert len(message) <= max_bytes
     assert Replay.read(message) == replay
     assert (b'"body"' in message) + (b'"packed"' in message) == bool(body)
     assert not any(refused.encode() in message for refused in "\ufffe\uffff")

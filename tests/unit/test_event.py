@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from functions.ingest.event.attributes import (
     BASE_KEYS,
-    Attributes,
+    BaseAttributes,
     attributes_and_plainness,
     attributes_of,
     content_of,
     contents_of,
 )
-from functions.ingest.event.event import Event, Terms, read_attributes, terms_of
-from functions.ingest.event.location import Place
+from functions.ingest.event.event import AcceptanceRules, Event, acceptance_rules, read_attributes
+from functions.ingest.event.location import NamespaceReference
 from functions.ingest.message.batch import Batch
 from functions.shared.catalog import registry
 from functions.shared.grant import Grant
@@ -34,14 +34,19 @@ OWN_ID = "4d0d7a48-53e9-4b1a-a1c5-0d2f5c1b7e44"
 
 def read(event: bytes, grant: Grant | None = None, received_at: datetime = RECEIVED_AT) -> Event | None:
     batch = Batch("message", received_at, [], grant=grant)
-    return read_whole(msgspec.Raw(event), 0, terms_of(batch, REGISTRY, 3))
+    return read_whole(msgspec.Raw(event), 0, acceptance_rules(batch, REGISTRY, 3))
 
 
 def read_whole(
-    raw: msgspec.Raw, position: int, terms: Terms, attributes: Attributes | None = None, *, is_plain: bool = False
+    raw: msgspec.Raw,
+    position: int,
+    rules: AcceptanceRules,
+    attributes: BaseAttributes | None = None,
+    *,
+    is_plain: bool = False,
 ) -> Event | None:
     """The event, if all that it holds can be stored."""
-    event = read_attributes(raw, position, terms, attributes)
+    event = read_attributes(raw, position, rules, attributes)
     if not is_plain:
         content_of(raw)
     return event
@@ -141,15 +146,15 @@ def test_a_sender_may_send_what_its_grant_covers(grant: Grant, attributes: dict[
 @pytest.mark.parametrize(
     ("attributes", "namespace"),
     [
-        ({"namespace": {"path": "27/28/", "full_path": "a/b"}}, Place(28, "27/28/", "a/b")),
-        ({"namespace": {"path": "27/28/", "id": "28"}}, Place(28, "27/28/")),
-        ({"namespace_path": "27/28/"}, Place(28, "27/28/")),
-        ({"namespace_id": 28.0}, Place(28)),
-        ({"namespace": {"id": 28}, "namespace_path": "27/28/"}, Place(28, "27/28/")),
-        ({"namespace": None, "namespace_id": None, "namespace_path": None}, Place()),
+        ({"namespace": {"path": "27/28/", "full_path": "a/b"}}, NamespaceReference(28, "27/28/", "a/b")),
+        ({"namespace": {"path": "27/28/", "id": "28"}}, NamespaceReference(28, "27/28/")),
+        ({"namespace_path": "27/28/"}, NamespaceReference(28, "27/28/")),
+        ({"namespace_id": 28.0}, NamespaceReference(28)),
+        ({"namespace": {"id": 28}, "namespace_path": "27/28/"}, NamespaceReference(28, "27/28/")),
+        ({"namespace": None, "namespace_id": None, "namespace_path": None}, NamespaceReference()),
     ],
 )
-def test_a_namespace_is_named_in_several_ways(attributes: dict[str, Any], namespace: Place) -> None:
+def test_a_namespace_is_named_in_several_ways(attributes: dict[str, Any], namespace: NamespaceReference) -> None:
     assert read_chat(**attributes).namespace == namespace
 
 
@@ -231,18 +236,18 @@ def is_json(text: msgspec.Raw) -> bool:
 @given(GOOD_AND_BAD_EVENTS)
 def test_many_events_read_at_once_are_what_they_are_one_by_one(texts: list[bytes]) -> None:
     raw = [msgspec.Raw(text) for text in texts]
-    terms = terms_of(Batch("message", NOW, raw), REGISTRY, 3)
+    rules = acceptance_rules(Batch("message", NOW, raw), REGISTRY, 3)
 
     def alone(position: int) -> tuple[Event | None, Any]:
-        event = read_whole(raw[position], position, terms)
+        event = read_whole(raw[position], position, rules)
         return event, event and event.context()
 
     def at_once(position: int) -> tuple[Event | None, Any]:
-        event = read_attributes(raw[position], position, terms, attributes[position])
+        event = read_attributes(raw[position], position, rules, attributes[position])
         return event, event and event.context(contents[position])
 
     def accepted(position: int) -> tuple[Event | None, Any]:
-        event = read_whole(raw[position], position, terms, attributes[position], is_plain=plain[position])
+        event = read_whole(raw[position], position, rules, attributes[position], is_plain=plain[position])
         return event, event and event.context()
 
     attributes, contents = attributes_of(raw), contents_of(raw)

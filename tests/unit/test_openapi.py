@@ -13,7 +13,7 @@ from openapi_spec_validator import validate
 
 from functions.ingest.api_handler import STATUSES
 from functions.ingest.contract import MAX_EVENTS, MAX_ID, Answer, Namespace, Project, User
-from functions.ingest.event.attributes import Attributes
+from functions.ingest.event.attributes import BaseAttributes
 from functions.ingest.formats import gitlab
 from functions.ingest.formats.body import JSON_TYPES, LINE_TYPES
 from functions.ingest.formats.cloud_event import CloudEvent
@@ -98,7 +98,7 @@ def without_words(schema: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "read"),
     [
-        ("Event", Attributes),
+        ("Event", BaseAttributes),
         ("User", User),
         ("Namespace", Namespace),
         ("Project", Project),

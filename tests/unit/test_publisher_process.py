@@ -97,7 +97,7 @@ def test_what_a_publisher_that_is_gone_has_taken_is_sent(
     api.fail(["500"] * 3)
     result = run(program, environment)
     assert result.returncode == 0
-    assert "the process ends before all are sent" not in result.stderr
+    assert "the process ends before all events are sent" not in result.stderr
     assert tracked(api) == [0, 1, 2]
 
 
@@ -129,7 +129,7 @@ track_event("troubleshoot_job")
 """
     result = run(program, environment)
     assert result.returncode == 0
-    assert "the process ends before all are sent" in result.stderr
+    assert "the process ends before all events are sent" in result.stderr
     assert "1 wait" in result.stderr
 
 
@@ -145,7 +145,7 @@ for publisher in publishers: publisher.track_event("troubleshoot_job", said="at 
         hanging.fail(["hangs"] * 100)
         result = run(program, environment, hanging.url)
     assert result.returncode == 0
-    assert "the process ends before all are sent" in result.stderr
+    assert "the process ends before all events are sent" in result.stderr
     assert tracked(api) == ["at the end"]
 
 

@@ -1,1 +1,1 @@
-"""The directory: what authoritative senders stated of namespaces, projects and users."""
+"""The directory: facts that authoritative senders stated about namespaces, projects and users."""

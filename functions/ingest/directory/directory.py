@@ -1,4 +1,4 @@
-"""What the events of a batch say of namespaces and projects, and where events belong by what is known of these."""
+"""Collects what a batch's events state about namespaces and projects, and finds the namespace of each event."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,69 +10,71 @@ import msgspec
 from functions.ingest.directory.fact import Attribute, Facts, Statement, Subject, newest, path_of
 from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.event.event import Event
-from functions.ingest.event.location import Place, StatedProject, lineage
+from functions.ingest.event.location import NamespaceReference, ProjectReference, lineage
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
 
 
-class _Noted(msgspec.Struct):
-    """Places that events of one sender name, and when the newest of these events happened."""
+class _Mention(msgspec.Struct):
+    """The references in events of one sender, with the time of the newest of these events."""
 
-    namespace: Place
-    project: StatedProject
+    namespace: NamespaceReference
+    project: ProjectReference
     sender: Grant
     stated_at: datetime
     received_at: datetime
 
 
-class Directory:
-    """The namespaces and projects that a batch of events has to do with."""
+class BatchDirectory:
+    """The namespaces and projects that a batch of events refers to."""
 
     def __init__(self, known: KnownFacts) -> None:
         self._known = known
-        self._noted: dict[tuple[int, int, int], _Noted] = {}
+        self._mentions: dict[tuple[int, int, int], _Mention] = {}
         self._subjects: set[Subject] = set()
         self._paths: dict[Subject, str | None] = {}
-        self._seen: dict[tuple[str, int], _Noted] = {}
+        self._parents: dict[tuple[str, int], _Mention] = {}
         self.stated: defaultdict[Subject, dict[tuple[Attribute, str], Statement]] = defaultdict(dict)
 
-    def note(self, event: Event, sender: Grant, received_at: datetime) -> None:
-        """Keeps in mind which places the event names."""
-        key = (id(event.namespace), id(event.project), id(sender))  # many events share these very objects
-        noted = self._noted.get(key)
-        if noted is None:
-            self._noted[key] = _Noted(event.namespace, event.project, sender, event.timestamp, received_at)
+    def add_event(self, event: Event, sender: Grant, received_at: datetime) -> None:
+        """Records the event's references."""
+        key = (id(event.namespace), id(event.project), id(sender))  # many events share these objects
+        mention = self._mentions.get(key)
+        if mention is None:
+            self._mentions[key] = _Mention(event.namespace, event.project, sender, event.timestamp, received_at)
             return
-        if noted.stated_at < event.timestamp:
-            noted.stated_at = event.timestamp
-        if noted.received_at > received_at:
-            noted.received_at = received_at
+        if mention.stated_at < event.timestamp:
+            mention.stated_at = event.timestamp
+        if mention.received_at > received_at:
+            mention.received_at = received_at
 
-    def learn(self, connection: Connection) -> None:
-        """Reads what is known of all that was noted."""
+    def load_known(self, connection: Connection) -> None:
+        """Loads the known facts about all recorded references."""
         self._known.refresh(connection)
-        self.collect()
+        self.collect_statements()
         self._known.read(self._subjects, connection)
         self._paths.clear()
 
     def look_up_projects(self, project_ids: Iterable[int | None], connection: Connection) -> None:
-        """Reads further projects, so that `namespace_path` knows them."""
+        """Loads further projects, so that `namespace_path` knows them."""
         projects: set[Subject] = {("project", project_id) for project_id in project_ids if project_id is not None}
         self._known.read(projects, connection)
 
     def namespace_path(self, event: Event, project_id: int | None = None) -> str | None:
-        """The namespace that the event belongs to: its own, else its project's, else that of its namespace's id.
+        """Returns the traversal path of the event's namespace.
+
+        The path given in the event takes precedence, then the path of its project, then that of its namespace id.
 
         Args:
-            project_id: the project that a transformation named.
+            project_id: project id from a transformation.
         """
         if event.explicit_path is not None:
             return event.explicit_path
         for project in (event.project.id, project_id):
             if project is not None and (path := self._path(("project", project))):
                 return path
-        for place in (event.project.namespace, event.namespace):
-            if place.id is not None and (path := self._path(("namespace", place.id))):
+        for reference in (event.project.namespace, event.namespace):
+            if reference.id is not None and (path := self._path(("namespace", reference.id))):
                 return path
         return None
 
@@ -82,70 +84,72 @@ class Directory:
             self._paths[subject] = statement.value if statement else None
         return self._paths[subject]
 
-    def collect(self) -> None:
-        """Makes statements of what was noted."""
-        for noted in self._noted.values():
-            project, is_authoritative = noted.project, noted.sender.is_authoritative
-            for place in (noted.namespace, project.namespace):
-                if place.id is not None:
-                    self._subjects.add(("namespace", place.id))
-                    if is_authoritative and place.path is not None:
-                        self._state(("namespace", place.id), place.path, place.full_path, noted)
+    def collect_statements(self) -> None:
+        """Turns the recorded references of authoritative senders into statements."""
+        for mention in self._mentions.values():
+            project, is_authoritative = mention.project, mention.sender.is_authoritative
+            for reference in (mention.namespace, project.namespace):
+                if reference.id is not None:
+                    self._subjects.add(("namespace", reference.id))
+                    if is_authoritative and reference.path is not None:
+                        self._add_statements(("namespace", reference.id), reference.path, reference.full_path, mention)
             if project.id is not None:
                 self._subjects.add(("project", project.id))
                 if is_authoritative:
-                    path = project.namespace.path or noted.namespace.path
-                    self._state(("project", project.id), path, project.full_path, noted)
-        self._noted.clear()
-        self._state_ancestors()
+                    path = project.namespace.path or mention.namespace.path
+                    self._add_statements(("project", project.id), path, project.full_path, mention)
+        self._mentions.clear()
+        self._add_ancestor_statements()
 
-    def _state(self, subject: Subject, path: str | None, full_path: str | None, noted: _Noted) -> None:
-        limit = limit_of(noted.sender)
+    def _add_statements(self, subject: Subject, path: str | None, full_path: str | None, mention: _Mention) -> None:
+        limit = limit_of(mention.sender)
         stated = self.stated[subject]
         if path is not None and limit.allows(path):
-            self._keep(stated, "path", path, limit, noted)
+            self._add_statement(stated, "path", path, limit, mention)
             if not limit.namespaces:
-                self._see(path[: path.rfind("/", 0, -1) + 1], noted)
+                self._add_parent(path[: path.rfind("/", 0, -1) + 1], mention)
         if full_path is not None:
-            self._keep(stated, "full_path", full_path, limit, noted)
+            self._add_statement(stated, "full_path", full_path, limit, mention)
 
-    def _see(self, parent: str, noted: _Noted) -> None:
-        key = (parent, id(noted.sender))
-        if key not in self._seen or self._seen[key].stated_at < noted.stated_at:
-            self._seen[key] = noted
+    def _add_parent(self, parent: str, mention: _Mention) -> None:
+        key = (parent, id(mention.sender))
+        if key not in self._parents or self._parents[key].stated_at < mention.stated_at:
+            self._parents[key] = mention
 
-    def _state_ancestors(self) -> None:
-        for (parent, _), noted in self._seen.items():
+    def _add_ancestor_statements(self) -> None:
+        for (parent, _), mention in self._parents.items():
             for namespace_id, path in lineage(parent):
-                self._keep(self.stated["namespace", namespace_id], "ancestor_path", path, limit_of(noted.sender), noted)
-        self._seen.clear()
+                self._add_statement(
+                    self.stated["namespace", namespace_id], "ancestor_path", path, limit_of(mention.sender), mention
+                )
+        self._parents.clear()
 
-    def _keep(
+    def _add_statement(
         self,
         stated: dict[tuple[Attribute, str], Statement],
         attribute: Attribute,
         value: str,
         limit: "Limit",
-        noted: _Noted,
+        mention: _Mention,
     ) -> None:
         key = (attribute, limit.scope)
         statement = Statement(
             value,
-            noted.stated_at,
-            noted.sender.issuer,
-            noted.sender.sub,
+            mention.stated_at,
+            mention.sender.issuer,
+            mention.sender.sub,
             limit.namespaces,
-            noted.received_at if limit.namespaces else None,
+            mention.received_at if limit.namespaces else None,
         )
         stated[key] = newest(stated[key], statement) if key in stated else statement
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """Within which namespaces a sender may state facts.
+    """The namespaces to which a sender's statements are limited.
 
     Attributes:
-        scope: the same for all senders with this limit; empty without one.
-        namespaces: traversal paths; empty without a limit.
+        scope: identifies the limit; empty for an unlimited sender.
+        namespaces: traversal paths; empty for an unlimited sender.
     """
 
     scope: str = ""
@@ -157,7 +161,7 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 def limit_of(sender: Grant) -> Limit:
-    """The limit of an authoritative sender."""
+    """Returns the limit of an authoritative sender."""
     if sender.is_everywhere:
         return Limit()
     namespaces = tuple(sorted(sender.namespaces))
@@ -165,7 +169,7 @@ def limit_of(sender: Grant) -> Limit:
 
 
 def merged(facts: Facts, stated: Facts) -> Facts:
-    """The facts with what was stated besides, of which an older statement changes nothing."""
+    """Returns the facts with newer statements replaced; an older statement changes nothing."""
     result = dict(facts)
     for key, statement in stated.items():
         result[key] = newest(result[key], statement) if key in result else statement

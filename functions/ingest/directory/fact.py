@@ -1,8 +1,7 @@
-"""Facts that authoritative senders stated, and what follows from them: where a namespace is, and what it is called.
+"""Facts that authoritative senders stated, and the rules that derive paths and names from them.
 
-Of each attribute of a namespace or project one statement is kept for all senders without a limit, and one for each
-limit that senders have who may state facts within some namespaces only. What follows from these does not depend on the
-order in which they arrived.
+Each attribute of a namespace or project has one statement for all unlimited senders, and one for each limit of senders
+that may state facts within some namespaces only. The result does not depend on the order in which statements arrive.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,24 +12,24 @@ import msgspec
 
 type Kind = Literal["namespace", "project"]
 type Attribute = Literal["path", "full_path", "ancestor_path"]
-"""`ancestor_path` is the path of a namespace as far as the longer path of another one shows it: `27/` of `27/28/`."""
+"""`ancestor_path` is the path of a namespace that follows from a longer path: `27/` from `27/28/`."""
 
 type Subject = tuple[Kind, int]
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-"""When something was stated whose time is not known: before everything that has one."""
+"""Stands for an unknown time; sorts before every known time."""
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """What was last stated of an attribute.
+    """The newest statement about an attribute.
 
     Attributes:
-        value: None where an operator made the system forget it.
-        stated_at: the event's time; None where nobody knows.
-        issuer: of the sender's token; empty for the queue.
-        sub: of the sender's token; empty for the queue.
-        namespaces: within which the sender may state facts; empty for a sender without that limit.
-        first_received_at: when the first statement of a sender with that limit arrived.
+        value: None if an operator had the value forgotten.
+        stated_at: timestamp of the event; None if unknown.
+        issuer: issuer of the sender's token; empty for the queue.
+        sub: `sub` of the sender's token; empty for the queue.
+        namespaces: limit of the sender as traversal paths; empty for an unlimited sender.
+        first_received_at: arrival of the first statement under the same limit.
     """
 
     value: str | None
@@ -42,21 +41,21 @@ class Statement(msgspec.Struct, frozen=True):
 
     @property
     def order(self) -> tuple[datetime, str, str, str]:
-        """The newest counts; of two of one moment the greater text, so that all agree which."""
+        """Returns a sort key: the newest statement counts, and the greater text of two with the same time."""
         return self.stated_at or _LONG_AGO, self.value or "", self.issuer, self.sub
 
     def covers(self, path: str | None) -> bool:
-        """Whether the sender may state facts about what is at the traversal path."""
+        """Whether the sender may state facts about a subject at this traversal path."""
         return not self.namespaces or (path is not None and path.startswith(self.namespaces))
 
 
 def newest(first: Statement, second: Statement) -> Statement:
-    """Of two statements of senders with one limit, the one that counts; it says when the first of both arrived."""
+    """Returns the newer of two statements under one limit, with the arrival time of the earlier one."""
     return since_first(max(first, second, key=lambda statement: statement.order), first, second)
 
 
 def since_first(counts: Statement, *statements: Statement) -> Statement:
-    """The statement that counts, as if it had arrived with the first of all."""
+    """Returns the statement `counts` with the earliest arrival time of all statements."""
     if counts.first_received_at is None:
         return counts
     times = [one.first_received_at for one in statements if one.first_received_at is not None]
@@ -64,15 +63,15 @@ def since_first(counts: Statement, *statements: Statement) -> Statement:
 
 
 type Facts = Mapping[tuple[Attribute, str], Statement]
-"""All that was stated of a namespace or project: by attribute, and by the limit of the senders."""
+"""All statements about a namespace or project, by attribute and limit."""
 
 
 def path_of(facts: Facts) -> Statement | None:
-    """Which statement of the traversal path counts; of a project it is the path of its namespace.
+    """Returns the statement that decides the traversal path; for a project, the path of its namespace.
 
-    A sender with a limit may move only what is within that limit already. Where something is, senders without a limit
-    say, also by a longer path; if they stated its full path alone, nobody knows. If they said nothing of it, the place
-    is for those to state whose statements arrived first.
+    A limited sender may move a subject only from a path within its limit. The path before the move follows from the
+    statements of unlimited senders, including ancestor paths; it is unknown if these senders stated only a full path.
+    If unlimited senders stated nothing, the limited sender whose statement arrived first decides.
     """
     unlimited = {attribute: one for (attribute, _), one in facts.items() if not one.namespaces}
     base = unlimited.get("path")
@@ -89,23 +88,23 @@ def path_of(facts: Facts) -> Statement | None:
 
 
 def full_path_of(facts: Facts, path: str | None) -> Statement | None:
-    """Which statement of the full path counts for what is at the traversal path, if nobody else holds it: `holder`."""
+    """Returns the statement that decides the full path of a subject at this traversal path. See also `holders`."""
     stated = [one for (attribute, _), one in facts.items() if attribute == "full_path" and one.covers(path)]
     return max(stated, key=lambda one: one.order, default=None)
 
 
-class Claim(msgspec.Struct, frozen=True):
-    """That a full path is the one of a namespace or project, which is at a traversal path."""
+class FullPathStatement(msgspec.Struct, frozen=True):
+    """A statement that a full path belongs to a namespace or project at a traversal path."""
 
     subject: Subject
     path: str | None
     statement: Statement
 
-    def beats(self, other: "Claim") -> bool:
-        """Whether this claim counts against the other.
+    def beats(self, other: "FullPathStatement") -> bool:
+        """Whether this statement takes precedence over the other.
 
-        Of senders who may state facts about both places the newer counts. A sender may take a full path only from a
-        place within its limit; if neither may, the full path stays with whose statement arrived first.
+        If both senders may state facts about both subjects, the newer statement wins. A sender may take a full path
+        only from a subject within its limit; if neither sender may, the statement that arrived first wins.
         """
         may_take = self.statement.covers(other.path)
         may_lose = other.statement.covers(self.path)
@@ -117,26 +116,26 @@ class Claim(msgspec.Struct, frozen=True):
         return (own or _LONG_AGO, self.subject) < (others or _LONG_AGO, other.subject)
 
 
-def holders(claims: Iterable[Claim]) -> set[Subject]:
-    """Of all that claim one full path, at most one namespace and one project: those that hold it.
+def holders(candidates: Iterable[FullPathStatement]) -> set[Subject]:
+    """Returns the subjects that hold a full path: at most one namespace and one project.
 
-    Of the claims of senders with one limit the newest counts, as of when the first of them arrived. Between a namespace
-    and a project only the limits of senders count, for the two have full paths of their own.
+    Under each limit the newest statement counts, with the arrival time of the first one. Between a namespace and a
+    project only limits count, because the two have separate full paths.
     """
-    of_senders: dict[tuple[Kind, tuple[str, ...]], Claim] = {}
-    for claim in claims:
-        key = (claim.subject[0], claim.statement.namespaces)
-        of_senders[key] = _newest(of_senders[key], claim) if key in of_senders else claim
+    of_senders: dict[tuple[Kind, tuple[str, ...]], FullPathStatement] = {}
+    for candidate in candidates:
+        key = (candidate.subject[0], candidate.statement.namespaces)
+        of_senders[key] = _newest(of_senders[key], candidate) if key in of_senders else candidate
     rivals = of_senders.values()
     return {one.subject for one in rivals if all(_prevails(one, other) for other in rivals if other is not one)}
 
 
-def _newest(first: Claim, second: Claim) -> Claim:
-    counts = max(first, second, key=lambda claim: (claim.statement.order, claim.subject))
+def _newest(first: FullPathStatement, second: FullPathStatement) -> FullPathStatement:
+    counts = max(first, second, key=lambda candidate: (candidate.statement.order, candidate.subject))
     return msgspec.structs.replace(counts, statement=since_first(counts.statement, first.statement, second.statement))
 
 
-def _prevails(claim: Claim, other: Claim) -> bool:
-    if claim.subject[0] == other.subject[0] or not claim.statement.covers(other.path):
-        return claim.beats(other)
+def _prevails(candidate: FullPathStatement, other: FullPathStatement) -> bool:
+    if candidate.subject[0] == other.subject[0] or not candidate.statement.covers(other.path):
+        return candidate.beats(other)
     return True

@@ -1,4 +1,4 @@
-"""Writing what a batch of events says of namespaces, projects and users."""
+"""Writes what a batch of events states about namespaces, projects and users."""
 
 from collections import defaultdict
 from collections.abc import Set
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import psycopg
 from aws_lambda_powertools import Logger
 
-from functions.ingest.directory.directory import Directory
+from functions.ingest.directory.directory import BatchDirectory
 from functions.ingest.directory.fact import Facts, Statement, Subject
 from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.directory.lock import (
@@ -18,7 +18,7 @@ from functions.ingest.directory.lock import (
     directory_held_together,
     fold_restated,
 )
-from functions.ingest.directory.places import change_places
+from functions.ingest.directory.subjects import change_subjects
 from functions.ingest.directory.user_names import (
     add_names,
     change_names,
@@ -26,20 +26,20 @@ from functions.ingest.directory.user_names import (
     write_overall_names,
     write_users,
 )
-from functions.ingest.directory.users import NamePlace, Users
+from functions.ingest.directory.users import BatchUsers, NameSource
 from functions.shared.postgres import Connection, Database, reason_of
 
 logger = Logger(child=True)
 
 
-class _MustBeAlone(Exception):
-    """A batch that holds the lock together with others would change a value."""
+class _NeedsExclusiveLock(Exception):
+    """A batch under the shared lock would change a value."""
 
 
 class FactWriter:
-    """Writes what a batch says, beside what is known."""
+    """Writes the statements of a batch."""
 
-    def __init__(self, directory: Directory, users: Users, known: KnownFacts) -> None:
+    def __init__(self, directory: BatchDirectory, users: BatchUsers, known: KnownFacts) -> None:
         self._directory = directory
         self._users = users
         self._known = known
@@ -48,19 +48,19 @@ class FactWriter:
         self._usernames: dict[int, str] = {}
 
     def write(self, connection: Connection) -> None:
-        """Writes it. Belongs at the end of the transaction in which the events are stored, for others wait then."""
-        self._directory.collect()
+        """Writes all statements. Call it last in the transaction that stores the events, because other batches wait."""
+        self._directory.collect_statements()
         if not self._directory.stated and not self._users.active_on:
             return
         try:
             with directory_held_together(connection):
                 self._write_together(connection)
-        except _MustBeAlone:
+        except _NeedsExclusiveLock:
             with directory_held_alone(connection):
                 self._write_alone(connection)
 
     def after_commit(self, database: Database) -> None:
-        """Keeps in mind what was written, and puts in order what batches have left."""
+        """Remembers what was written, and folds the waiting times into the facts if there are many."""
         known = self._known
         for (path, is_limited), users in self._new_names.items():
             stated = self._users.names[path, is_limited]
@@ -73,30 +73,30 @@ class FactWriter:
         if self._waiting.is_much:
             try:
                 database.run(fold_restated)
-            except psycopg.Error as error:  # the batch is stored all the same, and the next one tries again
-                logger.warning("facts that were stated again wait to be written", extra={"reason": reason_of(error)})
+            except psycopg.Error as error:  # the batch is stored all the same, and the next batch tries again
+                logger.warning("restated facts could not be folded", extra={"reason": reason_of(error)})
 
     def _write_together(self, connection: Connection) -> None:
-        """Writes what is new, and states again what is known.
+        """Writes new values, and restates known ones, under the shared lock.
 
         Raises:
-            _MustBeAlone: something that is known would be changed.
+            _NeedsExclusiveLock: a known value would change.
         """
         self._read(connection)
         names = self._sorted_names()
-        if names.renamed or self._changed_places() or self._add_names(names, connection):
-            raise _MustBeAlone
+        if names.renamed or self._changed_subjects() or self._add_names(names, connection):
+            raise _NeedsExclusiveLock
         if self._write_users(names, connection):
-            raise _MustBeAlone
+            raise _NeedsExclusiveLock
         self._restate(names, set(), connection)
 
     def _write_alone(self, connection: Connection) -> None:
-        """Writes everything, and what follows from it."""
+        """Writes all values and their consequences under the exclusive lock."""
         self._read(connection)
         self._known.read_users(self._users.active_on, connection)
-        changed = self._changed_places()
+        changed = self._changed_subjects()
         if changed:
-            change_places({subject: self._directory.stated[subject] for subject in changed}, connection)
+            change_subjects({subject: self._directory.stated[subject] for subject in changed}, connection)
         names = self._sorted_names()
         for path, is_limited, user in self._add_names(names, connection):
             names.renamed[path, is_limited].append(user)
@@ -114,7 +114,7 @@ class FactWriter:
         self._known.refresh(connection)
         self._known.read(self._directory.stated, connection)
 
-    def _changed_places(self) -> list[Subject]:
+    def _changed_subjects(self) -> list[Subject]:
         known = self._known
         return [
             subject
@@ -123,43 +123,43 @@ class FactWriter:
         ]
 
     def _sorted_names(self) -> "_Names":
-        """The names that the batch states, by what is known of them."""
+        """Sorts the names of the batch by what is known of them."""
         names, usernames = _Names(defaultdict(list), defaultdict(list), {}, set()), self._known.usernames
-        for place, stated in self._users.names.items():
-            known, restated = self._known.names[place[0]], list[int]()
+        for source, stated in self._users.names.items():
+            known, restated = self._known.names[source[0]], list[int]()
             for user, (username, _, _) in stated.items():
                 overall = usernames.get(user)
                 if overall is None:
                     names.unnamed.add(user)
                 elif overall != username:
-                    names.renamed[place].append(user)
+                    names.renamed[source].append(user)
                     continue
                 if known.get(user) == username:
                     restated.append(user)
                 elif user in known:
-                    names.renamed[place].append(user)
+                    names.renamed[source].append(user)
                 else:
-                    names.new[place].append(user)
-            names.restated[place] = restated
+                    names.new[source].append(user)
+            names.restated[source] = restated
         return names
 
     def _add_names(self, names: "_Names", connection: Connection) -> list[tuple[str, bool, int]]:
-        """Writes names of users in namespaces that are not known; returns where another one turns out to be known."""
+        """Writes names of users that have none in the namespace; returns the names that turn out to differ."""
         if not names.new:
             return []
         stated = self._users.stated(names.new)
         if add_names(stated, connection):
             self._new_names = names.new
             return []
-        for place, users in names.new.items():
-            names.restated[place] += users  # those that others wrote are stated again
+        for source, users in names.new.items():
+            names.restated[source] += users  # names that other batches wrote meanwhile are restated
         differing = differing_names(stated, connection)
         if not differing:
             self._new_names = names.new
         return differing
 
     def _write_users(self, names: "_Names", connection: Connection) -> list[int]:
-        """Writes who was active, and names of users who may have none; returns who turns out to have another one."""
+        """Writes activity days, and names of users without a name; returns the users that have another name."""
         known = self._known
         self._usernames = self._users.overall_names(names.unnamed)
         rows = [
@@ -171,7 +171,7 @@ class FactWriter:
         return [user for user, username in written.items() if username != self._usernames.get(user, username)]
 
     def _restate(self, names: "_Names", changed: Set[Subject], connection: Connection) -> None:
-        """Writes the times of what is known already."""
+        """Writes the times of statements whose values are known already."""
         restated = Restated()
         for subject, stated in self._directory.stated.items():
             if subject not in changed:
@@ -184,28 +184,28 @@ class FactWriter:
         self._waiting = restated.write(connection)
 
 
-type _Pairs = dict[NamePlace, list[int]]
+type _Pairs = dict[NameSource, list[int]]
 
 
 class _Names(NamedTuple):
-    """Names of users, as a batch states them: users by where they were named.
+    """The users that a batch names, by where they were named.
 
     Attributes:
-        new: no name of the user is known in the namespace.
-        renamed: the name is another than is known in the namespace, or than the one that counts overall.
-        restated: the name is known.
-        unnamed: users who have no name, as far as is known.
+        new: the user has no known name in the namespace.
+        renamed: the name differs from the known one in the namespace, or from the user's overall name.
+        restated: the name is the known one.
+        unnamed: users without a known overall name.
     """
 
-    new: defaultdict[NamePlace, list[int]]
-    renamed: defaultdict[NamePlace, list[int]]
+    new: defaultdict[NameSource, list[int]]
+    renamed: defaultdict[NameSource, list[int]]
     restated: _Pairs
     unnamed: set[int]
 
     def rename_wherever_renamed(self) -> None:
-        """Counts as renamed what a sender with a limit and one without state of one user in one namespace, if one is.
+        """Treats a user as renamed for limited and unlimited senders alike if either renames the user in a namespace.
 
-        What is stated again is noted without the name, which must not change meanwhile.
+        Restated names are written without the name itself, so the name must not change at the same time.
         """
         for (path, is_limited), users in list(self.renamed.items()):
             other = (path, not is_limited)
@@ -216,7 +216,7 @@ class _Names(NamedTuple):
 
 
 def _may_change(known: Facts, stated: Facts) -> bool:
-    """Whether something that was stated is new, or may be newer than what is known; its time may be later by now."""
+    """Whether a statement is new or may be newer than the known one. The known time may be outdated."""
     return any(key not in known or _may_replace(statement, known[key]) for key, statement in stated.items())
 
 

@@ -1,4 +1,4 @@
-"""What a consumer keeps in mind of the facts in PostgreSQL, so that it asks only for what is new or was changed."""
+"""Caches facts from PostgreSQL, so that a consumer queries only new and changed ones."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _CHANGED = "SELECT DISTINCT kind, id FROM facts WHERE changed_in > %s"
 
 _CHANGED_NAMES = "SELECT namespace_path, user_id FROM user_names WHERE changed_in > %s"
 
-# JSON is passed on in a fraction of the time that lists take.
+# JSON is transferred in a fraction of the time of arrays.
 _READ = """
     WITH wanted AS MATERIALIZED (
         SELECT * FROM json_to_recordset(%s::json) AS wanted (kind text, id bigint)
@@ -54,22 +54,22 @@ _NOTHING: Facts = {}
 
 
 class KnownFacts:
-    """Facts as PostgreSQL has them; `refresh` forgets what others changed.
+    """A cache of the facts in PostgreSQL. `refresh` removes entries that other consumers changed.
 
-    The times of facts may be later by now than they are known. All of it is of one connection: where a database was
-    restored, it is reached by another one.
+    The times of cached facts may be outdated. The cache belongs to one connection, because a restored database has a
+    new connection.
 
     Attributes:
-        names: the names that were stated last of users, by namespace path (empty without one) and user.
-        usernames: the name of each user that counts overall; None where nobody named the user.
-        active_on: the day of each user's last activity.
+        names: newest names by namespace path (empty without a namespace) and user id.
+        usernames: overall name by user id; None if nobody named the user.
+        active_on: day of the last activity by user id.
     """
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Forgets everything, as it must where what was read is undone."""
+        """Empties the cache. Call it if the transaction that read the facts was rolled back."""
         self._connection: Connection | None = None
         self._version = -1
         self._facts: dict[Subject, Facts] = {}
@@ -79,7 +79,7 @@ class KnownFacts:
         self.active_on: dict[int, date] = {}
 
     def refresh(self, connection: Connection) -> None:
-        """Forgets what was changed since the last time."""
+        """Removes facts that changed since the last call."""
         row = connection.execute(_VERSION).fetchone()
         version = int(row[0]) if row else 0
         if connection is not self._connection or version < self._version or self._is_large():
@@ -97,11 +97,11 @@ class KnownFacts:
         return len(self._facts) > MAX_SUBJECTS or sum(map(len, self.names.values())) > MAX_NAMES
 
     def facts(self, subject: Subject) -> Facts:
-        """What was stated of a namespace or project that was read."""
+        """Returns the facts of a subject that was read before."""
         return self._facts.get(subject, _NOTHING)
 
     def read(self, subjects: Iterable[Subject], connection: Connection) -> None:
-        """Reads what was stated of those of the namespaces and projects that are not known."""
+        """Loads the facts of the subjects that are not in the cache."""
         unread = [subject for subject in subjects if subject not in self._facts]
         if unread:
             read = read_facts(unread, connection)
@@ -111,11 +111,11 @@ class KnownFacts:
             self._contested |= {subject for subject, facts in read.items() if _is_contested(facts, held.get(subject))}
 
     def is_contested(self, subject: Subject) -> bool:
-        """Whether a statement changes something by its time alone, for it counts against another of another value."""
+        """Whether the mere time of a statement may change a value, because statements with other values compete."""
         return subject in self._contested
 
     def read_users(self, user_ids: Iterable[int], connection: Connection) -> None:
-        """Reads those of the users that are not known."""
+        """Loads the users that are not in the cache."""
         unread = {user for user in user_ids if user not in self.usernames}
         if unread:
             for user, name, active_on in connection.execute(_READ_USERS, [_json(unread)]):
@@ -125,7 +125,7 @@ class KnownFacts:
 
 
 def read_facts(subjects: Iterable[Subject], connection: Connection) -> dict[Subject, Facts]:
-    """What was stated of the namespaces and projects; of a row that was written by hand, what it says."""
+    """Loads the facts of namespaces and projects. Rows that were written by hand count as statements."""
     found: dict[Subject, dict[tuple[Attribute, str], Statement]] = {subject: {} for subject in subjects}
     for kind, number, attribute, scope, *statement in connection.execute(_READ, [_subjects(found)]):
         value, stated_at, issuer, sub, namespaces, first_received_at = statement
@@ -147,10 +147,10 @@ def _rows(subjects: Iterable[Subject], connection: Connection) -> Iterable[tuple
 
 
 def _is_contested(facts: Facts, held_full_path: str | None) -> bool:
-    """Whether senders with several limits state something, or the full path is another's."""
+    """Whether senders with several limits stated an attribute, or another subject holds the full path."""
     attributes = [attribute for attribute, _ in facts]
-    claimed = {statement.value for (attribute, _), statement in facts.items() if attribute == "full_path"}
-    return len(attributes) > len(set(attributes)) or claimed - {None} != {held_full_path} - {None}
+    stated_full_paths = {statement.value for (attribute, _), statement in facts.items() if attribute == "full_path"}
+    return len(attributes) > len(set(attributes)) or stated_full_paths - {None} != {held_full_path} - {None}
 
 
 def _subjects(subjects: Iterable[Subject]) -> str:

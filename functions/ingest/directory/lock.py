@@ -1,9 +1,9 @@
-"""The directory's lock: batches that state again what is known share it, one that changes a value has it alone.
+"""The directory's lock: batches that restate known values share it, a batch that changes a value holds it alone.
 
-Most statements change nothing. Their times count all the same, for an older statement of another value must not come
-after them. A batch writes the times of all that it states again as one row (`restated_facts`); meanwhile it holds the
-lock together with other batches that do so. A batch that changes a value holds the lock alone. It first writes what
-others have stated again into the facts, and compares then.
+Most statements change nothing. Their times still count, because an older statement with another value must not take
+effect later. A batch writes the times of everything it restates as one row of `restated_facts`, under the shared lock.
+A batch that changes a value takes the exclusive lock, first folds the restated times into the facts, and then
+compares.
 """
 
 from collections import defaultdict
@@ -20,10 +20,10 @@ from functions.shared import locks
 from functions.shared.postgres import Connection
 
 MAX_RESTATED_BATCHES = 200
-"""So many rows of `restated_facts` wait at most, about, until their times are written into the facts."""
+"""Approximate maximum of rows in `restated_facts` before their times are folded into the facts."""
 
 MAX_RESTATED_BYTES = 8 * 1024 * 1024
-"""So much they hold at most, about: some 300,000 times, which are written in a second while others wait."""
+"""Approximate maximum of their bytes: some 300,000 times, which are folded in a second while other batches wait."""
 
 
 _LOCK_TOGETHER = "SELECT pg_advisory_xact_lock_shared(%s)"
@@ -68,7 +68,7 @@ _FOLD = """
         SELECT user_id, namespace_path, is_limited,
             timestamptz 'epoch' + microseconds * interval '1 microsecond' AS stated_at, issuer, sub
         FROM senders,
-            json_to_recordset(names) AS place (
+            json_to_recordset(names) AS source (
                 namespace_path text, is_limited boolean, users bigint[], times bigint[]
             ),
             unnest(users, times) AS named (user_id, microseconds)
@@ -124,7 +124,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @contextmanager
 def directory_held_together(connection: Connection) -> Iterator[None]:
-    """A transaction in which nobody changes a fact; others may state facts again."""
+    """A transaction under the shared lock: no value of a fact changes, and other batches may restate facts."""
     with connection.transaction():
         connection.execute(_LOCK_TOGETHER, [locks.DIRECTORY])
         yield
@@ -132,7 +132,7 @@ def directory_held_together(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def directory_held_alone(connection: Connection) -> Iterator[None]:
-    """A transaction in which nobody else changes or restates a fact, and all facts have the times of their newest."""
+    """A transaction under the exclusive lock: nobody else writes facts, and all restated times are folded in."""
     with connection.transaction():
         connection.execute(_LOCK_ALONE, [locks.DIRECTORY])
         connection.execute(_FOLD)
@@ -140,7 +140,7 @@ def directory_held_alone(connection: Connection) -> Iterator[None]:
 
 
 def next_version(connection: Connection) -> int:
-    """The number of the change that is made now."""
+    """Returns a new version number for a change."""
     row = connection.execute(_NEXT_VERSION).fetchone()
     if row is None:
         raise AssertionError("directory_version has one row")
@@ -148,35 +148,35 @@ def next_version(connection: Connection) -> int:
 
 
 def fold_restated(connection: Connection) -> None:
-    """Writes the times of what was stated again into the facts, unless another does so now."""
+    """Folds restated times into the facts, unless another batch is doing so."""
     with connection.transaction():
         if connection.execute(_TRY_LOCK, [locks.RESTATED_FACTS]).fetchone() == (True,):
             connection.execute(_FOLD)
 
 
 class Waiting(NamedTuple):
-    """How many rows of `restated_facts` wait to be written into the facts, and how many bytes they hold."""
+    """Number and bytes of the rows of `restated_facts` that wait to be folded."""
 
     batches: int = 0
     size: int = 0
 
     @property
     def is_much(self) -> bool:
-        """Whether it is time to write them."""
+        """Whether the rows should be folded now."""
         return self.batches > MAX_RESTATED_BATCHES or self.size > MAX_RESTATED_BYTES
 
 
 class Restated:
-    """When facts and names were stated again, by who did so; in microseconds since 1970.
+    """The times of restated facts and names by sender, in microseconds since 1970.
 
-    Facts are by kind, attribute, scope and id.
+    Facts are keyed by kind, attribute, scope and id.
     """
 
     def __init__(self) -> None:
         self.senders: defaultdict[tuple[str, str], tuple[_FactTimes, list[_NameTimes]]] = defaultdict(_no_times)
 
     def add(self, subject: Subject, attribute: str, scope: str, statement: Statement) -> None:
-        """Adds a fact, which has a time."""
+        """Adds a fact."""
         kind, number = subject
         facts, _ = self.senders[statement.issuer, statement.sub]
         facts[kind][attribute][scope][number] = _microseconds(statement.stated_at or _EPOCH)
@@ -187,7 +187,7 @@ class Restated:
         names.append(_NameTimes(stated.namespace_path, stated.is_limited, stated.users, stated.times))
 
     def write(self, connection: Connection) -> Waiting:
-        """Writes them as a row of `restated_facts`, and returns what waits by then."""
+        """Writes the times as a row of `restated_facts`, and returns what waits now."""
         if not self.senders:
             return Waiting()
         text = msgspec.json.encode(

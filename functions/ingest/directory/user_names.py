@@ -1,7 +1,7 @@
-"""Names of users in PostgreSQL: as they were stated in each namespace, and of each user the one that counts overall.
+"""Writes users' names to PostgreSQL: one for each namespace, and one overall name.
 
-In a namespace the newest name counts. Overall the newest counts that a sender without a limit stated; where none did,
-the newest of all.
+In a namespace the newest name counts. The overall name is the newest from an unlimited sender; without one, the newest
+of all.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,12 @@ from functions.ingest.directory.lock import next_version
 from functions.ingest.directory.users import StatedNames
 from functions.shared.postgres import Connection
 
-# Arrays within JSON are read in the least time.
+# Arrays within JSON are the fastest to read.
 _STATED = sql.SQL("""
     stated AS MATERIALIZED (
         SELECT user_id, namespace_path, is_limited, username,
             timestamptz 'epoch' + microseconds * interval '1 microsecond' AS stated_at, issuer, sub
-        FROM json_to_recordset(%(names)s::json) AS place (
+        FROM json_to_recordset(%(names)s::json) AS source (
                 namespace_path text, is_limited boolean, issuer text, sub text,
                 users bigint[], names text[], times bigint[]
             ),
@@ -27,7 +27,7 @@ _STATED = sql.SQL("""
     )
 """)
 
-# The rows come in the order of the key, so that concurrent batches wait but never deadlock.
+# Rows come in key order, so that concurrent batches may wait but never deadlock.
 _ADD = sql.SQL("""
     WITH {stated}
     INSERT INTO user_names (
@@ -101,22 +101,22 @@ _WRITE_OVERALL_NAMES = """
     WHERE users.id = overall.user_id AND users.username IS DISTINCT FROM overall.username
 """
 
-# The locks are taken in the order of the ids, so that concurrent batches wait but never deadlock.
+# Rows are locked in id order, so that concurrent batches may wait but never deadlock.
 _WRITE_USERS = """
-    WITH said AS MATERIALIZED (
+    WITH activity AS MATERIALIZED (
         SELECT active.*
         FROM json_to_record(%s::json) AS columns (ids bigint[], days date[], names text[]),
             unnest(ids, days, names) AS active (id, active_on, username)
     )
     INSERT INTO users (id, username, last_activity_on)
-    SELECT said.id, said.username, said.active_on
-    FROM said
+    SELECT activity.id, activity.username, activity.active_on
+    FROM activity
     LEFT JOIN users USING (id)
     WHERE users.id IS NULL
        OR users.last_activity_on IS NULL
-       OR users.last_activity_on < said.active_on
-       OR users.username IS DISTINCT FROM coalesce(said.username, users.username)
-    ORDER BY said.id
+       OR users.last_activity_on < activity.active_on
+       OR users.username IS DISTINCT FROM coalesce(activity.username, users.username)
+    ORDER BY activity.id
     ON CONFLICT (id) DO UPDATE SET
         username = CASE
             WHEN users.username IS NULL
@@ -130,20 +130,20 @@ _WRITE_USERS = """
 
 
 def add_names(stated: Sequence[StatedNames], connection: Connection) -> bool:
-    """Writes names of users in namespaces where they have none; returns whether all were such."""
+    """Writes names of users that have none in the namespace; returns whether that was true of all of them."""
     count = sum(len(names.users) for names in stated)
     return connection.execute(_ADD, {"names": _json(stated)}).rowcount == count
 
 
 def differing_names(stated: Sequence[StatedNames], connection: Connection) -> list[tuple[str, bool, int]]:
-    """Of which users another name is known in the namespace: its path, whether the sender is limited, the user."""
+    """Returns namespace path, whether the sender is limited, and user id of each name that differs from the known."""
     return connection.execute(_DIFFERING, {"names": _json(stated)}).fetchall()
 
 
 def change_names(stated: Sequence[StatedNames], connection: Connection) -> None:
-    """Writes names of users in namespaces, and what follows. Belongs within `directory_held_alone`."""
+    """Writes users' names in namespaces, and the overall names that follow. Requires `directory_held_alone`."""
     version = next_version(connection)
-    for is_limited in (False, True):  # a statement may change a row but once
+    for is_limited in (False, True):  # one statement may change a row only once
         some = [names for names in stated if names.is_limited == is_limited]
         if some:
             connection.execute(_CHANGE, {"names": _json(some), "version": version})
@@ -152,15 +152,15 @@ def change_names(stated: Sequence[StatedNames], connection: Connection) -> None:
 
 
 def write_overall_names(user_ids: Iterable[int], connection: Connection) -> None:
-    """Writes the users' names that follow from what was stated. Belongs within `directory_held_alone`."""
+    """Writes the users' overall names from their names in namespaces. Requires `directory_held_alone`."""
     connection.execute(_WRITE_OVERALL_NAMES, [list(set(user_ids))])
 
 
 def write_users(users: Iterable[tuple[int, date, str | None]], connection: Connection) -> dict[int, str | None]:
-    """Writes on which day users were last active, and names of those who have none.
+    """Writes users' last activity days, and the names of users without a name.
 
     Returns:
-        The names of the users whose rows were written.
+        The names by user id of the rows that were written.
     """
     ids, days, names = zip(*users, strict=True)
     return dict(connection.execute(_WRITE_USERS, [_json({"ids": ids, "days": days, "names": names})]))

@@ -1,4 +1,4 @@
-"""What the events of a batch say of users: that they were active, and their names."""
+"""Collects what a batch's events state about users: activity and names."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -8,24 +8,24 @@ import msgspec
 
 from functions.shared.grant import Grant
 
-type NamePlace = tuple[str, bool]
-"""Where a name was stated: the namespace path (empty without one), and whether by a sender with a limit."""
+type NameSource = tuple[str, bool]
+"""Where a name was stated: namespace path (empty without a namespace), and whether the sender is limited."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 class StatedNames(msgspec.Struct):
-    """Names of users that one sender stated in one namespace.
+    """Names that one sender stated in one namespace.
 
     Attributes:
-        namespace_path: empty without one.
-        is_limited: whether the sender may state facts within some namespaces only.
-        issuer: of the sender's token; empty for the queue.
-        sub: of the sender's token; empty for the queue.
-        users: their ids.
-        names: of each user; None where an operator makes the system forget it.
-        times: when each name was stated, in microseconds since 1970.
+        namespace_path: traversal path; empty without a namespace.
+        is_limited: whether the sender's statements are limited to some namespaces.
+        issuer: issuer of the sender's token; empty for the queue.
+        sub: `sub` of the sender's token; empty for the queue.
+        users: user ids.
+        names: name of each user; None if an operator has the name forgotten.
+        times: time of each statement, in microseconds since 1970.
     """
 
     namespace_path: str
@@ -37,29 +37,31 @@ class StatedNames(msgspec.Struct):
     times: list[int] = []
 
     def add(self, user_id: int, name: str | None, stated_at: datetime) -> None:
-        """Adds a name."""
+        """Adds a user's name."""
         self.users.append(user_id)
         self.names.append(name)
         self.times.append((stated_at - _EPOCH) // _MICROSECOND)
 
 
-class Users:
-    """The users that a batch of events has to do with.
+class BatchUsers:
+    """The users that a batch of events refers to.
 
     Attributes:
-        active_on: the day of each user's last activity.
-        names: by where they were stated and user: the name, when it was stated, and by whom.
+        active_on: day of the last activity by user id.
+        names: name, time and sender, by where the name was stated and by user id.
     """
 
     def __init__(self) -> None:
         self.active_on: dict[int, date] = {}
-        self.names: defaultdict[NamePlace, dict[int, tuple[str, datetime, Grant]]] = defaultdict(dict)
+        self.names: defaultdict[NameSource, dict[int, tuple[str, datetime, Grant]]] = defaultdict(dict)
 
-    def note(self, user_id: int, username: str | None, timestamp: datetime, path: str | None, sender: Grant) -> None:
-        """Keeps in mind what an authoritative sender's event says of its user.
+    def add_event(
+        self, user_id: int, username: str | None, timestamp: datetime, path: str | None, sender: Grant
+    ) -> None:
+        """Records what an authoritative sender's event states about its user.
 
         Args:
-            path: the namespace of the event.
+            path: traversal path of the event's namespace.
         """
         active_on = timestamp.date()
         known_day = self.active_on.get(user_id)
@@ -72,23 +74,23 @@ class Users:
         if known is None or _order(known) < _order(stated):
             names[user_id] = stated
 
-    def stated(self, user_ids: Mapping[NamePlace, Iterable[int]]) -> list[StatedNames]:
-        """The names of these users, by where they were stated."""
+    def stated(self, user_ids: Mapping[NameSource, Iterable[int]]) -> list[StatedNames]:
+        """Returns the names of these users, grouped by namespace and sender."""
         found = list[StatedNames]()
-        for place, some in user_ids.items():
-            names, by_sender = self.names[place], defaultdict[int, list[int]](list)
+        for source, some in user_ids.items():
+            names, by_sender = self.names[source], defaultdict[int, list[int]](list)
             for user_id in some:
-                by_sender[id(names[user_id][2])].append(user_id)  # events of one sender share the very grant
+                by_sender[id(names[user_id][2])].append(user_id)  # events of one sender share the grant object
             for users in by_sender.values():
                 sender = names[users[0]][2]
-                stated = StatedNames(*place, sender.issuer, sender.sub, users)
+                stated = StatedNames(*source, sender.issuer, sender.sub, users)
                 stated.names = [names[user_id][0] for user_id in users]
                 stated.times = [(names[user_id][1] - _EPOCH) // _MICROSECOND for user_id in users]
                 found.append(stated)
         return found
 
     def overall_names(self, user_ids: Iterable[int]) -> dict[int, str]:
-        """Of those of the users who were named, the name that counts of all that were stated anywhere."""
+        """Returns the overall name of each of these users that the batch names."""
         wanted, found = set(user_ids), dict[int, tuple[str, datetime, Grant]]()
         for _, names in sorted(self.names.items(), key=lambda item: item[0][1], reverse=True):
             for user_id in wanted & names.keys():
@@ -99,6 +101,6 @@ class Users:
 
 
 def _order(stated: tuple[str, datetime, Grant]) -> tuple[datetime, str, str, str]:
-    """The newest name counts; of two of one moment the greater text, so that all agree which."""
+    """Returns a sort key: the newest name counts, and the greater text of two with the same time."""
     name, stated_at, sender = stated
     return stated_at, name, sender.issuer, sender.sub

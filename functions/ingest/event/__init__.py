@@ -1,1 +1,1 @@
-"""An event: its attributes, where it belongs, what of it can be stored."""
+"""An event: base attributes, location, and the rules for values that can be stored."""

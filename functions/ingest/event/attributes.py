@@ -1,4 +1,4 @@
-"""An event as it is written: its base attributes, what else it holds, and what is wrong with how it is written."""
+"""Decodes an event's base attributes and content, and reports what is wrong with them."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -9,25 +9,25 @@ import msgspec
 
 from functions.ingest.contract import LooseId, Namespace, Project, User, UserId
 from functions.ingest.event.storable import refuse_unstorable
-from functions.ingest.formats.json_scan import MOST_OPENINGS, is_plain, may_be_unstorable, may_nest_deep
+from functions.ingest.formats.json_scan import MAX_OPENINGS, is_plain, may_be_unstorable, may_nest_deep
 from functions.shared.rejection import Rejection
 
-_LONGEST_TEXT_BYTES = 1000  # an index entry of PostgreSQL's has room for it
-_CERTAINLY_SHORT = _LONGEST_TEXT_BYTES // 4  # characters, each of at most four bytes
+_MAX_TEXT_BYTES = 1000  # fits into an index entry of PostgreSQL
+_CERTAINLY_SHORT = _MAX_TEXT_BYTES // 4  # characters; a character has at most four bytes
 
 
 class AdditionalProperties(msgspec.Struct, gc=False):
-    """Of an internal event's own properties only the time counts as a base attribute."""
+    """The additional properties of an internal event; only `timestamp` is a base attribute."""
 
     timestamp: Any = None
 
 
-class Attributes(msgspec.Struct, gc=False):
-    """The base attributes of an event; any other key is context for the transformations."""
+class BaseAttributes(msgspec.Struct, gc=False):
+    """The base attributes of an event. Transformations see every other key as context."""
 
     event: str
     id: UUID | None = None
-    timestamp: Any = None  # for `parse_timestamp`
+    timestamp: Any = None  # see `parse_timestamp`
     user: User | None = None
     user_id: UserId | None = None
     namespace: Namespace | None = None
@@ -39,28 +39,28 @@ class Attributes(msgspec.Struct, gc=False):
 
 
 class _InternalEvent(msgspec.Struct, gc=False):
-    """What makes an event an internal one, whatever else it holds."""
+    """The keys that make an event an internal event, whatever the other keys hold."""
 
     event: str
     additional_properties: dict[str, msgspec.Raw]
 
 
 class _TimedProperties(AdditionalProperties):
-    """As most producers write them."""
+    """The usual types of additional properties."""
 
     timestamp: datetime | int | float | None = None
 
 
-class _TimedAttributes(Attributes):
-    """As most producers write them: their times need not be looked at a second time."""
+class _TimedAttributes(BaseAttributes):
+    """The usual types of base attributes: msgspec decodes the timestamps, so no second pass is needed."""
 
     timestamp: datetime | int | float | None = None
     additional_properties: _TimedProperties | None = None
 
 
-BASE_KEYS = frozenset(Attributes.__struct_encode_fields__)
+BASE_KEYS = frozenset(BaseAttributes.__struct_encode_fields__)
 
-# The code for what is wrong with an attribute; any other is invalid_<attribute>.
+# Rejection codes of attributes; every other attribute has invalid_<attribute>.
 _CODES = {
     "user_id": "invalid_user",
     "namespace_id": "invalid_namespace",
@@ -70,22 +70,22 @@ _CODES = {
 }
 
 
-_decoder = msgspec.json.Decoder(Attributes)
-_list_decoder = msgspec.json.Decoder(list[Attributes])
+_decoder = msgspec.json.Decoder(BaseAttributes)
+_list_decoder = msgspec.json.Decoder(list[BaseAttributes])
 _timed_list_decoder = msgspec.json.Decoder(list[_TimedAttributes])
 _internal_event_decoder = msgspec.json.Decoder(_InternalEvent)
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
 _json_decoder = msgspec.json.Decoder(msgspec.Raw)
-_DEEPER = b"[" * 100 + b"%b" + b"]" * 100  # as what is around an event on its way makes it
+_DEEPER = b"[" * 100 + b"%b" + b"]" * 100  # as deep as the wrapping that an event gets on its way
 _content_list_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 
 
-def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[Attributes | None]:
-    """The base attributes of all the events, read at once; None for each where those of any can't be read."""
+def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[BaseAttributes | None]:
+    """Decodes the base attributes of all events at once; returns None for every event if any event can't be decoded."""
     return _attributes(_array(events), len(events))
 
 
-def _attributes(array: bytes, count: int) -> Sequence[Attributes | None]:
+def _attributes(array: bytes, count: int) -> Sequence[BaseAttributes | None]:
     timed = _decoded_at_once(_timed_list_decoder, array, count)
     if None not in timed:
         return timed
@@ -93,7 +93,7 @@ def _attributes(array: bytes, count: int) -> Sequence[Attributes | None]:
 
 
 def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None]:
-    """All that the events hold, read at once; None for each where that of any can't be read, or perhaps not stored."""
+    """Decodes all events at once; returns None for every event if any can't be decoded or may be unstorable."""
     array = _array(events)
     if may_be_unstorable(array):
         return [None] * len(events)
@@ -102,11 +102,11 @@ def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None
 
 def attributes_and_plainness(
     events: Sequence[msgspec.Raw], array: bytes | None = None
-) -> tuple[Sequence[Attributes | None], bool]:
-    """As `attributes_of`, and whether all that the events, each known to be JSON, hold can certainly be stored.
+) -> tuple[Sequence[BaseAttributes | None], bool]:
+    """Returns what `attributes_of` returns, and whether all content of the events can certainly be stored.
 
     Args:
-        array: the events as the elements of an array, where they are at hand like that.
+        array: the events as a JSON array, if available. Each event must be valid JSON.
     """
     array = array or _array(events)
     return _attributes(array, len(events)), _nest_little(events) and is_plain(array)
@@ -114,7 +114,7 @@ def attributes_and_plainness(
 
 def _nest_little(events: Sequence[msgspec.Raw]) -> bool:
     longest = max(map(len, events), default=0)
-    return longest <= MOST_OPENINGS or not any(may_nest_deep(bytes(raw)) for raw in events)
+    return longest <= MAX_OPENINGS or not any(may_nest_deep(bytes(raw)) for raw in events)
 
 
 def _array(events: Sequence[msgspec.Raw]) -> bytes:
@@ -128,21 +128,21 @@ def _decoded_at_once[Decoded](
         decoded = decoder.decode(array)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return [None] * count
-    # A text that is no JSON by itself may be so among others.
+    # Texts that are not JSON by themselves may form valid JSON when joined.
     return decoded if len(decoded) == count else [None] * count
 
 
-def read_base_attributes(raw: msgspec.Raw) -> Attributes:
-    """The base attributes of the event.
+def read_base_attributes(raw: msgspec.Raw) -> BaseAttributes:
+    """Returns the base attributes of the event.
 
     Raises:
-        Rejection: it is no JSON object, or one of them is not as it must be.
+        Rejection: the event is not a JSON object, or a base attribute is malformed.
     """
     return _decoded(_decoder, raw)
 
 
 def internal_event_name(raw: msgspec.Raw) -> str | None:
-    """The name of an internal event, however its base attributes are; None where it is none."""
+    """Returns the name of an internal event, even if its base attributes are malformed; None for any other event."""
     try:
         return _internal_event_decoder.decode(raw).event
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -150,10 +150,10 @@ def internal_event_name(raw: msgspec.Raw) -> str | None:
 
 
 def content_of(raw: msgspec.Raw) -> dict[str, Any]:
-    """All that the event holds.
+    """Returns the whole content of the event.
 
     Raises:
-        Rejection: it is no JSON object, or one of its values can't be stored.
+        Rejection: the event is not a JSON object, or contains a value that can't be stored.
     """
     return _decoded(_content_decoder, raw, _refuse_unstorable)
 
@@ -176,7 +176,7 @@ def _decoded[Decoded](
             check(raw, decoded)
     except msgspec.ValidationError as error:
         if decoder is not _json_decoder:
-            _decoded(_json_decoder, raw)  # that it is no JSON at all is the first thing to say
+            _decoded(_json_decoder, raw)  # report malformed JSON before a malformed attribute
         raise _rejection(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejection("invalid_json", f"The event is not JSON: {error}.") from error
@@ -186,22 +186,22 @@ def _decoded[Decoded](
 
 
 def text_within(value: str | None, attribute: str, code: str) -> str | None:
-    """The text of an attribute; None where it is empty.
+    """Returns the text of an attribute; None if it is empty.
 
     Raises:
-        Rejection: it is too long, or can't be stored.
+        Rejection: the text is too long or can't be stored.
     """
     if not value:
         return None
     if "\0" in value:
         raise Rejection("invalid_text", f"{attribute} contains the character U+0000.")
-    if len(value) > _CERTAINLY_SHORT and len(value.encode()) > _LONGEST_TEXT_BYTES:
-        raise Rejection(code, f"{attribute} is longer than {_LONGEST_TEXT_BYTES} bytes.")
+    if len(value) > _CERTAINLY_SHORT and len(value.encode()) > _MAX_TEXT_BYTES:
+        raise Rejection(code, f"{attribute} is longer than {_MAX_TEXT_BYTES} bytes.")
     return value
 
 
 def _rejection(problem: str) -> Rejection:
-    """What msgspec says is wrong (`Expected `int`, got `str` - at `$.user.id``) as a rejection."""
+    """Returns a rejection for a msgspec error message, like `Expected `int`, got `str` - at `$.user.id``."""
     message, _, path = problem.partition(" - at `$")
     attribute = path.rstrip("`").lstrip(".")
     if message.endswith("out of range"):

@@ -1,4 +1,4 @@
-"""An event that was sent: whether it may be taken in, and what the transformations see of it."""
+"""Decides whether an event can be accepted, and builds the context that transformations see."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -10,13 +10,13 @@ import msgspec
 
 from functions.ingest.contract import MAX_EVENT_BYTES, MAX_ID, MAX_ID_DIGITS
 from functions.ingest.event.attributes import (
-    Attributes,
+    BaseAttributes,
     content_of,
     internal_event_name,
     read_base_attributes,
     text_within,
 )
-from functions.ingest.event.location import Place, StatedProject, places_of
+from functions.ingest.event.location import NamespaceReference, ProjectReference, location_of
 from functions.ingest.message.batch import Batch
 from functions.shared.catalog.context import Context
 from functions.shared.catalog.registry import EventType, Registry
@@ -26,20 +26,20 @@ from functions.shared.rejection import Rejection, quoted
 from functions.shared.timestamp import months_before, parse_timestamp
 
 MAX_GIVEN_BYTES = len(',"id":"0198f0a2-6b1c-7d3e-9a55-0d2f5c1b7e44","timestamp":"2026-11-20T15:00:59.936123Z"')
-"""By how much an event grows that was rejected: what it lacked is added to it."""
-_FURTHEST_AHEAD = timedelta(days=1)
-_NO_IDS = frozenset({0, 2**128 - 1})  # the nil and the max UUID: what many have that know of no other
+"""Bytes that a rejected event gains when the missing id and time are added to it."""
+_MAX_TIME_AHEAD = timedelta(days=1)
+_NO_IDS = frozenset({0, 2**128 - 1})  # the nil and the max UUID, which programs send when they have no id
 
 
 class Event(msgspec.Struct):
-    """An event that may be taken in.
+    """An event that can be accepted.
 
     Attributes:
-        raw: the event as it came.
-        id: under which it is stored: see `Batch.stored_id`.
-        time_is_assigned: whether the event has an id of its own, but its time from that or from its arrival.
-        namespace: the namespace that the event names for itself.
-        explicit_path: the namespace's path, where the event itself gives it.
+        raw: JSON as received.
+        id: stored id. See `Batch.stored_id`.
+        time_is_assigned: whether the event has an id but no timestamp; its timestamp is that of the id or arrival.
+        namespace: namespace reference of the event.
+        explicit_path: traversal path of the event's or its project's namespace, if the event has one.
     """
 
     raw: msgspec.Raw
@@ -49,18 +49,18 @@ class Event(msgspec.Struct):
     time_is_assigned: bool
     user_id: int
     username: str | None
-    namespace: Place
-    project: StatedProject
+    namespace: NamespaceReference
+    project: ProjectReference
     explicit_path: str | None
 
     def context(self, content: dict[str, Any] | None = None) -> Context:
-        """What the transformations see: see `Context`.
+        """Returns the context that transformations see. See `Context`.
 
         Args:
-            content: what the event holds, where it is read already.
+            content: decoded event, if it was decoded before.
 
         Raises:
-            Rejection: what the event holds besides its base attributes can't be stored.
+            Rejection: the event contains a value that can't be stored.
         """
         if content is None:
             content = content_of(self.raw)
@@ -79,11 +79,11 @@ class Event(msgspec.Struct):
 
 
 class StorableTimes(msgspec.Struct, frozen=True):
-    """The times that have, and keep for a while, a partition.
+    """The timestamps that have a partition, and will keep it for a while.
 
     Attributes:
-        earliest: the oldest of them.
-        latest: the one furthest in the future.
+        earliest: oldest storable timestamp.
+        latest: newest storable timestamp.
     """
 
     earliest: datetime
@@ -91,10 +91,10 @@ class StorableTimes(msgspec.Struct, frozen=True):
     retention_months: int
 
     def require(self, timestamp: datetime) -> None:
-        """Lets pass one of these times.
+        """Checks that a timestamp is storable.
 
         Raises:
-            Rejection: `timestamp_out_of_range`.
+            Rejection: the timestamp is too old or too far ahead (`timestamp_out_of_range`).
         """
         if self.earliest <= timestamp <= self.latest:
             return
@@ -103,20 +103,20 @@ class StorableTimes(msgspec.Struct, frozen=True):
         raise Rejection("timestamp_out_of_range", f"The time {timestamp:%Y-%m-%dT%H:%M:%SZ} is {reason}.")
 
 
-@lru_cache(maxsize=256)  # transformations may give each event of a batch another time
+@lru_cache(maxsize=256)  # transformations may give each event of a batch a different time
 def storable_times(received_at: datetime, retention_months: int) -> StorableTimes:
-    """The times that an event may have that arrived then."""
-    return StorableTimes(months_before(received_at, retention_months), received_at + _FURTHEST_AHEAD, retention_months)
+    """Returns the storable timestamps for events received at `received_at`."""
+    return StorableTimes(months_before(received_at, retention_months), received_at + _MAX_TIME_AHEAD, retention_months)
 
 
-class Terms(msgspec.Struct, eq=False):
-    """On which the events of a batch are taken in.
+class AcceptanceRules(msgspec.Struct, eq=False):
+    """The rules for accepting the events of a batch.
 
     Attributes:
-        sender_is_limited: whether there is anything that the sender may not write.
-        id_space: where the ids lie that the sender gives; None where they are stored as they are.
-        event_types: those that the definitions name, by name.
-        most_bytes: how large an event may be.
+        sender_is_limited: whether the sender's grant restricts writing.
+        id_space: maps sent ids to stored ids; None if sent ids are stored unchanged.
+        event_types: event types by name.
+        max_event_bytes: size limit of one event.
     """
 
     batch: Batch
@@ -125,56 +125,58 @@ class Terms(msgspec.Struct, eq=False):
     id_space: IdSpace | None
     event_types: Mapping[str, EventType]
     times: StorableTimes
-    most_bytes: int
+    max_event_bytes: int
 
 
-def terms_of(batch: Batch, registry: Registry, retention_months: int) -> Terms:
-    """The terms for the events of a batch."""
+def acceptance_rules(batch: Batch, registry: Registry, retention_months: int) -> AcceptanceRules:
+    """Returns the acceptance rules for a batch."""
     times = storable_times(batch.received_at, retention_months)
     sender = batch.sender
-    most_bytes = MAX_EVENT_BYTES + (MAX_GIVEN_BYTES if batch.replayed else 0)
-    return Terms(batch, sender, not sender.is_unlimited, id_space_of(sender), registry.events, times, most_bytes)
+    max_event_bytes = MAX_EVENT_BYTES + (MAX_GIVEN_BYTES if batch.replayed else 0)
+    return AcceptanceRules(
+        batch, sender, not sender.is_unlimited, id_space_of(sender), registry.events, times, max_event_bytes
+    )
 
 
 def read_attributes(
-    raw: msgspec.Raw, position: int, terms: Terms, attributes: Attributes | None = None
+    raw: msgspec.Raw, index: int, rules: AcceptanceRules, attributes: BaseAttributes | None = None
 ) -> Event | None:
-    """The event that `raw` is, at `position` of the batch; None for an internal event that no definition names.
+    """Returns the event at `index` of the batch; None for an internal event that no definition names.
 
-    What else an accepted event holds is not looked at: see `content_of`.
+    Only base attributes are checked; `content_of` checks the rest.
 
     Args:
-        attributes: what `attributes_of` gives for the event.
+        attributes: result of `attributes_of` for this event, if available.
 
     Raises:
-        Rejection: its base attributes are not as they must be, or its sender may not send it.
+        Rejection: the base attributes are malformed, or the sender may not send the event.
     """
-    if len(raw) > terms.most_bytes:
-        if _is_for_others(raw, terms.event_types):
+    if len(raw) > rules.max_event_bytes:
+        if _is_for_others(raw, rules.event_types):
             return None
-        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {terms.most_bytes} are allowed.")
+        raise Rejection("too_large", f"The event has {len(raw)} bytes; at most {rules.max_event_bytes} are allowed.")
     if attributes is None:
         try:
             attributes = read_base_attributes(raw)
         except Rejection:
-            if _is_for_others(raw, terms.event_types):
+            if _is_for_others(raw, rules.event_types):
                 return None
             raise
     try:
-        return _event(attributes, raw, position, terms)
+        return _event(attributes, raw, index, rules)
     except Rejection:
-        content_of(raw)  # that the text can't be stored is the first thing to say
+        content_of(raw)  # report unstorable text before any other fault
         raise
 
 
 def _is_for_others(raw: msgspec.Raw, event_types: Mapping[str, EventType]) -> bool:
-    """Whether it is an internal event that no definition names: all else in it is as other trackers want it."""
+    """Whether the event is an internal event that no definition names; other trackers define its content."""
     name = internal_event_name(raw)
     return name is not None and name not in event_types
 
 
-def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms) -> Event | None:
-    event_type = terms.event_types.get(attributes.event)
+def _event(attributes: BaseAttributes, raw: msgspec.Raw, index: int, rules: AcceptanceRules) -> Event | None:
+    event_type = rules.event_types.get(attributes.event)
     if event_type is None:
         if attributes.additional_properties is not None:
             return None
@@ -184,51 +186,51 @@ def _event(attributes: Attributes, raw: msgspec.Raw, position: int, terms: Terms
     own_id, own_time = attributes.id, _own_time(attributes)
     if own_id is not None:
         require_id(own_id)
-    timestamp = own_time or (own_id and time_of(own_id)) or terms.batch.received_at
-    terms.times.require(timestamp)
-    sender = terms.sender
+    timestamp = own_time or (own_id and time_of(own_id)) or rules.batch.received_at
+    rules.times.require(timestamp)
+    sender = rules.sender
     user_id = _user_id(attributes, sender.sub)
     user = attributes.user
     username = text_within(user.username, "user.username", "invalid_user") if user else None
-    places = places_of(
+    location = location_of(
         attributes.namespace,
         attributes.namespace_path,
         attributes.namespace_id,
         attributes.project,
         attributes.project_id,
     )
-    explicit_path = places.namespace.path or places.project.namespace.path
-    if terms.sender_is_limited:
+    explicit_path = location.namespace.path or location.project.namespace.path
+    if rules.sender_is_limited:
         sender.require_writable(user_id, explicit_path)
     return Event(
         raw=raw,
         type=event_type,
-        id=terms.batch.stored_id(own_id, position, terms.id_space),
+        id=rules.batch.stored_id(own_id, index, rules.id_space),
         timestamp=timestamp,
         time_is_assigned=own_id is not None and own_time is None,
         user_id=user_id,
         username=username,
-        namespace=places.namespace,
-        project=places.project,
+        namespace=location.namespace,
+        project=location.project,
         explicit_path=explicit_path,
     )
 
 
 def require_id(sent_id: UUID) -> None:
-    """Lets pass what may be the id of one event.
+    """Checks that `sent_id` can be an event's id.
 
     Raises:
-        Rejection: `invalid_id`.
+        Rejection: `sent_id` is the nil or the max UUID (`invalid_id`).
     """
     if sent_id.int in _NO_IDS:
-        raise Rejection("invalid_id", "The nil and the max UUID are no event's id.")
+        raise Rejection("invalid_id", "The nil and max UUIDs can't be event ids.")
 
 
 def require_user_id(value: Any) -> int:
-    """`value` as a user's id.
+    """Returns `value` if it is a valid user id.
 
     Raises:
-        Rejection: `invalid_user`.
+        Rejection: `value` is not a positive 64-bit integer (`invalid_user`).
     """
     if type(value) is not int or not 1 <= value <= MAX_ID:
         raise Rejection("invalid_user", "The user's id must be a positive 64-bit integer.")
@@ -236,12 +238,12 @@ def require_user_id(value: Any) -> int:
 
 
 def _merged(content: dict[str, Any], additional: dict[str, Any]) -> Context:
-    """The context of an event that has keys of its own among its additional properties."""
+    """Returns the context of an event whose additional properties repeat a top-level key. The top-level value wins."""
     own = {key: value for key, value in content.items() if value is not None}
     return Context(content | additional | own)
 
 
-def _own_time(attributes: Attributes) -> datetime | None:
+def _own_time(attributes: BaseAttributes) -> datetime | None:
     value = attributes.timestamp
     if value is None and attributes.additional_properties is not None:
         value = attributes.additional_properties.timestamp
@@ -253,10 +255,10 @@ def _own_time(attributes: Attributes) -> datetime | None:
         raise Rejection("invalid_timestamp", f"timestamp: {error}.") from error
 
 
-def _user_id(attributes: Attributes, sub: str) -> int:
+def _user_id(attributes: BaseAttributes, sub: str) -> int:
     if attributes.user is not None:
         if attributes.user_id is not None and attributes.user_id != attributes.user.id:
-            raise Rejection("invalid_user", "user.id and user_id name two users.")
+            raise Rejection("invalid_user", "user.id and user_id name different users.")
         return attributes.user.id
     if attributes.user_id is not None:
         return attributes.user_id

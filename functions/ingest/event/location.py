@@ -1,4 +1,4 @@
-"""Where an event belongs: the namespace and the project, as far as it names them."""
+"""The namespace and project that an event refers to."""
 
 from functools import lru_cache
 from typing import Any
@@ -11,18 +11,18 @@ from functions.shared.catalog.payload import converter
 from functions.shared.grant import is_traversal_path
 from functions.shared.rejection import Rejection
 
-_KNOWN_PLACES = 8192  # many events have few namespaces and projects
+_CACHED_LOCATIONS = 8192  # many events refer to few namespaces and projects
 _NOT_A_PATH = "A namespace's path must be ids, each followed by a slash, like 27/28/."
 _integer = converter(int)
 
 
-class Place(msgspec.Struct, frozen=True):
-    """A namespace, as far as an event names it.
+class NamespaceReference(msgspec.Struct, frozen=True):
+    """A reference to a namespace; attributes that the event does not give are None.
 
     Attributes:
-        id: of the namespace.
+        id: namespace id.
         path: traversal path, `27/28/`.
-        full_path: as people write it, `gitlab-org/gitlab`.
+        full_path: path with names, `gitlab-org/gitlab`.
     """
 
     id: int | None = None
@@ -30,33 +30,33 @@ class Place(msgspec.Struct, frozen=True):
     full_path: str | None = None
 
 
-NOWHERE = Place()
+NO_NAMESPACE = NamespaceReference()
 
 
-class StatedProject(msgspec.Struct, frozen=True):
-    """A project, as far as an event names it.
+class ProjectReference(msgspec.Struct, frozen=True):
+    """A reference to a project; attributes that the event does not give are None.
 
     Attributes:
-        namespace: the one that the event names for the project.
+        namespace: namespace reference within the project.
     """
 
     id: int | None = None
     full_path: str | None = None
-    namespace: Place = NOWHERE
+    namespace: NamespaceReference = NO_NAMESPACE
 
 
-class Places(msgspec.Struct, frozen=True):
-    """The namespace and the project, as far as an event names them."""
+class Location(msgspec.Struct, frozen=True):
+    """The namespace and project references of an event."""
 
-    namespace: Place
-    project: StatedProject
+    namespace: NamespaceReference
+    project: ProjectReference
 
 
 def require_namespace_path(value: Any) -> str:
-    """`value` as a traversal path.
+    """Returns `value` if it is a traversal path.
 
     Raises:
-        Rejection: `invalid_namespace`.
+        Rejection: `value` is not a traversal path (`invalid_namespace`).
     """
     if not isinstance(value, str):
         raise Rejection("invalid_namespace", _NOT_A_PATH)
@@ -66,10 +66,10 @@ def require_namespace_path(value: Any) -> str:
 
 @lru_cache(maxsize=4096)  # many events have few namespaces
 def namespace_id_of(path: str) -> int:
-    """The id of the namespace at a traversal path: its last.
+    """Returns the last id of a traversal path, which is the namespace's own.
 
     Raises:
-        Rejection: `invalid_namespace`, it is no traversal path.
+        Rejection: `path` is not a traversal path (`invalid_namespace`).
     """
     if is_traversal_path(path):
         namespace_id = int(path[path.rfind("/", 0, -1) + 1 : -1])
@@ -80,7 +80,7 @@ def namespace_id_of(path: str) -> int:
 
 @lru_cache(maxsize=4096)
 def lineage(path: str) -> tuple[tuple[int, str], ...]:
-    """The namespaces of a traversal path, by id and path, from the root on; without those whose id is too large.
+    """Returns id and path of every namespace on a traversal path, root first; omits ids that exceed 64 bits.
 
     >>> lineage("27/28/")
     ((27, '27/'), (28, '27/28/'))
@@ -91,61 +91,62 @@ def lineage(path: str) -> tuple[tuple[int, str], ...]:
     return tuple((number, path[:end]) for number, end in zip(ids, ends, strict=True) if number <= MAX_ID)
 
 
-@lru_cache(_KNOWN_PLACES)
-def places_of(
+@lru_cache(_CACHED_LOCATIONS)
+def location_of(
     namespace: Namespace | None,
     namespace_path: str | None,
     namespace_id: LooseId | None,
     project: Project | None,
     project_id: LooseId | None,
-) -> Places:
-    """The places that an event names by these attributes.
+) -> Location:
+    """Returns the location that these attributes refer to.
 
     Raises:
-        Rejection: `invalid_namespace`, `invalid_project`, `invalid_text`.
+        Rejection: an attribute is malformed or contradicts another one (`invalid_namespace`, `invalid_project`,
+            `invalid_text`).
     """
-    return Places(_namespace(namespace, namespace_path, namespace_id), _project(project, project_id))
+    return Location(_namespace(namespace, namespace_path, namespace_id), _project_reference(project, project_id))
 
 
-def _namespace(namespace: Namespace | None, path: str | None, loose_id: LooseId | None) -> Place:
-    place = _place(namespace, "namespace", "invalid_namespace")
+def _namespace(namespace: Namespace | None, path: str | None, loose_id: LooseId | None) -> NamespaceReference:
+    reference = _namespace_reference(namespace, "namespace", "invalid_namespace")
     if path is not None:
-        if place.path not in (None, require_namespace_path(path)):
-            raise Rejection("invalid_namespace", "namespace.path and namespace_path name two namespaces.")
-        place = msgspec.structs.replace(place, path=path, id=place.id or namespace_id_of(path))
+        if reference.path not in (None, require_namespace_path(path)):
+            raise Rejection("invalid_namespace", "namespace.path and namespace_path name different namespaces.")
+        reference = msgspec.structs.replace(reference, path=path, id=reference.id or namespace_id_of(path))
     if loose_id is not None:
         namespace_id = _identifier(loose_id, "namespace_id", "invalid_namespace")
-        place = msgspec.structs.replace(place, id=place.id or namespace_id)
-        if place.id != namespace_id:
+        reference = msgspec.structs.replace(reference, id=reference.id or namespace_id)
+        if reference.id != namespace_id:
             raise Rejection("invalid_namespace", "namespace_id is not the namespace's id.")
-    if place.path is not None and place.id != namespace_id_of(place.path):
+    if reference.path is not None and reference.id != namespace_id_of(reference.path):
         raise Rejection("invalid_namespace", "The namespace's id is not the last of its path.")
-    return place
+    return reference
 
 
-def _place(namespace: Namespace | None, attribute: str, code: str) -> Place:
+def _namespace_reference(namespace: Namespace | None, attribute: str, code: str) -> NamespaceReference:
     if namespace is None:
-        return NOWHERE
+        return NO_NAMESPACE
     path = namespace.path
     namespace_id = _identifier(namespace.id, f"{attribute}.id", code)
     if path is not None:
         namespace_id = namespace_id or namespace_id_of(path)
         if namespace_id != namespace_id_of(path):
             raise Rejection(code, f"{attribute}.id is not the last id of {attribute}.path.")
-    return Place(namespace_id, path, _full_path(namespace.full_path, f"{attribute}.full_path", code))
+    return NamespaceReference(namespace_id, path, _full_path(namespace.full_path, f"{attribute}.full_path", code))
 
 
-def _project(project: Project | None, loose_id: LooseId | None) -> StatedProject:
+def _project_reference(project: Project | None, loose_id: LooseId | None) -> ProjectReference:
     project_id = _identifier(loose_id, "project_id", "invalid_project")
     if project is None:
-        return StatedProject(project_id)
+        return ProjectReference(project_id)
     own_id = _identifier(project.id, "project.id", "invalid_project")
     if project_id not in (None, own_id):
-        raise Rejection("invalid_project", "project.id and project_id name two projects.")
-    return StatedProject(
+        raise Rejection("invalid_project", "project.id and project_id name different projects.")
+    return ProjectReference(
         own_id,
         _full_path(project.full_path, "project.full_path", "invalid_project"),
-        _place(project.namespace, "project.namespace", "invalid_project"),
+        _namespace_reference(project.namespace, "project.namespace", "invalid_project"),
     )
 
 

@@ -1,7 +1,7 @@
-"""The rules for what may be stored.
+"""The rules for values that can be stored.
 
-PostgreSQL's `jsonb` and ClickHouse's `JSON` do not keep the same things. What either can't keep is refused
-or dropped here, before PostgreSQL, so that both hold the same.
+PostgreSQL's `jsonb` and ClickHouse's `JSON` support different values. A value that either store can't keep is rejected
+or dropped before it reaches PostgreSQL, so that both stores hold the same.
 """
 
 import math
@@ -14,21 +14,21 @@ from functions.ingest.formats.json_scan import may_be_unstorable
 from functions.shared.catalog.payload import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER
 from functions.shared.rejection import Rejection, quoted
 
-_LARGEST_EXACT_FLOAT = 2**53
+_MAX_EXACT_FLOAT = 2**53
 
 
 def refuse_unstorable(raw: msgspec.Raw, value: Any) -> None:
-    """Lets pass the JSON value whose text is `raw`.
+    """Checks a JSON value; `raw` is its text, which makes the check fast.
 
     Raises:
-        Rejection: a string holds U+0000 (`invalid_text`), a number is outside 64 bits (`number_out_of_range`).
+        Rejection: a string contains U+0000 (`invalid_text`), or a number exceeds 64 bits (`number_out_of_range`).
     """
     if may_be_unstorable(bytes(raw)):
         require_storable(value)
 
 
 def require_storable(value: Any) -> None:
-    """As `refuse_unstorable`, for a value whose text is not known."""
+    """Checks a JSON value like `refuse_unstorable`, without its text."""
     if isinstance(value, str):
         if "\0" in value:
             raise Rejection("invalid_text", "A string contains the character U+0000, which PostgreSQL can't store.")
@@ -45,10 +45,10 @@ def require_storable(value: Any) -> None:
 
 
 def normalised(value: Any, depth: int = 0) -> Any:
-    """`value` without the keys that hold null or an empty object, at any depth.
+    """Returns `value` without keys that hold null or an empty object, at any depth.
 
     Raises:
-        Rejection: it is not JSON, or holds what one of the stores can't keep.
+        Rejection: `value` is not JSON, or contains a value that one of the stores can't keep.
     """
     kind = type(value)
     if kind is str or kind is int:
@@ -70,7 +70,7 @@ def normalised(value: Any, depth: int = 0) -> Any:
 
 
 def _normalised_object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-    kept = {}
+    normalised_object = {}
     for key, item in value.items():
         if type(key) is not str:
             raise Rejection("not_json", f"The key {quoted(key)} is not a string.")
@@ -78,22 +78,22 @@ def _normalised_object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
             raise Rejection("invalid_key", f"The key {quoted(key)} contains U+0000 or %2E.")
         item = normalised(item, depth)
         if item is not None and item != {}:
-            kept[key] = item
-    return kept
+            normalised_object[key] = item
+    return normalised_object
 
 
 def _normalised_list(value: list[Any], depth: int) -> list[Any]:
     items = [normalised(item, depth) for item in value]
     if None in items and all(item is None or type(item) in (list, dict) for item in items):
         raise Rejection("invalid_array", "An array holds null, but no string, number or boolean.")
-    kinds = {type(number) for number in _numbers(items) if type(number) is float or abs(number) > _LARGEST_EXACT_FLOAT}
+    kinds = {type(number) for number in _numbers(items) if type(number) is float or abs(number) > _MAX_EXACT_FLOAT}
     if len(kinds) > 1:
         raise Rejection("number_out_of_range", "An array mixes fractions with integers above 2^53.")
     return items
 
 
 def _numbers(items: Iterable[Any]) -> Iterator[int | float]:
-    """The numbers in an array, and in the arrays in it: ClickHouse gives all of them one type."""
+    """Yields the numbers of an array and of its nested arrays; ClickHouse gives all of them one type."""
     for item in items:
         if type(item) is int or type(item) is float:
             yield item

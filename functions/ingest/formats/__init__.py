@@ -1,1 +1,1 @@
-"""The formats in which bodies and messages hold events."""
+"""The formats of bodies and messages that contain events."""

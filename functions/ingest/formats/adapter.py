@@ -1,4 +1,4 @@
-"""What an input format has to say of itself to be in the table of formats."""
+"""The types that describe an input format in the table of formats."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ from functions.shared.rejection import Rejection
 
 
 class Events(msgspec.Struct):
-    """What a body holds, in its order.
+    """The events of a body, in order.
 
     Attributes:
-        raw: each event's JSON, as it came or, of a CloudEvent, as the event that it is here.
-        refused: why some of them are none, by their position: a line that is no JSON, or an incomplete CloudEvent.
-        array: the body, where it is an array of these very events.
+        raw: JSON of each event; CloudEvents are converted to plain events.
+        refused: rejections by index, for example of a line that is not JSON.
+        array: the body, if it is an array of exactly these events.
     """
 
     raw: list[msgspec.Raw]
@@ -25,25 +25,24 @@ class Events(msgspec.Struct):
 
 
 def bearer_token(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers as they are: the token is in `authorization`."""
+    """Returns the headers unchanged: the token is in `authorization`."""
     return headers
 
 
 def status_and_answer(answer: Answer) -> tuple[int, Any]:
-    """The answer as it is, with its own status."""
+    """Returns the answer unchanged, with its own status."""
     return answer.status, answer
 
 
 class RequestFormat(NamedTuple):
-    """How the events come in one kind of request.
+    """How one kind of request contains events.
 
     Attributes:
         takes: whether a request to `path` is of this kind.
-        read: the events in the body of such a request, or why it holds none; raises `Rejection`, `TooLarge` or
-            `UnsupportedMediaType`.
-        path: of the route in infra/template.yaml, without the stage.
-        credentials: the headers, by their names in lower case, with the token in `authorization`.
-        answer: status and body by which the sender learns what became of its events.
+        read: returns the events in the request's body; raises `Rejection`, `TooLarge` or `UnsupportedMediaType`.
+        path: path of the route in infra/template.yaml, without the stage.
+        credentials: returns the headers, by name in lower case, with the token in `authorization`.
+        answer: returns status and body of the answer.
     """
 
     takes: Callable[[Request], bool]
@@ -54,11 +53,11 @@ class RequestFormat(NamedTuple):
 
 
 class EventFormat(NamedTuple):
-    """How one kind of event is written, wherever it comes in a body.
+    """How one kind of event is written, in any body.
 
     Attributes:
-        may_be_in: whether a text may hold such events; soon said, for all others are asked for it too.
-        as_plain_event: the event as it is here; another event as it is. Raises `Rejection`.
+        may_be_in: whether a text may contain such events. Must be fast, because it runs for every body.
+        as_plain_event: converts such an event to a plain event; returns any other event unchanged. Raises `Rejection`.
     """
 
     may_be_in: Callable[[bytes], bool]
@@ -66,11 +65,11 @@ class EventFormat(NamedTuple):
 
 
 class EnvelopeFormat(NamedTuple):
-    """What a service of AWS wraps around a body that it puts on the queue.
+    """An envelope in which an AWS service wraps a body.
 
     Attributes:
-        mark: what is in every such envelope.
-        content: the body within, and the envelope's own id; None where the text is something else.
+        mark: bytes that every such envelope contains.
+        content: returns the inner body and the envelope's id; None if the text is not such an envelope.
     """
 
     mark: bytes

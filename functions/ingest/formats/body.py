@@ -1,4 +1,4 @@
-"""Bodies of JSON: one event, an array of them, or one per line."""
+"""Reads JSON bodies: one event, an array of events, or one event per line."""
 
 import json
 import re
@@ -38,10 +38,10 @@ JSON_TYPES = frozenset(
 )
 
 MAX_COMMAS_UNCOUNTED = 1_000_000
-"""A body with more is counted before its events are read.
+"""Bodies with more commas are counted before their events are decoded.
 
-An ordinary body of 10,000 events has as many if each has a hundred. An element takes 70 bytes of memory and more,
-though a body may hold one in every two of its bytes.
+A body of 10,000 events with a hundred commas each stays within this number. Decoding needs at least 70 bytes of memory
+per element, while a body may have an element in every two bytes.
 """
 
 _LINE = re.compile(rb"[^ \t\r\n][^\n]*")
@@ -52,14 +52,14 @@ _ONE_TOO_MANY = "one_too_many"
 
 
 def split(body: bytes, *, has_lines: bool = False) -> Events:
-    """The events in a body, each of which is only known to be JSON.
+    """Splits a body into events; each is valid JSON, but not checked further.
 
     Args:
-        has_lines: whether the sender says that each event has a line of its own; else that is recognised.
+        has_lines: whether the content type promises one event per line; otherwise lines are detected.
 
     Raises:
-        Rejection: `invalid_json`, `too_deep`: nothing in it can be told apart.
-        TooLarge: it has over 10,000 events; no more of them is read than shows it.
+        Rejection: the body can't be split (`invalid_json`, `too_deep`).
+        TooLarge: the body has more than 10,000 events. Reading stops at that number.
     """
     events = _read(body, has_lines=has_lines)
     if len(events.raw) > MAX_EVENTS:
@@ -77,22 +77,21 @@ def _has_lines(request: Request) -> bool:
 
 def _refuse(request: Request) -> Events:
     raise UnsupportedMediaType(
-        "Events are sent as application/json, application/x-ndjson or CloudEvents in JSON, "
-        f"not as {request.media_type}."
+        f"Send events as application/json, application/x-ndjson or CloudEvents in JSON, not as {request.media_type}."
     )
 
 
 LINES = RequestFormat(takes=_has_lines, read=lambda request: split(unpacked(request.body), has_lines=True))
 JSON = RequestFormat(takes=_is_json, read=lambda request: split(unpacked(request.body)))
 UNSUPPORTED = RequestFormat(takes=lambda _: True, read=_refuse)
-"""Takes what no other format does."""
+"""Matches requests that no other format takes."""
 
 
 def _read(body: bytes, *, has_lines: bool) -> Events:
     try:
         return _read_json(body)
     except Rejection:
-        # Read no further than shows that there are too many.
+        # One line over the limit is enough to detect too many events.
         lines = [match.group().rstrip(_WHITESPACE) for match in islice(_LINE.finditer(body), MAX_EVENTS + 1)]
         if not has_lines and not _are_events(lines):
             raise
@@ -100,7 +99,7 @@ def _read(body: bytes, *, has_lines: bool) -> Events:
 
 
 def _read_json(body: bytes) -> Events:
-    """The elements of a JSON array, or the one value that `body` is; each is only known to be JSON."""
+    """Returns the elements of a JSON array, or the body as one event; each is valid JSON, but not checked further."""
     is_array = body.lstrip(_WHITESPACE).startswith(b"[")
     if is_array:
         check_count(body)
@@ -115,10 +114,10 @@ def _read_json(body: bytes) -> Events:
 
 
 def check_count(body: bytes) -> None:
-    """Refuses a body of too many events, before memory is taken for them: the elements of the array that it is.
+    """Rejects an array of too many events before memory is allocated for them.
 
     Raises:
-        TooLarge: the array has over 10,000 elements; or it has very many commas, and can't be decoded.
+        TooLarge: the array has more than 10,000 elements, or has very many commas and is not JSON.
     """
     if body.count(b",") <= MAX_COMMAS_UNCOUNTED:
         return
@@ -132,16 +131,16 @@ def check_count(body: bytes) -> None:
 
 @cache
 def _counting_decoder() -> msgspec.json.Decoder[msgspec.Struct]:
-    """Reads an array as a struct of 10,001 fields: msgspec takes no memory for the elements beyond these."""
+    """Returns a decoder that reads an array as a struct of 10,001 fields. Elements beyond these take no memory."""
     names = [*(f"element_{number}" for number in range(MAX_EVENTS)), _ONE_TOO_MANY]
     fields = [(name, msgspec.Raw, msgspec.Raw()) for name in names]
     return msgspec.json.Decoder(msgspec.defstruct("Elements", fields, array_like=True))
 
 
 def _read_json_with_lone_surrogates(body: bytes) -> Events:
-    """As `_read_json`, for arrays where a string may have been cut within a character.
+    """Reads an array that may contain strings cut within a surrogate pair.
 
-    msgspec refuses the whole array; only the event at fault should be.
+    msgspec rejects the whole array for such a string. Python's decoder lets the array pass, and only that event fails.
     """
     try:
         return Events(written_anew(json.loads(body)))
@@ -150,17 +149,17 @@ def _read_json_with_lone_surrogates(body: bytes) -> Events:
 
 
 def written_anew(events: Sequence[object]) -> list[msgspec.Raw]:
-    """The JSON of what Python's own decoder read, which lets pass strings that were cut within a character.
+    """Encodes values that Python's decoder read, which accepts strings cut within a surrogate pair.
 
     Raises:
-        RecursionError: they are nested too deep.
+        RecursionError: a value is nested too deep.
     """
     texts = [json.dumps(event, ensure_ascii=False) for event in events]
     return [msgspec.Raw(text.encode(errors="backslashreplace")) for text in texts]
 
 
 def _are_events(lines: Sequence[bytes]) -> bool:
-    """Whether lines of unknown purpose hold an event each: the first one does, or all begin like one."""
+    """Whether each line holds one event: the first line is valid JSON, or all lines begin with a brace."""
     if len(lines) < 2 or not lines[0].startswith(b"{"):
         return False
     return all(line.startswith(b"{") for line in lines) or _is_value(lines[0])
@@ -176,13 +175,13 @@ def _is_value(line: bytes) -> bool:
 
 def _read_lines(lines: Sequence[bytes]) -> Events:
     events = Events([msgspec.Raw(line) for line in lines])
-    for position, line in enumerate(lines):
+    for index, line in enumerate(lines):
         try:
             _raw_decoder.decode(line)
         except msgspec.DecodeError as error:
-            events.refused[position] = _not_json("line", error)
+            events.refused[index] = _not_json("line", error)
         except RecursionError:
-            events.refused[position] = _too_deep()
+            events.refused[index] = _too_deep()
     return events
 
 

@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 (cloudevents.io), read as the events that they are here."""
+"""Converts CloudEvents 1.0 (cloudevents.io) to plain events."""
 
 import base64
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ _HEADERS = {f"ce-{name}": name for name in ("specversion", "id", "source", "type
 
 
 class CloudEvent(msgspec.Struct):
-    """The attributes of a CloudEvent that are looked at; extensions are ignored.
+    """The attributes of a CloudEvent that are used. Extensions are ignored.
 
     Attributes:
-        event: what no CloudEvent has, and every event does that is none.
+        event: set only in plain events, which have this key; CloudEvents don't.
     """
 
     specversion: Any = None
@@ -49,28 +49,28 @@ _data_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 
 def holds_cloud_events(body: bytes) -> bool:
-    """Whether any of the events in a body may be a CloudEvent: it has the attribute `specversion`, and no `event`."""
+    """Whether a body may contain a CloudEvent, which has `specversion` and no `event`."""
     return holds(body, _MARK)
 
 
 def as_plain_event(raw: msgspec.Raw) -> msgspec.Raw:
-    """The event that a CloudEvent is: `type` names it, `data` is its context; another event as it is.
+    """Converts a CloudEvent to a plain event: `type` is the name, `data` the context. Returns other events unchanged.
 
-    Its id is the UUIDv5 of `source` and `id`, which together are unique among all CloudEvents.
+    The id is the UUIDv5 of `source` and `id`, which together identify a CloudEvent.
 
     Raises:
-        Rejection: `invalid_cloud_event`, or `invalid_user` where `subject` is no user's id.
+        Rejection: `invalid_cloud_event`, or `invalid_user` if `subject` is not a user id.
     """
     if not holds_cloud_events(bytes(raw)):
         return raw
     try:
         event = _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return raw  # which is no object, or can't be read
+        return raw  # not an object, or not readable
     if event.event is not msgspec.UNSET or event.specversion is None:
         return raw
     if event.specversion != _VERSION:
-        raise Rejection("invalid_cloud_event", f"specversion: only {_VERSION} is known.")
+        raise Rejection("invalid_cloud_event", f"specversion must be {_VERSION}.")
     plain: dict[str, Any] = _data(event)
     plain["event"] = _text(event.type, "type")
     plain["id"] = uuid5(_IDENTIFIERS, msgspec.json.encode([_text(event.source, "source"), _text(event.id, "id")]))
@@ -82,13 +82,13 @@ def as_plain_event(raw: msgspec.Raw) -> msgspec.Raw:
 
 
 def from_headers(headers: Mapping[str, str], body: bytes) -> bytes:
-    """The CloudEvent, as JSON, whose attributes are in the `ce-` headers of a request and whose data is the body.
+    """Builds a CloudEvent from the `ce-` headers of a request, with the body as `data`.
 
     Args:
-        headers: by their names in lower case.
+        headers: headers by name in lower case.
 
     Raises:
-        Rejection: `invalid_json`, the body is none.
+        Rejection: the body is not JSON (`invalid_json`).
     """
     attributes: dict[str, Any] = {
         name: _header_value(headers[header]) for header, name in _HEADERS.items() if header in headers
@@ -102,7 +102,7 @@ def from_headers(headers: Mapping[str, str], body: bytes) -> bytes:
 
 
 def _is_binary_mode(request: Request) -> bool:
-    """Whether the attributes are in headers and the body, whose type is JSON's, is the data."""
+    """Whether the attributes are in headers and the body, of a JSON type, is the data."""
     if BINARY_MODE_HEADER not in request.headers or request.media_type.startswith(_STRUCTURED_TYPES):
         return False
     return JSON.takes(request) or LINES.takes(request)
@@ -131,7 +131,7 @@ def _data(event: CloudEvent) -> dict[str, Any]:
 
 def _text(value: Any, attribute: str) -> str:
     if not isinstance(value, str) or not value:
-        raise Rejection("invalid_cloud_event", f"{attribute} must be a text that is not empty.")
+        raise Rejection("invalid_cloud_event", f"{attribute} must be a non-empty string.")
     return value
 
 
@@ -142,7 +142,7 @@ def _user_id(subject: Any) -> int:
 
 
 def _header_value(value: str) -> str:
-    """What a header says: the HTTP binding has it percent-encoded, and lets it be quoted."""
+    """Decodes a header value: the HTTP binding percent-encodes values, and allows quotes."""
     if len(value) > 1 and value.startswith('"') and value.endswith('"'):
         value = _unquoted(value[1:-1])
     return unquote(value)

@@ -1,4 +1,4 @@
-"""What SNS and EventBridge wrap around a body that they put on the queue."""
+"""Unwraps the envelopes of SNS and EventBridge."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ _NOTIFICATION = "Notification"
 
 
 class _Notification(msgspec.Struct):
-    """The attributes of a notification of SNS that are looked at.
+    """The used attributes of an SNS notification.
 
     Attributes:
-        event: what every event has that came without an envelope.
+        event: set only in plain events, which have no envelope.
     """
 
     kind: Any = msgspec.field(name="Type", default=None)
@@ -23,10 +23,10 @@ class _Notification(msgspec.Struct):
 
 
 class _BusEvent(msgspec.Struct):
-    """The attributes of an event of EventBridge that are looked at.
+    """The used attributes of an EventBridge event.
 
     Attributes:
-        event: what every event has that came without an envelope.
+        event: set only in plain events, which have no envelope.
     """
 
     detail_type: Any = msgspec.field(name="detail-type", default=None)
@@ -40,7 +40,7 @@ _bus_event_decoder = msgspec.json.Decoder(_BusEvent)
 
 
 def _notified(text: bytes) -> tuple[bytes, str] | None:
-    """The message of a notification, and the notification's id."""
+    """Returns message and id of a notification."""
     found = _decoded(_notification_decoder, text)
     if found is None or found.event is not msgspec.UNSET or found.kind != _NOTIFICATION:
         return None
@@ -50,7 +50,7 @@ def _notified(text: bytes) -> tuple[bytes, str] | None:
 
 
 def _detail(text: bytes) -> tuple[bytes, str] | None:
-    """The detail of an event of EventBridge, and that event's id."""
+    """Returns detail and id of an EventBridge event."""
     found = _decoded(_bus_event_decoder, text)
     if found is None or found.event is not msgspec.UNSET or found.detail is msgspec.UNSET:
         return None
@@ -60,7 +60,7 @@ def _detail(text: bytes) -> tuple[bytes, str] | None:
 
 
 def _decoded[Decoded](decoder: msgspec.json.Decoder[Decoded], text: bytes) -> Decoded | None:
-    """The envelope; None where the text is no JSON object."""
+    """Returns the envelope; None if the text is not a JSON object."""
     try:
         return decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""GitLab's own endpoints for internal events, so that its editor extensions can send here unchanged."""
+"""GitLab's endpoints for internal events. GitLab's editor extensions can send to them unchanged."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ _TOKEN_HEADER = "private-token"  # noqa: S105 - the name of a header
 
 
 class TrackedEvent(msgspec.Struct):
-    """What GitLab takes of an event; anything else in it is ignored, so that its user is always the token's."""
+    """The keys that GitLab reads from an event. Other keys are ignored, so the user is always the token's user."""
 
     event: msgspec.Raw
     additional_properties: msgspec.Raw = msgspec.Raw(b"null")
@@ -42,43 +42,43 @@ _events_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def credentials(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers with the token where others have it, if it came as `PRIVATE-TOKEN`."""
+    """Returns the headers with a `PRIVATE-TOKEN` moved to `authorization`."""
     if _TOKEN_HEADER not in headers or headers.get("authorization", "").lower().startswith("bearer "):
         return headers
     return {**headers, "authorization": f"Bearer {headers[_TOKEN_HEADER]}"}
 
 
 def answer_of(answer: Answer) -> tuple[int, Any]:
-    """What GitLab answers, unless an event was rejected: its senders are told why, as others are."""
+    """Returns GitLab's answer if no event was rejected; otherwise the usual answer with the reasons."""
     return status_and_answer(answer) if answer.rejected else (200, OK)
 
 
 def tracked_event(request: Request) -> Events:
-    """The one event in the body, as the internal event that it is.
+    """Returns the body's event as an internal event.
 
     Raises:
-        Rejection: the body is no JSON object, or has no `event`.
-        TooLarge: it has too many bytes.
+        Rejection: the body is not a JSON object, or has no `event`.
+        TooLarge: the body has too many bytes.
     """
     return Events([_internal_event(unpacked(request.body))])
 
 
 def tracked_events(request: Request) -> Events:
-    """The events in the body's `events`, as the internal events that they are.
+    """Returns the events in the body's `events` as internal events.
 
     Raises:
-        Rejection: the body is no JSON object, or has no array `events`.
-        TooLarge: it has too many events, or bytes.
+        Rejection: the body is not a JSON object, or has no array `events`.
+        TooLarge: the body has too many events or bytes.
     """
     found = _split(unpacked(request.body))
     if len(found) > MAX_EVENTS:
         raise TooLarge(f"The body has more than {MAX_EVENTS} events.")
     events = Events(found)
-    for position, raw in enumerate(found):
+    for index, raw in enumerate(found):
         try:
-            events.raw[position] = _internal_event(raw)
+            events.raw[index] = _internal_event(raw)
         except Rejection as rejection:
-            events.refused[position] = rejection
+            events.refused[index] = rejection
     return events
 
 
@@ -103,7 +103,7 @@ def _split(text: bytes) -> list[msgspec.Raw]:
 
 
 def _internal_event(text: bytes | msgspec.Raw) -> msgspec.Raw:
-    """The event with what makes it an internal one, whose name may be unknown, though it has no properties."""
+    """Adds the additional properties that make the event an internal event, so an unknown name is ignored."""
     tracked = _decoded(_event_decoder, text)
     if bytes(tracked.additional_properties) == b"null":
         tracked.additional_properties = msgspec.Raw(b"{}")
@@ -114,7 +114,7 @@ def _decoded[Decoded](decoder: msgspec.json.Decoder[Decoded], text: bytes | msgs
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
-        raise Rejection("invalid_event", f"The body is not as it must be: {error}.") from error
+        raise Rejection("invalid_event", f"The body is malformed: {error}.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejection("invalid_json", f"The body is not JSON: {error}.") from error
     except RecursionError as error:

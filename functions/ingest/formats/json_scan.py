@@ -1,42 +1,42 @@
-"""What the text of JSON shows of the values in it, without reading them."""
+"""Scans JSON text for values that may not be storable, without decoding it."""
 
 import re
 
-_BACKSLASH = b"\\"  # one byte is found far faster than several
+_BACKSLASH = b"\\"  # searching for one byte is much faster than searching for several
 
-# Digits as zeros, so that a number is found by how it is written: one outside 64 bits that is no fraction by so many
-# of them in a row, and one outside a double, else, by the three of its exponent.
+# Maps all digits to zero. A row of zeros then reveals an integer that may exceed 64 bits; three zeros after an exponent
+# mark reveal a number that may exceed a double.
 _AS_WRITTEN = bytes.maketrans(b"123456789+E", b"0000000000e")
 _LONG_NUMBER = b"0" * len(str(2**63))
 _LARGE_EXPONENT = b"0e000"
-_END_OF_LARGE_EXPONENT = re.compile(rb"0e0+[,\]}\s]")  # what an id of hexadecimal digits has not
+_END_OF_LARGE_EXPONENT = re.compile(rb"0e0+[,\]}\s]")  # a hexadecimal id ends with a quote
 
-# What is between here and PostgreSQL takes nearly twice as many objects and arrays in each other, if not all as many.
-MOST_OPENINGS = 5_000
+# Everything between here and PostgreSQL accepts nearly twice as many nested objects and arrays.
+MAX_OPENINGS = 5_000
 
 
 def holds(text: bytes, part: bytes) -> bool:
-    """Whether `part`, some bytes long, is in `text`: Python looks from the end twice as fast as from the beginning."""
+    """Whether `text` contains `part`. Python searches short parts from the end twice as fast as from the beginning."""
     return text.rfind(part) >= 0
 
 
 def may_be_unstorable(text: bytes) -> bool:
-    """Whether a string in it may hold U+0000, or an integer be outside 64 bits: some that are not can't be stored."""
+    """Whether a string may contain U+0000, or an integer may exceed 64 bits. May also be true for storable text."""
     return holds_nul(text) or holds(text.translate(_AS_WRITTEN), _LONG_NUMBER)
 
 
 def holds_nul(text: bytes) -> bool:
-    """Whether U+0000 is in it, as JSON writes it."""
+    """Whether the text contains U+0000, as JSON escapes it."""
     return _BACKSLASH in text and holds(text, rb"\u0000")
 
 
 def may_nest_deep(text: bytes) -> bool:
-    """Whether it has so many objects and arrays that they may be nested deeper than everything can take."""
-    return text.count(b"[") + text.count(b"{") > MOST_OPENINGS
+    """Whether the text has enough brackets and braces to be nested too deep."""
+    return text.count(b"[") + text.count(b"{") > MAX_OPENINGS
 
 
 def is_plain(text: bytes) -> bool:
-    """Whether the values in a JSON text that does not nest deep can certainly be stored: others are worth a look."""
+    """Whether all values of a text that is not nested deep can certainly be stored; False if they need a check."""
     if not _is_utf_8(text) or holds_nul(text):
         return False
     written = text.translate(_AS_WRITTEN)

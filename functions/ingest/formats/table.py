@@ -1,4 +1,4 @@
-"""The table of input formats: a new one is a file beside this one, and a line here."""
+"""The table of input formats. A new format is one file in this folder and one line in this table."""
 
 from functions.ingest.formats import body, cloud_event, envelope, gitlab
 from functions.ingest.formats.adapter import EnvelopeFormat, EventFormat, Events, RequestFormat
@@ -6,7 +6,7 @@ from functions.ingest.formats.compression import unpacked
 from functions.ingest.request import EVENTS_PATH, Request
 from functions.shared.rejection import Rejection
 
-# Of those that take a request to a path, the first one reads it.
+# For each path, the first format that takes the request reads it.
 REQUEST_FORMATS: tuple[RequestFormat, ...] = (
     cloud_event.BINARY_MODE,
     body.LINES,
@@ -24,37 +24,37 @@ _MAX_ENVELOPES = 3  # EventBridge may send to SNS, and SNS to the queue
 
 
 def format_of(request: Request) -> RequestFormat:
-    """The format in which the request's events come; one to a path that is none is read as if it came to `/v1/events`.
+    """Returns the format of the request's events; an unknown path counts as `/v1/events`.
 
-    What no format holds is of one whose `read` says so, since a token is asked for before that.
+    An unsupported content type also gets a format, whose `read` raises, because the token is checked first.
     """
     path = request.path if request.path in PATHS else EVENTS_PATH
     return next(form for form in REQUEST_FORMATS if form.path == path and form.takes(request))
 
 
 def events_of(request: Request, form: RequestFormat) -> Events:
-    """The events in the request, each as the event that it is here.
+    """Returns the events of the request as plain events.
 
     Raises:
-        Rejection: nothing in the body can be told apart.
-        TooLarge: it has too many events, or bytes.
-        UnsupportedMediaType: it is said to be of a format that is not in the table.
+        Rejection: the body can't be split into events.
+        TooLarge: the body has too many events or bytes.
+        UnsupportedMediaType: no format of the table has the request's content type.
     """
     return _as_plain_events(form.read(request))
 
 
 def events_in(text: bytes) -> Events:
-    """The events in a body that nothing is said of, as on the queue; it may be gzip.
+    """Returns the events of a queue message's body, which has no content type and may be gzip.
 
     Raises:
-        Rejection: `invalid_gzip`, `invalid_json`, `too_deep`: nothing in it can be told apart.
-        TooLarge: it has over 10,000 events, or 20 MB; no more of them is read than shows it.
+        Rejection: the body can't be split into events (`invalid_gzip`, `invalid_json`, `too_deep`).
+        TooLarge: the body has more than 10,000 events or 20 MB. Reading stops at that limit.
     """
     return _as_plain_events(body.split(unpacked(text)))
 
 
 def unwrapped(text: bytes, message_id: str) -> tuple[bytes, str]:
-    """The body as its producer sent it, and the id of the innermost envelope, or else of the message."""
+    """Returns the body without envelopes, and the id of the innermost envelope, or of the message if it has none."""
     for _ in range(_MAX_ENVELOPES):
         if not text.lstrip().startswith(b"{"):
             break
@@ -67,15 +67,15 @@ def unwrapped(text: bytes, message_id: str) -> tuple[bytes, str]:
 
 
 def _as_plain_events(events: Events) -> Events:
-    """The events, those of other formats as the events that they are here."""
+    """Converts all events to plain events."""
     text = b"".join(events.raw) if events.array is None else events.array
     for form in EVENT_FORMATS:
         if form.may_be_in(text):
             events.array = None
-            for position, raw in enumerate(events.raw):
-                if position not in events.refused:
+            for index, raw in enumerate(events.raw):
+                if index not in events.refused:
                     try:
-                        events.raw[position] = form.as_plain_event(raw)
+                        events.raw[index] = form.as_plain_event(raw)
                     except Rejection as rejection:
-                        events.refused[position] = rejection
+                        events.refused[index] = rejection
     return events

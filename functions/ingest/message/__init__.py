@@ -1,1 +1,1 @@
-"""Messages of the queue: batches of events with who sent them and when."""
+"""Queue messages: batches of events with their sender and arrival."""

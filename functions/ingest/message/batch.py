@@ -1,4 +1,4 @@
-"""What a message on the queue carries: events as the producer wrote them, with what is known of their arrival."""
+"""The content of a queue message: events as received, with sender and arrival."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from functions.shared.rejection import Rejection
 KIND = "ai_usage_events.batch"
 
 type Attempts = Annotated[int, msgspec.Meta(ge=0, lt=2**31 - 1)]
-"""How often an event was rejected until now: the column has room for one more."""
+"""Number of earlier rejections. The database column has room for one more."""
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """Which row of `rejected_events` a replayed event has, and how often it was rejected until then.
+    """The row of `rejected_events` of a replayed event, with its number of earlier rejections.
 
     Attributes:
-        event_id: under which it is to be stored, where that was known.
+        event_id: id under which the event is stored, if it was known at the rejection.
     """
 
     rejected_id: UUID
@@ -38,13 +38,13 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
     """Events that arrived together.
 
     Attributes:
-        id: of the request or message they arrived in, or of what SNS or EventBridge wrapped around them.
-        received_at: when that was.
-        events: each one's JSON, untouched.
-        first: the position of the first of them; it has others before it where a request made several messages.
-        grant: the sender's; None where they were published straight on the queue.
-        replayed: where they had been rejected.
-        refused: why some of those are no events, by their position; a batch on its way over the queue has none.
+        id: id of the request or message, or of the innermost SNS or EventBridge envelope.
+        received_at: time of arrival.
+        events: JSON of each event, unchanged.
+        first: index of the first event; above 0 if a request was split into several messages.
+        grant: the sender's grant; None if the events were sent directly to the queue.
+        replayed: set if the event is a replay.
+        refused: rejections by index; empty while a batch is on the queue.
     """
 
     id: str
@@ -57,32 +57,32 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
 
     @property
     def sender(self) -> Grant:
-        """What the sender may touch."""
+        """Returns the sender's grant."""
         return self.grant or TRUSTED
 
-    def event_id(self, position: int) -> UUID:
-        """The id that the event at `position` gets where it has none; it is stored as it is."""
-        return derived_id(self.received_at, self.id, position)
+    def event_id(self, index: int) -> UUID:
+        """Returns the stored id of the event at `index` if the event has no id."""
+        return derived_id(self.received_at, self.id, index)
 
-    def stored_id(self, sent_id: UUID | None, position: int, id_space: IdSpace | None) -> UUID:
-        """The id under which the event at `position` is stored.
+    def stored_id(self, sent_id: UUID | None, index: int, id_space: IdSpace | None) -> UUID:
+        """Returns the id under which the event at `index` is stored.
 
         Args:
-            sent_id: the event's own; that of a replayed event may be one that was made here.
+            sent_id: the event's own id. A replayed event may carry an id that the server assigned.
             id_space: see `id_space_of`.
         """
         if sent_id is None:
-            return self.event_id(position)
+            return self.event_id(index)
         if id_space is None:
             return sent_id
         return (self.replayed and self.replayed.event_id) or id_space.stored_id(sent_id)
 
-    def positioned(self) -> Iterator[tuple[int, msgspec.Raw]]:
-        """The events, each with its position."""
+    def indexed(self) -> Iterator[tuple[int, msgspec.Raw]]:
+        """Yields the events with their indexes."""
         return enumerate(self.events, self.first)
 
     def messages(self, limit: int) -> Iterator["Batch"]:
-        """The same events in batches, as few as have at most `limit` bytes as JSON each."""
+        """Splits the batch into as few batches as possible, each of at most `limit` bytes as JSON."""
         frame = len(msgspec.json.encode(replace(self, events=[], first=len(self.events))))
         first, size = 0, frame
         for index, event in enumerate(self.events):
@@ -94,20 +94,20 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
             yield replace(self, events=self.events[first:], first=first)
 
 
-_LONGEST_WAY = timedelta(days=60)  # each of the two queues keeps a message for fourteen days
+_MAX_TRANSIT = timedelta(days=60)  # each of the two queues keeps a message for at most fourteen days
 _KIND_PREFIX = b'{"kind":"%b",' % KIND.encode()
 _batch_decoder = msgspec.json.Decoder(Batch)
 
 
 def read_batch(body: bytes, message_id: str, sent_at: datetime) -> Batch:
-    """The batch in the body of a queue message: one of ours, or events that were published straight.
+    """Returns the batch in the body of a queue message: one written by the ingest function, or events sent directly.
 
-    A body that can't be read becomes a batch of that body as its one event, which is refused.
+    A body that can't be read becomes a batch with the body as its only event, marked as refused.
     """
     if body.startswith(_KIND_PREFIX):
         with contextlib.suppress(msgspec.DecodeError, RecursionError):
             batch = _batch_decoder.decode(body)
-            if batch.received_at >= EARLIEST and abs(batch.received_at - sent_at) < _LONGEST_WAY:
+            if batch.received_at >= EARLIEST and abs(batch.received_at - sent_at) < _MAX_TRANSIT:
                 return batch
     content, source_id = unwrapped(body, message_id)
     try:

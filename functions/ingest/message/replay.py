@@ -1,4 +1,4 @@
-"""A rejected event on its way back: what a message on the queue carries when it is replayed."""
+"""The queue message of a replayed event."""
 
 import gzip
 from datetime import datetime
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from functions.ingest.contract import without_noncharacters
 from functions.ingest.formats.compression import TooLarge, unpacked
 from functions.ingest.message.batch import Attempts, Batch, Replayed, read_batch
-from functions.ingest.message.origin import EARLIEST, FURTHEST_APART, Arrival
+from functions.ingest.message.origin import EARLIEST, MAX_CLOCK_DIFFERENCE, Arrival
 from functions.shared.grant import Grant
 from functions.shared.rejection import Rejection
 
@@ -19,16 +19,16 @@ KIND = "ai_usage_events.replay"
 
 
 class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
-    """What a row of `rejected_events` says, so that the consumer takes the event in as it would have when it came.
+    """A row of `rejected_events` on the queue. The consumer processes the event as it would have at its arrival.
 
     Attributes:
-        rejected_id: the row's id.
-        attempts: how often the event was rejected until now.
-        received_at: when it first arrived.
-        body: the event, or the whole message where that could not be read; a text, for it may be no JSON.
-        grant: the sender's; None where it was published straight on the queue.
-        event_id: under which the event is to be stored, where that is known: an id in the body may have been made here.
-        packed: on the queue, the body as gzip, where the message would be too large else; it has no `body` then.
+        rejected_id: id of the row.
+        attempts: number of rejections so far.
+        received_at: time of the first arrival.
+        body: the event, or the whole message if it could not be read; text, because it may not be JSON.
+        grant: the sender's grant; None if the event was sent directly to the queue.
+        event_id: id under which the event is stored, if known, because the server may have assigned the id in the body.
+        packed: `body` as gzip if the message would be too large otherwise; `body` is then empty.
     """
 
     rejected_id: UUID
@@ -39,25 +39,25 @@ class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
     event_id: UUID | None = None
     packed: bytes = b""
 
-    def message(self, most_bytes: int) -> bytes | None:
-        """The body of the message that carries it; None where that has more than `most_bytes` even if it is packed."""
+    def message(self, max_bytes: int) -> bytes | None:
+        """Returns the body of the message; None if it exceeds `max_bytes` even when packed."""
         message = without_noncharacters(msgspec.json.encode(self))
-        if len(message) > most_bytes:
+        if len(message) > max_bytes:
             message = msgspec.json.encode(replace(self, body="", packed=gzip.compress(self.body.encode())))
-        return message if len(message) <= most_bytes else None
+        return message if len(message) <= max_bytes else None
 
     def batch(self) -> Batch:
-        """The event as what arrived together with it; what has no id of its own gets the same one every time."""
+        """Returns the batch with the event. An event without an id gets the same id at every replay."""
         source, body = str(self.rejected_id), self.body.encode(errors="replace")
         if self.grant is None:
             batch = read_batch(body, source, self.received_at)
-        else:  # never what could pass for a message of its own, with another grant
+        else:  # the body must not be parsed as a message with another grant
             batch = Batch(source, self.received_at, [msgspec.Raw(body)], grant=self.grant)
         return replace(batch, replayed=Replayed(self.rejected_id, self.attempts, self.event_id))
 
     @classmethod
     def read(cls, body: bytes) -> Self | None:
-        """The replay that the body of a message is; None where it is something else."""
+        """Reads a replay from the body of a message; returns None if the body is something else."""
         if not body.startswith(_KIND_PREFIX):
             return None
         try:
@@ -73,11 +73,11 @@ _KIND_PREFIX = b'{"kind":"%b",' % KIND.encode()
 
 
 def read_message(body: bytes, arrival: Arrival) -> Batch:
-    """The batch in the body of a queue message: of a replayed event, or what `read_batch` makes of it.
+    """Returns the batch of a replayed event, or of any other message, see `read_batch`.
 
-    What says that it arrived after it was sent, or before there were computers, is no replay of ours.
+    A replay that claims to have arrived after it was sent, or before 1970, was not written by this system.
     """
     replay = Replay.read(body)
-    if replay and EARLIEST <= replay.received_at <= arrival.sent_at + FURTHEST_APART:
+    if replay and EARLIEST <= replay.received_at <= arrival.sent_at + MAX_CLOCK_DIFFERENCE:
         return replay.batch()
     return read_batch(body, arrival.message_id, arrival.sent_at)

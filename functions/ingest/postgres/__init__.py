@@ -1,1 +1,1 @@
-"""Writing events and rejected events to PostgreSQL."""
+"""Writes events and rejected events to PostgreSQL."""

@@ -1,19 +1,19 @@
-"""What PostgreSQL's errors mean for an event: whether it is refused as it is, or may be stored later."""
+"""Classifies errors of PostgreSQL: rows that are refused for good, or a state that may pass."""
 
 import psycopg
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: a view's check, a limit like the size of an index
-# entry, and what a trigger raises.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: the check of a view, a limit such as the size of an
+# index entry, and errors raised by triggers.
 _REFUSING_CLASSES = frozenset({"44", "54", "P0"})
 
 
 def is_refusal(error: psycopg.Error) -> bool:
-    """Whether the rows are at fault, and would be refused again, rather than the state that PostgreSQL is in."""
+    """Whether PostgreSQL would refuse the same rows again, whatever its state."""
     if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
         return True
     return (error.sqlstate or "")[:2] in _REFUSING_CLASSES
 
 
 def lacks_partition(error: psycopg.errors.CheckViolation) -> bool:
-    """Whether a row belongs to a month without a partition: no constraint that has a name is violated then."""
+    """Whether a row's month has no partition. A violated constraint would have a name."""
     return error.diag.constraint_name is None

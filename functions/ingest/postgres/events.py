@@ -1,4 +1,4 @@
-"""Writing to PostgreSQL: the events of a batch, and those that were rejected."""
+"""Writes the events and rejected events of a batch to PostgreSQL."""
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
-from functions.ingest.postgres.known_ids import KnownIds, claimed, conflicting, identity_of
+from functions.ingest.postgres.known_ids import KnownIds, conflicting, identity_of, ids_locked
 from functions.ingest.postgres.row import EVERY_MONTH, NO_OTHER_MONTH, Row
 from functions.shared import event_columns
 from functions.shared.grant import Grant
@@ -36,11 +36,11 @@ _INSERT_STAGED = sql.SQL("""
     ON CONFLICT DO NOTHING
 """).format(columns=_COLUMNS)
 
-# What sent an event again may not have marked its row yet; what the next statement reads is then as it says so.
+# Waits for transactions that replay these rows and have not marked them yet, so the next statement sees the marks.
 _AWAIT_REPLAYS = "SELECT FROM rejected_events WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
 
-# What a row says is kept before it says something else. A message that is delivered again changes nothing: it counts
-# no further than the row.
+# Copies a row to the history before overwriting it. A redelivered message changes nothing, because its number of
+# attempts is not above that of the row.
 _INSERT_REJECTED = """
     WITH former AS (
         INSERT INTO rejection_history (rejected_id, attempt, code, message, replayed_at)
@@ -66,11 +66,11 @@ _INSERT_REJECTED = """
     WHERE known.attempts < excluded.attempts
 """
 
-# PostgreSQL's binary COPY: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
+# Format of binary COPY: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
 _FIELDS = len(event_columns.COLUMNS)
-_FIXED_FIELDS = struct.Struct("!h i16s iq ih iq i")  # number of fields; length and value of four; length of the fifth
+_FIXED_FIELDS = struct.Struct("!h i16s iq ih iq i")  # field count; length and value of four fields; length of the fifth
 _PAYLOAD_HEAD = struct.Struct("!iB")
 _JSONB_VERSION = 1
 _NULL = -1
@@ -79,11 +79,11 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Written(NamedTuple):
-    """What became of rows.
+    """The result of writing rows.
 
     Attributes:
-        stored: how many were stored.
-        conflicts: those whose id an event with another name or user has.
+        stored: number of rows that were stored.
+        conflicts: rows whose id belongs to an event with another name or user.
     """
 
     stored: int
@@ -91,18 +91,18 @@ class Written(NamedTuple):
 
 
 class _LookUpNeeded(Exception):
-    """A row's id may be stored in another month."""
+    """The id of a row may be stored in another month."""
 
 
 class RejectedRow(msgspec.Struct, frozen=True):
     """A row of `rejected_events`.
 
     Attributes:
-        id: the same whenever the same message is read, so that a redelivery adds nothing.
+        id: derived from the message, so a redelivery adds no row.
         source: `https`, `sqs` or `sync`.
-        body: the event as it came; one that lacked an id with the id and the time that it was given.
-        attempts: how often it was rejected, this time included.
-        event_id: under which the event is to be stored, where that is known.
+        body: the event as received; the assigned id and time are added to an event without an id.
+        attempts: number of rejections, including this one.
+        event_id: id under which the event is stored, if known.
     """
 
     id: UUID
@@ -117,12 +117,12 @@ class RejectedRow(msgspec.Struct, frozen=True):
 
 
 def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, looks_up: bool) -> Written:
-    """Stores the rows whose ids are not stored yet. Belongs within a transaction.
+    """Stores the rows whose ids are not stored yet. Call it within a transaction.
 
     Args:
-        slices: of the rows in their order: each is written while the next one is made. They may be asked for twice.
-        looks_up: whether the ids of some may be stored in other months; the rows then come in the order of arrival.
-            Where it turns out so of one later, after a transformation gave it its time, nothing is lost but time.
+        slices: slices of rows in write order. Each is written while the next one is made. May be iterated twice.
+        looks_up: whether ids may be stored in other months; the rows then come in order of arrival. If a later
+                transformation makes a lookup necessary all the same, the rows are only written again.
     """
     is_stored = False
     if not looks_up:
@@ -136,9 +136,9 @@ def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, loo
     looked_up = [row for row in rows if row.other_month != NO_OTHER_MONTH]
     if is_stored and not looked_up:
         return _write_staged(rows, connection)
-    with claimed(looked_up, connection):
+    with ids_locked(looked_up, connection):
         unknown, conflicts = _without_known(rows, connection)
-        unknown.sort(key=attrgetter("place"))
+        unknown.sort(key=attrgetter("write_order"))
         try:
             written = _write_new([unknown], connection)
         except UniqueViolation:
@@ -147,8 +147,8 @@ def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, loo
 
 
 def write_rejected(rows: Sequence[RejectedRow], connection: Connection) -> None:
-    """Stores why events were rejected; one that was replayed keeps its row. Belongs within a transaction."""
-    in_order = sorted(rows, key=attrgetter("id"))  # so that concurrent batches don't deadlock
+    """Stores rejected events; a replayed event keeps its row. Call it within a transaction."""
+    in_order = sorted(rows, key=attrgetter("id"))  # prevents deadlocks of concurrent batches
     values = [msgspec.structs.asdict(row) | {"sender_grant": _jsonb(row.sender_grant)} for row in in_order]
     replayed = [row.id for row in in_order if row.attempts > 1]
     if replayed:
@@ -169,10 +169,10 @@ def _without_look_up(slices: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]
 
 
 def _write_new(slices: Iterable[Sequence[Row]], connection: Connection) -> Written:
-    """Stores rows none of which is stored.
+    """Stores rows that are not stored yet.
 
     Raises:
-        UniqueViolation: one is; nothing was stored.
+        UniqueViolation: a row is stored already. No row was stored.
     """
     conflicts: list[Row] = []
     with connection.transaction():
@@ -180,7 +180,7 @@ def _write_new(slices: Iterable[Sequence[Row]], connection: Connection) -> Writt
 
 
 def _write_staged(rows: Sequence[Row], connection: Connection) -> Written:
-    """Stores those of the rows that are not stored."""
+    """Stores only the rows that are not stored yet."""
     connection.execute(_MAKE_STAGING)
     _copy(_COPY_TO_STAGING, [rows], connection, [])
     stored = connection.execute(_INSERT_STAGED).rowcount
@@ -188,9 +188,12 @@ def _write_staged(rows: Sequence[Row], connection: Connection) -> Written:
 
 
 def _without_known(rows: Sequence[Row], connection: Connection) -> tuple[list[Row], list[Row]]:
-    """The rows less those whose id is known in another month, and those of the latter that another event has the id of.
+    """Splits off rows whose id is stored in another month.
 
-    Of several rows with one id those whose times the server assigned give way to the others.
+    Of several rows with one id, those with a timestamp of their own take precedence over those with an assigned one.
+
+    Returns:
+        The rows to write, and the rows whose id belongs to another event.
     """
     looked_up = [row for row in rows if row.other_month != NO_OTHER_MONTH]
     kept = [row for row in rows if row.other_month == NO_OTHER_MONTH]
@@ -214,10 +217,10 @@ def _is_of_any_month(row: Row) -> bool:
 
 
 def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator[list[Row]]:
-    """The first row of each id and month; a row that a transformation moved to an earlier month comes at the end.
+    """Yields the first row of each id and month; rows that a transformation moved to an earlier month come last.
 
     Args:
-        conflicts: gets those that are not of the same event as the first one.
+        conflicts: receives the rows with a repeated id but another event name or user.
     """
     latest = 0
     first: Row | None = None
@@ -225,16 +228,16 @@ def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator
     for rows in slices:
         kept = []
         for row in rows:
-            if row.place > latest:
-                latest, first = row.place, row
+            if row.write_order > latest:
+                latest, first = row.write_order, row
                 kept.append(row)
-            elif row.place < latest:
+            elif row.write_order < latest:
                 moved.append(row)
             elif first and identity_of(row) != identity_of(first):
                 conflicts.append(row)
         yield kept
     if moved:
-        yield from _in_order([sorted(moved, key=attrgetter("place"))], conflicts)
+        yield from _in_order([sorted(moved, key=attrgetter("write_order"))], conflicts)
 
 
 def _copy(
@@ -250,7 +253,7 @@ def _copy(
 
 
 def _packed(rows: Iterable[Row]) -> bytes:
-    """The rows as COPY takes them, their values in the order of the columns."""
+    """Encodes the rows for binary COPY, with values in column order."""
     parts: list[bytes] = []
     for row in rows:
         path = row.namespace_path

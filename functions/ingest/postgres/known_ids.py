@@ -1,4 +1,4 @@
-"""Which ids are stored already: in the month of a row or in another one, and by which event."""
+"""Finds the ids that are already stored, in the row's month or another one, and the events that have them."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -9,9 +9,9 @@ from uuid import UUID
 from functions.ingest.postgres.row import EVERY_MONTH, Row, month_number, month_start
 from functions.shared.postgres import Connection
 
-# It waits for each id that another transaction holds, and goes on when that one has ended. Ids are claimed before
-# anything is written, and in their order, so that no two transactions wait for each other.
-_CLAIM = """
+# Waits for each id that another open transaction holds. All transactions lock their ids before writing and in the same
+# order, so no two transactions wait for each other.
+_LOCK_IDS = """
     INSERT INTO claimed_ids (id)
     SELECT id
     FROM unnest(%s::uuid[]) AS id
@@ -19,28 +19,28 @@ _CLAIM = """
     ON CONFLICT DO NOTHING
 """
 
-_RELEASE = "DELETE FROM claimed_ids WHERE id = ANY(%s)"
+_UNLOCK_IDS = "DELETE FROM claimed_ids WHERE id = ANY(%s)"
 
 _STORED = "SELECT id, timestamp, event, user_id FROM ai_usage_events WHERE id = ANY(%s)"
 
 _STORED_IN_MONTH = f"{_STORED} AND timestamp >= %s AND timestamp < %s"
 
 type Identity = tuple[int, int]
-"""The number of an event's name, and its user: what two events with one id have in common if they are the same."""
+"""Event type id and user id. Two events with the same id are the same event if these are equal."""
 
 
 class KnownIds:
-    """What is stored, or about to be, of some ids: by id and month."""
+    """The stored or soon stored identities of ids, by id and month."""
 
     def __init__(self) -> None:
         self._identities: dict[UUID, dict[int, Identity]] = defaultdict(dict)
 
     def add(self, row: Row) -> None:
-        """Notes a row that is to be written."""
+        """Adds a row that will be written."""
         self._identities[row.id].setdefault(row.month, identity_of(row))
 
     def look_up(self, rows: Sequence[Row], connection: Connection) -> None:
-        """Notes what is stored of the rows' ids in the other months that they may be in."""
+        """Loads what is stored under the rows' ids in the other months that are possible."""
         ids: dict[int, list[UUID]] = defaultdict(list)
         for row in rows:
             ids[row.other_month].append(row.id)
@@ -49,7 +49,7 @@ class KnownIds:
                 self._identities[identifier][number] = identity
 
     def elsewhere(self, row: Row) -> Collection[Identity]:
-        """The events that have the row's id in its month, or in another one that it may be in."""
+        """Returns the identities under the row's id, in its own month and in possible other months."""
         known = self._identities.get(row.id)
         if not known:
             return ()
@@ -59,26 +59,26 @@ class KnownIds:
 
 
 @contextmanager
-def claimed(rows: Iterable[Row], connection: Connection) -> Iterator[None]:
-    """Holds the ids of the rows within the block: other transactions that claim one of them wait.
+def ids_locked(rows: Iterable[Row], connection: Connection) -> Iterator[None]:
+    """Locks the ids of the rows within the block; other transactions wait before they lock one of these ids.
 
-    They go on once this transaction has ended, and see what it stored. Nothing of the claim outlives the transaction.
+    Waiting transactions continue when this one ends, and see the rows it stored. No lock outlives the transaction.
     """
     ids = list({row.id for row in rows})
     if ids:
-        connection.execute(_CLAIM, [ids])
+        connection.execute(_LOCK_IDS, [ids])
     yield
     if ids:
-        connection.execute(_RELEASE, [ids])
+        connection.execute(_UNLOCK_IDS, [ids])
 
 
 def identity_of(row: Row) -> Identity:
-    """What the row has in common with those of the same event."""
+    """Returns the row's identity."""
     return row.event, row.user_id
 
 
 def conflicting(rows: Iterable[Row], connection: Connection) -> list[Row]:
-    """Those of the rows whose id is stored, in their month, of an event with another name or user."""
+    """Returns the rows whose id is stored in the same month for an event with another name or user."""
     by_month: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         by_month[row.month].append(row)
@@ -92,7 +92,7 @@ def conflicting(rows: Iterable[Row], connection: Connection) -> list[Row]:
 
 
 def _stored(ids: list[UUID], month: int, connection: Connection) -> Iterator[tuple[UUID, int, Identity]]:
-    """Of those of the ids that are stored in that month, or in any: the id, the month's number, and whose it is."""
+    """Yields id, month number and identity of each of these ids that is stored in the month, or in any month."""
     if month == EVERY_MONTH:
         found = connection.execute(_STORED, [ids])
     else:

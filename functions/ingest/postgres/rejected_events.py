@@ -1,4 +1,4 @@
-"""What is kept of an event that can't be stored: all it takes to send it again once it can."""
+"""Builds the row of a rejected event, with everything that a replay needs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,36 +14,36 @@ from functions.shared.identifier import derived_id
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import format_timestamp
 
-_LONGEST_KEPT = 1024 * 1024  # characters; SQS takes no more
+_MAX_BODY_CHARACTERS = 1024 * 1024  # SQS allows no larger message
 
 
-def rejected_row(raw: msgspec.Raw, position: int, batch: Batch, rejection: Rejection) -> RejectedRow:
-    """The row of the event at `position` of the batch; of one that was replayed, the row that it has already."""
+def rejected_row(raw: msgspec.Raw, index: int, batch: Batch, rejection: Rejection) -> RejectedRow:
+    """Returns the rejected row of the event at `index`; a replayed event keeps its row."""
     replayed = batch.replayed
-    content = _content(raw, position, batch)
-    own_id = derived_id(batch.received_at, f"rejected/{batch.id}", position)
+    content = _content(raw, index, batch)
+    own_id = derived_id(batch.received_at, f"rejected/{batch.id}", index)
     return RejectedRow(
-        # Where a message that could not be read holds several events by now, the first one takes its row.
-        id=replayed.rejected_id if replayed and position == 0 else own_id,
+        # If an unreadable message now turns out to hold several events, the first one keeps the row.
+        id=replayed.rejected_id if replayed and index == 0 else own_id,
         received_at=batch.received_at,
         source="sqs" if batch.grant is None else "https",
         code=rejection.code,
         message=_storable(rejection.message),
-        body=_storable(_kept(raw, content, position, batch))[:_LONGEST_KEPT],
+        body=_storable(_body_with_assigned_values(raw, content, index, batch))[:_MAX_BODY_CHARACTERS],
         sender_grant=batch.grant,
         attempts=replayed.attempts + 1 if replayed else 1,
-        event_id=None if content is None else _event_id(content, position, batch),
+        event_id=None if content is None else _event_id(content, index, batch),
     )
 
 
 def _storable(text: str) -> str:
-    """`text` with a mark in the place of what PostgreSQL can't keep: U+0000, and halves of surrogate pairs."""
+    """Replaces characters that PostgreSQL can't store: U+0000 and halves of surrogate pairs."""
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
-def _content(raw: msgspec.Raw, position: int, batch: Batch) -> dict[str, Any] | None:
-    """What the event holds; None of what is no event, and was given nothing."""
-    if position in batch.refused:
+def _content(raw: msgspec.Raw, index: int, batch: Batch) -> dict[str, Any] | None:
+    """Returns the decoded event; None if the text is not an event."""
+    if index in batch.refused:
         return None
     try:
         return msgspec.json.decode(raw, type=dict[str, Any])
@@ -51,8 +51,8 @@ def _content(raw: msgspec.Raw, position: int, batch: Batch) -> dict[str, Any] | 
         return None
 
 
-def _event_id(content: Mapping[str, Any], position: int, batch: Batch) -> UUID | None:
-    """The id under which the event would have been stored; None where its own is none."""
+def _event_id(content: Mapping[str, Any], index: int, batch: Batch) -> UUID | None:
+    """Returns the id under which the event would be stored; None if its own id is invalid."""
     sent_id = None
     if content.get("id") is not None:
         try:
@@ -60,19 +60,19 @@ def _event_id(content: Mapping[str, Any], position: int, batch: Batch) -> UUID |
             require_id(sent_id)
         except (msgspec.ValidationError, Rejection):
             return None
-    return batch.stored_id(sent_id, position, id_space_of(batch.sender))
+    return batch.stored_id(sent_id, index, id_space_of(batch.sender))
 
 
-def _kept(raw: msgspec.Raw, content: Mapping[str, Any] | None, position: int, batch: Batch) -> str:
-    """The event as it came; an object that lacks an id has the one it was given at its end, and its time if that too.
+def _body_with_assigned_values(raw: msgspec.Raw, content: Mapping[str, Any] | None, index: int, batch: Batch) -> str:
+    """Returns the event as received; an object without an id gets the assigned id and, if needed, the assigned time.
 
-    The time that an event with an id of its own was given is when it arrived. It stays out of the event, for it is no
-    time of its own: whether the id is stored in another month is to be looked up at a replay as well.
+    An event with an id but no timestamp keeps its text: the assigned time must not look like the event's own, because a
+    replay must still look for the id in other months.
     """
     text = bytes(raw).decode(errors="replace")
     if content is None or content.get("id") is not None:
         return text
-    given = {"id": str(batch.event_id(position))}
+    given = {"id": str(batch.event_id(index))}
     if not _names_its_time(content):
         given["timestamp"] = format_timestamp(batch.received_at)
     separator = "," if content else ""

@@ -1,4 +1,4 @@
-"""A row of `ai_usage_events`, and what the way it is written depends on."""
+"""A row of `ai_usage_events`, with its sort key and the months to search for its id."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -12,16 +12,16 @@ EVERY_MONTH = -1
 _ID_BITS = 128
 _NEAR = timedelta(hours=48)
 _DAYS_NEAR_THE_BEGINNING = 2
-_EARLIEST_DAY_NEAR_THE_END = 27  # of February
+_EARLIEST_DAY_NEAR_THE_END = 27  # in February
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A row of `ai_usage_events`, and what the way it is written depends on.
+    """A row of `ai_usage_events`.
 
     Attributes:
         payload: JSON.
-        place: see `place_in_order`.
-        other_month: the number of the month in which the id may be stored too; `EVERY_MONTH` or `NO_OTHER_MONTH`.
+        write_order: sort key. See `write_order_key`.
+        other_month: number of the other month in which the id may be stored; or `EVERY_MONTH` or `NO_OTHER_MONTH`.
     """
 
     id: UUID
@@ -30,34 +30,34 @@ class Row(msgspec.Struct, frozen=True):
     user_id: int
     namespace_path: str | None
     payload: bytes
-    place: int
+    write_order: int
     other_month: int = NO_OTHER_MONTH
 
     @property
     def month(self) -> int:
-        """The number of the row's month: see `month_number`."""
-        return self.place >> _ID_BITS
+        """Returns the number of the row's month. See `month_number`."""
+        return self.write_order >> _ID_BITS
 
 
 def month_number(timestamp: datetime) -> int:
-    """The number of the month, one more than that of the month before."""
+    """Returns the number of a timestamp's month; consecutive months have consecutive numbers."""
     return timestamp.year * 12 + timestamp.month
 
 
-@lru_cache(maxsize=64)  # near the end of a month it is asked for each row
+@lru_cache(maxsize=64)  # called for each row near the end of a month
 def month_start(number: int) -> datetime:
-    """When the month of that number begins, in UTC."""
+    """Returns the beginning of a month in UTC."""
     year, index = divmod(number - 1, 12)
     return datetime(year, index + 1, 1, tzinfo=UTC)
 
 
-def place_in_order(timestamp: datetime, identifier: UUID) -> int:
-    """Where an event stands in the order in which all batches write, so that none deadlock: by month and id."""
+def write_order_key(timestamp: datetime, identifier: UUID) -> int:
+    """Returns the key of the order in which all batches write, by month and id, so that no batches deadlock."""
     return month_number(timestamp) << _ID_BITS | identifier.int
 
 
 def neighbouring_month(timestamp: datetime) -> int:
-    """The number of the month that is less than 48 hours away; `NO_OTHER_MONTH` where neither of the two is."""
+    """Returns the number of the month that is less than 48 hours away; `NO_OTHER_MONTH` if there is none."""
     if _DAYS_NEAR_THE_BEGINNING < timestamp.day < _EARLIEST_DAY_NEAR_THE_END:
         return NO_OTHER_MONTH
     number = month_number(timestamp)

@@ -1,4 +1,4 @@
-"""Sending events from Python: in the background, in batches, tried again until they have arrived."""
+"""Sends events from Python programs: in the background, in batches, with retries."""
 
 from functions.ingest.publisher.default import configure, flush, stats, track_event
 from functions.ingest.publisher.https_destination import HttpsDestination

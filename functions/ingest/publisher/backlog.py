@@ -1,4 +1,4 @@
-"""The events that wait to be sent, in bounded memory, and the count of what became of the others."""
+"""Holds the events that wait to be sent, in bounded memory, and counts the outcomes of the others."""
 
 import contextlib
 import math
@@ -13,43 +13,43 @@ from functions.ingest.publisher.stats import Stats
 
 
 class Backlog:
-    """Events on their way from the threads that track them to the one thread that sends them.
+    """Passes events from the threads that track them to the thread that sends them.
 
-    Its lock is held for moments only, and may be taken again by a thread that has it: a signal or a finalizer may
-    track an event while its thread tracks another, and a signal may raise an error there.
+    The lock is held only briefly, and is reentrant: a signal handler or finalizer may track an event while its thread
+    tracks another one. A signal handler may also raise an error at any point.
 
     Args:
-        most_bytes: of the JSON array of the events that are sent at once.
+        max_bytes: size limit of the JSON array of events that are sent together.
     """
 
-    def __init__(self, limits: Limits, most_bytes: int) -> None:
+    def __init__(self, limits: Limits, max_bytes: int) -> None:
         self._limits = limits
-        self._most_bytes = most_bytes - 1  # an array has one byte more than its events with a comma each
+        self._max_bytes = max_bytes - 1  # the array has one byte more than its events with a comma each
         lock = threading.RLock()
         self._lock = lock
-        # There may be a batch. No condition, because a finalizer may notify the thread that is about to wait for it.
+        # Signals a possible batch. Not a condition, because a finalizer may notify the thread that is about to wait.
         self._work: SimpleQueue[None] = SimpleQueue()
-        self._haste = threading.Condition(lock)  # somebody waits for the events to be sent
-        self._progress = threading.Condition(lock)  # a batch is finished
+        self._haste = threading.Condition(lock)  # notified when a flush begins
+        self._progress = threading.Condition(lock)  # notified when a batch is finished
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._pending_since = 0.0
         self._batch: list[bytes] = []
         self._batch_bytes = 0
-        self._unsettled = 0  # of the batch
-        self._finished = 0  # events, since the beginning
-        self._wanted = 0  # how many are finished when nobody waits for any of them
+        self._unsettled = 0  # events of the batch without an outcome
+        self._finished = 0  # events finished since the start
+        self._wanted = 0  # number of finished events that the latest flush waits for
         self._flushes = 0
         self._is_closed = False
         self._stats = Stats()
 
     @property
     def flushes(self) -> int:
-        """How often somebody wanted the events to be sent at once."""
+        """Number of flushes so far."""
         return self._flushes
 
     def put(self, event: bytes) -> bool:
-        """Takes an event, or counts it as lost where there is no room or after the end; whether it is taken."""
+        """Adds an event and returns True; if the backlog is full or closed, counts it as lost and returns False."""
         with self._lock:
             if self._is_closed:
                 self.count(Stats(lost=1, reasons={"closed": 1}))
@@ -61,7 +61,7 @@ class Backlog:
             is_first = not self._pending
             if is_first:
                 self._pending_since = time.monotonic()
-                self._wake()  # here as well, in case that a signal raises an error before the other one
+                self._wake()  # also here, in case a signal handler raises before the second call
             self._pending.append(event)
             self._pending_bytes += size
             if is_first or self._is_full:
@@ -69,17 +69,17 @@ class Backlog:
             return True
 
     def count(self, stats: Stats) -> None:
-        """Counts events that are not in the batch."""
+        """Counts outcomes of events outside the batch."""
         with self._lock:
             while True:
                 before = self._stats
                 after = before.plus(stats)
-                if self._stats is before:  # nothing was counted meanwhile, by a finalizer in this thread
+                if self._stats is before:  # no finalizer in this thread counted meanwhile
                     self._stats = after
                     return
 
     def next_batch(self) -> list[bytes] | None:
-        """Finishes the batch before, and waits for the next; None after the end."""
+        """Finishes the previous batch, and waits for the next one; returns None after the end."""
         with self._lock:
             self._finished, self._batch, self._batch_bytes = self._finished + len(self._batch), [], 0
             self._progress.notify_all()
@@ -95,18 +95,18 @@ class Backlog:
                 self._work.get(timeout=seconds)
 
     def settle(self, stats: Stats) -> None:
-        """Counts what became of events in the batch."""
+        """Counts outcomes of events in the batch."""
         with self._lock:
             self._unsettled -= stats.settled
             self.count(stats)
 
     def pause(self, seconds: float, flushes: int) -> None:
-        """Waits, until somebody wants the events to be sent at once who did not yet when there were `flushes`."""
+        """Waits for the given time, or until a flush begins that `flushes` does not count."""
         with self._lock:
             self._haste.wait_for(lambda: self._flushes != flushes, min(seconds, threading.TIMEOUT_MAX))
 
     def flush(self, seconds: float) -> bool:
-        """Has all that was taken sent at once, and waits so long; whether none of it waits any more."""
+        """Requests that all events be sent at once, and waits; returns whether none of these events waits any more."""
         with self._lock:
             wanted = self._wanted = self._finished + len(self._batch) + len(self._pending)
             self._flushes += 1
@@ -115,28 +115,28 @@ class Backlog:
             return self._progress.wait_for(lambda: self._finished >= wanted, min(seconds, threading.TIMEOUT_MAX))
 
     def close(self) -> None:
-        """Takes no more events."""
+        """Closes the backlog, which then accepts no more events."""
         with self._lock:
             self._is_closed = True
             self._wake()
 
     def stats(self) -> Stats:
-        """What became of all events until now."""
+        """Returns the outcomes of all events so far."""
         with self._lock:
             return replace(self._stats, waiting=len(self._pending) + self._unsettled)
 
     def _wake(self) -> None:
-        """Has the thread that sends look for a batch, now or when it would wait for one."""
+        """Makes the sending thread look for a batch."""
         if self._work.empty():
             self._work.put(None)
 
     @property
     def _is_full(self) -> bool:
-        return len(self._pending) >= self._limits.batch_events or self._pending_bytes >= self._most_bytes
+        return len(self._pending) >= self._limits.batch_events or self._pending_bytes >= self._max_bytes
 
     @property
     def _is_due(self) -> bool:
-        """Whether what is pending is to be sent now."""
+        """Whether the pending events should be sent now."""
         if not self._pending:
             return False
         is_wanted = self._is_closed or self._finished < self._wanted
@@ -151,10 +151,10 @@ class Backlog:
         return min(max(0, seconds), threading.TIMEOUT_MAX)
 
     def _cut(self) -> None:
-        """Moves what is sent at once from the pending events to the batch."""
+        """Moves the next batch out of the pending events."""
         while self._pending and len(self._batch) < self._limits.batch_events:
             size = len(self._pending[0]) + 1
-            if self._batch and self._batch_bytes + size > self._most_bytes:
+            if self._batch and self._batch_bytes + size > self._max_bytes:
                 break
             self._batch.append(self._pending.popleft())
             self._batch_bytes += size

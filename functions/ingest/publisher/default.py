@@ -1,4 +1,4 @@
-"""The publisher that a program uses without making one: told by `configure`, or by the environment."""
+"""The publisher behind the module's functions, set by `configure` or the environment."""
 
 import contextlib
 import logging
@@ -9,7 +9,7 @@ from typing import Any
 from functions.ingest.publisher.destination import Destination, Sender, Sent
 from functions.ingest.publisher.https_destination import MAX_BODY_BYTES, HttpsDestination
 from functions.ingest.publisher.limits import Limits
-from functions.ingest.publisher.publisher import FLUSH_SECONDS, NO_LIMITS_SAID, Publisher
+from functions.ingest.publisher.publisher import DEFAULT_LIMITS, FLUSH_SECONDS, Publisher
 from functions.ingest.publisher.queue_destination import QueueDestination
 from functions.ingest.publisher.stats import Stats
 
@@ -19,57 +19,57 @@ QUEUE_URL = "AI_USAGE_EVENTS_QUEUE_URL"
 
 logger = logging.getLogger(__name__)
 
-_made: dict[str, Publisher] = {}  # a dict, because its `setdefault` lets one of several threads be the first
+_made: dict[str, Publisher] = {}  # a dict, because `setdefault` is atomic: one of several threads is the first
 _DEFAULT = "default"
 
 
-class Nowhere:
-    """The destination of a program that was not told any: each event is rejected, with `not_configured`."""
+class UnconfiguredDestination:
+    """Rejects each event with `not_configured`, because the program has configured no destination."""
 
-    most_bytes = MAX_BODY_BYTES
+    max_bytes = MAX_BODY_BYTES
 
     def open(self) -> Sender:
-        """Nothing."""
+        """Returns itself."""
         return self
 
     def send(self, events: Sequence[bytes]) -> Sent:
-        """Rejects them."""
+        """Rejects the events."""
         return Sent(rejected=["not_configured"] * len(events))
 
     def close(self) -> None:
-        """Nothing is to be closed."""
+        """Does nothing."""
 
 
 def track_event(event: str, /, **attributes: Any) -> None:
-    """Takes an event, to be sent in the background, and never raises: see `Publisher.track_event`."""
+    """Takes an event to be sent in the background; never raises. See `Publisher.track_event`."""
     _publisher().track_event(event, **attributes)
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> bool:
-    """Has what was tracked until now sent at once, and waits for it at most so long: see `Publisher.flush`."""
+    """Sends all tracked events at once, and waits for at most `seconds`. See `Publisher.flush`."""
     return _publisher().flush(seconds)
 
 
 def stats() -> Stats:
-    """What became of the events that were tracked, in this process, since the last `configure`."""
+    """Returns the outcomes of the events tracked in this process since the last `configure`."""
     return _publisher().stats()
 
 
-def configure(destination: Destination, limits: Limits = NO_LIMITS_SAID) -> None:
-    """Says where events go from now on; those of before still go where they were to go.
+def configure(destination: Destination, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Sets the destination of events tracked from now on; earlier events still go to the earlier destination.
 
-    Without it, they go by HTTPS to `AI_USAGE_EVENTS_URL`, with the token `AI_USAGE_EVENTS_TOKEN`, or to the queue
-    `AI_USAGE_EVENTS_QUEUE_URL`. Where the environment says neither, each event is rejected.
+    Without this call, the environment decides: events go by HTTPS to `AI_USAGE_EVENTS_URL` with the token
+    `AI_USAGE_EVENTS_TOKEN`, or to the queue `AI_USAGE_EVENTS_QUEUE_URL`. If it sets neither, each event is rejected.
     """
     _made[_DEFAULT] = Publisher(destination, limits)
 
 
 def destination_of_environment() -> Destination:
-    """Where the environment says that events go.
+    """Returns the destination that the environment sets.
 
     Raises:
-        ValueError: it says no place, two, or none that can be one.
-        ImportError: boto3 is not installed, which the queue needs.
+        ValueError: the environment sets no destination, two, or a malformed one.
+        ImportError: boto3, which the queue requires, is not installed.
     """
     url, token, queue_url = (os.environ.get(name, "").strip() for name in (URL, TOKEN, QUEUE_URL))
     if bool(url) == bool(queue_url):
@@ -89,7 +89,7 @@ def _publisher() -> Publisher:
 def _default_destination() -> Destination:
     try:
         return destination_of_environment()
-    except Exception as error:  # noqa: BLE001 - of boto3's, too: whoever tracks an event hears of none
+    except Exception as error:  # noqa: BLE001 - includes boto3's errors; tracking an event must not raise
         with contextlib.suppress(Exception):
             logger.warning("AI usage events are not sent: %s", error)
-        return Nowhere()
+        return UnconfiguredDestination()

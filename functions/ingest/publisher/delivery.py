@@ -1,4 +1,4 @@
-"""Sending what waits, batch by batch, each until it has arrived or is given up."""
+"""Sends batches of events until each batch has arrived or is given up."""
 
 import contextlib
 import logging
@@ -13,30 +13,30 @@ from functions.ingest.publisher.limits import Limits
 from functions.ingest.publisher.stats import Stats
 
 QUIET_SECONDS = 60
-_LEAST_ATTEMPTS = 3  # also where all the time was spent on the first: a function may have been frozen meanwhile
-_MOST_DOUBLINGS = 30
+_MIN_ATTEMPTS = 3  # even if the time is over: a frozen function may lose it all in the first attempt
+_MAX_DOUBLINGS = 30
 
 logger = logging.getLogger(__name__)
 
 
 class Warnings:
-    """What went wrong, in the log: at most once a minute, whatever happens meanwhile."""
+    """Logs failures, at most once a minute."""
 
     def __init__(self) -> None:
         self._quiet_until = 0.0
 
     def warn(self, cause: str, stats: Stats) -> None:
-        """Says the cause, and the counts until now."""
+        """Logs the cause and the counts so far."""
         if time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + QUIET_SECONDS
-            say(cause, stats)
+            log_warning(cause, stats)
 
 
-def say(cause: str, stats: Stats) -> None:
-    """Puts a warning into the log; that the program's own logging fails is no trouble of the events."""
+def log_warning(cause: str, stats: Stats) -> None:
+    """Logs a warning. Errors of the program's logging are suppressed, because they must not stop the sending."""
     with contextlib.suppress(Exception):
         logger.warning(
-            "AI usage events: %s. Until now %d were accepted, %d ignored, %d rejected, %d lost; %d wait. Reasons: %s",
+            "AI usage events: %s. So far %d accepted, %d ignored, %d rejected, %d lost, %d waiting. Reasons: %s",
             cause,
             stats.accepted,
             stats.ignored,
@@ -48,15 +48,15 @@ def say(cause: str, stats: Stats) -> None:
 
 
 class Delivery:
-    """Sends what a publisher took, in a thread of its own."""
+    """Sends a publisher's events in a thread of its own."""
 
     def __init__(self, destination: Destination, backlog: Backlog, limits: Limits, warnings: Warnings) -> None:
         self._destination = destination
-        self._sender: Sender | None = None  # opened in the thread: to read the certificates takes a while, and may fail
+        self._sender: Sender | None = None  # opened in the thread: reading the certificates takes time and may fail
         self._backlog = backlog
         self._limits = limits
         self._warnings = warnings
-        self._failures = 0  # since something was taken
+        self._failures = 0  # consecutive failures
 
     def run(self) -> None:
         """Sends until the backlog is closed and empty."""
@@ -66,13 +66,13 @@ class Delivery:
             self._sender.close()
 
     def hasten(self) -> None:
-        """Has all that waits sent at once."""
+        """Sends all waiting events at once."""
         self._backlog.flush(seconds=0)
 
     def finish(self, since: float) -> None:
-        """Waits for what is being sent until `exit_seconds` after `since`, a monotonic time."""
+        """Waits for the events until `exit_seconds` after `since`, which is a monotonic time."""
         if not self._backlog.flush(max(0, since + self._limits.exit_seconds - time.monotonic())):
-            say("the process ends before all are sent", self._backlog.stats())
+            log_warning("the process ends before all events are sent", self._backlog.stats())
 
     def _deliver(self, batch: Sequence[bytes]) -> None:
         parcels = [batch]
@@ -92,14 +92,14 @@ class Delivery:
                 continue
             attempts += 1
             is_over = isinstance(trouble, Refused) or time.monotonic() >= give_up_at
-            if is_over and attempts >= _LEAST_ATTEMPTS:
+            if is_over and attempts >= _MIN_ATTEMPTS:
                 self._lose(sent)
             else:
                 parcels.append(sent.again)
                 self._pause(trouble, flushes)
 
     def _attempt(self, parcel: Sequence[bytes]) -> tuple[Sent, Unavailable]:
-        """What became of the parcel, and why what is to be sent again has not arrived."""
+        """Sends the parcel; returns the outcome, and the reason why the events to be sent again have not arrived."""
         try:
             if self._sender is None:
                 self._sender = self._destination.open()
@@ -108,13 +108,13 @@ class Delivery:
             return Sent(again=parcel, again_code=error.code), error
         except Unacceptable:
             raise
-        except BaseException as error:  # noqa: BLE001 - of the caller's token or client, or ours: this thread must go on
+        except BaseException as error:  # noqa: BLE001 - any code may fail, the caller's too; the thread must go on
             trouble = Unavailable("failed", type(error).__name__)
             return Sent(again=parcel, again_code=trouble.code), trouble
         return sent, Unavailable(sent.again_code, sent.again_code)
 
     def _parts(self, parcel: Sequence[bytes], error: Unacceptable) -> list[Sequence[bytes]]:
-        """The halves of what is not taken together; one event alone is rejected."""
+        """Returns the halves of a parcel that was not accepted; rejects a single event."""
         if len(parcel) == 1:
             self._settle(Sent(rejected=[error.code]))
             return []
@@ -127,20 +127,20 @@ class Delivery:
             Stats(accepted=sent.accepted, ignored=sent.ignored, rejected=rejected.total(), reasons=rejected)
         )
         if rejected:
-            self._warn("some were rejected")
+            self._warn("some events were rejected")
 
     def _lose(self, sent: Sent) -> None:
         count = len(sent.again)
         self._backlog.settle(Stats(lost=count, reasons={sent.again_code: count}))
-        self._warn("some are given up")
+        self._warn("some events were given up")
 
     def _pause(self, trouble: Unavailable, flushes: int) -> None:
-        """Waits before the next attempt, longer the more have failed, and as long as the other side asks for."""
-        self._warn(f"some could not be sent, and are tried again ({trouble})")
+        """Waits before the next attempt: longer after each failure, as long as the server asks, within the limit."""
+        self._warn(f"some events could not be sent and will be retried ({trouble})")
         longest = self._limits.longest_pause_seconds
-        doubled = self._limits.first_pause_seconds * 2 ** min(self._failures, _MOST_DOUBLINGS)
+        doubled = self._limits.first_pause_seconds * 2 ** min(self._failures, _MAX_DOUBLINGS)
         self._failures += 1
-        chance = random.uniform(0, min(longest, doubled))  # noqa: S311 - so that publishers do not come back together
+        chance = random.uniform(0, min(longest, doubled))  # noqa: S311 - publishers must not retry in step
         self._backlog.pause(max(chance, min(longest, trouble.retry_after)), flushes)
 
     def _warn(self, cause: str) -> None:

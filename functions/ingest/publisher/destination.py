@@ -1,6 +1,6 @@
-"""What a publisher sends events to, and what it is told of them."""
+"""The interface of destinations, and the outcomes that they report."""
 
-# Else Python imports it in the thread that first looks a host up, and a process forked meanwhile waits for it for ever.
+# Imported here, because a process that forks while another thread imports it for a host lookup would wait for ever.
 import encodings.idna  # noqa: F401
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ _PASSING_STATUSES = frozenset({408, 425, 429})
 
 
 class Unavailable(Exception):
-    """Nothing is known to have arrived, but may if it is sent again.
+    """The events may not have arrived; sending them again may succeed.
 
     Args:
-        code: a word for what was wrong, like `http_503`.
-        reason: the same for people.
-        retry_after: the seconds after which the other side wants it again.
+        code: short name of the failure, like `http_503`.
+        reason: description for people.
+        retry_after: seconds after which the server accepts another attempt.
     """
 
     def __init__(self, code: str, reason: str, retry_after: float = 0) -> None:
@@ -27,14 +27,14 @@ class Unavailable(Exception):
 
 
 class Refused(Unavailable):
-    """As `Unavailable`, but sending it again helps only if somebody mends the access or the address."""
+    """The events may not have arrived; sending again succeeds only after someone corrects the access or the address."""
 
 
 class Unacceptable(Exception):
-    """These events are not taken together; some of them may be, without the others.
+    """The events are not accepted together; smaller parts may be.
 
     Args:
-        code: a word for what is wrong with the event, where it is but one.
+        code: rejection code if it was a single event.
     """
 
     def __init__(self, code: str) -> None:
@@ -44,12 +44,12 @@ class Unacceptable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of events that were sent.
+    """The outcome of sending events.
 
     Attributes:
-        rejected: the code of each that was rejected for good.
-        again: those that the other side wants to be sent again.
-        again_code: why.
+        rejected: code of each event that was rejected for good.
+        again: events to be sent again.
+        again_code: reason for sending them again.
     """
 
     accepted: int = 0
@@ -63,29 +63,29 @@ class Sender(Protocol):
     """A connection to a destination, used by one thread."""
 
     def send(self, events: Sequence[bytes]) -> Sent:
-        """Sends the events, each of which is JSON that SQS takes.
+        """Sends events, each of them JSON that SQS accepts.
 
         Raises:
-            Unavailable: they should be sent again.
-            Unacceptable: they should be sent in parts.
+            Unavailable: the events should be sent again.
+            Unacceptable: the events should be sent in smaller parts.
         """
 
     def close(self) -> None:
-        """Ends the connection; it is made anew where it is used again."""
+        """Closes the connection. A later `send` opens it again."""
 
 
 class Destination(Protocol):
-    """A place that events can be sent to."""
+    """Where events can be sent to."""
 
     @property
-    def most_bytes(self) -> int:
-        """Of the JSON array of the events that are sent at once."""
+    def max_bytes(self) -> int:
+        """Size limit of the JSON array of events that are sent together."""
 
     def open(self) -> Sender:
-        """A connection for the calling thread."""
+        """Returns a connection for the calling thread."""
 
 
 def fault(status: int, code: str, reason: str, retry_after: float = 0) -> Unavailable:
-    """What is to be raised for an HTTP status that says that nothing was taken."""
+    """Returns the exception for an HTTP status that means that no event was accepted."""
     is_passing = status >= _SERVER_ERROR or status in _PASSING_STATUSES
     return (Unavailable if is_passing else Refused)(code, reason, retry_after)

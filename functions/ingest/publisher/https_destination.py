@@ -1,4 +1,4 @@
-"""Sending events to the API, by HTTPS."""
+"""Sends events to the API by HTTPS."""
 
 import http.client
 import math
@@ -11,40 +11,40 @@ import msgspec
 from functions.ingest.contract import Answer
 from functions.ingest.publisher.destination import TIMEOUT_SECONDS, Sender, Sent, Unacceptable, Unavailable, fault
 
-MAX_BODY_BYTES = 1024 * 1024  # API Gateway takes 10 MB, but hands no more than 6 MB to a function, with its own escapes
-_LONGEST_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024  # API Gateway accepts 10 MB, but passes at most 6 MB, escapes included, to a function
+_MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _EVENTS_PATH = "/v1/events"
 _UNACCEPTABLE = frozenset({400, 413})
 
 
 @dataclass(frozen=True, slots=True)
 class HttpsDestination:
-    """The API, by HTTPS.
+    """The API, reached by HTTPS.
 
     Args:
-        api_url: of the API, like `https://events.example.com`; events are posted to `/v1/events` below it.
-        token: with the scope `events:write` or `events:write:own`; or what gives one, asked before each request.
-        timeout_seconds: for connecting, and for each wait for the answer.
+        api_url: URL of the API, like `https://events.example.com`; events are posted to `/v1/events` below it.
+        token: token with the scope `events:write` or `events:write:own`, or a function that returns one per request.
+        timeout_seconds: limit for connecting, and for each wait for the answer.
 
     Raises:
-        ValueError: the URL or the token can't be one.
+        ValueError: the URL or the token is malformed.
     """
 
     api_url: str
     token: str | Callable[[], str] = field(repr=False)
     timeout_seconds: float = TIMEOUT_SECONDS
-    most_bytes: int = field(default=MAX_BODY_BYTES, init=False)
+    max_bytes: int = field(default=MAX_BODY_BYTES, init=False)
 
     def __post_init__(self) -> None:
         url = urlsplit(self.api_url)
         if url.scheme not in ("https", "http") or not url.hostname:
             raise ValueError(f"The API's URL must be like https://events.example.com, not {self.api_url!r}.")
-        url.port  # noqa: B018 - raises where it is no number
+        url.port  # noqa: B018 - raises if the port is not a number
         if isinstance(self.token, str):
             _check_token(self.token)
 
     def open(self) -> Sender:
-        """A connection that is kept between requests."""
+        """Returns a connection that is kept between requests."""
         return _HttpsSender(self, urlsplit(self.api_url))
 
 
@@ -59,7 +59,7 @@ class _HttpsSender:
 
     def send(self, events: Sequence[bytes]) -> Sent:
         token = self._token if isinstance(self._token, str) else self._token()
-        _check_token(token)  # first, because the connection keeps the half of a request that it refuses
+        _check_token(token)  # checked first, because the connection would keep half of a request that it refuses
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         body = b"[%b]" % b",".join(events)
         try:
@@ -79,32 +79,32 @@ class _HttpsSender:
         except ConnectionError:
             if not was_idle:
                 raise
-        # The other side ends idle connections, and those of a frozen function: that says nothing about a new one.
+        # The server closes idle connections, and those of a frozen function. A new connection may still work.
         self.close()
         return self._post(body, headers)
 
     def _post(self, body: bytes, headers: dict[str, str]) -> tuple[int, float, bytes]:
-        """Status, `Retry-After` and body of the answer."""
+        """Posts the body; returns status, `Retry-After` in seconds, and body of the answer."""
         self._connection.request("POST", self._path, body, headers)
         response = self._connection.getresponse()
-        content = response.read(_LONGEST_ANSWER_BYTES)
-        if response.length or len(content) == _LONGEST_ANSWER_BYTES:
+        content = response.read(_MAX_ANSWER_BYTES)
+        if response.length or len(content) == _MAX_ANSWER_BYTES:
             raise http.client.IncompleteRead(content)
         return response.status, _seconds(response.getheader("Retry-After")), content
 
 
 def _check_token(token: str) -> None:
-    """Looks whether a header can hold the token.
+    """Checks that the token can be the value of a header.
 
     Raises:
-        ValueError: it can't.
+        ValueError: the token contains other characters than printable ASCII.
     """
     if not (token and token.isascii() and token.isprintable()):
         raise ValueError("The token must be printable ASCII.")
 
 
 def _outcome(status: int, retry_after: float, content: bytes, events: Sequence[bytes]) -> Sent:
-    """What an answer of the API says."""
+    """Returns the outcome that an answer of the API states."""
     is_success = 200 <= status < 300
     if is_success or status == 400:
         sent = _sent(content, events)
@@ -112,14 +112,16 @@ def _outcome(status: int, retry_after: float, content: bytes, events: Sequence[b
             return sent
     if status in _UNACCEPTABLE:
         raise Unacceptable(f"http_{status}")
-    said = content[:200].decode(errors="replace")
+    excerpt = content[:200].decode(errors="replace")
     if is_success:
-        raise Unavailable("unreadable_answer", f"The answer with status {status} says nothing about the events: {said}")
-    raise fault(status, f"http_{status}", f"HTTP {status}: {said}", retry_after)
+        raise Unavailable(
+            "unreadable_answer", f"The answer with status {status} does not state each event's outcome: {excerpt}"
+        )
+    raise fault(status, f"http_{status}", f"HTTP {status}: {excerpt}", retry_after)
 
 
 def _sent(content: bytes, events: Sequence[bytes]) -> Sent | None:
-    """What the answer says of the events; None where it does not say one thing of each."""
+    """Returns the outcome in the answer's body; None unless the body states exactly one outcome for each event."""
     try:
         answer = _answer_decoder.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -139,7 +141,7 @@ def _sent(content: bytes, events: Sequence[bytes]) -> Sent | None:
 
 
 def _seconds(retry_after: str | None) -> float:
-    """The number of seconds in the header; 0 where it has none, or a date."""
+    """Returns the seconds of the header; 0 if it is missing or a date."""
     try:
         seconds = float(retry_after or 0)
     except ValueError:

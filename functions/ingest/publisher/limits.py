@@ -1,4 +1,4 @@
-"""How much a publisher holds, and how long it goes on trying."""
+"""The limits of a publisher's memory and retries."""
 
 from dataclasses import dataclass, fields
 
@@ -10,16 +10,16 @@ class Limits:
     """The limits of a publisher.
 
     Args:
-        batch_events: how many events are sent at once, at most 10,000.
+        batch_events: maximum number of events that are sent together, at most 10,000.
         batch_seconds: how long an event waits for others to be sent with.
-        buffer_bytes: of the events that wait or are being sent; those that find no room are lost.
-        give_up_seconds: for how long a batch that the other side can't take is tried again.
-        first_pause_seconds: the longest pause after a first failure; it doubles with each further one.
-        longest_pause_seconds: that a pause has. Each is of a random length below its longest.
-        exit_seconds: for how long the end of the process waits until the events are sent.
+        buffer_bytes: size limit of the events that wait or are being sent; further events are lost.
+        give_up_seconds: how long the publisher retries a batch that the server can't accept.
+        first_pause_seconds: upper limit of the pause after the first failure; doubles with each further failure.
+        longest_pause_seconds: upper limit of all pauses. Each pause has a random length below its upper limit.
+        exit_seconds: how long the process waits at its end for events to be sent.
 
     Raises:
-        ValueError: one of them is out of range.
+        ValueError: a limit is out of range.
     """
 
     batch_events: int = 1_000
@@ -32,7 +32,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for limit in fields(self):
-            if not getattr(self, limit.name) >= 0:  # as it is not of what is no number, either
+            if not getattr(self, limit.name) >= 0:  # also true for NaN
                 raise ValueError(f"{limit.name} must not be negative.")
         if not 1 <= self.batch_events <= MAX_EVENTS:
             raise ValueError(f"batch_events must be from 1 to {MAX_EVENTS}.")

@@ -1,4 +1,4 @@
-"""What takes events from the threads of a program and sends them in the background."""
+"""Takes events from the threads of a program and sends them in the background."""
 
 import atexit
 import os
@@ -19,34 +19,34 @@ from functions.ingest.publisher.stats import Stats
 from functions.ingest.publisher.tracked_event import encode_event
 
 FLUSH_SECONDS = 5.0
-NO_LIMITS_SAID = Limits()
+DEFAULT_LIMITS = Limits()
 
 _publishers: "WeakSet[Publisher]" = WeakSet()
-_deliveries: set[Delivery] = set()  # that are not at their end, also those of publishers that are gone
-_awaited_by = 0  # the process whose end waits for the events
+_deliveries: set[Delivery] = set()  # deliveries that have not ended, including those of deleted publishers
+_awaited_by = 0  # id of the process that waits for the events at its end
 
 
 class Publisher:
     """Sends events to one destination.
 
-    It may be used by any number of threads. A forked process begins with nothing waiting and counts anew; what waited
-    is sent by the process that took it. At the end of the process, what waits is sent, within `exit_seconds`; so is
-    what a publisher that nobody refers to any more has taken, whose thread then ends.
+    Any number of threads may use a publisher. A forked process starts with an empty backlog and counts from 0; the
+    parent process sends the events it took. At the end of the process the waiting events are sent, within
+    `exit_seconds`. The events of a deleted publisher are sent too, and then its thread ends.
 
     Args:
         destination: an `HttpsDestination` or `QueueDestination`.
         limits: see `Limits`.
     """
 
-    def __init__(self, destination: Destination, limits: Limits = NO_LIMITS_SAID) -> None:
+    def __init__(self, destination: Destination, limits: Limits = DEFAULT_LIMITS) -> None:
         self._destination = destination
         self._limits = limits
         self._start_afresh()
         _publishers.add(self)
 
     def __del__(self) -> None:
-        """Has what waits sent, after which the thread ends."""
-        if not sys.is_finalizing():  # a thread that is stopped for good may hold the lock
+        """Sends the waiting events, after which the thread ends."""
+        if not sys.is_finalizing():  # a thread that was stopped for good may hold the lock
             self._backlog.close()
 
     def track_event(
@@ -60,49 +60,49 @@ class Publisher:
         additional_properties: Mapping[str, Any] | None = None,
         **context: Any,
     ) -> None:
-        """Takes an event, to be sent in the background; what goes wrong is counted, and never raised.
+        """Takes an event to be sent in the background. Never raises; failures are counted.
 
-        Its id and time are made now, so that it is one event however often it is sent. It is written down now, too:
-        what is changed afterwards does not change it.
+        Id and timestamp are set now, so that retries send the same event. The event is also encoded now: later changes
+        to the arguments have no effect.
 
         Args:
-            event: the name that its definition gives it.
-            user: an id, a mapping, or any object with `id` and perhaps `username`; if not given, the token's user.
+            event: name of the event in its definition.
+            user: an id, a mapping, or any object with `id` and perhaps `username`; by default the token's user.
             project: an id, a mapping, or any object with `id`, and perhaps `full_path` and `namespace`.
-            namespace: an id, a path of ids like `27/28/`, a mapping, or any object with `id`, `path` or `full_path`.
-            additional_properties: makes it an internal event, which is ignored where no definition names it.
-            context: what else the transformations shall see, and any other base attribute, like `timestamp`.
+            namespace: an id, a traversal path like `27/28/`, a mapping, or any object with `id`, `path` or `full_path`.
+            additional_properties: makes the event an internal event, which is ignored if no definition names it.
+            context: further keys for the transformations, and other base attributes, like `timestamp`.
         """
         try:
             encoded = encode_event(event, user, project, namespace, additional_properties, context)
-        except Exception as error:  # noqa: BLE001 - the code of any object may have run
-            self._reject("not_json", f"one is no JSON ({type(error).__name__})")
+        except Exception as error:  # noqa: BLE001 - code of any argument may have run
+            self._reject("not_json", f"an event is not JSON ({type(error).__name__})")
             return
         if len(encoded) > MAX_EVENT_BYTES:
-            self._reject("too_large", f"one has {len(encoded)} bytes, of at most {MAX_EVENT_BYTES}")
+            self._reject("too_large", f"an event has {len(encoded)} bytes; at most {MAX_EVENT_BYTES} are allowed")
             return
         if not self._backlog.put(encoded):
-            self._warnings.warn("one is lost, which found no room or came after the end", self.stats())
+            self._warnings.warn("an event is lost: the buffer is full or the publisher is closed", self.stats())
         elif not self._is_sending:
             self._start_sending()
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
-        """Has what was tracked until now sent at once, and waits for it at most so long.
+        """Sends all events tracked so far at once, and waits for at most `seconds`.
 
-        To be called where the process may stop running afterwards, like at the end of a Lambda handler.
+        Call it before the process may stop running, for example at the end of a Lambda handler.
 
         Returns:
-            Whether none of it waits any more: it was accepted, ignored, rejected or lost.
+            Whether each of these events was accepted, ignored, rejected or lost.
         """
         return self._backlog.flush(seconds)
 
     def close(self, seconds: float = FLUSH_SECONDS) -> bool:
-        """Takes no more events, and waits as `flush` does; what still waits then goes on being sent."""
+        """Stops taking events, and waits like `flush`; events that still wait are sent afterwards."""
         self._backlog.close()
         return self.flush(seconds)
 
     def stats(self) -> Stats:
-        """What became of the events that were tracked, in this process."""
+        """Returns the outcomes of the events tracked in this process."""
         return self._backlog.stats()
 
     def __enter__(self) -> Self:
@@ -114,8 +114,8 @@ class Publisher:
         self.close()
 
     def _start_afresh(self) -> None:
-        """Forgets all that was tracked, and the thread that sends it, which a forked process does not have."""
-        self._backlog = Backlog(self._limits, self._destination.most_bytes)
+        """Resets the backlog and the thread, which a forked process does not have."""
+        self._backlog = Backlog(self._limits, self._destination.max_bytes)
         self._warnings = Warnings()
         self._delivery = Delivery(self._destination, self._backlog, self._limits, self._warnings)
         self._start_lock = threading.Lock()
@@ -126,23 +126,23 @@ class Publisher:
         self._warnings.warn(cause, self.stats())
 
     def _start_sending(self) -> None:
-        """Starts the thread, unless there is one."""
+        """Starts the sending thread if it is not running."""
         if not self._start_lock.acquire(blocking=False):
-            return  # another thread is about to
+            return  # another thread is starting it
         try:
             if not self._is_sending:
                 _deliveries.add(self._delivery)
                 threading.Thread(target=_deliver, args=[self._delivery], name="ai-usage-events", daemon=True).start()
                 self._is_sending = True
                 _finish_at_exit()
-        except RuntimeError as error:  # no thread is to be had; the next event may find one
-            self._warnings.warn(f"they can't be sent at the moment ({error})", self.stats())
+        except RuntimeError as error:  # no thread can be started now; the next event tries again
+            self._warnings.warn(f"events can't be sent now ({error})", self.stats())
         finally:
             self._start_lock.release()
 
 
 def _deliver(delivery: Delivery) -> None:
-    """What the thread of a publisher does; it does not refer to the publisher, so that this may go before it."""
+    """Runs a publisher's thread. Does not refer to the publisher, so that the publisher can be deleted first."""
     try:
         delivery.run()
     finally:
@@ -165,7 +165,7 @@ def _start_all_afresh() -> None:
 
 
 def _finish_at_exit() -> None:
-    """Has the end of this process wait for the events, also where `multiprocessing` made it forget what was said."""
+    """Makes the end of this process wait for the events, also after `multiprocessing` cleared the exit handlers."""
     global _awaited_by
     if _awaited_by != os.getpid():
         _awaited_by = os.getpid()

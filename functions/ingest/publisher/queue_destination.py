@@ -1,4 +1,4 @@
-"""Sending events straight to the queue, without the API."""
+"""Sends events directly to the queue, without the API."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ _TOO_MANY_REQUESTS = 429
 
 @dataclass(frozen=True, slots=True)
 class QueueDestination:
-    """The queue, without the API: IAM decides who may, and each event must name its user.
+    """The queue. IAM controls who may send to it, and each event must name its user.
 
     Args:
-        queue_url: of the queue, in SQS.
-        make_client: makes the client, in each process that sends; by default for the region and credentials that
-            boto3 finds.
+        queue_url: URL of the SQS queue.
+        make_client: returns the SQS client, once in each sending process; by default a client for the region and
+                credentials that boto3 finds.
 
     Raises:
         ImportError: boto3 is not installed.
@@ -30,13 +30,13 @@ class QueueDestination:
 
     queue_url: str
     make_client: "Callable[[], SQSClient] | None" = None
-    most_bytes: int = field(default=MAX_MESSAGE_BYTES, init=False)
+    max_bytes: int = field(default=MAX_MESSAGE_BYTES, init=False)
 
     def __post_init__(self) -> None:
-        import boto3  # noqa: F401 - here, because a process that is forked while a thread imports it never gets it
+        import boto3  # noqa: F401 - here: a process forked while a thread imports boto3 never gets boto3
 
     def open(self) -> Sender:
-        """A client that is made when it is first used."""
+        """Returns a sender that makes its client at first use."""
         return _QueueSender(self.queue_url, self.make_client or _client)
 
 
@@ -69,7 +69,7 @@ class _QueueSender:
 
 
 def _client() -> "SQSClient":
-    """A client of the calling thread's own, which leaves it to the publisher to try again."""
+    """Returns a client for the calling thread, without retries of its own, because the publisher retries."""
     import boto3
     from botocore.config import Config
 
@@ -78,10 +78,10 @@ def _client() -> "SQSClient":
 
 
 def _fault(error: "ClientError") -> Unavailable | Unacceptable:
-    """What an error that SQS answers means for the events."""
+    """Returns the exception for an error from SQS."""
     code = error.response["Error"]["Code"]
     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
     if code in _UNACCEPTABLE:
         return Unacceptable(code)
-    is_throttled = "hrottl" in code  # which SQS says with the status 400 or 403
+    is_throttled = "hrottl" in code  # SQS reports throttling with status 400 or 403
     return fault(_TOO_MANY_REQUESTS if is_throttled else status, code, str(error))

@@ -1,24 +1,24 @@
-"""What became of the events that were given to a publisher."""
+"""The outcomes of the events given to a publisher."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_MOST_REASONS = 100  # the codes come from elsewhere: they must not fill the memory
-_LONGEST_REASON = 100
+_MAX_REASONS = 100  # servers choose the codes, which must not fill the memory
+_MAX_REASON_CHARACTERS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """How many events there were of each fate; together as many as calls of `track_event`.
+    """Counts of events by outcome. Their sum is the number of `track_event` calls.
 
     Attributes:
-        accepted: taken in by the API or the queue.
+        accepted: accepted by the API or the queue.
         ignored: internal events that no definition names.
-        rejected: that can never be stored as they are.
-        lost: not known to have arrived, and not tried any more.
-        waiting: to be sent, or to be sent again.
-        reasons: how many were rejected or lost by each code, like `unknown_event`, `not_json` or `buffer_full`.
+        rejected: events that can't be stored as they are.
+        lost: events that are not known to have arrived and are not retried.
+        waiting: events still to be sent, including retries.
+        reasons: counts of rejected and lost events by code, like `unknown_event`, `not_json` or `buffer_full`.
     """
 
     accepted: int = 0
@@ -30,15 +30,15 @@ class Stats:
 
     @property
     def settled(self) -> int:
-        """All that do not wait."""
+        """Returns the number of events that no longer wait."""
         return self.accepted + self.ignored + self.rejected + self.lost
 
     def plus(self, other: "Stats") -> "Stats":
-        """The sum of both."""
+        """Returns the sum of both."""
         reasons = Counter(self.reasons)
         for reason, count in other.reasons.items():
-            code = reason[:_LONGEST_REASON]
-            reasons[code if code in reasons or len(reasons) < _MOST_REASONS else "other"] += count
+            code = reason[:_MAX_REASON_CHARACTERS]
+            reasons[code if code in reasons or len(reasons) < _MAX_REASONS else "other"] += count
         return Stats(
             accepted=self.accepted + other.accepted,
             ignored=self.ignored + other.ignored,

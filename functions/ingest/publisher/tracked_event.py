@@ -1,4 +1,4 @@
-"""A call of `track_event` as the event that is sent: with an id and a time, in bytes that no longer change."""
+"""Encodes a call of `track_event` as an event with an id and a timestamp."""
 
 import json
 import time
@@ -20,18 +20,18 @@ def encode_event(
     additional_properties: Mapping[str, Any] | None,
     context: Mapping[str, Any],
 ) -> bytes:
-    """The event as JSON, as long as it is on the queue too.
+    """Returns the event as JSON; its length is the same on the queue.
 
-    `id` and `timestamp` are made here, unless the context, or for the time the additional properties, have them.
+    Adds `id` and `timestamp` unless the context has them; the additional properties may also have the timestamp.
 
     Args:
         user: an id, a mapping, or any object with `id` and `username`; None for the token's user.
         project: an id, a mapping, or any object with `id`, `full_path` and `namespace`.
         namespace: an id, a traversal path, a mapping, or any object with `id`, `path` and `full_path`.
-        context: all that the transformations shall see besides.
+        context: further keys for the transformations.
 
     Raises:
-        Exception: one of the values is no JSON, or its own code failed while it was looked at.
+        Exception: a value is not JSON, or its own code raised.
     """
     now = time.time_ns()
     content: dict[str, Any] = {"event": event}
@@ -40,7 +40,7 @@ def encode_event(
     if "id" not in content:
         content["id"] = new_id(now // 1_000_000)
     if "timestamp" not in content and not _has_time(additional_properties):
-        content["timestamp"] = datetime.fromtimestamp(now // 1_000 / 1_000_000, UTC)  # never rounded up
+        content["timestamp"] = datetime.fromtimestamp(now // 1_000 / 1_000_000, UTC)  # integer division never rounds up
     if user is not None:
         content["user"] = _reference(user, User)
     if project is not None:
@@ -51,7 +51,7 @@ def encode_event(
         content["additional_properties"] = additional_properties
     encoded = _encoder.encode(content)
     if b"null" in encoded:
-        _refuse_what_is_no_number(content)
+        _refuse_non_finite_numbers(content)
     return without_noncharacters(encoded)
 
 
@@ -70,7 +70,7 @@ def _project(project: object) -> object:
 
 
 def _reference(value: object, form: type[msgspec.Struct]) -> Mapping[str, Any]:
-    """What names a user, project or namespace, with those of the attributes of `form` that `value` has."""
+    """Returns a reference to a user, project or namespace, with those attributes of `form` that `value` has."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, int | str):
@@ -82,11 +82,11 @@ def _reference(value: object, form: type[msgspec.Struct]) -> Mapping[str, Any]:
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def _refuse_what_is_no_number(content: dict[str, Any]) -> None:
-    """msgspec writes an infinite number, and what is no number, as null: another value than was given."""
+def _refuse_non_finite_numbers(content: dict[str, Any]) -> None:
+    """Raises for infinite numbers and NaN, which msgspec would write as null."""
     json.dumps(msgspec.to_builtins(content, str_keys=True, enc_hook=_plain), allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""Facts about namespaces and projects in PostgreSQL, and what follows from them: `namespaces` and `projects`."""
+"""Writes facts about namespaces and projects, and the resulting rows of `namespaces` and `projects`."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Set
@@ -7,13 +7,22 @@ from typing import Any
 import msgspec
 
 from functions.ingest.directory.directory import merged
-from functions.ingest.directory.fact import Claim, Facts, Kind, Statement, Subject, full_path_of, holders, path_of
+from functions.ingest.directory.fact import (
+    Facts,
+    FullPathStatement,
+    Kind,
+    Statement,
+    Subject,
+    full_path_of,
+    holders,
+    path_of,
+)
 from functions.ingest.directory.known_facts import read_facts
 from functions.ingest.directory.lock import next_version
 from functions.shared.postgres import Connection
 
-MAX_COMPARED_CLAIMS = 100
-"""So many of a tenant's projects, and of its namespaces, may claim one full path; only the newest one can have it."""
+MAX_SUBJECTS_PER_FULL_PATH = 100
+"""Limit of a tenant's projects, and of its namespaces, that state one full path; only the newest can have the path."""
 
 _STATE = """
     INSERT INTO facts (
@@ -33,7 +42,7 @@ _STATE = """
         changed_in = excluded.changed_in
 """
 
-_CLAIMANTS = """
+_SUBJECTS_OF_FULL_PATHS = """
     SELECT kind, id FROM facts WHERE attribute = 'full_path' AND value = ANY(%(full_paths)s)
     UNION
     SELECT 'namespace', id FROM namespaces WHERE full_path = ANY(%(full_paths)s)
@@ -41,28 +50,28 @@ _CLAIMANTS = """
     SELECT 'project', id FROM projects WHERE full_path = ANY(%(full_paths)s)
 """
 
-# What is found for a full path stays little, however many claims to it a tenant states.
-_FORGET_OLD_CLAIMS = """
-    WITH claims AS (
+# Bounds the rows found for a full path, however many subjects a tenant states it for.
+_DELETE_OLD_FULL_PATHS = """
+    WITH candidates AS (
         SELECT kind, id, scope,
-            row_number() OVER (of_senders ORDER BY stated_at DESC, issuer DESC, sub DESC, id DESC) AS place,
-            row_number() OVER (of_senders ORDER BY first_received_at, id) AS place_by_arrival
+            row_number() OVER (of_senders ORDER BY stated_at DESC, issuer DESC, sub DESC, id DESC) AS rank_by_time,
+            row_number() OVER (of_senders ORDER BY first_received_at, id) AS rank_by_arrival
         FROM facts
         WHERE attribute = 'full_path' AND scope <> '' AND value = ANY(%(full_paths)s)
         WINDOW of_senders AS (PARTITION BY value, kind, scope)
     )
     DELETE FROM facts
-    USING claims
-    WHERE facts.kind = claims.kind
-      AND facts.id = claims.id
+    USING candidates
+    WHERE facts.kind = candidates.kind
+      AND facts.id = candidates.id
       AND facts.attribute = 'full_path'
-      AND facts.scope = claims.scope
-      AND claims.place > %(max_claims)s
-      AND claims.place_by_arrival > 1
+      AND facts.scope = candidates.scope
+      AND candidates.rank_by_time > %(max_subjects)s
+      AND candidates.rank_by_arrival > 1
 """
 
-# A full path moves from one row to another: it is first taken from all that change, then given.
-_WRITE_PLACES: dict[Kind, tuple[str, str, str]] = {
+# To move a full path between rows, it is first removed from all changed rows and then set.
+_WRITE_SUBJECTS: dict[Kind, tuple[str, str, str]] = {
     "namespace": (
         "DELETE FROM namespaces WHERE id = ANY(%(gone)s)",
         "UPDATE namespaces SET full_path = NULL WHERE id = ANY(%(changed)s) AND full_path IS NOT NULL",
@@ -83,18 +92,18 @@ _WRITE_PLACES: dict[Kind, tuple[str, str, str]] = {
     ),
 }
 
-# Consumers that have read them read them again.
+# Makes consumers reload the cached facts.
 _MARK_CHANGED = "UPDATE facts SET changed_in = %(version)s WHERE kind = %(kind)s AND id = ANY(%(ids)s)"
 
-_READ_PLACES = """
+_READ_SUBJECTS = """
     SELECT 'namespace', id, path, full_path FROM namespaces WHERE id = ANY(%(namespaces)s)
     UNION ALL
     SELECT 'project', id, namespace_path, full_path FROM projects WHERE id = ANY(%(projects)s)
 """
 
 
-def change_places(stated: Mapping[Subject, Facts], connection: Connection) -> None:
-    """Writes what was stated of namespaces and projects, and what follows. Belongs within `directory_held_alone`."""
+def change_subjects(stated: Mapping[Subject, Facts], connection: Connection) -> None:
+    """Writes statements about namespaces and projects, and their consequences. Requires `directory_held_alone`."""
     before = read_facts(stated, connection)
     after = {subject: merged(before[subject], statements) for subject, statements in stated.items()}
     rows = [_row(subject, *key, statement) for subject, facts in after.items() for key, statement in facts.items()]
@@ -106,62 +115,68 @@ def change_places(stated: Mapping[Subject, Facts], connection: Connection) -> No
         for (attribute, _), statement in facts.items()
         if attribute == "full_path"
     }
-    claimed_by_limited = {
+    full_paths_of_limited = {
         statement.value
         for statements in stated.values()
         for (attribute, _), statement in statements.items()
         if attribute == "full_path" and statement.namespaces
     }
-    if claimed_by_limited:
-        values = {"full_paths": list(claimed_by_limited), "max_claims": MAX_COMPARED_CLAIMS}
-        connection.execute(_FORGET_OLD_CLAIMS, values)
+    if full_paths_of_limited:
+        values = {"full_paths": list(full_paths_of_limited), "max_subjects": MAX_SUBJECTS_PER_FULL_PATH}
+        connection.execute(_DELETE_OLD_FULL_PATHS, values)
     _settle(stated, full_paths, version, connection)
 
 
 def _settle(subjects: Iterable[Subject], full_paths: Set[str | None], version: int, connection: Connection) -> None:
-    """Makes `namespaces` and `projects` say what follows from the facts.
+    """Updates `namespaces` and `projects` to what follows from the facts.
 
     Args:
-        subjects: those of which something was stated, or taken back.
-        full_paths: those that they claim, or claimed before: another may have them now.
-        version: of the change.
+        subjects: subjects with new or withdrawn statements.
+        full_paths: full paths stated for these subjects now or before; another subject may get them now.
+        version: version of the change.
     """
-    present = _places(subjects, connection)
+    present = _present_rows(subjects, connection)
     full_paths = full_paths | {full_path for _, full_path in present.values()}
-    claimants = connection.execute(_CLAIMANTS, {"full_paths": [one for one in full_paths if one is not None]})
+    subjects_of_paths = connection.execute(
+        _SUBJECTS_OF_FULL_PATHS, {"full_paths": [one for one in full_paths if one is not None]}
+    )
     changed = set(subjects)
-    facts = read_facts(changed | {(kind, number) for kind, number in claimants}, connection)
-    paths, claims = dict[Subject, str | None](), defaultdict[str, list[Claim]](list)
+    facts = read_facts(changed | {(kind, number) for kind, number in subjects_of_paths}, connection)
+    paths, candidates = dict[Subject, str | None](), defaultdict[str, list[FullPathStatement]](list)
     for subject, stated in facts.items():
-        place = path_of(stated)
-        paths[subject] = place.value if place else None
+        path_statement = path_of(stated)
+        paths[subject] = path_statement.value if path_statement else None
         full_path = full_path_of(stated, paths[subject])
         if full_path is not None and full_path.value is not None:
-            claims[full_path.value].append(Claim(subject, paths[subject], full_path))
-    held = {subject: full_path for full_path, all_claims in claims.items() for subject in holders(all_claims)}
-    concerned = changed | {claim.subject for full_path in full_paths if full_path for claim in claims[full_path]}
-    _write_places({subject: (paths[subject], held.get(subject)) for subject in concerned}, version, connection)
+            candidates[full_path.value].append(FullPathStatement(subject, paths[subject], full_path))
+    held = {
+        subject: full_path for full_path, all_candidates in candidates.items() for subject in holders(all_candidates)
+    }
+    concerned = changed | {
+        candidate.subject for full_path in full_paths if full_path for candidate in candidates[full_path]
+    }
+    _write_subjects({subject: (paths[subject], held.get(subject)) for subject in concerned}, version, connection)
 
 
-def _places(subjects: Iterable[Subject], connection: Connection) -> dict[Subject, tuple[str | None, str | None]]:
+def _present_rows(subjects: Iterable[Subject], connection: Connection) -> dict[Subject, tuple[str | None, str | None]]:
     ids: dict[str, list[int]] = {"namespaces": [], "projects": []}
     for kind, number in subjects:
         ids[f"{kind}s"].append(number)
-    rows = connection.execute(_READ_PLACES, ids)
+    rows = connection.execute(_READ_SUBJECTS, ids)
     return {(kind, number): (path, full_path) for kind, number, path, full_path in rows}
 
 
-def _write_places(
-    places: Mapping[Subject, tuple[str | None, str | None]], version: int, connection: Connection
+def _write_subjects(
+    rows: Mapping[Subject, tuple[str | None, str | None]], version: int, connection: Connection
 ) -> None:
-    present = _places(places, connection)
-    for kind, statements in _WRITE_PLACES.items():
+    present = _present_rows(rows, connection)
+    for kind, statements in _WRITE_SUBJECTS.items():
         changed = {
-            number: place
-            for (of_kind, number), place in sorted(places.items())
-            if of_kind == kind and place != present.get((kind, number), (None, None))
+            number: row
+            for (of_kind, number), row in sorted(rows.items())
+            if of_kind == kind and row != present.get((kind, number), (None, None))
         }
-        kept = {number: place for number, place in changed.items() if place[0] or (place[1] and kind == "project")}
+        kept = {number: row for number, row in changed.items() if row[0] or (row[1] and kind == "project")}
         values = {
             "gone": [number for number in changed if number not in kept],
             "changed": list(changed),

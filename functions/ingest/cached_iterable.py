@@ -1,10 +1,10 @@
-"""Items that are made while they are used, and can be used again."""
+"""An iterable that computes its items lazily and keeps them for the next iteration."""
 
 from collections.abc import Iterable, Iterator
 
 
-class MadeOnce[Item](Iterable[Item]):
-    """What an iterator yields, each made once, however often and however far it is asked for."""
+class CachedIterable[Item](Iterable[Item]):
+    """Caches the items of an iterator: each is computed once, and can be iterated any number of times."""
 
     def __init__(self, items: Iterator[Item]) -> None:
         self._items = items

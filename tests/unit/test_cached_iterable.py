@@ -1,4 +1,4 @@
-from functions.ingest.made_once import MadeOnce
+from functions.ingest.cached_iterable import CachedIterable
 
 
 def test_each_item_is_made_once_however_often_and_far_it_is_asked_for() -> None:
@@ -8,7 +8,7 @@ def test_each_item_is_made_once_however_often_and_far_it_is_asked_for() -> None:
         made.append(number)
         return number
 
-    kept = MadeOnce(make(number) for number in range(4))
+    kept = CachedIterable(make(number) for number in range(4))
     first = iter(kept)
     assert [next(first), next(first)] == [0, 1]
     del first
