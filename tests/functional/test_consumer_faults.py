@@ -265,7 +265,8 @@ def test_a_server_that_goes_while_rows_are_written_has_each_of_them_once_in_the_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     consume(consumer, record(event()))
-    records = [record([event(number=number) for number in range(250)], "other")]
+    mid_month = format_timestamp(datetime.now(UTC).replace(day=1) - timedelta(days=15))  # written in parts
+    records = [record([event(number=number, timestamp=mid_month) for number in range(250)], "other")]
     pack = events._packed
     calls: list[int] = []
 
