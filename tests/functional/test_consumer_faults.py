@@ -189,7 +189,7 @@ class Fault:
 FAULTS = {
     "down": Fault(stopped, "Connection refused"),
     "out of connections": Fault(without_free_connections, "too many clients", ends_open_connections=False),
-    "read-only": Fault(read_only, "read-only transaction", "25006", ends_open_connections=False),
+    "read-only": Fault(read_only, "the transaction is read-only", "25006", ends_open_connections=False),
     "slow statements": Fault(locked, "statement timeout", "57014", TimeLimits(statement=2, transaction=30)),
     "slow transactions": Fault(locked, "transaction timeout", "25P04", TimeLimits(statement=30, transaction=2)),
     "locked": Fault(locked, "lock timeout", "55P03", options="-c lock_timeout=300"),
