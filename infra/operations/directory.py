@@ -13,6 +13,7 @@ from functions.ingest.directory.lock import directory_held_alone
 from functions.ingest.directory.subjects import change_subjects
 from functions.ingest.directory.user_names import change_names
 from functions.ingest.directory.users import StatedNames
+from functions.ingest.event.location import lineage
 from functions.shared.postgres import Connection
 
 OPERATOR = "operator"
@@ -125,12 +126,19 @@ def statements(connection: Connection, kind: AnyKind, number: int) -> list[State
 
 
 def set_location(connection: Connection, subject: Subject, values: Mapping[Attribute, str], operator: str) -> None:
-    """States the path or full path of a namespace or project as of now; a project's path is that of its namespace."""
+    """States the path or full path of a namespace or project as of now; a project's path is that of its namespace.
+
+    As with any path that an unlimited sender states, no limited sender may then state the namespaces above elsewhere.
+    """
     with directory_held_alone(connection):
         before = current(connection, *subject)
         now = _now(connection, *subject, full_path=values.get("full_path"))
         stated = {(attribute, ""): _statement(value, now, operator) for attribute, value in values.items()}
-        change_subjects({subject: stated}, connection)
+        above: dict[Subject, dict[tuple[Attribute, str], Statement]] = {
+            ("namespace", number): {("ancestor_path", ""): _statement(path, now, operator)}
+            for number, path in lineage(values.get("path", ""))
+        }
+        change_subjects(above | {subject: stated}, connection)
         _record(connection, "set", subject, operator, before)
 
 

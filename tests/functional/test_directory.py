@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -239,6 +240,81 @@ def test_of_many_claims_of_one_tenant_to_a_full_path_only_the_newest_are_compare
     assert held == [5]
 
 
+@pytest.mark.parametrize("kind", ["namespace", "project"])
+def test_many_claims_to_a_full_path_do_not_keep_its_owner_from_it(consumer: Consumer, query: Query, kind: str) -> None:
+    def claim(number: int, path: str, full_path: str | None, days_ago: float) -> dict[str, Any]:
+        place = {"path": f"{path}{number}/", "full_path": full_path}
+        return event(days_ago, **{kind: place if kind == "namespace" else project(number, path, full_path)})
+
+    many = range(1001, 1003 + subjects.MAX_SUBJECTS_PER_FULL_PATH)
+    consumer.consume([batch([claim(number, "27/", None, 9) for number in many], None)])
+    consumer.consume([batch([claim(1001, "99/", "v/app", 8)], OTHER_STEWARD, NOW - timedelta(hours=8))])
+    consumer.consume([batch([claim(2, "99/", "v/app", 7)], OTHER_STEWARD, NOW - timedelta(hours=7))])
+    consumer.consume([batch([claim(number, "99/", "v/app", 1) for number in many], OTHER_STEWARD)])
+    outcome = consumer.consume([batch([claim(555, "27/28/", "v/app", 0.5)], None)])
+    assert (outcome.stored, outcome.rejected) == (1, [])
+    place = place_of(query, kind, 555)
+    assert place is not None
+    assert place[1] == "v/app"
+
+
+def test_a_full_path_that_an_unlimited_sender_stated_stays_when_its_owner_repeats_it(
+    consumer: Consumer, query: Query
+) -> None:
+    app = project(555, "27/28/", "victim-org/app")
+    consumer.consume([batch([event(9, project=app)], None)])
+    consumer.consume([batch([event(8, project=project(9, "99/", "victim-org/app"))], OTHER_STEWARD)])
+    consumer.consume([batch([event(7, project=app)], STEWARD)])
+    assert place_of(query, "project", 555) == ("27/28/", "victim-org/app")
+    consumer.consume([batch([event(6, project=project(2, "27/", "victim-org/app"))], STEWARD)])
+    assert place_of(query, "project", 2) == ("27/", "victim-org/app")
+
+
+def test_a_full_path_that_two_tenants_claim_is_nobodys(consumer: Consumer, query: Query) -> None:
+    consumer.consume([batch([event(9, project=project(9, "99/", "own/x"))], OTHER_STEWARD)])
+    consumer.consume([batch([event(8, project=project(555, "27/28/", "victim-org/app"))], STEWARD)])
+    assert place_of(query, "project", 555) == ("27/28/", "victim-org/app")
+    consumer.consume([batch([event(1, project=project(9, "99/", "victim-org/app"))], OTHER_STEWARD)])
+    assert [place_of(query, "project", one) for one in (555, 9)] == [("27/28/", None), ("99/", None)]
+    consumer.consume([batch([event(9, project=project(555, "27/28/", "victim-org/app"))], None)])
+    assert [place_of(query, "project", one) for one in (555, 9)] == [("27/28/", "victim-org/app"), ("99/", None)]
+
+
+def test_a_claim_that_can_not_prevail_does_not_make_later_batches_wait(consumer: Consumer, query: Query) -> None:
+    stated = [event(9, project=project(5, "27/", "app"), namespace={"path": "27/28/"})]
+    consumer.consume([batch(stated, None)])
+    consumer.consume([batch([event(1, project=project(5, "99/", "x"), namespace={"path": "99/28/"})], OTHER_STEWARD)])
+    before = query("SELECT * FROM directory_version")
+    consumer.consume([batch([event(0, project=project(5, "27/", "app"), namespace={"path": "27/28/"})], None)])
+    assert query("SELECT * FROM directory_version") == before
+    assert place_of(query, "project", 5) == ("27/", "app")
+
+
+def test_what_a_batch_restates_counts_with_its_new_time_against_what_it_changes(
+    consumer: Consumer, query: Query
+) -> None:
+    def name(days_ago: float, path: str, username: str) -> dict[str, Any]:
+        return event(days_ago, user={"id": 1, "username": username}, user_id=None, namespace_path=path)
+
+    consumer.consume([batch([event(9, project=project(5, "27/", "one"))], None)])
+    changes = [event(1, project=project(6, "27/", "one")), event(0, project=project(5, "27/", "one"))]
+    consumer.consume([batch(changes, None)])
+    assert place_of(query, "project", 5) == ("27/", "one")
+    consumer.consume([batch([name(9, "27/", "a"), name(9, "3/", "a")], None)])
+    consumer.consume([batch([name(1, "27/", "b"), name(0, "3/", "a")], None)])
+    consumer.database.run(fold_restated)
+    assert query("SELECT username FROM users WHERE id = 1") == [{"username": "a"}]
+
+
+def test_an_event_with_a_namespace_that_is_known_goes_to_no_claimant_of_its_project(
+    consumer: Consumer, query: Query
+) -> None:
+    consumer.consume([batch([event(9, namespace={"path": "27/28/"})], None)])
+    consumer.consume([batch([event(8, project=project(555, "99/"))], OTHER_STEWARD)])
+    consumer.consume([batch([event(user_id=555, project_id=555, namespace_id=28)], None)])
+    assert paths_of(query) == ["27/28/"]
+
+
 def test_a_late_event_puts_nothing_back(consumer: Consumer, query: Query) -> None:
     def say(days_ago: float, path: str, full_path: str, name: str) -> dict[str, Any]:
         return event(
@@ -398,8 +474,8 @@ def test_every_order_of_the_same_events_gives_the_same_directory(
     first = told(consumers, [[one] for one in batches], query)
     again = [*batches, *chance.sample(batches, chance.randint(0, len(batches)))]  # delivered again
     chance.shuffle(again)
-    cut = chance.randint(0, len(again))
-    assert told(consumers, [again[:cut], *([one] for one in again[cut:])], query) == first
+    cuts = sorted({0, len(again), *(chance.randint(0, len(again)) for _ in range(chance.randint(0, len(again))))})
+    assert told(consumers, [again[begin:end] for begin, end in pairwise(cuts)], query) == first
     names = [(path_of(one), is_unlimited(sender), one) for one, sender in said if counts(one, sender)]
     assert {row["id"]: row["username"] for row in first[1]} == {
         user: max((unlimited, *told_name(one)) for _, unlimited, one in names if one["user"]["id"] == user)[-1]

@@ -11,7 +11,7 @@ from functions.ingest.pipeline import Consumer
 from functions.shared.catalog import registry
 from functions.shared.postgres import Database, TimeLimits
 from infra.cli import app
-from tests.functional.test_directory import STEWARD, batch, event, place_of, project
+from tests.functional.test_directory import OTHER_STEWARD, STEWARD, batch, event, place_of, project
 from tests.support.accounts import Query
 from tests.support.clock import NOW
 
@@ -62,6 +62,12 @@ def test_what_an_operator_sets_counts_until_something_newer_is_stated(consumer: 
             "after": {"path": "3/", "full_path": "own/project"},
         }
     ]
+
+
+def test_the_namespaces_above_a_path_that_an_operator_sets_are_nobody_elses(consumer: Consumer, query: Query) -> None:
+    run("set", "project", "4", "--path", "3/28/")
+    consumer.consume([batch([event(namespace={"path": "99/3/"}), event(namespace={"path": "99/28/"})], OTHER_STEWARD)])
+    assert [place_of(query, "namespace", number) for number in (3, 28)] == [None, None]
 
 
 def test_what_an_operator_sets_counts_against_what_was_stated_of_a_time_ahead(consumer: Consumer, query: Query) -> None:

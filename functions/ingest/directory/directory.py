@@ -4,10 +4,20 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from hashlib import sha256
+from typing import NamedTuple
 
 import msgspec
 
-from functions.ingest.directory.fact import Attribute, Facts, Statement, Subject, newest, path_of
+from functions.ingest.directory.fact import (
+    Attribute,
+    Facts,
+    Kind,
+    Statement,
+    Subject,
+    is_placed_by_unlimited,
+    newest,
+    path_of,
+)
 from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.event.event import Event
 from functions.ingest.event.location import NamespaceReference, ProjectReference, lineage
@@ -25,6 +35,16 @@ class _Mention(msgspec.Struct):
     received_at: datetime
 
 
+class _Located(NamedTuple):
+    """The traversal path of a subject, and whether an unlimited sender stated one."""
+
+    path: str | None
+    is_by_unlimited: bool
+
+
+_UNKNOWN = _Located(None, is_by_unlimited=False)
+
+
 class BatchDirectory:
     """The namespaces and projects that a batch of events refers to."""
 
@@ -32,7 +52,7 @@ class BatchDirectory:
         self._known = known
         self._mentions: dict[tuple[int, int, int], _Mention] = {}
         self._subjects: set[Subject] = set()
-        self._paths: dict[Subject, str | None] = {}
+        self._paths: dict[Subject, _Located] = {}
         self._parents: dict[tuple[str, int], _Mention] = {}
         self.stated: defaultdict[Subject, dict[tuple[Attribute, str], Statement]] = defaultdict(dict)
 
@@ -63,25 +83,27 @@ class BatchDirectory:
     def namespace_path(self, event: Event, project_id: int | None = None) -> str | None:
         """Returns the traversal path of the event's namespace.
 
-        The path given in the event takes precedence, then the path of its project, then that of its namespace id.
+        The path given in the event takes precedence, then the path of its project, then that of its namespace id. A
+        path that unlimited senders stated comes before one that only limited senders stated.
 
         Args:
             project_id: project id from a transformation.
         """
         if event.explicit_path is not None:
             return event.explicit_path
-        for project in (event.project.id, project_id):
-            if project is not None and (path := self._path(("project", project))):
-                return path
-        for reference in (event.project.namespace, event.namespace):
-            if reference.id is not None and (path := self._path(("namespace", reference.id))):
-                return path
-        return None
+        projects = [self._located("project", one) for one in (event.project.id, project_id)]
+        namespaces = [self._located("namespace", one.id) for one in (event.project.namespace, event.namespace)]
+        known = [one for one in (*projects, *namespaces) if one.path is not None]
+        return next((one.path for one in known if one.is_by_unlimited), known[0].path if known else None)
 
-    def _path(self, subject: Subject) -> str | None:
+    def _located(self, kind: Kind, number: int | None) -> _Located:
+        if number is None:
+            return _UNKNOWN
+        subject = (kind, number)
         if subject not in self._paths:
-            statement = path_of(merged(self._known.facts(subject), self.stated.get(subject, {})))
-            self._paths[subject] = statement.value if statement else None
+            facts = merged(self._known.facts(subject), self.stated.get(subject, {}))
+            statement = path_of(facts)
+            self._paths[subject] = _Located(statement.value if statement else None, is_placed_by_unlimited(facts))
         return self._paths[subject]
 
     def collect_statements(self) -> None:

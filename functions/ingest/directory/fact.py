@@ -4,7 +4,8 @@ Each attribute of a namespace or project has one statement for all unlimited sen
 that may state facts within some namespaces only. The result does not depend on the order in which statements arrive.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -51,14 +52,10 @@ class Statement(msgspec.Struct, frozen=True):
 
 def newest(first: Statement, second: Statement) -> Statement:
     """Returns the newer of two statements under one limit, with the arrival time of the earlier one."""
-    return since_first(max(first, second, key=lambda statement: statement.order), first, second)
-
-
-def since_first(counts: Statement, *statements: Statement) -> Statement:
-    """Returns the statement `counts` with the earliest arrival time of all statements."""
+    counts = max(first, second, key=lambda statement: statement.order)
     if counts.first_received_at is None:
         return counts
-    times = [one.first_received_at for one in statements if one.first_received_at is not None]
+    times = [one.first_received_at for one in (first, second) if one.first_received_at is not None]
     return msgspec.structs.replace(counts, first_received_at=min(times))
 
 
@@ -73,24 +70,58 @@ def path_of(facts: Facts) -> Statement | None:
     statements of unlimited senders, including ancestor paths; it is unknown if these senders stated only a full path.
     If unlimited senders stated nothing, the limited sender whose statement arrived first decides.
     """
+    base, limited = _competing_paths(facts)
+    newer = [one for one in limited if base is None or one.order > base.order]
+    return max([*newer, *([base] if base else [])], key=lambda one: one.order, default=None)
+
+
+def _competing_paths(facts: Facts) -> tuple[Statement | None, list[Statement]]:
+    """Returns the statement of unlimited senders, and those of limited senders that may move the subject."""
     unlimited = {attribute: one for (attribute, _), one in facts.items() if not one.namespaces}
     base = unlimited.get("path")
     limited = [one for (attribute, _), one in facts.items() if attribute == "path" and one.namespaces]
-    if base is not None:
-        limited = [one for one in limited if one.order > base.order]
     stated = [one.value for one in (base, unlimited.get("ancestor_path")) if one is not None and one.value is not None]
     if not stated and base is None and unlimited:
-        return None
-    first = min(limited, key=lambda one: (one.first_received_at or _LONG_AGO, one.namespaces), default=None)
+        return None, []
+    newer = [one for one in limited if base is None or one.order > base.order]
+    first = min(newer, key=lambda one: (one.first_received_at or _LONG_AGO, one.namespaces), default=None)
     before = stated[0] if stated else (first.value if first else None)
-    admitted = [one for one in limited if one.covers(before)]
-    return max([*admitted, *([base] if base else [])], key=lambda one: one.order, default=None)
+    return base, [one for one in limited if one.covers(before)]
+
+
+def is_placed_by_unlimited(facts: Facts) -> bool:
+    """Whether an unlimited sender stated the traversal path."""
+    return any(attribute == "path" and one.value and not one.namespaces for (attribute, _), one in facts.items())
+
+
+def is_contested(facts: Facts, held_full_path: str | None) -> bool:
+    """Whether the mere time of a statement may change a value, because statements with other values compete.
+
+    Args:
+        held_full_path: full path that the subject has now; statements compete with those about another subject too.
+    """
+    base, limited = _competing_paths(facts)
+    path = path_of(facts)
+    full_paths = {one.value for one in _full_paths(facts, path.value if path else None)} - {None}
+    paths = {one.value for one in (base, *limited) if one is not None}
+    return len(paths) > 1 or full_paths != {held_full_path} - {None}
 
 
 def full_path_of(facts: Facts, path: str | None) -> Statement | None:
-    """Returns the statement that decides the full path of a subject at this traversal path. See also `holders`."""
-    stated = [one for (attribute, _), one in facts.items() if attribute == "full_path" and one.covers(path)]
-    return max(stated, key=lambda one: one.order, default=None)
+    """Returns the statement that decides the full path of a subject at this traversal path. See also `holders`.
+
+    If a limited sender repeats what unlimited senders stated, their statement decides, as of the newer time.
+    """
+    stated = _full_paths(facts, path)
+    counts = max(stated, key=lambda one: one.order, default=None)
+    for one in stated:
+        if counts is not None and not one.namespaces and one.value == counts.value:
+            return msgspec.structs.replace(one, stated_at=counts.stated_at)
+    return counts
+
+
+def _full_paths(facts: Facts, path: str | None) -> list[Statement]:
+    return [one for (attribute, _), one in facts.items() if attribute == "full_path" and one.covers(path)]
 
 
 class FullPathStatement(msgspec.Struct, frozen=True):
@@ -100,42 +131,29 @@ class FullPathStatement(msgspec.Struct, frozen=True):
     path: str | None
     statement: Statement
 
-    def beats(self, other: "FullPathStatement") -> bool:
-        """Whether this statement takes precedence over the other.
-
-        If both senders may state facts about both subjects, the newer statement wins. A sender may take a full path
-        only from a subject within its limit; if neither sender may, the statement that arrived first wins.
-        """
-        may_take = self.statement.covers(other.path)
-        may_lose = other.statement.covers(self.path)
-        if may_take != may_lose:
-            return may_take
-        if may_take:
-            return (self.statement.order, self.subject) > (other.statement.order, other.subject)
-        own, others = self.statement.first_received_at, other.statement.first_received_at
-        return (own or _LONG_AGO, self.subject) < (others or _LONG_AGO, other.subject)
+    @property
+    def order(self) -> tuple[tuple[datetime, str, str, str], Subject]:
+        """Returns a sort key: the newest statement counts."""
+        return self.statement.order, self.subject
 
 
 def holders(candidates: Iterable[FullPathStatement]) -> set[Subject]:
     """Returns the subjects that hold a full path: at most one namespace and one project.
 
-    Under each limit the newest statement counts, with the arrival time of the first one. Between a namespace and a
-    project only limits count, because the two have separate full paths.
+    A sender may take a full path only from a subject within its limit. Unlimited senders come first. If several limited
+    senders state a full path that no unlimited sender stated, and none of them may take it from the others, nobody
+    holds it. Between a namespace and a project only limits count, because the two have separate full paths.
     """
-    of_senders: dict[tuple[Kind, tuple[str, ...]], FullPathStatement] = {}
+    by_kind = defaultdict[Kind, list[FullPathStatement]](list)
     for candidate in candidates:
-        key = (candidate.subject[0], candidate.statement.namespaces)
-        of_senders[key] = _newest(of_senders[key], candidate) if key in of_senders else candidate
-    rivals = of_senders.values()
-    return {one.subject for one in rivals if all(_prevails(one, other) for other in rivals if other is not one)}
+        by_kind[candidate.subject[0]].append(candidate)
+    winners = [winner for of_kind in by_kind.values() if (winner := _holder(of_kind)) is not None]
+    return {one.subject for one in winners if all(one.statement.covers(other.path) for other in winners)}
 
 
-def _newest(first: FullPathStatement, second: FullPathStatement) -> FullPathStatement:
-    counts = max(first, second, key=lambda candidate: (candidate.statement.order, candidate.subject))
-    return msgspec.structs.replace(counts, statement=since_first(counts.statement, first.statement, second.statement))
-
-
-def _prevails(candidate: FullPathStatement, other: FullPathStatement) -> bool:
-    if candidate.subject[0] == other.subject[0] or not candidate.statement.covers(other.path):
-        return candidate.beats(other)
-    return True
+def _holder(candidates: Sequence[FullPathStatement]) -> FullPathStatement | None:
+    unlimited = [one for one in candidates if not one.statement.namespaces]
+    rivals = [max(unlimited, key=lambda one: one.order)] if unlimited else candidates
+    paths = {one.path for one in rivals}
+    admitted = [one for one in candidates if all(one.statement.covers(path) for path in paths)]
+    return max(admitted, key=lambda one: one.order, default=None)

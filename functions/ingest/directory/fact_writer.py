@@ -94,9 +94,9 @@ class FactWriter:
         """Writes all values and their consequences under the exclusive lock."""
         self._read(connection)
         self._known.read_users(self._users.active_on, connection)
-        changed = self._changed_subjects()
-        if changed:
-            change_subjects({subject: self._directory.stated[subject] for subject in changed}, connection)
+        written = self._directory.stated if self._changed_subjects() else {}
+        if written:
+            change_subjects(written, connection)
         names = self._sorted_names()
         for path, is_limited, user in self._add_names(names, connection):
             names.renamed[path, is_limited].append(user)
@@ -108,7 +108,7 @@ class FactWriter:
         if others:
             write_overall_names(others, connection)
             self._usernames = {}
-        self._restate(names, set(changed), connection)
+        self._restate(names, written.keys(), connection)
 
     def _read(self, connection: Connection) -> None:
         self._known.refresh(connection)
@@ -203,16 +203,16 @@ class _Names(NamedTuple):
     unnamed: set[int]
 
     def rename_wherever_renamed(self) -> None:
-        """Treats a user as renamed for limited and unlimited senders alike if either renames the user in a namespace.
+        """Treats a user as renamed in every namespace if the batch renames the user in one.
 
-        Restated names are written without the name itself, so the name must not change at the same time.
+        A restated name is noted without the name itself, and its time counts only later, when it is folded.
         """
-        for (path, is_limited), users in list(self.renamed.items()):
-            other = (path, not is_limited)
-            again = set(users).intersection(self.restated.get(other, ()))
+        renamed = {user for users in self.renamed.values() for user in users}
+        for source, users in self.restated.items():
+            again = renamed.intersection(users)
             if again:
-                self.restated[other] = [user for user in self.restated[other] if user not in again]
-                self.renamed[other] += again
+                self.restated[source] = [user for user in users if user not in again]
+                self.renamed[source] += again
 
 
 def _may_change(known: Facts, stated: Facts) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from functions.ingest.directory.fact import Attribute, Facts, Kind, Statement, Subject
+from functions.ingest.directory.fact import Attribute, Facts, Kind, Statement, Subject, is_contested
 from functions.shared.postgres import Connection
 
 MAX_SUBJECTS = 100_000
@@ -108,7 +108,7 @@ class KnownFacts:
             self._facts.update(read)
             held = {(kind, number): full_path for kind, number, _, full_path in _rows(unread, connection)}
             self._contested -= read.keys()
-            self._contested |= {subject for subject, facts in read.items() if _is_contested(facts, held.get(subject))}
+            self._contested |= {subject for subject, facts in read.items() if is_contested(facts, held.get(subject))}
 
     def is_contested(self, subject: Subject) -> bool:
         """Whether the mere time of a statement may change a value, because statements with other values compete."""
@@ -144,13 +144,6 @@ def read_facts(subjects: Iterable[Subject], connection: Connection) -> dict[Subj
 
 def _rows(subjects: Iterable[Subject], connection: Connection) -> Iterable[tuple[Kind, int, str | None, str | None]]:
     return connection.execute(_READ_ROWS, [_subjects(subjects)])
-
-
-def _is_contested(facts: Facts, held_full_path: str | None) -> bool:
-    """Whether senders with several limits stated an attribute, or another subject holds the full path."""
-    attributes = [attribute for attribute, _ in facts]
-    stated_full_paths = {statement.value for (attribute, _), statement in facts.items() if attribute == "full_path"}
-    return len(attributes) > len(set(attributes)) or stated_full_paths - {None} != {held_full_path} - {None}
 
 
 def _subjects(subjects: Iterable[Subject]) -> str:

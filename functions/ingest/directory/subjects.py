@@ -54,11 +54,11 @@ _SUBJECTS_OF_FULL_PATHS = """
 _DELETE_OLD_FULL_PATHS = """
     WITH candidates AS (
         SELECT kind, id, scope,
-            row_number() OVER (of_senders ORDER BY stated_at DESC, issuer DESC, sub DESC, id DESC) AS rank_by_time,
-            row_number() OVER (of_senders ORDER BY first_received_at, id) AS rank_by_arrival
+            row_number() OVER (
+                PARTITION BY value, kind, scope ORDER BY stated_at DESC, issuer DESC, sub DESC, id DESC
+            ) AS rank_by_time
         FROM facts
         WHERE attribute = 'full_path' AND scope <> '' AND value = ANY(%(full_paths)s)
-        WINDOW of_senders AS (PARTITION BY value, kind, scope)
     )
     DELETE FROM facts
     USING candidates
@@ -67,7 +67,6 @@ _DELETE_OLD_FULL_PATHS = """
       AND facts.attribute = 'full_path'
       AND facts.scope = candidates.scope
       AND candidates.rank_by_time > %(max_subjects)s
-      AND candidates.rank_by_arrival > 1
 """
 
 # To move a full path between rows, it is first removed from all changed rows and then set.
@@ -106,7 +105,12 @@ def change_subjects(stated: Mapping[Subject, Facts], connection: Connection) -> 
     """Writes statements about namespaces and projects, and their consequences. Requires `directory_held_alone`."""
     before = read_facts(stated, connection)
     after = {subject: merged(before[subject], statements) for subject, statements in stated.items()}
-    rows = [_row(subject, *key, statement) for subject, facts in after.items() for key, statement in facts.items()]
+    rows = [
+        _row(subject, *key, statement)
+        for subject, facts in after.items()
+        for key, statement in facts.items()
+        if before[subject].get(key) != statement or statement.stated_at is None  # known from the row alone so far
+    ]
     version = next_version(connection)
     connection.execute(_STATE, {"facts": msgspec.json.encode(rows).decode(), "version": version})
     full_paths = {
@@ -152,10 +156,7 @@ def _settle(subjects: Iterable[Subject], full_paths: Set[str | None], version: i
     held = {
         subject: full_path for full_path, all_candidates in candidates.items() for subject in holders(all_candidates)
     }
-    concerned = changed | {
-        candidate.subject for full_path in full_paths if full_path for candidate in candidates[full_path]
-    }
-    _write_subjects({subject: (paths[subject], held.get(subject)) for subject in concerned}, version, connection)
+    _write_subjects({subject: (paths[subject], held.get(subject)) for subject in facts}, version, connection)
 
 
 def _present_rows(subjects: Iterable[Subject], connection: Connection) -> dict[Subject, tuple[str | None, str | None]]:
