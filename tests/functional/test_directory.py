@@ -258,9 +258,7 @@ def test_many_claims_to_a_full_path_do_not_keep_its_owner_from_it(consumer: Cons
     assert place[1] == "v/app"
 
 
-def test_a_full_path_that_an_unlimited_sender_stated_stays_when_its_owner_repeats_it(
-    consumer: Consumer, query: Query
-) -> None:
+def test_a_full_path_of_an_unlimited_sender_stays_when_its_owner_repeats_it(consumer: Consumer, query: Query) -> None:
     app = project(555, "27/28/", "victim-org/app")
     consumer.consume([batch([event(9, project=app)], None)])
     consumer.consume([batch([event(8, project=project(9, "99/", "victim-org/app"))], OTHER_STEWARD)])
