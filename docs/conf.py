@@ -9,5 +9,5 @@ html_theme = "furo"
 html_title = project
 html_copy_source = False
 html_show_sphinx = False
-# A shell command whose quotes reach over several lines is no mistake, though the highlighter takes each line by itself.
+# The highlighter reads each line by itself, so it warns of valid shell commands with quotes over several lines.
 suppress_warnings = ["misc.highlighting_failure"]

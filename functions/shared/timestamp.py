@@ -2,7 +2,7 @@
 
 import calendar
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -11,6 +11,8 @@ from functions.shared.rejection import quoted
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DATE_LENGTH = 10
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def utc_now() -> datetime:
@@ -50,6 +52,15 @@ def format_timestamp(moment: datetime) -> str:
     '2026-11-20T15:00:00Z'
     """
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Returns the microseconds from 1970 to `moment`, which has a time zone.
+
+    >>> to_microseconds(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
+    1000000
+    """
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def months_before(moment: datetime, months: int) -> datetime:

@@ -211,7 +211,6 @@ def test_messages_are_reported_while_postgresql_is_down_and_stored_afterwards(
     consumer: ConsumerHandler,
     query: Query,
     said: Said,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fault = FAULTS[name]
     database = Database(database_url, fault.limits, fault.options)
@@ -235,7 +234,7 @@ def test_messages_are_reported_while_postgresql_is_down_and_stored_afterwards(
 
 
 def test_messages_that_postgresql_is_too_slow_for_together_are_stored_in_parts(
-    database_url: str, consumer: ConsumerHandler, query: Query, monkeypatch: pytest.MonkeyPatch
+    database_url: str, consumer: ConsumerHandler, query: Query
 ) -> None:
     query("""
         CREATE OR REPLACE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql
@@ -413,7 +412,6 @@ def test_messages_are_consumed_together_up_to_a_number_of_events_and_bytes(
     consumer: ConsumerHandler,
     query: Query,
     lines: Lines,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     consumer = replace(consumer, **most)
     records = [record([event()] * count, str(number)) for number, count in enumerate(counts)]
@@ -461,9 +459,7 @@ def test_what_there_is_no_time_for_is_left_for_later(
     assert query("SELECT count(*) FROM ai_usage_events") == [(6 - left,)]
 
 
-def test_messages_of_which_none_can_be_read_are_reported(
-    consumer: ConsumerHandler, lines: Lines, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_messages_of_which_none_can_be_read_are_reported(consumer: ConsumerHandler, lines: Lines) -> None:
     def fail(*_: object) -> Batch:
         raise RuntimeError(SECRET)
 

@@ -286,9 +286,7 @@ def test_a_token_without_the_scope_is_refused(api: GraphqlHandler) -> None:
     assert request(api, {"query": "{ __typename }"}, headers=headers)[0] == 403
 
 
-def test_a_token_that_no_keys_are_there_to_check_with_is_answered_with_503(
-    api: GraphqlHandler, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_that_no_keys_are_there_to_check_with_is_answered_with_503(api: GraphqlHandler) -> None:
     nowhere = AuthSettings(jwks_url=f"http://127.0.0.1:{ports.free()}/keys", issuer="issuer", audience="events")
     api.authenticator = Authenticator(nowhere)
     status, answer = request(api, {"query": "{ __typename }"})
@@ -375,7 +373,6 @@ def test_events_come_from_clickhouse_once_the_first_backfill_has_caught_up(
     insert: Insert,
     database_url: str,
     clickhouse_url: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for _ in range(3):
         insert()
@@ -387,9 +384,7 @@ def test_events_come_from_clickhouse_once_the_first_backfill_has_caught_up(
     assert len(ids(api)) == 3
 
 
-def test_without_clickhouse_events_come_from_postgresql(
-    api: GraphqlHandler, insert: Insert, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_clickhouse_events_come_from_postgresql(api: GraphqlHandler, insert: Insert) -> None:
     insert()
     assert source_of(api) == "postgresql"
     api.stores = StoreRouter(api.database, "clickhouse://default@127.0.0.1:1/default")

@@ -216,7 +216,6 @@ def test_a_number_that_no_client_could_read_is_null(
     api: GraphqlHandler,
     folder: Path,
     connection: psycopg.Connection,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answer_with(load_from(folder, builds=BUILDS), api)
     connection.execute(

@@ -319,7 +319,7 @@ class ThrottlingQueue(FailingQueue):
 
 @pytest.mark.parametrize(("throttled", "status"), [({2}, 207), ({1, 3}, 207), ({1, 2, 3}, 503)])
 def test_what_a_throttled_queue_does_not_take_may_be_sent_again(
-    throttled: set[int], status: int, api: IngestHandler, monkeypatch: pytest.MonkeyPatch
+    throttled: set[int], status: int, api: IngestHandler
 ) -> None:
     throttling = ThrottlingQueue(throttled, set())
     api.intake = replace(api.intake, send=partial(queue.send, cast("SQSClient", throttling), "queue"))
@@ -412,7 +412,7 @@ def test_a_token_for_all_users_but_for_no_namespace_stores_nothing(
 
 @pytest.mark.parametrize("path", ["/v1/events", "/api/v4/usage_data/track_event"])
 def test_a_token_that_no_keys_are_there_to_check_with_is_answered_with_503(
-    path: str, api: IngestHandler, sqs: "SQSClient", monkeypatch: pytest.MonkeyPatch
+    path: str, api: IngestHandler, sqs: "SQSClient"
 ) -> None:
     nowhere = AuthSettings(jwks_url=f"http://127.0.0.1:{ports.free()}/keys", issuer="issuer", audience="events")
     api.authenticator = Authenticator(nowhere)

@@ -96,7 +96,6 @@ def test_an_event_without_definition_is_stored_once_when_the_definition_is_back(
     consumer: ConsumerHandler,
     command: Command,
     query: Query,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     event = CHAT | ({"additional_properties": {"language": "ruby"}} if internal else {})
     with knowing(without(consumer.consumer.registry, str(CHAT["event"])), consumer):
@@ -170,7 +169,6 @@ def test_a_replayed_event_keeps_its_id_and_time_and_is_stored_once(
     consumer: ConsumerHandler,
     command: Command,
     query: Query,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with knowing(with_deprecated(consumer.consumer.registry, str(CHAT["event"])), consumer):
         if way == "https":
@@ -209,7 +207,6 @@ def test_an_event_of_the_largest_size_can_be_replayed_with_what_it_was_given(
     consumer: ConsumerHandler,
     command: Command,
     query: Query,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     received_at = NOW.replace(microsecond=123456)
     filled = event | {"filler": ""}

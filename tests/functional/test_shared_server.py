@@ -118,22 +118,22 @@ def own(postgres_server: str) -> Iterator[Own]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_whole_way_of_an_event_minds_no_setting_that_others_made(
-    way: str, own: Own, clickhouse_url: str, queues: Queues, monkeypatch: pytest.MonkeyPatch
+    way: str, own: Own, clickhouse_url: str, queues: Queues
 ) -> None:
     own.spoil(way)
-    walk(own.administration, own.url, own.url, clickhouse_url, queues, monkeypatch)
+    walk(own.administration, own.url, own.url, clickhouse_url, queues)
 
 
 @pytest.mark.parametrize("way", [None, *WAYS])
 def test_an_events_whole_way_passes_poolers_that_refuse_startup_options(
-    way: str | None, own: Own, clickhouse_url: str, queues: Queues, monkeypatch: pytest.MonkeyPatch
+    way: str | None, own: Own, clickhouse_url: str, queues: Queues
 ) -> None:
     if way:
         own.spoil(way)
     with pooler(own.url, "session") as sessions, pooler(own.url, "transaction") as transactions:
         with pytest.raises(psycopg.OperationalError, match="unsupported startup parameter: options"):
             psycopg.connect(transactions.url, options="-c timezone=UTC")
-        walk(own.administration, sessions.url, transactions.url, clickhouse_url, queues, monkeypatch)
+        walk(own.administration, sessions.url, transactions.url, clickhouse_url, queues)
         assert transactions.refused == ["options"]
 
 

@@ -10,7 +10,6 @@ from unittest.mock import patch
 from uuid import UUID
 
 import psycopg
-import pytest
 from typer.testing import CliRunner
 
 from functions.graphql.query.budget import Deadline
@@ -69,12 +68,7 @@ REJECTED = _event(4, FIRST_DAY, event="no_such_event")
 
 
 def walk(
-    administration: psycopg.Connection,
-    session_url: str,
-    pooled_url: str,
-    clickhouse_url: str,
-    queues: Queues,
-    monkeypatch: pytest.MonkeyPatch,
+    administration: psycopg.Connection, session_url: str, pooled_url: str, clickhouse_url: str, queues: Queues
 ) -> None:
     """Goes the whole way on an empty database, and looks at each step whether it did what it should.
 

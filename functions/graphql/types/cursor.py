@@ -10,6 +10,7 @@ import msgspec
 from functions.graphql.query.aggregation import UserPosition
 from functions.graphql.query.days import FIRST_DAY, LAST_DAY
 from functions.graphql.query.store import EventPosition
+from functions.shared.timestamp import to_microseconds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -21,7 +22,7 @@ _MALFORMED = "the text is malformed"
 
 def to_cursor(position: EventPosition) -> str:
     """The cursor of a position among events."""
-    microseconds = (position.timestamp - _EPOCH) // _MICROSECOND
+    microseconds = to_microseconds(position.timestamp)
     return base64.urlsafe_b64encode(microseconds.to_bytes(_TIME_BYTES, signed=True) + position.id.bytes).decode()
 
 

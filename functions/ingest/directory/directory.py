@@ -42,9 +42,6 @@ class _Located(NamedTuple):
     is_by_unlimited: bool
 
 
-_UNKNOWN = _Located(None, is_by_unlimited=False)
-
-
 class BatchDirectory:
     """The namespaces and projects that a batch of events refers to."""
 
@@ -91,15 +88,22 @@ class BatchDirectory:
         """
         if event.explicit_path is not None:
             return event.explicit_path
-        projects = [self._located("project", one) for one in (event.project.id, project_id)]
-        namespaces = [self._located("namespace", one.id) for one in (event.project.namespace, event.namespace)]
-        known = [one for one in (*projects, *namespaces) if one.path is not None]
-        return next((one.path for one in known if one.is_by_unlimited), known[0].path if known else None)
+        subjects: tuple[tuple[Kind, int | None], ...] = (
+            ("project", event.project.id),
+            ("project", project_id),
+            ("namespace", event.project.namespace.id),
+            ("namespace", event.namespace.id),
+        )
+        first = None
+        for kind, number in subjects:
+            if number is not None:
+                located = self._located((kind, number))
+                if located.path is not None and located.is_by_unlimited:
+                    return located.path
+                first = first or located.path
+        return first
 
-    def _located(self, kind: Kind, number: int | None) -> _Located:
-        if number is None:
-            return _UNKNOWN
-        subject = (kind, number)
+    def _located(self, subject: Subject) -> _Located:
         if subject not in self._paths:
             facts = merged(self._known.facts(subject), self.stated.get(subject, {}))
             statement = path_of(facts)

@@ -70,23 +70,21 @@ def path_of(facts: Facts) -> Statement | None:
     statements of unlimited senders, including ancestor paths; it is unknown if these senders stated only a full path.
     If unlimited senders stated nothing, the limited sender whose statement arrived first decides.
     """
-    base, limited = _competing_paths(facts)
-    newer = [one for one in limited if base is None or one.order > base.order]
-    return max([*newer, *([base] if base else [])], key=lambda one: one.order, default=None)
+    return max(_competing_paths(facts), key=lambda one: one.order, default=None)
 
 
-def _competing_paths(facts: Facts) -> tuple[Statement | None, list[Statement]]:
+def _competing_paths(facts: Facts) -> list[Statement]:
     """Returns the statement of unlimited senders, and those of limited senders that may move the subject."""
     unlimited = {attribute: one for (attribute, _), one in facts.items() if not one.namespaces}
     base = unlimited.get("path")
     limited = [one for (attribute, _), one in facts.items() if attribute == "path" and one.namespaces]
     stated = [one.value for one in (base, unlimited.get("ancestor_path")) if one is not None and one.value is not None]
     if not stated and base is None and unlimited:
-        return None, []
+        return []
     newer = [one for one in limited if base is None or one.order > base.order]
     first = min(newer, key=lambda one: (one.first_received_at or _LONG_AGO, one.namespaces), default=None)
     before = stated[0] if stated else (first.value if first else None)
-    return base, [one for one in limited if one.covers(before)]
+    return [*([base] if base else []), *(one for one in limited if one.covers(before))]
 
 
 def is_placed_by_unlimited(facts: Facts) -> bool:
@@ -100,11 +98,10 @@ def is_contested(facts: Facts, held_full_path: str | None) -> bool:
     Args:
         held_full_path: full path that the subject has now; statements compete with those about another subject too.
     """
-    base, limited = _competing_paths(facts)
-    path = path_of(facts)
+    competing = _competing_paths(facts)
+    path = max(competing, key=lambda one: one.order, default=None)
     full_paths = {one.value for one in _full_paths(facts, path.value if path else None)} - {None}
-    paths = {one.value for one in (base, *limited) if one is not None}
-    return len(paths) > 1 or full_paths != {held_full_path} - {None}
+    return len({one.value for one in competing}) > 1 or full_paths != {held_full_path} - {None}
 
 
 def full_path_of(facts: Facts, path: str | None) -> Statement | None:

@@ -1,7 +1,7 @@
 """Writes what a batch of events states about namespaces, projects and users."""
 
 from collections import defaultdict
-from collections.abc import Set
+from collections.abc import Mapping
 from datetime import date
 from typing import NamedTuple
 
@@ -84,19 +84,20 @@ class FactWriter:
         """
         self._read(connection)
         names = self._sorted_names()
-        if names.renamed or self._changed_subjects() or self._add_names(names, connection):
+        if names.renamed or self._changes_subjects() or self._add_names(names, connection):
             raise _NeedsExclusiveLock
         if self._write_users(names, connection):
             raise _NeedsExclusiveLock
-        self._restate(names, set(), connection)
+        self._restate(names, self._directory.stated, connection)
 
     def _write_alone(self, connection: Connection) -> None:
         """Writes all values and their consequences under the exclusive lock."""
         self._read(connection)
         self._known.read_users(self._users.active_on, connection)
-        written = self._directory.stated if self._changed_subjects() else {}
-        if written:
-            change_subjects(written, connection)
+        restated: Mapping[Subject, Facts] = self._directory.stated
+        if self._changes_subjects():
+            change_subjects(restated, connection)
+            restated = {}
         names = self._sorted_names()
         for path, is_limited, user in self._add_names(names, connection):
             names.renamed[path, is_limited].append(user)
@@ -108,19 +109,19 @@ class FactWriter:
         if others:
             write_overall_names(others, connection)
             self._usernames = {}
-        self._restate(names, written.keys(), connection)
+        self._restate(names, restated, connection)
 
     def _read(self, connection: Connection) -> None:
         self._known.refresh(connection)
         self._known.read(self._directory.stated, connection)
 
-    def _changed_subjects(self) -> list[Subject]:
+    def _changes_subjects(self) -> bool:
+        """Whether the batch may change what follows for a namespace or project."""
         known = self._known
-        return [
-            subject
+        return any(
+            known.is_contested(subject) or _may_change(known.facts(subject), stated)
             for subject, stated in self._directory.stated.items()
-            if known.is_contested(subject) or _may_change(known.facts(subject), stated)
-        ]
+        )
 
     def _sorted_names(self) -> "_Names":
         """Sorts the names of the batch by what is known of them."""
@@ -170,15 +171,14 @@ class FactWriter:
         written = write_users(rows, connection) if rows else {}
         return [user for user, username in written.items() if username != self._usernames.get(user, username)]
 
-    def _restate(self, names: "_Names", changed: Set[Subject], connection: Connection) -> None:
+    def _restate(self, names: "_Names", statements: Mapping[Subject, Facts], connection: Connection) -> None:
         """Writes the times of statements whose values are known already."""
         restated = Restated()
-        for subject, stated in self._directory.stated.items():
-            if subject not in changed:
-                known = self._known.facts(subject)
-                for (attribute, scope), statement in stated.items():
-                    if statement.value == known[attribute, scope].value:
-                        restated.add(subject, attribute, scope, statement)
+        for subject, stated in statements.items():
+            known = self._known.facts(subject)
+            for (attribute, scope), statement in stated.items():
+                if statement.value == known[attribute, scope].value:
+                    restated.add(subject, attribute, scope, statement)
         for of_sender in self._users.stated(names.restated):
             restated.add_names(of_sender)
         self._waiting = restated.write(connection)

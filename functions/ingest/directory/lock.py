@@ -9,7 +9,6 @@ compares.
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -18,6 +17,7 @@ from functions.ingest.directory.fact import Statement, Subject
 from functions.ingest.directory.users import StatedNames
 from functions.shared import locks
 from functions.shared.postgres import Connection
+from functions.shared.timestamp import to_microseconds
 
 MAX_RESTATED_BATCHES = 200
 """Approximate maximum of rows in `restated_facts` before their times are folded into the facts."""
@@ -118,9 +118,6 @@ _FOLD = """
       AND (known.stated_at, known.issuer, known.sub) < (newest.stated_at, newest.issuer, newest.sub)
 """
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
 
 @contextmanager
 def directory_held_together(connection: Connection) -> Iterator[None]:
@@ -179,7 +176,7 @@ class Restated:
         """Adds a fact."""
         kind, number = subject
         facts, _ = self.senders[statement.issuer, statement.sub]
-        facts[kind][attribute][scope][number] = _microseconds(statement.stated_at or _EPOCH)
+        facts[kind][attribute][scope][number] = to_microseconds(statement.stated_at) if statement.stated_at else 0
 
     def add_names(self, stated: StatedNames) -> None:
         """Adds names."""
@@ -212,7 +209,3 @@ class _NameTimes(msgspec.Struct):
 
 def _no_times() -> tuple[_FactTimes, list[_NameTimes]]:
     return defaultdict(lambda: defaultdict(lambda: defaultdict(dict))), []
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND

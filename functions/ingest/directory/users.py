@@ -2,17 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 
 import msgspec
 
 from functions.shared.grant import Grant
+from functions.shared.timestamp import to_microseconds
 
 type NameSource = tuple[str, bool]
 """Where a name was stated: namespace path (empty without a namespace), and whether the sender is limited."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class StatedNames(msgspec.Struct):
@@ -40,7 +38,7 @@ class StatedNames(msgspec.Struct):
         """Adds a user's name."""
         self.users.append(user_id)
         self.names.append(name)
-        self.times.append((stated_at - _EPOCH) // _MICROSECOND)
+        self.times.append(to_microseconds(stated_at))
 
 
 class BatchUsers:
@@ -85,7 +83,7 @@ class BatchUsers:
                 sender = names[users[0]][2]
                 stated = StatedNames(*source, sender.issuer, sender.sub, users)
                 stated.names = [names[user_id][0] for user_id in users]
-                stated.times = [(names[user_id][1] - _EPOCH) // _MICROSECOND for user_id in users]
+                stated.times = [to_microseconds(names[user_id][1]) for user_id in users]
                 found.append(stated)
         return found
 
