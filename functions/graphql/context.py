@@ -42,7 +42,7 @@ type Info = GraphQLResolveInfo[RequestContext]
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Coverage:
     """The namespaces whose events a field covers. The source value of `AiUsageData` and the metrics.
 
     Attributes:

@@ -26,7 +26,7 @@ from functions.graphql.schema import executable_schema
 from functions.graphql.store_router import StoreRouter
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog.registry import Registry, load
-from functions.shared.failure import withheld
+from functions.shared.failure import redacted
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.settings import AuthSettings
@@ -173,7 +173,7 @@ class GraphqlHandler:
     def _log_error(self, error: Exception) -> str:
         """Logs an unexpected error under a new id, and returns the id."""
         error_id = str(uuid4())
-        self.logger.error("A request failed", extra={"error_id": error_id}, exc_info=withheld(error))
+        self.logger.error("A request failed", extra={"error_id": error_id}, exc_info=redacted(error))
         return error_id
 
 

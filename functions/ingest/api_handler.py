@@ -21,7 +21,7 @@ from functions.ingest.request import Request, UnsupportedMediaType, read_request
 from functions.shared import queue
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog import registry
-from functions.shared.failure import without_contents
+from functions.shared.failure import redact_errors
 from functions.shared.rejection import Rejection
 from functions.shared.settings import AuthSettings
 from functions.shared.tenant import tenant_of
@@ -68,7 +68,7 @@ class IngestHandler:
     intake: Intake
     now: Callable[[], datetime] = utc_now
 
-    @without_contents()
+    @redact_errors()
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
         """Answers a request with the outcome of each event, or with the reason why the whole request was refused."""
         request = read_request(event)

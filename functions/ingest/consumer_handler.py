@@ -13,11 +13,11 @@ from aws_lambda_powertools import Logger
 from functions.ingest import intake_metrics
 from functions.ingest.gc_tuning import gc_disabled
 from functions.ingest.message.batch import Batch
-from functions.ingest.message.origin import Arrival, arrival_of
+from functions.ingest.message.origin import Origin, origin_of
 from functions.ingest.message.replay import read_message
 from functions.ingest.pipeline import Consumer, Outcome
 from functions.shared.catalog import registry
-from functions.shared.failure import without_contents
+from functions.shared.failure import redact_errors
 from functions.shared.postgres import Database, TimeLimits, reason_of
 from functions.shared.tenant import QUEUE
 
@@ -50,7 +50,7 @@ class ConsumerHandler:
     """Stores the messages that Lambda passes to the function.
 
     Attributes:
-        read: reads the batch from a message's body and arrival.
+        read: reads the batch from a message's body and origin.
         max_bytes: maximum bytes of messages consumed together; one message alone may be larger.
         max_events: maximum events of messages consumed together.
         clock: returns seconds like `time.monotonic`.
@@ -58,12 +58,12 @@ class ConsumerHandler:
 
     logger: Logger
     consumer: Consumer
-    read: Callable[[bytes, Arrival], Batch] = read_message
+    read: Callable[[bytes, Origin], Batch] = read_message
     max_bytes: int = MAX_BYTES_AT_ONCE
     max_events: int = MAX_EVENTS_AT_ONCE
     clock: Callable[[], float] = monotonic
 
-    @without_contents()
+    @redact_errors()
     @gc_disabled()
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
         """Stores the messages, and reports the failed ones, which SQS then delivers again."""
@@ -118,7 +118,7 @@ class ConsumerHandler:
     def _read(self, record: dict[str, Any]) -> Message | None:
         """Returns the message; None if parsing raises. In the end SQS makes it a dead letter."""
         try:
-            batch = self.read(record["body"].encode(errors="replace"), arrival_of(record))
+            batch = self.read(record["body"].encode(errors="replace"), origin_of(record))
         except Exception as error:  # noqa: BLE001 - any failure of one message must not fail the others
             self._log_failure(record["messageId"], error)
             return None

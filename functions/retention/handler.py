@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.retention.report import Report
 from functions.retention.retention import Retention, RetentionError
-from functions.shared.failure import without_contents
+from functions.shared.failure import redact_errors
 from functions.shared.timestamp import utc_now
 
 metrics = Metrics(namespace="AiUsageEvents")
@@ -44,7 +44,7 @@ class RetentionHandler:
     retention: Retention
     now: Callable[[], datetime] = utc_now
 
-    @without_contents(RetentionError, msgspec.ValidationError)
+    @redact_errors(RetentionError, msgspec.ValidationError)
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Runs the retention and returns its report; `{"dry_run": true}` makes it change nothing.
 

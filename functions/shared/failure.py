@@ -13,14 +13,14 @@ _CODE = re.compile(r"[0-9A-Z]{5}|[0-9]{1,4}|[A-Z][A-Za-z]+(\.[A-Za-z]+)*")
 _PACKAGES_OF_STORES = frozenset({"psycopg", "clickhouse_connect"})
 
 
-class Withheld(Exception):
+class RedactedError(Exception):
     """Replaces an error whose message must not be logged; names the classes of the error and its causes."""
 
 
-def kind_of(error: BaseException) -> str:
+def class_and_code(error: BaseException) -> str:
     """Returns the name of the error's class, followed by the store's error code if there is one.
 
-    >>> kind_of(ValueError("what a producer wrote"))
+    >>> class_and_code(ValueError("what a producer wrote"))
     'ValueError'
     """
     name = type(error).__name__
@@ -32,24 +32,24 @@ def kind_of(error: BaseException) -> str:
     return name
 
 
-def withheld(error: BaseException) -> Exception:
-    """Returns a replacement that has the error's traceback but not its message.
+def redacted(error: BaseException) -> Exception:
+    """Returns an error with the same traceback, whose message names only the classes and codes of the causes.
 
     Errors of psycopg and clickhouse_connect keep their class, so that handlers still match.
     """
-    kinds = " from ".join(kind_of(one) for one in _chain(error))
-    is_of_a_store = isinstance(error, Exception) and type(error).__module__.partition(".")[0] in _PACKAGES_OF_STORES
-    kind: type[Exception] = type(error) if is_of_a_store else Withheld  # type: ignore[assignment]
+    kinds = " from ".join(class_and_code(one) for one in _chain(error))
+    is_store_error = isinstance(error, Exception) and type(error).__module__.partition(".")[0] in _PACKAGES_OF_STORES
+    kind: type[Exception] = type(error) if is_store_error else RedactedError  # type: ignore[assignment]
     return kind(kinds).with_traceback(error.__traceback__)
 
 
-def without_contents[**Parameters, Result](
-    *plain: type[Exception],
+def redact_errors[**Parameters, Result](
+    *safe: type[Exception],
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Decorates a function so that its errors quote no event data: Lambda logs whatever it raises.
+    """Decorates a function to raise redacted errors, because Lambda logs whatever a function raises.
 
     Args:
-        plain: exception classes whose messages are safe; these errors are raised unchanged, without their causes.
+        safe: exception classes whose messages are safe; these errors are raised unchanged, without their causes.
     """
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -57,10 +57,10 @@ def without_contents[**Parameters, Result](
         def guarded(*arguments: Parameters.args, **named: Parameters.kwargs) -> Result:
             try:
                 return function(*arguments, **named)
-            except plain as error:
+            except safe as error:
                 raise error from None
             except Exception as error:  # noqa: BLE001 - any error may quote event data
-                raise withheld(error) from None
+                raise redacted(error) from None
 
         return guarded
 

@@ -26,7 +26,7 @@ def derived_id(moment: datetime, source: str, position: int) -> UUID:
     """Returns the id of the event at `position` of `source`, the same on each call.
 
     Args:
-        moment: arrival of the source; becomes the id's time, in milliseconds.
+        moment: when the source was received; becomes the id's time, in milliseconds.
         source: identifier of the message or request, like SQS's message id.
         position: the event's index within the source.
     """

@@ -12,7 +12,7 @@ from psycopg.rows import tuple_row
 from psycopg.sql import Composed
 
 from functions.shared import session_settings
-from functions.shared.failure import kind_of
+from functions.shared.failure import class_and_code
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -133,7 +133,7 @@ def reason_of(error: psycopg.Error) -> str:
     """Describes an error in one line without PostgreSQL's message, which may quote rows."""
     if error.sqlstate is None and isinstance(error, psycopg.OperationalError):
         return _one_line(str(error))  # libpq's message about a failed or lost connection quotes no rows
-    name = kind_of(error)
+    name = class_and_code(error)
     known = _REASONS.get(error.sqlstate or "")
     return f"{known} ({name})" if known else name
 

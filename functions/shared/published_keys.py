@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 from aws_lambda_powertools import Logger
 
-from functions.shared.failure import kind_of
+from functions.shared.failure import class_and_code
 
 ALGORITHMS = ("RS256", "ES256")
 
@@ -101,7 +101,7 @@ class PublishedKeys:
         try:
             keys = _signing_keys(self._client.fetch_data())
         except (jwt.PyJWTError, ValueError, OSError, RecursionError) as error:
-            logger.warning("The issuer's keys can't be fetched", extra={"reason": kind_of(error)})
+            logger.warning("The issuer's keys can't be fetched", extra={"reason": class_and_code(error)})
             self._is_failing = True
             return
         self._keys = {

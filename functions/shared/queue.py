@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.shared.failure import kind_of
+from functions.shared.failure import class_and_code
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -90,7 +90,7 @@ def _send_group(
             answer = client.send_message_batch(QueueUrl=queue_url, Entries=list(unsent.values()))
         except (BotoCoreError, ClientError) as error:
             logger.warning(
-                "Sending a batch of messages failed", extra={"messages": len(unsent), "reason": kind_of(error)}
+                "Sending a batch of messages failed", extra={"messages": len(unsent), "reason": class_and_code(error)}
             )
             return set(unsent), isinstance(error, ClientError)
         failed = answer.get("Failed", [])

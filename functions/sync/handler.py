@@ -13,7 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.shared import clickhouse, postgres
-from functions.shared.failure import kind_of, withheld, without_contents
+from functions.shared.failure import class_and_code, redact_errors, redacted
 from functions.sync.report import Report
 from functions.sync.sync import Sync, SyncError
 
@@ -52,7 +52,7 @@ class SyncHandler:
     sync: Sync | None
     follow_seconds: int = 0
 
-    @without_contents(SyncError)
+    @redact_errors(SyncError)
     def __call__(self, _: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Returns what was copied and how far ClickHouse is behind; raises if the sync can't continue."""
         try:
@@ -86,7 +86,7 @@ class SyncHandler:
             metrics.add_metric("SyncFailures", MetricUnit.Count, 1)
             with suppress(psycopg.Error):
                 _count_lag(sync.seconds_behind())
-            self.logger.exception("The sync failed", extra={"reason": _reason(error)}, exc_info=withheld(error))
+            self.logger.exception("The sync failed", extra={"reason": _reason(error)}, exc_info=redacted(error))
             raise
         metrics.add_metric("SyncedRows", MetricUnit.Count, report.rows)
         metrics.add_metric("SyncedChunks", MetricUnit.Count, report.chunks)
@@ -108,7 +108,7 @@ def _reason(error: Exception) -> str:
         case psycopg.Error():
             return postgres.reason_of(error)
         case _:
-            return kind_of(error)
+            return class_and_code(error)
 
 
 def _count_lag(seconds_behind: float | None) -> None:

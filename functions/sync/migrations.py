@@ -27,7 +27,7 @@ type PayloadPath = tuple[str, ...]
 
 
 class Migration(NamedTuple):
-    """One change of the table.
+    """One change of the ClickHouse table.
 
     Attributes:
         apply: called with the client and the result of `parts`; must be repeatable.

@@ -15,8 +15,8 @@ from infra.cli.environment import use_local_stack
 from infra.cli.terminal import console, errors_reported, format_moment, printable
 
 if TYPE_CHECKING:
-    from functions.ingest.directory.fact import Attribute
     from functions.ingest.directory.fact import Kind as LocationKind
+    from functions.ingest.directory.fact import PropertyName
 
 app = typer.Typer(help="Show and correct facts about namespaces, projects and users.", no_args_is_help=True)
 
@@ -49,13 +49,13 @@ def show(
         number = _number(connection, kind, name)
         known = directory.current(connection, kind.value, number)
         lines = directory.statements(connection, kind.value, number)
-    for attribute, value in known.items():
-        typer.echo(f"{attribute:<10} {printable(value) if value is not None else 'unknown'}")
+    for property_name, value in known.items():
+        typer.echo(f"{property_name:<10} {printable(value) if value is not None else 'unknown'}")
     table = Table("stated", "value", "as of", "by", "sender limited to")
     for line in lines:
         time = format_moment(line.stated_at) if line.stated_at else "unknown"
         value = printable(line.value) if line.value is not None else "forgotten"
-        table.add_row(line.attribute, value, time, printable(line.stated_by), line.limit or "all namespaces")
+        table.add_row(line.property_name, value, time, printable(line.stated_by), line.limit or "all namespaces")
     console().print(table)
 
 
@@ -98,12 +98,12 @@ def forget(kind: Kind, number: Number) -> None:
 
 def _values(
     kind: KindName, number: int, path: str | None, full_path: str | None, username: str | None, namespace: str | None
-) -> "dict[Attribute, str]":
-    """Returns the given attributes after checking that they fit the kind."""
+) -> "dict[PropertyName, str]":
+    """Returns the given properties after checking that they fit the kind."""
     from functions.ingest.event.location import namespace_id_of
     from functions.shared.grant import is_traversal_path
 
-    given: dict[Attribute, str] = {}
+    given: dict[PropertyName, str] = {}
     if kind is KindName.user:
         if not username or path or full_path:
             raise typer.BadParameter("a user takes --username and optionally --namespace")

@@ -35,7 +35,7 @@ def show(
         client = boto3.client("sqs")
         url = dead_letter_queue_url(client, settings.queue_url())
         total = count(client, url)
-        letters = sorted(peek(client, url, limit), key=lambda letter: letter.arrival.sent_at)
+        letters = sorted(peek(client, url, limit), key=lambda letter: letter.origin.sent_at)
     table = Table(title=f"Dead letters: {max(total, len(letters)):,}", title_justify="left")
     for name in ("id", "sent", "age", "receives", "bytes", "events", "begins with"):
         table.add_column(name, no_wrap=name in ("id", "sent"))
@@ -62,7 +62,7 @@ def redrive() -> None:
 
 
 def _cells(letter: "DeadLetter") -> tuple[str, ...]:
-    sent_at = letter.arrival.sent_at
+    sent_at = letter.origin.sent_at
     age = timedelta(seconds=max(0, round((datetime.now(UTC) - sent_at).total_seconds())))
     beginning = printable(letter.body[:_MAX_SHOWN_CHARACTERS])
     size = f"{len(letter.body.encode()):,}"
@@ -74,7 +74,7 @@ def _events(letter: "DeadLetter") -> str:
     from functions.ingest.message.replay import read_message
     from infra.operations.event_name import event_name
 
-    batch = read_message(letter.body.encode(), letter.arrival)
+    batch = read_message(letter.body.encode(), letter.origin)
     names = Counter(event_name(bytes(event).decode(errors="replace")) or "unreadable" for event in batch.events)
     return printable(
         ", ".join(f"{number:,} {name[:_MAX_NAME_CHARACTERS]}" for name, number in names.most_common(_MAX_NAMES))

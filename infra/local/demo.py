@@ -31,11 +31,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "troubleshoot_job": {"job": {"id": 1, "project_id": 4, "pipeline": {"id": 1}}},
     "agentic_chat": {"project_id": 4, "additional_properties": {"value": 7, "label": "chat", "property": "web"}},
 }
-SHOWN = "troubleshoot_job"
+_SHOWN_EVENT = "troubleshoot_job"
 
 QUERY = f"""{{
   aiInstanceUsageData {{
-    all(events: [{SHOWN.upper()}], first: 1) {{
+    all(events: [{_SHOWN_EVENT.upper()}], first: 1) {{
       nodes {{ id timestamp event user {{ id username }} namespacePath payload }}
     }}
   }}

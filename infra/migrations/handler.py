@@ -13,7 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.shared import settings
 from functions.shared.catalog import registry
 from functions.shared.catalog.feature import DefinitionError
-from functions.shared.failure import kind_of, withheld, without_contents
+from functions.shared.failure import class_and_code, redact_errors, redacted
 from functions.shared.postgres import reason_of
 from infra.migrations.migrate import migrate
 
@@ -55,7 +55,7 @@ class MigrationsHandler:
     migrate: Migrate
     send: Callable[[str, dict[str, Any]], None] = put_answer
 
-    @without_contents()
+    @redact_errors()
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answers CloudFormation's request; if the migrations fail, CloudFormation rolls the deployment back."""
         try:
@@ -66,7 +66,7 @@ class MigrationsHandler:
             status, reason = "SUCCESS", ""
         except Exception as error:
             reason = _reason(error)[:_MAX_REASON_CHARACTERS]
-            self.logger.exception("The migrations failed", extra={"reason": reason}, exc_info=withheld(error))
+            self.logger.exception("The migrations failed", extra={"reason": reason}, exc_info=redacted(error))
             status = "FAILED"
         answer = {
             "Status": status,
@@ -89,4 +89,4 @@ def _reason(error: Exception) -> str:
         case psycopg.Error():
             return reason_of(error)
         case _:
-            return kind_of(error)
+            return class_and_code(error)

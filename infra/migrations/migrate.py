@@ -1,4 +1,4 @@
-"""Migrates a database to this version of the project."""
+"""Migrates a PostgreSQL database: applies the schema's migrations, makes partitions, records the definitions."""
 
 from datetime import UTC, datetime
 from pathlib import Path

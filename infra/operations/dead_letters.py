@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from functions.ingest.message.origin import ATTRIBUTE, Arrival, first_arrival
+from functions.ingest.message.origin import ATTRIBUTE, Origin, origin_or_own
 from functions.shared import queue
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ class DeadLetter(msgspec.Struct):
     """A message that the consumer failed to process.
 
     Attributes:
-        arrival: original id and sent time, kept when the message is redriven.
+        origin: original id and sent time, kept when the message is redriven.
         receives: number of receives from the queue and the dead-letter queue.
         receipt: SQS receipt handle, to delete the message or make it visible again.
     """
 
     id: str
-    arrival: Arrival
+    origin: Origin
     receives: int
     body: str
     attributes: "dict[str, MessageAttributeValueOutputTypeDef]"
@@ -39,7 +39,7 @@ class DeadLetter(msgspec.Struct):
 
 
 class RedriveSummary(msgspec.Struct):
-    """Number of messages sent to the queue, and of those that it did not accept and that stay dead letters."""
+    """Numbers of messages that the queue accepted, and of messages that it did not accept, which stay dead letters."""
 
     sent: int = 0
     unsent: int = 0
@@ -92,7 +92,7 @@ def redrive(client: "SQSClient", dead_letter_url: str, queue_url: str) -> Redriv
     try:
         for letters in _received(client, dead_letter_url, unsent):
             bodies = [letter.body.encode() for letter in letters]
-            attributes = [letter.attributes | {ATTRIBUTE: letter.arrival.attribute} for letter in letters]
+            attributes = [letter.attributes | {ATTRIBUTE: letter.origin.attribute} for letter in letters]
             refused = queue.send(client, queue_url, bodies, attributes)
             unsent.update((letters[index].id, letters[index].receipt) for index in refused)
             _delete(client, dead_letter_url, [letter for index, letter in enumerate(letters) if index not in refused])
@@ -124,10 +124,10 @@ def _receive(client: "SQSClient", url: str, max_messages: int) -> list[DeadLette
 def _letter(message: "MessageTypeDef") -> DeadLetter:
     attributes = message.get("MessageAttributes", {})
     system_attributes = message["Attributes"]
-    origin = attributes[ATTRIBUTE].get("StringValue") if ATTRIBUTE in attributes else None
+    text = attributes[ATTRIBUTE].get("StringValue") if ATTRIBUTE in attributes else None
     return DeadLetter(
         message["MessageId"],
-        first_arrival(origin, message["MessageId"], system_attributes["SentTimestamp"]),
+        origin_or_own(text, message["MessageId"], system_attributes["SentTimestamp"]),
         int(system_attributes["ApproximateReceiveCount"]),
         message["Body"],
         attributes,

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
-from functions.ingest.directory.fact import Attribute, Kind, Statement, Subject
+from functions.ingest.directory.fact import Kind, PropertyName, Statement, Subject
 from functions.ingest.directory.known_facts import read_facts
-from functions.ingest.directory.lock import directory_held_alone
+from functions.ingest.directory.lock import exclusive_directory_lock
 from functions.ingest.directory.subjects import change_subjects
 from functions.ingest.directory.user_names import change_names
 from functions.ingest.directory.users import StatedNames
@@ -72,17 +72,17 @@ _RECORD = """
 
 @dataclass(frozen=True, slots=True)
 class StatementRow:
-    """A statement about an attribute.
+    """A statement about a property of a subject.
 
     Attributes:
-        attribute: `path`, `full_path`, or `username` with the namespace in which it applies.
+        property_name: `path`, `full_path`, or `username` with the namespace in which it applies.
         value: None if the value was forgotten.
         stated_at: None if unknown.
         stated_by: issuer and `sub` of the sender's token, the queue or an operator.
         limit: namespaces to which the sender's statements are limited; empty if unlimited.
     """
 
-    attribute: str
+    property_name: str
     value: str | None
     stated_at: datetime | None
     stated_by: str
@@ -105,7 +105,7 @@ def current(connection: Connection, kind: AnyKind, number: int) -> dict[str, str
 
 
 def statements(connection: Connection, kind: AnyKind, number: int) -> list[StatementRow]:
-    """Returns all statements about a subject by attribute, newest first."""
+    """Returns all statements about a subject by property, newest first."""
     if kind == "user":
         return [
             StatementRow(f"username in {path or 'no namespace'}", name, stated_at, _sender(issuer, sub, stated_at), "")
@@ -115,26 +115,27 @@ def statements(connection: Connection, kind: AnyKind, number: int) -> list[State
     ordered = sorted(facts.items(), key=lambda item: item[1].order, reverse=True)
     return [
         StatementRow(
-            attribute,
+            property_name,
             statement.value,
             statement.stated_at,
             _sender(statement.issuer, statement.sub, statement.stated_at),
             ", ".join(statement.namespaces),
         )
-        for (attribute, _), statement in sorted(ordered, key=lambda item: item[0][0])
+        for (property_name, _), statement in sorted(ordered, key=lambda item: item[0][0])
     ]
 
 
-def set_location(connection: Connection, subject: Subject, values: Mapping[Attribute, str], operator: str) -> None:
+def set_location(connection: Connection, subject: Subject, values: Mapping[PropertyName, str], operator: str) -> None:
     """States the path or full path of a namespace or project as of now; a project's path is that of its namespace.
 
-    As with any path that an unlimited sender states, no limited sender may then state the namespaces above elsewhere.
+    As with any path that a sender without a limit states, no sender with a limit may then state another path for the
+    namespaces above.
     """
-    with directory_held_alone(connection):
+    with exclusive_directory_lock(connection):
         before = current(connection, *subject)
         now = _now(connection, *subject, full_path=values.get("full_path"))
-        stated = {(attribute, ""): _statement(value, now, operator) for attribute, value in values.items()}
-        above: dict[Subject, dict[tuple[Attribute, str], Statement]] = {
+        stated = {(property_name, ""): _statement(value, now, operator) for property_name, value in values.items()}
+        above: dict[Subject, dict[tuple[PropertyName, str], Statement]] = {
             ("namespace", number): {("ancestor_path", ""): _statement(path, now, operator)}
             for number, path in lineage(values.get("path", ""))
         }
@@ -144,7 +145,7 @@ def set_location(connection: Connection, subject: Subject, values: Mapping[Attri
 
 def set_username(connection: Connection, user: int, username: str, path: str | None, operator: str) -> None:
     """States a user's name as of now, in one namespace, or wherever a name of the user was stated."""
-    with directory_held_alone(connection):
+    with exclusive_directory_lock(connection):
         before = current(connection, "user", user)
         connection.execute(_MAKE_USER, [user, username])
         named = [path] if path else [row[0] for row in connection.execute(_NAMES, [user])] or [""]
@@ -155,7 +156,7 @@ def set_username(connection: Connection, user: int, username: str, path: str | N
 
 def forget(connection: Connection, kind: AnyKind, number: int, operator: str) -> None:
     """Forgets all statements so far; only statements of later times count again."""
-    with directory_held_alone(connection):
+    with exclusive_directory_lock(connection):
         before = current(connection, kind, number)
         now = _now(connection, kind, number)
         if kind == "user":
@@ -164,8 +165,8 @@ def forget(connection: Connection, kind: AnyKind, number: int, operator: str) ->
             connection.execute(_FORGET_USERNAME, [number])
         else:
             connection.execute(_FORGET_LIMITED, [kind, number])
-            attributes: tuple[Attribute, ...] = ("path", "full_path", "ancestor_path")
-            forgotten = dict.fromkeys(((one, "") for one in attributes), _statement(None, now, operator))
+            properties: tuple[PropertyName, ...] = ("path", "full_path", "ancestor_path")
+            forgotten = dict.fromkeys(((one, "") for one in properties), _statement(None, now, operator))
             change_subjects({(kind, number): forgotten}, connection)
         _record(connection, "forget", (kind, number), operator, before)
 

@@ -11,7 +11,7 @@ import psycopg
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
-from functions.ingest.message.origin import ATTRIBUTE, Arrival
+from functions.ingest.message.origin import ATTRIBUTE, Origin
 from infra.operations.dead_letters import count
 from tests.e2e.conftest import Stack
 from tests.e2e.use import STORED_WITHIN_SECONDS, consumer_log, eventually, rows
@@ -98,8 +98,8 @@ def test_each_message_becomes_what_it_does_without_a_stack(stack: Stack, databas
 
     def send(message: tuple[str, str]) -> None:
         text, message_id = message
-        arrival: Any = {ATTRIBUTE: Arrival(message_id, NOW).attribute}  # so that its events get the same ids
-        client.send_message(QueueUrl=stack.queue_url, MessageBody=text, MessageAttributes=arrival)
+        origin: Any = {ATTRIBUTE: Origin(message_id, NOW).attribute}  # so that its events get the same ids
+        client.send_message(QueueUrl=stack.queue_url, MessageBody=text, MessageAttributes=origin)
 
     def found() -> tuple[set[UUID], set[UUID]]:
         return ids(rows(stack, STORED + AMONG, list(stored))), ids(rows(stack, REJECTED + AMONG, list(rejected)))

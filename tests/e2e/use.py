@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 
-from functions.ingest.message.origin import ATTRIBUTE, Arrival
+from functions.ingest.message.origin import ATTRIBUTE, Origin
 from functions.shared.identifier import derived_id
 from tests.e2e.conftest import Stack
 from tests.support import plain_http
@@ -44,10 +44,10 @@ def publish_bad(stack: Stack, *bodies: bytes) -> list[UUID]:
     client = stack.sqs()
     ids = []
     for body in bodies:
-        arrival = Arrival(str(uuid4()), datetime.now(UTC).replace(microsecond=0))
-        attributes: Any = {ATTRIBUTE: arrival.attribute}
+        origin = Origin(str(uuid4()), datetime.now(UTC).replace(microsecond=0))
+        attributes: Any = {ATTRIBUTE: origin.attribute}
         client.send_message(QueueUrl=stack.queue_url, MessageBody=body.decode(), MessageAttributes=attributes)
-        ids.append(derived_id(arrival.sent_at, f"rejected/{arrival.message_id}", 0))
+        ids.append(derived_id(origin.sent_at, f"rejected/{origin.message_id}", 0))
     return ids
 
 

@@ -143,17 +143,17 @@ def test_a_rejected_event_without_an_id_keeps_its_assigned_id_and_time(consumer:
     consume(consumer, record(sent))
     bodies = [json.loads(row["body"]) for row in query("SELECT body FROM rejected_events ORDER BY body")]
     assert len(bodies) == len(sent)
-    arrival = format_timestamp(NOW.replace(microsecond=NOW.microsecond // 1000 * 1000))
+    received_at = format_timestamp(NOW.replace(microsecond=NOW.microsecond // 1000 * 1000))
     given = [(body.get("id"), body.get("timestamp")) for body in bodies]
-    own = [derived_id(datetime.fromisoformat(arrival), "message", position) for position in range(len(sent))]
+    own = [derived_id(datetime.fromisoformat(received_at), "message", position) for position in range(len(sent))]
     assert sorted(given, key=str) == sorted(
         [
-            (str(own[0]), arrival),
+            (str(own[0]), received_at),
             (str(own[1]), "2026-11-20"),
             (OWN_ID, None),
             (sent[3]["id"], None),
             (str(own[4]), None),
-            (str(own[5]), arrival),
+            (str(own[5]), received_at),
         ],
         key=str,
     )
@@ -215,10 +215,10 @@ ODD_MOMENTS = [
 ]
 
 
-@pytest.mark.parametrize("arrival", [None, 0, 1, 253402300799999])
+@pytest.mark.parametrize("sent_at", [None, 0, 1, 253402300799999])
 @pytest.mark.parametrize("moment", ODD_MOMENTS)
 def test_a_message_with_an_odd_time_is_consumed_and_not_tried_again(
-    moment: str, arrival: int | None, consumer: ConsumerHandler, query: Query
+    moment: str, sent_at: int | None, consumer: ConsumerHandler, query: Query
 ) -> None:
     head = f'"received_at":"{moment}"'
     bodies = [
@@ -229,9 +229,9 @@ def test_a_message_with_an_odd_time_is_consumed_and_not_tried_again(
         ),
     ]
     records = [record(body.encode(), f"message {number}") for number, body in enumerate(bodies)]
-    if arrival is not None:
+    if sent_at is not None:
         for number, one in enumerate(records):
-            one["messageAttributes"] = {ATTRIBUTE: {"stringValue": f"{arrival} message {number}"}}
+            one["messageAttributes"] = {ATTRIBUTE: {"stringValue": f"{sent_at} message {number}"}}
     assert consume(consumer, *records) == []
     assert query("SELECT count(*) >= 5 AS kept FROM rejected_events") == [{"kept": True}]
 

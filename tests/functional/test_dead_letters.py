@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from functions.ingest.consumer_handler import ConsumerHandler
-from functions.ingest.message.origin import ATTRIBUTE, Arrival, arrival_of
+from functions.ingest.message.origin import ATTRIBUTE, Origin, origin_of
 from infra.cli import app
 from infra.operations import dead_letters
 from tests.support.consuming import Queues
@@ -78,7 +78,7 @@ def test_a_message_that_is_buried_and_redriven_again_keeps_what_it_had_at_first(
         assert dlq(queues, "redrive").exit_code == 0
         (again,) = queues.records()
         assert again["messageId"] != first["messageId"]
-        assert arrival_of(again) == arrival_of(first)
+        assert origin_of(again) == origin_of(first)
         queues.sqs.change_message_visibility(
             QueueUrl=queues.url, ReceiptHandle=again["receiptHandle"], VisibilityTimeout=0
         )
@@ -135,4 +135,4 @@ def test_a_queue_without_dead_letters_or_that_can_not_be_reached_is_explained(qu
 def test_an_attribute_that_is_none_of_ours_counts_as_if_it_was_not_there(told: str | None) -> None:
     attributes = {} if told is None else {ATTRIBUTE: {"dataType": "String", "stringValue": told}}
     record = {"messageId": "own", "attributes": {"SentTimestamp": "1764000000123"}, "messageAttributes": attributes}
-    assert arrival_of(record) == Arrival("own", datetime.fromtimestamp(1764000000, UTC) + timedelta(milliseconds=123))
+    assert origin_of(record) == Origin("own", datetime.fromtimestamp(1764000000, UTC) + timedelta(milliseconds=123))

@@ -12,7 +12,7 @@ import pytest
 from functions.graphql.handler import GraphqlHandler
 from functions.graphql.store_router import StoreRouter
 from functions.shared.auth import Authenticator
-from functions.shared.failure import Withheld
+from functions.shared.failure import RedactedError
 from functions.shared.settings import AuthSettings
 from functions.shared.timestamp import format_timestamp
 from functions.sync.sync import Sync
@@ -337,7 +337,7 @@ def test_an_unexpected_error_shows_an_id_that_is_in_the_log_and_no_inside(
         error_id = error["message"].removesuffix(".").rpartition(" ")[2]
         (logged,) = [record for record in caplog.records if getattr(record, "error_id", None) == error_id]
         assert logged.exc_info
-        assert logged.exc_info[0] in (type(failure), Withheld)
+        assert logged.exc_info[0] in (type(failure), RedactedError)
         assert "SECRET_COLUMN" not in str(logged.exc_info)
 
 

@@ -30,7 +30,7 @@ from functions.retention.handler import build as build_retention
 from functions.retention.retention import Retention
 from functions.shared import clickhouse
 from functions.shared.catalog.registry import load
-from functions.shared.failure import kind_of, withheld, without_contents
+from functions.shared.failure import class_and_code, redact_errors, redacted
 from functions.shared.grant import TRUSTED
 from functions.shared.settings import AuthSettings
 from functions.sync.handler import build as build_sync
@@ -292,7 +292,7 @@ def test_the_ingest_api_logs_no_contents(kind: str, ingest: IngestHandler, logs:
     logs.run(ingest, request, None)
     logged = logs.text()
     assert MARKER not in logged
-    assert "Withheld: KeyError from ValueError" in logged
+    assert "RedactedError: KeyError from ValueError" in logged
 
 
 def fail(*_: Any, **__: Any) -> Any:
@@ -491,21 +491,21 @@ def test_the_migrations_log_no_contents(fault: str, database_url: str, logs: Log
 def test_a_replacing_error_has_the_traceback_and_kinds_but_no_contents() -> None:
     with pytest.raises(KeyError, match=MARKER) as caught:
         fail()
-    error = withheld(caught.value)
+    error = redacted(caught.value)
     assert str(error) == "KeyError from ValueError"
     written = "".join(traceback.format_exception(error))
     assert "in fail" in written
     assert f"'{MARKER}'" not in written
     refused = psycopg.errors.CheckViolation(MARKER)
-    assert str(withheld(refused)) == kind_of(refused) == "CheckViolation 23514"
-    assert isinstance(withheld(refused), psycopg.errors.CheckViolation)
+    assert str(redacted(refused)) == class_and_code(refused) == "CheckViolation 23514"
+    assert isinstance(redacted(refused), psycopg.errors.CheckViolation)
 
 
 def test_an_error_whose_words_are_ours_is_raised_without_its_causes() -> None:
     class Ours(Exception):
         pass
 
-    @without_contents(Ours)
+    @redact_errors(Ours)
     def function() -> None:
         try:
             fail()

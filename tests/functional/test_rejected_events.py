@@ -22,7 +22,7 @@ from functions.ingest.contract import MAX_EVENT_BYTES
 from functions.ingest.event.event import MAX_GIVEN_BYTES
 from functions.ingest.formats.cloud_event import as_plain_event
 from functions.ingest.message.batch import Batch
-from functions.ingest.message.origin import ATTRIBUTE, Arrival
+from functions.ingest.message.origin import ATTRIBUTE, Origin
 from functions.retention.rejected_events import delete_rejected
 from functions.shared import queue
 from functions.shared.catalog.registry import Registry
@@ -174,7 +174,7 @@ def test_a_replayed_event_keeps_its_id_and_time_and_is_stored_once(
         if way == "https":
             queues.send(from_api(event, received_at=ARRIVED_AT))
         else:
-            queues.send(json.dumps(event), **{ATTRIBUTE: Arrival("request", ARRIVED_AT).attribute["StringValue"]})
+            queues.send(json.dumps(event), **{ATTRIBUTE: Origin("request", ARRIVED_AT).attribute["StringValue"]})
         queues.consume(consumer)
         said(command("replay"))
         queues.consume(consumer)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from functions.ingest.formats.compression import MAX_UNPACKED_BYTES
 from functions.ingest.formats.table import events_in
 from functions.ingest.message.batch import KIND, Batch, read_batch
-from functions.ingest.message.origin import Arrival
+from functions.ingest.message.origin import Origin
 from functions.ingest.message.replay import KIND as REPLAY
 from functions.ingest.message.replay import Replay, read_message
 from functions.shared.grant import TRUSTED, Grant
@@ -112,7 +112,7 @@ def test_a_message_with_a_grant_that_no_token_gives_is_none_of_ours(kind: str, g
     message = {"kind": kind, "id": "x", "received_at": SENT_AT, "events": [{}]}
     message |= {"rejected_id": uuid4(), "attempts": 1, "body": "{}", "grant": grant}
     body = msgspec.json.encode(message)
-    batch = read_message(body, Arrival("message", SENT_AT))
+    batch = read_message(body, Origin("message", SENT_AT))
     assert (batch.id, batch.grant, batch.replayed, [bytes(raw) for raw in batch.events]) == (
         "message",
         None,
@@ -154,5 +154,5 @@ def test_a_replay_that_is_too_large_even_if_it_is_packed_has_no_message() -> Non
 )
 def test_a_replay_that_can_not_be_unpacked_is_none_of_ours(packed: bytes) -> None:
     body = msgspec.json.encode(replace(replay_of(""), packed=packed))
-    batch = read_message(body, Arrival("message", SENT_AT))
+    batch = read_message(body, Origin("message", SENT_AT))
     assert (batch.replayed, [bytes(raw) for raw in batch.events]) == (None, [body])

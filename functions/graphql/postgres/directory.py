@@ -45,7 +45,7 @@ class PostgresDirectory:
         """The usernames that the reader may see, by user id.
 
         Readers of a namespace see the newest name that an authoritative sender stated in the namespace. Readers of
-        everything see the newest name that an unlimited sender stated; without one, the newest name overall.
+        everything see the newest name that a sender without a limit stated; without one, the newest name overall.
         """
         statement = _OVERALL_USERNAMES if self._grant.is_everywhere else _USERNAMES
         values = {"users": list(user_ids), "namespaces": list(self._grant.namespaces)}

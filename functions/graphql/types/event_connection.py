@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 from graphql import GraphQLInterfaceType
 
-from functions.graphql.context import Info, Scope, Usernames, UserNode
+from functions.graphql.context import Coverage, Info, Usernames, UserNode
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path, payload_at_paths
 from functions.graphql.query.store import EventPosition, PageWindow, RequestedFields, StoredEvent
@@ -51,7 +51,11 @@ class EventNode:
 
 
 def event_connection(
-    scope: Scope, info: Info, event_ids: Sequence[int], keys: Mapping[str, Sequence[str]], given: Mapping[str, Any]
+    coverage: Coverage,
+    info: Info,
+    event_ids: Sequence[int],
+    keys: Mapping[str, Sequence[str]],
+    given: Mapping[str, Any],
 ) -> ConnectionPage[EventNode]:
     """A page of events.
 
@@ -64,7 +68,7 @@ def event_connection(
         InvalidArgument: an argument is invalid.
     """
     context = info.context
-    selection = select(scope.namespaces, context.registry, context.today, given)
+    selection = select(coverage.namespaces, context.registry, context.today, given)
     selection = msgspec.structs.replace(
         selection, event_ids=tuple(event_id for event_id in selection.event_ids if event_id in event_ids)
     )

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from ariadne import EnumType, InterfaceType, ObjectType, SchemaBindable
 
-from functions.graphql.context import Info, Scope
+from functions.graphql.context import Coverage, Info
 from functions.graphql.types.descriptions import Descriptions
 from functions.graphql.types.event_connection import EventNode, event_connection, resolve_payload
 from functions.graphql.types.payload_fields import typed_value
@@ -90,8 +90,8 @@ def _data_type(registry: Registry) -> ObjectType:
 
 
 def _connection_resolver(event_ids: tuple[int, ...], keys: Mapping[str, list[str]]) -> Any:
-    def resolve(scope: Scope, info: Info, **given: Any) -> Any:
-        return event_connection(scope, info, event_ids, keys, given)
+    def resolve(coverage: Coverage, info: Info, **given: Any) -> Any:
+        return event_connection(coverage, info, event_ids, keys, given)
 
     return resolve
 

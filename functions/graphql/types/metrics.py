@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from ariadne import EnumType, ObjectType, SchemaBindable
 
-from functions.graphql.context import Info, Scope, Usernames, UserNode
+from functions.graphql.context import Coverage, Info, Usernames, UserNode
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order, UserPosition
 from functions.graphql.query.selection import Selection
 from functions.graphql.types import arguments
@@ -81,20 +81,20 @@ class Metrics:
             _set_metric_fields(feature_type, self._of_features[feature.metrics_field])
             yield feature_type
 
-    def resolve_metrics(self, scope: Scope, info: Info, **filters: Any) -> MetricValues:
+    def resolve_metrics(self, coverage: Coverage, info: Info, **filters: Any) -> MetricValues:
         """Resolves `aiMetrics`."""
         context = info.context
         measures = _unique(measures_of(Lookahead.of(info), self._total, self._of_features))
         if not measures:
             return MetricValues({})
-        selection = select(scope.namespaces, context.registry, context.today, filters)
+        selection = select(coverage.namespaces, context.registry, context.today, filters)
         (values,) = context.events.aggregate(Aggregation(selection, context.registry.feature_of, measures))
         return MetricValues(dict(zip(measures, values, strict=True)))
 
-    def resolve_user_metrics(self, scope: Scope, info: Info, **given: Any) -> ConnectionPage[UserMetricValues]:
+    def resolve_user_metrics(self, coverage: Coverage, info: Info, **given: Any) -> ConnectionPage[UserMetricValues]:
         """Resolves `aiUserMetrics`."""
         context = info.context
-        selection = select(scope.namespaces, context.registry, context.today, given)
+        selection = select(coverage.namespaces, context.registry, context.today, given)
         page_request = arguments.page_request(given)
         sort: UserSort = given.get("sort") or self._sorts[_DEFAULT_SORT]
         beyond = page_request.position(lambda cursor: from_user_cursor(sort.name, cursor))

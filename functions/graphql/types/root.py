@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ariadne import ObjectType, QueryType
 
-from functions.graphql.context import Info, Scope
+from functions.graphql.context import Coverage, Info
 from functions.graphql.types.event_definitions import event_definitions
 from functions.graphql.types.metrics import Metrics
 from functions.graphql.types.usage import resolve_usage
@@ -21,9 +21,9 @@ class NamespaceNode:
     full_path: str
 
     @property
-    def scope(self) -> Scope:
+    def coverage(self) -> Coverage:
         """The namespace and all below it."""
-        return Scope((self.path,))
+        return Coverage((self.path,))
 
 
 def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, ObjectType]:
@@ -34,7 +34,7 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
     definitions = event_definitions(registry)
     query_type.set_field("eventDefinitions", lambda *_: definitions)
     query_type.set_field("aiInstanceUsageData", _instance)
-    namespace_type.set_field("aiUsageData", lambda namespace, _: namespace.scope)
+    namespace_type.set_field("aiUsageData", lambda namespace, _: namespace.coverage)
     for suffix, resolve in (
         ("Metrics", metrics.resolve_metrics),
         ("UserMetrics", metrics.resolve_user_metrics),
@@ -58,10 +58,10 @@ def resolve_namespace(_: None, info: Info, full_path: str) -> NamespaceNode | No
     return NamespaceNode(path, full_path)
 
 
-def _instance(_: None, info: Info) -> Scope:
+def _instance(_: None, info: Info) -> Coverage:
     """Everything that the token may read."""
     grant = info.context.grant
-    return Scope(None if grant.is_everywhere else grant.namespaces)
+    return Coverage(None if grant.is_everywhere else grant.namespaces)
 
 
 def _of_instance[Result](resolve: Callable[..., Result]) -> Callable[..., Result]:
@@ -69,4 +69,4 @@ def _of_instance[Result](resolve: Callable[..., Result]) -> Callable[..., Result
 
 
 def _of_namespace[Result](resolve: Callable[..., Result]) -> Callable[..., Result]:
-    return lambda namespace, info, **given: resolve(namespace.scope, info, **given)
+    return lambda namespace, info, **given: resolve(namespace.coverage, info, **given)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from functions.graphql.context import Info, RequestContext, Scope
+from functions.graphql.context import Coverage, Info, RequestContext
 from functions.graphql.query.aggregation import Aggregation, Measure, MeasureKind
 from functions.graphql.query.selection import Selection
 from functions.graphql.types.arguments import select
@@ -16,7 +16,7 @@ from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.payload_type import type_at
 
 
-class ScopedEventQuery:
+class FeatureEventQuery:
     """An `EventQuery` for the events of one feature in a selection."""
 
     def __init__(self, feature: Feature, selection: Selection, context: RequestContext) -> None:
@@ -59,11 +59,11 @@ class ScopedEventQuery:
 def team_field_resolver(feature: Feature, function: ResolverFunction) -> Callable[..., Any]:
     """The GraphQL resolver that calls a team's resolver function."""
 
-    def resolve(scope: Scope, info: Info, **filters: Any) -> Any:
+    def resolve(coverage: Coverage, info: Info, **filters: Any) -> Any:
         context = info.context
-        selection = select(scope.namespaces, context.registry, context.today, filters)
+        selection = select(coverage.namespaces, context.registry, context.today, filters)
         ids = tuple(event_id for event_id in selection.event_ids if event_id in feature.all_ids.values())
-        value = function(ScopedEventQuery(feature, msgspec.structs.replace(selection, event_ids=ids), context))
+        value = function(FeatureEventQuery(feature, msgspec.structs.replace(selection, event_ids=ids), context))
         msgspec.json.encode(value)  # raises here, at its own field, if JSON can't hold the value
         return value
 

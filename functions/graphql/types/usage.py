@@ -6,7 +6,7 @@ from typing import Any
 
 from ariadne import EnumType, ObjectType, SchemaBindable
 
-from functions.graphql.context import Info, Scope, Usernames, UserNode
+from functions.graphql.context import Coverage, Info, Usernames, UserNode
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.types import arguments
@@ -86,7 +86,7 @@ def usage_rows_bindables() -> Iterator[SchemaBindable]:
 
 
 def resolve_usage(
-    scope: Scope,
+    coverage: Coverage,
     info: Info,
     group_by: Sequence[Dimension] | None = None,
     payload_group_by: Sequence[str] | None = None,
@@ -106,7 +106,7 @@ def resolve_usage(
     ordered_by = [each.by for each in order if isinstance(each.by, Measure)]
     measures = [measure for field, measure in _MEASURES.items() if field in selected or measure in ordered_by]
     aggregation = Aggregation(
-        select(scope.namespaces, context.registry, context.today, filters),
+        select(coverage.namespaces, context.registry, context.today, filters),
         context.registry.feature_of,
         measures=tuple(measures) or (_MEASURES["totalCount"],),
         dimensions=dimensions,

@@ -1,1 +1,1 @@
-"""The directory: facts that authoritative senders stated about namespaces, projects and users."""
+"""Keeps the directory: what authoritative senders state about namespaces, projects and users in their events."""

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import msgspec
 
 from functions.ingest.directory.fact import (
-    Attribute,
     Facts,
     Kind,
+    PropertyName,
     Statement,
     Subject,
     is_placed_by_unlimited,
@@ -36,7 +36,7 @@ class _Mention(msgspec.Struct):
 
 
 class _Located(NamedTuple):
-    """The traversal path of a subject, and whether an unlimited sender stated one."""
+    """The traversal path of a subject, and whether a sender without a limit stated one."""
 
     path: str | None
     is_by_unlimited: bool
@@ -51,7 +51,7 @@ class BatchDirectory:
         self._subjects: set[Subject] = set()
         self._paths: dict[Subject, _Located] = {}
         self._parents: dict[tuple[str, int], _Mention] = {}
-        self.stated: defaultdict[Subject, dict[tuple[Attribute, str], Statement]] = defaultdict(dict)
+        self.stated: defaultdict[Subject, dict[tuple[PropertyName, str], Statement]] = defaultdict(dict)
 
     def add_event(self, event: Event, sender: Grant, received_at: datetime) -> None:
         """Records the event's references."""
@@ -81,7 +81,7 @@ class BatchDirectory:
         """Returns the traversal path of the event's namespace.
 
         The path given in the event takes precedence, then the path of its project, then that of its namespace id. A
-        path that unlimited senders stated comes before one that only limited senders stated.
+        path that senders without a limit stated comes before one that only senders with a limit stated.
 
         Args:
             project_id: project id from a transformation.
@@ -152,13 +152,13 @@ class BatchDirectory:
 
     def _add_statement(
         self,
-        stated: dict[tuple[Attribute, str], Statement],
-        attribute: Attribute,
+        stated: dict[tuple[PropertyName, str], Statement],
+        property_name: PropertyName,
         value: str,
         limit: "Limit",
         mention: _Mention,
     ) -> None:
-        key = (attribute, limit.scope)
+        key = (property_name, limit.key)
         statement = Statement(
             value,
             mention.stated_at,
@@ -174,11 +174,11 @@ class Limit(msgspec.Struct, frozen=True):
     """The namespaces to which a sender's statements are limited.
 
     Attributes:
-        scope: identifies the limit; empty for an unlimited sender.
-        namespaces: traversal paths; empty for an unlimited sender.
+        key: identifies the limit; empty for a sender without a limit.
+        namespaces: traversal paths; empty for a sender without a limit.
     """
 
-    scope: str = ""
+    key: str = ""
     namespaces: tuple[str, ...] = ()
 
     def allows(self, path: str) -> bool:

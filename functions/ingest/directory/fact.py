@@ -1,7 +1,7 @@
 """Facts that authoritative senders stated, and the rules that derive paths and names from them.
 
-Each attribute of a namespace or project has one statement for all unlimited senders, and one for each limit of senders
-that may state facts within some namespaces only. The result does not depend on the order in which statements arrive.
+Each property of a namespace or project has one statement for all senders without a limit, and one for each limit. The
+result does not depend on the order in which statements are received.
 """
 
 from collections import defaultdict
@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 type Kind = Literal["namespace", "project"]
-type Attribute = Literal["path", "full_path", "ancestor_path"]
+type PropertyName = Literal["path", "full_path", "ancestor_path"]
 """`ancestor_path` is the path of a namespace that follows from a longer path: `27/` from `27/28/`."""
 
 type Subject = tuple[Kind, int]
@@ -22,15 +22,15 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """The newest statement about an attribute.
+    """The newest statement about a property of a namespace or project.
 
     Attributes:
         value: None if an operator had the value forgotten.
         stated_at: timestamp of the event; None if unknown.
         issuer: issuer of the sender's token; empty for the queue.
         sub: `sub` of the sender's token; empty for the queue.
-        namespaces: limit of the sender as traversal paths; empty for an unlimited sender.
-        first_received_at: arrival of the first statement under the same limit.
+        namespaces: limit of the sender as traversal paths; empty for a sender without a limit.
+        first_received_at: when the first statement under the same limit was received.
     """
 
     value: str | None
@@ -51,7 +51,7 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def newest(first: Statement, second: Statement) -> Statement:
-    """Returns the newer of two statements under one limit, with the arrival time of the earlier one."""
+    """Returns the newer of two statements under one limit, with the received-at time of the earlier one."""
     counts = max(first, second, key=lambda statement: statement.order)
     if counts.first_received_at is None:
         return counts
@@ -59,25 +59,25 @@ def newest(first: Statement, second: Statement) -> Statement:
     return msgspec.structs.replace(counts, first_received_at=min(times))
 
 
-type Facts = Mapping[tuple[Attribute, str], Statement]
-"""All statements about a namespace or project, by attribute and limit."""
+type Facts = Mapping[tuple[PropertyName, str], Statement]
+"""All statements about a namespace or project, by property and limit."""
 
 
 def path_of(facts: Facts) -> Statement | None:
     """Returns the statement that decides the traversal path; for a project, the path of its namespace.
 
-    A limited sender may move a subject only from a path within its limit. The path before the move follows from the
-    statements of unlimited senders, including ancestor paths; it is unknown if these senders stated only a full path.
-    If unlimited senders stated nothing, the limited sender whose statement arrived first decides.
+    A sender with a limit may move a subject only from a path within its limit. The path before the move follows from
+    the statements of senders without a limit, including ancestor paths; it is unknown if these senders stated only a
+    full path. If senders without a limit stated nothing, the statement that was received first decides.
     """
     return max(_competing_paths(facts), key=lambda one: one.order, default=None)
 
 
 def _competing_paths(facts: Facts) -> list[Statement]:
-    """Returns the statement of unlimited senders, and those of limited senders that may move the subject."""
-    unlimited = {attribute: one for (attribute, _), one in facts.items() if not one.namespaces}
+    """Returns the statement of senders without a limit, and those of senders with a limit that may move the subject."""
+    unlimited = {property_name: one for (property_name, _), one in facts.items() if not one.namespaces}
     base = unlimited.get("path")
-    limited = [one for (attribute, _), one in facts.items() if attribute == "path" and one.namespaces]
+    limited = [one for (property_name, _), one in facts.items() if property_name == "path" and one.namespaces]
     stated = [one.value for one in (base, unlimited.get("ancestor_path")) if one is not None and one.value is not None]
     if not stated and base is None and unlimited:
         return []
@@ -88,8 +88,10 @@ def _competing_paths(facts: Facts) -> list[Statement]:
 
 
 def is_placed_by_unlimited(facts: Facts) -> bool:
-    """Whether an unlimited sender stated the traversal path."""
-    return any(attribute == "path" and one.value and not one.namespaces for (attribute, _), one in facts.items())
+    """Whether a sender without a limit stated the traversal path."""
+    return any(
+        property_name == "path" and one.value and not one.namespaces for (property_name, _), one in facts.items()
+    )
 
 
 def is_contested(facts: Facts, held_full_path: str | None) -> bool:
@@ -107,7 +109,7 @@ def is_contested(facts: Facts, held_full_path: str | None) -> bool:
 def full_path_of(facts: Facts, path: str | None) -> Statement | None:
     """Returns the statement that decides the full path of a subject at this traversal path. See also `holders`.
 
-    If a limited sender repeats what unlimited senders stated, their statement decides, as of the newer time.
+    If a sender with a limit repeats what senders without a limit stated, their statement decides, as of the newer time.
     """
     stated = _full_paths(facts, path)
     counts = max(stated, key=lambda one: one.order, default=None)
@@ -118,7 +120,7 @@ def full_path_of(facts: Facts, path: str | None) -> Statement | None:
 
 
 def _full_paths(facts: Facts, path: str | None) -> list[Statement]:
-    return [one for (attribute, _), one in facts.items() if attribute == "full_path" and one.covers(path)]
+    return [one for (property_name, _), one in facts.items() if property_name == "full_path" and one.covers(path)]
 
 
 class FullPathStatement(msgspec.Struct, frozen=True):
@@ -137,9 +139,10 @@ class FullPathStatement(msgspec.Struct, frozen=True):
 def holders(candidates: Iterable[FullPathStatement]) -> set[Subject]:
     """Returns the subjects that hold a full path: at most one namespace and one project.
 
-    A sender may take a full path only from a subject within its limit. Unlimited senders come first. If several limited
-    senders state a full path that no unlimited sender stated, and none of them may take it from the others, nobody
-    holds it. Between a namespace and a project only limits count, because the two have separate full paths.
+    A sender may take a full path only from a subject within its limit. Senders without a limit come first. If several
+    senders with a limit state a full path that no sender without a limit stated, and none of them may take it from the
+    others, nobody holds it. Between a namespace and a project only limits count: a project does not take a full path
+    from a namespace, nor the reverse.
     """
     by_kind = defaultdict[Kind, list[FullPathStatement]](list)
     for candidate in candidates:

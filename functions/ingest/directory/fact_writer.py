@@ -14,9 +14,9 @@ from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.directory.lock import (
     Restated,
     Waiting,
-    directory_held_alone,
-    directory_held_together,
+    exclusive_directory_lock,
     fold_restated,
+    shared_directory_lock,
 )
 from functions.ingest.directory.subjects import change_subjects
 from functions.ingest.directory.user_names import (
@@ -53,10 +53,10 @@ class FactWriter:
         if not self._directory.stated and not self._users.active_on:
             return
         try:
-            with directory_held_together(connection):
+            with shared_directory_lock(connection):
                 self._write_together(connection)
         except _NeedsExclusiveLock:
-            with directory_held_alone(connection):
+            with exclusive_directory_lock(connection):
                 self._write_alone(connection)
 
     def after_commit(self, database: Database) -> None:
@@ -176,9 +176,9 @@ class FactWriter:
         restated = Restated()
         for subject, stated in statements.items():
             known = self._known.facts(subject)
-            for (attribute, scope), statement in stated.items():
-                if statement.value == known[attribute, scope].value:
-                    restated.add(subject, attribute, scope, statement)
+            for (property_name, limit), statement in stated.items():
+                if statement.value == known[property_name, limit].value:
+                    restated.add(subject, property_name, limit, statement)
         for of_sender in self._users.stated(names.restated):
             restated.add_names(of_sender)
         self._waiting = restated.write(connection)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from functions.ingest.directory.fact import Attribute, Facts, Kind, Statement, Subject, is_contested
+from functions.ingest.directory.fact import Facts, Kind, PropertyName, Statement, Subject, is_contested
 from functions.shared.postgres import Connection
 
 MAX_SUBJECTS = 100_000
@@ -126,10 +126,10 @@ class KnownFacts:
 
 def read_facts(subjects: Iterable[Subject], connection: Connection) -> dict[Subject, Facts]:
     """Loads the facts of namespaces and projects. Rows that were written by hand count as statements."""
-    found: dict[Subject, dict[tuple[Attribute, str], Statement]] = {subject: {} for subject in subjects}
-    for kind, number, attribute, scope, *statement in connection.execute(_READ, [_subjects(found)]):
+    found: dict[Subject, dict[tuple[PropertyName, str], Statement]] = {subject: {} for subject in subjects}
+    for kind, number, property_name, limit, *statement in connection.execute(_READ, [_subjects(found)]):
         value, stated_at, issuer, sub, namespaces, first_received_at = statement
-        found[kind, number][attribute, scope] = Statement(
+        found[kind, number][property_name, limit] = Statement(
             value, stated_at, issuer, sub, tuple(namespaces), first_received_at
         )
     without = [subject for subject, facts in found.items() if not facts]

@@ -120,7 +120,7 @@ _FOLD = """
 
 
 @contextmanager
-def directory_held_together(connection: Connection) -> Iterator[None]:
+def shared_directory_lock(connection: Connection) -> Iterator[None]:
     """A transaction under the shared lock: no value of a fact changes, and other batches may restate facts."""
     with connection.transaction():
         connection.execute(_LOCK_TOGETHER, [locks.DIRECTORY])
@@ -128,7 +128,7 @@ def directory_held_together(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def directory_held_alone(connection: Connection) -> Iterator[None]:
+def exclusive_directory_lock(connection: Connection) -> Iterator[None]:
     """A transaction under the exclusive lock: nobody else writes facts, and all restated times are folded in."""
     with connection.transaction():
         connection.execute(_LOCK_ALONE, [locks.DIRECTORY])
@@ -166,17 +166,17 @@ class Waiting(NamedTuple):
 class Restated:
     """The times of restated facts and names by sender, in microseconds since 1970.
 
-    Facts are keyed by kind, attribute, scope and id.
+    Facts are keyed by kind, property, limit and id.
     """
 
     def __init__(self) -> None:
         self.senders: defaultdict[tuple[str, str], tuple[_FactTimes, list[_NameTimes]]] = defaultdict(_no_times)
 
-    def add(self, subject: Subject, attribute: str, scope: str, statement: Statement) -> None:
+    def add(self, subject: Subject, property_name: str, limit: str, statement: Statement) -> None:
         """Adds a fact."""
         kind, number = subject
         facts, _ = self.senders[statement.issuer, statement.sub]
-        facts[kind][attribute][scope][number] = to_microseconds(statement.stated_at) if statement.stated_at else 0
+        facts[kind][property_name][limit][number] = to_microseconds(statement.stated_at) if statement.stated_at else 0
 
     def add_names(self, stated: StatedNames) -> None:
         """Adds names."""

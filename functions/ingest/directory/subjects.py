@@ -102,7 +102,7 @@ _READ_SUBJECTS = """
 
 
 def change_subjects(stated: Mapping[Subject, Facts], connection: Connection) -> None:
-    """Writes statements about namespaces and projects, and their consequences. Requires `directory_held_alone`."""
+    """Writes statements about namespaces and projects, and their consequences. Requires `exclusive_directory_lock`."""
     before = read_facts(stated, connection)
     after = {subject: merged(before[subject], statements) for subject, statements in stated.items()}
     rows = [
@@ -116,14 +116,14 @@ def change_subjects(stated: Mapping[Subject, Facts], connection: Connection) -> 
     full_paths = {
         statement.value
         for facts in (*before.values(), *after.values())
-        for (attribute, _), statement in facts.items()
-        if attribute == "full_path"
+        for (property_name, _), statement in facts.items()
+        if property_name == "full_path"
     }
     full_paths_of_limited = {
         statement.value
         for statements in stated.values()
-        for (attribute, _), statement in statements.items()
-        if attribute == "full_path" and statement.namespaces
+        for (property_name, _), statement in statements.items()
+        if property_name == "full_path" and statement.namespaces
     }
     if full_paths_of_limited:
         values = {"full_paths": list(full_paths_of_limited), "max_subjects": MAX_SUBJECTS_PER_FULL_PATH}
@@ -191,6 +191,6 @@ def _write_subjects(
             connection.execute(_MARK_CHANGED, {"version": version, "kind": kind, "ids": list(changed)})
 
 
-def _row(subject: Subject, attribute: str, scope: str, statement: Statement) -> dict[str, Any]:
+def _row(subject: Subject, property_name: str, limit: str, statement: Statement) -> dict[str, Any]:
     values = msgspec.structs.asdict(statement)
-    return {"kind": subject[0], "id": subject[1], "attribute": attribute, "scope": scope} | values
+    return {"kind": subject[0], "id": subject[1], "attribute": property_name, "scope": limit} | values

@@ -1,7 +1,7 @@
 """Writes users' names to PostgreSQL: one for each namespace, and one overall name.
 
-In a namespace the newest name counts. The overall name is the newest from an unlimited sender; without one, the newest
-of all.
+In a namespace the newest name counts. The overall name is the newest from a sender without a limit; if there is
+none, the newest of all.
 """
 
 from collections.abc import Iterable, Sequence
@@ -136,12 +136,12 @@ def add_names(stated: Sequence[StatedNames], connection: Connection) -> bool:
 
 
 def differing_names(stated: Sequence[StatedNames], connection: Connection) -> list[tuple[str, bool, int]]:
-    """Returns namespace path, whether the sender is limited, and user id of each name that differs from the known."""
+    """Returns namespace path, whether the sender has a limit, and user id of each name that differs from the known."""
     return connection.execute(_DIFFERING, {"names": _json(stated)}).fetchall()
 
 
 def change_names(stated: Sequence[StatedNames], connection: Connection) -> None:
-    """Writes users' names in namespaces, and the overall names that follow. Requires `directory_held_alone`."""
+    """Writes users' names in namespaces, and the overall names that follow. Requires `exclusive_directory_lock`."""
     version = next_version(connection)
     for is_limited in (False, True):  # one statement may change a row only once
         some = [names for names in stated if names.is_limited == is_limited]
@@ -152,7 +152,7 @@ def change_names(stated: Sequence[StatedNames], connection: Connection) -> None:
 
 
 def write_overall_names(user_ids: Iterable[int], connection: Connection) -> None:
-    """Writes the users' overall names from their names in namespaces. Requires `directory_held_alone`."""
+    """Writes the users' overall names from their names in namespaces. Requires `exclusive_directory_lock`."""
     connection.execute(_WRITE_OVERALL_NAMES, [list(set(user_ids))])
 
 

@@ -10,7 +10,7 @@ from functions.shared.grant import Grant
 from functions.shared.timestamp import to_microseconds
 
 type NameSource = tuple[str, bool]
-"""Where a name was stated: namespace path (empty without a namespace), and whether the sender is limited."""
+"""Where a name was stated: namespace path (empty without a namespace), and whether the sender has a limit."""
 
 
 class StatedNames(msgspec.Struct):
@@ -18,7 +18,7 @@ class StatedNames(msgspec.Struct):
 
     Attributes:
         namespace_path: traversal path; empty without a namespace.
-        is_limited: whether the sender's statements are limited to some namespaces.
+        is_limited: whether the sender has a limit: may state facts within some namespaces only.
         issuer: issuer of the sender's token; empty for the queue.
         sub: `sub` of the sender's token; empty for the queue.
         users: user ids.

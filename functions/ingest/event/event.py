@@ -37,7 +37,7 @@ class Event(msgspec.Struct):
     Attributes:
         raw: JSON as received.
         id: stored id. See `Batch.stored_id`.
-        time_is_assigned: whether the event has an id but no timestamp; its timestamp is that of the id or arrival.
+        time_is_assigned: whether the event has an id but no timestamp; the timestamp is then the id's, or received-at.
         namespace: namespace reference of the event.
         explicit_path: traversal path of the event's or its project's namespace, if the event has one.
     """
@@ -113,7 +113,7 @@ class AcceptanceRules(msgspec.Struct, eq=False):
     """The rules for accepting the events of a batch.
 
     Attributes:
-        sender_is_limited: whether the sender's grant restricts writing.
+        grant_restricts: whether the grant of the sender restricts what the sender may write.
         id_space: maps sent ids to stored ids; None if sent ids are stored unchanged.
         event_types: event types by name.
         max_event_bytes: size limit of one event.
@@ -121,7 +121,7 @@ class AcceptanceRules(msgspec.Struct, eq=False):
 
     batch: Batch
     sender: Grant
-    sender_is_limited: bool
+    grant_restricts: bool
     id_space: IdSpace | None
     event_types: Mapping[str, EventType]
     times: StorableTimes
@@ -200,7 +200,7 @@ def _event(attributes: BaseAttributes, raw: msgspec.Raw, index: int, rules: Acce
         attributes.project_id,
     )
     explicit_path = location.namespace.path or location.project.namespace.path
-    if rules.sender_is_limited:
+    if rules.grant_restricts:
         sender.require_writable(user_id, explicit_path)
     return Event(
         raw=raw,

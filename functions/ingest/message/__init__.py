@@ -1,1 +1,1 @@
-"""Queue messages: batches of events with their sender and arrival."""
+"""Queue messages: batches of events with their sender and received-at time."""

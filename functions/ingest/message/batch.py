@@ -1,4 +1,4 @@
-"""The content of a queue message: events as received, with sender and arrival."""
+"""The content of a queue message: events as received, with sender and received-at time."""
 
 import contextlib
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
 
     Attributes:
         id: id of the request or message, or of the innermost SNS or EventBridge envelope.
-        received_at: time of arrival.
+        received_at: when the request or message was first received.
         events: JSON of each event, unchanged.
         first: index of the first event; above 0 if a request was split into several messages.
         grant: the sender's grant; None if the events were sent directly to the queue.

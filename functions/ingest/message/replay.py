@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from functions.ingest.contract import without_noncharacters
 from functions.ingest.formats.compression import TooLarge, unpacked
 from functions.ingest.message.batch import Attempts, Batch, Replayed, read_batch
-from functions.ingest.message.origin import EARLIEST, MAX_CLOCK_DIFFERENCE, Arrival
+from functions.ingest.message.origin import EARLIEST, MAX_CLOCK_DIFFERENCE, Origin
 from functions.shared.grant import Grant
 from functions.shared.rejection import Rejection
 
@@ -19,12 +19,12 @@ KIND = "ai_usage_events.replay"
 
 
 class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
-    """A row of `rejected_events` on the queue. The consumer processes the event as it would have at its arrival.
+    """A row of `rejected_events` on the queue. Its event is processed as it would have been when received.
 
     Attributes:
         rejected_id: id of the row.
         attempts: number of rejections so far.
-        received_at: time of the first arrival.
+        received_at: when the event was first received.
         body: the event, or the whole message if it could not be read; text, because it may not be JSON.
         grant: the sender's grant; None if the event was sent directly to the queue.
         event_id: id under which the event is stored, if known, because the server may have assigned the id in the body.
@@ -72,12 +72,12 @@ class Replay(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
 _KIND_PREFIX = b'{"kind":"%b",' % KIND.encode()
 
 
-def read_message(body: bytes, arrival: Arrival) -> Batch:
+def read_message(body: bytes, origin: Origin) -> Batch:
     """Returns the batch of a replayed event, or of any other message, see `read_batch`.
 
     A replay that claims to have arrived after it was sent, or before 1970, was not written by this system.
     """
     replay = Replay.read(body)
-    if replay and EARLIEST <= replay.received_at <= arrival.sent_at + MAX_CLOCK_DIFFERENCE:
+    if replay and EARLIEST <= replay.received_at <= origin.sent_at + MAX_CLOCK_DIFFERENCE:
         return replay.batch()
-    return read_batch(body, arrival.message_id, arrival.sent_at)
+    return read_batch(body, origin.message_id, origin.sent_at)

@@ -121,7 +121,7 @@ def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, loo
 
     Args:
         slices: slices of rows in write order. Each is written while the next one is made. May be iterated twice.
-        looks_up: whether ids may be stored in other months; the rows then come in order of arrival. If a later
+        looks_up: whether ids may be stored in other months; the rows must then be in the order of receipt. If a later
                 transformation makes a lookup necessary all the same, the rows are only written again.
     """
     is_stored = False

@@ -75,7 +75,7 @@ def require_allowed(printed: str) -> None:
     Raises:
         Refused: the statement names one, or contains a nested insert.
     """
-    bare = _LITERAL.sub(_without_contents, printed)
+    bare = _LITERAL.sub(_empty_literal, printed)
     for pattern in (_CALLED, _PASSED_ON):
         for match in pattern.finditer(bare):
             name = match[match.lastindex or 0]
@@ -124,7 +124,7 @@ def inline_rows(statement: str, printed: str, ask: Ask) -> str:
     raise Refused(SYNTAX_ERROR, "Syntax error: write VALUES or FORMAT and its name without comments.", "SYNTAX_ERROR")
 
 
-def _without_contents(literal: re.Match[str]) -> str:
+def _empty_literal(literal: re.Match[str]) -> str:
     """Empties a quoted text; unquotes a quoted name that is a plain word."""
     text = literal[0]
     return text[1:-1] if text[0] != "'" and re.fullmatch(r"\w+", text[1:-1]) else text[0] * 2
