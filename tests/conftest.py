@@ -1,4 +1,4 @@
-"""Servers for the tests, and for each test that asks for one a migrated PostgreSQL database, or one in ClickHouse."""
+"""Servers for all tests, and a database of PostgreSQL or ClickHouse for each test that asks for one."""
 
 import itertools
 import os
@@ -49,7 +49,7 @@ settings.load_profile("any machine")
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Of several processes, one runs all that shares the deployed stack, one what shares LocalStack, any a file."""
+    """Distributes tests: a process runs those on the deployed stack, one those on LocalStack, any those of a file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -58,19 +58,19 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no typ
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Lets no test go missing: pytest-xdist runs one of those that share an id."""
+    """Fails if two tests share an id, because pytest-xdist would run only one of them."""
     counts = Counter(item.nodeid for item in items)
     if shared := [nodeid for nodeid, count in counts.items() if count > 1]:
         raise pytest.UsageError(f"Several tests have one id: {', '.join(shared)}")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
-    """Is asked how the tests are shared out."""
+    """Returns the scheduler; pytest-xdist calls it."""
     return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says how many of the tests went through LocalStack, and what tests have counted."""
+    """Prints how many tests used LocalStack, and what tests counted."""
 
     def count(*outcomes: str) -> int:
         reports = [report for outcome in outcomes for report in terminalreporter.stats.get(outcome, [])]
@@ -87,14 +87,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that modules are imported from."""
+    """An empty folder on the import path."""
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 
 
 @pytest.fixture(scope="session", autouse=True)
 def callers_environment() -> Iterator[Mapping[str, str]]:
-    """Keeps the caller's system out of the tests and of what they start; yields the environment that names it."""
+    """Hides the caller's own system from tests and programs that they start; yields the caller's environment."""
     before = dict(os.environ)
     with pytest.MonkeyPatch.context() as patch:
         for name in before.keys() - without_the_callers_system(before).keys():
@@ -104,14 +104,14 @@ def callers_environment() -> Iterator[Mapping[str, str]]:
 
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
-    """A folder that PostgreSQL, never run as root, gets to: a start of pytest closes those that it makes itself."""
+    """A folder that PostgreSQL, which never runs as root, may open; pytest's own folders are closed to other users."""
     with tempfile.TemporaryDirectory(prefix="ai-usage-events-") as folder:
         yield Path(folder)
 
 
 @pytest.fixture(scope="session")
 def postgres_folder() -> Iterator[Path]:
-    """A folder for the data of PostgreSQL's servers: in memory if there is room, as each database is 500 files."""
+    """A folder for the data of PostgreSQL's servers, in memory if there is room, because a database has 500 files."""
     has_room = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES
     with tempfile.TemporaryDirectory(prefix="ai-usage-events-", dir=MEMORY if has_room else None) as folder:
         yield Path(folder)
@@ -119,7 +119,7 @@ def postgres_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def stopped_clock() -> Iterator[None]:
-    """Makes partitions for the months around `NOW`, also where another month has begun meanwhile."""
+    """Makes partitions for the months around `NOW`, even if another month has begun since."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(infra.migrations.migrate, "datetime", SimpleNamespace(now=clock.NOW.astimezone))
         yield
@@ -127,7 +127,7 @@ def stopped_clock() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres_server(postgres_folder: Path) -> Iterator[str]:
-    """A server of the tests' own; yields the URL of its migrated database, which no test may write to."""
+    """A PostgreSQL server; yields the URL of its migrated database, which tests copy and don't write to."""
     folder = postgres_folder / "postgres"
     try:
         url = postgres.start(folder / "data", folder / "postgres.log", TEMPLATE)
@@ -142,7 +142,7 @@ def postgres_server(postgres_folder: Path) -> Iterator[str]:
 
 
 def _make_the_password_cheap(administration: psycopg.Connection) -> None:
-    """Has the password hashed once where it would be 4096 times, which takes most of the time of a connection."""
+    """Stores the password hashed once, not 4096 times, because hashing takes most of the time of a connection."""
     administration.execute("SET scram_iterations = 1")
     role, password = sql.Identifier(postgres.OWNER), sql.Literal(administration.info.password)
     administration.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
@@ -183,7 +183,7 @@ def clickhouse_url(clickhouse_server: str) -> Iterator[str]:
 
 @pytest.fixture
 def consumer(database_url: str) -> Iterator[ConsumerHandler]:
-    """The function on the queue, which stores into the test's database."""
+    """The consumer function, which stores into the test's database."""
     handler = build(database_url=database_url, retention_months=RETENTION_MONTHS)
     yield handler
     handler.consumer.database.close()

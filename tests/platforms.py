@@ -1,4 +1,4 @@
-"""`python -m tests.platforms`: all that a developer's machine installs can be had on each machine that is supported.
+"""`python -m tests.platforms`: checks that every package has a wheel for each supported machine.
 
 Nothing is installed: uv only resolves, with the hashes of the locks, as if it ran on each of these machines.
 """
@@ -22,14 +22,14 @@ AT_ONCE = 4
 
 
 class Installation(NamedTuple):
-    """What is installed together, as the arguments of `uv pip install`."""
+    """Packages that are installed together, as arguments of `uv pip install`."""
 
     name: str
     arguments: tuple[str, ...]
 
 
 def installations() -> list[Installation]:
-    """Return the locks, and the tools that run in environments of their own."""
+    """Return the lock files, and the tools that run in environments of their own."""
     locks = sorted((tools.ROOT / "requirements").glob("*.txt"))
     return [
         Installation(
@@ -52,7 +52,7 @@ def reason_against(installation: Installation, platform: str) -> str | None:
 
 
 def main() -> int:
-    """Print what can't be installed where, and return the exit code."""
+    """Print the packages that can't be installed on a platform, and return the exit code."""
     start = time.monotonic()
     pairs = [(installation, platform) for installation in installations() for platform in PLATFORMS]
     with ThreadPoolExecutor(AT_ONCE) as pool:

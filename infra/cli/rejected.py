@@ -147,8 +147,8 @@ def _summary(counts: "list[ReasonCount]") -> Table:
     for name in ("source", "code", "waiting", "replayed", "oldest", "newest", "newest message"):
         table.add_column(name, no_wrap=name in ("oldest", "newest"))
     for one in counts:
-        figures = (f"{one.waiting:,}", f"{one.replayed:,}", format_moment(one.oldest), format_moment(one.newest))
-        table.add_row(one.source, one.code, *figures, printable(one.message))
+        cells = (f"{one.waiting:,}", f"{one.replayed:,}", format_moment(one.oldest), format_moment(one.newest))
+        table.add_row(one.source, one.code, *cells, printable(one.message))
     return table
 
 

@@ -1,4 +1,4 @@
-"""`python -m infra.docs`: writes the generated parts of `docs/` anew, or checks that they are current."""
+"""`python -m infra.docs`: writes the generated parts of `docs/`, or checks that they are current."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The commands of `usage-events`, as its help says them."""
+"""Sections for the commands of `usage-events`, from their help texts."""
 
 import inspect
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ PROGRAM = "usage-events"
 
 
 def commands() -> str:
-    """A section for each command: how it is called, what it does, its arguments and options."""
+    """Returns a section for each command: usage, purpose, arguments and options."""
     return "\n".join(_section(name, command) for name, command in all_commands())
 
 
 def all_commands() -> Iterator[tuple[str, Any]]:
-    """Every command by its whole name, like `usage-events token create`."""
+    """Yields every command with its whole name, like `usage-events token create`."""
     yield from _below(PROGRAM, typer.main.get_command(app))
 
 

@@ -1,4 +1,4 @@
-"""The definitions that are shipped, and the names that no definition may use."""
+"""Tables of the shipped definitions, and of the names that no definition may use."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from infra.docs.markdown import code, codes, table
 
 
 def events() -> str:
-    """A table of all events, by id."""
+    """Returns a table of all events, by id."""
     rows = [
         [
             str(event.id),
@@ -26,7 +26,7 @@ def events() -> str:
 
 
 def payloads() -> str:
-    """A table for each feature that declares payload keys or metrics."""
+    """Returns a table for each feature that declares payload keys or metrics."""
     parts = []
     for feature in load().features.values():
         keys = [[code(path), describe(kept)] for path, kept in _paths(feature.payload_types)]
@@ -41,7 +41,7 @@ def payloads() -> str:
 
 
 def reserved_names() -> str:
-    """A table of the names that the GraphQL schema keeps for itself."""
+    """Returns a table of the names that the GraphQL schema reserves."""
     rows = [
         ["a field of `AiUsageData`", codes(sorted(name_rules.DATA_FIELDS))],
         ["a payload key", codes(sorted({*OVERRIDES, *name_rules.EVENT_FIELDS}))],

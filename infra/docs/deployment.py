@@ -1,4 +1,4 @@
-"""What `infra/template.yaml` says: its parameters, what reaches the functions' environments, and its alarms."""
+"""Tables from `infra/template.yaml`: parameters, environment variables of the functions, and alarms."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -30,13 +30,13 @@ _Loader.add_multi_constructor("!", _tagged)
 
 
 def template() -> dict[str, Any]:
-    """The template as plain data."""
+    """Returns the template as plain data."""
     loaded: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - a SafeLoader that knows tags
     return loaded
 
 
 def parameters() -> str:
-    """A table of the parameters of a deployment."""
+    """Returns a table of the parameters of a deployment."""
     rows = []
     for name, parameter in template()["Parameters"].items():
         default = str(parameter["Default"]) if "Default" in parameter else "must be given"
@@ -46,7 +46,7 @@ def parameters() -> str:
 
 
 def environment() -> str:
-    """A table of the environment variables: which functions have each, and which parameter sets it."""
+    """Returns a table of the environment variables, the functions that have them, and the parameters that set them."""
     functions: dict[str, list[str]] = defaultdict(list)
     values: dict[str, Any] = {}
     resources = template()
@@ -70,9 +70,9 @@ def environment() -> str:
 
 
 def alarms() -> str:
-    """A table of the alarms: what each is about, and when it rings."""
+    """Returns a table of the alarms: subject and threshold."""
     rows = [[code(name), properties["AlarmDescription"], _condition(properties)] for name, properties in _alarms()]
-    return table(["alarm", "what it says", "it rings when"], rows)
+    return table(["alarm", "meaning", "raised if"], rows)
 
 
 def _alarms() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -99,7 +99,7 @@ def _range(parameter: dict[str, Any]) -> str:
 
 
 def _references(value: Any) -> Iterator[str]:
-    """The names that `!Ref` names within a value, except CloudFormation's own."""
+    """Yields the names in `!Ref`s within a value, except CloudFormation's own."""
     if isinstance(value, dict):
         for tag, inner in value.items():
             if tag == "Ref" and not inner.startswith("AWS::"):

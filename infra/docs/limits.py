@@ -1,4 +1,4 @@
-"""Limits: those that users meet, in words, and every constant of the code whose name begins with `MAX_`."""
+"""Tables of the limits that users meet, and of all constants whose names begin with `MAX_`."""
 
 import ast
 import inspect
@@ -155,7 +155,7 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
 
 
 def limits() -> str:
-    """A table for each group of limits that users meet."""
+    """Returns a table for each group of limits that users meet."""
     parts = []
     for title, rows in LIMITS.items():
         cells = [[what, shown(constant(path, name), name), beyond] for what, path, name, beyond in rows]
@@ -164,7 +164,7 @@ def limits() -> str:
 
 
 def constants_table() -> str:
-    """A table of every public constant of the functions whose name begins with `MAX_`."""
+    """Returns a table of every public constant of the functions whose name begins with `MAX_`."""
     rows = [
         [code(name), shown(value, name), code(path)]
         for path in sorted(str(file.relative_to(ROOT)) for file in (ROOT / "functions").rglob("*.py"))
@@ -175,14 +175,14 @@ def constants_table() -> str:
 
 
 def publisher_limits() -> str:
-    """A table of the limits of a publisher, which a program may change."""
+    """Returns a table of the publisher's limits, which a program may change."""
     described = _arguments(inspect.cleandoc(Limits.__doc__ or ""))
     rows = [[code(one.name), f"{one.default:,}", described[one.name]] for one in fields(Limits)]
     return table(["limit", "default", "what it is"], rows)
 
 
 def constant(path: str, name: str) -> float:
-    """The number that a module gives a constant.
+    """Returns the number that a module assigns to a constant.
 
     Args:
         path: of the module, from the root of the checkout.
@@ -197,7 +197,7 @@ def constant(path: str, name: str) -> float:
 
 
 def shown(value: float, name: str) -> str:
-    """A value in the unit that the name of its constant ends with.
+    """Writes a value in the unit that ends the name of its constant.
 
     >>> shown(65536, "MAX_EVENT_BYTES"), shown(10_000, "MAX_EVENTS")
     ('64 KiB', '10,000')
@@ -212,7 +212,7 @@ def shown(value: float, name: str) -> str:
 
 @cache
 def _constants(path: str) -> Mapping[str, float]:
-    """The constants at the top of a module that are numbers, in their order."""
+    """Yields the numeric constants of a module, in order."""
     found: dict[str, float] = {}
     for statement in ast.parse((ROOT / path).read_text()).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
@@ -223,7 +223,7 @@ def _constants(path: str) -> Mapping[str, float]:
 
 
 def _number(expression: ast.expr, known: Mapping[str, float]) -> float | None:
-    """The number that an expression of numbers and known constants makes; None for any other expression."""
+    """Returns the value of an expression of numbers and known constants; None for any other expression."""
     match expression:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             return value
@@ -236,7 +236,7 @@ def _number(expression: ast.expr, known: Mapping[str, float]) -> float | None:
 
 
 def _arguments(docstring: str) -> dict[str, str]:
-    """What the section `Args` of a docstring says of each argument."""
+    """Returns the description of each argument in the section `Args` of a docstring."""
     section = docstring.partition("Args:\n")[2].partition("\n\n")[0]
     return dict(_argument_lines(section))
 

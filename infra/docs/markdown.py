@@ -1,21 +1,21 @@
-"""Markdown: tables and the texts in them."""
+"""Writes tables and texts as Markdown."""
 
 from collections.abc import Iterable, Sequence
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table with these columns; a cell is Markdown in one line."""
+    """Returns a table; a cell is Markdown in one line."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines) + "\n"
 
 
 def code(text: str) -> str:
-    """`text` as code; nothing if it is empty."""
+    """Returns the text as code; nothing if the text is empty."""
     return f"`{text}`" if text else ""
 
 
 def codes(texts: Iterable[str]) -> str:
-    """The texts as code, with commas between them."""
+    """Returns the texts as code, separated by commas."""
     return ", ".join(map(code, texts))
 
 

@@ -29,7 +29,7 @@ DESCRIPTIONS: Mapping[str, str] = {
 
 
 def metrics() -> str:
-    """A table of the metrics.
+    """Returns a table of the metrics.
 
     Raises:
         KeyError: a metric has no description here.
@@ -39,4 +39,4 @@ def metrics() -> str:
         for file in FUNCTIONS.rglob("*.py")
         for name, unit in _EMITTED.findall(file.read_text())
     }
-    return table(["metric", "unit", "function", "what it counts"], sorted(rows))
+    return table(["metric", "unit", "function", "meaning"], sorted(rows))

@@ -38,12 +38,12 @@ def write_pages(docs: Path) -> list[Path]:
 
 
 def stale_pages(docs: Path) -> list[Path]:
-    """The pages below `docs` with a block that differs from what the code says."""
+    """Returns the pages below `docs` with a block that differs from the generated text."""
     return [page for page in _pages(docs) if (text := page.read_text()) != with_current_blocks(text)]
 
 
 def with_current_blocks(text: str) -> str:
-    """The text of a page with each of its blocks generated anew.
+    """Returns the text of a page with all blocks generated again.
 
     Raises:
         KeyError: the page names a block that nothing generates.
@@ -52,7 +52,7 @@ def with_current_blocks(text: str) -> str:
 
 
 def block_names(text: str) -> list[str]:
-    """The names of the blocks in the text of a page."""
+    """Returns the names of the blocks in the text of a page."""
     return [block["name"] for block in _BLOCK.finditer(text)]
 
 

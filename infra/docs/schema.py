@@ -1,4 +1,4 @@
-"""The GraphQL schema that the definitions make, as tables."""
+"""Tables of the GraphQL schema that the definitions make."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,14 +45,14 @@ _UNDESCRIBED = {
 
 
 def schema() -> str:
-    """A section for each of the types, and one for the arguments."""
+    """Returns a section for each type, and one for the arguments."""
     made = build_schema(schema_text(load()))
     sections = [_arguments_section(made), *(_type_section(made, name) for name in TYPES)]
     return "\n".join(sections)
 
 
 def _arguments_section(made: GraphQLSchema) -> str:
-    """The arguments of all fields, each once: those of one name mean the same wherever they are."""
+    """Returns the arguments of all fields, each once, because arguments with one name mean the same everywhere."""
     found: dict[str, GraphQLArgument] = {}
     for type_name in ("Query", "Namespace", "AiUsageData", "AiUsageEvent"):
         for field in _fields(made, type_name).values():

@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: every benchmark, each against something else that is measured in the same run."""
+"""`python -m tests.bench`: runs every benchmark and its baseline in the same run."""
 
 import json
 import logging
@@ -73,7 +73,7 @@ def main(
         list[str] | None, typer.Argument(metavar="[PART]...", help=f"Of {', '.join(PARTS)}; else all.")
     ] = None,
 ) -> None:
-    """Measure, each against something else in the same run; show it in a table and write it to .local/bench.json."""
+    """Run the benchmarks, print them as a table, and write them to .local/bench.json."""
     if unknown := set(parts or ()) - PARTS.keys():
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}", param_hint="PART")
     logging.disable(logging.WARNING)

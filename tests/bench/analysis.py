@@ -1,4 +1,4 @@
-"""What ClickHouse is for, by GraphQL: a search in all payloads, and metrics; against hand-written SQL."""
+"""Analysis on ClickHouse through GraphQL (a payload search, metrics), against hand-written SQL."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -97,7 +97,7 @@ SETTINGS = READ_SETTINGS | {"do_not_merge_across_partitions_select_final": 1}
 
 
 def measure(dataset: Dataset) -> Iterator[Measurement]:
-    """`payload_filter_clickhouse` and `metrics_clickhouse`."""
+    """Measures `payload_filter_clickhouse` and `metrics_clickhouse`."""
     with (
         closing(Api(dataset.large, dataset.clickhouse)) as api,
         closing(clickhouse.connect(dataset.clickhouse, SECONDS)) as client,
@@ -125,14 +125,14 @@ def _metrics(dataset: Dataset, api: Api, client: Client) -> Measurement:
     variables = {"start": str(dataset.first_day), "end": str(dataset.last_day)}
     values = {"start": _midnight(dataset.first_day), "end": _midnight(dataset.last_day + timedelta(days=1))}
     bare = partial(_rows, client, METRICS_SQL, values)
-    if _figures(api.ask(METRICS, variables)["namespace"]["aiMetrics"]) != list(bare()[0]):
+    if _metric_values(api.ask(METRICS, variables)["namespace"]["aiMetrics"]) != list(bare()[0]):
         raise RuntimeError("The metrics are not those of the SQL")
     own, others = by_turns(TURNS, WARM_UP, api.request(METRICS, variables), bare)
     return times("metrics_clickhouse", own, others, 1.3)
 
 
-def _figures(metrics: Any) -> list[Any]:
-    """The metrics in the order of the SQL's columns; the rate, which is made of two of them, is left out."""
+def _metric_values(metrics: Any) -> list[Any]:
+    """Returns the metrics in the order of the SQL's columns, without the acceptance rate."""
     suggestions = metrics["codeSuggestions"]
     names = ("totalEventCount", "contributorsCount", "shownCount", "acceptedCount")
     sums = ("shownLinesOfCode", "acceptedLinesOfCode")

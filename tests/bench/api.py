@@ -31,16 +31,16 @@ class Api:
         self.headers = {"Authorization": f"Bearer {token}"}
 
     def request(self, query: str, variables: Variables) -> Work:
-        """A request as API Gateway makes it, ready to be answered."""
+        """Returns a request as API Gateway passes it to the function."""
         body = json.dumps({"query": query, "variables": variables})
         event = {"httpMethod": "POST", "headers": self.headers, "body": body, "isBase64Encoded": False}
         return partial(self._handler, event, None)
 
     def ask(self, query: str, variables: Variables) -> Any:
-        """The answer's data.
+        """Returns the answer's data.
 
         Raises:
-            RuntimeError: there is none, or it came from the other store.
+            RuntimeError: the answer has no data, or the data came from the other store.
         """
         response: Any = self.request(query, variables)()
         answer = json.loads(response["body"])

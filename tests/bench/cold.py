@@ -1,4 +1,4 @@
-"""A function's cold start: importing its handler, against importing the libraries that it can't do without."""
+"""Cold start of a function: importing its handler, against importing only the libraries that it needs."""
 
 import shutil
 import subprocess
@@ -33,7 +33,7 @@ print(time.perf_counter() - start)
 
 
 class Start(NamedTuple):
-    """What is measured: a function's handler, and what its libraries need by themselves."""
+    """A function's handler, and statements that import only its libraries."""
 
     function: str
     handler: str
@@ -49,7 +49,7 @@ STARTS = {
 
 
 def measure(folder: Path) -> Iterator[Measurement]:
-    """`cold_ingest`, `cold_consumer`, `cold_graphql`, `cold_sync`: from the packages, which are made in `folder`."""
+    """Measures `cold_ingest`, `cold_consumer`, `cold_graphql` and `cold_sync`, with packages built in `folder`."""
     for name, start in STARTS.items():
         package = _package(start.function, folder / start.function)
         statements = (f"import {start.handler}", start.libraries)
@@ -59,7 +59,7 @@ def measure(folder: Path) -> Iterator[Measurement]:
 
 
 def _package(function: str, folder: Path) -> Path:
-    """The function's package, made as for its deployment."""
+    """Builds the function's package as for a deployment, and returns its folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     command = ["make", "--no-print-directory", f"build-{function}", f"ARTIFACTS_DIR={folder}", "PACKAGES_FOR=host"]
@@ -70,7 +70,7 @@ def _package(function: str, folder: Path) -> Path:
 
 
 def _seconds(statements: str, package: Path) -> float:
-    """How long the statements take in a new interpreter that finds modules in the package alone."""
+    """Returns the seconds of the statements in a new interpreter that imports from the package alone."""
     command = [*PYTHON, TIMED.format(statements=statements)]
     environment = ENVIRONMENT | {"PYTHONPATH": str(package)}
     return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)

@@ -1,4 +1,4 @@
-"""The consumer, against what PostgreSQL can take at most, and against what is usual."""
+"""The consumer, against PostgreSQL's fastest way in (binary COPY), and against a usual one (multi-row INSERT)."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -35,7 +35,7 @@ ROW = "(%s, %s, %s, %s, %s, %s)"
 
 
 def measure(server: str) -> Iterator[Measurement]:
-    """`consume_vs_binary_copy`, `consume_vs_upsert`; leaves the events in the database `consumed`."""
+    """Measures `consume_vs_binary_copy` and `consume_vs_upsert`; leaves the events in the database `consumed`."""
     urls = [database(server, name) for name in ("consumed", "copied", "upserted")]
     consumer = build(database_url=urls[0], retention_months=3, log_level="WARNING")
     consumed, copied, upserted = [], [], []
@@ -57,7 +57,7 @@ def measure(server: str) -> Iterator[Measurement]:
 
 
 def _written(reader: psycopg.Connection) -> tuple[bytes, list[Any]]:
-    """The rows that the consumer has just written: as COPY takes them, and as values."""
+    """Returns the rows that the consumer wrote: as text for COPY, and as values."""
     (transaction,) = reader.execute(NEWEST).fetchone() or ("0",)
     with reader.cursor().copy(READY_MADE, [transaction]) as copy:
         binary = b"".join(map(bytes, copy))
@@ -74,7 +74,7 @@ def _copy(connection: psycopg.Connection, binary: bytes) -> None:
 
 
 def _upsert(connection: psycopg.Connection, rows: Sequence[Any]) -> None:
-    """What GitLab does: `INSERT` of a thousand rows a statement."""
+    """Inserts a thousand rows a statement, as GitLab does."""
     for chunk in batched(rows, ROWS_PER_STATEMENT, strict=False):
         values = ", ".join([ROW] * len(chunk))
         statement = f"INSERT INTO ai_usage_events ({COLUMNS}) VALUES {values} ON CONFLICT DO NOTHING"

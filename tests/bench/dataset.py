@@ -1,4 +1,4 @@
-"""Events of three months in PostgreSQL and ClickHouse: made once, found again by later runs."""
+"""Events of three months in PostgreSQL and ClickHouse, made once and reused by later runs."""
 
 import hashlib
 import shutil
@@ -128,14 +128,14 @@ console = Console(highlight=False)
 
 
 class Dataset(msgspec.Struct, frozen=True):
-    """The events, and where they are.
+    """The databases that hold the events.
 
     Attributes:
         large: URL of the database of 5,000,000 events.
-        small: URL of one with 50,000, spread alike.
-        clickhouse: URL of the large one's copy.
-        first_day: of the events, in UTC.
-        last_day: as well, inclusive.
+        small: URL of a database of 50,000 events over the same days.
+        clickhouse: URL of the copy of the large database.
+        first_day: day of the oldest event, in UTC.
+        last_day: day of the newest event, in UTC.
     """
 
     large: str
@@ -146,7 +146,7 @@ class Dataset(msgspec.Struct, frozen=True):
 
 
 class _Marker(msgspec.Struct, frozen=True):
-    """What says that the data set is whole."""
+    """A file that exists if the data set is complete."""
 
     version: str
     last_day: date
@@ -154,7 +154,7 @@ class _Marker(msgspec.Struct, frozen=True):
 
 @contextmanager
 def dataset(folder: Path) -> Iterator[Dataset]:
-    """The data set of the folder, while both servers run; made where it is missing, old or broken."""
+    """Yields the folder's data set while both servers run; makes the data set if it is missing, old or incomplete."""
     marker = _marker(folder)
     if marker is None or not _is_whole(folder):
         marker = _make(folder)
@@ -203,7 +203,7 @@ def _count(url: str) -> int:
 
 
 def _make(folder: Path) -> _Marker:
-    """Makes everything, and the marker last."""
+    """Makes the data set, then the marker."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     marker = _Marker(_version(), datetime.now(UTC).date() - timedelta(days=1))
@@ -223,7 +223,7 @@ def _make(folder: Path) -> _Marker:
 
 
 def _load(url: str, count: int, last_day: date) -> None:
-    """Fills the database with so many events, spread evenly over the days."""
+    """Fills the database with `count` events, spread evenly over the days."""
     first_day = last_day - timedelta(days=DAYS - 1)
     end = datetime.combine(last_day + timedelta(days=1), datetime.min.time(), UTC)
     step = timedelta(days=DAYS) / count
@@ -257,7 +257,7 @@ def _months(first_day: date, last_day: date) -> list[date]:
 
 
 def _copy(url: str, clickhouse_url: str) -> None:
-    """Lets the sync copy the events, and waits until ClickHouse has done what it does of itself afterwards."""
+    """Runs the sync until all events are copied, then waits until ClickHouse has merged its parts."""
 
     def progress(report: Report) -> None:
         if report.chunks % 10 == 0:

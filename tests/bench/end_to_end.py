@@ -1,4 +1,4 @@
-"""The way of an event through the local stack: from the answer to its request to its row in PostgreSQL."""
+"""Time of an event through the local stack: from the answer to its request until its row is in PostgreSQL."""
 
 import shutil
 import time
@@ -35,7 +35,7 @@ type Answered = SimpleQueue[dict[UUID, float]]
 
 
 def measure(folder: Path) -> Iterator[Measurement]:
-    """`end_to_end_seconds`: the 95th percentile, in a stack of its own below `folder`, against one second."""
+    """Measures `end_to_end_seconds`: the 95th percentile on a new stack below `folder`, against one second."""
     shutil.rmtree(folder, ignore_errors=True)
     made = events((WARM_UP_REQUESTS + REQUESTS) * EVENTS_PER_REQUEST)
     requests = list(batched(made, EVENTS_PER_REQUEST, strict=True))
@@ -52,12 +52,12 @@ def measure(folder: Path) -> Iterator[Measurement]:
 
 
 def _seconds(running: stack.Stack, requests: Sequence[Events], threads: int) -> list[float]:
-    """How long it took of each event until it was seen in PostgreSQL.
+    """Returns the seconds of each event until its row was in PostgreSQL.
 
-    The requests are sent at a fixed rate, by so many threads.
+    Several threads send requests at a fixed rate.
 
     Raises:
-        RuntimeError: a request was not accepted, or some events are not there.
+        RuntimeError: a request was not accepted, or some events were not stored.
     """
     answered: Answered = SimpleQueue()
     headers = {"Authorization": f"Bearer {running.token}"}
@@ -74,7 +74,7 @@ def _seconds(running: stack.Stack, requests: Sequence[Events], threads: int) -> 
 
 
 def _post(client: httpx.Client, url: str, request: Events, answered: Answered) -> None:
-    """Sends the events in one request, and notes when it was answered."""
+    """Sends the events in one request, and records when the answer came."""
     answer = client.post(url, json=request)
     moment = time.perf_counter()
     if answer.status_code != httpx.codes.ACCEPTED:
@@ -83,7 +83,7 @@ def _post(client: httpx.Client, url: str, request: Events, answered: Answered) -
 
 
 def _look(database_url: str, answered: Answered, count: int) -> list[float]:
-    """Looks for the events whose requests were answered, until it has seen so many of them."""
+    """Polls PostgreSQL for the events of answered requests until `count` of them are stored."""
     missing: dict[UUID, float] = {}
     seconds: list[float] = []
     give_up = time.perf_counter() + GIVE_UP_SECONDS

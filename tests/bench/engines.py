@@ -1,4 +1,4 @@
-"""The engines that are measured: real ones, made anew unless what they hold is to be kept."""
+"""Real PostgreSQL servers for the benchmarks."""
 
 import shutil
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ SETTINGS = ("ALTER SYSTEM SET max_wal_size = '4GB'", "SELECT pg_reload_conf()")
 
 @contextmanager
 def postgres_server(folder: Path, *, anew: bool = True) -> Iterator[str]:
-    """A server without any data, or with what the folder holds; yields its URL without a database."""
+    """Runs a server, empty or on the folder's data; yields its URL without a database name."""
     postgres.stop(folder / "postgres")  # what a killed run left
     if anew:
         shutil.rmtree(folder / "postgres", ignore_errors=True)

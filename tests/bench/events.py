@@ -1,4 +1,4 @@
-"""Events as producers send them: what the benchmarks work on."""
+"""Events as producers send them, for the benchmarks."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""A tenant's query while another tenant asks for as much as it can, against the same query in quiet."""
+"""A tenant's query while another tenant sends as many queries as it can, against the same query alone."""
 
 import time
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ QUERY = """
 
 
 def measure(folder: Path) -> Iterator[Measurement]:
-    """`fair_postgres` and `fair_clickhouse`."""
+    """Measures `fair_postgres` and `fair_clickhouse`."""
     with postgres_server(folder) as server, serve_clickhouse(folder) as clickhouse_url:
         url = database(server, "fairness")
         newest = datetime.now(UTC) - timedelta(minutes=1)

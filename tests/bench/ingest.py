@@ -1,4 +1,4 @@
-"""The ingest function without the queue, against reading and writing the same bodies."""
+"""The ingest function without the queue, against decoding and encoding the same bodies."""
 
 import json
 import os
@@ -25,7 +25,7 @@ SECRET = "a secret of thirty-two characters, at least"
 
 
 def measure() -> Iterator[Measurement]:
-    """`ingest_vs_codec`, `ingest_messages`."""
+    """Measures `ingest_vs_codec` and `ingest_messages`."""
     with patch.dict(os.environ, AWS_DEFAULT_REGION="us-east-1"):
         handler = build(
             auth=AuthSettings(secret=SECRET), queue_url="https://queue", retention_months=3, log_level="WARNING"

@@ -1,4 +1,4 @@
-"""Pages of events by GraphQL, against the bare SQL that answers the same, and against other pages."""
+"""Pages of events through GraphQL, against SQL with the same result, and against other pages."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -88,7 +88,7 @@ OF_USER_SQL = f"""
 
 
 def measure(dataset: Dataset) -> Iterator[Measurement]:
-    """`page_…`, on PostgreSQL."""
+    """Measures `page_…` on PostgreSQL."""
     with (
         closing(Api(dataset.large)) as api,
         closing(Api(dataset.small)) as small_api,
@@ -100,7 +100,7 @@ def measure(dataset: Dataset) -> Iterator[Measurement]:
 
 
 def _pages(dataset: Dataset, api: Api, connection: psycopg.Connection) -> Iterator[Measurement]:
-    """Pages of events against the bare SQL, its rows encoded."""
+    """Measures pages of events against SQL whose rows are encoded as JSON."""
     period = _period(dataset)
     values = {
         "start": datetime.combine(dataset.first_day, time(), UTC),
@@ -127,7 +127,7 @@ def _bare(connection: psycopg.Connection, statement: Any, values: Variables) -> 
 
 
 def _deep(dataset: Dataset, api: Api) -> Measurement:
-    """A page after many others against the first."""
+    """Measures a page after many others against the first page."""
     first = _period(dataset) | {"path": ROOT}
     after = None
     for _ in range((DEEP_PAGE - 1) * PAGE_SIZE // STRIDE):
@@ -139,7 +139,7 @@ def _deep(dataset: Dataset, api: Api) -> Measurement:
 
 
 def _growth(dataset: Dataset, api: Api, small_api: Api) -> Measurement:
-    """A page of many events against one of few."""
+    """Measures a page among many stored events against a page among few."""
     variables = _period(dataset) | {"path": ROOT}
     for one in (api, small_api):
         one.ask(PAGE, variables)
@@ -152,6 +152,6 @@ def _period(dataset: Dataset) -> Variables:
 
 
 def _connection(data: Any) -> Any:
-    """The connection in an answer to one of the queries of pages."""
+    """Returns the Relay connection in an answer to one of the page queries."""
     usage = data["aiInstanceUsageData"] if "aiInstanceUsageData" in data else data["namespace"]["aiUsageData"]
     return usage["all"]

@@ -1,4 +1,4 @@
-"""The sync, against what ClickHouse can take at most, and against other ways of getting the rows there."""
+"""The sync, against ClickHouse's fastest way in, and against other ways of copying the rows."""
 
 import csv
 import io
@@ -58,7 +58,7 @@ else:
 
 
 def measure(server: str, clickhouse_url: str) -> Iterator[Measurement]:
-    """`sync_vs_…` and `sync_memory`, on the events in the database `consumed`."""
+    """Measures `sync_vs_…` and `sync_memory` on the events in the database `consumed`."""
     url = f"{server}/consumed"
     with (
         closing(clickhouse.connect(clickhouse_url, SECONDS)) as client,
@@ -89,7 +89,7 @@ def measure(server: str, clickhouse_url: str) -> Iterator[Measurement]:
 
 
 def _empty(client: Client) -> None:
-    """A new table, which the sync does not know: it begins with the first row."""
+    """Makes a new table, so that the sync begins with the first row."""
     client.command(f"DROP TABLE IF EXISTS {TABLE} SYNC")
     ensure_table(client, None, leaf_paths(registry.load().payload_types))
 
@@ -110,7 +110,7 @@ def _from_postgresql(client: Client, server: str) -> None:
 
 
 def _fetch_and_insert(client: Client, connection: psycopg.Connection) -> None:
-    """What GitLab does: the rows are fetched, written as CSV, and inserted some thousands at a time."""
+    """Fetches rows, writes them as CSV and inserts some thousands at a time, as GitLab does."""
     with connection.transaction(), connection.cursor(name="rows") as cursor:
         cursor.itersize = CSV_ROWS
         for rows in batched(cursor.execute(FETCH), CSV_ROWS, strict=False):
@@ -120,7 +120,7 @@ def _fetch_and_insert(client: Client, connection: psycopg.Connection) -> None:
 
 
 def _memory(server: str, clickhouse_url: str, client: Client) -> Measurement:
-    """How much more memory the sync needs for ten times the rows."""
+    """Measures how much more memory the sync needs for ten times the rows."""
     few_url = database(server, "few")
     with (
         psycopg.connect(f"{server}/consumed") as source,

@@ -1,4 +1,4 @@
-"""The local stack, deployed once for all tests that go through it."""
+"""The local stack, deployed once for all tests that use it."""
 
 import random
 from collections.abc import Iterator
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 class Stack(stack.Stack, frozen=True, kw_only=True):
-    """What `stack.json` says, and where the stack is, for tests that stop a part of it."""
+    """The content of `stack.json`, and the stack's folder for tests that stop a part of the stack."""
 
     folder: Path
     process_id: int
 
     @property
     def postgres_data(self) -> Path:
-        """The data of its PostgreSQL."""
+        """The data folder of the stack's PostgreSQL."""
         return self.folder / "postgres"
 
     @property
     def postgres_log(self) -> Path:
-        """The log of its PostgreSQL."""
+        """The log of the stack's PostgreSQL."""
         return self.folder / "log" / "postgres.log"
 
     def sqs(self) -> "SQSClient":
-        """A client of its queues."""
+        """Returns a client of the stack's queues."""
         client: SQSClient = deploy.client("sqs", self.aws_endpoint_url)
         return client
 
@@ -42,7 +42,7 @@ class Stack(stack.Stack, frozen=True, kw_only=True):
 def deployed_stack(open_folder: Path) -> Iterator[Stack]:
     """A stack of the tests' own, deployed from a copy of this checkout with faulty and with documented definitions.
 
-    It ends with these tests: its schedules and queues would take time from all that come after them.
+    The stack stops after these tests, because its schedules and queues would slow the tests that follow.
     """
     copy = checkout.copy(open_folder / "checkout")
     (copy / "definitions" / "search.py").write_text(documentation.search_definition())

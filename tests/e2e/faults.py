@@ -1,4 +1,4 @@
-"""Kills of what belongs to a deployed stack."""
+"""Kills parts of a deployed stack."""
 
 import os
 import random
@@ -22,7 +22,7 @@ GIVE_UP_SECONDS = 120
 
 
 def kill_postgres(stack: Stack) -> None:
-    """Kills the server, and starts it again some seconds later."""
+    """Kills PostgreSQL, and starts it again some seconds later."""
     assert postgres.is_running(stack.postgres_data)
     os.kill(postgres.server_pid(stack.postgres_data), signal.SIGKILL)
     try:
@@ -32,7 +32,7 @@ def kill_postgres(stack: Stack) -> None:
 
 
 def kill_consumer(stack: Stack) -> None:
-    """Kills a process of the consumer that has a batch in its hands."""
+    """Kills a process of the consumer while it processes a batch."""
     give_up = time.monotonic() + GIVE_UP_SECONDS
     failed = failed_batches(stack)
     while failed_batches(stack) == failed:  # one that had just finished does not count
@@ -43,14 +43,14 @@ def kill_consumer(stack: Stack) -> None:
 
 
 def failed_batches(stack: Stack) -> int:
-    """How many batches ended without an answer of the consumer, as the log of MiniStack says."""
+    """Returns how many batches the consumer did not answer, according to MiniStack's log."""
     log = (stack.folder / "log" / "aws.log").read_text(errors="replace")
     return log.count("failed processing SQS batch")
 
 
 @contextmanager
 def visibility_timeout(stack: Stack, seconds: int) -> Iterator[None]:
-    """Has the queue deliver what was not stored again after other `seconds` than it was deployed with."""
+    """Sets the queue's visibility timeout to `seconds` while the block runs."""
     client = stack.sqs()
     answer = client.get_queue_attributes(QueueUrl=stack.queue_url, AttributeNames=["VisibilityTimeout"])
     client.set_queue_attributes(QueueUrl=stack.queue_url, Attributes={"VisibilityTimeout": str(seconds)})
@@ -61,7 +61,7 @@ def visibility_timeout(stack: Stack, seconds: int) -> Iterator[None]:
 
 
 def _consumers(stack: Stack) -> list[psutil.Process]:
-    """The stack's processes that run the consumer and have got to PostgreSQL, in any order."""
+    """Returns the stack's processes that run the consumer and are connected to PostgreSQL."""
     port = int(conninfo_to_dict(stack.database_url)["port"] or 0)
     found = []
     for process in psutil.Process(stack.process_id).children(recursive=True):
@@ -77,7 +77,7 @@ def _connected_ports(process: psutil.Process) -> set[int]:
 
 
 def _kill_first_to_work(processes: Sequence[psutil.Process]) -> bool:
-    """Kills the one that first takes time of the processor; False if none does soon."""
+    """Kills the first process that uses the processor; returns False if none does soon."""
     before = [process.cpu_times() for process in processes]
     for _ in range(LOOKS):
         time.sleep(LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""Following the documentation: its commands, run in the checkout that the stack was started from."""
+"""Runs the documentation's commands in the checkout that the stack was started from."""
 
 import subprocess
 from functools import partial
@@ -17,7 +17,7 @@ def follow(stack: Stack, heading: str, program: str = "") -> None:
     """Runs the commands of a section of the tutorial until each prints what the section says.
 
     Args:
-        program: the file in `.local` that the section has its readers save.
+        program: the file in `.local` that the section tells its readers to save.
     """
     text = documentation.section(TUTORIAL, heading)
     if program:
@@ -32,12 +32,12 @@ def follow(stack: Stack, heading: str, program: str = "") -> None:
 
 
 def printed(stack: Stack, command: Command) -> str:
-    """What a command prints, without what differs from run to run."""
+    """Returns a command's output with ids, days and the store's name masked."""
     return masked(run(stack, command)).strip()
 
 
 def run(stack: Stack, command: Command) -> str:
-    """What a command prints in the folder of the checkout, to somebody who has come so far."""
+    """Returns a command's output in the folder of the checkout, with the tutorial's shell function defined."""
     (_, names) = documentation.commands(documentation.section(TUTORIAL, NAMES_OF))
     script = f"{names.text}\n{command.text}"
     done = subprocess.run(["bash", "-c", script], cwd=checkout_of(stack), capture_output=True, text=True)
@@ -46,5 +46,5 @@ def run(stack: Stack, command: Command) -> str:
 
 
 def checkout_of(stack: Stack) -> Path:
-    """The checkout that the stack was started from."""
+    """Returns the checkout that the stack was started from."""
     return stack.folder.parent

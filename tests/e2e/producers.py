@@ -1,4 +1,4 @@
-"""Producers of events, by HTTPS and by the queue, who know what is to become of each event that they send."""
+"""Producers of events over HTTPS and the queue, which know the expected outcome of each event."""
 
 import json
 import random
@@ -34,7 +34,7 @@ type Content = dict[str, Any]
 
 
 class Fate(StrEnum):
-    """What becomes of an event."""
+    """Expected outcome of an event."""
 
     STORED = "stored"
     REJECTED = "rejected"  # by the consumer, which alone sees what is wrong
@@ -47,8 +47,8 @@ class Kind:
     """A kind of event.
 
     Attributes:
-        content: what the event has beside its base attributes, of a number.
-        code: of the reason why it can't be stored.
+        content: makes the keys beside the base attributes from the event's number.
+        code: code of the expected rejection.
     """
 
     weight: int
@@ -78,29 +78,29 @@ WEIGHTS = [kind.weight for kind in KINDS]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event as it is sent."""
+    """An event as sent."""
 
     content: Content
     kind: Kind
 
     @property
     def id(self) -> UUID | None:
-        """The id that it is stored with, if it has one of its own."""
+        """The stored id, if the event was sent with an id."""
         return UUID(self.content["id"]) if "id" in self.content else None
 
     @property
     def failure(self) -> tuple[str, str]:
-        """By what a rejected row shows that it is the event's: its mark, and the code."""
+        """The mark and the code by which the event's row in `rejected_events` is recognised."""
         return self.content["mark"], self.kind.code
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """Events that are sent together, with the same bytes each time.
+    """Events that are sent together, always as the same bytes.
 
     Attributes:
-        first_user: the id of the first of the users whose events they are.
-        number: of the parcel, among all of the same users.
+        first_user: id of the first user of the events.
+        number: the parcel's number among all parcels of the same users.
     """
 
     first_user: int
@@ -134,22 +134,22 @@ class Parcel:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Every other request says that it may be repeated, so that its events have the same ids then."""
+        """Headers of the request. Every other request has an idempotency key, so that its events keep their ids."""
         return {"Idempotency-Key": f"{self.first_user}-{self.number}"} if self.number % 2 else {}
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What a producer knows of the events that it sent; those that it sent again count again, but for ids.
+    """A producer's record of the events that it sent. An event sent twice counts twice, but its id once.
 
     Attributes:
-        ids: of the events that are to be stored.
-        unique_parts: of the ids that the queue makes for events which are to be stored.
-        accepted: how many events are to be stored.
-        rejected: how many rows of `rejected_events` there are to be, by what they show.
-        failed: how many requests were not answered, or with a failure.
-        perhaps_rejected: how many more rows there may be, since one of these requests may yet have been taken.
-        perhaps_stored: how many more ids there may be for the same reason.
+        ids: ids of the events that must be stored.
+        unique_parts: unique parts of the ids that the consumer makes for events that must be stored.
+        accepted: number of events that must be stored.
+        rejected: number of expected rows in `rejected_events`, by mark and code.
+        failed: number of requests that failed or got no answer.
+        perhaps_rejected: number of further rows if the failed requests were processed all the same.
+        perhaps_stored: number of further ids for the same reason.
     """
 
     sends: int = 0
@@ -185,7 +185,7 @@ type Send = Callable[[Parcel, Ledger], None]
 
 
 def by_https(stack: Stack) -> Send:
-    """A way to send by HTTPS; what fails is sent again until it is answered, and the answer has to be right."""
+    """Returns a function that sends over HTTPS, repeats failed requests, and checks the answers."""
 
     def send(parcel: Parcel, ledger: Ledger) -> None:
         answer = _answered(stack, parcel, ledger)
@@ -209,7 +209,7 @@ def by_https(stack: Stack) -> Send:
 
 
 def by_queue(stack: Stack, client: "SQSClient") -> Send:
-    """A way to publish on the queue."""
+    """Returns a function that publishes on the queue."""
 
     def send(parcel: Parcel, ledger: Ledger) -> None:
         message_id = client.send_message(QueueUrl=stack.queue_url, MessageBody=parcel.body.decode())["MessageId"]
@@ -229,7 +229,7 @@ def by_queue(stack: Stack, client: "SQSClient") -> Send:
 
 
 def unique_part(identifier: UUID) -> int:
-    """What is left of an id that was made of a time and a message, without the time."""
+    """Returns the part of a derived id that does not depend on the time."""
     return identifier.int & UNIQUE_BITS
 
 
@@ -258,12 +258,12 @@ def _note_failure(parcel: Parcel, ledger: Ledger) -> None:
 
 @dataclass(slots=True)
 class Producer:
-    """Sends events in parcels; each tenth parcel is sent again, by the same way or the other one.
+    """Sends events in parcels, and each tenth parcel twice, over HTTPS or the queue.
 
     Attributes:
-        number: of the producer among those of the same users.
-        events: how many it sends at least.
-        largest: how many events a parcel holds at most.
+        number: the producer's number among those of the same users.
+        events: smallest number of events to send.
+        largest: largest number of events in a parcel.
     """
 
     first_user: int
@@ -275,7 +275,7 @@ class Producer:
     ledger: Ledger = field(default_factory=Ledger)
 
     def run(self, pace: Callable[[], None], goes_on: Callable[[], bool]) -> None:
-        """Sends everything, and then more while `goes_on` says so; calls `pace` before each parcel."""
+        """Sends all parcels, then more as long as `goes_on` returns true; calls `pace` before each parcel."""
         for parcel, send in self._sends(goes_on):
             pace()
             send(parcel, self.ledger)
@@ -283,7 +283,7 @@ class Producer:
             self.ledger.events += len(parcel.events)
 
     def _sends(self, goes_on: Callable[[], bool]) -> Iterator[tuple[Parcel, Send]]:
-        """The parcels in their order; one that is repeated comes again at once, or when all others were sent."""
+        """Yields the parcels in order; a repeated parcel comes again at once, or after all others."""
         chance = random.Random(self.first_user + self.number)
         later = []
         left, number = self.events, 0

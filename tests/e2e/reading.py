@@ -1,4 +1,4 @@
-"""What GraphQL is asked for on either store, and what it is to answer."""
+"""GraphQL queries for either store, with the expected answers."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -93,7 +93,7 @@ SEARCH_ANSWER = {
 
 
 def send_what_is_asked_for(stack: Stack, user_id: int) -> None:
-    """Sends the events of a user, named by the id, that the other functions of this module look for."""
+    """Sends events of the user, whose username is the id, for the other functions of this module."""
     common = {
         "user": {"id": user_id, "username": f"user-{user_id}"},
         "namespace": {"path": "27/", "full_path": "gitlab-org"},
@@ -113,7 +113,7 @@ def send_what_is_asked_for(stack: Stack, user_id: int) -> None:
 
 
 def assert_gitlabs_queries_are_answered(stack: Stack, user_id: int) -> None:
-    """The user's events are in the answers to the queries of GitLab's documentation."""
+    """Checks that the queries of GitLab's documentation answer with the user's events."""
     user = {"username": f"user-{user_id}"}
     for query in (CODE_SUGGESTIONS, CODE_SUGGESTIONS.replace('(startDate: "2026-09-26")', "")):
         nodes = graphql(stack, query)["group"]["aiUsageData"]["codeSuggestionEvents"]["nodes"]
@@ -130,7 +130,7 @@ def assert_gitlabs_queries_are_answered(stack: Stack, user_id: int) -> None:
 
 
 def assert_the_new_definition_is_answered(stack: Stack, user_id: int) -> None:
-    """All that GraphQL has of the documented definition `search` is there, with the user's events."""
+    """Checks every GraphQL field of the documented definition `search` against the user's events."""
     answer = graphql(stack, SEARCH, user=str(user_id))
     assert SEARCH_DEFINITION in answer.pop("eventDefinitions")
     assert answer == SEARCH_ANSWER

@@ -1,4 +1,4 @@
-"""Definitions that contradict each other, on the way to the local stack."""
+"""Starting the local stack with definitions that contradict each other."""
 
 import subprocess
 import sys

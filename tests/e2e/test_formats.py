@@ -1,4 +1,4 @@
-"""Every format and wrapping of events through the deployed stack, by HTTPS and by the queue."""
+"""Every format and envelope through the deployed stack, over HTTPS and the queue."""
 
 import gzip
 import itertools
@@ -35,7 +35,7 @@ USERS = itertools.count(random.randrange(10**11, 10**12 - 10**4))  # whose numbe
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A body of events of a user of its own, by whom is found what became of them."""
+    """A body with events of one user; the user's id finds the stored events."""
 
     user_id: int
     sent: Format
@@ -47,12 +47,12 @@ class Case:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a client says of the body."""
+        """The headers that describe the body."""
         return self.sent.headers | ({"Content-Encoding": "gzip"} if self.pack is gzip.compress else {})
 
 
 def cases(*tables: tuple[Formats, Mapping[str, Packing]]) -> dict[str, Case]:
-    """A case for each format in each of its packings."""
+    """Returns a case for each format and packing."""
     return {
         f"{name}, {packing}": Case(user_id := next(USERS), table(user_id)[name], pack)
         for table, packings in tables
@@ -68,7 +68,7 @@ BY_QUEUE = cases((formats, QUEUE_WRAPPINGS), (singles, OBJECT_WRAPPINGS), (mixtu
 
 @pytest.fixture(scope="module")
 def answers(stack: Stack) -> dict[str, httpx.Response]:
-    """What HTTPS answered to each case, when those of both ways have been consumed."""
+    """Sends all cases both ways, waits until they are consumed, and returns the answers over HTTPS."""
     answers = {name: post(stack, case.packed, headers=case.headers) for name, case in BY_HTTPS.items()}
     publish(stack, *(case.packed for case in BY_QUEUE.values()))
     both = [*BY_HTTPS.values(), *BY_QUEUE.values()]

@@ -1,4 +1,4 @@
-"""Bodies as nobody would send them through the deployed stack, by both ways."""
+"""Malformed and unusual bodies through the deployed stack, over HTTPS and the queue."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -38,7 +38,7 @@ AMONG = " WHERE id = ANY(%s)"
 
 
 def drawn[Value](strategy: SearchStrategy[list[Value]]) -> list[Value]:
-    """As many different values as are sent."""
+    """Returns `COUNT` values, of which some are sent in several variants."""
     values: list[Value] = []
 
     @settings(
@@ -82,7 +82,7 @@ def test_no_request_is_answered_by_an_error_of_ours_and_what_is_accepted_is_kept
 
 
 def may_be_sent(value: str) -> bool:
-    """Whether HTTP has a place for the header's value."""
+    """Whether HTTP allows the header's value."""
     return value.isascii() and value.isprintable()
 
 

@@ -1,4 +1,4 @@
-"""The request from GitLab's documentation, to the deployed stack."""
+"""The request in GitLab's documentation, sent to the deployed stack."""
 
 import json
 from datetime import timedelta

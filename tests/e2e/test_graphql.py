@@ -1,4 +1,4 @@
-"""GraphQL on the deployed stack, while it has no ClickHouse."""
+"""GraphQL on the deployed stack without ClickHouse."""
 
 import time
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ def test_a_reader_sees_each_older_event_once_while_others_arrive(stack: Stack, u
 
 
 def send(stack: Stack, user_id: int, path: str, moments: list[datetime] | list[datetime | None]) -> list[str]:
-    """Sends an event of each moment, or of now, and returns their ids."""
+    """Sends an event for each moment (None: now), and returns their ids."""
     ids: list[str] = []
     for first in range(0, len(moments), PER_REQUEST):
         request = [

@@ -1,4 +1,4 @@
-"""The local stack itself."""
+"""Starting and stopping the local stack."""
 
 import subprocess
 import sys
@@ -83,7 +83,7 @@ def test_whoever_has_the_file_of_the_stack_may_write_to_both_stores(stack: Stack
 
 
 def listening_addresses(process: psutil.Process) -> set[str]:
-    """Where the process listens; nowhere, if it has ended by now."""
+    """Returns the addresses on which the process listens; none if the process has ended."""
     with suppress(psutil.Error):
         connections = process.net_connections("inet")
         return {connection.laddr.ip for connection in connections if connection.status == LISTENING}

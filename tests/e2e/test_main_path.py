@@ -1,4 +1,4 @@
-"""Events through the deployed stack: HTTPS or the queue in, PostgreSQL and GraphQL out."""
+"""Events through the deployed stack: in over HTTPS or the queue, out through PostgreSQL and GraphQL."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the deployed stack could not store, on the command line."""
+"""The commands for rejected events, on the deployed stack."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4

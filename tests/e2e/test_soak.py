@@ -1,4 +1,4 @@
-"""Many events from several producers at once, while PostgreSQL and the consumer are killed: not one is lost."""
+"""Several producers send many events while PostgreSQL and the consumer are killed; no event is lost."""
 
 import json
 import os
@@ -21,14 +21,14 @@ from tests.e2e.use import eventually, rows
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much of everything.
+    """Amounts and times of a run.
 
     Attributes:
-        events: of all four producers, without those that are sent again, or because a kill takes long.
-        request: how many events a request holds at most.
-        message: how many a message on the queue does.
-        visibility_seconds: after which the queue delivers again what was not stored.
-        seconds: in which everything is to be consumed once it was sent.
+        events: events of all four producers, without repetitions and events sent while a kill is awaited.
+        request: largest number of events in a request.
+        message: largest number of events in a message.
+        visibility_seconds: seconds until the queue redelivers a message that was not stored.
+        seconds: time limit for consuming everything after sending.
     """
 
     events: int
@@ -67,9 +67,9 @@ REJECTED = "SELECT body, code FROM rejected_events WHERE body LIKE %s"
 
 
 class Course:
-    """How far the producers are; while something is about to be killed or away, they take their time.
+    """Progress of the producers; they send slowly while a kill is awaited or a server is down.
 
-    They go on until the last kill is over: what there is to do when the consumer is to be killed must not run out.
+    The producers send until the last kill is over, because the consumer can only be killed while it has work.
     """
 
     def __init__(self, producers: Sequence[Producer]) -> None:
@@ -82,17 +82,17 @@ class Course:
         return sum(producer.ledger.events for producer in self._producers)
 
     def pace(self) -> None:
-        """Is called by each producer before each parcel."""
+        """Waits before a parcel if the producers should send slowly."""
         if self.is_disturbed:
             time.sleep(PAUSE_SECONDS)
 
     def goes_on(self) -> bool:
-        """Whether the producers must send more than they were to."""
+        """Whether the producers must send further events."""
         return not self.is_over
 
 
 def producers_of(stack: Stack, first_user: int) -> list[Producer]:
-    """Two producers by HTTPS and two by the queue."""
+    """Returns two producers over HTTPS and two on the queue."""
     https, queue = by_https(stack), by_queue(stack, stack.sqs())
     share = COUNTS.events // 4
     return [
@@ -104,7 +104,7 @@ def producers_of(stack: Stack, first_user: int) -> list[Producer]:
 
 
 def send_amid_kills(stack: Stack, producers: Sequence[Producer]) -> None:
-    """Has the producers send at once; what is killed is so at moments chosen by chance, before the last fifth."""
+    """Runs the producers in parallel, and kills at random moments before the last fifth of the events."""
     kills = [kill_postgres] * COUNTS.postgres_kills + [kill_consumer] * COUNTS.consumer_kills
     random.shuffle(kills)
     moments = sorted(random.sample(range(COUNTS.events // 20, COUNTS.events * 4 // 5), len(kills)))
@@ -128,7 +128,7 @@ def send_amid_kills(stack: Stack, producers: Sequence[Producer]) -> None:
 
 
 def assert_stored_once(stack: Stack, first_user: int, ledger: Ledger) -> int:
-    """Exactly the accepted ids are stored, each once; returns how many."""
+    """Checks that exactly the accepted ids are stored, each once; returns their number."""
     stored = [identifier for (identifier,) in rows(stack, STORED_IDS, first_user, first_user + USERS)]
     ids = set(stored)
     made = [unique_part(identifier) for identifier in ids - ledger.ids]
@@ -141,7 +141,7 @@ def assert_stored_once(stack: Stack, first_user: int, ledger: Ledger) -> int:
 
 
 def assert_rejected_once(stack: Stack, first_user: int, ledger: Ledger) -> int:
-    """The rejected events are there with their reasons, once for each time that they were sent; returns how many."""
+    """Checks that each rejected event has a row for each time that it was sent; returns the number of rows."""
     found = rows(stack, REJECTED, f'%"mark": "{first_user}-%')
     rejected = Counter((json.loads(body)["mark"], code) for body, code in found)
     assert not ledger.rejected - rejected

@@ -1,4 +1,4 @@
-"""ClickHouse enabled in a stack that ran without it."""
+"""ClickHouse, enabled in a stack that was deployed without it."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ SOURCE = "query ($user: ID!) { aiInstanceUsageData { all(userIds: [$user]) { nod
 
 @pytest.fixture(scope="module")
 def with_clickhouse(stack: Stack) -> Iterator[Stack]:
-    """The stack, as if it was deployed with ClickHouse's secret; afterwards it is without ClickHouse again."""
+    """Runs the stack as if it was deployed with ClickHouse's secret; afterwards the stack has no ClickHouse again."""
     lambdas = deploy.client("lambda", stack.aws_endpoint_url)
     secret = deploy.client("secretsmanager", stack.aws_endpoint_url).describe_secret(SecretId=SECRET)["ARN"]
     variables = {

@@ -1,4 +1,4 @@
-"""A team's definition that has a mistake at first, so that its events are rejected, and is then mended."""
+"""A definition that has a mistake at first, so that its events are rejected, and is corrected later."""
 
 import shutil
 import subprocess
@@ -33,12 +33,12 @@ FAULTY = MENDED.replace('context["target"]', 'context["target"]["language"]')  #
 
 
 def write_faulty(checkout: Path) -> None:
-    """Adds the definition, with its mistake, to those of a checkout that is about to be deployed."""
+    """Adds the faulty definition to a checkout before its deployment."""
     (checkout / FILE).write_text(FAULTY)
 
 
 def mend(checkout: Path, aws_endpoint_url: str) -> None:
-    """Mends the definition, and deploys the function that runs transformations anew to the stack of the checkout."""
+    """Corrects the definition, and deploys the consumer again to the stack of the checkout."""
     (checkout / FILE).write_text(MENDED)
     functions: LambdaClient = deploy.client("lambda", aws_endpoint_url)
     outputs = deploy.client("cloudformation", aws_endpoint_url).describe_stacks(StackName=deploy.STACK)
@@ -49,7 +49,7 @@ def mend(checkout: Path, aws_endpoint_url: str) -> None:
 
 
 def _built_consumer(checkout: Path) -> bytes:
-    """The function's package, as the local stack has the Makefile build it."""
+    """Builds the consumer's package with the Makefile, as the local stack does."""
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch) / "package"
         package.mkdir()

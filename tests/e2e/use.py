@@ -1,4 +1,4 @@
-"""Using the deployed stack as its users do."""
+"""Uses the deployed stack as producers, readers and operators do."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ STORED_WITHIN_SECONDS = 60
 def post(
     stack: Stack, body: Any, token: str | None = None, headers: Mapping[str, str] = MappingProxyType({})
 ) -> httpx.Response:
-    """Sends events by HTTPS, as JSON unless the headers say otherwise; an empty header is none."""
+    """Sends events over HTTPS, as JSON unless the headers say otherwise; a header with an empty value is left out."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     all_headers = {"Authorization": f"Bearer {token or stack.token}", "Content-Type": "application/json", **headers}
     sent = {name: value for name, value in all_headers.items() if value}
@@ -32,7 +32,7 @@ def post(
 
 
 def publish(stack: Stack, *bodies: bytes | Any) -> None:
-    """Puts messages straight on the queue."""
+    """Publishes messages directly on the queue."""
     client = stack.sqs()
     for body in bodies:
         text = body.decode() if isinstance(body, bytes) else json.dumps(body)
@@ -40,7 +40,7 @@ def publish(stack: Stack, *bodies: bytes | Any) -> None:
 
 
 def publish_bad(stack: Stack, *bodies: bytes) -> list[UUID]:
-    """Puts events that are to be rejected straight on the queue, and returns the ids that their rows will have."""
+    """Publishes events that the consumer must reject, and returns the ids that their rows will have."""
     client = stack.sqs()
     ids = []
     for body in bodies:
@@ -52,12 +52,12 @@ def publish_bad(stack: Stack, *bodies: bytes) -> list[UUID]:
 
 
 def graphql(stack: Stack, query: str, token: str | None = None, **variables: Any) -> Any:
-    """The data of what GraphQL answers."""
+    """Returns the data of GraphQL's answer."""
     return answer_of(stack, query, token, **variables)["data"]
 
 
 def answer_of(stack: Stack, query: str, token: str | None = None, **variables: Any) -> Any:
-    """All that GraphQL answers."""
+    """Returns GraphQL's whole answer."""
     response = plain_http.post(
         f"{stack.api_url}/graphql",
         json={"query": query, "variables": variables},
@@ -71,25 +71,25 @@ def answer_of(stack: Stack, query: str, token: str | None = None, **variables: A
 
 
 def rows(stack: Stack, statement: str, *values: Any) -> list[Any]:
-    """What PostgreSQL answers."""
+    """Returns the rows of a SQL query."""
     with psycopg.connect(stack.database_url) as connection:
         return connection.execute(statement, values).fetchall()
 
 
 def rejected_codes(stack: Stack, ids: Collection[UUID]) -> dict[UUID, str]:
-    """The codes of the rejected rows that have these ids, by their ids."""
+    """Returns the codes of the rejected events with these ids, by id."""
     return dict(rows(stack, "SELECT id, code FROM rejected_events WHERE id = ANY(%s)", list(ids)))
 
 
 def consumer_log(stack: Stack) -> list[Any]:
-    """What the consumer has said, but for its metrics."""
+    """Returns the consumer's log without its metrics."""
     lines = (stack.folder / "log" / "aws.log").read_text(errors="replace").splitlines()
     said = (json.loads(line) for line in lines if line.startswith("{"))
     return [line for line in said if line.get("service") == "consumer" and "_aws" not in line]
 
 
 def eventually(look: Callable[[], Any], wanted: Any, seconds: float = STORED_WITHIN_SECONDS) -> None:
-    """Looks until it sees what is wanted, and then once more, in case there is too much of it."""
+    """Calls `look` until it returns the expected value, then once more in case more follows."""
     give_up = time.monotonic() + seconds
     while (seen := look()) != wanted and time.monotonic() < give_up:
         time.sleep(0.5)
@@ -99,7 +99,7 @@ def eventually(look: Callable[[], Any], wanted: Any, seconds: float = STORED_WIT
 
 
 def usage_events(stack: Stack, *arguments: str) -> str:
-    """What the command prints in the folder of the stack, where it finds it by itself."""
+    """Returns the command's output in the stack's folder, where the command finds the stack."""
     command = [sys.executable, "-m", "infra.cli", *arguments]
     folder = stack.folder.parent
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

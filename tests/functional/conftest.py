@@ -1,4 +1,4 @@
-"""What several of the tests start from."""
+"""Fixtures that several functional tests share."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -31,14 +31,14 @@ SYNC_SECONDS = 60
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    """A connection to the database, on which each statement is a transaction."""
+    """A connection to the test's database in autocommit mode."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
 def insert(connection: psycopg.Connection) -> Insert:
-    """Stores an event as any client of the database may, and returns its id."""
+    """Returns a function that inserts an event with plain SQL and returns its id."""
     numbers = iter(range(1_000_000))
 
     def insert(
@@ -57,7 +57,7 @@ def insert(connection: psycopg.Connection) -> Insert:
 
 @pytest.fixture
 def events(connection: psycopg.Connection) -> list[Event]:
-    """Random events, stored."""
+    """Random events, stored in the test's database."""
     made = random_events(Random(7))
     store(connection, made)
     return made
@@ -72,7 +72,7 @@ def api(database_url: str) -> Iterator[GraphqlHandler]:
 
 @pytest.fixture(params=["postgresql", "clickhouse"])
 def bring(request: pytest.FixtureRequest, api: GraphqlHandler, database_url: str) -> Callable[[], Any]:
-    """Makes the API read from either store; brings what is in PostgreSQL to it."""
+    """Returns a function that makes the API read from one store, and first copies PostgreSQL's events to that store."""
     if request.param == "postgresql":
         return lambda: None
     url = request.getfixturevalue("clickhouse_url")
@@ -83,7 +83,7 @@ def bring(request: pytest.FixtureRequest, api: GraphqlHandler, database_url: str
 
 
 class BroughtHandler(GraphqlHandler):
-    """A handler for which what is in PostgreSQL is in the store that it reads before each request."""
+    """A handler that copies PostgreSQL's events to the store that it reads before each request."""
 
     bring: Callable[[], Any]
 
@@ -94,7 +94,7 @@ class BroughtHandler(GraphqlHandler):
 
 @pytest.fixture
 def either(api: GraphqlHandler, bring: Callable[[], Any]) -> GraphqlHandler:
-    """The API, reading from either store; what is in PostgreSQL is there before each request."""
+    """The API, once on each store, with PostgreSQL's events copied before each request."""
     either = BroughtHandler(**{part.name: getattr(api, part.name) for part in fields(api)})
     either.bring = bring
     return either
@@ -109,27 +109,27 @@ def stores(database_url: str, clickhouse_url: str) -> Iterator[PayloadStores]:
 
 @pytest.fixture
 def ways(database_url: str) -> Iterator[WaysIn]:
-    """Both ways into the database that `query` asks."""
+    """HTTPS and the queue as ways into the test's database."""
     with ways_in(database_url) as ways:
         yield ways
 
 
 @pytest.fixture
 def query(database_url: str) -> Iterator[Callable[..., list[dict[str, Any]]]]:
-    """What a statement finds in the test's database."""
+    """Returns a function that runs SQL in the test's database and returns the rows as dicts."""
     with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
         yield lambda statement, *values: connection.execute(statement, values).fetchall()
 
 
 @pytest.fixture(scope="session")
 def boto_session() -> boto3.Session:
-    """Keeps what it has read of the services, which takes longer than all that a test asks of them."""
+    """Shares one boto3 session, because reading the service descriptions takes longer than the tests' calls."""
     return boto3.Session()
 
 
 @pytest.fixture
 def aws(boto_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """AWS as moto has it, with nothing in it."""
+    """An empty AWS account of moto."""
     for name, value in ACCOUNT.items():
         monkeypatch.setenv(name, value)
     with mock_aws(), patch.object(boto3, "DEFAULT_SESSION", boto_session):

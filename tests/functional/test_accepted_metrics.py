@@ -1,4 +1,4 @@
-"""What is accepted is counted for each tenant, as it is once it is unpacked."""
+"""Accepted events and their uncompressed bytes are counted for each tenant."""
 
 import base64
 import gzip
@@ -18,7 +18,7 @@ __all__ = ["api", "sqs"]  # fixtures
 
 
 def counted(output: str) -> list[tuple[str, int, int]]:
-    """The tenant, events and bytes of each line that counts them."""
+    """Returns tenant, events and bytes of each log line that counts them."""
     lines = [json.loads(line) for line in output.splitlines() if "AcceptedEvents" in line]
     return [(line["tenant"], line["AcceptedEvents"][0], line["AcceptedBytes"][0]) for line in lines]
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, by both ways: no fault of ours, each event is accounted for, nothing malformed is tried again."""
+"""Random bodies over HTTPS and the queue: no internal error, no lost event, no retry of malformed messages."""
 
 import itertools
 import json
@@ -27,7 +27,7 @@ numbers = itertools.count()
 
 
 def replay(**attributes: Any) -> Body:
-    """A message of what looks like an event that is replayed."""
+    """Returns a message that looks like a replayed event."""
     message = {
         "kind": KIND,
         "rejected_id": OWN_ID,
@@ -55,7 +55,7 @@ def test_a_request_is_answered_and_each_event_in_it_accounted_for(
 
 
 def known_count(request: HttpsRequest, *, is_text: bool) -> int | None:
-    """How many events the answer must name."""
+    """Number of events that the answer must name; None if unknown."""
     text = request.body.text
     is_damaged = is_text and text.decode(errors="replace").encode() != text
     is_split = request.path == EVENTS_PATH and BINARY_MODE_HEADER not in request.headers

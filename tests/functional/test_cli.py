@@ -108,7 +108,7 @@ def test_definitions_that_conflict_are_refused_with_the_names_of_both_files(tmp_
 
 @pytest.fixture
 def addresses(database_url: str, clickhouse_url: str) -> dict[str, str]:
-    """The environment of someone who uses a deployed system, without a queue."""
+    """Environment variables of an operator of a deployed system, without a queue."""
     return {"DATABASE_URL": database_url, "CLICKHOUSE_URL": clickhouse_url, "AWS_DEFAULT_REGION": "us-east-1"}
 
 

@@ -30,7 +30,7 @@ TENANT = Grant("5", ("events:write",), ("27/",))
 
 
 def record(body: Any, message_id: str = "message", sent_at: datetime = NOW) -> dict[str, Any]:
-    """A message as SQS hands it to the function."""
+    """Returns a message as SQS passes it to the function."""
     text = body.decode() if isinstance(body, bytes) else json.dumps(body)
     milliseconds = int(sent_at.timestamp() * 1000)
     return {
@@ -41,7 +41,7 @@ def record(body: Any, message_id: str = "message", sent_at: datetime = NOW) -> d
 
 
 def from_api(events: list[Any], grant: Grant, request_id: str = "request") -> dict[str, Any]:
-    """A message as the API sends it."""
+    """Returns a message as the API puts it on the queue."""
     raw = [msgspec.Raw(json.dumps(event).encode()) for event in events]
     return record(msgspec.json.encode(Batch(request_id, NOW, raw, grant=grant)))
 
@@ -164,7 +164,7 @@ HEAD = '"received_at":"2026-11-20T00:00:00Z"'
 
 
 def replay_head(rejected_id: object, head: str) -> str:
-    """How a message of a replayed event begins."""
+    """Returns the start of a message with a replayed event."""
     return f'{{"kind":"{REPLAY}","rejected_id":"{rejected_id}","attempts":1,{head}'
 
 

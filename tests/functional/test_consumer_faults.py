@@ -1,4 +1,4 @@
-"""What PostgreSQL may do to the consumer, each done to a server of these tests' own."""
+"""Faults of PostgreSQL and their effect on the consumer, on a server of these tests' own."""
 
 import io
 import json
@@ -43,7 +43,7 @@ type Said = Callable[[], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def server(postgres_folder: Path) -> Iterator[Path]:
-    """The data folder of a server that has few connections and may be stopped; its URL is `database_url`."""
+    """Data folder of a server that allows few connections and that tests may stop; its URL is `database_url`."""
     data = postgres_folder / "faulty" / "data"
     try:
         with psycopg.connect(start(data), autocommit=True) as administration:
@@ -61,7 +61,7 @@ def start(data: Path) -> str:
 
 @pytest.fixture
 def database_url(server: Path) -> str:
-    """Where that server is, which is running and empty: the fixture `consumer` stores there."""
+    """URL of a running, empty database on that server; the fixture `consumer` stores there."""
     url = start(server)
     with psycopg.connect(url, autocommit=True) as administration:
         administration.execute(f"TRUNCATE {TABLES}")
@@ -80,7 +80,7 @@ def query(database_url: str) -> Query:
 
 @pytest.fixture
 def lines(consumer: ConsumerHandler) -> Iterator[Lines]:
-    """What the function has logged since; nothing of it is what events hold."""
+    """Returns the log lines since the last call, and checks that they quote no event data."""
     log = io.StringIO()
     handler: Any = consumer.logger.registered_handler
     stream = handler.setStream(log)
@@ -98,7 +98,7 @@ def lines(consumer: ConsumerHandler) -> Iterator[Lines]:
 
 @pytest.fixture
 def said(lines: Lines) -> Said:
-    """The one line that the function has logged since."""
+    """Returns the only log line since the last call."""
 
     def said() -> dict[str, Any]:
         (line,) = lines()
@@ -135,7 +135,7 @@ def without_free_connections(_: Path, url: str) -> Iterator[None]:
 
 
 def connected(url: str) -> psycopg.Connection:
-    """A connection, in the end: those that were closed count until PostgreSQL has noticed."""
+    """Connects, after retries if needed: closed connections count until PostgreSQL notices the close."""
     give_up = time.monotonic() + LONG.statement
     while True:
         try:
@@ -147,7 +147,7 @@ def connected(url: str) -> psycopg.Connection:
 
 @contextmanager
 def read_only(_: Path, url: str) -> Iterator[None]:
-    """As a replica is, or a primary that was demoted."""
+    """Makes the server read-only, like a replica or a demoted primary."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ALTER DATABASE events SET default_transaction_read_only = on")
         try:
@@ -165,7 +165,7 @@ def locked(_: Path, url: str) -> Iterator[None]:
 
 @contextmanager
 def without_tables(_: Path, url: str) -> Iterator[None]:
-    """As before the migrations."""
+    """Removes the tables, as before the first migration."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ALTER TABLE users RENAME TO others")
         try:
@@ -176,7 +176,7 @@ def without_tables(_: Path, url: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to PostgreSQL, and what the consumer, whose connections have these limits, is told of it."""
+    """A fault of PostgreSQL, the time limits of the consumer's connections, and the expected error."""
 
     cause: Callable[[Path, str], AbstractContextManager[None]]
     reason: str

@@ -18,7 +18,7 @@ CHAT = {"event": "request_duo_chat_response", "user_id": 1}
 
 
 def messages(number: int) -> list[dict[str, Any]]:
-    """Messages with four events to be stored, one of them sent twice, and one to be rejected."""
+    """Returns messages with four events to store (one of them twice) and one to reject."""
     own_id = {"id": str(uuid4()), "timestamp": format_timestamp(NOW - timedelta(days=number))}
     placed = {"namespace": {"path": f"{number + 1}/", "full_path": f"group-{number}"}, "project_id": number + 1}
     troubleshoot = {"event": "troubleshoot_job", "user": {"id": number + 1, "username": f"user-{number}"}}

@@ -1,4 +1,4 @@
-"""What definitions declare has columns of its own in ClickHouse, whatever else payloads hold."""
+"""Declared payload keys have columns of their own in ClickHouse, whatever other values payloads hold."""
 
 import dataclasses
 import json
@@ -65,7 +65,7 @@ def test_rows_with_a_thousand_undeclared_keys_leave_declared_columns_alone(store
 
 
 def assert_read_alike(stores: PayloadStores, payloads: dict[Any, dict[str, Any]]) -> None:
-    """What both stores have at each path is what the payloads have there."""
+    """Checks that both stores return each path's values as the payloads have them."""
     for path in PATHS:
         rows, others = in_postgres(stores, path), in_clickhouse(stores, path)
         for identifier, payload in payloads.items():

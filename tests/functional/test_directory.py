@@ -1,4 +1,4 @@
-"""What events say of namespaces, projects and users counts by who says it, and by when it was so."""
+"""Facts about namespaces, projects and users: sender and time decide which one counts."""
 
 import json
 import os
@@ -420,7 +420,7 @@ NAMES = ["a", "b", "c"]
 
 @st.composite
 def said_events(draw: st.DrawFn) -> tuple[dict[str, Any], Grant | None]:
-    """An event that says something of few namespaces, projects and users, and who sent it."""
+    """Draws an event with facts about few namespaces, projects and users, and its sender."""
     sender = draw(st.sampled_from(SENDERS))
     path, name = draw(st.sampled_from(PATHS)), draw(st.sampled_from(NAMES))
     attributes: dict[str, Any] = {"user": {"id": draw(st.integers(1, 2)), "username": name}, "user_id": None}
@@ -439,7 +439,7 @@ def said_events(draw: st.DrawFn) -> tuple[dict[str, Any], Grant | None]:
 
 @pytest.fixture
 def consumers(database_url: str) -> Iterator[list[Consumer]]:
-    """Two consumers, neither of which knows what the other one writes."""
+    """Two consumers that don't share what they know of the directory."""
     loaded = registry.load()
     consumers = [Consumer(Database(database_url, TimeLimits(30, 30)), loaded, 3) for _ in range(2)]
     yield consumers
@@ -448,7 +448,7 @@ def consumers(database_url: str) -> Iterator[list[Consumer]]:
 
 
 def told(consumers: Sequence[Consumer], batches: Sequence[Sequence[Batch]], query: Query) -> Any:
-    """What the directory says after these batches, some together, none known before."""
+    """Consumes the batches on an empty directory, some at the same time, and returns the directory's content."""
     consumers[0].database.run(forget_everything)
     for consumer in consumers:
         consumer.known.forget()
@@ -488,7 +488,7 @@ def test_every_order_of_the_same_events_gives_the_same_directory(
 
 
 def counts(one: dict[str, Any], sender: Grant | None) -> bool:
-    """Whether what the event says of its user's name counts."""
+    """Whether the user's name in the event counts."""
     if "username" not in one["user"]:
         return False
     return sender is None or (sender.is_authoritative and sender.covers(path_of(one)))
@@ -503,12 +503,12 @@ def path_of(one: dict[str, Any]) -> str:
 
 
 def told_name(one: dict[str, Any]) -> tuple[str, str]:
-    """When a name was stated, and the name."""
+    """Returns the time of a statement about a name, and the name."""
     return one["timestamp"], one["user"]["username"]
 
 
 def names_shown(database: Database, *granted: str) -> dict[int, str]:
-    """The names that are shown to readers of these namespaces."""
+    """Returns the names that readers of these namespaces see."""
     return PostgresDirectory(database, Grant("9", ("events:read",), granted)).usernames(range(1, 100))
 
 

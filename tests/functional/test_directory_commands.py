@@ -1,4 +1,4 @@
-"""`usage-events directory`, as an operator uses it."""
+"""The command `usage-events directory`."""
 
 from datetime import timedelta
 from typing import Any

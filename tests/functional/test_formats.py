@@ -1,4 +1,4 @@
-"""Every format and wrapping of events, by HTTPS and by the queue."""
+"""Every format and envelope, over HTTPS and the queue."""
 
 import base64
 import gzip

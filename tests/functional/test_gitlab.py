@@ -1,4 +1,4 @@
-"""GitLab's endpoints."""
+"""The endpoints for GitLab's clients."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Metrics that a definition declares, of every kind and of payload keys of every type."""
+"""Declared metrics of every kind, on payload keys of every type."""
 
 from pathlib import Path
 from typing import Any
@@ -78,13 +78,13 @@ USERS = f"""
 
 @pytest.fixture
 def builds(either: GraphqlHandler, folder: Path) -> GraphqlHandler:
-    """The API, with just the definition above."""
+    """Returns a function that builds the API with only this module's definition."""
     answer_with(load_from(folder, builds=BUILDS), either)
     return either
 
 
 def of_something(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Those of the feature's metrics that are not as they are of no event."""
+    """Returns the feature's metrics that differ from those of no event."""
     assert metrics.keys() == OF_NOTHING.keys()
     return {name: value for name, value in metrics.items() if value != OF_NOTHING[name]}
 
@@ -95,7 +95,7 @@ def metrics(handler: GraphqlHandler) -> dict[str, Any]:
 
 
 def of_users(handler: GraphqlHandler, sort: str, size: int = 1) -> dict[int, dict[str, Any]]:
-    """The metrics of each user, in the order of the sort, read in pages of a size."""
+    """Returns the metrics of each user in sort order, read page by page."""
     found: dict[int, dict[str, Any]] = {}
     more, after = True, None
     while more:
@@ -156,11 +156,11 @@ VALUES: list[tuple[str, list[Any], dict[str, Any]]] = [
 
 def test_only_values_of_a_keys_type_are_added_up_or_listed(builds: GraphqlHandler, insert: Insert) -> None:
     expected = {}
-    for user_id, (key, values, figures) in enumerate(VALUES, start=1):
+    for user_id, (key, values, values_of_metrics) in enumerate(VALUES, start=1):
         for value in values:
             insert(event=3, user_id=user_id, **{key: value})
         counts = dict.fromkeys(("totalEventCount", "buildStartedEventCount", "allCount"), len(values))
-        expected[user_id] = counts | {"contributorsCount": 1} | figures
+        expected[user_id] = counts | {"contributorsCount": 1} | values_of_metrics
     assert of_users(builds, "TOTAL_EVENT_COUNT_DESC", size=10) == expected
 
 

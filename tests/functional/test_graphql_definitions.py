@@ -48,71 +48,71 @@ feature.deprecated_events(build_started=3)
 
 
 @feature.resolver("buildFigures", returns="JSON!")
-def figures(usage):
+def summary(query):
     """How builds
     went."""
     return {
-        "count": usage.count(),
-        "failed": usage.count("build_failed"),
-        "two": usage.count("build_failed", "build_started"),
-        "users": usage.users(),
-        "usersOfFailed": usage.users("build_failed"),
-        "bytes": usage.sum("size"),
-        "bytesOfFailed": usage.sum("size", "build_failed"),
-        "seconds": usage.sum("seconds"),
-        "cores": usage.distinct("machine.cores"),
-        "branches": usage.distinct("branch"),
-        "branchesOfFailed": usage.distinct("branch", "build_failed"),
+        "count": query.count(),
+        "failed": query.count("build_failed"),
+        "two": query.count("build_failed", "build_started"),
+        "users": query.users(),
+        "usersOfFailed": query.users("build_failed"),
+        "bytes": query.sum("size"),
+        "bytesOfFailed": query.sum("size", "build_failed"),
+        "seconds": query.sum("seconds"),
+        "cores": query.distinct("machine.cores"),
+        "branches": query.distinct("branch"),
+        "branchesOfFailed": query.distinct("branch", "build_failed"),
     }
 
 
 @feature.resolver("buildBranches", returns="[String!]")
-def branches(usage):
-    return usage.distinct("branch") or None
+def branches(query):
+    return query.distinct("branch") or None
 
 
 @feature.resolver("brokenByName", returns="Int")
-def broken_by_name(usage):
-    return usage.count("no_such_event")
+def broken_by_name(query):
+    return query.count("no_such_event")
 
 
 @feature.resolver("brokenByItself", returns="Int!")
-def broken_by_itself(usage):
+def broken_by_itself(query):
     raise RuntimeError("SECRET_INSIDE")
 
 
 @feature.resolver("brokenByText", returns="Int")
-def broken_by_text(usage):
+def broken_by_text(query):
     return "SECRET_INSIDE"
 
 
 @feature.resolver("brokenByLong", returns="Long")
-def broken_by_long(usage):
+def broken_by_long(query):
     return "SECRET_INSIDE"
 
 
 @feature.resolver("brokenByObject", returns="JSON")
-def broken_by_object(usage):
+def broken_by_object(query):
     return object()
 
 
 @feature.resolver("brokenByHalf", returns="String")
-def broken_by_half(usage):
+def broken_by_half(query):
     return "\\ud800"
 
 
 @feature.resolver("brokenByPath", returns="Float")
-def broken_by_path(usage):
-    return usage.sum("sise")
+def broken_by_path(query):
+    return query.sum("sise")
 
 
 @feature.resolver("brokenByKind", returns="Float")
-def broken_by_kind(usage):
-    return usage.sum("branch")
+def broken_by_kind(query):
+    return query.sum("branch")
 
 
 @feature.resolver("brokenByNothing", returns="Int!")
-def broken_by_nothing(usage):
+def broken_by_nothing(query):
     return None
 '''
 NOTHING: dict[str, Any] = {
@@ -133,7 +133,7 @@ UNKNOWN = 300  # the id of no event
 
 @pytest.fixture
 def builds(either: GraphqlHandler, folder: Path) -> GraphqlHandler:
-    """The API, with just the definition above."""
+    """Returns a function that builds the API with only this module's definition."""
     answer_with(load_from(folder, builds=BUILDS), either)
     return either
 

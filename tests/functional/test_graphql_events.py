@@ -110,13 +110,13 @@ READ_AS: list[tuple[Any, dict[str, Any]]] = [
 
 @pytest.fixture
 def builds(either: GraphqlHandler, folder: Path) -> GraphqlHandler:
-    """The API, with just the definitions above."""
+    """Returns a function that builds the API with only this module's definitions."""
     answer_with(load_from(folder, builds=BUILDS, deployments=DEPLOYMENTS), either)
     return either
 
 
 def nodes(handler: GraphqlHandler, field: str, selected: str, **variables: Any) -> list[Any]:
-    """What is selected of the field's nodes."""
+    """Returns the nodes of the field with this selection."""
     declared = f"({', '.join(f'${name}: [String!]' for name in variables)})" if variables else ""
     query = f"query q{declared} {{ aiInstanceUsageData {{ {field} {{ nodes {{ {selected} }} }} }} }}"
     (found,) = ask(handler, query, **variables)["aiInstanceUsageData"].values()

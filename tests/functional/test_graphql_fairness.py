@@ -1,4 +1,4 @@
-"""One tenant's queries leave the stores free for those of others."""
+"""Queries of one tenant leave the stores free for other tenants."""
 
 import time
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def reader(*namespaces: str, sub: str = "1") -> Grant:
 
 @pytest.fixture
 def occupied(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes another process of the tenant hold all of its slots, until the connection that it returns goes."""
+    """Takes all query slots of the tenant; closing the returned connection frees them."""
     monkeypatch.setattr(slots, "MAX_WAIT_SECONDS", 0.1)
     connections: list[psycopg.Connection] = []
 

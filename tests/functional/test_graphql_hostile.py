@@ -1,4 +1,4 @@
-"""Queries that no well-meaning client sends: none brings the function down, takes long or shows an inside."""
+"""Hostile queries: none stops the function, takes long or shows internals."""
 
 import base64
 import json
@@ -149,7 +149,7 @@ def fragments(_: GraphQLSchema, chance: Random) -> dict[str, Any]:
 
 
 def huge_values(schema: GraphQLSchema, chance: Random) -> dict[str, Any]:
-    """Each argument is a list of thousands, or a very long text."""
+    """Returns a random query whose lists and texts are made very long."""
     maker = QueryMaker(schema, chance)
     query = maker.along(chance.choice(ways(schema)))
     for name, value in maker.variables.items():
@@ -206,7 +206,7 @@ def token(scope: str = "events:read", namespace: str = "*") -> str:
 
 @pytest.fixture
 def attacked(api: GraphqlHandler, connection: psycopg.Connection, bring: Callable[[], Any]) -> GraphqlHandler:
-    """The API, reading a few events from either store."""
+    """The API with a few events, once on each store."""
     for payload in PAYLOADS:
         connection.execute(
             "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"

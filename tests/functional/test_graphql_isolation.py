@@ -1,4 +1,4 @@
-"""What a token sees does not depend on anything outside its namespaces."""
+"""Answers to a token do not depend on events outside its namespaces."""
 
 import json
 import os
@@ -55,7 +55,7 @@ BACKWARDS: dict[str, list[Any]] = {"first": [], "after": []}
 
 
 def cursors() -> list[str]:
-    """Of events and users, those that the token may not see among them."""
+    """Returns page cursors of events and users, including those that the token may not read."""
     moments = [NOW - timedelta(days=days) for days in (1, 3)]
     positions = [EventPosition(moment, identifier) for moment in moments for identifier in (FORBIDDEN_ID, UUID(int=5))]
     users = [UserPosition(count, user_id) for count in (44, 308) for user_id in (SHARED_USER, FORBIDDEN_USER)]
@@ -63,7 +63,7 @@ def cursors() -> list[str]:
 
 
 def queries(handler: GraphqlHandler) -> list[dict[str, Any]]:
-    """Queries by chance, each of which may be answered."""
+    """Returns random valid queries."""
     made, all_ways, positions = [], ways(handler.schema), cursors()
     for number in range(COUNT):
         chance = Random(number)

@@ -34,7 +34,7 @@ def errors(handler: GraphqlHandler, query: Any, **changes: Any) -> list[str]:
 
 
 def chain(count: int, spreads: str) -> str:
-    """So many fragments, each of which spreads the next one."""
+    """Returns a chain of fragments, each of which spreads the next."""
     links = (f"fragment f{number} on Query {{ {spreads.format(number + 1)} }}" for number in range(count))
     return f"{{ ...f0 }} {' '.join(links)} fragment f{count} on Query {{ __typename }}"
 
@@ -288,9 +288,9 @@ def test_a_document_is_measured_quickly_however_it_is_made() -> None:
 
 
 def test_aliases_count_wherever_their_fragment_is_spread(api: GraphqlHandler) -> None:
-    figures = " ".join(f"m{number}: aiMetrics {{ usersCount }}" for number in range(10))
+    metrics = " ".join(f"m{number}: aiMetrics {{ usersCount }}" for number in range(10))
     spreads = " ".join(f'n{number}: namespace(fullPath: "9/") {{ ...f }}' for number in range(5))
-    (message,) = errors(api, f"{{ {spreads} }} fragment f on Namespace {{ {figures} }}")
+    (message,) = errors(api, f"{{ {spreads} }} fragment f on Namespace {{ {metrics} }}")
     assert message.startswith("The query has 55 aliases")
 
 

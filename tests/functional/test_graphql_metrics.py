@@ -76,7 +76,7 @@ def test_each_user_is_on_one_page_in_the_order_that_is_asked_for(
 def pages_of_users(
     handler: GraphqlHandler, namespaces: list[str], arguments: dict[str, Any], size: int, *, backwards: bool
 ) -> Iterator[Any]:
-    """The pages in their order, read from the beginning or from the end."""
+    """Returns the pages in order, read forwards or backwards."""
     limit, cursor, more, end = (
         ("last", "before", "hasPreviousPage", "startCursor")
         if backwards

@@ -42,7 +42,7 @@ def ids(page: Any) -> list[str]:
 
 
 def stored(insert: Insert) -> list[str]:
-    """Stores events, and returns their ids as they are in a connection."""
+    """Stores events, and returns their ids in the order of a Relay connection."""
     moments = {insert(NOW - timedelta(hours=hours)): -hours for hours in TIES}
     return sorted(moments, key=lambda identifier: (moments[identifier], UUID(identifier).int), reverse=True)
 
@@ -100,7 +100,7 @@ def test_a_page_of_nothing_says_whether_there_is_more(either: GraphqlHandler, in
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each method of a store has been called."""
+    """Counts the calls of each method of the store."""
     calls: Counter[str] = Counter()
     for store in (PostgresStore, ClickHouseStore):
         for name in ("events", "count", "aggregate"):
@@ -195,7 +195,7 @@ def test_a_cursor_is_of_its_own_kind_of_connection(api: GraphqlHandler, insert: 
 
 
 def test_a_cursor_is_of_any_connection_of_events(either: GraphqlHandler, insert: Insert) -> None:
-    """Both are in the same order, so that a client may go on with fewer or more of the events."""
+    """All connections of events have one order, so a client may continue with another filter."""
     expected = stored(insert)
     cursor = page(either, first=4)["pageInfo"]["endCursor"]
     query = "query ($after: String) { aiInstanceUsageData { all(after: $after) { nodes { id } } } }"

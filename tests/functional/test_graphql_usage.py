@@ -1,4 +1,4 @@
-"""`aiInstanceUsage`, and `aiUsage` of namespaces, by the same code: events counted in groups."""
+"""`aiInstanceUsage` and `aiUsage` of namespaces: events counted in groups."""
 
 import os
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def usage(handler: GraphqlHandler, *namespaces: str, **variables: Any) -> list[d
 
 
 def random_groups(chance: Random) -> dict[str, Any]:
-    """Arguments that make groups of events."""
+    """Draws random arguments of `aiUsage`."""
     groups = chance.sample(DIMENSIONS, chance.choice([0, 1, 1, 2, 3]))
     paths = ["language", "suggestion_size", "suggestion_size.a", "language[0]"]
     by = chance.sample([*COUNTS, *groups], chance.choice([0, 1, 1, 2, 3]))

@@ -1,4 +1,4 @@
-"""Two tenants who know each other's ids, paths and names: neither changes, hides or learns what is the other's."""
+"""Two tenants that know each other's ids, paths and names: neither changes, hides or reads the other's events."""
 
 import json
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def cloud_event(namespace: str, **attributes: Any) -> dict[str, Any]:
 
 
 def victim_sends(ways: WaysIn) -> list[Any]:
-    """The victim's own events by HTTPS, after which a trusted producer's come by the queue."""
+    """Sends the victim's events over HTTPS, then a trusted producer's on the queue."""
     headers = {"Authorization": f"Bearer {token(sub='1', namespaces=[VICTIM])}"}
     answers = [
         ways.post(json.dumps([event(id=identifier) for identifier in IDS]).encode(), headers),

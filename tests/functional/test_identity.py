@@ -1,4 +1,4 @@
-"""Whose an event's id is: tenants that know each other's ids, what is taken already, and the ends of months."""
+"""Ids of events: tenants that know each other's ids, ids already in use, and ends of months."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ CODES = "SELECT code FROM rejected_events ORDER BY code"
 
 
 def post(ways: WaysIn, events: Any, sender: dict[str, Any], key: str = "") -> Any:
-    """The ids that the sender is told."""
+    """Sends events over HTTPS, and returns the stored ids in the answer."""
     headers = {"Authorization": f"Bearer {token(**sender)}", "Idempotency-Key": key}
     status, answer = ways.post(json.dumps(events).encode(), headers)
     assert (status, answer["accepted"]) == (202, len(answer["ids"]))
@@ -58,13 +58,13 @@ def post(ways: WaysIn, events: Any, sender: dict[str, Any], key: str = "") -> An
 
 
 def batch(*events: dict[str, Any], name: str = "message") -> Batch:
-    """Events that were published straight on the queue."""
+    """Returns a batch of events that were published directly on the queue."""
     return Batch(name, NOW, [msgspec.Raw(json.dumps(CHAT | {"user_id": 1} | event).encode()) for event in events])
 
 
 @pytest.fixture
 def consume(consumer: ConsumerHandler) -> Callable[..., Outcome]:
-    """Consumes batches at once."""
+    """Consumes the batches in one call."""
     return lambda *batches: consumer.consumer.consume(batches)
 
 
@@ -279,7 +279,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 def test_ids_without_times_do_not_wait_for_another_tenants_transaction(
     consumer: ConsumerHandler, connection: psycopg.Connection, database_url: str, query: Query
 ) -> None:
-    """The other's transaction waits for what this test holds, and holds what it claimed meanwhile."""
+    """The other tenant's transaction waits for a lock of this test, and holds its own id locks meanwhile."""
     grants = [Grant("5", ("events:write",), ("27/",)), Grant("6", ("events:write",), ("99/",))]
     raw = [msgspec.Raw(json.dumps(CHAT | {"id": OWN_ID}).encode())]
     other, own = (Batch(grant.sub, NOW, raw, grant=grant) for grant in grants)
@@ -310,7 +310,7 @@ SENDINGS = st.lists(st.tuples(st.booleans(), SENT_IDS, st.sampled_from(["", "key
 
 
 def stored_of(ways: WaysIn, query: Query, sendings: Sequence[tuple[bool, Any, str]]) -> list[tuple[Any, Any]]:
-    """What two tenants are told, and what is stored of each of them; nothing stays."""
+    """Sends events of two tenants; returns each tenant's answers and stored events, then removes the events."""
     told: dict[bool, list[Any]] = {True: [], False: []}
     for is_stranger, identifier, key in sendings:
         event: dict[str, Any] = CHAT | {"id": identifier}

@@ -67,7 +67,7 @@ def post(api: IngestHandler, body: Any, scope: str = "events:write", **request: 
 
 
 def queued(sqs: "SQSClient") -> list[Batch]:
-    """What waits in the queue, in the order in which it was sent."""
+    """Returns the messages on the queue in the order of sending."""
     batches = []
     url = sqs.list_queues()["QueueUrls"][0]
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
@@ -254,7 +254,7 @@ def test_the_answer_to_very_many_bad_events_is_one_that_a_function_can_give(
 
 
 class FailingQueue:
-    """Takes or refuses messages as told, by their number and the attempt; `None` raises."""
+    """A queue that accepts or refuses each message by its number and attempt; `None` raises an error."""
 
     def __init__(self, refused: dict[int, int]) -> None:
         self.refused = refused
@@ -299,7 +299,7 @@ def test_what_the_queue_does_not_take_is_tried_again_and_then_said(
 
 
 class ThrottlingQueue(FailingQueue):
-    """Takes nothing at all of what it is sent in its n-th calls, and can't be reached by others."""
+    """A queue that throttles the calls in `throttled`, and answers not at all to those in `lost`."""
 
     def __init__(self, throttled: set[int], lost: set[int], refused: dict[int, int] | None = None) -> None:
         super().__init__(refused or {})

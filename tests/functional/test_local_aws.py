@@ -15,7 +15,7 @@ SECRET = "never-shown-to-a-page"
 
 
 class Healthy(BaseHTTPRequestHandler):
-    """Answers as an endpoint that is up."""
+    """Answers like a running AWS endpoint."""
 
     def do_GET(self) -> None:
         self.send_response(200)

@@ -1,4 +1,4 @@
-"""ClickHouse's engine, served over its HTTP interface, as its unchanged client sees it."""
+"""The local ClickHouse server, used through the unchanged ClickHouse client."""
 
 import base64
 import gzip
@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def http(server: str) -> Iterator[httpx.Client]:
-    """Requests as whoever knows the password makes them."""
+    """An HTTP client that knows the password."""
     url = urlsplit(server)
     with plain_http.client(
         base_url=f"http://{url.hostname}:{url.port}",

@@ -1,4 +1,4 @@
-"""Who may ask the local ClickHouse, and what nobody may have it do."""
+"""Access to the local ClickHouse: who may send statements, and which statements nobody may send."""
 
 import os
 import re
@@ -41,7 +41,7 @@ class Server(NamedTuple):
 
 
 def serve_with_a_secret(folder: Path, patch: pytest.MonkeyPatch) -> AbstractContextManager[str]:
-    """The server, started where the environment holds what is nobody's business."""
+    """Starts the server with a secret in its environment."""
     patch.setenv("A_SECRET", SECRET)
     return serve_clickhouse(folder)
 
@@ -176,7 +176,7 @@ def test_the_password_is_kept_for_the_folder_and_shown_to_nobody(server: Server)
 
 
 class Surroundings(NamedTuple):
-    """What is around the server on this machine."""
+    """Files, addresses and a secret on this machine that statements must not reach."""
 
     secret: Path
     rows: Path
@@ -196,7 +196,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundi
     requests: list[str] = []
 
     class Other(BaseHTTPRequestHandler):
-        """A server of this machine that no one else may reach through ClickHouse."""
+        """A server on this machine that nobody may reach through ClickHouse."""
 
         def do_GET(self) -> None:
             requests.append(self.path)
@@ -368,7 +368,7 @@ DISGUISED = [
 
 
 def run(http: httpx.Client, around: Surroundings, statement: str, **parameters: str) -> httpx.Response:
-    """What the statement is answered with, after which nothing of the surroundings has left or changed."""
+    """Returns the answer to a statement, and checks that nothing on the machine was read or changed."""
     text = statement.format(
         secret=around.secret, rows=around.rows, folder=around.secret.parent, target=around.target, port=around.port
     )
@@ -436,7 +436,7 @@ def test_the_environment_of_whoever_starts_the_server_can_not_be_read(http: http
 
 
 def test_every_engine_of_tables_that_may_be_used_keeps_rows_at_home(client: Client) -> None:
-    """What another version of the engine adds is refused until somebody has looked at it."""
+    """Engines that another version adds are refused until somebody has looked at them."""
     known = {name for (name,) in client.query("SELECT name FROM system.table_engines").result_rows}
     assert set(rights.TABLE_ENGINES) - {"Atomic"} <= known
     for name in sorted(known - set(rights.TABLE_ENGINES)):
@@ -445,7 +445,7 @@ def test_every_engine_of_tables_that_may_be_used_keeps_rows_at_home(client: Clie
 
 
 def test_every_setting_that_may_name_a_file_or_an_address_is_fixed(client: Client) -> None:
-    """Text of settings that other versions of the engine add must be looked at too."""
+    """Text settings that another version adds must be looked at too."""
     telling = re.compile(r"path|file(?!system)|schema|url|filter|resultset$|template_row$")
     harmless = {
         "column_names_for_schema_inference",
@@ -510,7 +510,7 @@ def test_rows_that_follow_an_insert_in_its_text_are_stored_whatever_they_say(
 
 
 def test_tables_of_a_folder_from_before_are_still_there(tmp_path: Path) -> None:
-    """Before, chDB's own database `default`, which is also a folder of files, held the tables."""
+    """Earlier the tables were in chDB's own database `default`, which is also a folder of files."""
     made = chdb.connect(str(tmp_path / "clickhouse"))
     try:
         made.query("CREATE TABLE kept (n Int64) ENGINE = MergeTree ORDER BY n")

@@ -1,4 +1,4 @@
-"""No log holds what producers, readers or definitions have said: every way in, and every failure on the way."""
+"""Logs hold no data of events, queries or definitions: every way in, and every failure on the way."""
 
 import base64
 import io
@@ -100,7 +100,7 @@ def returning_transformation(context: Context) -> dict:
 
 
 def event(name: str = "request_duo_chat_response", **changes: Any) -> dict[str, Any]:
-    """An event that has the marker wherever a text may be."""
+    """Returns an event with the marker in every place for a text."""
     return {
         "event": name,
         "id": str(uuid4()),
@@ -114,7 +114,7 @@ def event(name: str = "request_duo_chat_response", **changes: Any) -> dict[str, 
 
 @dataclass
 class Logs:
-    """All that the process writes, and Lambda would of what a function raises."""
+    """Everything that the process writes, and that Lambda would write of an error."""
 
     caplog: pytest.LogCaptureFixture
     capfd: pytest.CaptureFixture[str]
@@ -122,7 +122,7 @@ class Logs:
     raised: list[str] = field(default_factory=list)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What it returns; of what it raises, Lambda logs class, message and traceback."""
+        """Returns the function's result; logs an error with class, message and traceback, as Lambda does."""
         try:
             return function(*arguments)
         except Exception as error:  # noqa: BLE001 - as Lambda does
@@ -138,14 +138,14 @@ class Logs:
 
 @pytest.fixture
 def logs(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Logs:
-    """What is logged in a test, which must be something."""
+    """The test's logs; fails if nothing was logged."""
     caplog.set_level(logging.WARNING)  # as Lambda's root logger is
     return Logs(caplog, capfd)
 
 
 @pytest.fixture
 def consumer(database_url: str, folder: Path, logs: Logs) -> Iterator[ConsumerHandler]:
-    """The consumer, with definitions that fail, logging to the standard output."""
+    """The consumer with failing definitions, logging to the standard output."""
     defined = load(write_package(folder, team=DEFINITIONS).name)
     handler = build_consumer(database_url=database_url, retention_months=3)
     handler.consumer = replace(handler.consumer, registry=defined)
@@ -156,7 +156,7 @@ def consumer(database_url: str, folder: Path, logs: Logs) -> Iterator[ConsumerHa
 
 @contextmanager
 def written_to(logs: Logs, logger: Logger) -> Iterator[None]:
-    """What the logger writes: its own stream is that of the test in which it was made."""
+    """Captures a logger's output, because its stream belongs to the test in which the logger was made."""
     handler: Any = logger.registered_handler
     former, handler.stream = handler.stream, logs.stream
     try:
@@ -296,7 +296,7 @@ def test_the_ingest_api_logs_no_contents(kind: str, ingest: IngestHandler, logs:
 
 
 def fail(*_: Any, **__: Any) -> Any:
-    """Raises what quotes the marker, as does what it was raised from."""
+    """Raises an error whose message and cause quote the marker."""
     try:
         int(MARKER)
     except ValueError as error:

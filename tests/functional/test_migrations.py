@@ -36,7 +36,7 @@ TABLES = {
 
 
 def with_events(*events: EventType) -> Registry:
-    """The shipped definitions with these events in the place of those that have their ids."""
+    """Returns the shipped definitions, with these events in place of those with the same ids."""
     changed = {event.id: event for event in events}
     by_id = {event_id: changed.get(event_id, event) for event_id, event in REGISTRY.by_id.items()}
     return replace(REGISTRY, by_id=by_id, events={event.name: event for event in by_id.values()})
@@ -162,7 +162,7 @@ def test_definitions_that_contradict_what_is_stored_are_refused(
 
 
 class CloudFormation(HTTPServer):
-    """Where the function sends its answer."""
+    """A server that receives the function's answer to CloudFormation."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)

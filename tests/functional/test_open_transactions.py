@@ -1,4 +1,4 @@
-"""Transactions that stay open, in the events' own database and in others of the server, while the sync goes on."""
+"""The sync beside open transactions, in the same database and in others of the server."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def client(clickhouse_url: str) -> Iterator[Client]:
 
 @pytest.fixture
 def elsewhere(database_url: str) -> Iterator[psycopg.Connection]:
-    """A transaction that has written, in another database of the server."""
+    """An open transaction with a write, in another database of the server."""
     with psycopg.connect(f"{database_url.rpartition('/')[0]}/postgres") as elsewhere:
         elsewhere.execute(WRITE)
         yield elsewhere
@@ -149,7 +149,7 @@ def test_who_has_transactions_open_is_never_looked_at_within_one(database_url: s
 def test_no_row_is_missed_while_transactions_come_and_go_in_several_databases(
     sync: Sync, client: Client, connection: psycopg.Connection, elsewhere: psycopg.Connection
 ) -> None:
-    """Each writer takes a new process for each transaction, so that their slots in the server are used by turns."""
+    """Each writer uses a new connection for each transaction, so that the server reuses process slots."""
     over = threading.Event()
     other_url = f"{sync.database_url.rpartition('/')[0]}/postgres"
 

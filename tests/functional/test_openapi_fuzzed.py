@@ -1,4 +1,4 @@
-"""The ingest API answers as infra/openapi.yaml says, whatever requests schemathesis makes of it."""
+"""The ingest API answers random requests as infra/openapi.yaml describes."""
 
 import json
 import os
@@ -42,7 +42,7 @@ UNSAID = re.compile(
 
 
 def described() -> Any:
-    """The description, but names that definitions have are as likely as any others, and lines are events."""
+    """Returns the description, changed so that defined names are as likely as others, and lines are events."""
     description = yaml.safe_load((ROOT / "infra" / "openapi.yaml").read_text())
     schemas = description["components"]["schemas"]
     for name, attribute in NAMED_BY.items():
@@ -119,7 +119,7 @@ def assert_answered_as_described(case: schemathesis.Case[Any], ways: WaysIn, que
 
 
 def may_be_taken_though_it_is_not_as_described(case: schemathesis.Case[Any], answer: Any) -> bool:
-    """Events that are for others are well whatever they hold, and a body of any type may hold what JSON may."""
+    """Whether a body that the description forbids may be accepted: some events are ignored, or the body is not JSON."""
     return case.path in GITLAB_PATHS or answer.get("ignored", 0) > 0 or case.media_type != "application/json"
 
 

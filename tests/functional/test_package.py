@@ -1,4 +1,4 @@
-"""What `sam build` makes of each function."""
+"""The package that `sam build` makes for each function."""
 
 import marshal
 import os
@@ -44,7 +44,7 @@ def build(
 
 
 def locked(extra: str) -> set[str]:
-    """The names of the distributions that an extra's lock file has for this machine."""
+    """Returns the names of the distributions in an extra's lock file for this machine."""
     lines = (checkout.ROOT / "requirements" / f"{extra}.txt").read_text()
     pinned = [Requirement(line.rstrip(" \\")) for line in re.findall(r"^[a-z0-9_.-]+==.*", lines, re.MULTILINE)]
     return {entry.name.replace("_", "-") for entry in pinned if entry.marker is None or entry.marker.evaluate()}

@@ -1,4 +1,4 @@
-"""Filters on payloads, on both stores at once and against a plain model of them."""
+"""Payload filters, on both stores against a plain model."""
 
 import dataclasses
 import os
@@ -77,7 +77,7 @@ SCALARS = (
 
 
 class Maker:
-    """Makes payloads of a few keys and scalars, so that they have much in common, and filters that concern them."""
+    """Makes payloads from a few keys and scalars, and filters that match some of them."""
 
     def __init__(self, random: Random, keys: list[str], scalars: list[Any]) -> None:
         self._random = random
@@ -119,7 +119,7 @@ class Maker:
 
 
 def stored(payload: dict[str, Any]) -> Any:
-    """The payload as the consumer keeps it; None where it refuses it, or ClickHouse does not write its numbers out."""
+    """Returns the payload as stored; None if the consumer rejects it or ClickHouse does not write its numbers out."""
     try:
         return None if holds_large_float(payload) else normalised(payload)
     except Rejection:
@@ -127,7 +127,7 @@ def stored(payload: dict[str, Any]) -> Any:
 
 
 def holds_large_float(value: Any, *, as_text: bool = False) -> bool:
-    """Whether a float of 2^63 or more is where ClickHouse's text is read, in which such numbers are rounded."""
+    """Whether a value is a float of 2^63 or more, which ClickHouse's text form rounds."""
     if isinstance(value, list):
         return any(holds_large_float(item, as_text=True) for item in value)
     if isinstance(value, dict):
@@ -136,7 +136,7 @@ def holds_large_float(value: Any, *, as_text: bool = False) -> bool:
 
 
 def paths_in(value: Any, above: Path = ()) -> Iterator[Path]:
-    """All paths that there are."""
+    """Returns all paths in the payloads."""
     items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for step, item in items:
         yield (*above, step)

@@ -1,4 +1,4 @@
-"""What is read of payloads by paths, alike from both stores."""
+"""Payload values at paths, the same from both stores."""
 
 import json
 from typing import Any
@@ -102,7 +102,7 @@ def in_clickhouse(stores: PayloadStores, path: Path) -> dict[Any, Any]:
 
 
 def as_doubles(text: str) -> Any:
-    """What a JSON text says, all numbers as doubles: of one of 2^63 or more, ClickHouse writes the first digits."""
+    """Decodes JSON with all numbers as doubles, because ClickHouse writes only the first digits from 2^63 on."""
     return json.loads(text, parse_int=float)
 
 

@@ -1,4 +1,4 @@
-"""How PostgreSQL finds what it counts."""
+"""Plans of PostgreSQL's aggregations."""
 
 from datetime import timedelta
 
@@ -25,7 +25,7 @@ _INSERT = """
 
 @pytest.fixture
 def plans(connection: psycopg.Connection) -> list[str]:
-    """The plans of the statements that are run on the connection from now on, with many events."""
+    """Stores many events, and collects the plans of all following statements on the connection."""
     connection.execute(_INSERT, [MOMENT, EVENTS])
     connection.execute("ANALYZE ai_usage_events")
     for setting in (

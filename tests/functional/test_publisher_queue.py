@@ -1,4 +1,4 @@
-"""Publishing straight on the queue."""
+"""The publisher with the queue as its destination."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -36,7 +36,7 @@ def queue_url(sqs: "SQSClient") -> str:
 
 
 def queued(sqs: "SQSClient", queue_url: str) -> list[list[dict[str, Any]]]:
-    """The events of each message, as the consumer reads them."""
+    """Returns the events of each message as the consumer reads them."""
     batches = []
     while messages := sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
         for message in messages:
@@ -62,12 +62,12 @@ def test_events_are_queued_as_messages_that_the_consumer_reads(sqs: "SQSClient",
 
 
 def track(publisher: Publisher, text: str) -> None:
-    """Tracks an event of `OTHER_BYTES` and the text."""
+    """Tracks an event with the text and `OTHER_BYTES` further bytes."""
     publisher.track_event("troubleshoot_job", user=1, id=UUID(int=1), timestamp=0, text=text)
 
 
 def texts_of_a_message(excess: int) -> list[str]:
-    """Of six events that make up a message as long as may be, and the excess."""
+    """Returns texts of six events that fill a message exactly, plus `excess` bytes."""
     commas = 5
     others = ["x" * 40_000] * 5
     room = MESSAGE_BYTES - SQUARE_BRACKETS - commas - 6 * OTHER_BYTES - sum(map(len, others))

@@ -62,19 +62,19 @@ def said(result: Any) -> str:
 
 
 def without(registry: Registry, name: str) -> Registry:
-    """The definitions less that of one event."""
+    """Returns the definitions without one event."""
     events = {known: event for known, event in registry.events.items() if known != name}
     return replace(registry, events=events)
 
 
 def with_deprecated(registry: Registry, name: str) -> Registry:
-    """The definitions with one event that is no longer accepted."""
+    """Returns the definitions with one event deprecated."""
     return replace(registry, events={**registry.events, name: replace(registry.events[name], deprecated=True)})
 
 
 @contextmanager
 def knowing(registry: Registry, handler: ConsumerHandler) -> Iterator[None]:
-    """The handler knows these definitions within the block."""
+    """Gives the handler these definitions while the block runs."""
     before = handler.consumer
     handler.consumer = replace(before, registry=registry)
     yield
@@ -84,7 +84,7 @@ def knowing(registry: Registry, handler: ConsumerHandler) -> Iterator[None]:
 def from_api(
     *events: dict[str, Any], grant: Grant = TENANT, request_id: str = "request", received_at: datetime = NOW
 ) -> str:
-    """A message as the API sends it."""
+    """Returns a message as the API puts it on the queue."""
     raw = [as_plain_event(msgspec.Raw(json.dumps(event).encode())) for event in events]
     return msgspec.json.encode(Batch(request_id, received_at, raw, grant=grant)).decode()
 
@@ -316,7 +316,7 @@ def test_two_replays_at_once_send_each_event_once(
 
 
 def insert(query: Query, body: Any, **columns: Any) -> Any:
-    """A row as the consumer leaves it."""
+    """Inserts a row as the consumer does."""
     values = {
         "id": uuid4(),
         "received_at": NOW,

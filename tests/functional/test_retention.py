@@ -1,4 +1,4 @@
-"""Old partitions go and new ones come, on real stores, beside transactions that are open at the wrong time."""
+"""Retention on real stores: makes and drops partitions beside open transactions."""
 
 import os
 import threading
@@ -80,7 +80,7 @@ class Stores:
         assert report.status == "caught_up"
 
     def store(self, month: date, connection: Connection | None = None) -> UUID:
-        """Stores an event of the month's second day, and returns its id."""
+        """Stores an event on the second day of the month, and returns its id."""
         event_id = uuid4()
         moment = datetime(month.year, month.month, 2, tzinfo=UTC)
         (connection or self.connection).execute(INSERT, [event_id, moment])
@@ -93,7 +93,7 @@ class Stores:
         return {row[0] for row in self.clickhouse.query("SELECT id FROM ai_usage_events").result_rows}
 
     def tables(self) -> set[str]:
-        """The tables of old months, be they partitions or not."""
+        """Returns the tables of old months, attached or not."""
         rows = self.connection.execute("SELECT relname FROM pg_class WHERE relkind = 'r'").fetchall()
         return {name for (name,) in rows} & {partition_name(OLD), partition_name(OLDER)}
 
@@ -104,7 +104,7 @@ class Stores:
         self.connection.execute(f"ALTER TABLE ai_usage_events DETACH PARTITION {partition_name(month)}")
 
     def leave_detaching(self, month: date) -> None:
-        """Begins a detach that does not end."""
+        """Begins to detach a partition, and leaves the detach unfinished."""
         with self.connect() as reader, self.connect("-c lock_timeout=10ms") as impatient:
             reader.execute("SELECT FROM ai_usage_events LIMIT 1")
             impatient.autocommit = True
@@ -124,13 +124,13 @@ def stores(database_url: str, clickhouse_url: str) -> Iterator[Stores]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the retention wait for less time, so that the test is quick."""
+    """Shortens the waits of the retention."""
     monkeypatch.setattr(functions.retention.retention, "LOCK_TIMEOUT_SECONDS", 0.2)
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the retention wait for as long as the test needs."""
+    """Lengthens the waits of the retention."""
     monkeypatch.setattr(functions.retention.retention, "LOCK_TIMEOUT_SECONDS", RUN_SECONDS)
 
 
@@ -198,7 +198,7 @@ def test_a_month_later_the_next_partition_is_made_and_the_last_one_dropped(store
 
 
 def handler(stores: Stores, clickhouse_url: str | None) -> RetentionHandler:
-    """The function, as it starts with these settings; for it, it is always the same moment."""
+    """Returns the function with these settings and a fixed clock."""
     return replace(build(replace(stores.retention, clickhouse_url=clickhouse_url)), now=lambda: NOW)
 
 
@@ -319,11 +319,11 @@ def test_of_two_that_wait_for_each_other_it_is_the_retention_that_gives_in(store
 
 
 class Interrupted(Exception):
-    """The process ends here."""
+    """Stands for the end of the process."""
 
 
 class Dying(psycopg.Connection[tuple[Any, ...]]):
-    """A connection of a process that ends behind one of its statements.
+    """A connection whose process ends after one of its statements.
 
     A row may come right before the events are locked. The sync runs right after the rows of a table that was detached
     were put before it once more.
@@ -581,7 +581,7 @@ EVENTS = [
 
 @dataclass(frozen=True, slots=True)
 class Writers:
-    """Threads that write as fast as they can until they are stopped, and fail where they have to wait for long."""
+    """Threads that write as fast as possible until stopped, and fail if a write waits for long."""
 
     database_url: str
     stopped: threading.Event

@@ -1,4 +1,4 @@
-"""An old partition goes only if ClickHouse has every row of it, whatever happened behind the sync's back."""
+"""An old partition is dropped only if ClickHouse has every row, even if rows were lost there."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -51,12 +51,12 @@ def stores(database_url: str, clickhouse_url: str) -> Iterator[Stores]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the retention wait for less time, so that the test is quick."""
+    """Shortens the waits of the retention."""
     monkeypatch.setattr(functions.retention.retention, "LOCK_TIMEOUT_SECONDS", 0.2)
 
 
 def lose(stores: Stores, condition: str = "1") -> None:
-    """Deletes rows from ClickHouse behind the sync's back, as the loss of a replica does."""
+    """Deletes rows from ClickHouse, like the loss of a replica."""
     stores.clickhouse.command(f"DELETE FROM ai_usage_events WHERE {condition}")
 
 

@@ -1,4 +1,4 @@
-"""Tokens that no longer count before they expire, those that are valid for too long, and those of two secrets."""
+"""Revoked tokens, tokens that are valid for too long, and tokens of two secrets."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""A database that others use as well, and have set up for themselves."""
+"""A PostgreSQL server with other users and other users' settings."""
 
 import itertools
 from collections.abc import Iterator
@@ -82,11 +82,11 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """An empty database of a role that is no superuser.
+    """An empty database whose owner is not a superuser.
 
     Attributes:
-        url: as that role; nothing is hostile before `spoil`.
-        administration: a superuser's connection to it.
+        url: URL of the database for its owner; nothing is hostile before `spoil`.
+        administration: a superuser's connection to the database.
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""From PostgreSQL to ClickHouse, on real engines."""
+"""The sync from PostgreSQL to ClickHouse, on real engines."""
 
 import json
 import os
@@ -85,7 +85,7 @@ def sync(database_url: str, clickhouse_url: str) -> Sync:
 
 
 def insert(connection: psycopg.Connection, payload: Any = None, **changes: Any) -> UUID:
-    """Stores an event as any client of the database may."""
+    """Inserts an event with plain SQL."""
     row: dict[str, Any] = {
         "id": uuid4(),
         "timestamp": NOW,
@@ -531,7 +531,7 @@ payloads = st.dictionaries(keys, values, max_size=6)
 
 @pytest.fixture
 def both(connection: psycopg.Connection, sync: Sync, client: Client) -> Both:
-    """What copies, and both ends of it, for all examples together."""
+    """One sync and both stores, shared by all examples."""
     return connection, sync, client
 
 
@@ -553,7 +553,7 @@ def test_payloads_come_out_of_clickhouse_as_they_are_in_postgresql(both: Both, s
 
 
 def storable(payload: dict[str, Any]) -> Any:
-    """The payload as the consumer keeps it; None where it refuses it."""
+    """Returns the payload as stored; None if the consumer rejects it."""
     try:
         return normalised(payload)
     except Rejection:

@@ -1,4 +1,4 @@
-"""What ClickHouse confirms stays: a quorum of replicas has it, or it is on the disk of a single server."""
+"""Rows that ClickHouse confirmed are kept: by a quorum of replicas, or on the disk of a single server."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -44,7 +44,7 @@ def front(clickhouse_url: str) -> Iterator[Front]:
 
 
 def ids(client: Client) -> list[str]:
-    """The ids as readers with FINAL see them."""
+    """Returns the ids that a query with FINAL sees."""
     return [str(row[0]) for row in client.query("SELECT id FROM ai_usage_events FINAL ORDER BY id").result_rows]
 
 
@@ -55,7 +55,7 @@ def fsync_settings(client: Client) -> dict[str, str]:
 
 
 def parts(client: Client) -> list[tuple[str, ...]]:
-    """The files of the table: a part that is rewritten has another name."""
+    """Returns the files of the table's parts; a rewritten part has another name."""
     statement = (
         "SELECT name FROM system.parts WHERE table = 'ai_usage_events' AND active AND database = currentDatabase()"
     )

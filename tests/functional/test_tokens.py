@@ -1,4 +1,4 @@
-"""The table of tokens: what each handler answers to whatever calls itself one."""
+"""Answers of each handler to tokens of all kinds, valid and not."""
 
 import base64
 import hashlib
@@ -45,7 +45,7 @@ type Ask = Callable[[str], tuple[int, dict[str, str]]]
 
 @cache
 def private_keys() -> dict[str, Key]:
-    """A key of each type that an issuer may publish, by its id."""
+    """Returns a key of each type that an issuer may publish, by key id."""
     return {
         "rsa": rsa.generate_private_key(65537, 2048),
         "rsa-bound": rsa.generate_private_key(65537, 2048),
@@ -104,7 +104,7 @@ def encoded(part: bytes) -> str:
 
 
 def hand_made(header: Any, claims: Any, key: bytes = SECRET.encode()) -> str:
-    """A token of these parts, signed with HMAC whatever its header says; texts are taken as they are."""
+    """Returns a token of these parts with an HMAC signature, whatever the header says; texts are not encoded."""
     parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header, claims)]
     content = ".".join(map(encoded, parts))
     return f"{content}.{encoded(hmac.digest(key, content.encode(), hashlib.sha256))}"
@@ -141,7 +141,7 @@ HANDLERS: dict[str, Callable[[AuthSettings], Handler]] = {
 
 @pytest.fixture(params=HANDLERS)
 def ask(request: pytest.FixtureRequest, aws: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ask]:
-    """Has one of the two handlers verify tokens by these settings; it then answers with status and headers."""
+    """Returns a function that sends a token to a handler with these settings and returns status and headers."""
 
     def load(**environment: str) -> Ask:
         for name, value in environment.items():

@@ -1,4 +1,4 @@
-"""What a team can do in a definition, on events that go through the consumer."""
+"""Transformations and prefetches of definitions, run by the consumer."""
 
 import json
 import textwrap
@@ -30,7 +30,7 @@ YESTERDAY = NOW - timedelta(days=1)
 
 @pytest.fixture
 def consume(database_url: str, folder: Path) -> Iterator[Consume]:
-    """Consumes events as a definition file says."""
+    """Consumes events with the definitions of one file."""
     database = Database(database_url, TimeLimits(30, 30))
 
     def consume(definition: str, *events: dict[str, Any], grant: Grant | None = None) -> Outcome:

@@ -1,1 +1,1 @@
-"""The queue, secrets, schedules and the deployment, on a LocalStack."""
+"""Tests of the queue, secrets and the deployment on LocalStack."""

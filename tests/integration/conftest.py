@@ -1,4 +1,4 @@
-"""A LocalStack for the tests, and what they use on it."""
+"""LocalStack, and fixtures that use it."""
 
 import json
 import os
@@ -26,7 +26,7 @@ LOG_CHARACTERS = 4000  # shown of the end of the log
 def endpoint(
     callers_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[str]:
-    """The LocalStack that AWS_ENDPOINT_URL or LOCALSTACK_HOST names, else one of the tests' own."""
+    """The LocalStack that AWS_ENDPOINT_URL or LOCALSTACK_HOST names; if none, starts one."""
     with patch.dict(os.environ, callers_environment):
         named = aws.running_endpoint()
     if named is not None:
@@ -53,20 +53,20 @@ def _end_of(log: Path) -> str:
 
 @pytest.fixture(scope="package")
 def session(endpoint: str) -> Session:
-    """Makes clients of it."""
+    """A session whose clients call LocalStack."""
     return Session(localstack_host=urlsplit(endpoint).netloc, region_name=aws.REGION)
 
 
 @pytest.fixture(autouse=True)
 def environment(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sends the functions' own clients there."""
+    """Makes the functions' own clients call LocalStack."""
     for name, value in {**aws.ACCOUNT, "AWS_ENDPOINT_URL": endpoint}.items():
         monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
 def queues(session: Session) -> Iterator[LocalStackQueues]:
-    """A queue and its dead-letter queue that no other test uses; what was not stored comes back after a second."""
+    """A queue and its dead-letter queue for one test; messages that were not stored come back after a second."""
     sqs = session.client("sqs")
     name = f"test-{secrets.token_hex(4)}"
     dead_letter_url = sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"]

@@ -1,7 +1,7 @@
-"""LocalStack on the loopback interface and in one folder; it runs in LocalStack's environment, not in the project's.
+"""Runs LocalStack on the loopback interface and in one folder, in LocalStack's own Python environment.
 
-LocalStack is told an address to listen on (GATEWAY_LISTEN), but heeds only its port and listens everywhere. It is told
-a folder (FILESYSTEM_ROOT), but keeps what S3 holds in one that all that run on the machine would share.
+LocalStack has a setting for its address (GATEWAY_LISTEN), but uses only the port and listens everywhere. It has one
+for its folder (FILESYSTEM_ROOT), but keeps S3's objects in a folder that all LocalStacks on the machine share.
 """
 
 import os

@@ -18,14 +18,14 @@ type Handler = Callable[[dict[str, Any], FakeContext], dict[str, Any]]
 
 
 class LocalStackQueues(NamedTuple):
-    """A queue and where its messages go after the last receive."""
+    """A queue and its dead-letter queue on LocalStack."""
 
     sqs: "SQSClient"
     url: str
     dead_letter_url: str
 
     def deliver(self, handler: Handler) -> list[str]:
-        """Hands one batch to the function, deletes what it does not report, and returns the bodies."""
+        """Passes one batch to the function, deletes the messages that it does not report, and returns the bodies."""
         answer = self.sqs.receive_message(
             QueueUrl=self.url,
             MaxNumberOfMessages=MAX_MESSAGES,
@@ -51,12 +51,12 @@ class LocalStackQueues(NamedTuple):
         return bodies
 
     def waiting(self, url: str) -> int:
-        """How many messages are in one of the queues, those that were received and may come back included."""
+        """Returns the number of messages in a queue, including received ones that may come back."""
         return count(self.sqs, url)
 
 
 def _record(message: "MessageTypeDef") -> dict[str, Any]:
-    """A message as Lambda hands it to the function."""
+    """Returns a message as Lambda passes it to the function."""
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],

@@ -1,4 +1,4 @@
-"""Deploys infra/template.yaml: whole where functions run, else all but its functions."""
+"""Deploys infra/template.yaml; without its functions if the endpoint runs none."""
 
 import io
 import json
@@ -25,13 +25,13 @@ NEED_FUNCTIONS = ("AWS::Lambda::", "Custom::")
 
 
 class Deployment(NamedTuple):
-    """What was deployed.
+    """A deployed stack.
 
     Attributes:
         outputs: the stack's outputs, by their names.
         resources: the physical id of each resource, by its name in the template.
-        refused: why resources of the whole template could not be made, by their names.
-        functions: whether the functions are among what was deployed.
+        refused: reason for each resource of the whole template that could not be made, by name.
+        functions: whether the functions were deployed.
     """
 
     outputs: dict[str, str]
@@ -41,7 +41,7 @@ class Deployment(NamedTuple):
 
 
 def runs_functions(endpoint: str) -> bool:
-    """Whether functions can be deployed there."""
+    """Whether the endpoint runs functions."""
     try:
         deploy.require_functions(endpoint)
     except StartError:
@@ -51,7 +51,7 @@ def runs_functions(endpoint: str) -> bool:
 
 @contextmanager
 def deployed_whole(session: Session, folder: Path, endpoint: str, parameters: dict[str, str]) -> Iterator[Deployment]:
-    """Builds and deploys the template as `make start` does, in `folder`, for as long as the block runs."""
+    """Builds and deploys the template as `make start` does, in `folder`, while the block runs."""
     deploy.build(folder, folder / "build.log", for_this_machine=False)
     with _deleted_afterwards(session, deploy.STACK):
         outputs = deploy.deploy(folder, endpoint, parameters, folder / "deploy.log")
@@ -60,9 +60,9 @@ def deployed_whole(session: Session, folder: Path, endpoint: str, parameters: di
 
 @contextmanager
 def deployed_without_functions(session: Session, parameters: dict[str, str]) -> Iterator[Deployment]:
-    """Deploys the whole template, whose functions fail, then what CloudFormation made of it without them.
+    """Deploys the whole template, whose functions fail, then the expanded template without functions.
 
-    Both stay for as long as the block runs.
+    Both stacks exist while the block runs.
     """
     formation = session.client("cloudformation")
     name = f"test-{secrets.token_hex(4)}"
@@ -82,7 +82,7 @@ def deployed_without_functions(session: Session, parameters: dict[str, str]) -> 
 
 
 def without_functions(template: Mapping[str, Any]) -> dict[str, Any]:
-    """A template that SAM was applied to, without what needs functions; their ARNs are as they would be."""
+    """Returns an expanded template without the resources that need functions; references get the usual ARNs."""
     resources = template["Resources"]
     dropped = {name for name, resource in resources.items() if resource["Type"].startswith(NEED_FUNCTIONS)}
     kept = {name: _stood_in(resource, dropped) for name, resource in resources.items() if name not in dropped}
@@ -96,12 +96,12 @@ def without_functions(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def function_arn(name: str) -> str:
-    """What stands for the ARN of a function that is not deployed."""
+    """Returns an ARN for a function that is not deployed."""
     return f"arn:aws:lambda:{aws.REGION}:000000000000:function:{name}"
 
 
 def _stood_in(value: Any, dropped: set[str]) -> Any:
-    """The value with what refers to a dropped resource replaced by the name or ARN that it would have."""
+    """Returns the value with references to dropped resources replaced by the names or ARNs they would have."""
     match value:
         case {"Ref": name} if name in dropped:
             return name
@@ -119,7 +119,7 @@ def _stood_in(value: Any, dropped: set[str]) -> Any:
 
 
 def _create(session: Session, name: str, template: str, parameters: dict[str, str]) -> Any:
-    """Creates a stack, and describes it once that is done, well or not."""
+    """Creates a stack, and returns its description after success or failure."""
     formation = session.client("cloudformation")
     formation.create_stack(
         StackName=name,
@@ -135,7 +135,7 @@ def _create(session: Session, name: str, template: str, parameters: dict[str, st
 
 @contextmanager
 def _deleted_afterwards(session: Session, name: str) -> Iterator[None]:
-    """Has what there is of the stack deleted when the block ends."""
+    """Deletes the stack when the block ends."""
     try:
         yield
     finally:
@@ -143,7 +143,7 @@ def _deleted_afterwards(session: Session, name: str) -> Iterator[None]:
 
 
 def _with_a_package(session: Session) -> str:
-    """The template, whose functions all have a package that holds nothing."""
+    """Returns the template with an empty package for each function."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("nothing.py", "")

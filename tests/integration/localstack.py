@@ -12,10 +12,10 @@ PROGRAM = Path(__file__).with_name("contained_localstack.py")
 
 
 def start(folder: Path, log: Path, processes: Processes) -> str:
-    """Starts LocalStack with nothing in it, and returns its endpoint; all that it writes is in `folder`.
+    """Starts an empty LocalStack that writes only in `folder`, and returns its endpoint.
 
     Raises:
-        StartError: it did not come up.
+        StartError: LocalStack did not start.
     """
     address = f"{ports.HOST}:{ports.free()}"
     (folder / "usr" / "lib" / "localstack").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""infra/template.yaml as CloudFormation makes it."""
+"""The resources that CloudFormation makes from infra/template.yaml."""
 
 import json
 from collections.abc import Iterator

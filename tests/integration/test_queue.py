@@ -1,4 +1,4 @@
-"""The way of events through a real queue: from the HTTPS handler, or straight from a producer, into PostgreSQL."""
+"""Events through a real queue, from the HTTPS handler or a producer to PostgreSQL."""
 
 import json
 import time
@@ -181,7 +181,7 @@ def test_a_dead_letter_waits_untouched_and_is_stored_when_redriven(
 
 
 def redrive(queues: LocalStackQueues) -> None:
-    """Has SQS move the dead letters back to where they came from, and waits until it has."""
+    """Redrives the dead letters with SQS, and waits until the redrive is done."""
     answer = queues.sqs.get_queue_attributes(QueueUrl=queues.dead_letter_url, AttributeNames=["QueueArn"])
     arn = answer["Attributes"]["QueueArn"]
     queues.sqs.start_message_move_task(SourceArn=arn)

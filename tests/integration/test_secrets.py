@@ -20,7 +20,7 @@ SECRET = "a secret of thirty-two characters, at least"
 
 
 def rds_secret(url: str) -> str:
-    """The JSON that RDS keeps for the database at `url`."""
+    """Returns the JSON that RDS stores as the secret of the database at `url`."""
     parts = urlsplit(url)
     return json.dumps(
         {
@@ -62,7 +62,7 @@ def test_tokens_are_checked_with_the_secret_that_secrets_manager_keeps(
 
 
 def status(api: IngestHandler, secret: str) -> int:
-    """What the handler answers to an event whose token is signed with `secret`."""
+    """Returns the status for an event whose token is signed with `secret`."""
     token = sign(secret, "1", [WRITE], [EVERYTHING], timedelta(minutes=5))
     body = json.dumps({"event": "request_duo_chat_response"})
     answer = api({"headers": {"Authorization": f"Bearer {token}"}, "body": body}, FakeContext())

@@ -1,1 +1,1 @@
-"""What the tests share: builders, servers, producers and readers."""
+"""Builders, servers, producers and readers for tests."""

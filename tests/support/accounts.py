@@ -1,4 +1,4 @@
-"""What became of each event that was sent, by what was answered and by what is in the database."""
+"""Checks the outcome of each event against the answers and the database."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ def count_of_stored(query: Query) -> int:
 
 
 def assert_answered(answer: Any, messages: list[bytes]) -> None:
-    """Each event of a request is in its messages, or was answered to be ignored or rejected."""
+    """Checks that each event of a request is in a message, or was answered as ignored or rejected."""
     batches = [read_batch(message, "message", datetime.now(UTC)) for message in messages]
     assert all(batch.grant is not None for batch in batches)
     queued = sum(len(batch.events) for batch in batches)
@@ -41,7 +41,7 @@ def assert_answered(answer: Any, messages: list[bytes]) -> None:
 
 
 def assert_consumed(ways: WaysIn, query: Query) -> None:
-    """What was answered as accepted is stored, but for what its transformation makes of it."""
+    """Checks that each accepted event is stored, unless its transformation rejects it."""
     batches = [read_batch(message, "message", datetime.now(UTC)) for message in ways.waiting]
     if not batches:
         return
@@ -54,7 +54,7 @@ def assert_consumed(ways: WaysIn, query: Query) -> None:
 
 
 def assert_kept(outcome: Outcome, query: Query, stored_before: int) -> None:
-    """What the consumer says of events that it stored, or rejected, is so in the database."""
+    """Checks that the database has the events that the consumer reports as stored or rejected."""
     assert count_of_stored(query) - stored_before == outcome.stored
     ids = {row.id for row in outcome.rejected}
     assert _number(query, _KEPT, list(ids)) == len(ids)

@@ -1,4 +1,4 @@
-"""Events that show themselves that they can't be stored, each with the code of the reason."""
+"""Events that the API itself rejects, each with the code of its rejection."""
 
 import json
 from datetime import timedelta
@@ -10,7 +10,7 @@ from tests.support.clock import NOW
 
 
 def chat(attributes: dict[str, Any]) -> bytes:
-    """An event that could be stored, were it not for `attributes`."""
+    """Returns a valid event with `attributes` added."""
     return json.dumps({"event": "request_duo_chat_response", "user_id": 1} | attributes).encode()
 
 

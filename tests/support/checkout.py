@@ -11,7 +11,7 @@ SHARED = (".venv", ".local/tools", ".local/packages")  # slow to make and the sa
 
 
 def copy(checkout: Path) -> Path:
-    """Copies what is deployed to a new folder, and returns it."""
+    """Copies the deployed files to a new folder, and returns the folder."""
     for name in FOLDERS:
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:

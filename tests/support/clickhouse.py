@@ -1,4 +1,4 @@
-"""A ClickHouse server of the tests' own."""
+"""Runs a ClickHouse server for tests."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from infra.local.stack import start_clickhouse
 
 @contextmanager
 def serve_clickhouse(folder: Path, *, anew: bool = True) -> Iterator[str]:
-    """The URL of a server without any data, or with what the folder holds."""
+    """Runs a server, empty or on the folder's data; yields its URL."""
     processes = Processes(folder / "processes.json")
     processes.stop()  # what a killed run left
     if anew:

@@ -1,4 +1,4 @@
-"""A front of the real ClickHouse: passes requests on, and makes the answers that only a cluster can give."""
+"""A proxy before the real ClickHouse that gives the answers that only a cluster can give."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ class Failure:
     """An insert that ends with an error.
 
     Attributes:
-        code: ClickHouse's number of the error.
-        stored: whether the rows are stored all the same.
+        code: ClickHouse's error number.
+        stored: whether the rows are stored despite the error.
     """
 
     code: int
@@ -24,12 +24,12 @@ class Failure:
 
 @dataclass(slots=True)
 class Front:
-    """What the front does, and what it has seen.
+    """Script and record of the proxy.
 
     Attributes:
         failures: one for each of the next inserts.
-        refused: what other requests are not passed on for, with the number of the error that answers them.
-        engine_prefix: what the name of the table's engine is said to begin with.
+        refused: error number for other requests, by a text that they contain.
+        engine_prefix: text put before the name of the table's engine in answers.
         inserts: the parameters of each insert.
         statements: the bodies of all other requests.
     """
@@ -44,7 +44,7 @@ class Front:
 
 @contextmanager
 def serve_front(clickhouse_url: str) -> Iterator[Front]:
-    """A front of the server at `clickhouse_url`, on a port of its own."""
+    """Runs a proxy of the server at `clickhouse_url` on a free port."""
     behind = urlsplit(clickhouse_url)
 
     class Handler(BaseHTTPRequestHandler):

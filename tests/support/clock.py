@@ -1,4 +1,4 @@
-"""The moment that tests take for the present, so that it does not matter whether a day or a month ends meanwhile."""
+"""The moment that tests use as the present, so that the end of a day or month during a test changes nothing."""
 
 from datetime import UTC, datetime
 
@@ -6,5 +6,5 @@ NOW = datetime.now(UTC)
 
 
 def now() -> datetime:
-    """The present moment, whenever it is asked for."""
+    """Returns the fixed present moment."""
     return NOW

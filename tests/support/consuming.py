@@ -1,4 +1,4 @@
-"""A queue as moto has it, and the consumer between it and PostgreSQL."""
+"""A queue of moto, and the consumer between the queue and PostgreSQL."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,13 @@ ACCOUNT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DE
 
 
 def consume(handler: ConsumerHandler, *records: dict[str, Any]) -> list[str]:
-    """Hands the messages to the function, and returns the ids of those that it reports as failed."""
+    """Passes the messages to the function, and returns the ids that it reports as failed."""
     answer = handler({"Records": list(records)}, None)
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 
 class Queues:
-    """A queue with one for its dead letters, to which a message goes that was received `receives` times."""
+    """A queue with a dead-letter queue, which gets messages that were received `receives` times."""
 
     def __init__(self, receives: int = 1) -> None:
         self.sqs: SQSClient = boto3.client("sqs")
@@ -38,7 +38,7 @@ class Queues:
             self.sqs.send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=typed)
 
     def records(self, url: str | None = None) -> list[dict[str, Any]]:
-        """The messages that wait, as Lambda hands them to the function; they stay in the queue."""
+        """Returns the waiting messages as Lambda passes them to the function; they stay in the queue."""
         received: list[dict[str, Any]] = []
         while messages := self.sqs.receive_message(
             QueueUrl=url or self.url,
@@ -51,7 +51,7 @@ class Queues:
         return received
 
     def consume(self, handler: ConsumerHandler) -> None:
-        """Hands all that waits to the consumer at once, and deletes what it does not report."""
+        """Passes all waiting messages to the consumer in one batch, and deletes those that it does not report."""
         records = self.records()
         if records:
             failed = consume(handler, *records)
@@ -60,7 +60,7 @@ class Queues:
                     self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=record["receiptHandle"])
 
     def bury(self, *bodies: str, **attributes: str) -> list[dict[str, Any]]:
-        """Publishes messages that become dead letters; returns them as the function was handed them before."""
+        """Publishes messages that become dead letters; returns them as the function received them before."""
         self.send(*bodies, **attributes)
         records = self.records()
         for record in records:

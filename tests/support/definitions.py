@@ -20,7 +20,7 @@ _packages = count()
 
 
 def write_package(folder: Path, **modules: str) -> Path:
-    """A new package of modules with these texts, in a folder that modules are imported from."""
+    """Writes a new package of modules with these texts in a folder on the import path."""
     package = folder / f"defined{next(_packages)}"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -30,12 +30,12 @@ def write_package(folder: Path, **modules: str) -> Path:
 
 
 def load_from(folder: Path, **modules: str) -> Registry:
-    """The definitions in such a package, whose texts lack what every one of them imports."""
+    """Loads definitions from texts, after adding the usual imports to each."""
     head = '"""A team\'s events."""\nfrom definitions import Feature, Payload\n'
     return load(write_package(folder, **{name: head + textwrap.dedent(text) for name, text in modules.items()}).name)
 
 
 def answer_with(registry: Registry, api: GraphqlHandler) -> None:
-    """Makes GraphQL's handler answer with these definitions instead of the shipped ones."""
+    """Gives the GraphQL handler these definitions in place of the shipped ones."""
     api.registry, api.schema = registry, executable_schema(registry)
     api.documents = DocumentCache(api.schema, introspection=True)

@@ -1,4 +1,4 @@
-"""The examples of the README and of `docs/`, as their readers find them."""
+"""Reads the examples in the README and `docs/`."""
 
 import re
 from collections.abc import Iterator
@@ -23,19 +23,19 @@ _MASKS = (
 
 
 class Command(NamedTuple):
-    """A command of a console block, and what the block says that it prints."""
+    """A command of a console block, and the output that the block shows."""
 
     text: str
     output: str
 
 
 def pages() -> list[Path]:
-    """The README, and every page of `docs/`."""
+    """Returns the README and every page of `docs/`."""
     return [README, *sorted(DOCS.rglob("*.md"))]
 
 
 def section(page: Path, heading: str) -> str:
-    """What is below a heading of the second level, like `4. Send the event`."""
+    """Returns the text below a heading of the second level, like `4. Send the event`."""
     text = page.read_text()
     _, found, rest = text.partition(f"\n## {heading}\n")
     assert found, f"{page.name} has no section {heading!r}"
@@ -43,15 +43,15 @@ def section(page: Path, heading: str) -> str:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The code of all blocks in that language."""
+    """Returns the code of all blocks in that language."""
     return [code for found, code in _BLOCK.findall(text) if found == language]
 
 
 def commands(text: str) -> Iterator[Command]:
-    """The commands of all console blocks.
+    """Returns the commands of all console blocks.
 
-    A line that begins with `$ ` begins a command. Lines that begin with two spaces right after it belong to it; what
-    follows is its output.
+    A line that begins with `$ ` begins a command. Lines after it that begin with two spaces belong to the command;
+    the lines that follow are its output.
     """
     for block in blocks(text, "console"):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
@@ -62,24 +62,24 @@ def commands(text: str) -> Iterator[Command]:
 
 
 def links(page: Path) -> list[str]:
-    """Where the links of a page lead, except to other sites."""
+    """Returns the targets of a page's links, except those to other sites."""
     return [link for link in _LINK.findall(_FENCED.sub("", page.read_text())) if "://" not in link]
 
 
 def search_definition() -> str:
-    """The whole definition that the reference shows: `definitions/search.py`."""
+    """Returns the complete definition in the reference: `definitions/search.py`."""
     (definition,) = blocks(section(DOCS / "reference" / "definitions.md", "A whole definition"), "python")
     return definition
 
 
 def tutorial_definition() -> str:
-    """The definition that the tutorial has its readers write: `definitions/issue_summaries.py`."""
+    """Returns the tutorial's definition: `definitions/issue_summaries.py`."""
     (definition,) = blocks(section(TUTORIAL, "2. Define an event"), "python")
     return definition
 
 
 def masked(output: str) -> str:
-    """An output without what differs from run to run: ids, days, and which store answered."""
+    """Masks the parts of an output that differ between runs: ids, days, and the store's name."""
     for pattern, mask in _MASKS:
         output = pattern.sub(mask, output)
     return output

@@ -1,10 +1,10 @@
-"""The metrics that a function emits, as lines of CloudWatch's embedded metric format."""
+"""Reads metrics that a function emits in CloudWatch's embedded metric format."""
 
 import json
 
 
 def metrics(output: str) -> dict[str, float]:
-    """The newest value of each metric among the lines that a function wrote."""
+    """Returns the newest value of each metric in a function's output."""
     lines = [json.loads(line) for line in output.splitlines() if "CloudWatchMetrics" in line]
     named = [(line, metric["Name"]) for line in lines for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
     return {name: line[name][-1] for line, name in named}

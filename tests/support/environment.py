@@ -1,4 +1,4 @@
-"""What the environment of the tests' caller may hold: a system of the caller's own, which no test may see or touch."""
+"""Hides the system that the environment of the tests' caller may name; no test may read or change that system."""
 
 from collections.abc import Mapping
 
@@ -31,7 +31,7 @@ _PREFIXES = ("AI_USAGE_EVENTS_", "AWS_", "POWERTOOLS_")
 
 
 def without_the_callers_system(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what names a system, or says how the functions are to run."""
+    """Returns the environment without variables that name a system or configure the functions."""
     return {
         name: value
         for name, value in environment.items()

@@ -1,4 +1,4 @@
-"""The API as a server on this machine that judges events as the real one does, unless it is told to fail."""
+"""An API server on this machine that judges events like the real API, and fails on request."""
 
 import contextlib
 import socket
@@ -29,13 +29,13 @@ _RESET_AT_ONCE = struct.pack("ii", 1, 0)
 
 
 class FaultyApi(ThreadingHTTPServer):
-    """A server that goes through a script of faults, one a request, and works from then on.
+    """A server that follows a script of faults, one for each request, and works after that.
 
     Attributes:
-        faults: what goes wrong with each of the next requests; an empty text where nothing does.
-        bodies: of the requests that it read, each as the events in it.
-        written: each event that ever came, by its id, in all the ways in which it was written.
-        accepted: the ids of the events that it took, as often as it took them.
+        faults: fault of each of the next requests; an empty text for none.
+        bodies: events of each request that the server read.
+        written: all different texts of each event, by id.
+        accepted: ids of accepted events, once for each time that the event was accepted.
     """
 
     daemon_threads = True
@@ -53,17 +53,17 @@ class FaultyApi(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Its URL, as `api_url`."""
+        """The server's URL, for the setting `api_url`."""
         return f"http://127.0.0.1:{self.server_port}/stage/"
 
     def fail(self, faults: Iterable[str]) -> None:
-        """Begins a script, and forgets what came before."""
+        """Begins a script, and clears the records."""
         self.faults = deque(faults)
         self.bodies, self.tokens, self.accepted, self.written = [], [], [], {}
         self.connections = 0
 
     def judge(self, body: bytes, fault: str) -> Answer:
-        """What the real API would answer."""
+        """Returns the answer of the real API."""
         for raw in msgspec.json.decode(body, type=list[msgspec.Raw]):
             identifier = msgspec.json.decode(raw).get("id")
             self.written.setdefault(identifier, set()).add(bytes(raw))
@@ -115,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def reset(self) -> None:
-        """Ends the connection so that the other side sees an error."""
+        """Resets the connection, so that the client sees an error."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_ONCE)
         self.connection.close()
@@ -130,7 +130,7 @@ def _judge(handler: Handler, body: bytes, fault: str) -> None:
 
 
 def _answer_with_status(handler: Handler, __: bytes, fault: str) -> None:
-    """The fault is a status, and perhaps what `Retry-After` says."""
+    """Answers with the status of the fault, and with its `Retry-After` header if there is one."""
     status, _, retry_after = fault.partition(" ")
     handler.answer(int(status), b'{"message": "so it is"}', Retry_After=retry_after or "0.01")
 
@@ -140,7 +140,7 @@ def _ask_to_wait(handler: Handler, _: bytes, __: str) -> None:
 
 
 def _lose_the_answer(handler: Handler, body: bytes, fault: str) -> None:
-    """The events are taken, but nobody hears of it."""
+    """Accepts the events, and ends the connection without an answer."""
     content = msgspec.json.encode(handler.server.judge(body, fault))
     handler.send_response(202)
     handler.send_header("Content-Length", str(len(content)))

@@ -1,4 +1,4 @@
-"""Every format in which the same events may be sent, and what may be wrapped around them."""
+"""The same events in every format and envelope."""
 
 import base64
 import gzip
@@ -23,13 +23,13 @@ type Stored = list[tuple[int, int, str | None, dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A body, and what becomes of it.
+    """A body, and its expected outcome.
 
     Attributes:
-        headers: that say by HTTPS what the body is.
+        headers: HTTP headers that describe the body.
         stored: user, event, namespace path and payload of each row.
-        rejected: the codes of the events that can't be stored.
-        ignored: how many internal events no definition names.
+        rejected: codes of the rejected events.
+        ignored: number of internal events that no definition names.
     """
 
     headers: dict[str, str]
@@ -44,7 +44,7 @@ def encoded(value: Any) -> bytes:
 
 
 def events_of(user_id: int) -> list[dict[str, Any]]:
-    """A user's events: two, and two internal ones, of which no definition names the last."""
+    """Returns four events of a user: two plain, two internal; no definition names the last."""
     return [
         {
             "event": "troubleshoot_job",
@@ -60,12 +60,12 @@ def events_of(user_id: int) -> list[dict[str, Any]]:
 
 
 def stored_of(user_id: int) -> Stored:
-    """What is stored of `events_of` the user, in the same order."""
+    """Returns the expected rows for `events_of`, in the same order."""
     return [(user_id, 7, "27/28/", JOB_PAYLOAD), (user_id, 6, None, {}), (user_id, 2, None, SUGGESTION_PAYLOAD)]
 
 
 def cloud_events_of(user_id: int) -> list[dict[str, Any]]:
-    """The user's events as CloudEvents."""
+    """Returns the user's events as CloudEvents."""
     return [
         {
             "specversion": "1.0",
@@ -83,7 +83,7 @@ def cloud_events_of(user_id: int) -> list[dict[str, Any]]:
 
 
 def formats(user_id: int) -> dict[str, Format]:
-    """The user's events, all in one body."""
+    """Returns formats with all of the user's events in one body."""
     events, cloud_events = events_of(user_id), cloud_events_of(user_id)
     array = encoded(events)
     lines = b"\n".join(map(encoded, events))
@@ -116,7 +116,7 @@ def formats(user_id: int) -> dict[str, Format]:
 
 
 def singles(user_id: int) -> dict[str, Format]:
-    """One event of the user's."""
+    """Returns formats with one event of the user."""
     job, _, internal, _ = events_of(user_id)
     suggestion = internal | {"id": job["id"]}
     stored_job, _, stored_suggestion = stored_of(user_id)
@@ -131,7 +131,7 @@ def singles(user_id: int) -> dict[str, Format]:
 
 
 def binary(user_id: int) -> dict[str, Format]:
-    """The user's first CloudEvent in binary mode, which only HTTPS has."""
+    """Returns the user's first CloudEvent in binary mode, which exists over HTTPS only."""
     event = cloud_events_of(user_id)[0]
     attributes = ("specversion", "id", "source", "type", "time", "subject")
     headers = {f"ce-{name}": event[name] for name in attributes} | {"Content-Type": "application/json"}
@@ -139,7 +139,7 @@ def binary(user_id: int) -> dict[str, Format]:
 
 
 def mixtures(user_id: int) -> dict[str, Format]:
-    """The user's events with some beside them that can't be stored."""
+    """Returns formats with the user's events and events that are rejected."""
     events, cloud_events = events_of(user_id), cloud_events_of(user_id)
     bad = [{"event": "unknown", "user_id": user_id}, events[1] | {"id": "no uuid"}]
     bad_cloud_events = [cloud_events[0] | {"specversion": "0.3"}, cloud_events[0] | {"subject": "root"}]
@@ -163,7 +163,7 @@ def mixtures(user_id: int) -> dict[str, Format]:
 
 
 def sns(body: bytes, message_id: str = "") -> bytes:
-    """The body as SNS sends it on; each call is another message, unless it is named."""
+    """Returns the body in an SNS envelope, with a new message id unless one is given."""
     return encoded(
         {
             "Type": "Notification",
@@ -177,7 +177,7 @@ def sns(body: bytes, message_id: str = "") -> bytes:
 
 
 def event_bridge(body: bytes, event_id: str = "") -> bytes:
-    """The object as EventBridge sends it on; each call is another event of it, unless it is named."""
+    """Returns the object in an EventBridge envelope, with a new id unless one is given."""
     return encoded(
         {
             "version": "0",

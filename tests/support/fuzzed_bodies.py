@@ -1,4 +1,4 @@
-"""Bodies as nobody would send them, and requests that bring them, of which no event may vanish."""
+"""Strategies for malformed and unusual bodies and for requests with them."""
 
 import base64
 import gzip
@@ -27,19 +27,19 @@ _NAMES = ("request_duo_chat_response", "troubleshoot_job", "code_suggestion_show
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A body, and how many events are in it where that is known for certain."""
+    """A body and the number of its events; None if the number is not certain."""
 
     text: bytes
     count: int | None
 
 
 def encoded(value: Any, *, ascii_only: bool = False) -> bytes:
-    """The value as JSON, in which halves of surrogate pairs may stand as escapes, or as bytes that are not UTF-8."""
+    """Encodes a value as JSON, halves of surrogate pairs as escapes or as bytes that are not UTF-8."""
     return json.dumps(value, ensure_ascii=ascii_only).encode(errors="surrogatepass")
 
 
 def is_json(text: bytes) -> bool:
-    """Whether anybody would say so: Python itself also reads constants that JSON does not have."""
+    """Whether the text is JSON; Python alone also reads constants like NaN."""
     try:
         json.loads(text.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -64,7 +64,7 @@ moments = st.sampled_from([0, 1, -30, 100, -100, 10**5]).map(
 
 
 def either(usual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """What is usual, and what is not."""
+    """Returns a strategy for usual and unusual values."""
     return usual | json_values
 
 
@@ -144,7 +144,7 @@ event_texts = json_texts | odd_events | doubled_events | bad_events | st.binary(
 
 
 def single(text: bytes) -> Body:
-    """A body of one event; one with half of a surrogate pair in it, which may be an escape, is no JSON to some."""
+    """Draws a body of one event; if half of a surrogate pair is in it, the number of events is not certain."""
     is_one = is_json(text) and not text.lstrip().startswith(b"[") and rb"\u" not in text
     return Body(text, 1 if is_one else None)
 
@@ -191,7 +191,7 @@ _FAITHFUL = {
 
 @st.composite
 def packed(draw: st.DrawFn, plain: Body) -> Body:
-    """The body as it is, packed, cut off, or with a byte replaced."""
+    """Draws the body unchanged, compressed, cut off, or with a byte replaced."""
     text, count = plain.text, plain.count
     packing = draw(st.sampled_from([None, None, None, *_PACKINGS]))
     if packing:
@@ -205,7 +205,7 @@ def packed(draw: st.DrawFn, plain: Body) -> Body:
 
 
 def several[Variant](variants: st.SearchStrategy[Variant]) -> st.SearchStrategy[list[Variant]]:
-    """To think of a body takes longer than to send it, so each goes in several ways."""
+    """Draws several requests with one body, because drawing a body takes longer than sending it."""
     return st.lists(variants, min_size=VARIANTS, max_size=VARIANTS)
 
 

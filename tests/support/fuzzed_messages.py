@@ -1,4 +1,4 @@
-"""Messages on the queue as nobody would send them: bodies in envelopes, and what looks like messages of our own."""
+"""Strategies for malformed and unusual queue messages: bodies in envelopes, and imitations of the API's messages."""
 
 import hashlib
 import json
@@ -31,12 +31,12 @@ _REFUSED_BY_SQS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 
 
 def as_sqs_takes_it(text: bytes) -> str:
-    """The text with marks in the place of what is not UTF-8, and of the characters that SQS refuses."""
+    """Returns the text with replacement characters for bytes that are not UTF-8 and characters that SQS refuses."""
     return _REFUSED_BY_SQS.sub("\ufffd", text.decode(errors="replace"))[:MOST_CHARACTERS_ON_THE_QUEUE] or " "
 
 
 def _compact(value: Any) -> bytes:
-    """JSON as our own messages are, which begin with their kind."""
+    """Encodes compact JSON, like the API's own messages."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
@@ -46,7 +46,7 @@ def _in_sns(body: Body) -> Body:
 
 
 def _in_event_bridge(body: Body) -> Body:
-    """What is no JSON comes as a text, which is one event, if a bad one; half of a surrogate pair spoils it all."""
+    """Wraps a body; one that is not JSON becomes a text, one with half of a surrogate pair becomes unreadable."""
     is_whole = is_json(body.text)
     detail = body.text if is_whole else encoded(body.text.decode(errors="replace"))
     envelope = b'{"detail-type": "a", "id": "%b", "detail": %b}' % (_id_of(body).encode(), detail)
@@ -56,13 +56,13 @@ def _in_event_bridge(body: Body) -> Body:
 
 
 def _id_of(body: Body) -> str:
-    """An envelope's id, which others have only around the same body."""
+    """Returns an envelope's id, derived from the body."""
     return hashlib.sha256(body.text).hexdigest()[:32]
 
 
 @st.composite
 def _message(draw: st.DrawFn, plain: Body) -> Body:
-    """The body in more envelopes, or fewer, than are taken off: what is left then is one bad event, if it is JSON."""
+    """Draws a body in several envelopes. If they are more than the consumer removes, one bad event is left."""
     body = draw(packed(plain))
     if as_sqs_takes_it(body.text).encode() != body.text:
         body = Body(body.text, None)

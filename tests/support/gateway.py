@@ -1,4 +1,4 @@
-"""API Gateway's part, in process: requests become the events that the ingest API answers, and answers responses."""
+"""API Gateway in process: turns requests into events for the ingest API, and its answers into responses."""
 
 import base64
 from collections.abc import Iterable
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Gateway:
-    """A WSGI application before the ingest API of whichever test runs.
+    """A WSGI application before the running test's ingest API.
 
     Attributes:
-        ways: that test's.
+        ways: fixture `ways` of the running test.
     """
 
     ways: WaysIn

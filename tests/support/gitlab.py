@@ -1,4 +1,4 @@
-"""An event as GitLab's documentation tells to send it."""
+"""The event in GitLab's documentation."""
 
 from typing import Any
 

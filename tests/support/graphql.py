@@ -1,4 +1,4 @@
-"""Asking the function behind `/graphql`, which answers in this process."""
+"""Sends queries to the GraphQL function in this process."""
 
 import json
 import time
@@ -27,7 +27,7 @@ type Insert = Callable[..., str]
 
 @contextmanager
 def built(database_url: str, **settings: Any) -> Iterator[GraphqlHandler]:
-    """The function's handler with these settings; for it, it is always the same moment."""
+    """Yields the function's handler with these settings and a fixed clock."""
     with patch.object(functions.graphql.handler, "executable_schema", _schema_made_once):
         handler = build(auth=AuthSettings(secret=SECRET), database_url=database_url, **settings)
     handler.now = clock.now
@@ -38,7 +38,7 @@ def built(database_url: str, **settings: Any) -> Iterator[GraphqlHandler]:
 
 
 def _schema_made_once(registry: Registry) -> GraphQLSchema:
-    """The schema of these definitions: to make it takes longer than most queries."""
+    """Returns the schema of these definitions, made once because making it takes longer than most queries."""
     features = tuple(map(id, registry.features.values()))
     if features not in _schemas:
         _schemas[features] = (registry, executable_schema(registry))
@@ -46,10 +46,10 @@ def _schema_made_once(registry: Registry) -> GraphQLSchema:
 
 
 def request(handler: GraphqlHandler, query: Any, *namespaces: str, **changes: Any) -> tuple[int, Any]:
-    """Status and content of the answer to a query, or to a body, with a token for the namespaces, or for all.
+    """Returns status and content of the answer to a query or body, with a token for the namespaces (None: all).
 
     Args:
-        changes: of what API Gateway sends.
+        changes: replaced keys of API Gateway's event.
     """
     claims = {"sub": "1", "scope": "events:read", "namespaces": namespaces or ["*"], "exp": time.time() + 60}
     body = query if isinstance(query, str) else json.dumps(query)
@@ -64,7 +64,7 @@ def request(handler: GraphqlHandler, query: Any, *namespaces: str, **changes: An
 
 
 def ask(handler: GraphqlHandler, query: str, *namespaces: str, **variables: Any) -> Any:
-    """The data of the answer, which has no errors."""
+    """Returns the data of the answer; fails if the answer has errors."""
     status, answer = request(handler, {"query": query, "variables": variables}, *namespaces)
     assert status == 200
     assert "errors" not in answer, answer

@@ -1,4 +1,4 @@
-"""Queries made by chance from a GraphQL schema, whatever its fields and arguments are."""
+"""Random queries for any GraphQL schema."""
 
 import base64
 import json
@@ -105,13 +105,13 @@ type Way = tuple[tuple[str, GraphQLField | None], ...]
 
 
 class Name(str):
-    """The name of an enum's value, which a query has without quotes."""
+    """The name of an enum value, which queries write without quotes."""
 
     __slots__ = ()
 
 
 def ways(schema: GraphQLSchema) -> list[Way]:
-    """A way from the root to every field of every type: the fields in turn, and fragments, which are no field."""
+    """Returns a way from the root to every field of every type, made of fields and type conditions."""
     query = schema.query_type
     assert query
     found: list[Way] = []
@@ -134,11 +134,11 @@ def ways(schema: GraphQLSchema) -> list[Way]:
 
 @dataclass
 class QueryMaker:
-    """Makes one query: with plain arguments, or with odd ones.
+    """Makes one query, with usual or unusual arguments.
 
     Attributes:
-        fitting: the values that arguments, and fields of input objects, of these names are given one of; those without
-            any are not given.
+        fitting: usual values by the name of the argument or input field; one of them is used. Names without
+            values are left out.
     """
 
     schema: GraphQLSchema
@@ -149,7 +149,7 @@ class QueryMaker:
     _declared: list[str] = field(default_factory=list)
 
     def along(self, way: Way) -> dict[str, Any]:
-        """A query for the last field of the way, with all its arguments."""
+        """Returns a query for the last field of the way, with all its arguments."""
         name, last = way[-1]
         text = self._field(name, last, all_arguments=True)
         for name, step in reversed(way[:-1]):
@@ -157,7 +157,7 @@ class QueryMaker:
         return self._whole(text)
 
     def any(self, depth: int = 8) -> dict[str, Any]:
-        """A query for a few of the fields."""
+        """Returns a query for a few of the fields."""
         assert self.schema.query_type
         return self._whole(self._selection(self.schema.query_type, depth))
 
@@ -166,7 +166,7 @@ class QueryMaker:
         return {"query": f"{declared} {{ {selection} }}", "variables": self.variables}
 
     def _selection(self, type_: GraphQLNamedType, depth: int) -> str:
-        """Some fields of a type; `__typename` alone where it is deep enough."""
+        """Returns some fields of a type; only `__typename` at the greatest depth."""
         if isinstance(type_, GraphQLInterfaceType) and self.chance.random() < 0.5:
             possible = self.chance.choice(self.schema.get_possible_types(type_))
             return f"__typename ... on {possible.name} {{ {self._selection(possible, depth)} }}"
@@ -193,7 +193,7 @@ class QueryMaker:
         return f"({', '.join(given)})" if given else ""
 
     def _variable(self, type_: GraphQLInputType, value: Any) -> str:
-        """The value as the query has it: as a variable, or as it is."""
+        """Returns the value as a variable or a literal."""
         if self.chance.random() < 0.4:
             return literal(value)
         name = f"v{len(self.variables)}"
@@ -205,7 +205,7 @@ class QueryMaker:
         return bool(self.fitting.get(name, True)) and (is_required or self.chance.random() < probability)
 
     def _named_value(self, name: str, type_: GraphQLInputType) -> Any:
-        """A value for the argument, or the field of an input object, of this name."""
+        """Returns a value for the argument or input field of this name."""
         return self.chance.choice(self.fitting[name]) if name in self.fitting else self.value(type_)
 
     def value(self, type_: GraphQLInputType) -> Any:
@@ -257,7 +257,7 @@ class QueryMaker:
 
 
 def literal(value: Any) -> str:
-    """The value in GraphQL's own language; an object's keys are as they are, names or not."""
+    """Writes a value as a GraphQL literal; keys of objects are not checked."""
     if isinstance(value, Name):
         return str(value)
     if isinstance(value, list):
@@ -268,7 +268,7 @@ def literal(value: Any) -> str:
 
 
 def tokens(text: str) -> Iterator[str]:
-    """The words and signs of a query, roughly."""
+    """Returns approximate tokens of a query."""
     word = ""
     for character in text:
         if character.isalnum() or character in "_$.":

@@ -1,7 +1,7 @@
-"""Readers of one tenant who ask GraphQL's function for as much as they can, each in a process of its own.
+"""Readers of one tenant that send as many queries as they can, each in a process of its own.
 
-`python -m tests.support.hostile_readers NAMESPACE START` writes `ready` once it is loaded, waits for a line, then asks
-until it is killed, and writes a line for each answer: what its errors say, or nothing.
+`python -m tests.support.hostile_readers NAMESPACE START` writes `ready` when loaded, waits for a line, sends queries
+until it is killed, and writes a line for each answer: the messages of its errors.
 """
 
 import json
@@ -30,7 +30,7 @@ HEAVY_QUERY = """
 
 
 def request(namespace: str, query: str, **variables: Any) -> dict[str, Any]:
-    """What API Gateway hands over of a reader's query."""
+    """Returns a reader's query as API Gateway passes it to the function."""
     claims = {"sub": "1", "scope": "events:read", "namespaces": [namespace], "exp": time.time() + 3600}
     return {
         "httpMethod": "POST",
@@ -44,7 +44,7 @@ def request(namespace: str, query: str, **variables: Any) -> dict[str, Any]:
 def hostile_readers(
     namespace: str, start: str, database_url: str, clickhouse_url: str = ""
 ) -> Iterator[Sequence[list[str]]]:
-    """Eight readers that ask as long as the block lasts; yields what each was told, which grows meanwhile."""
+    """Runs eight readers while the block runs; yields the growing list of each reader's error messages."""
     environment = os.environ | {
         "DATABASE_URL": database_url,
         "CLICKHOUSE_URL": clickhouse_url,
@@ -90,7 +90,7 @@ def _listen(reader: "subprocess.Popen[str]", lines: list[str]) -> None:
 
 
 def main(namespace: str, start: str) -> None:
-    """Asks until it is killed."""
+    """Sends queries until the process is killed."""
     from functions.graphql import api
 
     event = request(namespace, HEAVY_QUERY, start=start)

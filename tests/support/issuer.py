@@ -1,4 +1,4 @@
-"""An issuer of tokens: a server on this machine that publishes keys, and signs with those that it keeps."""
+"""An issuer of tokens: a server on this machine that publishes keys and signs tokens."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ NAME = "issuer"
 
 
 def public_key(private: ec.EllipticCurvePrivateKey, key_id: str) -> dict[str, Any]:
-    """The key as an issuer publishes it."""
+    """Returns the public key as an issuer publishes it."""
     return ECAlgorithm.to_jwk(private.public_key(), as_dict=True) | {"kid": key_id, "use": "sig"}
 
 
@@ -28,10 +28,10 @@ class Issuer(ThreadingHTTPServer):
     """A server that publishes a key.
 
     Attributes:
-        private: what it signs with.
-        published: its keys; the first one is called `first`.
-        fault: status and content of what it answers instead; no status where it ends the connection.
-        requests: how often it was asked.
+        private: key that signs the tokens.
+        published: published keys; the id of the first is `first`.
+        fault: status and content of the answer in place of the keys; without a status the connection ends.
+        requests: number of requests.
     """
 
     def __init__(self) -> None:
@@ -43,21 +43,21 @@ class Issuer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where its keys are."""
+        """URL of the published keys."""
         return f"http://127.0.0.1:{self.server_port}/keys"
 
     @property
     def authenticator(self) -> Authenticator:
-        """One that trusts it and has no keys yet."""
+        """Returns a new authenticator that trusts this issuer."""
         return authenticator_by(self.url)
 
     def rotate(self, key_id: str) -> None:
-        """Publishes another key instead of all others, and signs with it from now on."""
+        """Publishes a new key in place of all others, and signs with the new key."""
         self.private = ec.generate_private_key(ec.SECP256R1())
         self.published = [public_key(self.private, key_id)]
 
     def headers(self, key_id: str | None = "first", **claims: Any) -> dict[str, str]:
-        """The headers of a request with a token that is good, unless the claims or the key say otherwise."""
+        """Returns request headers with a token; the token is valid unless claims or key make it invalid."""
         standard = {"sub": "1", "exp": time.time() + 60, "iss": NAME, "aud": AUDIENCE}
         kept = {name: value for name, value in (standard | claims).items() if value}
         signed = jwt.encode(kept, self.private, algorithm="ES256", headers={"kid": key_id} if key_id else None)
@@ -85,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def running_issuer() -> Iterator[Issuer]:
-    """An issuer that answers for as long as the block runs."""
+    """Runs an issuer while the block runs."""
     with Issuer() as issuer:
         thread = threading.Thread(target=issuer.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
@@ -95,5 +95,5 @@ def running_issuer() -> Iterator[Issuer]:
 
 
 def authenticator_by(url: str) -> Authenticator:
-    """One that trusts the keys at the address."""
+    """Returns an authenticator that trusts the keys at the address."""
     return Authenticator(AuthSettings(jwks_url=url, issuer=NAME, audience=AUDIENCE))

@@ -1,7 +1,7 @@
-"""Hands messages to the consumer, which is killed at some line of its code and gets them again.
+"""Passes messages to a consumer that is killed at a random line, then to another one.
 
-Run with a file of batches of messages, as Lambda hands them over. Each batch is delivered to processes that die at
-lines chosen by chance, then wholly; prints how often one died.
+Takes a file with batches of messages as Lambda passes them. Each batch is delivered to processes that die at random
+lines, then completely; prints the number of deaths.
 """
 
 import json
@@ -21,11 +21,11 @@ DEATHS_PER_BATCH = 2
 
 
 class Died(Exception):
-    """The consumer did not get to the end."""
+    """The consumer was killed."""
 
 
 def at_each_line(reach: Callable[[], None]) -> Any:
-    """What, as the trace function, calls `reach` at each line of the project's own code."""
+    """Returns a trace function that calls `reach` at each line of the project's own code."""
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         if not frame.f_code.co_filename.startswith(OWN_CODE):
@@ -38,10 +38,10 @@ def at_each_line(reach: Callable[[], None]) -> Any:
 
 
 def deliver(records: list[Any], die_at: int | None = None) -> int:
-    """Consumes the messages in a process of its own, and returns how many lines that took.
+    """Consumes the messages in a new process, and returns the number of executed lines.
 
     Raises:
-        Died: it was killed, at the line `die_at`.
+        Died: the process was killed at the line `die_at`.
     """
     read, write = os.pipe()
     process = os.fork()

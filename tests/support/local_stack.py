@@ -1,4 +1,4 @@
-"""The local stack, run from a copy of this checkout."""
+"""Runs the local stack from a copy of this checkout."""
 
 import os
 import subprocess
@@ -15,13 +15,13 @@ START_SECONDS = 600  # the first time, tools are installed
 
 @contextmanager
 def running(checkout: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Brings the stack of the checkout up, on an endpoint of its own, for as long as the block runs.
+    """Runs the stack of the checkout on a free port while the block runs.
 
-    Yields its process.
+    Yields the stack's process.
 
     Args:
-        checkout: what `tests.support.checkout.copy` made; `stack.json` is in its folder `.local`.
-        options: those of `python -m infra.local start`.
+        checkout: a copy by `tests.support.checkout.copy`; `stack.json` is in its folder `.local`.
+        options: options of `python -m infra.local start`.
     """
     stack_file = checkout / ".local" / "stack.json"
     command = [sys.executable, "-m", "infra.local", "start", *options]

@@ -1,4 +1,4 @@
-"""The whole way of an event, through every function and command, for tests of what surrounds it."""
+"""The whole way of an event through every function and command, for tests of unusual surroundings."""
 
 import json
 import os
@@ -70,12 +70,12 @@ REJECTED = _event(4, FIRST_DAY, event="no_such_event")
 def walk(
     administration: psycopg.Connection, session_url: str, pooled_url: str, clickhouse_url: str, queues: Queues
 ) -> None:
-    """Goes the whole way on an empty database, and looks at each step whether it did what it should.
+    """Goes the whole way on an empty database, and checks the result of each step.
 
     Args:
-        administration: a connection without anything hostile, to look at the database.
-        session_url: where what needs a session of its own connects.
-        pooled_url: where the consumer and GraphQL connect.
+        administration: a connection without hostile settings, to read the database.
+        session_url: URL for functions that need a session of their own.
+        pooled_url: URL for the consumer and GraphQL.
     """
     migrate(session_url, registry.load(), RETENTION_MONTHS)
     assert migrate(session_url, registry.load(), RETENTION_MONTHS) == ["recorded 22 event types"]

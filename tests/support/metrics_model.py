@@ -1,4 +1,4 @@
-"""A plain model of the metrics: what they are of events that are simply at hand."""
+"""A plain model of the metrics, computed from a list of events."""
 
 import calendar
 from collections.abc import Callable, Iterable, Sequence
@@ -26,10 +26,10 @@ class Event(NamedTuple):
 
 
 class Model:
-    """The events, and what GraphQL should answer of them."""
+    """A list of events, and GraphQL's expected answers."""
 
     def __init__(self, events: Sequence[Event], namespaces: tuple[str, ...] | None = None) -> None:
-        """Only those within the namespaces are there, unless it is None."""
+        """Keeps the events within the namespaces; all if None."""
         self._events = [
             event
             for event in events
@@ -38,7 +38,7 @@ class Model:
         self._registry: Registry = load()
 
     def selected(self, filters: dict[str, Any], shift: Callable[[datetime], datetime] | None = None) -> list[Event]:
-        """The events that pass the filters, with the shifted moment in the period and in place of their own."""
+        """Returns the events that match the filters; with `shift`, shifts the timestamps before."""
         start, end = period(filters)
         required = conditions(filters.get("payload") or ())
         return [
@@ -60,11 +60,11 @@ class Model:
         )
 
     def feature(self, event: Event) -> str:
-        """The name of the event's feature."""
+        """Returns the name of the event's feature."""
         return self._registry.by_id[event.event].feature.name
 
     def metrics(self, filters: dict[str, Any]) -> dict[str, Any]:
-        """`aiMetrics`, as the query `METRICS` asks for it."""
+        """Returns the expected `aiMetrics` for the query `METRICS`."""
         events = self.selected(filters)
         return self._totals(events) | {
             "usersCount": users(events),
@@ -94,7 +94,7 @@ class Model:
         }
 
     def user_metrics(self, filters: dict[str, Any], sort: str) -> list[dict[str, Any]]:
-        """The nodes of `aiUserMetrics`, all of them."""
+        """Returns all expected nodes of `aiUserMetrics`."""
         of_users: dict[int, list[Event]] = {}
         for event in self.selected(filters):
             of_users.setdefault(event.user, []).append(event)
@@ -116,7 +116,7 @@ class Model:
     def usage(
         self, filters: dict[str, Any], dimensions: Sequence[str], paths: Sequence[str], orders: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """The rows of `aiUsage`, all of them."""
+        """Returns all expected rows of `aiUsage`."""
         groups = self._groups(self.selected(filters), dimensions, paths)
         before = self._groups(self.selected(filters, shift(filters, dimensions)), dimensions, paths)
         if not dimensions and not paths:
@@ -188,13 +188,13 @@ class Model:
 
 
 def period(filters: dict[str, Any]) -> tuple[datetime, datetime]:
-    """The first moment of the period, and the one after its last."""
+    """Returns the first moment of the period, and the first moment after it."""
     start, end = (date.fromisoformat(filters[name]) for name in ("startDate", "endDate"))
     return datetime.combine(start, time(), UTC), datetime.combine(end + timedelta(days=1), time(), UTC)
 
 
 def shift(filters: dict[str, Any], dimensions: Sequence[str]) -> Callable[[datetime], datetime]:
-    """By what an event is moved so that it counts in the period after its own."""
+    """Returns a function that moves a moment by one period."""
     start, end = period(filters)
     if "DAY" in dimensions:
         return lambda moment: moment + timedelta(days=1)
@@ -206,7 +206,7 @@ def shift(filters: dict[str, Any], dimensions: Sequence[str]) -> Callable[[datet
 
 
 def _counted(events: Sequence[Event], name: str) -> int:
-    """The figure of a user that users are sorted by."""
+    """Returns the user's metric that users are sorted by."""
     if name == "CODE_SUGGESTIONS_SHOWN_LINES_OF_CODE":
         return lines([event for event in events if event.event == 2])
     counted = {"CODE_SUGGESTIONS_ACCEPTED_COUNT": (3,), "DUO_CHAT_INTERACTIONS_COUNT": (6,)}.get(name, range(1, 23))
@@ -214,19 +214,19 @@ def _counted(events: Sequence[Event], name: str) -> int:
 
 
 def users(events: Iterable[Event]) -> int:
-    """How many users the events are of."""
+    """Returns the number of different users."""
     return len({event.user for event in events})
 
 
 def lines(events: Iterable[Event]) -> int:
-    """The total of the suggestions' sizes, as far as they are whole numbers of 64 bits."""
+    """Returns the sum of the suggestions' sizes that are whole 64-bit numbers."""
     sizes = [event.payload.get("suggestion_size") for event in events]
     numbers = [size for size in sizes if isinstance(size, int | float) and not isinstance(size, bool)]
     return sum(int(number) for number in numbers if number == int(number) and int(number) in _WHOLE_NUMBERS)
 
 
 def _scalar(value: Any) -> tuple[int, float, str, Any]:
-    """What a value at a path is grouped and sorted by, and how it is shown."""
+    """Returns the key by which a value is grouped and sorted, followed by the value in the answer."""
     if isinstance(value, bool):
         return 1, 0, str(value), value
     if isinstance(value, int | float):

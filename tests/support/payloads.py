@@ -1,4 +1,4 @@
-"""Payloads in both stores at once, and a plain model of which of them pass a filter."""
+"""Payloads in both stores at once, and a plain model of payload filters."""
 
 import operator
 import re
@@ -37,7 +37,7 @@ _CLICKHOUSE_VALUES = "SELECT id, {} FROM ai_usage_events FINAL"
 
 
 class PayloadStores:
-    """PostgreSQL and, a copy of it, ClickHouse."""
+    """PostgreSQL, and ClickHouse as a copy of it."""
 
     def __init__(self, connection: psycopg.Connection, sync: Sync, client: Client) -> None:
         self.connection = connection
@@ -46,15 +46,15 @@ class PayloadStores:
 
     @property
     def declared(self) -> frozenset[tuple[str, ...]]:
-        """The paths that ClickHouse has a column for."""
+        """The paths with columns of their own in ClickHouse."""
         return clickhouse.declared_paths(self.client)
 
     def store(self, payloads: Sequence[dict[str, Any]]) -> list[UUID]:
-        """Stores the payloads as the consumer does, instead of all that are there, and returns their ids."""
+        """Replaces all payloads, as the consumer stores them, and returns their ids."""
         return self.store_texts([encode_payload(normalised(payload)).decode() for payload in payloads])
 
     def store_texts(self, texts: Sequence[str]) -> list[UUID]:
-        """Stores payloads as any client of PostgreSQL may, instead of all that are there, and returns their ids."""
+        """Replaces all payloads with plain SQL, and returns their ids."""
         ids = [uuid4() for _ in texts]
         self.connection.execute("TRUNCATE ai_usage_events")
         self.client.command("TRUNCATE TABLE IF EXISTS ai_usage_events")
@@ -64,14 +64,14 @@ class PayloadStores:
         return ids
 
     def in_postgres(self, conditions: Sequence[Condition]) -> set[UUID]:
-        """The ids of the payloads that fulfil all of the conditions."""
+        """Returns the ids of the payloads in PostgreSQL that fulfil all conditions."""
         values: dict[str, Any] = {}
         parts = [postgres_payload.condition(condition, values) for condition in conditions]
         statement = _POSTGRES_IDS.format(sql.SQL(" AND ").join(parts))
         return {identifier for (identifier,) in self.connection.execute(statement, values)}
 
     def in_clickhouse(self, conditions: Sequence[Condition]) -> set[UUID]:
-        """As `in_postgres`."""
+        """Returns the ids of the payloads in ClickHouse that fulfil all conditions."""
         values: dict[str, Any] = {}
         parts = [clickhouse_payload.condition(condition, values, self.declared) for condition in conditions]
         statement = _CLICKHOUSE_IDS.format(" AND ".join(parts))
@@ -79,12 +79,12 @@ class PayloadStores:
         return {identifier for (identifier,) in rows}
 
     def postgres_values(self, expressions: Sequence[sql.Composable], values: dict[str, Any]) -> dict[UUID, Any]:
-        """What the expressions are for each payload."""
+        """Returns the values of the expressions for each payload in PostgreSQL."""
         statement = _POSTGRES_VALUES.format(sql.SQL(", ").join(expressions))
         return {row[0]: row[1:] for row in self.connection.execute(statement, values)}
 
     def clickhouse_values(self, expressions: Sequence[str], values: dict[str, Any]) -> dict[UUID, Any]:
-        """As `postgres_values`."""
+        """Returns the values of the expressions for each payload in ClickHouse."""
         statement = _CLICKHOUSE_VALUES.format(", ".join(expressions))
         rows = self.client.query(statement, parameters=values, settings=clickhouse_payload.SETTINGS).result_rows
         return {row[0]: tuple(row[1:]) for row in rows}
@@ -92,7 +92,7 @@ class PayloadStores:
 
 @contextmanager
 def open_stores(database_url: str, clickhouse_url: str) -> Iterator[PayloadStores]:
-    """Both stores, empty."""
+    """Yields both stores, empty."""
     with (
         psycopg.connect(database_url, autocommit=True) as connection,
         closing(clickhouse.connect(clickhouse_url, SECONDS)) as client,
@@ -101,7 +101,7 @@ def open_stores(database_url: str, clickhouse_url: str) -> Iterator[PayloadStore
 
 
 def value_at(payload: Any, path: Path) -> Any:
-    """What is at the path; None where nothing or null is."""
+    """Returns the value at the path; None if there is none, or null."""
     for step in path:
         if isinstance(step, str) and isinstance(payload, dict):
             payload = payload.get(step)
@@ -113,7 +113,7 @@ def value_at(payload: Any, path: Path) -> Any:
 
 
 def fulfils(payload: dict[str, Any], condition: Condition) -> bool:
-    """Whether a payload, normalised, fulfils a condition."""
+    """Whether a normalised payload fulfils a condition."""
     value = value_at(payload, condition.path)
     match condition:
         case Exists(_, exists):
@@ -129,7 +129,7 @@ def fulfils(payload: dict[str, Any], condition: Condition) -> bool:
 
 
 def comparable(value: Any) -> tuple[str, Any]:
-    """What kind of scalar it is, and something that is equal, less or more as it is; for anything else itself."""
+    """Returns a scalar's kind and a value to compare within the kind; any other value unchanged."""
     if isinstance(value, bool):
         return "boolean", value
     if isinstance(value, str):
@@ -140,7 +140,7 @@ def comparable(value: Any) -> tuple[str, Any]:
 
 
 def write_path(path: Path) -> str:
-    """The text that `read_path` reads as this path."""
+    """Returns the text that `read_path` reads as this path."""
     first, *further = path
     return _written_key(first) + "".join(
         f"[{step}]" if isinstance(step, int) else f".{_written_key(step)}" for step in further

@@ -1,4 +1,4 @@
-"""Clients of the tests' own servers, which speak plain HTTP.
+"""Clients for servers that speak plain HTTP.
 
 A new client of httpx reads all certificates that the machine trusts, which takes longer than the requests of a test.
 """

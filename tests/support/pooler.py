@@ -1,6 +1,6 @@
-"""A stand-in for a pooler like PgBouncer: it refuses startup options, and shares a few connections out.
+"""A stand-in for a pooler like PgBouncer: refuses startup options, and shares a few connections between clients.
 
-It speaks as much of PostgreSQL's protocol as it needs to know where a message and a transaction end:
+The pooler knows only as much of PostgreSQL's protocol as shows where a message and a transaction end:
 https://www.postgresql.org/docs/current/protocol-message-formats.html
 """
 
@@ -37,7 +37,7 @@ def _message(kind: bytes, body: bytes = b"") -> bytes:
 
 @dataclass(eq=False)
 class _Server:
-    """A connection of the pool's own."""
+    """A connection of the pool to the server."""
 
     handle: abc.PGconn
     socket: socket.socket
@@ -54,14 +54,14 @@ class _Server:
 
     @property
     def is_there(self) -> bool:
-        """Whether the server has not ended the connection, which is idle: it would have said so."""
+        """Whether the idle connection is still open."""
         return not select.select([self.socket], [], [], 0)[0]
 
     def execute(self, statement: str) -> None:
-        """Executes what answers nothing of interest.
+        """Executes a statement and ignores its result.
 
         Raises:
-            ConnectionError: the server has ended the connection.
+            ConnectionError: the server closed the connection.
         """
         self.socket.sendall(_message(b"Q", statement.encode() + b"\0"))
         while True:
@@ -83,10 +83,10 @@ class _Server:
 
 
 def read_exactly(connection: socket.socket, size: int) -> bytes:
-    """So many bytes.
+    """Reads exactly `count` bytes.
 
     Raises:
-        ConnectionError: the other end has gone.
+        ConnectionError: the other side closed the connection.
     """
     read = b""
     while len(read) < size:
@@ -98,17 +98,17 @@ def read_exactly(connection: socket.socket, size: int) -> bytes:
 
 
 def read_message(connection: socket.socket) -> tuple[bytes, bytes]:
-    """The kind of the next message, and what it holds."""
+    """Reads the next message; returns its kind and content."""
     kind, length = struct.unpack("!ci", read_exactly(connection, 5))
     return kind, read_exactly(connection, length - 4)
 
 
 class Pooler:
-    """Listens on a port of its own, and serves each client in a thread.
+    """Listens on a free port, and serves each client in a thread.
 
     Attributes:
-        refused: the startup parameters for which clients were turned away.
-        transactions: how many began, of all clients.
+        refused: startup parameters for which clients were refused.
+        transactions: number of transactions of all clients.
     """
 
     def __init__(self, url: str, mode: Mode) -> None:
@@ -125,14 +125,14 @@ class Pooler:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """URL for clients."""
         parts = urlsplit(self._url)
         credentials, at, _ = parts.netloc.rpartition("@")
         port = self._listener.getsockname()[1]
         return urlunsplit(parts._replace(netloc=f"{credentials}{at}127.0.0.1:{port}"))
 
     def serve(self) -> None:
-        """Takes clients until it is closed."""
+        """Accepts clients until the pooler is closed."""
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
@@ -140,7 +140,7 @@ class Pooler:
                 threading.Thread(target=self._welcome, args=[client], daemon=True).start()
 
     def close(self) -> None:
-        """Turns everybody away."""
+        """Closes the pooler and all connections."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -202,7 +202,7 @@ class Pooler:
 
     @contextmanager
     def _borrowed(self, own: dict[str, str] | None) -> Iterator[_Server]:
-        """Another connection than last time, with the client's parameters; closed if it is left in a transaction."""
+        """Yields another connection than last time, with the client's parameters; closes it within a transaction."""
         with self._free:
             for gone in [server for server in self._idle if not server.is_there]:
                 self._idle.remove(gone)
@@ -237,13 +237,13 @@ class Pooler:
 def _relayed(
     client: socket.socket, server: _Server, first: tuple[bytes, bytes], own: dict[str, str], *, stays: bool
 ) -> bool:
-    """Passes messages on both ways until a transaction ends; whether the client is still there.
+    """Relays messages both ways until a transaction ends; returns whether the client is still connected.
 
     Args:
-        stays: until the client goes, in fact.
+        stays: whether to relay until the client disconnects.
 
     Raises:
-        ConnectionError: one of them went away amid a transaction.
+        ConnectionError: a side closed the connection within a transaction.
     """
     server.socket.sendall(_message(*first))
     is_idle = False
@@ -279,7 +279,7 @@ def _relayed(
 
 @contextmanager
 def pooler(url: str, mode: Mode) -> Iterator[Pooler]:
-    """A pooler before the database at `url`."""
+    """Runs a pooler before the database at `url`."""
     one = Pooler(url, mode)
     thread = threading.Thread(target=one.serve, daemon=True)
     thread.start()

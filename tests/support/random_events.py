@@ -1,4 +1,4 @@
-"""Random events, stored, and random arguments that select some of them."""
+"""Random events, and random arguments that select some of them."""
 
 from datetime import datetime, time, timedelta
 from random import Random
@@ -35,7 +35,7 @@ GIVEN = """
 
 
 def random_events(chance: Random) -> list[Event]:
-    """Events of three months, with payloads of all sorts."""
+    """Returns events of three months, with payloads of all sorts."""
     midnight = datetime.combine(TODAY, time(), NOW.tzinfo)
     return [
         Event(
@@ -52,7 +52,7 @@ def random_events(chance: Random) -> list[Event]:
 
 
 def random_filters(chance: Random) -> dict[str, Any]:
-    """Arguments that select some of the events."""
+    """Returns arguments that select some of the events."""
     start, end = sorted((chance.choice([0, 1, 2, 5, 6, 7, 12, 13, 14, 30, 59, 75]) for _ in range(2)), reverse=True)
     filters: dict[str, Any] = {
         "startDate": (TODAY - timedelta(days=start)).isoformat(),
@@ -91,5 +91,5 @@ def store(connection: psycopg.Connection, events: list[Event]) -> None:
 
 
 def model_of(events: list[Event], namespaces: list[str]) -> Model:
-    """What is to be answered to a token for the namespaces."""
+    """Returns the model of the answers to a token for the namespaces."""
     return Model(events, None if namespaces == ["*"] else tuple(namespaces))

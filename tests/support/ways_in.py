@@ -1,4 +1,4 @@
-"""The two ways in, HTTPS and the queue, for tests of what is stored of a body."""
+"""Both ways in, HTTPS and the queue, for tests of stored events."""
 
 import base64
 import json
@@ -34,11 +34,11 @@ def token(**claims: Any) -> str:
 
 @dataclass
 class WaysIn:
-    """The ingest API, whose queue is a list, and the consumer.
+    """The ingest API with a list as its queue, and the consumer.
 
     Attributes:
-        waiting: the messages that the API sent.
-        outcomes: of each call of the consumer, what it says became of the events.
+        waiting: messages that the API sent.
+        outcomes: outcomes of the events, for each call of the consumer.
     """
 
     api: IngestHandler
@@ -54,10 +54,10 @@ class WaysIn:
     def post(
         self, body: bytes, headers: Mapping[str, str] | None = None, path: str = "/v1/events", *, is_text: bool = False
     ) -> tuple[int, Any]:
-        """Sends a request, with a token unless the headers have one.
+        """Sends a request; adds a token if the headers have none.
 
         Args:
-            is_text: whether the gateway takes the body for text, as it does where it is told nothing.
+            is_text: whether the gateway passes the body as text, which is its default.
         """
         headers = {**(headers or {})}
         if not {"Authorization", "PRIVATE-TOKEN"} & headers.keys():
@@ -68,14 +68,14 @@ class WaysIn:
         return answer["statusCode"], json.loads(answer["body"])
 
     def consume(self, *bodies: str, message_id: str = "message") -> Outcome:
-        """Hands messages to the consumer, which must not report any to be delivered again."""
+        """Passes messages to the consumer, and checks that it reports none as failed."""
         attributes = {"SentTimestamp": str(round(NOW.timestamp() * 1000)), "ApproximateReceiveCount": "1"}
         records = [{"messageId": message_id, "body": body, "attributes": attributes} for body in bodies]
         assert self.consumer({"Records": records}, None) == {"batchItemFailures": []}
         return self.outcomes[-1]
 
     def consume_waiting(self) -> Outcome:
-        """Hands what the API sent to the consumer."""
+        """Passes the API's messages to the consumer."""
         outcome = self.consume(*(body.decode() for body in self.waiting))
         self.waiting.clear()
         return outcome
@@ -83,7 +83,7 @@ class WaysIn:
 
 @dataclass(frozen=True)
 class NotedConsumer(Consumer):
-    """A consumer of which each outcome is kept."""
+    """A consumer that records its outcomes."""
 
     outcomes: list[Outcome] = field(default_factory=list)
 

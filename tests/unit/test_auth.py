@@ -165,7 +165,7 @@ def test_an_issuer_that_is_away_is_asked_again_with_the_next_token(issuer: Issue
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What time it is for the issuer's keys, as the list's one element."""
+    """The clock of the issuer's keys: a list whose only element is the time."""
     now = [time.time()]
     monkeypatch.setattr(published_keys, "time", lambda: now[0])
     return now

@@ -1,4 +1,4 @@
-"""A body of few bytes takes little memory, whatever it unpacks to."""
+"""A small body takes little memory, however large it is uncompressed."""
 
 import base64
 import gzip
@@ -30,7 +30,7 @@ def array(element: bytes = b"0", count: int = ELEMENTS) -> bytes:
 
 @pytest.fixture(autouse=True)
 def memory() -> object:
-    """Counts the memory that the test takes at most."""
+    """Measures the peak memory of the test."""
     tracemalloc.start()
     yield tracemalloc
     tracemalloc.stop()

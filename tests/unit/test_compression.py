@@ -1,4 +1,4 @@
-"""What gzip may be made of."""
+"""Valid and malformed gzip bodies."""
 
 import gzip
 from random import Random

@@ -93,7 +93,7 @@ def package(folder: Path) -> Path:
 
 
 def described(package: Path) -> tuple[Descriptions, dict[str, str], dict[str, str]]:
-    """The descriptions of the one feature, those of its events and those of its payload's keys."""
+    """Returns the descriptions of a feature, of its events and of its payload keys."""
     feature = load(package.name).features["questions"]
     descriptions = Descriptions.of(feature)
     assert feature.payload is not None

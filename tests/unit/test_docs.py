@@ -1,4 +1,4 @@
-"""The README and the documentation say what is true."""
+"""Statements of the README and the documentation, checked against the code."""
 
 import json
 import re
@@ -28,7 +28,7 @@ EVERY_PAGE = [str(page.relative_to(ROOT)) for page in documentation.pages()]
 
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory: pytest.TempPathFactory) -> GraphQLSchema:
-    """The schema of the shipped definitions and of those that the documentation shows."""
+    """Returns the schema of the shipped definitions and of the documentation's definitions."""
     folder = tmp_path_factory.mktemp("documented")
     shipped = {file.stem: file.read_text() for file in (ROOT / "definitions").glob("[!_]*.py")}
     package = write_package(folder, **shipped, search=search_definition(), issue_summaries=tutorial_definition())
@@ -84,7 +84,7 @@ def test_every_command_of_usage_events_is_there_with_its_options(page: str) -> N
 
 
 def usage_events_commands(text: str) -> list[tuple[str, list[str]]]:
-    """The commands in console blocks and in code within sentences: their names, and the words after these."""
+    """Yields the name and the words of each command in console blocks and in inline code."""
     written = [command.text for command in documentation.commands(text)]
     written += re.findall(rf"`({PROGRAM} [^`]+)`", text)
     found = []

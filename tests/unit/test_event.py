@@ -45,7 +45,7 @@ def read_whole(
     *,
     is_plain: bool = False,
 ) -> Event | None:
-    """The event, if all that it holds can be stored."""
+    """Reads an event, and checks that all of its content can be stored."""
     event = read_attributes(raw, position, rules, attributes)
     if not is_plain:
         content_of(raw)

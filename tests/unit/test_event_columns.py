@@ -1,4 +1,4 @@
-"""The list of an event's columns, and what is made of it."""
+"""The list of an event's columns, and the texts derived from it."""
 
 from itertools import pairwise
 

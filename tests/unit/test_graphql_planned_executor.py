@@ -218,7 +218,7 @@ FRAGMENTS = """
 
 @st.composite
 def selections(draw: st.DrawFn, type_name: str = "Query", depth: int = 4) -> str:
-    """A selection of the type's fields, some with aliases, directives or in fragments."""
+    """Draws a selection of the type's fields, some with aliases, with directives or in fragments."""
     names = st.sampled_from([*LEAVES[type_name], *(BRANCHES[type_name] if depth else ())])
     chosen = draw(st.lists(names, min_size=1, max_size=5))
     shown = []
@@ -231,7 +231,7 @@ def selections(draw: st.DrawFn, type_name: str = "Query", depth: int = 4) -> str
 
 
 def both(query: str, **variables: Any) -> tuple[ExecutionResult, ExecutionResult]:
-    """What graphql-core answers, and what the planned execution does."""
+    """Returns the answers of graphql-core and of the planned executor."""
     document = parse(query)
     first, second = (
         execute_sync(schema, document, variable_values=variables, executor_class=executor)
@@ -241,7 +241,7 @@ def both(query: str, **variables: Any) -> tuple[ExecutionResult, ExecutionResult
 
 
 def shown(result: ExecutionResult) -> Any:
-    """The whole answer, with the order of its fields and errors, and what the errors come from."""
+    """Returns the whole answer, with the order of fields and errors, and the causes of the errors."""
     errors = [(error.formatted, repr(error.original_error)) for error in result.errors or ()]
     return repr(result.data), errors
 

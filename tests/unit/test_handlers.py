@@ -1,4 +1,4 @@
-"""The handlers as Lambda makes them: once, when a function starts, of what the environment says."""
+"""The handlers as Lambda builds them: once when a function starts, from the environment."""
 
 import runpy
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ NAMED = "infra.migrations.function"
 
 
 def handlers() -> dict[str, str]:
-    """The module and the name of each function's handler, by the function's name in the template."""
+    """Returns module and name of each function's handler, by the function's name in the template."""
     resources: Mapping[str, Any] = cfn_yaml.load(str(ROOT / "infra" / "template.yaml"))["Resources"]
     functions = {name: one for name, one in resources.items() if one["Type"] == "AWS::Serverless::Function"}
     return {name: str(one["Properties"]["Handler"]) for name, one in functions.items()}
@@ -31,14 +31,14 @@ HANDLERS = handlers()
 
 
 def started(name: str) -> Any:
-    """The handler that Lambda finds, of a function that has just started."""
+    """Returns the handler of a newly started function."""
     module, _, attribute = HANDLERS[name].rpartition(".")
     return runpy.run_module(module)[attribute]
 
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The environment, which has all settings that a function needs; the test may change them."""
+    """An environment with all settings that a function needs; tests may change it."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     return monkeypatch

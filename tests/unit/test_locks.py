@@ -1,4 +1,4 @@
-"""What the locks in requirements/ hold."""
+"""The lock files in requirements/."""
 
 import re
 import tomllib
@@ -24,7 +24,7 @@ def lock(extra: str) -> Path:
 
 
 def pins(extra: str) -> dict[str, Requirement]:
-    """The locked requirements of an extra, by name."""
+    """Returns the locked requirements of an extra, by name."""
     lines = re.findall(r"^[a-z0-9_.-]+==.*", lock(extra).read_text(), re.MULTILINE)
     requirements = [Requirement(line.rstrip(" \\")) for line in lines]
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}

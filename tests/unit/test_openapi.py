@@ -1,4 +1,4 @@
-"""infra/openapi.yaml says what the ingest API does."""
+"""infra/openapi.yaml, compared with the ingest API."""
 
 import json
 import re

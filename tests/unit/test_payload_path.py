@@ -1,4 +1,4 @@
-"""Paths into payloads: how they are written, and payloads that are reduced to some of them."""
+"""Payload paths: their syntax, and payloads reduced to some paths."""
 
 from typing import Any
 

@@ -50,13 +50,13 @@ def publisher_to(api: FaultyApi, limits: Limits = IMPATIENT, timeout_seconds: fl
 
 
 def sent_by(publisher: Publisher, api: FaultyApi) -> list[dict[str, Any]]:
-    """The events of the requests that were read, after the publisher has nothing left to send."""
+    """Waits until the publisher has sent everything, and returns the events of all requests."""
     assert publisher.flush(LONG)
     return [event for body in api.bodies for event in body]
 
 
 class Lazy(Mapping[str, Any]):
-    """A mapping that looks up what it is asked for, and fails where its `failing` method is called."""
+    """A mapping that looks up keys lazily, and raises in the method that `failing` names."""
 
     def __init__(self, failing: str, **content: Any) -> None:
         self.failing, self.content = failing, content
@@ -531,7 +531,7 @@ def test_threads_track_events_together(publisher: Publisher, api: FaultyApi) -> 
 
 
 class Farewell:
-    """Tracks two events when it is found to be garbage, wherever that happens; one of them is rejected at once."""
+    """An object whose finalizer tracks two events, one of which is rejected at once."""
 
     def __init__(self, publisher: Publisher, said: list[None]) -> None:
         self.publisher, self.said, self.itself = publisher, said, self
@@ -595,7 +595,7 @@ def test_what_is_lost_at_once_is_logged(api: FaultyApi, caplog: pytest.LogCaptur
 
 
 class Reasons(dict[str, int]):
-    """Reasons that, while they are counted, have something else counted, as a finalizer might."""
+    """Reasons that count another reason while one is counted, like a finalizer might."""
 
     def __init__(self, backlog: Backlog) -> None:
         super().__init__(not_json=1)

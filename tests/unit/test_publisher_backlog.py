@@ -1,4 +1,4 @@
-"""The backlog of a publisher where signals and finalizers come between any two lines of it."""
+"""The backlog of a publisher, interrupted by signals and finalizers between any two lines."""
 
 import contextlib
 import sys
@@ -20,7 +20,7 @@ LINES_TO_THE_WAIT = 10  # of `Backlog.next_batch`, where there are no events
 
 
 class Interruption:
-    """What `sys.settrace` is to call, so that something is done before the line of that number of a method."""
+    """A trace function for `sys.settrace` that calls a function before a numbered line of a method."""
 
     def __init__(self, method: Callable[..., Any], number: int, act: Callable[[], object]) -> None:
         self.code = method.__code__
@@ -58,7 +58,7 @@ def accept_all(backlog: Backlog) -> None:
 
 @pytest.fixture
 def accepting(backlog: Backlog) -> Iterator[threading.Thread]:
-    """A thread that accepts what is in the backlog, and waits for more."""
+    """Runs a thread that accepts the events in the backlog and waits for more."""
     thread = threading.Thread(target=accept_all, args=[backlog], daemon=True)
     thread.start()
     backlog.put(EVENT)

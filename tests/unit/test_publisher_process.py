@@ -1,4 +1,4 @@
-"""Publishers where processes end, are forked or frozen; and the one that a program has without making it."""
+"""Publishers in processes that end, fork or freeze; and a program's default publisher."""
 
 import logging
 import re
@@ -47,7 +47,7 @@ def run(program: str, environment: dict[str, str], *arguments: str) -> subproces
 
 
 def tracked(api: FaultyApi) -> list[Any]:
-    """What the events that were taken say, in order."""
+    """Returns what the accepted events say, sorted."""
     assert len(api.accepted) == len(set(api.accepted))
     return sorted(event["said"] for body in api.bodies for event in body)
 

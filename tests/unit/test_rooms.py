@@ -1,4 +1,4 @@
-"""Who may import whom, as the contracts in pyproject.toml say."""
+"""The contracts about imports in pyproject.toml."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def lint(folder: Path) -> tuple[int, str]:
-    """The exit code of `lint-imports`, and what it prints, in one line."""
+    """Returns the exit code of `lint-imports` and its output in one line."""
     command: list[str | Path] = [LINT_IMPORTS, "--no-logo", "--no-cache"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return result.returncode, " ".join(result.stdout.split())

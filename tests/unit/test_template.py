@@ -1,4 +1,4 @@
-"""What infra/template.yaml promises."""
+"""Properties of infra/template.yaml."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def template() -> Any:
 
 @pytest.fixture(params=["default", "local"])
 def parameters(request: pytest.FixtureRequest, template: Any) -> dict[str, Any]:
-    """The values of an environment's parameters."""
+    """Returns the values of an environment's parameters."""
     values = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
     samconfig = tomllib.loads((ROOT / "samconfig.toml").read_text())
     overrides = samconfig[request.param]["deploy"]["parameters"]["parameter_overrides"]
@@ -40,7 +40,7 @@ def parameters(request: pytest.FixtureRequest, template: Any) -> dict[str, Any]:
 
 
 def statements(template: Any, function: str) -> list[Any]:
-    """The statements of a function's policies, conditional ones included."""
+    """Returns the statements of a function's policies, including conditional ones."""
     return [
         statement["Fn::If"][1] if "Fn::If" in statement else statement
         for policy in template["Resources"][function]["Properties"]["Policies"]

@@ -1,4 +1,4 @@
-"""Every test that the threat model names is there."""
+"""The tests that the threat model names exist."""
 
 import re
 from pathlib import Path

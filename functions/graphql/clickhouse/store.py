@@ -118,7 +118,7 @@ class ClickHouseStore:
         self._declared = declared
 
     def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
-        """As `EventStore.events`."""
+        """See `EventStore.events`."""
         if selection.selects_nothing:
             return []
         values: dict[str, Any] = {"limit": window.limit}
@@ -135,7 +135,7 @@ class ClickHouseStore:
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
-        """As `EventStore.count`."""
+        """See `EventStore.count`."""
         if selection.selects_nothing:
             return 0
         values: dict[str, Any] = {}
@@ -143,7 +143,7 @@ class ClickHouseStore:
         return int(self._rows(statement, values)[0][0])
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
-        """As `EventStore.aggregate`."""
+        """See `EventStore.aggregate`."""
         if aggregation.selection.selects_nothing:
             return empty_rows(aggregation)
         values: dict[str, Any] = {}

@@ -129,14 +129,14 @@ class PostgresStore:
         self._deadline = deadline
 
     def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
-        """As `EventStore.events`."""
+        """See `EventStore.events`."""
         if selection.selects_nothing:
             return []
         found = self._read(lambda connection: _events(selection, window, requested, connection))
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
-        """As `EventStore.count`."""
+        """See `EventStore.count`."""
         if selection.selects_nothing:
             return 0
         values: dict[str, Any] = {}
@@ -145,7 +145,7 @@ class PostgresStore:
         return int(rows[0][0])
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
-        """As `EventStore.aggregate`."""
+        """See `EventStore.aggregate`."""
         return self._read(lambda connection: read_aggregation(aggregation, connection))
 
     def _read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:

@@ -1,4 +1,4 @@
-"""What the source of a definition says about its events and payloads, in comments and docstrings, for the schema."""
+"""Reads the descriptions of events and payloads from the comments and docstrings of definitions, for the schema."""
 
 import ast
 import inspect
@@ -23,14 +23,14 @@ _FOR_TOOLS = re.compile(r"#\W*(noqa|nosec|type: ignore|fmt:|ruff:|mypy:|pragma:|
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What is said at the events that a module registers, by name, and at the fields of its classes."""
+    """Descriptions in a module: of the events that it registers, by name, and of the fields of its classes."""
 
     events: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 class Descriptions:
-    """What the definition of a feature says; each description is empty where nothing is said.
+    """Descriptions in the definition of a feature; empty texts where the definition has none.
 
     Where its source can't be had, as in a package of compiled modules, it says what its docstrings do.
     """
@@ -54,7 +54,7 @@ class Descriptions:
         return inspect.cleandoc(payload_class.__doc__ or "")
 
     def key(self, payload_class: type[msgspec.Struct], key: str) -> str:
-        """What is said at the field for a payload key, in the class or in the one that it has the field from."""
+        """The description of the field for a payload key, in its class or the base class that declares the field."""
         names = dict(zip(payload_class.__struct_encode_fields__, payload_class.__struct_fields__, strict=True))
         for owner in payload_class.__mro__:
             if owner in (Payload, msgspec.Struct):

@@ -25,20 +25,20 @@ class FeatureEventQuery:
         self._context = context
 
     def count(self, *events: str) -> int:
-        """As `EventQuery.count`."""
+        """See `EventQuery.count`."""
         return int(self._measured(Measure(MeasureKind.EVENTS, self._feature.ids_of(events))))
 
     def users(self, *events: str) -> int:
-        """As `EventQuery.users`."""
+        """See `EventQuery.users`."""
         return int(self._measured(Measure(MeasureKind.USERS, self._feature.ids_of(events))))
 
     def sum(self, path: str, *events: str) -> int | float:
-        """As `EventQuery.sum`."""
+        """See `EventQuery.sum`."""
         total: int | float = self._measured(self._measure_at(MeasureKind.SUM, path, (int, float), events))
         return total
 
     def distinct(self, path: str, *events: str) -> list[Any]:
-        """As `EventQuery.distinct`."""
+        """See `EventQuery.distinct`."""
         return list(
             self._measured(self._measure_at(MeasureKind.DISTINCT, path, (str, int, float, bool, datetime), events))
         )
