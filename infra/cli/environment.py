@@ -2,9 +2,8 @@
 
 import json
 import os
-from pathlib import Path
 
-from infra.local import aws
+from infra.stack_file import ACCOUNT, stack_file
 
 _VARIABLES = {
     "DATABASE_URL": "database_url",
@@ -13,15 +12,6 @@ _VARIABLES = {
     "AWS_ENDPOINT_URL": "aws_endpoint_url",
     "AUTH_REVOCATIONS_ARN": "auth_revocations_arn",
 }
-
-
-def stack_file() -> Path | None:
-    """Returns the file `stack.json` of the local stack, from this folder or one above; None without a stack."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        file = folder / ".local" / "stack.json"
-        if file.exists():
-            return file
-    return None
 
 
 def use_local_stack() -> None:
@@ -33,4 +23,4 @@ def use_local_stack() -> None:
     os.environ.pop("DATABASE_URL", None)
     known = {name: stack[key] for name, key in _VARIABLES.items() if key in stack}
     os.environ.update({name: value for name, value in known.items() if name not in os.environ})
-    os.environ.update(aws.ACCOUNT)
+    os.environ.update(ACCOUNT)

@@ -11,8 +11,9 @@ import typer
 from rich.table import Table
 
 from functions.shared import settings
-from infra.cli.environment import stack_file, use_local_stack
+from infra.cli.environment import use_local_stack
 from infra.cli.terminal import console, duration, errors_reported, format_moment, past_moment, printable
+from infra.stack_file import stack_file
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -39,7 +40,7 @@ def create_token(
 ) -> None:
     """Print a token, signed with the configured secret or, in a checkout, with that of the running local stack."""
     from functions.shared.grant import DIRECTORY_WRITE, EVERYTHING, READ, WRITE, WRITE_OWN, is_traversal_path
-    from infra.cli.token import sign
+    from infra.operations.token import sign
 
     for name in scope:
         if name not in (READ, WRITE, WRITE_OWN, DIRECTORY_WRITE):

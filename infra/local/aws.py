@@ -7,18 +7,12 @@ from urllib.request import urlopen
 
 from infra.local import ports, tools
 from infra.local.process import Processes, StartError, listens, wait_until
+from infra.stack_file import ACCOUNT
 
 MINISTACK = "ministack[full]==1.5.33"
 GUARDED_MINISTACK = Path(__file__).with_name("guarded_ministack.py")
 PREFERRED_PORT = 4566
 START_SECONDS = 300  # includes the installation at the first start
-REGION = "us-east-1"
-ACCOUNT = {
-    "AWS_ACCESS_KEY_ID": "local",
-    "AWS_SECRET_ACCESS_KEY": "local",
-    "AWS_DEFAULT_REGION": REGION,
-    "AWS_REGION": REGION,
-}
 
 
 def running_endpoint() -> str | None:

@@ -18,7 +18,8 @@ from functions.shared.catalog.registry import load
 from functions.shared.clickhouse import target_of
 from infra.local import deploy
 from infra.local.process import StartError
-from infra.local.stack import Stack, step, without_password
+from infra.local.stack import step, without_password
+from infra.stack_file import Stack
 
 STORED_WITHIN_SECONDS = 60
 COPIED_WITHIN_SECONDS = 180

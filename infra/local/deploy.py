@@ -15,8 +15,9 @@ import psutil
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 
-from infra.local import aws, secret_file, tools
+from infra.local import secret_file, tools
 from infra.local.process import StartError, run
+from infra.stack_file import ACCOUNT, REGION
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -33,9 +34,9 @@ def client(service: Any, endpoint: str, config: Config | None = None) -> Any:
     return boto3.client(
         service,
         endpoint_url=endpoint,
-        region_name=aws.REGION,
-        aws_access_key_id=aws.ACCOUNT["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=aws.ACCOUNT["AWS_SECRET_ACCESS_KEY"],
+        region_name=REGION,
+        aws_access_key_id=ACCOUNT["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=ACCOUNT["AWS_SECRET_ACCESS_KEY"],
         config=config,
     )
 
@@ -140,7 +141,7 @@ def deploy(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -
         ARTIFACTS_BUCKET,
     ]
     try:
-        environment = {**aws.ACCOUNT, "AWS_ENDPOINT_URL": endpoint}
+        environment = {**ACCOUNT, "AWS_ENDPOINT_URL": endpoint}
         _sam([*arguments, "--parameter-overrides", *overrides], "The deployment", log, environment)
     except StartError as error:
         raise StartError("\n".join([str(error), *_reasons(formation)])) from None

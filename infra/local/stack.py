@@ -18,29 +18,16 @@ import msgspec
 from rich.console import Console
 
 from functions.shared.grant import EVERYTHING, READ, WRITE
-from infra.cli.token import sign
 from infra.local import aws, deploy, ports, postgres, secret_file, tools
 from infra.local.process import Processes, StartError, listens, wait_until
+from infra.operations.token import sign
+from infra.stack_file import Stack
 
 CLICKHOUSE_SECONDS = 60
 STOP_SECONDS = 60
 TOKEN_LIFE = timedelta(days=365)
 
 console = Console(highlight=False)
-
-
-class Stack(msgspec.Struct, frozen=True):
-    """Addresses and secrets of the running stack, as in `stack.json`."""
-
-    api_url: str
-    queue_url: str
-    dlq_url: str
-    aws_endpoint_url: str
-    database_url: str
-    clickhouse_url: str
-    token: str
-    auth_secret: str
-    auth_revocations_arn: str
 
 
 class AlreadyRunning(Exception):

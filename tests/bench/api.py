@@ -8,7 +8,7 @@ from typing import Any
 from functions.graphql.handler import build
 from functions.shared.grant import EVERYTHING, READ
 from functions.shared.settings import AuthSettings
-from infra.cli.token import sign
+from infra.operations.token import sign
 from tests.bench.measure import Work
 
 SECRET = "a secret of thirty-two characters, at least"

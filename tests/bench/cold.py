@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from infra.local import aws, tools
+from infra.local import tools
+from infra.stack_file import ACCOUNT
 from tests.bench.measure import Measurement, times
 
 TURNS = 15
@@ -14,7 +15,7 @@ WARM_UP = 2
 GOAL = 1.3
 
 # Nothing connects when it is imported, so nobody needs to answer there.
-ENVIRONMENT = aws.ACCOUNT | {
+ENVIRONMENT = ACCOUNT | {
     "AUTH_SECRET": "a secret of thirty-two characters, at least",
     "QUEUE_URL": "https://queue",
     "DATABASE_URL": "postgresql://database",

@@ -15,6 +15,7 @@ import httpx
 import psycopg
 
 from infra.local import stack
+from infra.stack_file import Stack
 from tests.bench.events import events
 from tests.bench.measure import Measurement
 from tests.support import checkout, local_stack
@@ -51,7 +52,7 @@ def measure(folder: Path) -> Iterator[Measurement]:
     yield Measurement("end_to_end_seconds", value, "s", 1, value, 3, lower_is_better=True)
 
 
-def _seconds(running: stack.Stack, requests: Sequence[Events], threads: int) -> list[float]:
+def _seconds(running: Stack, requests: Sequence[Events], threads: int) -> list[float]:
     """Returns the seconds of each event until its row was in PostgreSQL.
 
     Several threads send requests at a fixed rate.

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 
 from functions.sync.sync import Sync
-from infra.cli.token import sign
+from infra.operations.token import sign
 from tests.bench.api import SECRET, Api
 from tests.bench.engines import database, postgres_server
 from tests.bench.measure import Measurement, seconds_of, times

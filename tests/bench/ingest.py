@@ -14,7 +14,7 @@ import msgspec
 from functions.ingest.api_handler import build
 from functions.shared.grant import EVERYTHING, WRITE
 from functions.shared.settings import AuthSettings
-from infra.cli.token import sign
+from infra.operations.token import sign
 from tests.bench.events import events
 from tests.bench.measure import Measurement, by_turns, rates
 

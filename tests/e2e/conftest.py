@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from infra.local import deploy, stack
+from infra import stack_file
+from infra.local import deploy
 from tests.e2e import translation
 from tests.support import checkout, documentation, local_stack
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
-class Stack(stack.Stack, frozen=True, kw_only=True):
+class Stack(stack_file.Stack, frozen=True, kw_only=True):
     """The content of `stack.json`, and the stack's folder for tests that stop a part of the stack."""
 
     folder: Path

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from functions.ingest.formats.gitlab import TRACK_EVENT_PATH
-from infra.cli.token import sign
+from infra.operations.token import sign
 from tests.e2e.conftest import Stack
 from tests.e2e.use import eventually, rows
 from tests.support import plain_http

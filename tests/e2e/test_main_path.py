@@ -9,8 +9,8 @@ from uuid import uuid4
 
 from functions.shared.catalog import registry
 from functions.shared.timestamp import format_timestamp
-from infra.cli.token import sign
 from infra.local import postgres
+from infra.operations.token import sign
 from tests.e2e.conftest import Stack
 from tests.e2e.faults import visibility_timeout
 from tests.e2e.use import (

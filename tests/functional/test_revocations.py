@@ -15,8 +15,8 @@ from functions.shared import revocations
 from functions.shared.auth import Authenticator, RevocationsUnavailable, Unauthenticated
 from functions.shared.settings import AuthSettings
 from infra.cli import app
-from infra.cli.token import sign
 from infra.operations import revoked_tokens
+from infra.operations.token import sign
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient

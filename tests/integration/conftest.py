@@ -14,6 +14,7 @@ from localstack_client.session import Session
 from infra.local import aws
 from infra.local.process import Processes, StartError
 from infra.local.stack import step
+from infra.stack_file import ACCOUNT, REGION
 from tests.integration import localstack
 from tests.integration.delivery import LocalStackQueues
 
@@ -54,13 +55,13 @@ def _end_of(log: Path) -> str:
 @pytest.fixture(scope="package")
 def session(endpoint: str) -> Session:
     """A session whose clients call LocalStack."""
-    return Session(localstack_host=urlsplit(endpoint).netloc, region_name=aws.REGION)
+    return Session(localstack_host=urlsplit(endpoint).netloc, region_name=REGION)
 
 
 @pytest.fixture(autouse=True)
 def environment(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the functions' own clients call LocalStack."""
-    for name, value in {**aws.ACCOUNT, "AWS_ENDPOINT_URL": endpoint}.items():
+    for name, value in {**ACCOUNT, "AWS_ENDPOINT_URL": endpoint}.items():
         monkeypatch.setenv(name, value)
 
 

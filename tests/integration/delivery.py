@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from infra.local import aws
 from infra.operations.dead_letters import count
+from infra.stack_file import REGION
 from tests.support.lambda_context import FakeContext
 
 if TYPE_CHECKING:
@@ -65,5 +65,5 @@ def _record(message: "MessageTypeDef") -> dict[str, Any]:
         "messageAttributes": message.get("MessageAttributes", {}),
         "md5OfBody": message["MD5OfBody"],
         "eventSource": "aws:sqs",
-        "awsRegion": aws.REGION,
+        "awsRegion": REGION,
     }

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from botocore.exceptions import WaiterError
 from localstack_client.session import Session
 
-from infra.local import aws, deploy
+from infra.local import deploy
 from infra.local.process import StartError
+from infra.stack_file import REGION
 from tests.support.checkout import ROOT
 
 TEMPLATE = ROOT / "infra" / "template.yaml"
@@ -97,7 +98,7 @@ def without_functions(template: Mapping[str, Any]) -> dict[str, Any]:
 
 def function_arn(name: str) -> str:
     """Returns an ARN for a function that is not deployed."""
-    return f"arn:aws:lambda:{aws.REGION}:000000000000:function:{name}"
+    return f"arn:aws:lambda:{REGION}:000000000000:function:{name}"
 
 
 def _stood_in(value: Any, dropped: set[str]) -> Any:

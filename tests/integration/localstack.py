@@ -4,6 +4,7 @@ from pathlib import Path
 
 from infra.local import aws, ports, tools
 from infra.local.process import Processes, wait_until
+from infra.stack_file import ACCOUNT
 
 LOCALSTACK = "localstack-core[runtime]==2026.3.0"
 RELEASED = "2026-03-28"  # what it depends on is taken as it was that day
@@ -21,7 +22,7 @@ def start(folder: Path, log: Path, processes: Processes) -> str:
     (folder / "usr" / "lib" / "localstack").mkdir(parents=True)
     command = [tools.uvx(), "--python", tools.base_python(), "--exclude-newer", RELEASED, "--from", LOCALSTACK]
     environment = {
-        **aws.ACCOUNT,
+        **ACCOUNT,
         "GATEWAY_LISTEN": address,
         "LOCALSTACK_HOST": address,
         "FILESYSTEM_ROOT": str(folder),

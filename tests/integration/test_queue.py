@@ -17,7 +17,7 @@ from functions.ingest.event.event import read_attributes
 from functions.shared import queue
 from functions.shared.grant import EVERYTHING, WRITE
 from functions.shared.settings import AuthSettings
-from infra.cli.token import sign
+from infra.operations.token import sign
 from tests.integration.conftest import MAX_RECEIVE_COUNT
 from tests.integration.delivery import Handler, LocalStackQueues
 from tests.support.lambda_context import FakeContext

@@ -11,8 +11,8 @@ from localstack_client.session import Session
 from functions.ingest.api_handler import IngestHandler, build
 from functions.shared import settings
 from functions.shared.grant import EVERYTHING, WRITE
-from infra.cli.token import sign
 from infra.local import deploy
+from infra.operations.token import sign
 from tests.integration.delivery import LocalStackQueues
 from tests.support.lambda_context import FakeContext
 

@@ -16,7 +16,7 @@ from functions.graphql.schema import schema_text
 from functions.shared.catalog import registry
 from infra.docs.commands import PROGRAM, all_commands
 from infra.docs.pages import BLOCKS, block_names, stale_pages
-from infra.local.stack import Stack
+from infra.stack_file import Stack
 from tests.support import checkout, documentation
 from tests.support.checkout import ROOT
 from tests.support.definitions import load_from, write_package

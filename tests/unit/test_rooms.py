@@ -20,6 +20,8 @@ FORBIDDEN = [
     ("functions/sync/sync.py", "functions.retention.retention", "do not import each other"),
     ("functions/shared/settings.py", "functions.sync.sync", "do not import each other"),
     ("functions/ingest/publisher/delivery.py", "functions.ingest.pipeline", "nothing of the server"),
+    ("infra/cli/environment.py", "infra.local.aws", "do not import each other; operations"),
+    ("infra/local/stack.py", "infra.cli.tokens", "do not import each other; operations"),
     ("functions/ingest/event/event.py", "functions.ingest.postgres.events", "way from the handlers"),
 ]
 
