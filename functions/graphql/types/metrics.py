@@ -1,6 +1,7 @@
 """`aiMetrics` and `aiUserMetrics`: metrics of the selected events, in total and by user."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -8,30 +9,36 @@ from ariadne import EnumType, ObjectType, SchemaBindable
 
 from functions.graphql.context import Coverage, Info, Usernames, UserNode
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order, UserPosition
+from functions.graphql.query.metric_fields import (
+    USERS,
+    MetricField,
+    MetricValues,
+    Ratio,
+    feature_metric_fields,
+    total_metric_fields,
+    user_metric_fields,
+)
 from functions.graphql.query.selection import Selection
 from functions.graphql.types import arguments
 from functions.graphql.types.arguments import select
 from functions.graphql.types.connection import ConnectionPage, PageRequest
 from functions.graphql.types.cursor import from_user_cursor, to_user_cursor
 from functions.graphql.types.lookahead import Lookahead
-from functions.graphql.types.metric_fields import (
-    USERS,
-    MetricField,
-    MetricValues,
-    Ratio,
-    UserMetricValues,
-    feature_metric_fields,
-    measures_of,
-    total_metric_fields,
-    user_metric_fields,
-)
 from functions.graphql.types.sdl import FILTERS, PAGE, connection, description
+from functions.graphql.types.selected_measures import measures_of
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.names import upper_snake_case
 from functions.shared.catalog.registry import Registry
 
 _DEFAULT_SORT = "TOTAL_EVENT_COUNT_DESC"
 _GRAPHQL_TYPES = {str: "String", int: "Long", float: "Float", bool: "Boolean"}
+
+
+@dataclass(frozen=True, slots=True)
+class UserMetricValues(MetricValues):
+    """The measured values of one user's events."""
+
+    user: UserNode
 
 
 class UserSort(msgspec.Struct, frozen=True):

@@ -8,9 +8,9 @@ import msgspec
 
 from functions.graphql.context import Coverage, Info, RequestContext
 from functions.graphql.query.aggregation import Aggregation, Measure, MeasureKind
+from functions.graphql.query.metric_fields import path_of, value_type
 from functions.graphql.query.selection import Selection
 from functions.graphql.types.arguments import select
-from functions.graphql.types.metric_fields import path_of, value_type
 from functions.shared.catalog.event_query import ResolverFunction
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.payload_type import type_at

@@ -1,16 +1,14 @@
-"""`MetricField`: the measures that each field of the metrics types is computed from."""
+"""`MetricField`: a metric of all events, of users or of a feature, as measures that a store computes."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from functions.graphql.context import UserNode
 from functions.graphql.query.aggregation import Measure, MeasureKind
 from functions.graphql.query.path import Path
-from functions.graphql.types.lookahead import Lookahead
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.metric import Metric
 from functions.shared.catalog.names import event_count_field
@@ -51,13 +49,6 @@ class MetricValues:
         divisor = self.values[metric_field.divisor]
         ratio = self.values[metric_field.dividend] / divisor if divisor else math.inf
         return ratio if math.isfinite(ratio) else None
-
-
-@dataclass(frozen=True, slots=True)
-class UserMetricValues(MetricValues):
-    """The measured values of one user's events."""
-
-    user: UserNode
 
 
 def total_metric_fields() -> dict[str, MetricField]:
@@ -109,26 +100,3 @@ def value_type(feature: Feature, keys: str) -> type[str | int | float | bool]:
     """The type of the values at a path of keys; str for a timestamp too, which is stored as a string."""
     key_type = type_at(feature.payload_types, keys)
     return key_type if isinstance(key_type, type) and key_type in (int, float, bool) else str
-
-
-def measures_of(
-    selected: Lookahead, own: Mapping[str, MetricField], features: Mapping[str, Mapping[str, MetricField]]
-) -> Iterator[Measure]:
-    """The measures of the metric fields that a query selects.
-
-    Args:
-        own: metric fields of the selected object, by name.
-        features: metric fields of each feature's object inside, by the object's field.
-    """
-    yield from _measures(own[name] for name in selected.names() if name in own)
-    for field, metric_fields in features.items():
-        below = selected.below(field)
-        yield from _measures(metric_fields[name] for name in below.names() if name in metric_fields)
-
-
-def _measures(metric_fields: Iterable[MetricField]) -> Iterator[Measure]:
-    for metric_field in metric_fields:
-        if isinstance(metric_field, Ratio):
-            yield from (metric_field.dividend, metric_field.divisor)
-        else:
-            yield metric_field
