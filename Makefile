@@ -4,7 +4,8 @@ PATH_UV := $(shell command -v uv 2>/dev/null)
 UV := $(or $(PATH_UV),$(CURDIR)/.local/tools/bin/uv)
 PYTHON := .venv/bin/python
 EXTRAS := ingest-api ingest-consumer graphql migrations sync retention
-PYTEST := $(PYTHON) -m pytest --numprocesses 2 --no-loadscope-reorder
+PROCESSES ?= 3
+PYTEST := $(PYTHON) -m pytest --numprocesses $(PROCESSES) --no-loadscope-reorder
 LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --python-version 3.13 \
 	--universal --custom-compile-command "make lock"
 

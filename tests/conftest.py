@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,7 +39,7 @@ SETTINGS = (
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of an unforeseeable name is made there
 ROOM_BYTES = 4 * 2**30  # many times what the servers of both processes write
 
-SHARED = {"tests/e2e", "tests/integration"}  # the tests below it go through one stack
+SHARED = ("tests/e2e", "tests/integration")  # the tests of each of these folders share one stack
 
 _numbers = itertools.count(1)
 
@@ -57,8 +57,12 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no typ
         return folder if folder in SHARED else file
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Fails if two tests share an id, because pytest-xdist would run only one of them."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests that share a stack first, because they take long; fails if two tests share an id.
+
+    pytest-xdist would run only one of two tests with one id.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(SHARED))
     counts = Counter(item.nodeid for item in items)
     if shared := [nodeid for nodeid, count in counts.items() if count > 1]:
         raise pytest.UsageError(f"Several tests have one id: {', '.join(shared)}")
@@ -148,8 +152,15 @@ def _make_the_password_cheap(administration: psycopg.Connection) -> None:
     administration.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
 
 
+@pytest.fixture(scope="session")
+def administration(postgres_server: str) -> Iterator[psycopg.Connection]:
+    """A superuser's connection that makes and drops databases."""
+    with psycopg.connect(f"{postgres_server.rpartition('/')[0]}/postgres", autocommit=True) as connection:
+        yield connection
+
+
 @pytest.fixture
-def database_url(postgres_server: str) -> Iterator[str]:
+def database_url(postgres_server: str, administration: psycopg.Connection) -> Iterator[str]:
     """The URL of a migrated database that no other test sees."""
     server, _, template = postgres_server.rpartition("/")
     name = f"test_{next(_numbers)}"
@@ -158,10 +169,9 @@ def database_url(postgres_server: str) -> Iterator[str]:
         sql.Identifier(name), sql.Identifier(template)
     )
     drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as administration:
-        administration.execute(copy)
-        yield f"{server}/{name}"
-        administration.execute(drop)
+    administration.execute(copy)
+    yield f"{server}/{name}"
+    administration.execute(drop)
 
 
 @pytest.fixture(scope="session")
