@@ -57,7 +57,7 @@ def up(folder: Path, *, clickhouse: bool = True) -> Iterator[Stack]:
     logs = folder / "log"
     before = os.umask(0o077)  # inherited by all started processes
     try:
-        _make_private(folder, logs)
+        logs.mkdir(parents=True, exist_ok=True)
         with _up(folder, logs, clickhouse=clickhouse) as stack:
             yield stack
     finally:
@@ -67,6 +67,7 @@ def up(folder: Path, *, clickhouse: bool = True) -> Iterator[Stack]:
 @contextmanager
 def _up(folder: Path, logs: Path, *, clickhouse: bool) -> Iterator[Stack]:
     with _locked(folder):
+        _make_private(folder, logs)
         processes = Processes(folder / "processes.json")
         processes.stop()  # processes of a killed run
         try:
@@ -83,9 +84,9 @@ def _up(folder: Path, logs: Path, *, clickhouse: bool) -> Iterator[Stack]:
 def _make_private(folder: Path, logs: Path) -> None:
     """Denies other users access to the folder and its existing files.
 
-    If root starts PostgreSQL as another user, `postgres.start` lets that user pass through the folders.
+    If root starts PostgreSQL as another user, `postgres.start` lets that user pass through the folders afterwards. The
+    caller must hold the folder's lock: a PostgreSQL that runs already would stop at its next checkpoint.
     """
-    logs.mkdir(parents=True, exist_ok=True)
     for path in (folder, logs):
         path.chmod(0o700)
     for path in (*folder.iterdir(), *logs.iterdir()):

@@ -24,11 +24,12 @@ def local(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_second_start_says_that_the_first_is_running(stack: Stack) -> None:
-    before = (stack.folder / "stack.json").read_bytes()
+    before, mode = (stack.folder / "stack.json").read_bytes(), stack.folder.stat().st_mode
     second = local("start", "--folder", stack.folder)
     assert second.returncode != 0
     assert "already running" in second.stderr
     assert (stack.folder / "stack.json").read_bytes() == before
+    assert stack.folder.stat().st_mode == mode
 
 
 def test_the_stack_listens_on_this_machine_alone(stack: Stack) -> None:
