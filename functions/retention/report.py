@@ -20,7 +20,7 @@ class KeptPartition(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Report(msgspec.Struct):
-    """What a run did, or what it would do in a dry run.
+    """The changes of a run; in a dry run, the changes that a run would make.
 
     Attributes:
         made: missing partitions that were created, and detached ones that were attached again.

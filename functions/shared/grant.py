@@ -38,7 +38,7 @@ def is_traversal_path(path: str) -> bool:
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a token allows. It is queued with the token's events and stored with rejected ones.
+    """The rights that a token gives. A grant is queued with the token's events, and stored with rejected events.
 
     The length limits are checked whenever a grant is decoded from a token, a message or a row.
 

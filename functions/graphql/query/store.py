@@ -33,7 +33,7 @@ class PageWindow(msgspec.Struct, frozen=True):
 
 
 class RequestedFields(msgspec.Struct, frozen=True):
-    """What a query needs of each payload: the whole, or the values at some paths."""
+    """The parts of each payload that a query needs: the whole, or the values at some paths."""
 
     whole: bool = False
     paths: tuple[Path, ...] = ()

@@ -113,7 +113,7 @@ def _cursor_of(node: EventNode) -> str:
 
 
 def _requested_fields(info: Info, keys: Mapping[str, Sequence[str]]) -> RequestedFields:
-    """What the query selects of the payloads on the page."""
+    """Returns the parts of the payloads that the query selects."""
     interface = info.schema.type_map["AiUsageEvent"]
     if not isinstance(interface, GraphQLInterfaceType):
         raise TypeError("AiUsageEvent must be an interface")

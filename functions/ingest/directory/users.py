@@ -10,7 +10,7 @@ from functions.shared.grant import Grant
 from functions.shared.timestamp import to_microseconds
 
 type NameSource = tuple[str, bool]
-"""Where a name was stated: namespace path (empty without a namespace), and whether the sender has a limit."""
+"""Namespace path in which a name was stated (empty without a namespace), and whether the sender has a limit."""
 
 
 class StatedNames(msgspec.Struct):

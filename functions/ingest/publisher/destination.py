@@ -75,7 +75,7 @@ class Sender(Protocol):
 
 
 class Destination(Protocol):
-    """Where events can be sent to."""
+    """A receiver of events."""
 
     @property
     def max_bytes(self) -> int:
