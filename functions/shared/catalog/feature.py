@@ -31,6 +31,10 @@ type Transformation = Callable[[Context], Mapping[str, Any]]
 type Prefetch = Callable[[Sequence[Context], "psycopg.Connection[Any]"], list[dict[str, Any]]]
 
 
+CODE_ERRORS = (Exception, SystemExit)
+"""What the code of a definition may raise. `sys.exit` must not end the function that runs the code."""
+
+
 class DefinitionError(Exception):
     """An invalid definition; the message names the files at fault."""
 
