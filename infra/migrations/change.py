@@ -42,6 +42,7 @@ class Change:
     Attributes:
         sign: `+`, `-` or `~`.
         what: what is added, removed or changed.
+        note: what happens to stored rows, if the change hides none.
         rows: rows that would no longer be readable as before; None if the change hides none.
         harm: what happens to these rows.
         problem: why the change is refused.
@@ -52,6 +53,7 @@ class Change:
 
     sign: str
     what: str
+    note: str = ""
     rows: Rows | None = None
     harm: str = ""
     problem: str = ""
@@ -90,7 +92,7 @@ class Finding:
                 f"    Release {self.change.newer_release}, which is newer, recorded it. It is left as it is.",
             ]
         if self.change.rows is None:
-            return [first]
+            return [first, *([f"    {self.change.note}"] if self.change.note else [])]
         if not self.hides_rows:
             return [first, "    No stored rows are affected."]
         return [first, f"    {self._rows()} would be affected: {self.change.harm}.", f"    {self._refusal()}"]
@@ -124,13 +126,13 @@ def require_accepted(findings: Iterable[Finding], accepted: Collection[str]) -> 
         accepted: values of `Change.accept`.
 
     Raises:
-        DefinitionError: a line for each refused change, and one that says how to accept all of them.
+        DefinitionError: a line that says how to accept all refused changes, and a line for each.
     """
     refused = [finding for finding in findings if finding.is_refused and finding.change.accept not in accepted]
     if refused:
         names = ",".join(dict.fromkeys(finding.change.accept for finding in refused))
         how = f"To deploy all the same, set ACCEPT_UNREADABLE (parameter AcceptUnreadable) to {names}"
-        raise DefinitionError("\n".join([*(finding.problem() for finding in refused), how]))
+        raise DefinitionError("\n".join([how, *(finding.problem() for finding in refused)]))
 
 
 def _count(connection: Connection, rows: Rows) -> int:

@@ -41,7 +41,7 @@ class _Comparison:
             "-",
             f"event {event.name} ({event.id})",
             rows=Rows((event.id,), only_in_clickhouse=event.only_in_clickhouse),
-            harm="answers leave them out",
+            harm="answers leave out the event",
             problem=f"{event.name} ({event.id}) is stored but no longer defined",
             advice=f"keep it with deprecated_events({event.name}={event.id})",
             accept=event.name,
@@ -53,7 +53,7 @@ class _Comparison:
             "~",
             f"event {event.name} ({event.id}) becomes {now.name}",
             rows=Rows((event.id,), only_in_clickhouse=event.only_in_clickhouse),
-            harm=f"answers show them as {now.name}",
+            harm=f"answers show the event as {now.name}",
             problem=f"events are stored as {event.name} ({event.id}), but {now.feature.file} names this id {now.name}",
             advice="give the new event an id that no event has had",
             accept=event.name,
@@ -69,7 +69,7 @@ class _Comparison:
     def _retyped(self, path: str, before: str, now: str, keys: list[DeployedKey]) -> Change:
         what = f"payload key {path} changes from {before} to {now}"
         if always_readable(before, now):
-            return Change("~", what)
+            return Change("~", what, "Stored values fit.")
         features = {key.feature for key in keys}
         return Change(
             "~",
@@ -77,7 +77,7 @@ class _Comparison:
             rows=Rows(
                 paths=tuple(unreadable(path, before, now)), only_in_clickhouse=any(map(self._is_dropped, features))
             ),
-            harm=f"their field answers null, and a condition of type {now} does not find them",
+            harm=f"the field answers null, and a condition of type {now} does not find the value",
             problem=what,
             advice="keep the type, and add a key of another name",
             accept=f"{path}:{now.replace(' ', '-')}",
@@ -102,7 +102,8 @@ class _Comparison:
     def _undeclared(self, key: DeployedKey, feature: str) -> Change:
         what = f"payload key {key.path} ({key.type}{', required' if key.required else ''}) of {feature}"
         if not key.required:
-            return Change("-", what, newer_release=self._newer(key.release))
+            note = "Stored values stay in `payload`, without a field."
+            return Change("-", what, note, newer_release=self._newer(key.release))
         return Change(
             "-",
             what,
@@ -111,7 +112,7 @@ class _Comparison:
                 having(key.path),
                 self._is_dropped(key.feature),
             ),
-            harm="their payload keeps it, and its field is gone",
+            harm="the value is in `payload`, but no longer has a field",
             problem=f"{feature} no longer declares the payload key {key.path}, which was required",
             advice="make it optional (`| None = None`), and remove it in a later release",
             accept=f"{feature}.{key.path}",
@@ -143,7 +144,10 @@ def _added_or_moved(before: DeployedEvent | None, now: EventType) -> Iterator[Ch
         yield Change("+", f"{what} of {now.feature.name}")
         return
     if before.feature != now.feature.name:
-        yield Change("~", f"{what} moves from {before.feature} to {now.feature.name}")
+        note = f"Stored rows move with it: their GraphQL type is {now.feature.type_name}."
+        yield Change("~", f"{what} moves from {before.feature} to {now.feature.name}", note)
     if before.deprecated != now.deprecated:
-        rejected = "is deprecated: stored events stay readable, new ones will be rejected"
-        yield Change("~", f"{what} {rejected if now.deprecated else 'is accepted again'}")
+        if now.deprecated:
+            yield Change("~", f"{what} is deprecated", "Stored rows stay readable; new events will be rejected.")
+        else:
+            yield Change("~", f"{what} is accepted again")

@@ -9,11 +9,13 @@ import psycopg
 import pytest
 
 from functions.graphql.types.payload_fields import typed_value
+from functions.shared import settings
 from functions.shared.catalog.feature import DefinitionError
 from functions.shared.catalog.registry import Registry
 from infra.migrations.change import find
 from infra.migrations.changes import changes
 from infra.migrations.deployed import Deployed, DeployedKey
+from infra.migrations.handler import build
 from infra.migrations.migrate import migrate
 from tests.support.definitions import load_from
 
@@ -130,11 +132,11 @@ def test_a_refused_change_says_how_to_accept_it_and_is_then_deployed(
     changed = define("size: str | None = None", "part: list[str] | None = None")
     with pytest.raises(DefinitionError) as refused:
         deploy(changed)
-    *problems, how = str(refused.value).splitlines()
+    how, *problems = str(refused.value).splitlines()
     assert len(problems) == 3
     _, _, names = how.rpartition(" to ")
     assert names == "part:list-of-str,size:str,builds.name"
-    with pytest.raises(DefinitionError, match=r"AcceptUnreadable.* to size:str,builds.name$"):
+    with pytest.raises(DefinitionError, match=r"AcceptUnreadable.* to size:str,builds.name\n"):
         deploy(changed, "part:list-of-str")
     assert len(deploy(changed, *names.split(","), "other")) == 3
     assert deploy(changed) == []
@@ -250,6 +252,19 @@ def test_a_schema_of_a_newer_release_stays_as_it_is(
     assert "does not know the migration 9999" in line
     assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
     assert connection.execute("SELECT name FROM event_types").fetchall() == [("build_done",)]
+
+
+def test_the_deployed_function_accepts_what_the_setting_names(
+    database_url: str, connection: psycopg.Connection, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute("INSERT INTO event_types (id, name, feature, deprecated) VALUES (101, 'build_done', 'b', false)")
+    store(101)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    deployment = build(settings.database_url, settings.retention_months)
+    with pytest.raises(DefinitionError, match=r"To deploy all the same, set ACCEPT_UNREADABLE .* to build_done\n"):
+        deployment.migrate(600)
+    monkeypatch.setenv("ACCEPT_UNREADABLE", " build_done , other")
+    assert deployment.migrate(600)[0].startswith("accepted: build_done (101) is stored but no longer defined")
 
 
 def test_definitions_of_a_release_are_the_same_in_any_order(
