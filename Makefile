@@ -128,4 +128,4 @@ $(BUILDS): check-definitions
 		--into $(ARTIFACTS_DIR) $(OWN)
 
 check-definitions: setup
-	@$(PYTHON) -m infra.cli definitions check >&2
+	@$(PYTHON) -m infra.cli definitions check --offline >&2

@@ -18,7 +18,7 @@ from functions.ingest.payload_encoder import encode_payload, plainly_encoded
 from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, write_order_key
 from functions.ingest.undeclared import require_few_undeclared
 from functions.shared.catalog.context import Context
-from functions.shared.catalog.feature import Feature, Transformation, function_name
+from functions.shared.catalog.feature import CODE_ERRORS, Feature, Transformation, function_name
 from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, Payload, converted
 from functions.shared.catalog.registry import OVERRIDES, Registry
 from functions.shared.grant import Grant
@@ -145,7 +145,7 @@ def transform(candidate: Candidate, registry: Registry) -> None:
             returned = normalised(converted(returned, registry.converters))
             payload = {key: item for key, item in returned.items() if key not in OVERRIDES}
             require_few_undeclared(payload, registry.payload_types)
-    except Exception as error:
+    except CODE_ERRORS as error:
         raise _as_rejection(error) from error
     candidate.returned = returned
 
@@ -192,7 +192,7 @@ def _returned(transformation: Transformation, context: Context) -> dict[str, Any
         returned = transformation(context)
         if type(returned) is not dict and isinstance(returned, Mapping):
             returned = dict(returned)
-    except Exception as error:
+    except CODE_ERRORS as error:
         raise Rejection("transformation_failed", f"{function_name(transformation)}: {_reason(error)}") from error
     if type(returned) is not dict:
         name = function_name(transformation)
@@ -206,7 +206,7 @@ def _prefetched(group: Sequence[Candidate], connection: Connection) -> Sequence[
     contexts = [read_context(candidate) for candidate in group]
     try:
         prefetched = feature.prefetcher(contexts, connection) if feature.prefetcher else contexts
-    except Exception as error:
+    except CODE_ERRORS as error:
         if connection.broken and not _is_timeout(error):
             raise
         raise Rejection("prefetch_failed", f"The prefetch of {feature.name} failed: {_reason(error)}") from error
@@ -223,7 +223,7 @@ def _is_a_dict_for_each(prefetched: object, count: int) -> bool:
     )
 
 
-def _is_timeout(error: Exception) -> bool:
+def _is_timeout(error: BaseException) -> bool:
     return isinstance(error, psycopg.errors.TransactionTimeout | psycopg.errors.IdleInTransactionSessionTimeout)
 
 
@@ -251,12 +251,12 @@ def _encoded(payload: dict[str, Any], feature: Feature) -> bytes:
 def _require_class(payload: dict[str, Any], payload_class: type[Payload]) -> None:
     try:
         msgspec.convert(payload, payload_class)
-    except Exception as error:
+    except CODE_ERRORS as error:
         message = f"{error}" if isinstance(error, msgspec.ValidationError) else _reason(error)
         raise Rejection("invalid_payload", f"The payload is not a {payload_class.__name__}: {message}.") from error
 
 
-def _as_rejection(error: Exception) -> Rejection:
+def _as_rejection(error: BaseException) -> Rejection:
     if isinstance(error, Rejection):
         return error
     if isinstance(error, ValueError):
@@ -266,9 +266,9 @@ def _as_rejection(error: Exception) -> Rejection:
     )  # the result's own code failed
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     name = type(error).__name__
     try:
         return f"{name}: {error}"[:_MAX_REASON_CHARACTERS]
-    except Exception:  # noqa: BLE001 - formatting a definition's exception may fail
+    except CODE_ERRORS:  # formatting a definition's exception may fail
         return name

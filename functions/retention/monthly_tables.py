@@ -29,6 +29,15 @@ _TABLES = """
 
 _FINALIZE = sql.SQL("ALTER TABLE ai_usage_events DETACH PARTITION {table} FINALIZE")
 
+# Without a sync, ClickHouse never had the rows.
+_RECORD_EVENT_TYPES = sql.SQL("""
+    UPDATE event_types
+    SET only_in_clickhouse = true
+    WHERE NOT only_in_clickhouse
+      AND EXISTS (SELECT FROM sync_state)
+      AND id IN (SELECT DISTINCT event FROM {table})
+""")
+
 _SYNC_AGAIN = sql.SQL("UPDATE {table} SET xact_id = pg_current_xact_id()")
 
 # All readers and writers wait for this lock, so the server ends a transaction whose process died or froze. The settings
@@ -90,6 +99,14 @@ def attach(connection: Connection, table: MonthlyTable) -> None:
         make_partitions(connection, [table.month])
         connection.execute(_SYNC_AGAIN.format(table=sql.Identifier(table.name)))
         connection.execute(_LOCK_EVENTS)
+
+
+def record_event_types(connection: Connection, table: str) -> None:
+    """Records the event types whose rows only ClickHouse has after the table is dropped.
+
+    A deployment can then tell whether definitions that it would remove still have stored rows.
+    """
+    connection.execute(_RECORD_EVENT_TYPES.format(table=sql.Identifier(table)))
 
 
 def drop(connection: Connection, table: str) -> None:

@@ -17,6 +17,7 @@ from functions.retention.monthly_tables import (
     drop_if_synced,
     finalize_detach,
     monthly_tables,
+    record_event_types,
 )
 from functions.retention.report import KeptPartition, Report
 from functions.shared.partitions import make_partitions, partition_name
@@ -107,6 +108,7 @@ class PartitionMaintenance:
 
     def _drop(self, table: MonthlyTable) -> None:
         if not self.report.dry_run:
+            record_event_types(self.connection, table.name)
             drop(self.connection, table.name)
         self.report.dropped.append(table.name)
 
@@ -117,6 +119,7 @@ class PartitionMaintenance:
             return
         if not self.report.dry_run:
             if not unsynced:
+                record_event_types(self.connection, table.name)
                 unsynced = drop_if_synced(self.connection, table.name, target, cursor)
             elif table.state == "detached":
                 attach(self.connection, table)

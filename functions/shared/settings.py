@@ -166,6 +166,14 @@ def retention_months() -> int:
     return _months("RETENTION_MONTHS", "3", 120)
 
 
+def accept_unreadable() -> frozenset[str]:
+    """Returns the changes of definitions that a deployment accepts although they hide stored rows: `ACCEPT_UNREADABLE`.
+
+    The setting holds names of changes, separated by commas. A deployment that is refused says the names.
+    """
+    return frozenset(filter(None, (name.strip() for name in (_text("ACCEPT_UNREADABLE") or "").split(","))))
+
+
 def graphql_introspection() -> bool:
     """Whether clients may query the GraphQL schema: `GRAPHQL_INTROSPECTION`, on by default."""
     return _switch("GRAPHQL_INTROSPECTION")

@@ -14,10 +14,15 @@ _VARIABLES = {
 }
 
 
+def names_database() -> bool:
+    """Whether the settings name a database."""
+    return bool(os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_SECRET_ARN"))
+
+
 def use_local_stack() -> None:
     """Points unset settings to the running local stack, unless the environment names a database."""
     file = stack_file()
-    if file is None or os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_SECRET_ARN"):
+    if file is None or names_database():
         return
     stack = json.loads(file.read_text())
     os.environ.pop("DATABASE_URL", None)

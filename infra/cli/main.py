@@ -5,13 +5,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from functions.shared import settings
-from functions.shared.catalog.feature import DefinitionError
-from functions.shared.catalog.registry import Registry, load
 from functions.shared.postgres import TimeLimits, connect
-from infra.cli import directory, dlq, rejected, tokens
+from infra.cli import definitions, directory, dlq, rejected, tokens
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import console, errors_reported
 
@@ -19,8 +16,7 @@ if TYPE_CHECKING:
     from functions.sync.report import Report
 
 app = typer.Typer(help="AI usage events: definitions, schema, tokens and operations.", no_args_is_help=True)
-definitions_app = typer.Typer(help="The events defined in definitions/.", no_args_is_help=True)
-app.add_typer(definitions_app, name="definitions")
+app.add_typer(definitions.app, name="definitions")
 app.add_typer(tokens.app, name="token")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(dlq.app, name="dlq")
@@ -30,30 +26,12 @@ WAIT_SECONDS = 60
 RUN_SECONDS = 24 * 60 * 60
 
 
-@definitions_app.command("list")
-def list_definitions() -> None:
-    """List every event, by id."""
-    registry = _registry()
-    table = Table("id", "event", "feature", "owner", "deprecated")
-    for _, event in sorted(registry.by_id.items()):
-        deprecated = "yes" if event.deprecated else ""
-        table.add_row(str(event.id), event.name, event.feature.name, event.feature.owner, deprecated)
-    console().print(table)
-
-
-@definitions_app.command("check")
-def check_definitions() -> None:
-    """Check that the definitions are consistent; a deployment refuses inconsistent ones."""
-    registry = _registry()
-    typer.echo(f"{len(registry.events)} events in {len(registry.features)} features are consistent.")
-
-
 @app.command("schema")
 def print_schema() -> None:
     """Print the GraphQL schema built from the definitions."""
     from functions.graphql.schema import schema_text
 
-    typer.echo(schema_text(_registry()), nl=False)
+    typer.echo(schema_text(definitions.load_definitions()), nl=False)
 
 
 @app.command("sync")
@@ -124,11 +102,3 @@ def show_status() -> None:
 
 def _show_progress(report: "Report") -> None:
     typer.echo(f"{report.rows:,} rows …", err=True)
-
-
-def _registry() -> Registry:
-    try:
-        return load()
-    except DefinitionError as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(1) from None

@@ -17,6 +17,7 @@ import clickhouse_connect
 import msgspec
 from rich.console import Console
 
+from functions.shared import settings
 from functions.shared.grant import EVERYTHING, READ, WRITE
 from infra.local import aws, deploy, ports, postgres, secret_file, tools
 from infra.local.process import Processes, StartError, listens, wait_until
@@ -168,6 +169,8 @@ def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) 
             "AuthSecretArn": deploy.put_secret("ai-usage-events-auth", auth_secret, endpoint),
             "AuthRevocationsArn": deploy.create_revocation_list(endpoint),
         }
+        if accepted := settings.accept_unreadable():
+            parameters["AcceptUnreadable"] = ",".join(sorted(accepted))
         clickhouse_secret = deploy.put_secret("ai-usage-events-clickhouse", clickhouse_url, endpoint)
         if clickhouse:
             parameters["ClickHouseSecretArn"] = clickhouse_secret

@@ -32,7 +32,7 @@ def build(database_url: Callable[[], str], retention_months: Callable[[], int]) 
     """
 
     def migrate_by_definitions(seconds: int) -> list[str]:
-        return migrate(database_url(), registry.load(), retention_months(), seconds)
+        return migrate(database_url(), registry.load(), retention_months(), seconds, settings.accept_unreadable())
 
     return MigrationsHandler(Logger(), migrate_by_definitions)
 

@@ -1,57 +1,67 @@
 """Migrates a PostgreSQL database: applies the schema's migrations, makes partitions, records the definitions."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from functions.shared import locks
-from functions.shared.catalog.feature import DefinitionError
 from functions.shared.catalog.registry import Registry
 from functions.shared.partitions import make_partitions, wanted_months
 from functions.shared.postgres import Connection, TimeLimits, connect
+from infra.migrations.change import find, require_accepted
+from infra.migrations.changes import changes
+from infra.migrations.deployed import read_deployed
+from infra.migrations.record import record
 
 DEFAULT_SECONDS = 600
 
-_EVENT_TYPES = "SELECT id, name FROM event_types ORDER BY id"
 
-_IS_STORED = "SELECT EXISTS (SELECT FROM ai_usage_events WHERE event = %s)"
-
-_FORGET_EVENT_TYPES = "TRUNCATE event_types"
-
-_INSERT_EVENT_TYPE = """
-    INSERT INTO event_types (id, name, feature, deprecated)
-    VALUES (%(id)s, %(name)s, %(feature)s, %(deprecated)s)
-"""
-
-
-def migrate(database_url: str, registry: Registry, retention_months: int, seconds: int = DEFAULT_SECONDS) -> list[str]:
+def migrate(
+    database_url: str,
+    registry: Registry,
+    retention_months: int,
+    seconds: int = DEFAULT_SECONDS,
+    accepted: Collection[str] = (),
+) -> list[str]:
     """Applies the migrations, makes the partitions and records the definitions.
 
     Args:
         seconds: time limit of each statement and transaction.
+        accepted: names of changes that are deployed although stored rows are no longer readable as before.
 
     Returns:
         One line per change.
 
     Raises:
-        DefinitionError: a stored event is no longer defined, or its id has another name.
+        DefinitionError: stored rows would no longer be readable as before.
         psycopg.OperationalError: PostgreSQL can't be reached.
     """
     limits = TimeLimits(statement=seconds, transaction=seconds)
     with connect(database_url, limits) as connection, connect(database_url, limits) as schema_connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [locks.DEPLOYMENT])
-        upgrade_schema(schema_connection)
+        lines = upgrade_schema(schema_connection)
         partitions = make_partitions(connection, wanted_months(datetime.now(UTC).date(), retention_months))
+        lines += [f"made partition {name}" for name in partitions]
         with connection.transaction():
-            _record_definitions(connection, registry)
-    return [f"made partition {name}" for name in partitions] + [f"recorded {len(registry.events)} event types"]
+            lines += _record_definitions(connection, registry, accepted)
+    return lines
 
 
-def upgrade_schema(own_connection: Connection) -> None:
-    """Applies the missing migrations in one transaction, which also closes the connection."""
+def upgrade_schema(own_connection: Connection) -> list[str]:
+    """Applies the missing migrations in one transaction, which also closes the connection.
+
+    A newer release may have migrated the database further. Its schema stays, so that an older release can be deployed
+    again.
+
+    Returns:
+        A line if the schema is that of a newer release.
+    """
     own_connection.set_autocommit(False)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("postgres")))
@@ -59,35 +69,24 @@ def upgrade_schema(own_connection: Connection) -> None:
         "postgresql+psycopg://", creator=lambda: own_connection, poolclass=sqlalchemy.NullPool
     )
     with engine.begin() as connection:
+        applied = MigrationContext.configure(connection).get_current_revision()
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        if applied is not None and applied not in known:
+            return [f"left the schema as a newer release made it: this release does not know the migration {applied}"]
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    return []
 
 
-def _record_definitions(connection: Connection, registry: Registry) -> None:
-    problems = [
-        problem
-        for event_id, name in connection.execute(_EVENT_TYPES).fetchall()
-        if (problem := _contradiction(registry, event_id, name)) and _is_stored(connection, event_id)
+def _record_definitions(connection: Connection, registry: Registry, accepted: Collection[str]) -> list[str]:
+    deployed = read_deployed(connection)
+    findings = find(connection, changes(deployed, registry))
+    require_accepted(findings, accepted)
+    release = record(connection, deployed, registry, findings)
+    kept = [
+        f"left alone, because release {finding.change.newer_release} is newer: {finding.change.what}"
+        for finding in findings
+        if finding.change.newer_release is not None
     ]
-    if problems:
-        raise DefinitionError("\n".join(problems))
-    connection.execute(_FORGET_EVENT_TYPES)
-    rows = [
-        {"id": event.id, "name": event.name, "feature": event.feature.name, "deprecated": event.deprecated}
-        for event in registry.events.values()
-    ]
-    connection.cursor().executemany(_INSERT_EVENT_TYPE, rows)
-
-
-def _is_stored(connection: Connection, event_id: int) -> bool:
-    row = connection.execute(_IS_STORED, [event_id]).fetchone()
-    return row is not None and row[0] is True
-
-
-def _contradiction(registry: Registry, event_id: int, name: str) -> str | None:
-    event = registry.by_id.get(event_id)
-    if event is None:
-        return f"{name} ({event_id}) is stored but no longer defined: keep it with deprecated_events({name}={event_id})"
-    if event.name != name:
-        return f"events are stored as {name} ({event_id}), but {event.feature.file} names this id {event.name}"
-    return None
+    hidden = [f"accepted: {finding.problem()}" for finding in findings if finding.is_refused]
+    return [*kept, *hidden, f"recorded {len(registry.events)} event types of release {release}"]

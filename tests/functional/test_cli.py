@@ -41,6 +41,67 @@ def test_definitions_that_fit_are_counted() -> None:
     assert run("definitions", "check") == "22 events in 5 features are consistent.\n"
 
 
+CHANGED = """
+import datetime
+from definitions import Feature, Payload
+
+class Job(Payload):
+    job_id: str | None = None
+
+feature = Feature("troubleshoot_job", owner="pipeline-execution", payload=Job)
+feature.events(troubleshoot_job=7, troubleshoot_again=130)
+"""
+
+
+def run_changed(tmp_path: Path, database_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a copy of the project with another definition of jobs."""
+    copy = tmp_path / "checkout"
+    if not copy.exists():
+        checkout.copy(copy)
+        (copy / "definitions" / "troubleshoot_job.py").write_text(CHANGED)
+    command = [sys.executable, "-m", "infra.cli", "definitions", *arguments]
+    environment = os.environ | {"DATABASE_URL": database_url, "PYTHONPATH": str(copy)}
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+
+
+DIFFERENCES = """\
++ event troubleshoot_again (130) of troubleshoot_job
+~ payload key job_id changes from int to str
+    1 stored row would be affected: the field answers null, and a condition of type str does not find the value.
+    A deployment refuses this unless told to accept job_id:str. Instead, keep the type, and add a key of another name.
+- payload key merge_request_id (int) of troubleshoot_job
+    Stored values stay in `payload`, without a field.
+- payload key pipeline_id (int) of troubleshoot_job
+    Stored values stay in `payload`, without a field.
+- payload key project_id (int) of troubleshoot_job
+    Stored values stay in `payload`, without a field.
+"""
+
+
+def test_definitions_are_compared_with_those_deployed(
+    tmp_path: Path, connection: psycopg.Connection, database_url: str
+) -> None:
+    unaffected = run_changed(tmp_path, database_url, "check")
+    assert unaffected.returncode == 0
+    assert "job_id changes from int to str\n    No stored rows are affected.\n" in unaffected.stdout
+    connection.execute(
+        "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload)"
+        """ VALUES (gen_random_uuid(), now(), 7, 1, '{"job_id": 5}')"""
+    )
+    assert run_changed(tmp_path, database_url, "diff").stdout == DIFFERENCES
+    refused = run_changed(tmp_path, database_url, "check")
+    assert refused.returncode == 1
+    assert "to job_id:str\npayload key job_id changes from int to str" in refused.stderr
+    assert run_changed(tmp_path, database_url, "check", "--offline").returncode == 0
+    assert run_changed(tmp_path, "postgresql://127.0.0.1:1/none", "check").returncode == 1
+
+
+def test_definitions_that_are_deployed_do_not_differ(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    assert run("definitions", "diff") == "The definitions are those that are deployed.\n"
+    assert run("definitions", "check") == "22 events in 5 features are consistent.\n"
+
+
 def test_the_printed_schema_is_one_and_the_file_has_it() -> None:
     printed = run("schema")
     assert build_schema(printed).query_type is not None

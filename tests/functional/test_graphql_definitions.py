@@ -81,6 +81,11 @@ def broken_by_itself(query):
     raise RuntimeError("SECRET_INSIDE")
 
 
+@feature.resolver("brokenByExit", returns="Int")
+def broken_by_exit(usage):
+    raise SystemExit("SECRET_INSIDE")
+
+
 @feature.resolver("brokenByText", returns="Int")
 def broken_by_text(query):
     return "SECRET_INSIDE"
@@ -203,7 +208,10 @@ def test_a_field_of_a_teams_own_is_there_in_a_namespace_too(builds: GraphqlHandl
     assert ask(builds, query.replace("29", "28"))["namespace"]["aiUsageData"]["buildBranches"] == ["a", "b", "main"]
 
 
-BROKEN = [f"brokenBy{what}" for what in ("Name", "Itself", "Nothing", "Text", "Long", "Object", "Half", "Path", "Kind")]
+BROKEN = [
+    f"brokenBy{what}"
+    for what in ("Name", "Itself", "Exit", "Nothing", "Text", "Long", "Object", "Half", "Path", "Kind")
+]
 
 
 @pytest.mark.parametrize("bring", ["postgresql"], indirect=True)

@@ -109,19 +109,47 @@ def test_the_previous_period_is_all_of_the_one_right_before(
 
 
 @pytest.mark.parametrize("dimension", ["WEEK", "MONTH"])
-def test_a_part_of_a_period_is_compared_with_the_same_part_of_the_one_before(
+def test_a_part_of_a_period_is_compared_with_all_of_the_one_before(
+    dimension: str, either: GraphqlHandler, insert: Insert
+) -> None:
+    before, start, end = PERIODS[dimension]
+    insert(before - INSTANT, user_id=1)
+    for moment, user_id in ((before, 2), (start - INSTANT, 3), (start, 4), (start + timedelta(days=1), 2)):
+        insert(moment, user_id=user_id)
+    insert(end - INSTANT, user_id=3)
+    second_day, last_day = ((start + timedelta(days=1)).date().isoformat(), (end - INSTANT).date().isoformat())
+    (row,) = usage(either, startDate=second_day, endDate=second_day, groups=[dimension])
+    assert (row["usersCount"], row["previousPeriodUsersCount"], row["returningUsersCount"]) == (1, 2, 1)
+    (row,) = usage(either, startDate=last_day, endDate=last_day, groups=[dimension])
+    assert (row["usersCount"], row["previousPeriodUsersCount"], row["returningUsersCount"]) == (1, 2, 1)
+
+
+@pytest.mark.parametrize("dimension", ["WEEK", "MONTH"])
+def test_a_range_that_begins_within_a_period_hides_nothing_of_it_from_the_next(
     dimension: str, either: GraphqlHandler, insert: Insert
 ) -> None:
     before, start, _ = PERIODS[dimension]
-    for days in range(4):
-        insert(before + timedelta(days=days), user_id=1 + days)
-        insert(start + timedelta(days=days), user_id=2 + days)
-    second_day = (start + timedelta(days=1)).date().isoformat()
-    (row,) = usage(either, startDate=second_day, endDate=second_day, groups=[dimension])
-    assert (row["usersCount"], row["previousPeriodUsersCount"], row["returningUsersCount"]) == (1, 1, 0)
-    third_day = (start + timedelta(days=2)).date().isoformat()
-    (row,) = usage(either, startDate=second_day, endDate=third_day, groups=[dimension])
-    assert (row["usersCount"], row["previousPeriodUsersCount"], row["returningUsersCount"]) == (2, 2, 1)
+    insert(before, user_id=1)
+    insert(start - INSTANT, user_id=2)
+    insert(start, user_id=1)
+    range_of_days = {"startDate": (start - INSTANT).date().isoformat(), "endDate": start.date().isoformat()}
+    rows = usage(either, **range_of_days, groups=[dimension], order=[f"{dimension}_ASC"])
+    counts = [(row["usersCount"], row["previousPeriodUsersCount"], row["returningUsersCount"]) for row in rows]
+    assert counts == [(1, 0, 0), (1, 2, 1)]
+
+
+def test_both_parts_of_a_week_in_two_months_have_one_week_before(either: GraphqlHandler, insert: Insert) -> None:
+    first = next(month for month in (FIRST, LAST_MONTH, MONTH_BEFORE) if month.weekday() != 0)
+    monday = first - timedelta(days=first.weekday())
+    insert(monday - timedelta(days=7), user_id=1)
+    insert(monday - INSTANT, user_id=2)
+    insert(first - INSTANT, user_id=1)
+    insert(first, user_id=2)
+    range_of_days = {"startDate": monday.date().isoformat(), "endDate": first.date().isoformat()}
+    rows = usage(either, **range_of_days, groups=["WEEK", "MONTH"], order=["MONTH_ASC"])
+    assert {row["week"] for row in rows} == {monday.date().isoformat()}
+    counts = [(row["usersCount"], row["previousPeriodUsersCount"], row["returningUsersCount"]) for row in rows]
+    assert counts == [(1, 2, 1), (1, 2, 1)]
 
 
 def test_a_group_that_only_the_previous_period_has_is_no_row(either: GraphqlHandler, insert: Insert) -> None:

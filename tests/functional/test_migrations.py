@@ -26,7 +26,11 @@ TABLES = {
     "users": "id bigint, username text, last_activity_on date",
     "namespaces": "id bigint, path text, full_path text",
     "projects": "id bigint, namespace_path text, full_path text",
-    "event_types": "id smallint, name text, feature text, deprecated boolean",
+    "event_types": "id smallint, name text, feature text, deprecated boolean, release integer, removed_in integer, "
+    "only_in_clickhouse boolean",
+    "releases": "number integer, digest text, first_deployed_at timestamp with time zone, "
+    "last_deployed_at timestamp with time zone",
+    "payload_keys": "feature text, path text, type text, required boolean, release integer, removed_in integer",
     "rejected_events": "id uuid, received_at timestamp with time zone, source text, code text, message text, "
     "body text, sender_grant jsonb, attempts integer, replayed_at timestamp with time zone, event_id uuid",
     "claimed_ids": "id uuid",
@@ -111,7 +115,7 @@ def test_an_event_is_stored_by_a_plain_insert_up_to_the_borders_of_the_months(co
 
 
 def test_migrating_again_changes_nothing_and_longer_retention_adds_months(database_url: str) -> None:
-    assert migrate(database_url, REGISTRY, 3) == ["recorded 22 event types"]
+    assert migrate(database_url, REGISTRY, 3) == ["recorded 22 event types of release 1"]
     assert len(migrate(database_url, REGISTRY, 5)) == 3
 
 

@@ -154,6 +154,22 @@ def test_an_old_partition_stays_until_clickhouse_has_its_rows(stores: Stores) ->
     assert stores.synced() == rows | {late}
 
 
+def test_event_types_whose_rows_only_clickhouse_has_are_recorded(stores: Stores) -> None:
+    def recorded() -> list[tuple[int]]:
+        return stores.connection.execute("SELECT id FROM event_types WHERE only_in_clickhouse").fetchall()
+
+    stores.store(OLDER)
+    replace(stores, retention=replace(stores.retention, clickhouse_url=None)).retain()
+    assert recorded() == []
+    make_partitions(stores.connection, [OLD])
+    stores.store(OLD)
+    stores.sync()
+    stores.retain(dry_run=True)
+    assert recorded() == []
+    stores.retain()
+    assert recorded() == [(6,)]
+
+
 def test_in_a_restored_postgresql_nothing_is_dropped_until_the_sync_is_reset(stores: Stores) -> None:
     stores.store(OLD)
     stores.sync()
@@ -347,12 +363,13 @@ class Dying(psycopg.Connection[tuple[Any, ...]]):
         return cursor
 
 
-# Lock of the events, lock of the partition, drop. Of a detached table: create, attach, update, lock of the events.
+# Record of the event types, lock of the events, lock of the partition, drop. Of a detached table: create, attach,
+# update, lock of the events.
 @pytest.mark.parametrize(
     ("state", "statements"),
     [
-        *(("attached", statements) for statements in range(4)),
-        *(("written to", statements) for statements in range(2)),
+        *(("attached", statements) for statements in range(5)),
+        *(("written to", statements) for statements in range(3)),
         *(("detached", statements) for statements in range(5)),
     ],
 )

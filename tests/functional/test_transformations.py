@@ -121,6 +121,7 @@ RETURNING = """
     [
         ("1 / 0", "transformation_failed"),
         ("[][chr(0) + chr(0xd800)]", "transformation_failed"),
+        ("(_ for _ in ()).throw(SystemExit)", "transformation_failed"),
         ("int(chr(0))", "transformation_failed"),
         ("(_ for _ in ()).throw(ValueError(chr(0) + chr(0xd800)))", "transformation_failed"),
         ("None", "not_json"),
@@ -210,7 +211,7 @@ def test_the_grant_is_checked_again_after_the_transformations(
 
 def test_a_key_has_the_type_that_any_definition_declares(consume: Consume, stored: Stored) -> None:
     definition = """
-        declaring = Feature("declaring", owner="o", payload=Team)
+        declaring = Feature("declaring", owner="o", payload=Team); declaring.events(b=2)
         f = Feature("t", owner="o")
         @f.events(a=1)
         def team(context): return {"number": context["number"]}
@@ -266,6 +267,7 @@ other.events(b=2)
     "body",
     [
         "raise ValueError('broken')",
+        "raise SystemExit",
         "return []",
         "return [1] * len(contexts)",
         "connection.execute('INSERT INTO users (id) VALUES (99)'); return [{} for _ in contexts]",
@@ -405,6 +407,15 @@ ODD_DEFINITIONS = {
     "a value that can't be read": (
         LAZY + "team = f.events(a=1)(lambda context: {'of_it': Lazy()})",
         "not_json",
+    ),
+    "a class that ends the program": (
+        """
+        class Picky(Payload):
+            number: int | None = None
+            def __post_init__(self): raise SystemExit
+        f = Feature("t", owner="o", payload=Picky); f.events(a=1)
+        """,
+        "invalid_payload",
     ),
     "a key that can't be shown": (
         """

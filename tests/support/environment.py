@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 SETTINGS = (
+    "ACCEPT_UNREADABLE",
     "AUTH_AUDIENCE",
     "AUTH_CLIENT_ID_AS_AUDIENCE",
     "AUTH_ISSUER",

@@ -1,7 +1,6 @@
 """A plain model of the metrics, computed from a list of events."""
 
-import calendar
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
@@ -37,15 +36,14 @@ class Model:
         ]
         self._registry: Registry = load()
 
-    def selected(self, filters: dict[str, Any], shift: Callable[[datetime], datetime] | None = None) -> list[Event]:
-        """Returns the events that match the filters; with `shift`, shifts the timestamps before."""
-        start, end = period(filters)
+    def selected(self, filters: dict[str, Any], within: tuple[datetime, datetime] | None = None) -> list[Event]:
+        """The events that pass the filters, within the filters' days or the given period instead."""
+        start, end = within or period(filters)
         required = conditions(filters.get("payload") or ())
         return [
-            event._replace(timestamp=moment)
+            event
             for event in self._events
-            for moment in [shift(event.timestamp) if shift else event.timestamp]
-            if start <= moment < end
+            if start <= event.timestamp < end
             and self._passes(event, filters)
             and all(fulfils(event.payload, each) for each in required)
         ]
@@ -118,9 +116,9 @@ class Model:
     ) -> list[dict[str, Any]]:
         """Returns all expected rows of `aiUsage`."""
         groups = self._groups(self.selected(filters), dimensions, paths)
-        before = self._groups(self.selected(filters, shift(filters, dimensions)), dimensions, paths)
         if not dimensions and not paths:
             groups.setdefault((), [])
+        before = self._before(groups, filters, dimensions, paths)
         rows = [(key, self._row(key, groups[key], before.get(key, []), dimensions, paths)) for key in sorted(groups)]
         for order in reversed(orders or ["TOTAL_COUNT_DESC"]):  # sorting leaves what is alike in its order
             name, _, direction = order.rpartition("_")
@@ -130,6 +128,23 @@ class Model:
                 reverse=direction == "DESC",
             )
         return [row for _, row in rows]
+
+    def _before(
+        self, groups: Iterable[Any], filters: dict[str, Any], dimensions: Sequence[str], paths: Sequence[str]
+    ) -> dict[Any, list[Event]]:
+        """The events of each group's previous period, which are alike in all but their days."""
+        places = [place for place, dimension in enumerate(dimensions) if dimension in ("DAY", "WEEK", "MONTH")]
+        found: dict[tuple[datetime, datetime], dict[Any, list[Event]]] = {}
+        before: dict[Any, list[Event]] = {}
+        for key in groups:
+            span = previous_period(filters, {dimensions[place]: key[place] for place in places})
+            if span not in found:
+                alike = self._groups(self.selected(filters, span), dimensions, paths)
+                found[span] = {}
+                for other, events in alike.items():
+                    found[span].setdefault(_without(other, places), []).extend(events)
+            before[key] = found[span].get(_without(key, places), [])
+        return before
 
     def _groups(
         self, events: Sequence[Event], dimensions: Sequence[str], paths: Sequence[str]
@@ -193,16 +208,19 @@ def period(filters: dict[str, Any]) -> tuple[datetime, datetime]:
     return datetime.combine(start, time(), UTC), datetime.combine(end + timedelta(days=1), time(), UTC)
 
 
-def shift(filters: dict[str, Any], dimensions: Sequence[str]) -> Callable[[datetime], datetime]:
-    """Returns a function that moves a moment by one period."""
-    start, end = period(filters)
-    if "DAY" in dimensions:
-        return lambda moment: moment + timedelta(days=1)
-    if "WEEK" in dimensions:
-        return lambda moment: moment + timedelta(days=7)
-    if "MONTH" in dimensions:
-        return _a_month_later
-    return lambda moment: moment + (end - start)
+def previous_period(filters: dict[str, Any], days: dict[str, date]) -> tuple[datetime, datetime]:
+    """The whole day, week or month before the group's own, the shortest if it has several; else as many days before."""
+    if not days:
+        start, end = period(filters)
+        return start - (end - start), start
+    dimension = next(each for each in ("DAY", "WEEK", "MONTH") if each in days)
+    end_day = days[dimension]
+    start_day = _bucket(end_day - timedelta(days=1), dimension)
+    return datetime.combine(start_day, time(), UTC), datetime.combine(end_day, time(), UTC)
+
+
+def _without(key: Sequence[Any], places: Sequence[int]) -> tuple[Any, ...]:
+    return tuple(value for place, value in enumerate(key) if place not in places)
 
 
 def _counted(events: Sequence[Event], name: str) -> int:
@@ -240,9 +258,3 @@ def _bucket(day: date, dimension: str) -> date:
     if dimension == "WEEK":
         return day - timedelta(days=day.weekday())
     return day.replace(day=1) if dimension == "MONTH" else day
-
-
-def _a_month_later(moment: datetime) -> datetime:
-    year, month = divmod(moment.year * 12 + moment.month, 12)
-    last_day = calendar.monthrange(year, month + 1)[1]
-    return moment.replace(year=year, month=month + 1, day=min(moment.day, last_day))

@@ -9,7 +9,7 @@ from functions.shared.catalog.feature import DefinitionError
 from functions.shared.catalog.metric import Metric
 from functions.shared.catalog.name_rules import EVENT_FIELDS, FEATURE_METRICS_FIELDS, METRICS_FIELDS, TYPES
 from functions.shared.catalog.registry import load
-from tests.support.definitions import load_from
+from tests.support.definitions import load_from, write_package
 
 # (what is wrong, two definition files, what the message says; both files must be named where both are at fault)
 CONFLICTS = [
@@ -135,6 +135,11 @@ MISTAKES = [
     ("class P(Payload:", "SyntaxError"),
     ("import nonsense", "ModuleNotFoundError"),
     ("1 / 0", "ZeroDivisionError"),
+    ("import sys\nsys.exit()", "one.py ends the program instead of defining events"),
+    ("import sys\nsys.exit(0)", "one.py ends the program instead of defining events"),
+    ('raise SystemExit("bye")', "one.py ends the program instead of defining events"),
+    ('Feature("a", owner="o")', "the feature a has no events"),
+    ('f = Feature("a", owner="o"); f.events(); f.deprecated_events()', "the feature a has no events"),
 ]
 
 # A feature whose payload has something of everything.
@@ -255,6 +260,7 @@ def test_a_feature_declares_metrics_in_any_order(folder: Path) -> None:
 def test_a_feature_adds_fields_of_its_own(folder: Path) -> None:
     text = """
     feature = Feature("a", owner="o")
+    feature.events(x=1)
     @feature.resolver("usersOfA", returns="[[Int!]!]")
     def users(usage):
         \"""How many they are.\"""
@@ -310,8 +316,41 @@ def test_features_are_found_in_every_module_and_only_once(folder: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("files", [["teams/chat.py"], ["teams/__init__.py"], ["a/b/__init__.py", "a/b/c.py"]], ids=str)
+def test_a_module_in_a_subfolder_is_refused_with_its_file(files: list[str], folder: Path) -> None:
+    package = write_package(folder, one='from definitions import Feature\nFeature("a", owner="o").events(x=1)')
+    for file in files:
+        (package / file).parent.mkdir(parents=True, exist_ok=True)
+        (package / file).touch()
+    with pytest.raises(DefinitionError) as refused:
+        load(package.name)
+    for line, file in zip(str(refused.value).splitlines(), files, strict=True):
+        assert f"{package.name}/{file} lies in a subfolder" in line
+
+
+def test_a_feature_that_would_not_be_found_is_refused_with_its_file(folder: Path) -> None:
+    package = write_package(folder, one='from definitions import Feature\nFeature("a", owner="o").events(x=1)')
+    (package / "__init__.py").write_text('from definitions import Feature\nFeature("b", owner="o").events(y=2)')
+    (package / "chat.v2.py").touch()
+    with pytest.raises(DefinitionError) as refused:
+        load(package.name)
+    first, second = str(refused.value).splitlines()
+    assert "__init__.py: the feature b is not found here" in first
+    assert f"{package.name}/chat.v2.py is not found as a definition" in second
+
+
+def test_a_subfolder_without_modules_and_what_python_compiled_are_no_problem(folder: Path) -> None:
+    package = write_package(folder, one='from definitions import Feature\nFeature("a", owner="o").events(x=1)')
+    for file in ("notes/readme.md", "__pycache__/gone.cpython-313.pyc", ".hidden/old.py"):
+        (package / file).parent.mkdir(exist_ok=True)
+        (package / file).touch()
+    assert list(load(package.name).features) == ["a"]
+
+
 def test_a_feature_says_what_it_is(folder: Path) -> None:
-    registry = load_from(folder, one='class Answer(Payload): pass\nFeature("search_box", owner="o", payload=Answer)')
+    registry = load_from(
+        folder, one='class Answer(Payload): pass\nFeature("search_box", owner="o", payload=Answer).events(x=1)'
+    )
     feature = registry.features["search_box"]
     assert (feature.field, feature.type_name, feature.description) == (
         "searchBoxEvents",

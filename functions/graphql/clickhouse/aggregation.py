@@ -19,15 +19,22 @@ _GROUPS = """
     LIMIT {{limit:UInt32}}
 """
 
-# An event counts in its own group, and as one of the previous period in the next group.
-_TWO_MOMENTS = "ARRAY JOIN [(timestamp, true), (timestamp + {shift}, false)] AS moment"
-_SHIFTS = {
-    Dimension.DAY: "toIntervalDay(1)",
-    Dimension.WEEK: "toIntervalWeek(1)",
-    Dimension.MONTH: "toIntervalMonth(1)",
-    None: "toIntervalDay({days:UInt32})",
+# An event counts in its own group, and as one of the previous period in the group of a later moment: one in each group
+# whose previous period the event is in.
+_MOMENTS = "ARRAY JOIN [(timestamp, true), {later}] AS moment"
+_BOTH_ENDS_OF_NEXT_WEEK = """
+    (toDateTime64(toMonday(timestamp) + 7, 6, 'UTC'), false),
+    (toDateTime64(toMonday(timestamp) + 13, 6, 'UTC'), false)
+"""
+_LATER = {
+    Dimension.DAY: "(timestamp + toIntervalDay(1), false)",
+    Dimension.WEEK: "(timestamp + toIntervalWeek(1), false)",
+    Dimension.MONTH: "(timestamp + toIntervalMonth(1), false)",
+    None: "(timestamp, false)",
 }
-_MOMENT_WITHIN_PERIOD = "moment.1 >= {own_start:DateTime64(6, 'UTC')} AND moment.1 < {end:DateTime64(6, 'UTC')}"
+_WITHIN_OWN_OR_PREVIOUS = """
+    if(moment.2, timestamp >= {own_start:DateTime64(6, 'UTC')}, timestamp < {previous_end:DateTime64(6, 'UTC')})
+"""
 
 _FEATURE = "transform(event, {known_events:Array(UInt16)}, {known_features:Array(String)}, '')"
 
@@ -51,13 +58,14 @@ def aggregation_statement(aggregation: Aggregation, values: dict[str, Any], decl
     moment, is_current, moments = "timestamp", "true", ""
     if aggregation.looks_back:
         moment, is_current = "moment.1", "moment.2"
-        moments = _TWO_MOMENTS.format(shift=_SHIFTS[aggregation.period])
+        later = _BOTH_ENDS_OF_NEXT_WEEK if aggregation.splits_weeks else _LATER[aggregation.period]
+        moments = _MOMENTS.format(later=later)
         values |= {
             "own_start": values["start"],
-            "start": aggregation.read_from,
-            "days": aggregation.length.days,
+            "start": aggregation.previous_start,
+            "previous_end": aggregation.previous_end,
         }
-        conditions += f" AND {_MOMENT_WITHIN_PERIOD}"
+        conditions += f" AND {_WITHIN_OWN_OR_PREVIOUS}"
     values |= {
         "known_events": list(aggregation.feature_of),
         "known_features": list(aggregation.feature_of.values()),

@@ -53,18 +53,28 @@ _DISTINCT = sql.SQL("""
     GROUP BY 1
 """)
 
-# An event counts in its own group, and as one of the previous period in the next group.
-_TWO_MOMENTS = sql.SQL("""
-    CROSS JOIN LATERAL (VALUES (events.timestamp, true), (events.timestamp + {shift}, false))
-    AS moments (moment, is_current)
+# An event counts in its own group, and as one of the previous period in the group of a later moment: one in each group
+# whose previous period the event is in.
+_MOMENTS = sql.SQL("""
+    CROSS JOIN LATERAL (VALUES (events.timestamp, true), {later}) AS moments (moment, is_current)
 """)
-_SHIFTS: dict[Dimension | None, sql.SQL] = {
-    Dimension.DAY: sql.SQL("interval '1 day'"),
-    Dimension.WEEK: sql.SQL("interval '7 days'"),
-    Dimension.MONTH: sql.SQL("interval '1 month'"),
-    None: sql.SQL("%(length)s::interval"),
+_NEXT_DAY = sql.SQL("(events.timestamp + interval '1 day', false)")
+_NEXT_WEEK = sql.SQL("(events.timestamp + interval '7 days', false)")
+_BOTH_ENDS_OF_NEXT_WEEK = sql.SQL("""
+    (date_trunc('week', events.timestamp) + interval '7 days', false),
+    (date_trunc('week', events.timestamp) + interval '13 days', false)
+""")
+_NEXT_MONTH = sql.SQL("(events.timestamp + interval '1 month', false)")
+_ANY_MOMENT = sql.SQL("(events.timestamp, false)")
+_LATER: dict[Dimension | None, sql.SQL] = {
+    Dimension.DAY: _NEXT_DAY,
+    Dimension.WEEK: _NEXT_WEEK,
+    Dimension.MONTH: _NEXT_MONTH,
+    None: _ANY_MOMENT,
 }
-_MOMENT_WITHIN_PERIOD = sql.SQL("moments.moment >= %(own_start)s AND moments.moment < %(end)s")
+_WITHIN_OWN_OR_PREVIOUS = sql.SQL("""
+    CASE WHEN moments.is_current THEN events.timestamp >= %(own_start)s ELSE events.timestamp < %(previous_end)s END
+""")
 
 # Key of each dimension in the inner grouping, and in the outer one.
 _INNER_KEYS: dict[Dimension, sql.SQL] = {
@@ -126,9 +136,14 @@ def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed
     conditions = where_condition(aggregation.selection, values)
     if aggregation.looks_back:
         moment, is_current = sql.SQL("moments.moment"), sql.SQL("moments.is_current")
-        moments = _TWO_MOMENTS.format(shift=_SHIFTS[aggregation.period])
-        values |= {"own_start": values["start"], "start": aggregation.read_from, "length": aggregation.length}
-        conditions = sql.SQL(" AND ").join([conditions, _MOMENT_WITHIN_PERIOD])
+        later = _BOTH_ENDS_OF_NEXT_WEEK if aggregation.splits_weeks else _LATER[aggregation.period]
+        moments = _MOMENTS.format(later=later)
+        values |= {
+            "own_start": values["start"],
+            "start": aggregation.previous_start,
+            "previous_end": aggregation.previous_end,
+        }
+        conditions = sql.SQL(" AND ").join([conditions, _WITHIN_OWN_OR_PREVIOUS])
     inner_keys: list[sql.Composable] = [
         _INNER_KEYS[dimension].format(moment=moment) for dimension in aggregation.dimensions if dimension in _INNER_KEYS
     ]

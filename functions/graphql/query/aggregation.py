@@ -17,8 +17,9 @@ from functions.graphql.query.selection import Selection
 class MeasureKind(StrEnum):
     """What a measure computes.
 
-    The previous period of a group is the day, week or month before the group's own. Of groups without these it is the
-    period of the selection's length that ends where the selection begins.
+    The previous period of a group is all of the day, week or month before the group's own, also where the selection
+    begins or ends within one of them. Of groups without these it is the period of the selection's length that ends
+    where the selection begins.
     """
 
     EVENTS = "events"
@@ -64,8 +65,8 @@ class Dimension(StrEnum):
     MONTH = "month"
 
 
-# Longest duration of each period, shortest period first.
-PERIODS = {Dimension.DAY: timedelta(days=1), Dimension.WEEK: timedelta(days=7), Dimension.MONTH: timedelta(days=31)}
+PERIODS = (Dimension.DAY, Dimension.WEEK, Dimension.MONTH)
+"""The periods of the calendar, shortest first."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -124,17 +125,36 @@ class Aggregation(msgspec.Struct, frozen=True):
         return next((period for period in PERIODS if period in self.dimensions), None)
 
     @property
-    def length(self) -> timedelta:
-        """Duration of the selection."""
-        return self.selection.end - self.selection.start
+    def splits_weeks(self) -> bool:
+        """Whether a week that is in two months makes two groups. Both have the same previous period."""
+        return self.period is Dimension.WEEK and Dimension.MONTH in self.dimensions
 
     @property
-    def read_from(self) -> datetime:
-        """Start of the events to read, the previous period included."""
-        if not self.looks_back:
+    def previous_start(self) -> datetime:
+        """Start of the previous period of the first group."""
+        start = self.selection.start
+        previous = start - (self.selection.end - start)
+        if self.period is not None:
+            previous = _period_start(self.period, _period_start(self.period, start) - _INSTANT)
+        return max(previous, midnight(FIRST_DAY))
+
+    @property
+    def previous_end(self) -> datetime:
+        """End of the previous period of the last group."""
+        if self.period is None:
             return self.selection.start
-        previous = self.length if self.period is None else PERIODS[self.period]
-        return max(self.selection.start - previous, midnight(FIRST_DAY))
+        return _period_start(self.period, self.selection.end - _INSTANT)
+
+
+_INSTANT = timedelta(microseconds=1)
+
+
+def _period_start(period: Dimension, moment: datetime) -> datetime:
+    """Start of the day, week or month that the moment is in."""
+    day = moment.date()
+    if period is Dimension.WEEK:
+        day -= timedelta(days=day.weekday())
+    return midnight(day.replace(day=1) if period is Dimension.MONTH else day)
 
 
 def empty_rows(aggregation: Aggregation) -> list[tuple[Any, ...]]:

@@ -63,7 +63,11 @@ def team_field_resolver(feature: Feature, function: ResolverFunction) -> Callabl
         context = info.context
         selection = select(coverage.namespaces, context.registry, context.today, filters)
         ids = tuple(event_id for event_id in selection.event_ids if event_id in feature.all_ids.values())
-        value = function(FeatureEventQuery(feature, msgspec.structs.replace(selection, event_ids=ids), context))
+        query = FeatureEventQuery(feature, msgspec.structs.replace(selection, event_ids=ids), context)
+        try:
+            value = function(query)
+        except SystemExit as error:
+            raise RuntimeError("the resolver ends the program") from error  # an error of its field, like any other
         msgspec.json.encode(value)  # raises here, at its own field, if JSON can't hold the value
         return value
 

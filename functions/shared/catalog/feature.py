@@ -20,7 +20,7 @@ from functions.shared.catalog.names import (
     pascal_case,
 )
 from functions.shared.catalog.payload import Payload
-from functions.shared.catalog.payload_type import PayloadType, key_types, nested_classes
+from functions.shared.catalog.payload_type import DeclaredKey, PayloadType, declared_keys, key_types, nested_classes
 
 if TYPE_CHECKING:
     import psycopg
@@ -29,6 +29,10 @@ MAX_EVENT_ID = 32767
 
 type Transformation = Callable[[Context], Mapping[str, Any]]
 type Prefetch = Callable[[Sequence[Context], "psycopg.Connection[Any]"], list[dict[str, Any]]]
+
+
+CODE_ERRORS = (Exception, SystemExit)
+"""What the code of a definition may raise. `sys.exit` must not end the function that runs the code."""
 
 
 class DefinitionError(Exception):
@@ -196,6 +200,11 @@ class Feature:
             if name not in ids:
                 raise ValueError(f"{self.file}: the feature {self.name} has no event {name!r}")
         return tuple(ids[name] for name in names or ids)
+
+    @property
+    def declared_keys(self) -> tuple[DeclaredKey, ...]:
+        """The keys that the payload class declares, those of nested objects included."""
+        return tuple(declared_keys(self.payload)) if self.payload else ()
 
     def nested_type_name(self, nested: type[msgspec.Struct]) -> str:
         """Name of the GraphQL type for a class nested in the payload."""

@@ -3,7 +3,7 @@
 import types
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
@@ -67,6 +67,36 @@ def nested_classes(payload_class: type[msgspec.Struct]) -> Iterator[type[msgspec
         if nested := object_class(field.type):
             found |= {nested: None} | dict.fromkeys(nested_classes(nested))
     yield from found
+
+
+class DeclaredKey(NamedTuple):
+    """A key that a payload class declares.
+
+    Attributes:
+        path: keys joined by dots, like `job.size`; `[]` stands for the items of a list, like `jobs[].size`.
+        type: type of the value in words, see `describe`.
+        required: whether the key has no default.
+    """
+
+    path: str
+    type: str
+    required: bool
+
+
+def declared_keys(payload_class: type[msgspec.Struct], within: str = "") -> Iterator[DeclaredKey]:
+    """All keys of a payload class and of the classes nested in it, each object before its own keys.
+
+    Args:
+        within: path of the object around the keys, with a dot at its end.
+    """
+    for field in msgspec.structs.fields(payload_class):
+        key_type = payload_type(field.type)
+        path = f"{within}{field.encode_name}"
+        yield DeclaredKey(path, describe(key_type), field.required)
+        if nested := object_class(field.type):
+            while isinstance(key_type, list):
+                path, key_type = f"{path}[]", key_type[0]
+            yield from declared_keys(nested, f"{path}.")
 
 
 def type_at(types_of_keys: Mapping[str, PayloadType], path: str) -> PayloadType | None:

@@ -1,9 +1,11 @@
 """`Registry`: loads all definitions, checks them against each other, and finds them by name or id."""
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 from functions.shared.catalog.feature import DefinitionError, Feature, Transformation, function_name
@@ -51,8 +53,9 @@ def load(package: str = "definitions") -> Registry:
         DefinitionError: a module can't be imported, or definitions contradict each other; the message has a line for
             each problem and names the files.
     """
-    features = list(_features(importlib.import_module(package)))
-    problems = [*name_problems(features), *_unknown_names(features)]
+    module = importlib.import_module(package)
+    features = list(_features(module))
+    problems = [*_misplaced(module), *_without_events(features), *name_problems(features), *_unknown_names(features)]
     payload_types = _payload_types(features, problems)
     if problems:
         raise DefinitionError("\n".join(problems))
@@ -73,9 +76,37 @@ def _features(package: ModuleType) -> Iterator[Feature]:
             module = importlib.import_module(name)
         except DefinitionError:
             raise
+        except SystemExit as error:
+            file = f"{name.replace('.', '/')}.py"
+            raise DefinitionError(f"{file} ends the program instead of defining events (sys.exit)") from error
         except Exception as error:
             raise DefinitionError(f"{name.replace('.', '/')}.py: {type(error).__name__}: {error}") from error
         yield from vars(module).get("__features__", ())
+
+
+def _misplaced(package: ModuleType) -> Iterator[str]:
+    """A line for each module of the package's folder that would not be found."""
+    for feature in vars(package).get("__features__", ()):
+        yield f"{feature.file}: the feature {feature.name} is not found here; give the feature a file of its own"
+    for folder in map(Path, package.__path__):
+        for file in sorted(_python_files(folder)):
+            shown = f"{package.__name__.replace('.', '/')}/{file.relative_to(folder)}"
+            if file.parent != folder:
+                yield f"{shown} lies in a subfolder, where no definition is found; move the file up"
+            elif "." in file.stem:
+                yield f"{shown} is not found as a definition, because its name holds a dot; rename the file"
+
+
+def _python_files(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in files if name.endswith(".py") and not name.startswith("."))
+
+
+def _without_events(features: Iterable[Feature]) -> Iterator[str]:
+    for feature in features:
+        if not feature.all_ids:
+            yield f"{feature.file}: the feature {feature.name} has no events"
 
 
 def _events(feature: Feature) -> Iterator[EventType]:
