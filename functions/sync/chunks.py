@@ -25,6 +25,7 @@ _PLAIN = sql.SQL("{column}")
 _CONVERTED = {
     "timestamp": sql.SQL("{column} AT TIME ZONE 'UTC'"),
     "namespace_path": sql.SQL("coalesce({column}, '')"),
+    "project_id": sql.SQL("coalesce({column}, 0)"),
 }
 
 

@@ -12,6 +12,7 @@ from functions.shared.catalog.feature import DefinitionError
 from functions.shared.catalog.registry import Registry
 from functions.shared.partitions import make_partitions, wanted_months
 from functions.shared.postgres import Connection, TimeLimits, connect
+from infra.migrations.fill_projects import fill_projects
 
 DEFAULT_SECONDS = 600
 
@@ -47,7 +48,12 @@ def migrate(database_url: str, registry: Registry, retention_months: int, second
         partitions = make_partitions(connection, wanted_months(datetime.now(UTC).date(), retention_months))
         with connection.transaction():
             _record_definitions(connection, registry)
-    return [f"made partition {name}" for name in partitions] + [f"recorded {len(registry.events)} event types"]
+        filled = fill_projects(connection)
+    return [
+        *(f"made partition {name}" for name in partitions),
+        f"recorded {len(registry.events)} event types",
+        *([f"filled the project of {filled:,} events"] if filled else []),
+    ]
 
 
 def upgrade_schema(own_connection: Connection) -> None:

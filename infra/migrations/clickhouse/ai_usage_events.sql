@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS ai_usage_events {on_cluster}
     event          UInt16,
     user_id        UInt64,
     namespace_path String,
+    project_id     UInt64,
     payload        JSON
 )
 ENGINE = {engine}
