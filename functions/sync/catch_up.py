@@ -4,8 +4,9 @@ import time
 
 from functions.shared.postgres import Connection
 from functions.shared.sync_state import oldest_transaction, read_watermark
+from functions.sync.error import SyncError
 from functions.sync.report import Report
-from functions.sync.sync import Sync, SyncError
+from functions.sync.sync import Sync
 
 _NEWEST = "SELECT pg_snapshot_xmax(pg_current_snapshot())"
 

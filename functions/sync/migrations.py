@@ -12,7 +12,15 @@ from uuid import UUID
 from clickhouse_connect.driver.binding import format_str, quote_identifier
 from clickhouse_connect.driver.client import Client
 
-from functions.shared.clickhouse import MAX_DYNAMIC_PATHS, column_of, declared_paths, last_migration, target_comment
+from functions.shared import event_columns
+from functions.shared.clickhouse import (
+    MAX_DYNAMIC_PATHS,
+    TABLE,
+    column_of,
+    declared_paths,
+    last_migration,
+    target_comment,
+)
 
 FOLDER = Path(__file__).parents[2] / "infra" / "migrations" / "clickhouse"
 
@@ -45,16 +53,32 @@ def _statement(file: str) -> Callable[[Client, Mapping[str, object]], None]:
     return apply
 
 
+def definition(cluster: str | None, target: UUID, table: str = TABLE) -> str:
+    """Returns the statement that creates a table of events."""
+    return (FOLDER / "ai_usage_events.sql").read_text().format(table=table, **parts(cluster, target))
+
+
+def view(cluster: str | None) -> str:
+    """Returns the statement that creates or replaces the view of the current events."""
+    statement = (FOLDER / "ai_usage_events_current.sql").read_text()
+    return statement.format(columns=event_columns.ALL, on_cluster=on_cluster(cluster))
+
+
 MIGRATIONS = (Migration(2, "bounded_paths", _statement("0002_bounded_paths.sql")),)
 """All migrations in order, without a gap. Tables of the first releases are at 1; a new table is at the newest."""
 
 NEWEST = MIGRATIONS[-1].number
 
 
+def on_cluster(cluster: str | None) -> str:
+    """Returns the clause that makes a statement run on each server of the cluster."""
+    return f"ON CLUSTER {quote_identifier(cluster)}" if cluster else ""
+
+
 def parts(cluster: str | None, target: UUID) -> dict[str, object]:
     """Returns the values for the placeholders in migration statements."""
     return {
-        "on_cluster": f"ON CLUSTER {quote_identifier(cluster)}" if cluster else "",
+        "on_cluster": on_cluster(cluster),
         "engine": "ReplicatedReplacingMergeTree" if cluster else "ReplacingMergeTree",
         "target": format_str(target_comment(target)),
         "max_dynamic_paths": MAX_DYNAMIC_PATHS,
@@ -64,7 +88,7 @@ def parts(cluster: str | None, target: UUID) -> dict[str, object]:
 def record(client: Client, cluster: str | None, target: UUID, number: int) -> None:
     """Records the table's id and its newest migration in the table's comment."""
     comment = format_str(target_comment(target, number))
-    client.command(_RECORD.format(comment=comment, on_cluster=parts(cluster, target)["on_cluster"]))
+    client.command(_RECORD.format(comment=comment, on_cluster=on_cluster(cluster)))
 
 
 def migrate(client: Client, cluster: str | None, target: UUID) -> None:
@@ -80,7 +104,7 @@ def migrate(client: Client, cluster: str | None, target: UUID) -> None:
             record(client, cluster, target, migration.number)
 
 
-def add_declared(client: Client, cluster: str | None, target: UUID, paths: Iterable[PayloadPath]) -> None:
+def add_declared(client: Client, cluster: str | None, paths: Iterable[PayloadPath]) -> None:
     """Adds a column for each declared path that has none.
 
     Columns of paths that are no longer declared stay, because older rows use them.
@@ -89,13 +113,13 @@ def add_declared(client: Client, cluster: str | None, target: UUID, paths: Itera
         ClickHouseError: ClickHouse did not answer or returned an error.
     """
     if missing := sorted(set(paths) - declared_paths(client)):
-        client.command(add_columns_statement(cluster, target, missing))
+        client.command(add_columns_statement(cluster, missing))
 
 
-def add_columns_statement(cluster: str | None, target: UUID, paths: Sequence[PayloadPath]) -> str:
+def add_columns_statement(cluster: str | None, paths: Sequence[PayloadPath]) -> str:
     """Returns the statement that adds a column for each path."""
     columns = ", ".join(
         _ADD_COLUMN.format(column=quote_identifier(column_of(path)), path=".".join(map(quote_identifier, path)))
         for path in paths
     )
-    return _ADD_COLUMNS.format(columns=columns, on_cluster=parts(cluster, target)["on_cluster"])
+    return _ADD_COLUMNS.format(columns=columns, on_cluster=on_cluster(cluster))

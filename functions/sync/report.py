@@ -9,13 +9,17 @@ from functions.shared.sync_state import OpenTransaction
 
 _MAX_REFUSED_IDS = 10
 
+_COUNTS = ("rows", "removed_keys", "chunks", "bytes", "refused")
+
 
 class Report(msgspec.Struct):
     """Result of a sync.
 
     Attributes:
         status: `caught_up`; `out_of_time` (the next run continues); `skipped` (another sync is running); `disabled`.
-        bytes: size of the rows as sent.
+        rows: number of rows that were copied; a row may be copied again beside a removed key of its event.
+        removed_keys: number of removed keys that were copied.
+        bytes: size of both as sent.
         refused: number of rows that ClickHouse refused; they are in `rejected_events`.
         refused_ids: event ids of the first refused rows.
         waits_for: oldest open transaction that the watermark waits for, with session, database and age.
@@ -25,6 +29,7 @@ class Report(msgspec.Struct):
 
     status: Literal["caught_up", "out_of_time", "skipped", "disabled"]
     rows: int = 0
+    removed_keys: int = 0
     chunks: int = 0
     bytes: int = 0
     refused: int = 0
@@ -47,7 +52,7 @@ class Report(msgspec.Struct):
         """Returns the combined report of this run and a later one."""
         if later.status == "skipped":
             return self
-        counts = {name: getattr(self, name) + getattr(later, name) for name in ("rows", "chunks", "bytes", "refused")}
+        counts = {name: getattr(self, name) + getattr(later, name) for name in _COUNTS}
         both = msgspec.structs.replace(later, **counts)
         both.refused_ids = (self.refused_ids + later.refused_ids)[:_MAX_REFUSED_IDS]
         return both

@@ -17,7 +17,7 @@ from functions.shared.catalog.payload_type import leaf_paths
 from functions.shared.clickhouse import INSERT_SETTINGS, TABLE
 from functions.shared.event_columns import NAMES
 from functions.shared.sync_state import BEGINNING, read_watermark
-from functions.sync.chunks import PLANNER_OPTIONS, copied_rows
+from functions.sync.chunks import COLUMNS, PLANNER_OPTIONS, copied_rows
 from functions.sync.sync import Sync
 from functions.sync.table import ensure_table
 from tests.bench.engines import database
@@ -29,14 +29,15 @@ CSV_ROWS = 5_000
 FEW_ROWS = 30_000
 
 FETCH = """
-    SELECT id, timestamp AT TIME ZONE 'UTC', event, user_id, coalesce(namespace_path, ''), payload::text
+    SELECT id, timestamp AT TIME ZONE 'UTC', xact_id::text, 0, event, user_id, coalesce(namespace_path, ''),
+           coalesce(project_id, 0), payload::text
     FROM ai_usage_events
     ORDER BY xact_id, id
 """
 
 FROM_POSTGRESQL = f"""
     INSERT INTO {TABLE} ({", ".join(NAMES)})
-    SELECT id, timestamp, event, user_id, ifNull(namespace_path, ''), payload
+    SELECT id, timestamp, event, user_id, ifNull(namespace_path, ''), ifNull(project_id, 0), payload
     FROM postgresql('{{address}}', '{{name}}', '{TABLE}', 'postgres', '')
 """
 
@@ -64,7 +65,7 @@ def measure(server: str, clickhouse_url: str) -> Iterator[Measurement]:
         closing(clickhouse.connect(clickhouse_url, SECONDS)) as client,
         psycopg.connect(url, autocommit=True, options=f"{PLANNER_OPTIONS} -c timezone=UTC") as connection,
     ):
-        with copied_rows(connection, BEGINNING, read_watermark(connection)) as stream:
+        with copied_rows(connection, 1, BEGINNING, read_watermark(connection)) as stream:
             rows = stream.take(10**9)
         data = b"".join(rows)
         ways: dict[str, Work] = {
@@ -101,7 +102,7 @@ def _require_all(client: Client, rows: int) -> None:
 
 
 def _insert(client: Client, data: bytes, form: str, **settings: int) -> None:
-    client.raw_insert(TABLE, NAMES, data, settings=INSERT_SETTINGS | settings, fmt=form)
+    client.raw_insert(TABLE, COLUMNS, data, settings=INSERT_SETTINGS | settings, fmt=form)
 
 
 def _from_postgresql(client: Client, server: str) -> None:

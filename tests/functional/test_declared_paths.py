@@ -211,7 +211,7 @@ def test_a_migration_that_is_interrupted_is_applied_again_and_then_never_more(
 def test_on_a_cluster_each_change_of_the_table_is_made_everywhere(stores: PayloadStores) -> None:
     cluster, target = "events `cluster`", UUID(int=7)
     bounded = (migrations.FOLDER / "0002_bounded_paths.sql").read_text().format(**migrations.parts(cluster, target))
-    for statement in (bounded, migrations.add_columns_statement(cluster, target, [("v",), ("o", "v")])):
+    for statement in (bounded, migrations.add_columns_statement(cluster, [("v",), ("o", "v")])):
         query = "SELECT formatQuery({statement:String})"
         ((text,),) = stores.client.query(query, parameters={"statement": statement}).result_rows
         assert "ALTER TABLE ai_usage_events ON CLUSTER `events \\`cluster\\``" in text
