@@ -31,7 +31,7 @@ def catch_up(sync: Sync, connection: Connection, wait_seconds: float, run_second
         waits_for = "another sync"
         if read_watermark(connection).xact_id >= newest:
             report = sync.run(run_seconds)
-            if report.status == "out_of_time":
+            if report.status in ("out_of_time", "migrating"):
                 raise SyncError(f"copying takes longer than {run_seconds:.0f} s")
             if report.status == "caught_up":
                 return report

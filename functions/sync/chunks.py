@@ -119,7 +119,7 @@ _COPY_ROWS_AND_REMOVED_KEYS = sql.SQL("""
                           WHERE present.id = gone.id
                             AND present.timestamp = gone.timestamp
                             AND present.event = gone.event
-                            AND present.namespace_path IS NOT DISTINCT FROM gone.namespace_path
+                            AND coalesce(present.namespace_path, '') = coalesce(gone.namespace_path, '')
                           OFFSET 0  -- keeps the planner from reading all months
                       )
                 ) AS state

@@ -16,12 +16,13 @@ from functions.shared.catalog import registry
 from functions.shared.catalog.payload_type import leaf_paths
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
 from functions.shared.sync_state import Watermark, oldest_transaction, read_watermark
-from functions.sync import refused
+from functions.sync import rebuild, refused
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, position_of
 from functions.sync.cursor import Cursor, forget_cursors
 from functions.sync.durability import make_durable
 from functions.sync.error import SyncError
 from functions.sync.migrations import PayloadPath
+from functions.sync.rebuild import Rebuild
 from functions.sync.refused import Refusal, insert_accepted
 from functions.sync.report import Report
 from functions.sync.table import RowRefused, ensure_table, insert
@@ -87,11 +88,15 @@ class Sync:
                 self._clickhouse(seconds) as client,
                 self._connect(seconds) as reader,
             ):
+                if not self._is_made_anew(control, client, report, deadline):
+                    return report
                 target = self._ensure_table(client)
                 cursor = Cursor.of_table(control, client, target)
                 copying = _SyncRun(self, control, client, cursor, report, deadline)
                 while copying.one_pass(reader):
                     pass
+                if report.status == "caught_up":
+                    rebuild.drop_former(client, self.cluster)
                 report.seconds_behind = _seconds_behind(control, target)
                 report.record_oldest_transaction(oldest_transaction(control))
         return report
@@ -132,6 +137,8 @@ class Sync:
         with self._connect(_LONG_SECONDS) as control, self._clickhouse(_LONG_SECONDS) as client:
             _wait_for_lock(control, wait_seconds)
             with advisory_lock_released(control, locks.SYNC):
+                if rebuild.is_needed(client):
+                    raise SyncError("the table in ClickHouse has to be made anew first: run `usage-events sync`")
                 cursor = Cursor.of_table(control, client, self._ensure_table(client))
                 return refused.replay(control, client, cursor.epoch)
 
@@ -143,11 +150,30 @@ class Sync:
     def _clickhouse(self, seconds: float) -> closing[Client]:
         return closing(clickhouse.connect(self.clickhouse_url, seconds + _GRACE_SECONDS))
 
+    def _is_made_anew(self, control: Connection, client: Client, report: Report, deadline: float) -> bool:
+        """Makes a table without versions anew; returns whether the table has versions now."""
+
+        def progress(state: rebuild.Progress) -> None:
+            report.history_rows, report.reason = state.rows, str(state)
+            self.progress(report)
+
+        rebuild.finish_rename(client, self.cluster)
+        if not rebuild.is_needed(client):
+            return True
+        report.status = "migrating"
+        paths = self._declared_paths()
+        if not Rebuild(client, control, self.cluster, paths, self.durable, deadline, progress).run():
+            return False
+        report.status, report.reason = "out_of_time", ""
+        return True
+
     def _ensure_table(self, client: Client) -> UUID:
-        declared = leaf_paths(registry.load().payload_types) if self.declared is None else self.declared
-        target = ensure_table(client, self.cluster, declared)
+        target = ensure_table(client, self.cluster, self._declared_paths())
         make_durable(client, durable=self.durable)
         return target
+
+    def _declared_paths(self) -> Collection[PayloadPath]:
+        return list(leaf_paths(registry.load().payload_types)) if self.declared is None else self.declared
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,12 +85,9 @@ def definition(cluster: str | None, target: UUID) -> str:
 def _create_table(client: Client, cluster: str | None) -> UUID:
     new = uuid4()
     client.command(definition(cluster, new))
-    client.command(migrations.view(cluster))
     target = target_of(client)
     if target is None:
         migrations.record(client, cluster, new, 1)  # the table was created by hand, without the comment
-    elif target == new:
-        migrations.record(client, cluster, new, migrations.NEWEST)
     return target or new  # another process may have created the table first
 
 
