@@ -84,6 +84,13 @@ _MAX_ATTEMPTS = 3
 
 _COUNT = sql.SQL("SELECT count(*) FROM {table} WHERE (xact_id, id) > (%(xact_id)s::xid8, %(id)s::uuid)")
 
+_COUNT_REMOVED_KEYS = """
+    SELECT count(*)
+    FROM removed_keys
+    WHERE (xact_id, id) > (%(xact_id)s::xid8, %(id)s::uuid)
+      AND 'ai_usage_events_' || to_char(timestamp AT TIME ZONE 'UTC', 'YYYYMM') = %(table)s
+"""
+
 
 class SyncPosition(msgspec.Struct, frozen=True, order=True):
     """Position of a row in the copying order: by transaction, then by id."""
@@ -193,8 +200,15 @@ def count_unsynced(connection: Connection, table: str, cursor: SyncPosition) -> 
     return int(row[0]) if row else 0
 
 
-def _row(connection: Connection, statement: LiteralString | sql.Composed) -> tuple[Any, ...]:
-    row = connection.execute(statement).fetchone()
+def count_unsynced_removed_keys(connection: Connection, partition: str, cursor: SyncPosition) -> int:
+    """Counts the removed keys of a partition's month beyond the cursor."""
+    return int(_row(connection, _COUNT_REMOVED_KEYS, cursor.values() | {"table": partition})[0])
+
+
+def _row(
+    connection: Connection, statement: LiteralString | sql.Composed, values: dict[str, Any] | None = None
+) -> tuple[Any, ...]:
+    row = connection.execute(statement, values).fetchone()
     if row is None:
         raise AssertionError("an aggregate returns one row")
     return row
