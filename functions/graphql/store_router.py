@@ -76,7 +76,7 @@ class StoreRouter:
 
         try:
             self._checking_client = self._checking_client or clickhouse.connect(url, _CHECK_SECONDS)
-            target = clickhouse.target_of(self._checking_client)
+            target = clickhouse.readable_target_of(self._checking_client)
             self._declared = clickhouse.declared_paths(self._checking_client)
             self._client = self._client or clickhouse.connect(url, MAX_SECONDS)
         except ClickHouseError as error:

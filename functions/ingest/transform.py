@@ -181,6 +181,7 @@ def row_of(candidate: Candidate, directory: BatchDirectory, retention_months: in
         event.type.id,
         user_id,
         namespace_path,
+        event.project.id or candidate.returned_project_id,
         candidate.encoded or _encoded(returned, event.type.feature),
         write_order,
         EVERY_MONTH if time_is_assigned else neighbouring_month(timestamp),

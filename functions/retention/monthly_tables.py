@@ -9,7 +9,7 @@ from psycopg import sql
 
 from functions.shared.partitions import make_partitions, partition_name
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import SyncPosition, count_unsynced, read_state
+from functions.shared.sync_state import SyncPosition, count_unsynced, count_unsynced_removed_keys, read_state
 
 _TABLES = """
     SELECT relname,
@@ -51,6 +51,13 @@ _LOCK_EVENTS = """
 _LOCK = sql.SQL("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE NOWAIT")
 
 _DROP = sql.SQL("DROP TABLE {table}")
+
+# No transaction records removed keys of a month that has no table.
+_DELETE_REMOVED_KEYS = """
+    DELETE FROM removed_keys
+    WHERE to_regclass('ai_usage_events_' || to_char(timestamp AT TIME ZONE 'UTC', 'YYYYMM')) IS NULL
+      AND (%(xact_id)s::xid8 IS NULL OR (xact_id, id) <= (%(xact_id)s::xid8, %(id)s::uuid))
+"""
 
 
 class MonthlyTable(msgspec.Struct, frozen=True):
@@ -128,7 +135,8 @@ def drop_if_synced(connection: Connection, table: str, target: UUID | None, curs
         cursor: read before the comparison with ClickHouse. Transactions that were open then come after the cursor.
 
     Returns:
-        The number of rows after the cursor, or after an earlier cursor set by a reset. 0 if the table was dropped.
+        The number of rows and removed keys after the cursor, or after an earlier cursor set by a reset. 0 if the table
+        was dropped.
 
     Raises:
         psycopg.errors.LockNotAvailable: a transaction that uses `ai_usage_events` did not end in time.
@@ -137,10 +145,25 @@ def drop_if_synced(connection: Connection, table: str, target: UUID | None, curs
         _lock(connection, table)
         if target:
             cursor = min(cursor, read_state(connection, target).cursor)
-        unsynced = count_unsynced(connection, table, cursor)
+        unsynced = count_waiting(connection, table, cursor)
         if not unsynced:
             connection.execute(_DROP.format(table=sql.Identifier(table)))
     return unsynced
+
+
+def count_waiting(connection: Connection, table: str, cursor: SyncPosition) -> int:
+    """Counts the rows and the removed keys of a monthly table that the sync has yet to copy."""
+    return count_unsynced(connection, table, cursor) + count_unsynced_removed_keys(connection, table, cursor)
+
+
+def delete_removed_keys(connection: Connection, cursor: SyncPosition | None) -> int:
+    """Deletes removed keys of months that have no table, and returns their number.
+
+    Args:
+        cursor: deletes only what was copied; None if there is no ClickHouse.
+    """
+    values = cursor.values() if cursor else {"xact_id": None, "id": None}
+    return connection.execute(_DELETE_REMOVED_KEYS, values).rowcount
 
 
 def _lock(connection: Connection, table: str) -> None:

@@ -13,6 +13,8 @@ from functions.retention.comparison import Comparison
 from functions.retention.monthly_tables import (
     MonthlyTable,
     attach,
+    count_waiting,
+    delete_removed_keys,
     drop,
     drop_if_synced,
     finalize_detach,
@@ -22,7 +24,7 @@ from functions.retention.monthly_tables import (
 from functions.retention.report import KeptPartition, Report
 from functions.shared.partitions import make_partitions, partition_name
 from functions.shared.postgres import Connection
-from functions.shared.sync_state import BEGINNING, SyncPosition, count_unsynced, read_state
+from functions.shared.sync_state import BEGINNING, SyncPosition, read_state
 
 # Others use the table, or have just finished a detach.
 _BUSY = (LockNotAvailable, DeadlockDetected, ObjectNotInPrerequisiteState)
@@ -95,6 +97,13 @@ class PartitionMaintenance:
                 else:
                     self._drop_if_synced(table, clickhouse.target, comparison)
 
+    def delete_removed_keys(self, clickhouse: ClickHouseState) -> None:
+        """Deletes the removed keys that no ClickHouse needs."""
+        if clickhouse.away or self.report.dry_run:
+            return
+        cursor = read_state(self.connection, clickhouse.target).cursor if clickhouse.target else BEGINNING
+        delete_removed_keys(self.connection, cursor if clickhouse.enabled else None)
+
     def oldest_month(self) -> date:
         """Returns the oldest month that has a table, or would have one after a dry run's changes."""
         months = [table.month for table in monthly_tables(self.connection) if table.name not in self.report.dropped]
@@ -114,7 +123,7 @@ class PartitionMaintenance:
 
     def _drop_if_synced(self, table: MonthlyTable, target: UUID | None, comparison: Comparison) -> None:
         cursor = self._synced_up_to(table, target)
-        unsynced = count_unsynced(self.connection, table.name, cursor)
+        unsynced = count_waiting(self.connection, table.name, cursor)
         if not unsynced and self._lacks_rows(table, cursor, comparison):
             return
         if not self.report.dry_run:

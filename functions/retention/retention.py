@@ -92,6 +92,7 @@ class Retention:
                 months = self.clickhouse_months
                 comparison = Comparison(connection, client, months, today, deadline) if client else None
                 partitions.retain_and_drop(state, comparison)
+                partitions.delete_removed_keys(state)
                 remove_rejected = count_rejected if dry_run else delete_rejected
                 before, oldest = months_before(now, self.months), first_moment(partitions.oldest_month())
                 report.rejected_events_deleted = remove_rejected(connection, before, oldest)

@@ -93,11 +93,12 @@ _COMMENT = """
 # Columns with this prefix hold copies of the values at declared paths, outside the payload's limited number of paths.
 _COLUMN_PREFIX = "payload/"
 
-_DECLARED = """
-    SELECT name
-    FROM system.columns
-    WHERE database = currentDatabase() AND table = {table:String} AND startsWith(name, {prefix:String})
-"""
+_COLUMNS = "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
+
+VERSIONS_MIGRATION = 3
+"""The first migration after which the table has what readers and the sync need."""
+
+_COPIED_MONTH = re.compile(r"history copied up to ([0-9]{6})")
 
 _TARGET = re.compile(r"sync target ([0-9a-f-]{36})")
 _MIGRATION = re.compile(r"sync target [0-9a-f-]{36}, migration ([0-9]+)")
@@ -123,25 +124,48 @@ def connect(url: str, timeout_seconds: float) -> Client:
     )
 
 
-def target_comment(target: UUID, migration: int = 1) -> str:
-    """Returns the table comment that `target_of` and `last_migration` read."""
-    return f"sync target {target}" + (f", migration {migration}" if migration > 1 else "")
+def target_comment(target: UUID, migration: int = 1, copied_month: int | None = None) -> str:
+    """Returns the table comment that `target_of`, `last_migration` and `copied_month` read."""
+    return (
+        f"sync target {target}"
+        + (f", migration {migration}" if migration > 1 else "")
+        + (f", history copied up to {copied_month}" if copied_month else "")
+    )
 
 
-def target_of(client: Client) -> UUID | None:
+def target_of(client: Client, table: str = TABLE) -> UUID | None:
     """Returns the id in the table's comment; None if the table is missing or has no such comment."""
-    found = _TARGET.search(_comment(client))
+    found = _TARGET.search(_comment(client, table))
     return UUID(found[1]) if found else None
+
+
+def readable_target_of(client: Client) -> UUID | None:
+    """Returns the id in the table's comment; None if there is no table with versions and all columns of events."""
+    comment = _comment(client, TABLE)
+    target, migration = _TARGET.search(comment), _MIGRATION.search(comment)
+    has_versions = migration is not None and int(migration[1]) >= VERSIONS_MIGRATION
+    return UUID(target[1]) if target and has_versions else None
 
 
 def last_migration(client: Client) -> int:
     """Returns the number of the newest applied migration; 1 if the table's comment has none."""
-    found = _MIGRATION.search(_comment(client))
+    found = _MIGRATION.search(_comment(client, TABLE))
     return int(found[1]) if found else 1
 
 
-def _comment(client: Client) -> str:
-    rows = client.query(_COMMENT, parameters={"name": TABLE}).result_rows
+def copied_month(client: Client, table: str) -> int:
+    """Returns the last month of history that a table made anew has, like 202511; 0 if it has none."""
+    found = _COPIED_MONTH.search(_comment(client, table))
+    return int(found[1]) if found else 0
+
+
+def columns_of(client: Client, table: str) -> frozenset[str]:
+    """Returns the names of the table's columns; empty if there is no table."""
+    return frozenset(name for (name,) in client.query(_COLUMNS, parameters={"table": table}).result_rows)
+
+
+def _comment(client: Client, table: str) -> str:
+    rows = client.query(_COMMENT, parameters={"name": table}).result_rows
     return str(rows[0][0]) if rows else ""
 
 
@@ -153,10 +177,12 @@ def column_of(path: Sequence[str]) -> str:
     return _COLUMN_PREFIX + "/".join(path)
 
 
-def declared_paths(client: Client) -> frozenset[tuple[str, ...]]:
+def declared_paths(client: Client, table: str = TABLE) -> frozenset[tuple[str, ...]]:
     """Returns the declared paths that have a column; empty if there is no table."""
-    rows = client.query(_DECLARED, parameters={"table": TABLE, "prefix": _COLUMN_PREFIX}).result_rows
-    return frozenset(tuple(name.removeprefix(_COLUMN_PREFIX).split("/")) for (name,) in rows)
+    names = columns_of(client, table)
+    return frozenset(
+        tuple(name.removeprefix(_COLUMN_PREFIX).split("/")) for name in names if name.startswith(_COLUMN_PREFIX)
+    )
 
 
 def reason_of(error: Exception) -> str:

@@ -24,6 +24,7 @@ COLUMNS = (
     EventColumn("event", "smallint"),
     EventColumn("user_id", "bigint"),
     EventColumn("namespace_path", "text"),
+    EventColumn("project_id", "bigint"),
     EventColumn("payload", "jsonb"),
 )
 NAMES = tuple(column.name for column in COLUMNS)
@@ -39,6 +40,6 @@ def beside_payload(table: str) -> str:
     """Returns all columns except the payload, qualified by the name of the table.
 
     >>> beside_payload("events")
-    'events.id, events.timestamp, events.event, events.user_id, events.namespace_path'
+    'events.id, events.timestamp, events.event, events.user_id, events.namespace_path, events.project_id'
     """
     return ", ".join(f"{table}.{name}" for name in NAMES_BESIDE_PAYLOAD)

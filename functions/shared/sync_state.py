@@ -1,7 +1,7 @@
 """Reads how far the sync has copied events from PostgreSQL to ClickHouse."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import msgspec
@@ -60,11 +60,22 @@ _FIRST_UNCOPIED = sql.SQL("""
 
 # Only another PostgreSQL server can have written rows of future transactions.
 _FUTURE_ROW = """
-    SELECT xact_id
-    FROM ai_usage_events
-    WHERE xact_id >= pg_snapshot_xmax(pg_current_snapshot())
-    ORDER BY xact_id DESC
-    LIMIT 1
+    SELECT greatest(
+        (
+            SELECT xact_id
+            FROM ai_usage_events
+            WHERE xact_id >= pg_snapshot_xmax(pg_current_snapshot())
+            ORDER BY xact_id DESC
+            LIMIT 1
+        ),
+        (
+            SELECT xact_id
+            FROM removed_keys
+            WHERE xact_id >= pg_snapshot_xmax(pg_current_snapshot())
+            ORDER BY xact_id DESC
+            LIMIT 1
+        )
+    )
 """
 
 # If a transaction ends between the snapshot and reading the processes, its start time is unknown; a retry reads both
@@ -72,6 +83,13 @@ _FUTURE_ROW = """
 _MAX_ATTEMPTS = 3
 
 _COUNT = sql.SQL("SELECT count(*) FROM {table} WHERE (xact_id, id) > (%(xact_id)s::xid8, %(id)s::uuid)")
+
+_COUNT_REMOVED_KEYS = """
+    SELECT count(*)
+    FROM removed_keys
+    WHERE (xact_id, id) > (%(xact_id)s::xid8, %(id)s::uuid)
+      AND 'ai_usage_events_' || to_char(timestamp AT TIME ZONE 'UTC', 'YYYYMM') = %(table)s
+"""
 
 
 class SyncPosition(msgspec.Struct, frozen=True, order=True):
@@ -172,8 +190,7 @@ def foreign_position(connection: Connection, cursor: SyncPosition) -> int | None
     This server was then restored from the other one, and its own new transaction ids count as already copied.
     """
     first_uncopied = int(_row(connection, _FIRST_UNCOPIED)[0])
-    row = connection.execute(_FUTURE_ROW).fetchone()
-    newest = max(cursor.xact_id, int(row[0]) if row else 0)
+    newest = max(cursor.xact_id, int(_row(connection, _FUTURE_ROW)[0] or 0))
     return newest if newest >= first_uncopied else None
 
 
@@ -183,8 +200,15 @@ def count_unsynced(connection: Connection, table: str, cursor: SyncPosition) -> 
     return int(row[0]) if row else 0
 
 
-def _row(connection: Connection, statement: sql.Composed) -> tuple[Any, ...]:
-    row = connection.execute(statement).fetchone()
+def count_unsynced_removed_keys(connection: Connection, partition: str, cursor: SyncPosition) -> int:
+    """Counts the removed keys of a partition's month beyond the cursor."""
+    return int(_row(connection, _COUNT_REMOVED_KEYS, cursor.values() | {"table": partition})[0])
+
+
+def _row(
+    connection: Connection, statement: LiteralString | sql.Composed, values: dict[str, Any] | None = None
+) -> tuple[Any, ...]:
+    row = connection.execute(statement, values).fetchone()
     if row is None:
         raise AssertionError("an aggregate returns one row")
     return row

@@ -6,10 +6,13 @@ fractions and rows with large integers are therefore inserted in different block
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
+
+from functions.sync.chunks import id_of, is_removed_key
 
 _MAX_EXACT_INTEGER = 2**53
 
@@ -41,11 +44,11 @@ class _Block:
         self._fractions: set[Path] = set()
         self._large: set[Path] = set()
 
-    def try_add(self, row: bytes, fractions: set[Path], large: set[Path]) -> bool:
-        """Adds the row if it is compatible with the others; returns whether it was added."""
+    def try_add(self, rows: Sequence[bytes], fractions: set[Path], large: set[Path]) -> bool:
+        """Adds the rows if they are compatible with the others; returns whether they were added."""
         if not (self._large.isdisjoint(fractions) and self._fractions.isdisjoint(large)):
             return False
-        self.rows.append(row)
+        self.rows += rows
         self._fractions |= fractions
         self._large |= large
         return True
@@ -56,13 +59,14 @@ class SeparatedRows:
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
-        self._single_rows: list[bytes] = []
+        self._single_events: list[list[bytes]] = []
 
     def without_large_integers(self, slices: Iterable[bytes]) -> Iterator[bytes]:
         """Yields the slices without the rows that are held back."""
         for rows in slices:
             if may_hold_large_integers(rows):
-                yield b"".join(row for row in rows.splitlines(keepends=True) if not self._set_aside(row))
+                events = groupby(rows.splitlines(keepends=True), id_of)
+                yield b"".join(row for _, event in events for row in self._without_set_aside(list(event)))
             else:
                 yield rows
 
@@ -70,24 +74,42 @@ class SeparatedRows:
         """Yields the held back rows in few blocks; rows without common paths share a block."""
         for block in self._blocks:
             yield b"".join(block.rows)
-        yield from self._single_rows
+        yield from map(b"".join, self._single_events)
 
-    def _set_aside(self, row: bytes) -> bool:
+    def _without_set_aside(self, rows: list[bytes]) -> list[bytes]:
+        """Returns those rows of one event that are not held back.
+
+        Removed keys go into the block of a row that is held back, so that readers see the event exactly once.
+        """
+        if len(rows) == 1:
+            return [] if self._set_aside(rows[0]) else rows
+        removed_keys = [row for row in rows if is_removed_key(row)]
+        kept = []
+        for row in rows:
+            if not is_removed_key(row):
+                if self._set_aside(row, removed_keys):
+                    removed_keys = []
+                else:
+                    kept.append(row)
+        return removed_keys + kept
+
+    def _set_aside(self, row: bytes, removed_keys: Sequence[bytes] = ()) -> bool:
+        """Holds the row back if it has large integers, and then the removed keys too; returns whether it does."""
         if not any(int(digits) > _MAX_EXACT_INTEGER for digits in _LONG_INTEGER.findall(row)):
             return False
         try:
             payload = msgspec.json.decode(row.rpartition(b"\t")[2].replace(rb"\\", b"\\"))
             numbers = list(_numbers_in_arrays(payload))
         except (msgspec.DecodeError, RecursionError):
-            self._single_rows.append(row)  # ClickHouse will accept or refuse the row
+            self._single_events.append([*removed_keys, row])  # ClickHouse will accept or refuse the row
             return True
         fractions = {path for path, number in numbers if type(number) is float}
         large = {path for path, number in numbers if abs(number) > _MAX_EXACT_INTEGER}
         if fractions & large:
-            self._single_rows.append(row)
-        elif not any(block.try_add(row, fractions, large) for block in self._blocks):
+            self._single_events.append([*removed_keys, row])
+        elif not any(block.try_add([*removed_keys, row], fractions, large) for block in self._blocks):
             self._blocks.append(_Block())
-            self._blocks[-1].try_add(row, fractions, large)
+            self._blocks[-1].try_add([*removed_keys, row], fractions, large)
         return True
 
 

@@ -4,8 +4,9 @@ import time
 
 from functions.shared.postgres import Connection
 from functions.shared.sync_state import oldest_transaction, read_watermark
+from functions.sync.error import SyncError
 from functions.sync.report import Report
-from functions.sync.sync import Sync, SyncError
+from functions.sync.sync import Sync
 
 _NEWEST = "SELECT pg_snapshot_xmax(pg_current_snapshot())"
 
@@ -30,7 +31,7 @@ def catch_up(sync: Sync, connection: Connection, wait_seconds: float, run_second
         waits_for = "another sync"
         if read_watermark(connection).xact_id >= newest:
             report = sync.run(run_seconds)
-            if report.status == "out_of_time":
+            if report.status in ("out_of_time", "migrating"):
                 raise SyncError(f"copying takes longer than {run_seconds:.0f} s")
             if report.status == "caught_up":
                 return report

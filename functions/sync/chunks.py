@@ -1,9 +1,19 @@
-"""Reads the rows to copy from PostgreSQL, as bytes in ClickHouse's TabSeparated format."""
+"""Reads what has to be copied from PostgreSQL, as bytes in ClickHouse's TabSeparated format.
+
+The stream holds rows of `ai_usage_events` and removed keys, in the order of (xact_id, id). A removed key becomes a row
+that is deleted. Where the stream comes to the first or last removed key of an event, it holds the event's state as a
+whole: all removed keys that no row has now, and all present rows. ClickHouse thus replaces the old rows of a moved
+event by the new one with one insert.
+
+A copied row has a version, which is the epoch and then the transaction in 15 digits. Of several rows with one key,
+ClickHouse shows the one of the highest version, and of equal versions the one that was inserted last.
+"""
 
 from collections.abc import Buffer, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from threading import Event
+from uuid import UUID
 
 from psycopg import sql
 
@@ -15,40 +25,147 @@ CHUNK_BYTES = 16 * 1024 * 1024
 _ROWS_AT_ONCE = 500
 _ID_LENGTH = 36
 
-# The planner does not know that a range of the index is small, and would read and sort whole partitions.
+TRANSACTION_DIGITS = 15
+
+# The planner does not know that a range of the index is small, and would read and sort whole partitions, or hash them.
 PLANNER_OPTIONS = (
-    "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c max_parallel_workers_per_gather=0 -c jit=off"
+    "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c enable_hashjoin=off -c enable_mergejoin=off "
+    "-c enable_material=off -c max_parallel_workers_per_gather=0 -c jit=off"
 )
+
+COLUMNS = ("id", "timestamp", "version", "is_deleted", *event_columns.NAMES[2:])
+"""Columns of a copied row, in its order: the cursor is read from the first ones, and the payload is the last."""
 
 # ClickHouse reads PostgreSQL's text format as TabSeparated, except for a timestamp's offset; its columns have no NULL.
 _PLAIN = sql.SQL("{column}")
 _CONVERTED = {
     "timestamp": sql.SQL("{column} AT TIME ZONE 'UTC'"),
     "namespace_path": sql.SQL("coalesce({column}, '')"),
+    "project_id": sql.SQL("coalesce({column}, 0)"),
+    "version": sql.SQL("{epoch} || lpad({xact_id}::text, {digits}, '0')"),
 }
 
+# Values of a removed key in the columns that are not a part of the key.
+_REMOVED_VALUES = {"user_id": sql.SQL("0"), "project_id": sql.SQL("NULL"), "payload": sql.SQL("'{{}}'").format()}
 
-def row_columns(table: str) -> sql.Composed:
-    """Returns the columns that COPY selects from a table, in ClickHouse's order and format."""
+
+def row_columns(table: str, is_deleted: sql.Composable) -> sql.Composed:
+    """Returns the columns that COPY selects from a table with `xact_id`, in the order and format of a copied row.
+
+    The statement has the parameter `epoch`.
+    """
+    parts = {
+        "epoch": sql.SQL("%(epoch)s"),
+        "xact_id": sql.Identifier(table, "xact_id"),
+        "digits": sql.Literal(TRANSACTION_DIGITS),
+    }
     return sql.SQL(", ").join(
-        _CONVERTED.get(name, _PLAIN).format(column=sql.Identifier(table, name)) for name in event_columns.NAMES
+        is_deleted
+        if name == "is_deleted"
+        else _CONVERTED.get(name, _PLAIN).format(column=sql.Identifier(table, name), **parts)
+        for name in COLUMNS
     )
 
 
-_COPY = sql.SQL("""
+def _removed_value(name: str) -> sql.Composable:
+    return _REMOVED_VALUES.get(name) or sql.Identifier(name)
+
+
+def _state_value(name: str) -> sql.Composable:
+    # The planner sorts nothing if it knows that the rows come in the order of these ids.
+    return sql.Identifier("removed" if name == "id" else "state", name)
+
+
+_RANGE = sql.SQL("(xact_id, id) > (%(xact_id)s::xid8, %(id)s::uuid) AND xact_id < %(watermark)s::xid8")
+
+_COPY_ROWS = sql.SQL("""
     COPY (
         SELECT {row}
         FROM ai_usage_events
-        WHERE (xact_id, id) > (%(xact_id)s::xid8, %(id)s::uuid) AND xact_id < %(watermark)s::xid8
+        WHERE {range}
         ORDER BY xact_id, id
     ) TO STDOUT
-""").format(row=row_columns("ai_usage_events"))
+""").format(row=row_columns("ai_usage_events", sql.SQL("0")), range=_RANGE)
+
+# A removed key that a row has now is left out, because it would hide that row: a row may move back, and transactions
+# need not commit in the order of their numbers. A row that is inserted or changed later has a higher version, because
+# its transaction is not below the watermark.
+_COPY_ROWS_AND_REMOVED_KEYS = sql.SQL("""
+    COPY (
+        SELECT {row}
+        FROM (
+            (
+                SELECT xact_id, 0 AS is_deleted, {columns}
+                FROM ai_usage_events
+                WHERE {range}
+                ORDER BY xact_id, id
+            )
+            UNION ALL
+            (
+                SELECT removed.xact_id, state.is_deleted, {state_columns}
+                FROM removed_keys AS removed
+                CROSS JOIN LATERAL (
+                    SELECT 0 AS is_deleted, {columns}
+                    FROM ai_usage_events
+                    WHERE ai_usage_events.id = removed.id
+                      AND ai_usage_events.xact_id <> removed.xact_id  -- else the row is in the stream here
+                    UNION ALL
+                    SELECT 1, {removed}
+                    FROM removed_keys AS gone
+                    WHERE gone.id = removed.id
+                      AND NOT EXISTS (
+                          SELECT
+                          FROM ai_usage_events AS present
+                          WHERE present.id = gone.id
+                            AND present.timestamp = gone.timestamp
+                            AND present.event = gone.event
+                            AND coalesce(present.namespace_path, '') = coalesce(gone.namespace_path, '')
+                          OFFSET 0  -- keeps the planner from reading all months
+                      )
+                ) AS state
+                WHERE (removed.xact_id, removed.id) > (%(xact_id)s::xid8, %(id)s::uuid)
+                  AND removed.xact_id < %(watermark)s::xid8
+                  AND (
+                      NOT EXISTS (
+                          SELECT
+                          FROM removed_keys AS earlier
+                          WHERE earlier.id = removed.id
+                            AND (earlier.xact_id, earlier.id) > (%(xact_id)s::xid8, %(id)s::uuid)
+                            AND earlier.xact_id < removed.xact_id
+                      )
+                      OR NOT EXISTS (
+                          SELECT
+                          FROM removed_keys AS later
+                          WHERE later.id = removed.id
+                            AND later.xact_id > removed.xact_id
+                            AND later.xact_id < %(watermark)s::xid8
+                      )
+                  )
+                ORDER BY removed.xact_id, removed.id
+            )
+        ) AS stream
+        ORDER BY xact_id, id
+    ) TO STDOUT
+""").format(
+    row=row_columns("stream", sql.SQL("stream.is_deleted")),
+    range=_RANGE,
+    columns=sql.SQL(event_columns.ALL),
+    removed=sql.SQL(", ").join(map(_removed_value, event_columns.NAMES)),
+    state_columns=sql.SQL(", ").join(map(_state_value, event_columns.NAMES)),
+)
+
+_HAS_REMOVED_KEYS = sql.SQL("SELECT EXISTS (SELECT FROM removed_keys WHERE {range})").format(range=_RANGE)
 
 
 class RowStream:
-    """The rows that COPY returns, read one by one as bytes."""
+    """The rows that COPY returns, read one by one as bytes.
 
-    def __init__(self, rows: Iterable[Buffer]) -> None:
+    Attributes:
+        may_have_removed_keys: whether some of the rows may be removed keys.
+    """
+
+    def __init__(self, rows: Iterable[Buffer], *, may_have_removed_keys: bool = False) -> None:
+        self.may_have_removed_keys = may_have_removed_keys
         self._rows = map(bytes, rows)
         self._next = next(self._rows, None)
 
@@ -58,29 +175,27 @@ class RowStream:
         return self._next is not None
 
     def take(self, count: int) -> list[bytes]:
-        """Returns the next `count` rows, or fewer at the end."""
+        """Returns the next `count` rows and all that follow with the id of the last one, or fewer at the end."""
         if self._next is None:
             return []
         rows = [self._next, *islice(self._rows, count - 1)]
-        self._next = next(self._rows, None)
-        return rows
-
-    def take_while_id(self, row_id: str) -> list[bytes]:
-        """Returns the next rows that have this id."""
-        rows = []
-        while self._next is not None and id_of(self._next) == row_id:
-            rows += self.take(1)
+        last_id = rows[-1][:_ID_LENGTH]
+        while (row := next(self._rows, None)) is not None and row.startswith(last_id):
+            rows.append(row)
+        self._next = row
         return rows
 
 
 class Chunk:
     """Rows for one insert, in the order of the cursor; iterating over the chunk reads them.
 
-    Rows of one transaction with the same id, in several months, stay in one chunk: the cursor can't tell them apart.
+    Rows of one transaction with the same id stay in one chunk, in several months or with removed keys among them: the
+    cursor can't tell them apart.
 
     Attributes:
-        rows: number of rows read.
-        bytes: total size of these rows.
+        rows: number of rows read, without removed keys.
+        removed_keys: number of removed keys read.
+        bytes: total size of both.
         last: last row read.
         was_read: set when all rows were read or reading was given up.
     """
@@ -89,17 +204,19 @@ class Chunk:
         self._stream = stream
         self._chunk_bytes = chunk_bytes
         self.rows = 0
+        self.removed_keys = 0
         self.bytes = 0
         self.last = b""
         self.was_read = Event()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yields a few rows at a time, at least one row in total, in ClickHouse's format TabSeparated."""
+        """Yields a few rows at a time, at least one row in total, in ClickHouse's format TabSeparated.
+
+        Rows with one id are yielded together.
+        """
         yield self._count_rows(self._stream.take(1))
         while self.bytes < self._chunk_bytes and (taken := self._stream.take(_ROWS_AT_ONCE)):
             yield self._count_rows(taken)
-        if same := self._stream.take_while_id(id_of(self.last)):
-            yield self._count_rows(same)
         self.was_read.set()
 
     def give_up_reading(self, _: object) -> None:
@@ -108,10 +225,17 @@ class Chunk:
 
     def _count_rows(self, rows: list[bytes]) -> bytes:
         joined = b"".join(rows)
-        self.rows += len(rows)
+        removed_keys = sum(map(is_removed_key, rows)) if self._stream.may_have_removed_keys else 0
+        self.rows += len(rows) - removed_keys
+        self.removed_keys += removed_keys
         self.bytes += len(joined)
         self.last = rows[-1]
         return joined
+
+    @property
+    def may_have_removed_keys(self) -> bool:
+        """Whether some of the rows may be removed keys, or have had one that a row has again."""
+        return self._stream.may_have_removed_keys
 
 
 class _CopyAbandoned(Exception):
@@ -119,11 +243,17 @@ class _CopyAbandoned(Exception):
 
 
 @contextmanager
-def copied_rows(connection: Connection, after: SyncPosition, below: Watermark) -> Iterator[RowStream]:
-    """Streams all rows after a position and below the watermark; cancels the COPY if the block leaves rows unread."""
+def copied_rows(connection: Connection, epoch: int, after: SyncPosition, below: Watermark) -> Iterator[RowStream]:
+    """Streams all rows and removed keys after a position and below the watermark.
+
+    Cancels the COPY if the block leaves rows unread.
+    """
     values = after.values() | {"watermark": str(below.xact_id)}
-    with suppress(_CopyAbandoned), connection.cursor().copy(_COPY, values) as copy:
-        stream = RowStream(copy)
+    found = connection.execute(_HAS_REMOVED_KEYS, values).fetchone()
+    has_removed_keys = found == (True,)
+    statement = _COPY_ROWS_AND_REMOVED_KEYS if has_removed_keys else _COPY_ROWS
+    with suppress(_CopyAbandoned), connection.cursor().copy(statement, values | {"epoch": str(epoch)}) as copy:
+        stream = RowStream(copy, may_have_removed_keys=has_removed_keys)
         yield stream
         if stream.has_more:
             raise _CopyAbandoned
@@ -137,3 +267,21 @@ def id_of(row: bytes) -> str:
 def timestamp_of(row: bytes) -> str:
     """Returns the timestamp of a row in UTC, in PostgreSQL's format."""
     return row.split(b"\t", 2)[1].decode()
+
+
+def position_of(row: bytes) -> SyncPosition:
+    """Returns the position of a row in the stream."""
+    version = row.split(b"\t", 3)[2]
+    return SyncPosition(int(version[-TRANSACTION_DIGITS:]), UUID(id_of(row)))
+
+
+def is_removed_key(row: bytes) -> bool:
+    """Whether a row marks its key as removed."""
+    return row.split(b"\t", 4)[3] == b"1"
+
+
+def as_removed_key(row: bytes) -> bytes:
+    """Returns a row that marks the key of this row as removed."""
+    values = dict(zip(COLUMNS, row.rstrip(b"\n").split(b"\t"), strict=True))
+    values |= {"is_deleted": b"1", "user_id": b"0", "project_id": b"0", "payload": b"{}"}
+    return b"\t".join(values.values()) + b"\n"

@@ -34,10 +34,10 @@ _ENGINE = """
 _SETTING = re.compile(r"\b(\w+) = (\d+)")
 
 # Changes only metadata of the table and rewrites no part.
-_ALTER = f"ALTER TABLE {TABLE} {{change}}"
+_ALTER = "ALTER TABLE {table} {change}"
 
 
-def make_durable(client: Client, *, durable: bool) -> None:
+def make_durable(client: Client, *, durable: bool, table: str = TABLE) -> None:
     """Makes inserts of this client durable once confirmed, or reverts that.
 
     Inserts into a replicated table wait for a quorum. The table of a single server uses fsync for its parts. Other
@@ -46,16 +46,16 @@ def make_durable(client: Client, *, durable: bool) -> None:
     Raises:
         ClickHouseError: ClickHouse did not answer or returned an error.
     """
-    rows = client.query(_ENGINE, parameters={"name": TABLE}).result_rows
+    rows = client.query(_ENGINE, parameters={"name": table}).result_rows
     engine, definition = rows[0] if rows else ("", "")
     if engine.startswith("Replicated") and durable:
         for name, value in QUORUM_SETTINGS.items():
             client.set_client_setting(name, value)
     elif engine.endswith("MergeTree") and not engine.startswith(("Replicated", "Shared")):
-        _write_to_disk(client, dict(_SETTING.findall(definition.partition(" SETTINGS ")[2])), durable=durable)
+        _write_to_disk(client, table, dict(_SETTING.findall(definition.partition(" SETTINGS ")[2])), durable=durable)
 
 
-def _write_to_disk(client: Client, current: dict[str, str], *, durable: bool) -> None:
+def _write_to_disk(client: Client, table: str, current: dict[str, str], *, durable: bool) -> None:
     """Sets or resets the table's fsync settings where they differ."""
     if durable:
         changes = [f"{name} = {value}" for name, value in FSYNC_SETTINGS.items() if current.get(name) != value]
@@ -64,4 +64,4 @@ def _write_to_disk(client: Client, current: dict[str, str], *, durable: bool) ->
         changes = [name for name in FSYNC_SETTINGS if name in current]
         change = "RESET SETTING "
     if changes:
-        client.command(_ALTER.format(change=change + ", ".join(changes)))
+        client.command(_ALTER.format(table=table, change=change + ", ".join(changes)))

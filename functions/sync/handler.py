@@ -14,8 +14,9 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.shared import clickhouse, postgres
 from functions.shared.failure import class_and_code, redact_errors, redacted
+from functions.sync.error import SyncError
 from functions.sync.report import Report
-from functions.sync.sync import Sync, SyncError
+from functions.sync.sync import Sync
 
 metrics = Metrics(namespace="AiUsageEvents")
 

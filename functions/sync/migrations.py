@@ -12,13 +12,21 @@ from uuid import UUID
 from clickhouse_connect.driver.binding import format_str, quote_identifier
 from clickhouse_connect.driver.client import Client
 
-from functions.shared.clickhouse import MAX_DYNAMIC_PATHS, column_of, declared_paths, last_migration, target_comment
+from functions.shared import event_columns
+from functions.shared.clickhouse import (
+    MAX_DYNAMIC_PATHS,
+    TABLE,
+    column_of,
+    declared_paths,
+    last_migration,
+    target_comment,
+)
 
 FOLDER = Path(__file__).parents[2] / "infra" / "migrations" / "clickhouse"
 
-_RECORD = "ALTER TABLE ai_usage_events {on_cluster} MODIFY COMMENT {comment}"
+_RECORD = "ALTER TABLE {table} {on_cluster} MODIFY COMMENT {comment}"
 
-_ADD_COLUMNS = "ALTER TABLE ai_usage_events {on_cluster} {columns}"
+_ADD_COLUMNS = "ALTER TABLE {table} {on_cluster} {columns}"
 
 # ClickHouse computes the value from the payload for old parts, and stores it on insert and merge; no part is rewritten.
 _ADD_COLUMN = "ADD COLUMN IF NOT EXISTS {column} Dynamic MATERIALIZED payload.{path}"
@@ -45,26 +53,52 @@ def _statement(file: str) -> Callable[[Client, Mapping[str, object]], None]:
     return apply
 
 
-MIGRATIONS = (Migration(2, "bounded_paths", _statement("0002_bounded_paths.sql")),)
+def definition(cluster: str | None, target: UUID, table: str = TABLE) -> str:
+    """Returns the statement that creates a table of events."""
+    return (FOLDER / "ai_usage_events.sql").read_text().format(table=table, **parts(cluster, target))
+
+
+def _create_view(client: Client, values: Mapping[str, object]) -> None:
+    """Completes migration 3: before, `rebuild` makes a table without versions anew."""
+    client.command((FOLDER / "ai_usage_events_current.sql").read_text().format(**values))
+
+
+MIGRATIONS = (
+    Migration(2, "bounded_paths", _statement("0002_bounded_paths.sql")),
+    Migration(3, "versions", _create_view),
+)
 """All migrations in order, without a gap. Tables of the first releases are at 1; a new table is at the newest."""
 
 NEWEST = MIGRATIONS[-1].number
 
 
+def on_cluster(cluster: str | None) -> str:
+    """Returns the clause that makes a statement run on each server of the cluster."""
+    return f"ON CLUSTER {quote_identifier(cluster)}" if cluster else ""
+
+
 def parts(cluster: str | None, target: UUID) -> dict[str, object]:
     """Returns the values for the placeholders in migration statements."""
     return {
-        "on_cluster": f"ON CLUSTER {quote_identifier(cluster)}" if cluster else "",
+        "on_cluster": on_cluster(cluster),
+        "columns": event_columns.ALL,
         "engine": "ReplicatedReplacingMergeTree" if cluster else "ReplacingMergeTree",
         "target": format_str(target_comment(target)),
         "max_dynamic_paths": MAX_DYNAMIC_PATHS,
     }
 
 
-def record(client: Client, cluster: str | None, target: UUID, number: int) -> None:
-    """Records the table's id and its newest migration in the table's comment."""
-    comment = format_str(target_comment(target, number))
-    client.command(_RECORD.format(comment=comment, on_cluster=parts(cluster, target)["on_cluster"]))
+def record(
+    client: Client,
+    cluster: str | None,
+    target: UUID,
+    number: int,
+    table: str = TABLE,
+    copied_month: int | None = None,
+) -> None:
+    """Records the table's id, its newest migration and what history it has so far in the table's comment."""
+    comment = format_str(target_comment(target, number, copied_month))
+    client.command(_RECORD.format(table=table, comment=comment, on_cluster=on_cluster(cluster)))
 
 
 def migrate(client: Client, cluster: str | None, target: UUID) -> None:
@@ -80,7 +114,7 @@ def migrate(client: Client, cluster: str | None, target: UUID) -> None:
             record(client, cluster, target, migration.number)
 
 
-def add_declared(client: Client, cluster: str | None, target: UUID, paths: Iterable[PayloadPath]) -> None:
+def add_declared(client: Client, cluster: str | None, paths: Iterable[PayloadPath], table: str = TABLE) -> None:
     """Adds a column for each declared path that has none.
 
     Columns of paths that are no longer declared stay, because older rows use them.
@@ -88,14 +122,14 @@ def add_declared(client: Client, cluster: str | None, target: UUID, paths: Itera
     Raises:
         ClickHouseError: ClickHouse did not answer or returned an error.
     """
-    if missing := sorted(set(paths) - declared_paths(client)):
-        client.command(add_columns_statement(cluster, target, missing))
+    if missing := sorted(set(paths) - declared_paths(client, table)):
+        client.command(add_columns_statement(cluster, missing, table))
 
 
-def add_columns_statement(cluster: str | None, target: UUID, paths: Sequence[PayloadPath]) -> str:
+def add_columns_statement(cluster: str | None, paths: Sequence[PayloadPath], table: str = TABLE) -> str:
     """Returns the statement that adds a column for each path."""
     columns = ", ".join(
         _ADD_COLUMN.format(column=quote_identifier(column_of(path)), path=".".join(map(quote_identifier, path)))
         for path in paths
     )
-    return _ADD_COLUMNS.format(columns=columns, on_cluster=parts(cluster, target)["on_cluster"])
+    return _ADD_COLUMNS.format(table=table, columns=columns, on_cluster=on_cluster(cluster))

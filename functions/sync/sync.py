@@ -10,26 +10,19 @@ from typing import Any
 from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
-from psycopg import sql
 
 from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
 from functions.shared.catalog.payload_type import leaf_paths
-from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
-from functions.shared.sync_state import (
-    BEGINNING,
-    SyncPosition,
-    Watermark,
-    foreign_position,
-    oldest_transaction,
-    read_state,
-    read_watermark,
-)
-from functions.sync import refused
-from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, timestamp_of
+from functions.shared.sync_state import Watermark, oldest_transaction, read_watermark
+from functions.sync import rebuild, refused
+from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, position_of
+from functions.sync.cursor import Cursor, forget_cursors
 from functions.sync.durability import make_durable
+from functions.sync.error import SyncError
 from functions.sync.migrations import PayloadPath
+from functions.sync.rebuild import Rebuild
 from functions.sync.refused import Refusal, insert_accepted
 from functions.sync.report import Report
 from functions.sync.table import RowRefused, ensure_table, insert
@@ -53,44 +46,9 @@ _POLL_SECONDS = 0.2
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
 
-# The statement looks up the row's transaction, which ClickHouse does not store. A row that the retention has meanwhile
-# queued for copying again must not become the cursor, because uncopied rows precede it.
-_MOVE_CURSOR = """
-    INSERT INTO sync_state (target, xact_id, id, updated_at)
-    SELECT %(target)s, xact_id, id, now()
-    FROM ai_usage_events
-    WHERE id = %(id)s AND timestamp = %(timestamp)s::timestamptz AND xact_id < %(watermark)s::xid8
-    ON CONFLICT (target) DO UPDATE
-    SET xact_id = excluded.xact_id, id = excluded.id, updated_at = excluded.updated_at
-"""
-
-_CAUGHT_UP = """
-    INSERT INTO sync_state (target, xact_id, id, updated_at, caught_up_at)
-    VALUES (%(target)s, %(xact_id)s, %(id)s, now(), coalesce(%(caught_up_at)s, now()))
-    ON CONFLICT (target) DO UPDATE
-    SET updated_at = excluded.updated_at,
-        caught_up_at = coalesce(greatest(sync_state.caught_up_at, %(caught_up_at)s), excluded.caught_up_at)
-"""
-
-# Greater than any transaction id, so that every later run detects that PostgreSQL was restored.
-_MARK_RESTORED = """
-    INSERT INTO sync_state (target, xact_id, id, updated_at)
-    VALUES (%s, '18446744073709551615', gen_random_uuid(), now())
-    ON CONFLICT (target) DO UPDATE
-    SET xact_id = excluded.xact_id, updated_at = excluded.updated_at, caught_up_at = NULL
-"""
-
 _SECONDS_BEHIND = "SELECT extract(epoch FROM now() - caught_up_at) FROM sync_state WHERE target = %s"
 
 _NEWEST_SECONDS_BEHIND = "SELECT extract(epoch FROM now() - max(caught_up_at)) FROM sync_state"
-
-_REWRITE = sql.SQL("UPDATE {partition} SET xact_id = pg_current_xact_id() WHERE xact_id >= pg_current_xact_id()")
-
-_FORGET = "DELETE FROM sync_state"
-
-
-class SyncError(Exception):
-    """The sync can't continue; the message says why. The cursor stays after the last confirmed chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +88,15 @@ class Sync:
                 self._clickhouse(seconds) as client,
                 self._connect(seconds) as reader,
             ):
+                if not self._is_made_anew(control, client, report, deadline):
+                    return report
                 target = self._ensure_table(client)
-                copying = _SyncRun(self, control, client, target, report, deadline)
+                cursor = Cursor.of_table(control, client, target)
+                copying = _SyncRun(self, control, client, cursor, report, deadline)
                 while copying.one_pass(reader):
                     pass
+                if report.status == "caught_up":
+                    rebuild.drop_former(client, self.cluster)
                 report.seconds_behind = _seconds_behind(control, target)
                 report.record_oldest_transaction(oldest_transaction(control))
         return report
@@ -160,10 +123,7 @@ class Sync:
         with self._connect(_LONG_SECONDS) as control:
             _wait_for_lock(control, wait_seconds)
             with advisory_lock_released(control, locks.SYNC):
-                statements = [_REWRITE.format(partition=sql.Identifier(name)) for name in partitions(control)]
-                rewritten = sum(control.execute(statement).rowcount for statement in statements)
-                control.execute(_FORGET)
-        return rewritten
+                return forget_cursors(control)
 
     def replay(self, wait_seconds: float) -> tuple[int, int]:
         """Inserts the rows again that ClickHouse refused.
@@ -177,8 +137,10 @@ class Sync:
         with self._connect(_LONG_SECONDS) as control, self._clickhouse(_LONG_SECONDS) as client:
             _wait_for_lock(control, wait_seconds)
             with advisory_lock_released(control, locks.SYNC):
-                self._ensure_table(client)
-                return refused.replay(control, client)
+                if rebuild.is_needed(client):
+                    raise SyncError("the table in ClickHouse has to be made anew first: run `usage-events sync`")
+                cursor = Cursor.of_table(control, client, self._ensure_table(client))
+                return refused.replay(control, client, cursor.epoch)
 
     def _connect(self, seconds: float) -> Connection:
         limit = int(seconds) + _GRACE_SECONDS
@@ -188,11 +150,30 @@ class Sync:
     def _clickhouse(self, seconds: float) -> closing[Client]:
         return closing(clickhouse.connect(self.clickhouse_url, seconds + _GRACE_SECONDS))
 
+    def _is_made_anew(self, control: Connection, client: Client, report: Report, deadline: float) -> bool:
+        """Makes a table without versions anew; returns whether the table has versions now."""
+
+        def progress(state: rebuild.Progress) -> None:
+            report.history_rows, report.reason = state.rows, str(state)
+            self.progress(report)
+
+        rebuild.finish_rename(client, self.cluster)
+        if not rebuild.is_needed(client):
+            return True
+        report.status = "migrating"
+        paths = self._declared_paths()
+        if not Rebuild(client, control, self.cluster, paths, self.durable, deadline, progress).run():
+            return False
+        report.status, report.reason = "out_of_time", ""
+        return True
+
     def _ensure_table(self, client: Client) -> UUID:
-        declared = leaf_paths(registry.load().payload_types) if self.declared is None else self.declared
-        target = ensure_table(client, self.cluster, declared)
+        target = ensure_table(client, self.cluster, self._declared_paths())
         make_durable(client, durable=self.durable)
         return target
+
+    def _declared_paths(self) -> Collection[PayloadPath]:
+        return list(leaf_paths(registry.load().payload_types)) if self.declared is None else self.declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +183,7 @@ class _SyncRun:
     sync: Sync
     control: Connection
     client: Client
-    target: UUID
+    cursor: Cursor
     report: Report
     deadline: float
 
@@ -218,8 +199,7 @@ class _SyncRun:
         if time.monotonic() >= self.deadline:
             self.report.status = "out_of_time"
             return False
-        values = {"target": str(self.target), "caught_up_at": watermark.complete_until} | BEGINNING.values()
-        self.control.execute(_CAUGHT_UP, values)
+        self.cursor.record_caught_up(watermark)
         self.report.status = "caught_up"
         return self.report.chunks > chunks_before + 1
 
@@ -231,7 +211,7 @@ class _SyncRun:
         """
         pending: deque[tuple[Chunk, Future[None]]] = deque()
         with (
-            copied_rows(reader, self._cursor(), watermark) as stream,
+            copied_rows(reader, self.cursor.epoch, self.cursor.read(), watermark) as stream,
             ThreadPoolExecutor(_MAX_CHUNKS_IN_FLIGHT) as pool,
         ):
             while stream.has_more and time.monotonic() < self.deadline:
@@ -242,26 +222,27 @@ class _SyncRun:
                 chunk.was_read.wait()
                 if inserted.done() and inserted.exception() is not None:
                     break
-                if len(pending) == _MAX_CHUNKS_IN_FLIGHT:
-                    self._confirm(*pending.popleft(), watermark)
+                # Later rows of an event must not be seen before its removed keys are.
+                while len(pending) == _MAX_CHUNKS_IN_FLIGHT or (chunk.removed_keys and pending):
+                    self._confirm(*pending.popleft())
             while pending:
-                self._confirm(*pending.popleft(), watermark)
+                self._confirm(*pending.popleft())
 
-    def _confirm(self, chunk: Chunk, inserted: Future[None], watermark: Watermark) -> None:
+    def _confirm(self, chunk: Chunk, inserted: Future[None]) -> None:
         inserted.result()
-        self._move_cursor(chunk, watermark)
+        self._move_cursor(chunk)
 
     def _isolate_refused_rows(self, reader: Connection, watermark: Watermark) -> None:
         """Continues from the cursor in small chunks, up to the first one with refused rows."""
         refusals: list[Refusal] = []
         while not refusals and time.monotonic() < self.deadline:
-            with copied_rows(reader, self._cursor(), watermark) as stream:
+            with copied_rows(reader, self.cursor.epoch, self.cursor.read(), watermark) as stream:
                 if not stream.has_more:
                     return
                 chunk = Chunk(stream, _SMALL_CHUNK_BYTES)
                 rows = b"".join(chunk).splitlines(keepends=True)
             refusals = self._refusals(rows)
-            self._move_cursor(chunk, watermark, refusals)
+            self._move_cursor(chunk, refusals)
 
     def _refusals(self, rows: Sequence[bytes]) -> list[Refusal]:
         """Inserts the rows that ClickHouse accepts, and returns the refused ones."""
@@ -273,33 +254,12 @@ class _SyncRun:
                 raise SyncError(f"ClickHouse refuses more than {MAX_REFUSALS} rows, like {example}")
         return refusals
 
-    def _cursor(self) -> SyncPosition:
-        """Returns the cursor; raises if the cursor or a row comes from another PostgreSQL server.
-
-        Such a cursor lies beyond this server's new rows, which would never be copied.
-        """
-        cursor = read_state(self.control, self.target).cursor
-        foreign = foreign_position(self.control, cursor)
-        if foreign is not None:
-            self.control.execute(_MARK_RESTORED, [str(self.target)])
-            raise SyncError(
-                "PostgreSQL was restored from a server with newer transactions: run `usage-events sync --reset` to "
-                "start from the first row"
-            )
-        return cursor
-
-    def _move_cursor(self, chunk: Chunk, watermark: Watermark, refusals: Sequence[Refusal] = ()) -> None:
-        values = {
-            "target": str(self.target),
-            "id": id_of(chunk.last),
-            "timestamp": timestamp_of(chunk.last),
-            "watermark": str(watermark.xact_id),
-        }
+    def _move_cursor(self, chunk: Chunk, refusals: Sequence[Refusal] = ()) -> None:
         with self.control.transaction():
             refused.record(self.control, refusals)
-            if self.control.execute(_MOVE_CURSOR, values).rowcount != 1:
-                raise SyncError(f"the event {id_of(chunk.last)} changed while it was copied; the next run copies it")
+            self.cursor.move(position_of(chunk.last), past_removed_keys=chunk.may_have_removed_keys)
         self.report.rows += chunk.rows - len(refusals)
+        self.report.removed_keys += chunk.removed_keys
         self.report.chunks += 1
         self.report.bytes += chunk.bytes
         self.report.refused += len(refusals)

@@ -6,14 +6,22 @@ from uuid import UUID, uuid4
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from functions.shared import event_columns
 from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, message_of, reason_of, target_of
 from functions.sync import migrations
 from functions.sync.blocks import SeparatedRows
+from functions.sync.chunks import COLUMNS
 
 # Merges remove duplicate rows; removing them on insert takes a third of the insert's time. Two concurrent chunks keep
 # two cores busy with less overhead than parallel parsing of one chunk.
 _SPEED_SETTINGS = {"optimize_on_insert": 0, "input_format_parallel_parsing": 0}
+
+# One insert becomes one block, and thus one part for each month, so that readers see all its rows of a month at once.
+_MAX_ROWS = 1_000_000_000
+_ONE_BLOCK_SETTINGS = {
+    "max_insert_block_size": _MAX_ROWS,
+    "min_insert_block_size_rows": _MAX_ROWS,
+    "min_insert_block_size_bytes": 0,
+}
 
 # Error codes for values or rows that ClickHouse can't store; ClickHouse's src/Common/ErrorCodes.cpp defines them.
 _REFUSALS = frozenset(
@@ -65,13 +73,13 @@ def ensure_table(client: Client, cluster: str | None, declared: Iterable[migrati
     """
     target = target_of(client) or _create_table(client, cluster)
     migrations.migrate(client, cluster, target)
-    migrations.add_declared(client, cluster, target, declared)
+    migrations.add_declared(client, cluster, declared)
     return target
 
 
 def definition(cluster: str | None, target: UUID) -> str:
     """Returns the statement that creates the table; with a cluster, on each of its servers and replicated."""
-    return (migrations.FOLDER / "ai_usage_events.sql").read_text().format(**migrations.parts(cluster, target))
+    return migrations.definition(cluster, target)
 
 
 def _create_table(client: Client, cluster: str | None) -> UUID:
@@ -80,8 +88,6 @@ def _create_table(client: Client, cluster: str | None) -> UUID:
     target = target_of(client)
     if target is None:
         migrations.record(client, cluster, new, 1)  # the table was created by hand, without the comment
-    elif target == new:
-        migrations.record(client, cluster, new, migrations.NEWEST)
     return target or new  # another process may have created the table first
 
 
@@ -106,5 +112,5 @@ def insert(client: Client, slices: Iterable[bytes]) -> None:
 def _insert(client: Client, block: Iterator[bytes]) -> None:
     # Each insert has a unique token: without one, a replicated table takes rows that are sent again after a loss for
     # duplicates and drops them.
-    settings = INSERT_SETTINGS | _SPEED_SETTINGS | {"insert_deduplication_token": str(uuid4())}
-    client.raw_insert(TABLE, event_columns.NAMES, (rows for rows in block), settings=settings, fmt="TabSeparated")
+    settings = INSERT_SETTINGS | _SPEED_SETTINGS | _ONE_BLOCK_SETTINGS | {"insert_deduplication_token": str(uuid4())}
+    client.raw_insert(TABLE, COLUMNS, (rows for rows in block), settings=settings, fmt="TabSeparated")

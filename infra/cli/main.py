@@ -11,6 +11,7 @@ from functions.shared.postgres import TimeLimits, connect
 from infra.cli import definitions, directory, dlq, rejected, tokens
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import console, errors_reported
+from infra.cli.verify import verify
 
 if TYPE_CHECKING:
     from functions.sync.report import Report
@@ -68,6 +69,9 @@ def synchronise(
             refused = count_waiting(connection)
         but = f", except {refused:,} refused rows in rejected_events" if refused else ""
         typer.echo(f"{report.rows:,} rows were copied; everything committed before is in ClickHouse{but}.")
+
+
+app.command("verify")(verify)
 
 
 @app.command("retention")

@@ -76,7 +76,7 @@ def errors_reported() -> Iterator[None]:
 
     from functions.retention.retention import RetentionError
     from functions.shared.settings import SettingError
-    from functions.sync.sync import SyncError
+    from functions.sync.error import SyncError
     from infra.operations.dead_letters import NoDeadLetterQueue
 
     try:

@@ -56,7 +56,7 @@ _EVENT = """
 SELECT = _EVENT.format(columns=event_columns.ALL)
 STORED = "SELECT id FROM ai_usage_events WHERE id = ANY(%s)"
 COPIED = "SELECT id FROM ai_usage_events WHERE id IN {ids:Array(UUID)}"
-DEEP_SELECT = "SELECT * FROM ai_usage_events WHERE payload.project_id > 1"
+DEEP_SELECT = "SELECT * FROM ai_usage_events_current WHERE payload.project_id > 1"
 SHOWN_ROWS = 10
 
 

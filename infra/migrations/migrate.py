@@ -17,6 +17,7 @@ from functions.shared.postgres import Connection, TimeLimits, connect
 from infra.migrations.change import find, require_accepted
 from infra.migrations.changes import changes
 from infra.migrations.deployed import read_deployed
+from infra.migrations.fill_projects import fill_projects
 from infra.migrations.record import record
 
 DEFAULT_SECONDS = 600
@@ -50,6 +51,8 @@ def migrate(
         lines += [f"made partition {name}" for name in partitions]
         with connection.transaction():
             lines += _record_definitions(connection, registry, accepted)
+        if filled := fill_projects(connection):
+            lines.append(f"filled the project of {filled:,} events")
     return lines
 
 

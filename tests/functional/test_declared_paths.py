@@ -3,13 +3,14 @@
 import dataclasses
 import json
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.graphql.clickhouse import payload_sql as clickhouse_payload
 from functions.graphql.types.filters import conditions
+from functions.shared import event_columns
 from functions.shared.clickhouse import READ_SETTINGS, declared_paths, last_migration, target_of
 from functions.sync import migrations, table
 from functions.sync.migrations import MIGRATIONS, NEWEST
@@ -143,8 +144,8 @@ def test_a_filter_on_a_declared_path_reads_its_column_and_not_the_payload(stores
 def test_what_is_selected_of_the_table_is_as_before(declaring: PayloadStores) -> None:
     declaring.store([{"v": 2, "own": 1}, {"own": 2}])
     found = declaring.client.query("SELECT * FROM ai_usage_events FINAL WHERE payload.v > 1", settings=READ_SETTINGS)
-    assert found.column_names == ("id", "timestamp", "event", "user_id", "namespace_path", "payload")
-    assert [row[-1] for row in found.result_rows] == [{"v": 2, "own": 1}]
+    assert found.column_names == (*event_columns.NAMES, "version", "is_deleted")
+    assert [row[-3] for row in found.result_rows] == [{"v": 2, "own": 1}]
 
 
 def test_migrations_are_numbered_in_their_order_each_with_its_file() -> None:
@@ -160,7 +161,8 @@ def test_a_table_of_before_is_brought_up_to_date_with_what_only_clickhouse_has(s
         "INSERT INTO ai_usage_events SELECT generateUUIDv4(), '2020-01-01', 2, 1, '', '{\"language\": \"go\"}'"
     )
     stores.sync.run(60)
-    assert (target_of(stores.client), last_migration(stores.client)) == (target, NEWEST)
+    assert target_of(stores.client) not in (None, target)
+    assert last_migration(stores.client) == NEWEST
     assert len(stores.in_clickhouse(conditions([{"path": "language", "eq": "go"}]))) == 1
     assert stores.client.query(MUTATIONS).result_rows == [(0,)]
 
@@ -171,7 +173,7 @@ def test_a_table_that_is_made_now_is_as_one_that_was_migrated(stores: PayloadSto
         stores.client.command("DROP TABLE IF EXISTS ai_usage_events SYNC")
         if before:
             stores.client.command(before)
-        table.ensure_table(stores.client, None, DECLARED)
+        dataclasses.replace(stores.sync, declared=DECLARED).run(60)
         ((engine,),) = stores.client.query(ENGINE).result_rows
         definition, _, settings = engine.partition(" SETTINGS ")
         columns = stores.client.query("DESCRIBE TABLE ai_usage_events").result_rows
@@ -183,7 +185,7 @@ def test_a_table_that_is_made_now_is_as_one_that_was_migrated(stores: PayloadSto
 def test_a_migration_that_is_interrupted_is_applied_again_and_then_never_more(
     when: str, stores: PayloadStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stores.client.command(AS_IT_WAS)
+    stores.client.command(table.definition(None, uuid4()))
     applied: list[int] = []
 
     def counted(migration: migrations.Migration) -> migrations.Migration:
@@ -211,7 +213,7 @@ def test_a_migration_that_is_interrupted_is_applied_again_and_then_never_more(
 def test_on_a_cluster_each_change_of_the_table_is_made_everywhere(stores: PayloadStores) -> None:
     cluster, target = "events `cluster`", UUID(int=7)
     bounded = (migrations.FOLDER / "0002_bounded_paths.sql").read_text().format(**migrations.parts(cluster, target))
-    for statement in (bounded, migrations.add_columns_statement(cluster, target, [("v",), ("o", "v")])):
+    for statement in (bounded, migrations.add_columns_statement(cluster, [("v",), ("o", "v")])):
         query = "SELECT formatQuery({statement:String})"
         ((text,),) = stores.client.query(query, parameters={"statement": statement}).result_rows
         assert "ALTER TABLE ai_usage_events ON CLUSTER `events \\`cluster\\``" in text

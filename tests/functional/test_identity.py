@@ -243,7 +243,7 @@ def test_an_id_whose_event_was_given_a_time_near_another_month_is_looked_up_ther
     def row(number: int, timestamp: datetime, user_id: int = 1) -> Row:
         identifier = UUID(int=number)
         write_order = write_order_key(timestamp, identifier)
-        return Row(identifier, timestamp, 6, user_id, None, b"{}", write_order, neighbouring_month(timestamp))
+        return Row(identifier, timestamp, 6, user_id, None, None, b"{}", write_order, neighbouring_month(timestamp))
 
     def write(*rows: Row, looks_up: bool) -> Written:
         with connection.transaction():

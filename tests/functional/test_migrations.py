@@ -22,7 +22,8 @@ from tests.support.lambda_context import FakeContext
 REGISTRY = registry.load()
 TABLES = {
     "ai_usage_events": "id uuid, timestamp timestamp with time zone, event smallint, user_id bigint, "
-    "namespace_path text, payload jsonb, xact_id xid8",
+    "namespace_path text, payload jsonb, xact_id xid8, project_id bigint",
+    "removed_keys": "xact_id xid8, id uuid, timestamp timestamp with time zone, event smallint, namespace_path text",
     "users": "id bigint, username text, last_activity_on date",
     "namespaces": "id bigint, path text, full_path text",
     "projects": "id bigint, namespace_path text, full_path text",
@@ -35,7 +36,7 @@ TABLES = {
     "body text, sender_grant jsonb, attempts integer, replayed_at timestamp with time zone, event_id uuid",
     "claimed_ids": "id uuid",
     "sync_state": "target text, xact_id xid8, id uuid, updated_at timestamp with time zone, "
-    "caught_up_at timestamp with time zone",
+    "caught_up_at timestamp with time zone, epoch integer",
 }
 
 

@@ -90,7 +90,7 @@ class Stores:
         return {row[0] for row in self.connection.execute("SELECT id FROM ai_usage_events")}
 
     def synced(self) -> set[UUID]:
-        return {row[0] for row in self.clickhouse.query("SELECT id FROM ai_usage_events").result_rows}
+        return {row[0] for row in self.clickhouse.query("SELECT id FROM ai_usage_events FINAL").result_rows}
 
     def tables(self) -> set[str]:
         """Returns the tables of old months, attached or not."""
@@ -414,7 +414,7 @@ def test_a_process_that_freezes_while_it_has_the_lock_stops_others_for_seconds_o
     stores.store(OLDER)
     stores.sync()
     with monkeypatch.context() as patched, ThreadPoolExecutor(1) as pool:
-        patched.setattr(monthly_tables, "count_unsynced", freeze)
+        patched.setattr(monthly_tables, "count_waiting", freeze)
         running = pool.submit(stores.retain)
         try:
             assert frozen.wait(RUN_SECONDS)

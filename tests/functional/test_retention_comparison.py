@@ -126,6 +126,7 @@ def test_rows_that_are_in_clickhouse_twice_or_nowhere_else_do_not_keep_a_partiti
     stores.connection.execute("UPDATE ai_usage_events SET xact_id = pg_current_xact_id()")
     moved = stores.store(OLD)
     stores.sync()
+    stores.connection.execute("SET session_replication_role = replica")  # no trigger tells the sync
     stores.connection.execute("UPDATE ai_usage_events SET user_id = 2, namespace_path = '1/', xact_id = '5'")
     stores.connection.execute("DELETE FROM ai_usage_events WHERE id = %s", [deleted])
     assert stores.retain() == Report(dry_run=False, dropped=[partition_name(OLD)])
@@ -353,3 +354,31 @@ def test_the_function_counts_the_missing_rows_names_some_and_fails(
     (line,) = [vars(record) for record in caplog.records if record.message == "retained"]
     entry = {"partition": partition_name(OLD), "unsynced_rows": 1, "reason": LOST, "missing_ids": [str(lost)]}
     assert line["kept"] == [entry]
+
+
+def test_a_partition_whose_deletions_are_not_copied_yet_stays(stores: Stores) -> None:
+    kept, deleted = stores.store(OLD), stores.store(OLD)
+    stores.sync()
+    stores.connection.execute("DELETE FROM ai_usage_events WHERE id = %s", [deleted])
+    assert kept_rows(stores.retain()) == [(partition_name(OLD), 1, UNSYNCED)]
+    stores.sync()
+    assert stores.retain().dropped == [partition_name(OLD)]
+    assert stores.clickhouse.query("SELECT id FROM ai_usage_events FINAL").result_rows == [(kept,)]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_removed_keys_of_months_without_a_table_are_deleted_once_nobody_needs_them(
+    enabled: bool, stores: Stores
+) -> None:
+    make_partitions(stores.connection, [OLDER])
+    stores.connection.execute("INSERT INTO sync_state VALUES ('another table', '0', %s, now())", [UUID(int=0)])
+    for month in (OLDER, THIS_MONTH):
+        deleted = stores.store(month)
+        stores.connection.execute("DELETE FROM ai_usage_events WHERE id = %s", [deleted])
+    stores.sync()
+    retention = stores.retention if enabled else replace(stores.retention, clickhouse_url=None)
+    replace(stores, retention=retention).retain(dry_run=True)
+    left = "SELECT count(*) FROM removed_keys"
+    assert stores.connection.execute(left).fetchone() == (2,)
+    replace(stores, retention=retention).retain()
+    assert stores.connection.execute(left).fetchone() == (1,)

@@ -32,9 +32,10 @@ from functions.shared.sync_state import read_state
 from functions.sync import sync as sync_module
 from functions.sync import table
 from functions.sync.catch_up import catch_up
+from functions.sync.error import SyncError
 from functions.sync.handler import build
 from functions.sync.report import Report
-from functions.sync.sync import Sync, SyncError
+from functions.sync.sync import Sync
 from tests.support.clickhouse import serve_clickhouse
 from tests.support.clock import NOW
 from tests.support.emitted_metrics import metrics
@@ -57,11 +58,13 @@ MANY = """
 """
 
 POSTGRES_ROWS = """
-    SELECT id, timestamp, event, user_id, namespace_path, payload FROM ai_usage_events ORDER BY id, timestamp
+    SELECT id, timestamp, event, user_id, namespace_path, payload, project_id
+    FROM ai_usage_events
+    ORDER BY id, timestamp
 """
 
 CLICKHOUSE_ROWS = """
-    SELECT id, timestamp, event, user_id, namespace_path, toJSONString(payload)
+    SELECT id, timestamp, event, user_id, namespace_path, toJSONString(payload), project_id
     FROM ai_usage_events FINAL
     ORDER BY UUIDToNum(id), timestamp
 """
@@ -105,8 +108,8 @@ def in_postgres(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
 def in_clickhouse(client: Client) -> list[tuple[Any, ...]]:
     rows = client.query(CLICKHOUSE_ROWS, settings=clickhouse.READ_SETTINGS).result_rows
     return [
-        (identifier, timestamp.replace(tzinfo=UTC), event, user_id, path or None, json.loads(payload))
-        for identifier, timestamp, event, user_id, path, payload in rows
+        (identifier, timestamp.replace(tzinfo=UTC), event, user_id, path or None, json.loads(payload), project or None)
+        for identifier, timestamp, event, user_id, path, payload, project in rows
     ]
 
 
@@ -170,8 +173,7 @@ def test_a_row_that_is_put_before_the_sync_once_more_takes_no_other_with_it(
 
     with monkeypatch.context() as patched:
         patched.setattr("functions.sync.sync.insert", insert_and_rewrite)
-        with pytest.raises(SyncError, match="changed while it was copied"):
-            sync.run(SECONDS)
+        sync.run(1)
     assert sync.run(SECONDS).status == "caught_up"
     assert in_clickhouse(client) == in_postgres(connection)
 
@@ -484,7 +486,9 @@ def test_a_restored_postgresql_stops_the_sync_until_it_is_reset(
     restored_table = "sync_state" if restored == "cursor" else "ai_usage_events"
     # Beyond what others' transactions come to meanwhile.
     ahead = "(pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 100)::text::xid8"
+    connection.execute("SET session_replication_role = replica")
     connection.execute(f"UPDATE {restored_table} SET xact_id = {ahead}")
+    connection.execute("RESET session_replication_role")
     insert(connection)
     for _ in range(3):
         with pytest.raises(SyncError, match=r"restored.*sync --reset"):

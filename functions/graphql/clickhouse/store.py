@@ -180,10 +180,14 @@ def _in_utc(timestamp: datetime) -> datetime:
     return timestamp.replace(tzinfo=UTC)
 
 
-def _none_if_empty(text: str) -> str | None:
-    return text or None
+def _none_if_empty[Value](value: Value) -> Value | None:
+    return value or None
 
 
 # Conversions to PostgreSQL's values, for the columns in which ClickHouse answers others.
-_CONVERSIONS_BY_NAME: Mapping[str, Callable[[Any], Any]] = {"timestamp": _in_utc, "namespace_path": _none_if_empty}
+_CONVERSIONS_BY_NAME: Mapping[str, Callable[[Any], Any]] = {
+    "timestamp": _in_utc,
+    "namespace_path": _none_if_empty,
+    "project_id": _none_if_empty,
+}
 _CONVERSIONS = tuple(map(_CONVERSIONS_BY_NAME.get, event_columns.NAMES_BESIDE_PAYLOAD))

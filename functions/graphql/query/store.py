@@ -52,6 +52,7 @@ class StoredEvent(msgspec.Struct, frozen=True):
     event: int
     user_id: int
     namespace_path: str | None
+    project_id: int | None
     payload: msgspec.Raw | None
     values: tuple[msgspec.Raw | None, ...]
 

@@ -71,7 +71,8 @@ _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
 _FIELDS = len(event_columns.COLUMNS)
 _FIXED_FIELDS = struct.Struct("!h i16s iq ih iq i")  # field count; length and value of four fields; length of the fifth
-_PAYLOAD_HEAD = struct.Struct("!iB")
+_PROJECT_AND_PAYLOAD_HEAD = struct.Struct("!iq iB")  # length and value of the project; head of the payload
+_PAYLOAD_HEAD = struct.Struct("!i iB")  # without a project
 _JSONB_VERSION = 1
 _NULL = -1
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -272,7 +273,9 @@ def _packed(rows: Iterable[Row]) -> bytes:
                 len(encoded_path) if path else _NULL,
             ),
             encoded_path,
-            _PAYLOAD_HEAD.pack(len(row.payload) + 1, _JSONB_VERSION),
+            _PAYLOAD_HEAD.pack(_NULL, len(row.payload) + 1, _JSONB_VERSION)
+            if row.project_id is None
+            else _PROJECT_AND_PAYLOAD_HEAD.pack(8, row.project_id, len(row.payload) + 1, _JSONB_VERSION),
             row.payload,
         )
     return b"".join(parts)

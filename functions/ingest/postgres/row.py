@@ -29,6 +29,7 @@ class Row(msgspec.Struct, frozen=True):
     event: int
     user_id: int
     namespace_path: str | None
+    project_id: int | None
     payload: bytes
     write_order: int
     other_month: int = NO_OTHER_MONTH

@@ -1,16 +1,20 @@
 -- Table of events, including all changes of the migrations beside this file. The sync creates a missing table; the
--- comment identifies this very table, so that a recreated table is filled again. Reading with FINAL removes duplicate
--- rows. A TTL, if the retention sets one, drops whole parts; neither the TTL nor a change of it rewrites parts.
-CREATE TABLE IF NOT EXISTS ai_usage_events {on_cluster}
+-- comment identifies this very table, so that a recreated table is filled again. Of the rows with one key, the one of
+-- the highest version counts, and none if that one is deleted: readers use FINAL, or the view ai_usage_events_current.
+-- A TTL, if the retention sets one, drops whole parts; neither the TTL nor a change of it rewrites parts.
+CREATE TABLE IF NOT EXISTS {table} {on_cluster}
 (
     id             UUID,
     timestamp      DateTime64(6, 'UTC'),
     event          UInt16,
     user_id        UInt64,
     namespace_path String,
-    payload        JSON
+    project_id     UInt64,
+    payload        JSON,
+    version        UInt64,
+    is_deleted     UInt8
 )
-ENGINE = {engine}
+ENGINE = {engine}(version, is_deleted)
 PARTITION BY toYYYYMM(timestamp)
 ORDER BY (namespace_path, event, timestamp, id)
 SETTINGS

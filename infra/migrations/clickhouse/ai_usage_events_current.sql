@@ -1,0 +1,4 @@
+-- The events as they are now: what SELECT from the table gives with FINAL.
+CREATE OR REPLACE VIEW ai_usage_events_current {on_cluster} AS
+SELECT {columns}
+FROM ai_usage_events FINAL

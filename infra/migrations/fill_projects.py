@@ -1,0 +1,49 @@
+"""Fills the project of rows that were stored before `ai_usage_events` had the column `project_id`."""
+
+from datetime import UTC, datetime, timedelta
+
+from psycopg import sql
+
+from functions.shared.partitions import later_month, month_of
+from functions.shared.postgres import Connection
+
+_DAY = timedelta(days=1)
+
+_UNFILLED = "SELECT name FROM partitions_without_projects ORDER BY name DESC"
+
+_EXISTS = "SELECT to_regclass(%s) IS NOT NULL"
+
+# A payload may hold any JSON under the key; only a positive 64-bit integer is a project id.
+_FILL = sql.SQL("""
+    UPDATE {partition}
+    SET project_id = (payload ->> 'project_id')::bigint
+    WHERE timestamp >= %(start)s AND timestamp < %(end)s
+      AND project_id IS NULL
+      AND CASE WHEN payload ->> 'project_id' ~ '^[1-9][0-9]{{0,18}}$'
+          THEN (payload ->> 'project_id')::numeric < 2::numeric ^ 63
+          ELSE false
+      END
+""")
+
+_FILLED = "DELETE FROM partitions_without_projects WHERE name = %s"
+
+
+def fill_projects(connection: Connection) -> int:
+    """Fills the partitions that lack projects, a day in a transaction, and returns the number of filled rows.
+
+    Repeatable: a call that is interrupted leaves the rest to the next one.
+    """
+    filled = 0
+    for (name,) in connection.execute(_UNFILLED).fetchall():
+        if connection.execute(_EXISTS, [name]).fetchone() == (True,):  # the retention may have dropped the partition
+            statement = _FILL.format(partition=sql.Identifier(name))
+            for day in _days_of(name):
+                filled += connection.execute(statement, {"start": day, "end": day + _DAY}).rowcount
+        connection.execute(_FILLED, [name])
+    return filled
+
+
+def _days_of(partition: str) -> list[datetime]:
+    start = datetime.strptime(partition[-6:], "%Y%m").replace(tzinfo=UTC)
+    end = later_month(month_of(start.date()), 1)
+    return [start + index * _DAY for index in range((end - start.date()).days)]
