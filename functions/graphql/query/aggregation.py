@@ -59,10 +59,14 @@ class Dimension(StrEnum):
     EVENT = "event"
     USER = "user"
     NAMESPACE = "namespace"
+    PROJECT = "project"
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
 
+
+# Dimensions that some events have no value of. The stores group these events under an empty key.
+_OPTIONAL_DIMENSIONS = frozenset({Dimension.NAMESPACE, Dimension.PROJECT})
 
 # Longest duration of each period, shortest period first.
 PERIODS = {Dimension.DAY: timedelta(days=1), Dimension.WEEK: timedelta(days=7), Dimension.MONTH: timedelta(days=31)}
@@ -154,7 +158,7 @@ def answer_rows(aggregation: Aggregation, rows: Iterable[Sequence[Any]]) -> Iter
     first_measure = first_path + KEY_COLUMNS * len(aggregation.paths)
     for row in rows:
         keys = [
-            None if dimension is Dimension.NAMESPACE and not key else key
+            None if dimension in _OPTIONAL_DIMENSIONS and not key else key
             for dimension, key in zip(aggregation.dimensions, row, strict=False)
         ]
         paths = [

@@ -61,7 +61,7 @@ def team_field_resolver(feature: Feature, function: ResolverFunction) -> Callabl
 
     def resolve(scope: Scope, info: Info, **filters: Any) -> Any:
         context = info.context
-        selection = select(scope.namespaces, context.registry, context.today, filters)
+        selection = select(scope, context.registry, context.today, filters)
         ids = tuple(event_id for event_id in selection.event_ids if event_id in feature.all_ids.values())
         value = function(ScopedEventQuery(feature, msgspec.structs.replace(selection, event_ids=ids), context))
         msgspec.json.encode(value)  # raises here, at its own field, if JSON can't hold the value
