@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import psycopg
 import pytest
 
 from functions.ingest.formats.gitlab import TRACK_EVENT_PATH
@@ -63,9 +64,65 @@ def test_a_limited_senders_event_keeps_the_project_that_it_names(ways: WaysIn, q
     assert query("SELECT * FROM projects") == []  # it says nothing of the project to others
 
 
-@pytest.mark.parametrize("project_id", [4, "4"])
-def test_an_event_by_gitlabs_endpoint_keeps_its_project(project_id: Any, ways: WaysIn, query: Query) -> None:
-    body = json.dumps({"event": "request_duo_chat_response", "project_id": project_id}).encode()
+@pytest.fixture
+def directory(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "INSERT INTO projects VALUES (4, '27/28/', 'acme/app'), (6, '3/', 'other/app'), (7, NULL, 'lost')"
+    )
+
+
+# (what the event says of its project, its project and namespace, for a sender whose token covers 27/)
+BY_PATH: list[tuple[dict[str, Any], tuple[int | None, str | None]]] = [
+    ({"project_id": 4}, (4, "27/28/")),
+    ({"project_id": "4"}, (4, "27/28/")),
+    ({"project_path": "acme/app"}, (4, "27/28/")),
+    ({"project_path": "acme/app", "project_id": 9}, (9, None)),
+    ({"project_path": "acme/app", "namespace_path": "27/29/"}, (4, "27/29/")),
+    ({"project_path": "other/app"}, (None, None)),
+    ({"project_path": "other/app", "namespace_path": "27/29/"}, (None, "27/29/")),
+    ({"project_path": "lost"}, (None, None)),
+    ({"project_path": "unknown"}, (None, None)),
+    ({"project_path": ""}, (None, None)),
+    ({"project_path": None}, (None, None)),
+]
+
+
+@pytest.mark.usefixtures("directory")
+def test_a_project_is_found_by_full_path_where_the_sender_may_write(ways: WaysIn, query: Query) -> None:
+    sent = [CHAT | {"user_id": number} | said for number, (said, _) in enumerate(BY_PATH, 1)]
+    assert ways.post(json.dumps(sent).encode())[0] == 202
+    ways.consume_waiting()
+    rows = query("SELECT user_id, project_id, namespace_path FROM ai_usage_events ORDER BY user_id")
+    assert [(row["project_id"], row["namespace_path"]) for row in rows] == [found for _, found in BY_PATH]
+    assert query("SELECT * FROM facts") == query("SELECT * FROM rejected_events") == []
+
+
+@pytest.mark.usefixtures("directory")
+def test_the_queue_finds_every_project_by_full_path_and_states_nothing_by_it(ways: WaysIn, query: Query) -> None:
+    sent = [
+        JOB | {"user_id": 1 + place, "project_path": path} for place, path in enumerate(("other/app", "lost", "no"))
+    ]
+    ways.consume(json.dumps(sent))
+    assert projects(query) == {1: 6, 2: 7, 3: None}
+    assert query("SELECT * FROM facts WHERE attribute = 'full_path'") == []
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"project_path": 5}, {"project_path": "nul\0"}, {"project": {"id": 4, "full_path": "a"}, "project_path": "b"}],
+)
+def test_a_project_path_that_is_none_rejects_its_event(named: dict[str, Any], ways: WaysIn, query: Query) -> None:
+    status, answer = ways.post(json.dumps([CHAT, CHAT | named]).encode())
+    assert (status, answer["accepted"]) == (207, 1)
+    assert answer["rejected"][0]["code"] in ("invalid_project", "invalid_text")
+
+
+@pytest.mark.parametrize("named", [{"project_id": 4}, {"project_id": "4"}, {"project_path": "acme/app"}], ids=str)
+@pytest.mark.usefixtures("directory")
+def test_an_event_by_gitlabs_endpoint_keeps_its_project(named: dict[str, Any], ways: WaysIn, query: Query) -> None:
+    body = json.dumps({"event": "request_duo_chat_response"} | named).encode()
     assert ways.post(body, {"PRIVATE-TOKEN": token()}, TRACK_EVENT_PATH)[0] == 200
     ways.consume_waiting()
-    assert projects(query) == {5: 4}
+    assert query("SELECT project_id, namespace_path FROM ai_usage_events") == [
+        {"project_id": 4, "namespace_path": "27/28/"}
+    ]

@@ -75,9 +75,9 @@ def test_only_a_payloads_project_id_that_is_one_is_filled_in(before: psycopg.Con
 def test_filling_is_a_change_that_the_sync_copies_and_no_removal(before: psycopg.Connection, insert: Insert) -> None:
     filled, unchanged = insert(project_id=4), insert()
     versions = "SELECT id::text, xact_id::text::bigint FROM ai_usage_events"
-    stored = dict(before.execute(versions).fetchall())
+    stored: dict[str, int] = dict(before.execute(versions).fetchall())
     fill_projects(before)
-    after = dict(before.execute(versions).fetchall())
+    after: dict[str, int] = dict(before.execute(versions).fetchall())
     assert after[filled] > max(stored.values())
     assert after[unchanged] == stored[unchanged]
     assert before.execute("SELECT count(*) FROM removed_keys").fetchone() == (0,)

@@ -114,6 +114,8 @@ ATTACKS: dict[str, Attack] = {
         own(project={"id": PROJECT, "full_path": "victim-org/app", "namespace": {"path": "99/1/"}}),
         own(namespace_path=None, project={"id": PROJECT, "namespace": {"path": "99/1/"}}),
         own(project_id=PROJECT),
+        own(project_path="victim-org/app"),
+        own(project_path="victim-org/app", namespace_path=None),
     ),
     "a claim to the full path": attacker_posts(own(namespace={"path": "99/1/", "full_path": PLACE["full_path"]})),
     "a claim with directory:write": attacker_posts(
