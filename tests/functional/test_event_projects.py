@@ -100,7 +100,7 @@ def test_a_project_is_found_by_full_path_where_the_sender_may_write(ways: WaysIn
 @pytest.mark.usefixtures("directory")
 def test_the_queue_finds_every_project_by_full_path_and_states_nothing_by_it(ways: WaysIn, query: Query) -> None:
     sent = [
-        JOB | {"user_id": 1 + place, "project_path": path} for place, path in enumerate(("other/app", "lost", "no"))
+        CHAT | {"user_id": 1 + place, "project_path": path} for place, path in enumerate(("other/app", "lost", "no"))
     ]
     ways.consume(json.dumps(sent))
     assert projects(query) == {1: 6, 2: 7, 3: None}
