@@ -43,13 +43,15 @@ type Info = GraphQLResolveInfo[RequestContext]
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The namespaces whose events a field covers. The source value of `AiUsageData` and the metrics.
+    """The events that a field covers. The source value of `AiUsageData` and the metrics.
 
     Attributes:
         namespaces: traversal paths; None for all events, those without a namespace included.
+        project_id: covers only events of this project.
     """
 
     namespaces: tuple[str, ...] | None
+    project_id: int | None = None
 
 
 class Usernames:

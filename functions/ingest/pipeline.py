@@ -16,6 +16,7 @@ from functions.ingest.cached_iterable import CachedIterable
 from functions.ingest.directory.directory import BatchDirectory
 from functions.ingest.directory.fact_writer import FactWriter
 from functions.ingest.directory.known_facts import KnownFacts
+from functions.ingest.directory.named_projects import identify_projects
 from functions.ingest.directory.users import BatchUsers
 from functions.ingest.event.attributes import BaseAttributes, attributes_of
 from functions.ingest.event.event import AcceptanceRules, Event, acceptance_rules, read_attributes
@@ -166,6 +167,8 @@ class Consumer:
         Returns:
             The candidates that were not rejected.
         """
+        if unidentified := [(one.event, one.sender) for one in candidates if one.event.project.is_unidentified]:
+            self.database.run(partial(identify_projects, unidentified))
         if not all(candidate.names_its_path for candidate in candidates):
             for candidate in candidates:
                 directory.add_event(candidate.event, candidate.sender, candidate.batch.received_at)

@@ -108,6 +108,7 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
     "Arguments of GraphQL fields": (
         ("`first` and `last`", _ARGUMENTS, "MAX_PAGE_SIZE", _QUERY),
         ("`userIds`", _ARGUMENTS, "MAX_USER_IDS", _QUERY),
+        ("`projectIds`", _ARGUMENTS, "MAX_PROJECT_IDS", _QUERY),
         ("Filters in one `payload`", _FILTERS, "MAX_FILTERS", _QUERY),
         ("Values of one `in`", _FILTERS, "MAX_VALUES", _QUERY),
         ("Strings of one `in`, together", _FILTERS, "MAX_STRING_BYTES", _QUERY),

@@ -39,7 +39,7 @@ TYPES = (
 
 # The arguments that the schema leaves to the description of their field.
 _UNDESCRIBED = {
-    "fullPath": "A full path like `gitlab-org/gitlab`, or a traversal path like `27/28/`.",
+    "fullPath": "A full path like `gitlab-org/gitlab`, or a group's traversal path like `27/28/`.",
     "paths": "Only the values at these payload paths.",
 }
 

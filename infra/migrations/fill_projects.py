@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 from psycopg import sql
 
 from functions.shared.partitions import later_month, month_of
@@ -10,8 +11,6 @@ from functions.shared.postgres import Connection
 _DAY = timedelta(days=1)
 
 _UNFILLED = "SELECT name FROM partitions_without_projects ORDER BY name DESC"
-
-_EXISTS = "SELECT to_regclass(%s) IS NOT NULL"
 
 # A payload may hold any JSON under the key; only a positive 64-bit integer is a project id.
 _FILL = sql.SQL("""
@@ -25,22 +24,32 @@ _FILL = sql.SQL("""
       END
 """)
 
-_FILLED = "DELETE FROM partitions_without_projects WHERE name = %s"
+_DONE = "DELETE FROM partitions_without_projects WHERE name = %s"
 
 
 def fill_projects(connection: Connection) -> int:
     """Fills the partitions that lack projects, a day in a transaction, and returns the number of filled rows.
 
-    Repeatable: a call that is interrupted leaves the rest to the next one.
+    Repeatable: a call that is interrupted leaves the rest to the next one. A partition is done when a call finds no
+    row to fill: during a deployment, consumers of the former version may still store rows without a project.
     """
-    filled = 0
+    total = 0
     for (name,) in connection.execute(_UNFILLED).fetchall():
-        if connection.execute(_EXISTS, [name]).fetchone() == (True,):  # the retention may have dropped the partition
-            statement = _FILL.format(partition=sql.Identifier(name))
-            for day in _days_of(name):
-                filled += connection.execute(statement, {"start": day, "end": day + _DAY}).rowcount
-        connection.execute(_FILLED, [name])
-    return filled
+        filled = _fill(name, connection)
+        if filled == 0:
+            connection.execute(_DONE, [name])
+        total += filled
+    return total
+
+
+def _fill(partition: str, connection: Connection) -> int:
+    statement = _FILL.format(partition=sql.Identifier(partition))
+    try:
+        return sum(
+            connection.execute(statement, {"start": day, "end": day + _DAY}).rowcount for day in _days_of(partition)
+        )
+    except psycopg.errors.UndefinedTable:
+        return 0  # the retention has dropped the partition
 
 
 def _days_of(partition: str) -> list[datetime]:

@@ -42,13 +42,18 @@ def insert(connection: psycopg.Connection) -> Insert:
     numbers = iter(range(1_000_000))
 
     def insert(
-        timestamp: datetime = NOW, event: int = 6, user_id: int = 1, path: str | None = None, **payload: Any
+        timestamp: datetime = NOW,
+        event: int = 6,
+        user_id: int = 1,
+        path: str | None = None,
+        project: int | None = None,
+        **payload: Any,
     ) -> str:
         identifier = derived_id(timestamp, "test", next(numbers))
         connection.execute(
-            "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
-            " VALUES (%s, %s, %s, %s, %s, %s)",
-            [identifier, timestamp, event, user_id, path, json.dumps(payload)],
+            "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, project_id, payload)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            [identifier, timestamp, event, user_id, path, project, json.dumps(payload)],
         )
         return str(identifier)
 

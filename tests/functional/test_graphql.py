@@ -47,7 +47,7 @@ def test_an_event_is_shown_with_its_user_and_payload(
     connection.execute("INSERT INTO users (id, username) VALUES (1, 'root')")
     moment = NOW.replace(microsecond=123456)
     identifier = insert(moment, 7, 1, "27/28/", job_id=1, ratio=1.0, big=2**64 - 1)
-    fields = "__typename id timestamp event user { id username } namespacePath payload"
+    fields = "__typename id timestamp event user { id username } namespacePath projectId payload"
     answer = ask(either, f"{{ aiInstanceUsageData {{ all {{ nodes {{ {fields} }} }} }} }}")
     assert answer["aiInstanceUsageData"]["all"]["nodes"] == [
         {
@@ -57,6 +57,7 @@ def test_an_event_is_shown_with_its_user_and_payload(
             "event": "TROUBLESHOOT_JOB",
             "user": {"id": "1", "username": "root"},
             "namespacePath": "27/28/",
+            "projectId": None,
             "payload": {"job_id": 1, "ratio": 1.0, "big": 2**64 - 1},
         }
     ]
@@ -160,38 +161,49 @@ def directory(connection: psycopg.Connection) -> None:
     connection.execute("INSERT INTO namespaces VALUES (27, '27/', 'gitlab-org'), (28, '27/28/', 'gitlab-org/gitlab')")
     connection.execute("INSERT INTO namespaces VALUES (281, '27/281/', 'gitlab-org/other'), (29, '27/29/', NULL)")
     connection.execute("INSERT INTO projects VALUES (4, '27/28/', 'gitlab-org/gitlab/project'), (5, NULL, 'lost')")
+    connection.execute("INSERT INTO namespaces VALUES (30, '30/', 'both')")
+    connection.execute("INSERT INTO projects VALUES (6, '27/28/', 'both')")
 
 
 @pytest.mark.parametrize(
-    ("asked", "namespaces", "found"),
+    ("asked", "namespaces", "group", "project"),
     [
-        ("gitlab-org", ["*"], ("27/", "gitlab-org")),
-        ("gitlab-org/gitlab", ["27/"], ("27/28/", "gitlab-org/gitlab")),
-        ("gitlab-org/gitlab", ["27/28/"], ("27/28/", "gitlab-org/gitlab")),
-        ("gitlab-org/gitlab/project", ["27/28/"], ("27/28/", "gitlab-org/gitlab/project")),
-        ("27/28/", ["27/28/"], ("27/28/", "gitlab-org/gitlab")),
-        ("27/28/99/", ["27/28/"], ("27/28/99/", "27/28/99/")),
-        ("27/29/", ["*"], ("27/29/", "27/29/")),
-        ("gitlab-org", ["27/28/"], None),
-        ("27/", ["27/28/"], None),
-        ("gitlab-org/other", ["27/28/"], None),
-        ("27/281/", ["27/28/"], None),
-        ("27/28", ["*"], None),
-        ("unknown", ["*"], None),
-        ("nul\0", ["*"], None),
-        ("lost", ["*"], None),
-        ("", ["*"], None),
+        ("gitlab-org", ["*"], ("27/", "gitlab-org"), None),
+        ("gitlab-org/gitlab", ["27/"], ("27/28/", "gitlab-org/gitlab"), None),
+        ("gitlab-org/gitlab", ["27/28/"], ("27/28/", "gitlab-org/gitlab"), None),
+        ("gitlab-org/gitlab/project", ["27/28/"], None, ("27/28/", "gitlab-org/gitlab/project")),
+        ("gitlab-org/gitlab/project", ["27/"], None, ("27/28/", "gitlab-org/gitlab/project")),
+        ("27/28/", ["27/28/"], ("27/28/", "gitlab-org/gitlab"), None),
+        ("27/28/99/", ["27/28/"], ("27/28/99/", "27/28/99/"), None),
+        ("27/29/", ["*"], ("27/29/", "27/29/"), None),
+        ("gitlab-org", ["27/28/"], None, None),
+        ("27/", ["27/28/"], None, None),
+        ("gitlab-org/other", ["27/28/"], None, None),
+        ("gitlab-org/gitlab/project", ["27/28/5/", "27/29/"], None, None),
+        ("27/281/", ["27/28/"], None, None),
+        ("27/28", ["*"], None, None),
+        ("unknown", ["*"], None, None),
+        ("nul\0", ["*"], None, None),
+        ("lost", ["*"], None, ("", "lost")),
+        ("lost", ["27/"], None, None),
+        ("both", ["*"], ("30/", "both"), ("27/28/", "both")),
+        ("both", ["27/"], None, ("27/28/", "both")),
+        ("", ["*"], None, None),
     ],
 )
 @pytest.mark.usefixtures("directory")
-def test_a_namespace_is_found_by_either_path_within_the_grant(
-    asked: str, namespaces: list[str], found: tuple[str, str] | None, api: GraphqlHandler
+def test_a_group_is_no_project_and_either_is_found_by_its_path_within_the_grant(
+    asked: str,
+    namespaces: list[str],
+    group: tuple[str, str] | None,
+    project: tuple[str, str] | None,
+    api: GraphqlHandler,
 ) -> None:
     query = "query ($path: ID!) { namespace(fullPath: $path) { ...n } group(fullPath: $path) { ...n } "
     query += "project(fullPath: $path) { ...n } } fragment n on Namespace { path fullPath }"
     answer = ask(api, query, *namespaces, path=asked)
-    expected = found and {"path": found[0], "fullPath": found[1]}
-    assert answer == {"namespace": expected, "group": expected, "project": expected}
+    found = {name: node and (node["path"], node["fullPath"]) for name, node in answer.items()}
+    assert found == {"namespace": group or project, "group": group, "project": project}
 
 
 @pytest.mark.usefixtures("directory")

@@ -206,6 +206,8 @@ def test_a_field_of_a_teams_own_is_there_in_a_namespace_too(builds: GraphqlHandl
     query = '{ namespace(fullPath: "27/29/") { aiUsageData { buildBranches } } }'
     assert ask(builds, query)["namespace"]["aiUsageData"]["buildBranches"] is None
     assert ask(builds, query.replace("29", "28"))["namespace"]["aiUsageData"]["buildBranches"] == ["a", "b", "main"]
+    of_project = query.replace("29", "28").replace("buildBranches", 'buildBranches(projectIds: ["4"])')
+    assert ask(builds, of_project)["namespace"]["aiUsageData"]["buildBranches"] is None
 
 
 BROKEN = [

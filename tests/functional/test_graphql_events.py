@@ -162,7 +162,7 @@ def test_each_shipped_feature_has_a_field_with_its_events_and_payload_keys(
     field: str, event_ids: list[int], payload: dict[str, Any], either: GraphqlHandler, insert: Insert
 ) -> None:
     for event_id in range(1, 23):
-        insert(event=event_id, **payload)
+        insert(event=event_id, project=payload.get("project_id"), **payload)
     names = {key: camel_case(key) for key in payload}
     found = nodes(either, field, f"event payload {' '.join(names.values())}")
     events = {either.registry.by_id[event_id].name.upper() for event_id in event_ids}

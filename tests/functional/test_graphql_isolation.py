@@ -24,22 +24,27 @@ ALLOWED = ("27/28/", "27/28/5/")
 FORBIDDEN = ("27/29/", "27/281/", "27/", "27/3/", "28/", None)
 TEXT, NUMBER = "forbidden", 770_077_007  # which nothing that is allowed has
 SHARED_USER, ALLOWED_USER, FORBIDDEN_USER = 1, 2, NUMBER
+ALLOWED_PROJECT = 1
 DAYS = (0, 1, 3, 6, 8, 13, 30)  # ago: in the last seven, and in what comes before these
 EVENTS = range(1, 23)
 FORBIDDEN_ID = UUID(int=NUMBER)
 
 _INSERT = """
-    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
-    VALUES (%s, %s, %s, %s, %s, %s)
+    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, project_id, payload)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
 
 _NAME = "INSERT INTO user_names (user_id, namespace_path, username, stated_at) VALUES (%s, %s, %s, %s)"
 
 FITTING: dict[str, list[Any]] = {
-    "fullPath": [*ALLOWED, *ALLOWED, "group/allowed", "27/29/", "27/", f"{TEXT}/path", f"{TEXT}/project"],
+    "fullPath": [
+        *(*ALLOWED, "group/allowed", "group/allowed/project") * 2,
+        *("27/29/", "27/", f"{TEXT}/path", f"{TEXT}/project", "group/unplaced"),
+    ],
     "startDate": [(NOW - timedelta(days=days)).date().isoformat() for days in (3, 6, 14, 40)],
     "endDate": [(NOW - timedelta(days=days)).date().isoformat() for days in (0, 2)],
     "userIds": [["1", "2"], ["2"], [str(NUMBER)], ["1", str(NUMBER)]],
+    "projectIds": [["1"], ["2", "1"], [str(NUMBER)], ["gid://gitlab/Project/1", str(NUMBER)]],
     "events": [[Name("TROUBLESHOOT_JOB"), Name("CODE_SUGGESTION_SHOWN_IN_IDE")], [Name("REQUEST_DUO_CHAT_RESPONSE")]],
     "path": ["project_id", "language", "suggestion_size", "job.id", "tags[0]", "secret"],
     **{operator: [1, "ruby", TEXT, NUMBER, "a"] for operator in ("eq", "ne", "gt", "gte", "lt", "lte")},
@@ -82,7 +87,15 @@ def store(connection: psycopg.Connection, path: str | None, user_id: int, *, for
     payload |= dict.fromkeys(("language", "ide_name", "flow_type"), text)
     payload |= {"job": {"id": number}, "tags": [text]} | ({"secret": text} if forbidden else {})
     rows = [
-        (UUID(int=first_id + place), NOW - timedelta(days=days), event, user_id, path, json.dumps(payload))
+        (
+            UUID(int=first_id + place),
+            NOW - timedelta(days=days),
+            event,
+            user_id,
+            path,
+            (ALLOWED_PROJECT, number, None)[place % 3],  # an event may name a project that lies elsewhere
+            json.dumps(payload),
+        )
         for place, (days, event) in enumerate((days, event) for days in DAYS for event in EVENTS)
     ]
     with connection.cursor() as cursor:
@@ -102,6 +115,7 @@ def store_allowed(connection: psycopg.Connection) -> None:
     name(connection, SHARED_USER, ALLOWED[0], "root", NOW - timedelta(days=9))
     name(connection, ALLOWED_USER, ALLOWED[1], "reader", NOW)
     connection.execute("INSERT INTO namespaces VALUES (28, '27/28/', 'group/allowed')")
+    connection.execute("INSERT INTO projects VALUES (%s, '27/28/', 'group/allowed/project')", [ALLOWED_PROJECT])
 
 
 def store_forbidden(connection: psycopg.Connection) -> None:
@@ -115,6 +129,7 @@ def store_forbidden(connection: psycopg.Connection) -> None:
             name(connection, user_id, path, f"{TEXT} {path}", NOW)
     connection.execute("INSERT INTO namespaces VALUES (27, '27/', 'group'), (29, '27/29/', %s)", [f"{TEXT}/path"])
     connection.execute("INSERT INTO projects VALUES (%s, '27/29/', %s)", [NUMBER, f"{TEXT}/project"])
+    connection.execute("INSERT INTO projects VALUES (2, NULL, 'group/unplaced')")
 
 
 def test_no_answer_depends_on_what_the_token_may_not_see(

@@ -20,7 +20,7 @@ COUNTS = ("TOTAL_COUNT", "USERS_COUNT", "FEATURES_COUNT", "RETURNING_USERS_COUNT
 USAGE = f"""
     query ({FILTERS}, $groups: [AiUsageDimension!], $paths: [String!], $order: [AiUsageOrder!], $first: Int) {{
         aiInstanceUsage({GIVEN}, groupBy: $groups, payloadGroupBy: $paths, orderBy: $order, first: $first) {{
-            feature event user {{ id }} namespacePath day week month payload
+            feature event user {{ id }} namespacePath projectId day week month payload
             totalCount usersCount featuresCount previousPeriodUsersCount returningUsersCount
         }}
     }}

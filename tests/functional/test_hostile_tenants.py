@@ -31,7 +31,7 @@ PLACE = {"path": "27/28/", "full_path": f"{SECRET}-org"}
 VIEW = """
     query ($fullPath: ID!) {
         group(fullPath: $fullPath) { path fullPath aiUsageData { all { count } } }
-        project(fullPath: "victim-org/app") { path fullPath }
+        project(fullPath: "victim-org/app") { ...Project }
         traversal: namespace(fullPath: "27/28/") { fullPath aiUsageData { all { count } } }
         aiInstanceUsageData {
             all(first: 200) { count nodes { id event timestamp user { id username } namespacePath payload } }
@@ -40,6 +40,15 @@ VIEW = """
         aiInstanceMetrics { totalEventCount usersCount }
         aiInstanceUserMetrics { count nodes { totalEventCount user { id username } } }
         aiInstanceUsage(groupBy: [EVENT, USER], orderBy: [TOTAL_COUNT_DESC]) { event totalCount user { id username } }
+        labelled: aiInstanceUsage(projectIds: ["555"], groupBy: [PROJECT]) { projectId totalCount }
+    }
+"""
+PROJECT_VIEW = """
+    fragment Project on Namespace {
+        path fullPath
+        aiUsageData { all { count nodes { id projectId namespacePath } } }
+        aiMetrics { totalEventCount usersCount }
+        aiUsage(groupBy: [USER]) { totalCount user { id } }
     }
 """
 
@@ -105,6 +114,8 @@ ATTACKS: dict[str, Attack] = {
         own(project={"id": PROJECT, "full_path": "victim-org/app", "namespace": {"path": "99/1/"}}),
         own(namespace_path=None, project={"id": PROJECT, "namespace": {"path": "99/1/"}}),
         own(project_id=PROJECT),
+        own(project_path="victim-org/app"),
+        own(project_path="victim-org/app", namespace_path=None),
     ),
     "a claim to the full path": attacker_posts(own(namespace={"path": "99/1/", "full_path": PLACE["full_path"]})),
     "a claim with directory:write": attacker_posts(
@@ -130,7 +141,12 @@ ATTACKS: dict[str, Attack] = {
 
 
 def view(api: GraphqlHandler, *namespaces: str) -> Any:
-    return ask(api, VIEW, *namespaces, fullPath=PLACE["full_path"])
+    return ask(api, VIEW + PROJECT_VIEW, *namespaces, fullPath=PLACE["full_path"])
+
+
+def project_as_seen_by_all(api: GraphqlHandler) -> Any:
+    """The victim's project, as a token for everything sees it."""
+    return ask(api, '{ project(fullPath: "victim-org/app") { ...Project } }' + PROJECT_VIEW)["project"]
 
 
 @pytest.fixture
@@ -161,11 +177,14 @@ def test_a_hostile_tenant_neither_changes_nor_hides_nor_learns_anything_of_anoth
     assert {node["user"]["username"] for node in known["aiInstanceUsageData"]["all"]["nodes"]} == {NAMES["username"]}
     assert known["group"]["path"] == "27/28/"
     assert known["project"]["path"] == "27/28/"
+    assert known["project"]["aiMetrics"]["totalEventCount"] == len(IDS) + 2  # all but the two chat events by HTTPS
+    assert project_as_seen_by_all(either) == known["project"]
     ids = {identifier for _, answer in sent for identifier in answer["ids"]}
     assert ids < {node["id"] for node in known["aiInstanceUsageData"]["all"]["nodes"]}
     answers += attack(ways)
     replay()
     assert view(either, VICTIM) == known
+    assert project_as_seen_by_all(either) == known["project"]
     learned = json.dumps([view(either, ATTACKER), answers])
     assert SECRET not in learned
     assert not any(identifier in learned for identifier in ids)

@@ -1,24 +1,30 @@
-"""Plans of PostgreSQL's aggregations."""
+"""PostgreSQL's plans of aggregations and of the pages of projects."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
 
 from functions.graphql.postgres.aggregation import read_aggregation
+from functions.graphql.postgres.store import PostgresStore
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind
+from functions.graphql.query.budget import Deadline
 from functions.graphql.query.selection import Selection
+from functions.graphql.query.store import PageWindow, RequestedFields
 from functions.shared.catalog.registry import load
 from tests.support.clock import NOW
 
 EVENTS = 20_000
 MOMENT = (NOW.replace(day=1) - timedelta(days=1)).replace(day=15)  # far from other months, and their partitions
 LEAF = "27/28/7/"  # with one event of a hundred
+PROJECT = 7  # with one event of 199
 
 _INSERT = """
-    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
+    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, project_id, payload)
     SELECT gen_random_uuid(), %s - number * interval '1 second', 2, 1 + number %% 50,
-           format('27/28/%%s/', number %% 100), '{"suggestion_size": 2, "language": "ruby"}'
+           format('27/28/%%s/', number %% 100), 1 + number %% 199, '{"suggestion_size": 2, "language": "ruby"}'
     FROM generate_series(1, %s) AS numbers (number)
 """
 
@@ -62,3 +68,45 @@ def test_what_is_counted_of_a_small_namespace_is_found_by_an_index(
     for plan in plans:
         assert "namespace_path_timestamp_id_idx" in plan, plan
         assert "Seq Scan on ai_usage_events" not in plan, plan
+
+
+class Unslotted:
+    """Query slots that are always free, on one connection."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+
+    def read(self, work: Callable[[Any], Any]) -> Any:
+        return work(self._connection)
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("namespaces", [None, ("27/",)], ids=["everywhere", "in namespaces"])
+@pytest.mark.parametrize("projects", [(PROJECT,), (PROJECT, 8, 9)], ids=["one project", "projects"])
+def test_a_page_of_projects_is_read_in_order_from_their_index(
+    projects: tuple[int, ...],
+    namespaces: tuple[str, ...] | None,
+    backwards: bool,
+    connection: psycopg.Connection,
+    plans: list[str],
+) -> None:
+    connection.execute("SET enable_bitmapscan = off")  # as `PLANNER_OPTIONS`
+    selection = Selection(namespaces, MOMENT - timedelta(days=7), MOMENT, tuple(load().by_id), project_ids=projects)
+    slots: Any = Unslotted(connection)
+    found = PostgresStore(slots, Deadline()).events(selection, PageWindow(10, backwards=backwards), RequestedFields())
+    assert len(found) == 10
+    assert {event.project_id for event in found} == set(projects)
+    (plan,) = plans
+    assert "project_id_timestamp_id_idx" in plan, plan
+    assert "Seq Scan on ai_usage_events" not in plan, plan
+
+
+def test_what_is_counted_of_a_project_is_found_by_its_index(connection: psycopg.Connection, plans: list[str]) -> None:
+    registry = load()
+    within = (MOMENT - timedelta(days=7), MOMENT)
+    selection = Selection(("27/",), *within, tuple(registry.by_id), project_ids=(PROJECT,))
+    aggregation = Aggregation(selection, registry.feature_of, (Measure(MeasureKind.EVENTS),), limit=1)
+    ((count,),) = read_aggregation(aggregation, connection)
+    assert count == EVENTS // 199 + 1
+    (plan,) = plans
+    assert "project_id_timestamp_id_idx" in plan, plan

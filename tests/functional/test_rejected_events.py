@@ -97,7 +97,7 @@ def test_an_event_without_definition_is_stored_once_when_the_definition_is_back(
     command: Command,
     query: Query,
 ) -> None:
-    event = CHAT | ({"additional_properties": {"language": "ruby"}} if internal else {})
+    event = CHAT | {"project_id": 4} | ({"additional_properties": {"language": "ruby"}} if internal else {})
     with knowing(without(consumer.consumer.registry, str(CHAT["event"])), consumer):
         queues.send(from_api(event, event))
         queues.consume(consumer)
@@ -107,9 +107,10 @@ def test_an_event_without_definition_is_stored_once_when_the_definition_is_back(
         assert f"{sent} events are on the queue again." in said(command("replay", "--code", "unknown_event"))
         queues.consume(consumer)
     expected = [Batch("request", NOW, []).event_id(position) for position in range(2)]
-    stored = query("SELECT id, timestamp FROM ai_usage_events ORDER BY id")
+    stored = query("SELECT id, timestamp, project_id FROM ai_usage_events ORDER BY id")
     assert [row["id"] for row in stored] == sorted(expected)
     assert {row["timestamp"] for row in stored} == {NOW}
+    assert {row["project_id"] for row in stored} == {4}
     after = query("SELECT * FROM rejected_events")
     assert all(row.pop("replayed_at") for row in after)
     assert after == [{name: row[name] for name in row if name != "replayed_at"} for row in rejected]

@@ -11,7 +11,7 @@ from functions.shared.catalog.registry import Registry, load
 from tests.support.payloads import fulfils, value_at
 
 _WHOLE_NUMBERS = range(-(2**63), 2**64)
-DIMENSIONS = ("FEATURE", "EVENT", "USER", "NAMESPACE", "DAY", "WEEK", "MONTH")
+DIMENSIONS = ("FEATURE", "EVENT", "USER", "NAMESPACE", "PROJECT", "DAY", "WEEK", "MONTH")
 
 
 class Event(NamedTuple):
@@ -21,18 +21,22 @@ class Event(NamedTuple):
     event: int
     user: int
     path: str | None
+    project: int | None
     payload: dict[str, Any]
 
 
 class Model:
     """A list of events, and GraphQL's expected answers."""
 
-    def __init__(self, events: Sequence[Event], namespaces: tuple[str, ...] | None = None) -> None:
-        """Keeps the events within the namespaces; all if None."""
+    def __init__(
+        self, events: Sequence[Event], namespaces: tuple[str, ...] | None = None, project: int | None = None
+    ) -> None:
+        """Keeps the events within the namespaces, all if None, and of the project, if given."""
         self._events = [
             event
             for event in events
             if namespaces is None or (event.path is not None and event.path.startswith(namespaces))
+            if project in (None, event.project)
         ]
         self._registry: Registry = load()
 
@@ -55,6 +59,7 @@ class Model:
             and (filters.get("events") is None or known.name.upper() in filters["events"])
             and (filters.get("features") is None or known.feature.name.upper() in filters["features"])
             and (filters.get("userIds") is None or str(event.user) in filters["userIds"])
+            and (filters.get("projectIds") is None or str(event.project) in filters["projectIds"])
         )
 
     def feature(self, event: Event) -> str:
@@ -166,6 +171,8 @@ class Model:
                 return event.user
             case "NAMESPACE":
                 return event.path or ""
+            case "PROJECT":
+                return event.project or 0
         return _bucket(event.timestamp.date(), dimension)
 
     def _row(
@@ -176,7 +183,8 @@ class Model:
         dimensions: Sequence[str],
         paths: Sequence[str],
     ) -> dict[str, Any]:
-        row: dict[str, Any] = dict.fromkeys(("feature", "event", "user", "namespacePath", "day", "week", "month"))
+        keys = ("feature", "event", "user", "namespacePath", "projectId", "day", "week", "month")
+        row: dict[str, Any] = dict.fromkeys(keys)
         for dimension, value in zip(dimensions, key, strict=False):
             row |= self._shown(dimension, value)
         seen = {event.user for event in before}
@@ -199,6 +207,8 @@ class Model:
                 return {"user": {"id": str(value)}}
             case "NAMESPACE":
                 return {"namespacePath": value or None}
+            case "PROJECT":
+                return {"projectId": value or None}
         return {dimension.lower(): value.isoformat()}
 
 

@@ -15,22 +15,24 @@ from tests.support.metrics_model import Event, Model
 EVENTS = 400
 TODAY = NOW.date()
 PATHS = ["27/", "27/28/", "27/28/5/", "27/281/", "27/29/", "3/", None]
+PROJECTS = [4, 4, 5, 2**63 - 1, None]
 
 _SIZES: list[Any] = [1, 5, 5.0, 2.5, -0.0, "5", True, [5], {"a": 5}, None, 2**63 - 1, 2**64 - 1, 2**53 + 1, 1e20]
 _LANGUAGES: list[Any] = ["ruby", "go", "Go", "é", "", "😀", "\uffff", "1", 1, 1.0, True, False, ["ruby"], None]
 _TIMES_OF_DAY = (timedelta(0), timedelta(hours=12), timedelta(days=1) - timedelta(microseconds=1))
 _INSERT = """
-    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
-    VALUES (%s, %s, %s, %s, %s, %s)
+    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, project_id, payload)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
 
 # The declarations of a query's variables that are filters, and how it hands them on.
 FILTERS = """
     $startDate: Date, $endDate: Date, $events: [AiUsageEventType!], $features: [AiUsageFeature!],
-    $userIds: [ID!], $payload: [PayloadFilter!]
+    $userIds: [ID!], $projectIds: [ID!], $payload: [PayloadFilter!]
 """
 GIVEN = """
-    startDate: $startDate, endDate: $endDate, events: $events, features: $features, userIds: $userIds, payload: $payload
+    startDate: $startDate, endDate: $endDate, events: $events, features: $features,
+    userIds: $userIds, projectIds: $projectIds, payload: $payload
 """
 
 
@@ -45,6 +47,7 @@ def random_events(chance: Random) -> list[Event]:
             event=chance.choice([*range(1, 23), 2, 3, 6, 2, 3, 6, 32_000]),
             user=chance.choice([1, 2, 3, 5, 8, 13, 2**62, 2**63 - 1]),
             path=chance.choice(PATHS),
+            project=chance.choice(PROJECTS),
             payload=normalised({"suggestion_size": chance.choice(_SIZES), "language": chance.choice(_LANGUAGES)}),
         )
         for _ in range(EVENTS)
@@ -62,6 +65,7 @@ def random_filters(chance: Random) -> dict[str, Any]:
         "events": [["CODE_SUGGESTION_SHOWN_IN_IDE", "REQUEST_DUO_CHAT_RESPONSE"], [], ["TROUBLESHOOT_JOB"]],
         "features": [["CODE_SUGGESTIONS"], ["CHAT", "CODE_REVIEW"]],
         "userIds": [["1", "2", "99"], ["1", str(2**63 - 1)]],
+        "projectIds": [["4"], ["5", "99", str(2**63 - 1)]],
         "payload": [
             [{"path": "suggestion_size", "gte": 2}],
             [{"path": "language", "in": ["ruby", "go", 1]}, {"path": "suggestion_size", "exists": True}],
@@ -83,6 +87,7 @@ def store(connection: psycopg.Connection, events: list[Event]) -> None:
                     event.event,
                     event.user,
                     event.path,
+                    event.project,
                     encode_payload(event.payload).decode(),
                 )
                 for number, event in enumerate(events)

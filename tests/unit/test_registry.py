@@ -116,6 +116,10 @@ MISTAKES = [
     ('f = Feature("a", owner="o"); f.events(x=1); f.transformation("y")(dict)', "the unknown event 'y'"),
     ('class P(Payload):\n    id: int\nFeature("a", owner="o", payload=P)', "payload key 'id' is reserved"),
     ('class P(Payload):\n    user_id: int\nFeature("a", owner="o", payload=P)', "payload key 'user_id' is reserved"),
+    (
+        'class P(Payload):\n    projectId: int\nFeature("a", owner="o", payload=P)',
+        "payload key 'projectId' is reserved",
+    ),
     ('class P(Payload):\n    a_b: int\n    aB: int\nFeature("a", owner="o", payload=P)', "are both 'aB' in camelCase"),
     ('class P(Payload):\n    key: dict\nFeature("a", owner="o", payload=P)', "is not a type for a payload key"),
     ('class P(Payload):\n    key: int | str\nFeature("a", owner="o", payload=P)', "is not a type for a payload key"),

@@ -98,6 +98,8 @@ def _key(dimension: Dimension, moment: str) -> str:
             return "user_id"
         case Dimension.NAMESPACE:
             return "namespace_path"
+        case Dimension.PROJECT:
+            return "project_id"
         case Dimension.DAY:
             return f"toDate({moment})"
         case Dimension.WEEK:

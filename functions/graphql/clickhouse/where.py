@@ -11,6 +11,7 @@ _WITHIN_PERIOD = """
     AND event IN {event_ids:Array(UInt16)}
 """
 _OF_USERS = "user_id IN {user_ids:Array(UInt64)}"
+_OF_PROJECTS = "project_id IN {project_ids:Array(UInt64)}"
 _WITHIN_NAMESPACE = "namespace_path >= {{low_{number}:String}} AND namespace_path < {{high_{number}:String}}"
 
 
@@ -25,6 +26,9 @@ def where_condition(selection: Selection, values: dict[str, Any], declared: Decl
     if selection.user_ids is not None:
         values["user_ids"] = list(selection.user_ids)
         conditions.append(_OF_USERS)
+    if selection.project_ids is not None:
+        values["project_ids"] = list(selection.project_ids)
+        conditions.append(_OF_PROJECTS)
     if selection.namespaces is not None:
         for number, path in enumerate(selection.namespaces):
             values |= {f"low_{number}": path, f"high_{number}": namespace_upper_bound(path)}

@@ -79,6 +79,7 @@ _WITHIN_OWN_OR_PREVIOUS = sql.SQL("""
 # Key of each dimension in the inner grouping, and in the outer one.
 _INNER_KEYS: dict[Dimension, sql.SQL] = {
     Dimension.NAMESPACE: sql.SQL("coalesce(events.namespace_path, '')"),
+    Dimension.PROJECT: sql.SQL("coalesce(events.project_id, 0)"),
     Dimension.DAY: sql.SQL("({moment})::date"),
     Dimension.WEEK: sql.SQL("date_trunc('week', {moment})::date"),
     Dimension.MONTH: sql.SQL("date_trunc('month', {moment})::date"),

@@ -1,8 +1,9 @@
-"""`PostgresDirectory`: reads names of users and paths of namespaces from PostgreSQL."""
+"""`PostgresDirectory`: reads names of users, paths of namespaces, and projects from PostgreSQL."""
 
 from collections.abc import Iterable
 from typing import Any
 
+from functions.graphql.query.store import LocatedProject
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database
 
@@ -20,18 +21,15 @@ _USERNAMES = """
     ORDER BY user_id, stated_at DESC, username DESC
 """
 
-_PATH_OF = """
-    SELECT path FROM namespaces WHERE full_path = %(full_path)s
-    UNION ALL
-    SELECT namespace_path FROM projects WHERE full_path = %(full_path)s AND namespace_path IS NOT NULL
-    LIMIT 1
-"""
+_PATH_OF = "SELECT path FROM namespaces WHERE full_path = %s"
 
 _FULL_PATH_OF = "SELECT full_path FROM namespaces WHERE path = %s"
 
+_PROJECT_OF = "SELECT id, namespace_path FROM projects WHERE full_path = %s"
+
 
 class PostgresDirectory:
-    """Reads names of users and paths of namespaces from PostgreSQL.
+    """Reads names of users, paths of namespaces, and projects from PostgreSQL.
 
     Args:
         grant: the reader's grant, which limits the usernames to see.
@@ -52,12 +50,16 @@ class PostgresDirectory:
         return dict(_rows(self._database, statement, values))
 
     def path_of(self, full_path: str) -> str | None:
-        """The traversal path of a namespace, or of a project's namespace, by full path."""
-        return next((path for (path,) in _rows(self._database, _PATH_OF, {"full_path": full_path})), None)
+        """The traversal path of a namespace, by full path."""
+        return next((path for (path,) in _rows(self._database, _PATH_OF, [full_path])), None)
 
     def full_path_of(self, path: str) -> str | None:
         """The full path of a namespace, by traversal path."""
         return next((full_path for (full_path,) in _rows(self._database, _FULL_PATH_OF, [path])), None)
+
+    def project_of(self, full_path: str) -> LocatedProject | None:
+        """The project at a full path."""
+        return next((LocatedProject(*row) for row in _rows(self._database, _PROJECT_OF, [full_path])), None)
 
 
 def _rows(database: Database, statement: str, values: Any) -> list[Any]:

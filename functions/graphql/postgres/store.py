@@ -14,6 +14,7 @@ from functions.graphql.postgres.where import (
     event_conditions,
     month_of,
     namespace_conditions,
+    project_conditions,
     user_conditions,
     where_condition,
 )
@@ -38,8 +39,9 @@ _LIMIT = "SELECT set_config('statement_timeout', %s, true)"
 # frequent enough to be found quickly among all events in time order.
 MAX_SEPARATE_PATHS = 40
 
-# Likewise for users.
+# Likewise for users and projects.
 MAX_SEPARATE_USERS = 40
+MAX_SEPARATE_PROJECTS = 40
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -58,6 +60,20 @@ _BY_USER = sql.SQL("""
         SELECT *
         FROM ai_usage_events AS events
         WHERE events.user_id = users.id AND {conditions}
+        ORDER BY events.timestamp {order}, events.id {order}
+        LIMIT %(limit)s
+    ) AS events
+    ORDER BY events.timestamp {order}, events.id {order}
+    LIMIT %(limit)s
+""")
+
+_BY_PROJECT = sql.SQL("""
+    SELECT {columns}{payload}
+    FROM unnest(%(project_ids)s::bigint[]) AS projects (id)
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM ai_usage_events AS events
+        WHERE events.project_id = projects.id AND {conditions}
         ORDER BY events.timestamp {order}, events.id {order}
         LIMIT %(limit)s
     ) AS events
@@ -179,19 +195,8 @@ def _events(
             values["end"] = min(selection.end, window.beyond.timestamp + _MICROSECOND)
         values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
         conditions.append(direction.is_beyond)
-    if selection.user_ids is not None and len(selection.user_ids) <= MAX_SEPARATE_USERS:
-        statement = _BY_USER
-        user_conditions(selection, values)
-        conditions += namespace_conditions(selection, values)
-    else:
-        conditions += user_conditions(selection, values)
-        paths = _paths(selection, values, connection)
-        if paths is None:
-            statement = _BY_TIME
-            conditions += namespace_conditions(selection, values)
-        else:
-            statement = _BY_PATH
-            values["paths"] = paths
+    statement, further_conditions = _narrowed(selection, values, connection)
+    conditions += further_conditions
     whole = statement.format(
         columns=_COLUMNS,
         payload=sql.SQL("").join(sql.SQL(", ") + column for column in _columns(requested, values)),
@@ -200,6 +205,29 @@ def _events(
     )
     # Not prepared: the best plan depends on the values.
     return [_stored(row, requested) for row in connection.execute(whole, values, prepare=False)]
+
+
+def _narrowed(
+    selection: Selection, values: dict[str, Any], connection: SlottedConnection
+) -> tuple[sql.SQL, list[sql.Composable]]:
+    """The statement that reads the fewest events, and its conditions on users, projects and namespaces.
+
+    A statement by users, projects or paths needs no condition on these.
+    """
+    of_users, of_projects = user_conditions(selection, values), project_conditions(selection, values)
+    if _are_few(selection.user_ids, MAX_SEPARATE_USERS):
+        return _BY_USER, of_projects + namespace_conditions(selection, values)
+    if _are_few(selection.project_ids, MAX_SEPARATE_PROJECTS):
+        return _BY_PROJECT, of_users + namespace_conditions(selection, values)
+    paths = _paths(selection, values, connection)
+    if paths is None:
+        return _BY_TIME, of_users + of_projects + namespace_conditions(selection, values)
+    values["paths"] = paths
+    return _BY_PATH, of_users + of_projects
+
+
+def _are_few(ids: Sequence[int] | None, limit: int) -> bool:
+    return ids is not None and len(ids) <= limit
 
 
 def _columns(requested: RequestedFields, values: dict[str, Any]) -> list[sql.Composable]:

@@ -12,6 +12,7 @@ _WITHIN_PERIOD = sql.SQL("""
     events.timestamp >= %(start)s AND events.timestamp < %(end)s AND events.event = ANY(%(event_ids)s::smallint[])
 """)
 _OF_USERS = sql.SQL("events.user_id = ANY(%(user_ids)s::bigint[])")
+_OF_PROJECTS = sql.SQL("events.project_id = ANY(%(project_ids)s::bigint[])")
 _WITHIN_NAMESPACE = sql.SQL("events.namespace_path >= {low} AND events.namespace_path < {high}")
 
 
@@ -28,6 +29,14 @@ def user_conditions(selection: Selection, values: dict[str, Any]) -> list[sql.Co
         return []
     values["user_ids"] = list(selection.user_ids)
     return [_OF_USERS]
+
+
+def project_conditions(selection: Selection, values: dict[str, Any]) -> list[sql.Composable]:
+    """The condition on the projects."""
+    if selection.project_ids is None:
+        return []
+    values["project_ids"] = list(selection.project_ids)
+    return [_OF_PROJECTS]
 
 
 def namespace_conditions(selection: Selection, values: dict[str, Any]) -> list[sql.Composable]:
@@ -47,6 +56,7 @@ def where_condition(selection: Selection, values: dict[str, Any]) -> sql.Composa
     conditions = [
         *event_conditions(selection, values),
         *user_conditions(selection, values),
+        *project_conditions(selection, values),
         *namespace_conditions(selection, values),
     ]
     return sql.SQL(" AND ").join(conditions)

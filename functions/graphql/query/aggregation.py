@@ -60,6 +60,7 @@ class Dimension(StrEnum):
     EVENT = "event"
     USER = "user"
     NAMESPACE = "namespace"
+    PROJECT = "project"
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
@@ -67,6 +68,9 @@ class Dimension(StrEnum):
 
 PERIODS = (Dimension.DAY, Dimension.WEEK, Dimension.MONTH)
 """The periods of the calendar, shortest first."""
+
+# Dimensions that some events have no value of. The stores group these events under an empty key.
+_OPTIONAL_DIMENSIONS = frozenset({Dimension.NAMESPACE, Dimension.PROJECT})
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -174,7 +178,7 @@ def answer_rows(aggregation: Aggregation, rows: Iterable[Sequence[Any]]) -> Iter
     first_measure = first_path + KEY_COLUMNS * len(aggregation.paths)
     for row in rows:
         keys = [
-            None if dimension is Dimension.NAMESPACE and not key else key
+            None if dimension in _OPTIONAL_DIMENSIONS and not key else key
             for dimension, key in zip(aggregation.dimensions, row, strict=False)
         ]
         paths = [

@@ -17,6 +17,7 @@ class Selection(msgspec.Struct, frozen=True):
         end: moment after the last one.
         event_ids: ids of event types.
         user_ids: None for all users.
+        project_ids: None for all events, those without a project included.
         conditions: conditions on the payload.
     """
 
@@ -25,12 +26,13 @@ class Selection(msgspec.Struct, frozen=True):
     end: datetime
     event_ids: tuple[int, ...]
     user_ids: tuple[int, ...] | None = None
+    project_ids: tuple[int, ...] | None = None
     conditions: tuple[Condition, ...] = ()
 
     @property
     def selects_nothing(self) -> bool:
         """Whether no event can match."""
-        return self.namespaces == () or self.user_ids == () or not self.event_ids
+        return () in (self.namespaces, self.user_ids, self.project_ids, self.event_ids)
 
 
 def namespace_upper_bound(path: str) -> str:

@@ -73,14 +73,28 @@ class EventStore(Protocol):
         """A row for each group: its keys, then its measures."""
 
 
+class LocatedProject(msgspec.Struct, frozen=True):
+    """A project of the directory.
+
+    Attributes:
+        namespace_path: traversal path of the project's namespace; None if unknown.
+    """
+
+    id: int
+    namespace_path: str | None
+
+
 class DirectoryReader(Protocol):
-    """Reads names of users and paths of namespaces."""
+    """Reads names of users, paths of namespaces, and projects."""
 
     def usernames(self, user_ids: set[int]) -> dict[int, str]:
         """The usernames by user id; users without a known name are missing."""
 
     def path_of(self, full_path: str) -> str | None:
-        """The traversal path of a namespace, or of a project's namespace, by full path."""
+        """The traversal path of a namespace, by full path."""
 
     def full_path_of(self, path: str) -> str | None:
         """The full path of a namespace, by traversal path."""
+
+    def project_of(self, full_path: str) -> LocatedProject | None:
+        """The project at a full path."""

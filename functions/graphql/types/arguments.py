@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from functions.graphql.context import Coverage
 from functions.graphql.query.days import midnight
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path, read_path
@@ -17,8 +18,10 @@ DEFAULT_DAYS = 7
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 MAX_USER_IDS = 1000
-_MAX_USER_ID = 2**63 - 1
+MAX_PROJECT_IDS = 1000
+_MAX_ID = 2**63 - 1
 _DIGITS = re.compile(r"[0-9]{1,19}")
+_GLOBAL_ID = "gid://gitlab/{kind}/"  # begins an id as GitLab's clients write it
 
 
 def period(start_date: date | None, end_date: date | None, today: date) -> tuple[datetime, datetime]:
@@ -77,42 +80,61 @@ def size(name: str, requested: int | None) -> int:
 
 
 def users(user_ids: Sequence[str] | None) -> tuple[int, ...] | None:
-    """Parses the argument `userIds`.
+    """Parses the argument `userIds`: ids like `1` or `gid://gitlab/User/1`.
 
     Raises:
         InvalidArgument: an id is not a positive 64-bit integer, or there are more than `MAX_USER_IDS`.
     """
-    if user_ids is None:
+    return _ids("userIds", "User", user_ids, MAX_USER_IDS)
+
+
+def projects(project_ids: Sequence[str] | None) -> tuple[int, ...] | None:
+    """Parses the argument `projectIds`: ids like `4` or `gid://gitlab/Project/4`.
+
+    Raises:
+        InvalidArgument: an id is not a positive 64-bit integer, or there are more than `MAX_PROJECT_IDS`.
+    """
+    return _ids("projectIds", "Project", project_ids, MAX_PROJECT_IDS)
+
+
+def _ids(name: str, kind: str, texts: Sequence[str] | None, limit: int) -> tuple[int, ...] | None:
+    if texts is None:
         return None
-    if len(user_ids) > MAX_USER_IDS:
-        raise InvalidArgument(f"userIds takes at most {MAX_USER_IDS:,} ids, not {len(user_ids):,}.")
-    for user_id in user_ids:
-        if not (_DIGITS.fullmatch(user_id) and 0 < int(user_id) <= _MAX_USER_ID):
-            raise InvalidArgument(f"userIds: {user_id[:40]!r} is not a user's id.")
-    return tuple(dict.fromkeys(map(int, user_ids)))
+    if len(texts) > limit:
+        raise InvalidArgument(f"{name} takes at most {limit:,} ids, not {len(texts):,}.")
+    plain = [text.removeprefix(_GLOBAL_ID.format(kind=kind)) for text in texts]
+    for given, digits in zip(texts, plain, strict=True):
+        if not (_DIGITS.fullmatch(digits) and 0 < int(digits) <= _MAX_ID):
+            raise InvalidArgument(f"{name}: {given[:40]!r} is not a {kind.lower()}'s id.")
+    return tuple(dict.fromkeys(map(int, plain)))
 
 
-def select(
-    namespaces: tuple[str, ...] | None, registry: Registry, today: date, filters: Mapping[str, Any]
-) -> Selection:
-    """The selection of a field's filters within the namespaces.
+def select(coverage: Coverage, registry: Registry, today: date, filters: Mapping[str, Any]) -> Selection:
+    """The selection of a field's filters within the coverage.
 
     Args:
-        filters: the arguments `start_date`, `end_date`, `events` (ids), `features` (names), `user_ids` and `payload`.
-            Each may be missing or None. Other arguments are ignored.
+        filters: the arguments `start_date`, `end_date`, `events` (ids), `features` (names), `user_ids`, `project_ids`
+            and `payload`. Each may be missing or None. Other arguments are ignored.
 
     Raises:
         InvalidArgument: a filter is invalid.
     """
     start, end = period(filters.get("start_date"), filters.get("end_date"), today)
     return Selection(
-        namespaces=namespaces,
+        namespaces=coverage.namespaces,
         start=start,
         end=end,
         event_ids=_event_ids(registry, filters.get("events"), filters.get("features")),
         user_ids=users(filters.get("user_ids")),
+        project_ids=_within(coverage, projects(filters.get("project_ids"))),
         conditions=conditions(filters.get("payload") or ()),
     )
+
+
+def _within(coverage: Coverage, project_ids: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if coverage.project_id is None:
+        return project_ids
+    return (coverage.project_id,) if project_ids is None or coverage.project_id in project_ids else ()
 
 
 def _event_ids(registry: Registry, events: Sequence[int] | None, features: Sequence[str] | None) -> tuple[int, ...]:

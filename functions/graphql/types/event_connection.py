@@ -38,6 +38,7 @@ class EventNode:
     event: int
     user: UserNode
     namespace_path: str | None
+    project_id: int | None
     payload: msgspec.Raw | None
     values: Mapping[Path, msgspec.Raw | None]
 
@@ -68,7 +69,7 @@ def event_connection(
         InvalidArgument: an argument is invalid.
     """
     context = info.context
-    selection = select(coverage.namespaces, context.registry, context.today, given)
+    selection = select(coverage, context.registry, context.today, given)
     selection = msgspec.structs.replace(
         selection, event_ids=tuple(event_id for event_id in selection.event_ids if event_id in event_ids)
     )
@@ -101,6 +102,7 @@ def _nodes(events: Sequence[StoredEvent], requested: RequestedFields, info: Info
             event.event,
             UserNode(event.user_id, users),
             event.namespace_path,
+            event.project_id,
             event.payload,
             dict(zip(requested.paths, event.values, strict=True)),
         )

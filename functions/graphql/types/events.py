@@ -1,6 +1,6 @@
 """Event types of the schema: the interface `AiUsageEvent`, and for each feature a type with its payload's fields."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from functions.graphql.types.sdl import FILTERS, PAGE, connection, description
 from functions.graphql.types.team_fields import team_field_resolver
 from functions.shared.catalog.event_query import Resolver
 from functions.shared.catalog.feature import Feature
+from functions.shared.catalog.name_rules import KEYS_WITHOUT_FIELD
 from functions.shared.catalog.names import camel_case, enum_value
 from functions.shared.catalog.payload_type import PayloadType, key_types, nested_classes, object_class, payload_type
 from functions.shared.catalog.registry import EventType, Registry
@@ -26,6 +27,8 @@ _FIELDS = """\
   user: User!
   "Ids from the root, each followed by a slash; null for an event without a namespace."
   namespacePath: String
+  "The project's id; null for an event without a project."
+  projectId: Long
   "What the event carries: all of it, or just what is at the paths."
   payload(paths: [String!]): JSON!
 """
@@ -60,7 +63,8 @@ def event_bindables(registry: Registry) -> Iterator[SchemaBindable]:
         event_type = ObjectType(feature.type_name)
         event_type.set_field("payload", resolve_payload)
         for key, key_type in feature.payload_types.items():
-            event_type.set_field(camel_case(key), _payload_resolver(key, key_type))
+            if key not in KEYS_WITHOUT_FIELD:
+                event_type.set_field(camel_case(key), _payload_resolver(key, key_type))
         yield event_type
         yield from _nested_types(feature)
 
@@ -79,7 +83,8 @@ def _data_type(registry: Registry) -> ObjectType:
     keys: dict[str, list[str]] = {}
     for feature in registry.features.values():
         for key in feature.payload_types:
-            keys.setdefault(camel_case(key), []).append(key)
+            if key not in KEYS_WITHOUT_FIELD:
+                keys.setdefault(camel_case(key), []).append(key)
     data_type = ObjectType("AiUsageData")
     data_type.set_field("all", _connection_resolver(tuple(registry.by_id), keys))
     for feature in registry.features.values():
@@ -129,7 +134,7 @@ def _resolver_field(resolver: Resolver) -> str:
 def _feature_texts(feature: Feature) -> Iterator[str]:
     descriptions = Descriptions.of(feature)
     of_class = descriptions.payload_class(feature.payload) if feature.payload else ""
-    fields = _payload_fields(feature, feature.payload, descriptions) if feature.payload else ""
+    fields = _payload_fields(feature, feature.payload, descriptions, KEYS_WITHOUT_FIELD) if feature.payload else ""
     about = description(of_class or feature.description or f"Events of {feature.name}.")
     yield f"{about}type {feature.type_name} implements AiUsageEvent {{\n{_FIELDS}{fields}}}\n"
     yield connection(feature.type_name, f"events of {feature.name}")
@@ -139,10 +144,14 @@ def _feature_texts(feature: Feature) -> Iterator[str]:
         yield f"{about}type {feature.nested_type_name(nested)} {{\n{fields}}}\n"
 
 
-def _payload_fields(feature: Feature, payload_class: type[msgspec.Struct], descriptions: Descriptions) -> str:
+def _payload_fields(
+    feature: Feature, payload_class: type[msgspec.Struct], descriptions: Descriptions, omitted: Set[str] = frozenset()
+) -> str:
     lines = []
     for field in msgspec.structs.fields(payload_class):
         key = field.encode_name
+        if key in omitted:
+            continue
         about = description(descriptions.key(payload_class, key))
         lines.append(f"{about}{camel_case(key)}: {_type_text(feature, field.type)}\n")
     return "".join(lines)

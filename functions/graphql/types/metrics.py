@@ -94,14 +94,14 @@ class Metrics:
         measures = _unique(measures_of(Lookahead.of(info), self._total, self._of_features))
         if not measures:
             return MetricValues({})
-        selection = select(coverage.namespaces, context.registry, context.today, filters)
+        selection = select(coverage, context.registry, context.today, filters)
         (values,) = context.events.aggregate(Aggregation(selection, context.registry.feature_of, measures))
         return MetricValues(dict(zip(measures, values, strict=True)))
 
     def resolve_user_metrics(self, coverage: Coverage, info: Info, **given: Any) -> ConnectionPage[UserMetricValues]:
         """Resolves `aiUserMetrics`."""
         context = info.context
-        selection = select(coverage.namespaces, context.registry, context.today, given)
+        selection = select(coverage, context.registry, context.today, given)
         page_request = arguments.page_request(given)
         sort: UserSort = given.get("sort") or self._sorts[_DEFAULT_SORT]
         beyond = page_request.position(lambda cursor: from_user_cursor(sort.name, cursor))
@@ -213,7 +213,8 @@ def _type_text(metric_field: MetricField) -> str:
 
 
 def _fields(prefix: str) -> str:
-    where = "everything that the token may read" if prefix == "aiInstance" else "the namespace and of all below it"
+    everywhere = prefix == "aiInstance"
+    where = "everything that the token may read" if everywhere else "the group and of all below it, or of the project"
     return f"""\
 {description(f"Figures of {where}.")}{prefix}Metrics(
 {FILTERS}): AiMetrics!

@@ -15,22 +15,24 @@ from functions.shared.grant import is_traversal_path
 
 @dataclass(frozen=True, slots=True)
 class NamespaceNode:
-    """A namespace that the token may read."""
+    """A group or project that the token may read.
+
+    Attributes:
+        path: traversal path; of a project that of its namespace, empty if unknown.
+        coverage: the events of the group and of all below it, or of the project.
+    """
 
     path: str
     full_path: str
-
-    @property
-    def coverage(self) -> Coverage:
-        """The namespace and all below it."""
-        return Coverage((self.path,))
+    coverage: Coverage
 
 
 def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, ObjectType]:
     """The types `Query` and `Namespace`."""
     query_type, namespace_type = QueryType(), ObjectType("Namespace")
-    for field in ("namespace", "group", "project"):
-        query_type.set_field(field, resolve_namespace)
+    query_type.set_field("namespace", resolve_namespace)
+    query_type.set_field("group", resolve_group)
+    query_type.set_field("project", resolve_project)
     definitions = event_definitions(registry)
     query_type.set_field("eventDefinitions", lambda *_: definitions)
     query_type.set_field("aiInstanceUsageData", _instance)
@@ -46,7 +48,12 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
 
 
 def resolve_namespace(_: None, info: Info, full_path: str) -> NamespaceNode | None:
-    """The namespace at a full path or traversal path; None if unknown or outside the grant."""
+    """The group at a full path or traversal path, else the project at a full path; None if outside the grant."""
+    return resolve_group(_, info, full_path) or resolve_project(_, info, full_path)
+
+
+def resolve_group(_: None, info: Info, full_path: str) -> NamespaceNode | None:
+    """The group at a full path or traversal path; None if unknown or outside the grant."""
     context = info.context
     if "\0" in full_path:
         return None  # PostgreSQL refuses such a text
@@ -55,7 +62,23 @@ def resolve_namespace(_: None, info: Info, full_path: str) -> NamespaceNode | No
         return None
     if path == full_path:
         full_path = context.directory.full_path_of(path) or path
-    return NamespaceNode(path, full_path)
+    return NamespaceNode(path, full_path, Coverage((path,)))
+
+
+def resolve_project(_: None, info: Info, full_path: str) -> NamespaceNode | None:
+    """The project at a full path; None if unknown or outside the grant.
+
+    The project's events are those in its namespace and below: elsewhere, senders of other namespaces may have named the
+    project. Only `*` covers a project whose namespace is unknown, and any event may belong to it.
+    """
+    context = info.context
+    if "\0" in full_path or is_traversal_path(full_path):
+        return None
+    project = context.directory.project_of(full_path)
+    if project is None or not context.grant.covers(project.namespace_path):
+        return None
+    path = project.namespace_path
+    return NamespaceNode(path or "", full_path, Coverage((path,) if path else None, project.id))
 
 
 def _instance(_: None, info: Info) -> Coverage:

@@ -13,6 +13,8 @@ FILTERS = """\
     features: [AiUsageFeature!]
     "Only events of these users."
     userIds: [ID!]
+    "Only events of these projects. Events without a project are of none."
+    projectIds: [ID!]
     "Only events whose payload passes all of these."
     payload: [PayloadFilter!]
 """

@@ -61,7 +61,7 @@ def team_field_resolver(feature: Feature, function: ResolverFunction) -> Callabl
 
     def resolve(coverage: Coverage, info: Info, **filters: Any) -> Any:
         context = info.context
-        selection = select(coverage.namespaces, context.registry, context.today, filters)
+        selection = select(coverage, context.registry, context.today, filters)
         ids = tuple(event_id for event_id in selection.event_ids if event_id in feature.all_ids.values())
         query = FeatureEventQuery(feature, msgspec.structs.replace(selection, event_ids=ids), context)
         try:

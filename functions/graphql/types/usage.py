@@ -31,6 +31,7 @@ _ORDERS: dict[str, Measure | Dimension] = {
     "PREVIOUS_PERIOD_USERS_COUNT": _MEASURES["previousPeriodUsersCount"],
     **{dimension.name: dimension for dimension in Dimension},
 }
+_KEY_FIELDS = {Dimension.NAMESPACE: "namespacePath", Dimension.PROJECT: "projectId"}
 _DEFAULT_ORDER = (Order(_MEASURES["totalCount"], descending=True),)
 
 
@@ -58,7 +59,7 @@ def usage_rows_text() -> str:
 }}
 
 extend type Namespace {{
-{_field("aiUsage", "the namespace and of all below it")}}}
+{_field("aiUsage", "the group and of all below it, or of the project")}}}
 
 extend type Query {{
 {_field("aiInstanceUsage", "everything that the token may read")}}}
@@ -78,8 +79,7 @@ def usage_rows_bindables() -> Iterator[SchemaBindable]:
     )
     row_type = ObjectType("AiUsageRow")
     for dimension in Dimension:
-        field = "namespacePath" if dimension is Dimension.NAMESPACE else dimension.value
-        row_type.set_field(field, _key_resolver(dimension))
+        row_type.set_field(_KEY_FIELDS.get(dimension, dimension.value), _key_resolver(dimension))
     for field, measure in _MEASURES.items():
         row_type.set_field(field, _measure_resolver(measure))
     yield row_type
@@ -106,7 +106,7 @@ def resolve_usage(
     ordered_by = [each.by for each in order if isinstance(each.by, Measure)]
     measures = [measure for field, measure in _MEASURES.items() if field in selected or measure in ordered_by]
     aggregation = Aggregation(
-        select(coverage.namespaces, context.registry, context.today, filters),
+        select(coverage, context.registry, context.today, filters),
         context.registry.feature_of,
         measures=tuple(measures) or (_MEASURES["totalCount"],),
         dimensions=dimensions,

@@ -35,6 +35,7 @@ class BaseAttributes(msgspec.Struct, gc=False):
     namespace_path: str | None = None
     project: Project | None = None
     project_id: LooseId | None = None
+    project_path: str | None = None
     additional_properties: AdditionalProperties | None = None
 
 
@@ -66,6 +67,7 @@ _CODES = {
     "namespace_id": "invalid_namespace",
     "namespace_path": "invalid_namespace",
     "project_id": "invalid_project",
+    "project_path": "invalid_project",
     "additional_properties.timestamp": "invalid_timestamp",
 }
 

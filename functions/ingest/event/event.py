@@ -198,6 +198,7 @@ def _event(attributes: BaseAttributes, raw: msgspec.Raw, index: int, rules: Acce
         attributes.namespace_id,
         attributes.project,
         attributes.project_id,
+        attributes.project_path,
     )
     explicit_path = location.namespace.path or location.project.namespace.path
     if rules.grant_restricts:

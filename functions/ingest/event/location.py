@@ -44,6 +44,11 @@ class ProjectReference(msgspec.Struct, frozen=True):
     full_path: str | None = None
     namespace: NamespaceReference = NO_NAMESPACE
 
+    @property
+    def is_unidentified(self) -> bool:
+        """Whether the reference has a full path but no id."""
+        return self.id is None and self.full_path is not None
+
 
 class Location(msgspec.Struct, frozen=True):
     """The namespace and project references of an event."""
@@ -98,6 +103,7 @@ def location_of(
     namespace_id: LooseId | None,
     project: Project | None,
     project_id: LooseId | None,
+    project_path: str | None,
 ) -> Location:
     """Returns the location that these attributes refer to.
 
@@ -105,7 +111,9 @@ def location_of(
         Rejection: an attribute is malformed or contradicts another one (`invalid_namespace`, `invalid_project`,
             `invalid_text`).
     """
-    return Location(_namespace(namespace, namespace_path, namespace_id), _project_reference(project, project_id))
+    return Location(
+        _namespace(namespace, namespace_path, namespace_id), _project_reference(project, project_id, project_path)
+    )
 
 
 def _namespace(namespace: Namespace | None, path: str | None, loose_id: LooseId | None) -> NamespaceReference:
@@ -136,16 +144,20 @@ def _namespace_reference(namespace: Namespace | None, attribute: str, code: str)
     return NamespaceReference(namespace_id, path, _full_path(namespace.full_path, f"{attribute}.full_path", code))
 
 
-def _project_reference(project: Project | None, loose_id: LooseId | None) -> ProjectReference:
+def _project_reference(project: Project | None, loose_id: LooseId | None, project_path: str | None) -> ProjectReference:
     project_id = _identifier(loose_id, "project_id", "invalid_project")
+    full_path = _full_path(project_path, "project_path", "invalid_project")
     if project is None:
-        return ProjectReference(project_id)
+        return ProjectReference(project_id, full_path)
     own_id = _identifier(project.id, "project.id", "invalid_project")
     if project_id not in (None, own_id):
         raise Rejection("invalid_project", "project.id and project_id name different projects.")
+    own_full_path = _full_path(project.full_path, "project.full_path", "invalid_project")
+    if None not in (full_path, own_full_path) and full_path != own_full_path:
+        raise Rejection("invalid_project", "project.full_path and project_path name different projects.")
     return ProjectReference(
         own_id,
-        _full_path(project.full_path, "project.full_path", "invalid_project"),
+        own_full_path or full_path,
         _namespace_reference(project.namespace, "project.namespace", "invalid_project"),
     )
 

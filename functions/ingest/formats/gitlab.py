@@ -27,6 +27,7 @@ class TrackedEvent(msgspec.Struct):
     event: msgspec.Raw
     additional_properties: msgspec.Raw = msgspec.Raw(b"null")
     project_id: msgspec.Raw = msgspec.Raw(b"null")
+    project_path: msgspec.Raw = msgspec.Raw(b"null")
     namespace_id: msgspec.Raw = msgspec.Raw(b"null")
 
 

@@ -11,8 +11,9 @@ OUTPUT_TYPES = ("String", "Int", "Long", "Float", "Boolean", "ID", "Date", "Time
 class EventQuery(Protocol):
     """The events of one feature that the GraphQL query selects and the token may read.
 
-    The query selects by namespace, days, users and payload filters. Each method counts the events named, or without
-    names all of the feature's, deprecated ones included. A path is a payload key, or keys joined by dots (`job.size`).
+    The query selects by namespace, project, days, users and payload filters. Each method counts the events named, or
+    without names all of the feature's, deprecated ones included. A path is a payload key, or keys joined by dots
+    (`job.size`).
 
     Raises:
         ValueError: a name is not an event of the feature, or a path is not a declared key of a fitting type.

@@ -10,7 +10,7 @@ from types import ModuleType
 
 from functions.shared.catalog.feature import DefinitionError, Feature, Transformation, function_name
 from functions.shared.catalog.metric import metric_problems
-from functions.shared.catalog.name_rules import EVENT_FIELDS, name_problems
+from functions.shared.catalog.name_rules import EVENT_FIELDS, KEYS_WITHOUT_FIELD, name_problems
 from functions.shared.catalog.names import camel_case, is_graphql_name
 from functions.shared.catalog.payload import Converter, converter
 from functions.shared.catalog.payload_type import PayloadType, describe
@@ -145,7 +145,7 @@ def _payload_types(features: Iterable[Feature], problems: list[str]) -> dict[str
 
 def _reserved_keys(feature: Feature) -> Iterator[str]:
     for key in feature.payload_types:
-        if key in OVERRIDES or camel_case(key) in EVENT_FIELDS:
+        if key in OVERRIDES or (camel_case(key) in EVENT_FIELDS and key not in KEYS_WITHOUT_FIELD):
             yield f"{feature.file}: payload key {key!r} is reserved"
 
 
