@@ -17,7 +17,7 @@ from functions.ingest.formats.adapter import RequestFormat
 from functions.ingest.formats.compression import TooLarge
 from functions.ingest.formats.table import events_of, format_of
 from functions.ingest.intake import Intake, QueueUnavailable
-from functions.ingest.request import Request, UnsupportedMediaType, read_request
+from functions.ingest.request import Request, UnsupportedEncoding, UnsupportedMediaType, read_request
 from functions.shared import queue
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog import registry
@@ -42,6 +42,7 @@ STATUSES: dict[type[Exception], int] = {
     Forbidden: 403,
     TooLarge: 413,
     UnsupportedMediaType: 415,
+    UnsupportedEncoding: 415,
     KeysUnavailable: 503,
     RevocationsUnavailable: 503,
     QueueUnavailable: 503,
@@ -78,8 +79,7 @@ class IngestHandler:
         except tuple(STATUSES) as error:
             code = error.code if isinstance(error, Rejection) else type(error).__name__
             self.logger.info("refused", extra={"status": STATUSES[type(error)], "reason": code})
-            challenge = {"WWW-Authenticate": error.challenge} if isinstance(error, Unauthenticated) else {}
-            return _response(STATUSES[type(error)], {"message": str(error)}, challenge)
+            return _response(STATUSES[type(error)], {"message": str(error)}, _headers(error))
         self.logger.info(
             "taken in",
             extra={"accepted": answer.accepted, "ignored": answer.ignored, "rejected": len(answer.rejected)},
@@ -96,6 +96,13 @@ class IngestHandler:
         size = sum(size for size, event_id in zip(sizes, answer.ids, strict=True) if event_id is not None)
         intake_metrics.count(tenant_of(grant), answer.accepted, size)
         return answer
+
+
+def _headers(error: Exception) -> Mapping[str, str]:
+    """Returns the headers that say what would be right."""
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": error.challenge}
+    return {"Accept-Encoding": "gzip"} if isinstance(error, UnsupportedEncoding) else {}
 
 
 def _response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:

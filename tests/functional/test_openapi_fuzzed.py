@@ -37,7 +37,7 @@ UNSAID_CODES = {
     "unknown_event",
 }
 UNSAID = re.compile(
-    "got `float`|name different|is not the last|is not the namespace's id|data must be a JSON object|is longer than"
+    "name different|is not the last|is not the namespace's id|data must be a JSON object|is longer than"
 )
 
 
