@@ -17,11 +17,12 @@ from functions.graphql.context import RequestContext
 from functions.graphql.documents import DocumentCache, InvalidQuery
 from functions.graphql.execution import execute
 from functions.graphql.limits import check_answer
+from functions.graphql.media_type import AnswerType, Mistake, answer_type, is_json
 from functions.graphql.postgres.directory import PostgresDirectory
 from functions.graphql.postgres.store import PLANNER_OPTIONS, STATEMENT_SECONDS
 from functions.graphql.query.budget import MAX_SECONDS, Deadline
 from functions.graphql.query.errors import InvalidArgument, QueryTooSlow, StoreUnavailable, TooManyQueries
-from functions.graphql.request import Query, RequestError, check_url_parameters, parse_query
+from functions.graphql.request import MalformedRequest, Query, RequestError, check_url_parameters, parse_query
 from functions.graphql.schema import executable_schema
 from functions.graphql.store_router import StoreRouter
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
@@ -113,13 +114,25 @@ class GraphqlHandler:
             check_url_parameters(event.get("queryStringParameters") or ())
             return _response(200, self.explorer, "text/html; charset=utf-8")
         grant = self._authorise(event)
+        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        if not is_json(headers.get("content-type")):
+            raise RequestError(415, "Send queries with Content-Type: application/json, in UTF-8.")
+        answered = answer_type(headers.get("accept"))
+        status, body = self._status_and_body(event, grant, answered)
+        return _response(status, body, answered.content_type)
+
+    def _status_and_body(self, event: dict[str, Any], grant: Grant, answered: AnswerType) -> tuple[int, str]:
         try:
             query = parse_query(event.get("body") or "", is_base64=bool(event.get("isBase64Encoded")))
-            return _response(200, self._answer(grant, query))
+            return 200, self._answer(grant, query)
+        except MalformedRequest as malformed:
+            return answered.status(Mistake.REQUEST), _encode({"errors": [self._client_error(malformed.error)]})
         except InvalidQuery as invalid:
-            return _response(200, _encode({"errors": [self._client_error(error) for error in invalid.errors]}))
+            errors = [self._client_error(error) for error in invalid.errors]
+            return answered.status(Mistake.QUERY), _encode({"errors": errors})
         except QueryTooSlow:  # before the query's first field
-            return _response(200, _encode({"errors": [{"message": _TOO_SLOW}]}))
+            status = 503 if answered is AnswerType.GRAPHQL else 200
+            return status, _encode({"errors": [{"message": _TOO_SLOW}]})
 
     def _authorise(self, event: dict[str, Any]) -> Grant:
         try:
@@ -143,6 +156,8 @@ class GraphqlHandler:
         )
         document = self.documents.document(query.text)
         result = execute(self.schema, document, query, context, suggestions=self.introspection)
+        if result.data is None and result.errors and all(error.path is None for error in result.errors):
+            raise InvalidQuery(result.errors)  # no field was executed: which operation, or its variables, are at fault
         answer: dict[str, Any] = {"data": result.data}
         if result.errors:
             answer["errors"] = [self._client_error(error) for error in result.errors[:_MAX_ERRORS]]

@@ -28,7 +28,7 @@ class Api:
         )
         self._source = "clickhouse" if clickhouse_url else "postgresql"
         token = sign(SECRET, "1", [READ], [EVERYTHING], timedelta(hours=1))
-        self.headers = {"Authorization": f"Bearer {token}"}
+        self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def request(self, query: str, variables: Variables) -> Work:
         """A request as API Gateway makes it, ready to be answered."""
