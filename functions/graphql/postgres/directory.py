@@ -27,6 +27,8 @@ _PATH_OF = """
     LIMIT 1
 """
 
+_PATH_OF_ID = "SELECT path FROM namespaces WHERE id = %s"
+
 _FULL_PATH_OF = "SELECT full_path FROM namespaces WHERE path = %s"
 
 
@@ -54,6 +56,10 @@ class PostgresDirectory:
     def path_of(self, full_path: str) -> str | None:
         """The traversal path of a namespace, or of a project's namespace, by full path."""
         return next((path for (path,) in _rows(self._database, _PATH_OF, {"full_path": full_path})), None)
+
+    def path_of_id(self, namespace_id: int) -> str | None:
+        """The traversal path of a namespace, by its id."""
+        return next((path for (path,) in _rows(self._database, _PATH_OF_ID, [namespace_id])), None)
 
     def full_path_of(self, path: str) -> str | None:
         """The full path of a namespace, by traversal path."""

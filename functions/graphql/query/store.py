@@ -81,5 +81,8 @@ class DirectoryReader(Protocol):
     def path_of(self, full_path: str) -> str | None:
         """The traversal path of a namespace, or of a project's namespace, by full path."""
 
+    def path_of_id(self, namespace_id: int) -> str | None:
+        """The traversal path of a namespace, by its id."""
+
     def full_path_of(self, path: str) -> str | None:
         """The full path of a namespace, by traversal path."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from functions.graphql.global_id import USER, read_global_id
 from functions.graphql.query.days import midnight
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path, read_path
@@ -86,10 +87,17 @@ def users(user_ids: Sequence[str] | None) -> tuple[int, ...] | None:
         return None
     if len(user_ids) > MAX_USER_IDS:
         raise InvalidArgument(f"userIds takes at most {MAX_USER_IDS:,} ids, not {len(user_ids):,}.")
+    user_ids = [_plain_user_id(user_id) for user_id in user_ids]
     for user_id in user_ids:
         if not (_DIGITS.fullmatch(user_id) and 0 < int(user_id) <= _MAX_USER_ID):
-            raise InvalidArgument(f"userIds: {user_id[:40]!r} is not a user's id.")
+            raise InvalidArgument(f"userIds: '{user_id[:40]}' is not a user's id.")
     return tuple(dict.fromkeys(map(int, user_ids)))
+
+
+def _plain_user_id(user_id: str) -> str:
+    """The id in a global id of a user; any other text unchanged."""
+    found = read_global_id(user_id)
+    return found.key if found and found.type == USER else user_id
 
 
 def select(

@@ -8,6 +8,7 @@ from ariadne import ObjectType, QueryType
 from functions.graphql.context import Info, Scope
 from functions.graphql.types.event_definitions import event_definitions
 from functions.graphql.types.metrics import Metrics
+from functions.graphql.types.node import namespace_id, node_resolver
 from functions.graphql.types.usage import resolve_usage
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import is_traversal_path
@@ -31,6 +32,8 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
     query_type, namespace_type = QueryType(), ObjectType("Namespace")
     for field in ("namespace", "group", "project"):
         query_type.set_field(field, resolve_namespace)
+    query_type.set_field("node", node_resolver(registry, resolve_namespace, _instance))
+    namespace_type.set_field("id", lambda namespace, info: namespace_id(namespace.path, info))
     definitions = event_definitions(registry)
     query_type.set_field("eventDefinitions", lambda *_: definitions)
     query_type.set_field("aiInstanceUsageData", _instance)

@@ -7,8 +7,8 @@ from functions.shared.catalog.names import enum_value, event_count_field, upper_
 
 # Names of the fixed schema: fields of `AiUsageData`, of an event, of `AiMetrics` and `AiUserMetrics`, of each feature's
 # metrics type; sort orders of users; types.
-DATA_FIELDS = frozenset({"all"})
-EVENT_FIELDS = frozenset({"id", "timestamp", "event", "user", "namespacePath", "payload"})
+DATA_FIELDS = frozenset({"all", "id"})
+EVENT_FIELDS = frozenset({"id", "nodeId", "timestamp", "event", "user", "namespacePath", "payload"})
 METRICS_FIELDS = frozenset(
     {
         "codeSuggestionsAcceptedCount",
@@ -48,6 +48,7 @@ TYPES = frozenset(
         "Long",
         "Mutation",
         "Namespace",
+        "Node",
         "PageInfo",
         "PayloadFilter",
         "PayloadKey",
