@@ -27,6 +27,7 @@ from functions.graphql.schema import executable_schema
 from functions.graphql.store_router import StoreRouter
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog.registry import Registry, load
+from functions.shared.cors import NO_ORIGINS, PREFLIGHT, Cors
 from functions.shared.failure import withheld
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
@@ -50,6 +51,7 @@ def build(
     database_url: str,
     clickhouse_url: str | None = None,
     introspection: bool = True,
+    cors_origins: frozenset[str] = frozenset(),
     log_level: str = "INFO",
     registry: Registry | None = None,
 ) -> "GraphqlHandler":
@@ -71,6 +73,7 @@ def build(
         documents=DocumentCache(schema, introspection=introspection),
         introspection=introspection,
         explorer=Path(__file__).with_name("explorer.html").read_text(),
+        cors=Cors(cors_origins),
     )
 
 
@@ -83,6 +86,7 @@ class GraphqlHandler:
         documents: cache of parsed and validated queries.
         introspection: whether clients may read the schema, and errors may suggest names of the schema.
         explorer: HTML of the page to try queries.
+        cors: the origins whose pages may query.
         max_seconds: time limit of a query.
         now: returns the present moment, in UTC.
     """
@@ -96,11 +100,17 @@ class GraphqlHandler:
     documents: DocumentCache
     introspection: bool
     explorer: str
+    cors: Cors = NO_ORIGINS
     max_seconds: float = MAX_SECONDS
     now: Callable[[], datetime] = utc_now
 
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
         """Answers API Gateway's request."""
+        if event.get("httpMethod") == PREFLIGHT:
+            return self.cors.preflight(event, "GET, POST")
+        return self.cors.allowed(self._answered(event), event)
+
+    def _answered(self, event: dict[str, Any]) -> dict[str, Any]:
         try:
             return self._respond(event)
         except RequestError as error:

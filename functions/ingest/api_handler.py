@@ -21,6 +21,7 @@ from functions.ingest.request import Request, UnsupportedEncoding, UnsupportedMe
 from functions.shared import queue
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog import registry
+from functions.shared.cors import NO_ORIGINS, PREFLIGHT, Cors
 from functions.shared.failure import without_contents
 from functions.shared.rejection import Rejection
 from functions.shared.settings import AuthSettings
@@ -49,11 +50,18 @@ STATUSES: dict[type[Exception], int] = {
 }
 
 
-def build(*, auth: AuthSettings, queue_url: str, retention_months: int, log_level: str = "INFO") -> "IngestHandler":
+def build(
+    *,
+    auth: AuthSettings,
+    queue_url: str,
+    retention_months: int,
+    cors_origins: frozenset[str] = frozenset(),
+    log_level: str = "INFO",
+) -> "IngestHandler":
     """Returns the handler for these settings; opens no connections."""
     send = partial(queue.send, boto3.client("sqs", config=PATIENCE), queue_url)
     intake = Intake(registry.load(), retention_months, send)
-    return IngestHandler(Logger(level=log_level), Authenticator(auth), intake)
+    return IngestHandler(Logger(level=log_level), Authenticator(auth), intake, Cors(cors_origins))
 
 
 @dataclass(slots=True)
@@ -61,17 +69,24 @@ class IngestHandler:
     """Answers requests of API Gateway.
 
     Attributes:
+        cors: the origins whose pages may send events.
         now: returns the current time with its UTC offset.
     """
 
     logger: Logger
     authenticator: Authenticator
     intake: Intake
+    cors: Cors = NO_ORIGINS
     now: Callable[[], datetime] = utc_now
 
     @without_contents()
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
         """Answers a request with the outcome of each event, or with the reason why the whole request was refused."""
+        if event.get("httpMethod") == PREFLIGHT:
+            return self.cors.preflight(event, "POST")
+        return self.cors.allowed(self._answered(event), event)
+
+    def _answered(self, event: dict[str, Any]) -> dict[str, Any]:
         request = read_request(event)
         form = format_of(request)
         try:
