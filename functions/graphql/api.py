@@ -8,5 +8,6 @@ handler = build(
     database_url=settings.database_url(),
     clickhouse_url=settings.clickhouse_url(),
     introspection=settings.graphql_introspection(),
+    cors_origins=settings.cors_origins(),
     log_level=settings.log_level(),
 )

@@ -6,6 +6,7 @@ from datetime import date
 
 from graphql import GraphQLResolveInfo
 
+from functions.graphql.global_id import USER, GlobalId
 from functions.graphql.query.budget import Deadline, NodeBudget
 from functions.graphql.query.store import DirectoryReader, EventStore
 from functions.graphql.store_router import Source, StoreRouter
@@ -75,6 +76,11 @@ class UserNode:
 
     id: int
     usernames: Usernames
+
+    @property
+    def node_id(self) -> str:
+        """The global id."""
+        return str(GlobalId(USER, str(self.id)))
 
     @property
     def username(self) -> str | None:

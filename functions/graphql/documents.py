@@ -47,6 +47,7 @@ class DocumentCache:
         try:
             limits.check_length(text)
             document = parse(text, max_lexical_tokens=limits.MAX_TOKENS)
+            limits.check_numbers(text, document)
             limits.check(document)
         except GraphQLError as error:
             raise InvalidQuery([error]) from error

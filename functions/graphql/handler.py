@@ -17,15 +17,17 @@ from functions.graphql.context import RequestContext
 from functions.graphql.documents import DocumentCache, InvalidQuery
 from functions.graphql.execution import execute
 from functions.graphql.limits import check_answer
+from functions.graphql.media_type import AnswerType, Mistake, answer_type, is_json
 from functions.graphql.postgres.directory import PostgresDirectory
 from functions.graphql.postgres.store import PLANNER_OPTIONS, STATEMENT_SECONDS
 from functions.graphql.query.budget import MAX_SECONDS, Deadline
 from functions.graphql.query.errors import InvalidArgument, QueryTooSlow, StoreUnavailable, TooManyQueries
-from functions.graphql.request import Query, RequestError, check_url_parameters, parse_query
+from functions.graphql.request import MalformedRequest, Query, RequestError, check_url_parameters, parse_query
 from functions.graphql.schema import executable_schema
 from functions.graphql.store_router import StoreRouter
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog.registry import Registry, load
+from functions.shared.cors import NO_ORIGINS, PREFLIGHT, Cors
 from functions.shared.failure import redacted
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
@@ -49,6 +51,7 @@ def build(
     database_url: str,
     clickhouse_url: str | None = None,
     introspection: bool = True,
+    cors_origins: frozenset[str] = frozenset(),
     log_level: str = "INFO",
     registry: Registry | None = None,
 ) -> "GraphqlHandler":
@@ -70,6 +73,7 @@ def build(
         documents=DocumentCache(schema, introspection=introspection),
         introspection=introspection,
         explorer=Path(__file__).with_name("explorer.html").read_text(),
+        cors=Cors(cors_origins),
     )
 
 
@@ -82,6 +86,7 @@ class GraphqlHandler:
         documents: cache of parsed and validated queries.
         introspection: whether clients may read the schema, and errors may suggest names of the schema.
         explorer: HTML of the page to try queries.
+        cors: the origins whose pages may query.
         max_seconds: time limit of a query.
         now: returns the present moment, in UTC.
     """
@@ -95,11 +100,17 @@ class GraphqlHandler:
     documents: DocumentCache
     introspection: bool
     explorer: str
+    cors: Cors = NO_ORIGINS
     max_seconds: float = MAX_SECONDS
     now: Callable[[], datetime] = utc_now
 
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
         """Answers API Gateway's request."""
+        if event.get("httpMethod") == PREFLIGHT:
+            return self.cors.preflight(event, "GET, POST")
+        return self.cors.allowed(self._answered(event), event)
+
+    def _answered(self, event: dict[str, Any]) -> dict[str, Any]:
         try:
             return self._respond(event)
         except RequestError as error:
@@ -113,13 +124,25 @@ class GraphqlHandler:
             check_url_parameters(event.get("queryStringParameters") or ())
             return _response(200, self.explorer, "text/html; charset=utf-8")
         grant = self._authorise(event)
+        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        if not is_json(headers.get("content-type")):
+            raise RequestError(415, "Send queries with Content-Type: application/json, in UTF-8.")
+        answered = answer_type(headers.get("accept"))
+        status, body = self._status_and_body(event, grant, answered)
+        return _response(status, body, answered.content_type)
+
+    def _status_and_body(self, event: dict[str, Any], grant: Grant, answered: AnswerType) -> tuple[int, str]:
         try:
             query = parse_query(event.get("body") or "", is_base64=bool(event.get("isBase64Encoded")))
-            return _response(200, self._answer(grant, query))
+            return 200, self._answer(grant, query)
+        except MalformedRequest as malformed:
+            return answered.status(Mistake.REQUEST), _encode({"errors": [self._client_error(malformed.error)]})
         except InvalidQuery as invalid:
-            return _response(200, _encode({"errors": [self._client_error(error) for error in invalid.errors]}))
+            errors = [self._client_error(error) for error in invalid.errors]
+            return answered.status(Mistake.QUERY), _encode({"errors": errors})
         except QueryTooSlow:  # before the query's first field
-            return _response(200, _encode({"errors": [{"message": _TOO_SLOW}]}))
+            status = 503 if answered is AnswerType.GRAPHQL else 200
+            return status, _encode({"errors": [{"message": _TOO_SLOW}]})
 
     def _authorise(self, event: dict[str, Any]) -> Grant:
         try:
@@ -143,6 +166,8 @@ class GraphqlHandler:
         )
         document = self.documents.document(query.text)
         result = execute(self.schema, document, query, context, suggestions=self.introspection)
+        if result.data is None and result.errors and all(error.path is None for error in result.errors):
+            raise InvalidQuery(result.errors)  # no field was executed: which operation, or its variables, are at fault
         answer: dict[str, Any] = {"data": result.data}
         if result.errors:
             answer["errors"] = [self._client_error(error) for error in result.errors[:_MAX_ERRORS]]

@@ -1,5 +1,6 @@
 """Limits of a query's text, variables and answer."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from graphql import (
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
+    TokenKind,
 )
 
 MAX_BODY_BYTES = 256 * 1024
@@ -24,6 +26,7 @@ MAX_FIELDS = 500  # fields as written
 MAX_EXPANDED_FIELDS = 1000  # fields once fragments are expanded
 MAX_ALIASES = 50  # aliases once fragments are expanded
 MAX_DIRECTIVES = 50
+MAX_DIGITS = 1000  # digits of one whole number, as written
 MAX_INTROSPECTIONS = 5
 MAX_LIST = 1000  # values of one list in the variables
 MAX_TEXT = 16 * 1024  # characters of one text in the variables; no payload holds a longer text
@@ -31,6 +34,7 @@ MAX_TEXT = 16 * 1024  # characters of one text in the variables; no payload hold
 # Lambda sends at most 6 MiB, headers and status included.
 MAX_ANSWER_BYTES = 6 * 1024 * 1024 - 1024
 
+_MANY_DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 _INTROSPECTION = ("__schema", "__type")
 
 
@@ -50,6 +54,21 @@ def check_length(text: str) -> None:
         GraphQLError: the text is longer than `MAX_LENGTH`.
     """
     _at_most(MAX_LENGTH, len(text), "characters")
+
+
+def check_numbers(text: str, document: DocumentNode) -> None:
+    """Checks the length of the numbers in a query. Python reads no number of thousands of digits.
+
+    Raises:
+        GraphQLError: a number has more than `MAX_DIGITS` digits.
+    """
+    if not _MANY_DIGITS.search(text):
+        return
+    token = document.loc.start_token if document.loc else None
+    while token is not None:
+        if token.kind is TokenKind.INT:
+            _at_most(MAX_DIGITS, len(token.value or ""), "digits in one number")
+        token = token.next
 
 
 def check(document: DocumentNode) -> None:

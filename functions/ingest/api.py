@@ -10,5 +10,6 @@ handler = build(
     auth=settings.auth(),
     queue_url=settings.queue_url(),
     retention_months=settings.retention_months(),
+    cors_origins=settings.cors_origins(),
     log_level=settings.log_level(),
 )

@@ -17,10 +17,11 @@ from functions.ingest.formats.adapter import RequestFormat
 from functions.ingest.formats.compression import TooLarge
 from functions.ingest.formats.table import events_of, format_of
 from functions.ingest.intake import Intake, QueueUnavailable
-from functions.ingest.request import Request, UnsupportedMediaType, read_request
+from functions.ingest.request import Request, UnsupportedEncoding, UnsupportedMediaType, read_request
 from functions.shared import queue
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog import registry
+from functions.shared.cors import NO_ORIGINS, PREFLIGHT, Cors
 from functions.shared.failure import redact_errors
 from functions.shared.rejection import Rejection
 from functions.shared.settings import AuthSettings
@@ -42,17 +43,25 @@ STATUSES: dict[type[Exception], int] = {
     Forbidden: 403,
     TooLarge: 413,
     UnsupportedMediaType: 415,
+    UnsupportedEncoding: 415,
     KeysUnavailable: 503,
     RevocationsUnavailable: 503,
     QueueUnavailable: 503,
 }
 
 
-def build(*, auth: AuthSettings, queue_url: str, retention_months: int, log_level: str = "INFO") -> "IngestHandler":
+def build(
+    *,
+    auth: AuthSettings,
+    queue_url: str,
+    retention_months: int,
+    cors_origins: frozenset[str] = frozenset(),
+    log_level: str = "INFO",
+) -> "IngestHandler":
     """Returns the handler for these settings; opens no connections."""
     send = partial(queue.send, boto3.client("sqs", config=PATIENCE), queue_url)
     intake = Intake(registry.load(), retention_months, send)
-    return IngestHandler(Logger(level=log_level), Authenticator(auth), intake)
+    return IngestHandler(Logger(level=log_level), Authenticator(auth), intake, Cors(cors_origins))
 
 
 @dataclass(slots=True)
@@ -60,17 +69,24 @@ class IngestHandler:
     """Answers requests of API Gateway.
 
     Attributes:
+        cors: the origins whose pages may send events.
         now: returns the current time with its UTC offset.
     """
 
     logger: Logger
     authenticator: Authenticator
     intake: Intake
+    cors: Cors = NO_ORIGINS
     now: Callable[[], datetime] = utc_now
 
     @redact_errors()
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
         """Answers a request with the outcome of each event, or with the reason why the whole request was refused."""
+        if event.get("httpMethod") == PREFLIGHT:
+            return self.cors.preflight(event, "POST")
+        return self.cors.allowed(self._answered(event), event)
+
+    def _answered(self, event: dict[str, Any]) -> dict[str, Any]:
         request = read_request(event)
         form = format_of(request)
         try:
@@ -78,8 +94,7 @@ class IngestHandler:
         except tuple(STATUSES) as error:
             code = error.code if isinstance(error, Rejection) else type(error).__name__
             self.logger.info("refused", extra={"status": STATUSES[type(error)], "reason": code})
-            challenge = {"WWW-Authenticate": error.challenge} if isinstance(error, Unauthenticated) else {}
-            return _response(STATUSES[type(error)], {"message": str(error)}, challenge)
+            return _response(STATUSES[type(error)], {"message": str(error)}, _headers(error))
         self.logger.info(
             "taken in",
             extra={"accepted": answer.accepted, "ignored": answer.ignored, "rejected": len(answer.rejected)},
@@ -96,6 +111,13 @@ class IngestHandler:
         size = sum(size for size, event_id in zip(sizes, answer.ids, strict=True) if event_id is not None)
         intake_metrics.count(tenant_of(grant), answer.accepted, size)
         return answer
+
+
+def _headers(error: Exception) -> Mapping[str, str]:
+    """Returns the headers that say what would be right."""
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": error.challenge}
+    return {"Accept-Encoding": "gzip"} if isinstance(error, UnsupportedEncoding) else {}
 
 
 def _response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:

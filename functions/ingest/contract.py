@@ -1,6 +1,5 @@
 """The contract between producers and the server: event format, limits, and answers."""
 
-from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -13,15 +12,15 @@ MAX_ID_DIGITS = len(str(MAX_ID))
 
 _FIRST_BYTE_OF_NONCHARACTERS = b"\xef"  # UTF-8; searching for one byte is much faster than searching for several
 
-type UserId = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
 type LooseId = int | float | str
+"""The id of a user, a namespace or a project. `numeric_id` says which are valid."""
 
 
 # `gc=False`: values decoded from JSON can't form reference cycles, so the garbage collector need not track them.
 class User(msgspec.Struct, frozen=True, gc=False):
     """A user reference in an event."""
 
-    id: UserId
+    id: LooseId
     username: str | None = None
 
 

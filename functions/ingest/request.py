@@ -16,6 +16,10 @@ class UnsupportedMediaType(Exception):
     """The content type of the body is not supported."""
 
 
+class UnsupportedEncoding(UnsupportedMediaType):
+    """The body is packed in a way that is not supported."""
+
+
 class Request(msgspec.Struct, frozen=True):
     """An HTTP request.
 

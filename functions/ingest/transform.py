@@ -13,6 +13,7 @@ from functions.ingest.event.attributes import contents_of
 from functions.ingest.event.event import Event, require_user_id, storable_times
 from functions.ingest.event.location import require_namespace_path
 from functions.ingest.event.storable import normalised
+from functions.ingest.formats.json_error import reason
 from functions.ingest.message.batch import Batch
 from functions.ingest.payload_encoder import encode_payload, plainly_encoded
 from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, write_order_key
@@ -253,7 +254,7 @@ def _require_class(payload: dict[str, Any], payload_class: type[Payload]) -> Non
     try:
         msgspec.convert(payload, payload_class)
     except CODE_ERRORS as error:
-        message = f"{error}" if isinstance(error, msgspec.ValidationError) else _reason(error)
+        message = reason(error) if isinstance(error, msgspec.ValidationError) else _reason(error)
         raise Rejection("invalid_payload", f"The payload is not a {payload_class.__name__}: {message}.") from error
 
 

@@ -1,5 +1,7 @@
 """Describes why an event can never be stored as sent."""
 
+import json
+
 _MAX_QUOTED_CHARACTERS = 60  # a request may hold 10,000 events, and Lambda limits a response to 6 MB
 
 
@@ -18,6 +20,13 @@ class Rejection(ValueError):
 
 
 def quoted(value: object) -> str:
-    """Returns the `repr` of `value`, shortened for a message."""
-    text = repr(value)
+    """Returns a value as JSON has it, shortened for a message; a string in single quotes.
+
+    >>> quoted({"a": True}), quoted("b")
+    ('{"a": true}', "'b'")
+    """
+    try:
+        text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
+    except (ValueError, TypeError, RecursionError):  # an integer of thousands of digits, a key that is no string
+        text = f"a value of the type {type(value).__name__}"
     return text if len(text) <= _MAX_QUOTED_CHARACTERS else text[: _MAX_QUOTED_CHARACTERS - 1] + "…"

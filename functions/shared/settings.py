@@ -1,12 +1,16 @@
 """Reads and checks the settings in environment variables; each error names its setting."""
 
 import os
+import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import msgspec
 
+from functions.shared.cors import ANY_ORIGIN
+
 MIN_SECRET_BYTES = 32  # the hash size of HS256; RFC 7518 forbids shorter keys
+_ORIGIN = re.compile(r"https?://[^/?#@\s*\"\',]+", re.ASCII)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -177,6 +181,18 @@ def accept_unreadable() -> frozenset[str]:
 def graphql_introspection() -> bool:
     """Whether clients may query the GraphQL schema: `GRAPHQL_INTROSPECTION`, on by default."""
     return _switch("GRAPHQL_INTROSPECTION")
+
+
+def cors_origins() -> frozenset[str]:
+    """Returns the origins whose pages may call the API: `CORS_ORIGINS`, none by default."""
+    origins = frozenset(filter(None, (part.strip() for part in (_text("CORS_ORIGINS") or "").split(","))))
+    for origin in origins:
+        if origin != ANY_ORIGIN and not _ORIGIN.fullmatch(origin):
+            raise SettingError(
+                f"CORS_ORIGINS must be origins like https://dashboard.example.com with commas between them, or *, "
+                f"not {origin!r}"
+            )
+    return origins
 
 
 def log_level() -> str:

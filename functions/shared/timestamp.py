@@ -12,6 +12,9 @@ from functions.shared.rejection import quoted
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DATE_LENGTH = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MICROSECOND_DIGITS = "999999"
+_LAST_MICROSECOND = _LAST_MICROSECOND_DIGITS.encode()
+_PAST_LAST_MICROSECOND = re.compile(r"(\.9{6})\d+")
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -21,7 +24,7 @@ def utc_now() -> datetime:
 
 
 def parse_timestamp(value: Any) -> datetime:
-    """Parses `value` to a moment in UTC, to the microsecond.
+    """Parses `value` to a moment in UTC, rounded to the microsecond, but never up to the next second.
 
     Args:
         value: RFC 3339 (`2026-11-20T15:00:59.936Z`), `2026-11-20 12:55:11 UTC`, a date alone (its
@@ -36,6 +39,8 @@ def parse_timestamp(value: Any) -> datetime:
     try:
         moment = _convert(value)
         in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+        if isinstance(value, float) and in_utc.microsecond == 0 and value < in_utc.timestamp():
+            in_utc -= _MICROSECOND
     except (msgspec.ValidationError, OverflowError) as error:
         raise ValueError(
             f"{quoted(value)} is not an RFC 3339 time, a date or a number of seconds since 1970"
@@ -74,8 +79,15 @@ def months_before(moment: datetime, months: int) -> datetime:
     return moment.replace(year=year, month=month + 1, day=min(moment.day, last_day))
 
 
+def may_round_up(text: bytes) -> bool:
+    """Whether msgspec may round a time in the text up to the next second, which `parse_timestamp` does not."""
+    return text.rfind(_LAST_MICROSECOND) >= 0
+
+
 def _convert(value: Any) -> datetime:
     if isinstance(value, str):
+        if _LAST_MICROSECOND_DIGITS in value:
+            value = _PAST_LAST_MICROSECOND.sub(r"\1", value)
         if len(value) == _DATE_LENGTH and _DATE.fullmatch(value):
             value += "T00:00:00Z"
         elif value.endswith(" UTC"):

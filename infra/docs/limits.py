@@ -98,6 +98,7 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         ("Fields after fragments are expanded", _QUERY_LIMITS, "MAX_EXPANDED_FIELDS", _QUERY),
         ("Aliases", _QUERY_LIMITS, "MAX_ALIASES", _QUERY),
         ("Directives", _QUERY_LIMITS, "MAX_DIRECTIVES", _QUERY),
+        ("Digits of a whole number", _QUERY_LIMITS, "MAX_DIGITS", _QUERY),
         ("Fields `__schema` and `__type`", _QUERY_LIMITS, "MAX_INTROSPECTIONS", _QUERY),
         ("Values of one list among the variables", _QUERY_LIMITS, "MAX_LIST", _QUERY),
         ("Characters of one text among the variables", _QUERY_LIMITS, "MAX_TEXT", _QUERY),

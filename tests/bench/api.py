@@ -28,7 +28,7 @@ class Api:
         )
         self._source = "clickhouse" if clickhouse_url else "postgresql"
         token = sign(SECRET, "1", [READ], [EVERYTHING], timedelta(hours=1))
-        self.headers = {"Authorization": f"Bearer {token}"}
+        self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def request(self, query: str, variables: Variables) -> Work:
         """Returns a request as API Gateway passes it to the function."""

@@ -55,7 +55,7 @@ def measure(folder: Path) -> Iterator[Measurement]:
 
 def _measured(name: str, database_url: str, clickhouse_url: str, start: str) -> Measurement:
     with closing(Api(database_url, clickhouse_url)) as api:
-        api.headers = {"Authorization": f"Bearer {sign(SECRET, '2', ['events:read'], [VICTIM], timedelta(hours=1))}"}
+        api.headers |= {"Authorization": f"Bearer {sign(SECRET, '2', ['events:read'], [VICTIM], timedelta(hours=1))}"}
 
         def ask() -> None:
             api.ask(QUERY, {"path": VICTIM})

@@ -189,7 +189,7 @@ REPLAYED = replay_head(OWN_ID, HEAD)
         (f'{{"detail-type":"x","id":"x","detail":{DEEP}}}', "too_deep"),
         (f'{{"specversion":"1.0","id":"x","source":"x","type":"x","data":{DEEP}}}', "too_deep"),
         (f'{{"specversion":{DEEP}}}', "too_deep"),
-        (f'[{{"event":"x","a":"\\ud83d"}},{DEEP}]', "invalid_json"),
+        (f'[{{"event":"x","a":"\\ud83d"}},{DEEP}]', "too_deep"),
     ],
     ids=range(16),
 )

@@ -37,7 +37,7 @@ UNSAID_CODES = {
     "unknown_event",
 }
 UNSAID = re.compile(
-    "got `float`|name different|is not the last|is not the namespace's id|data must be a JSON object|is longer than"
+    "name different|is not the last|is not the namespace's id|data must be a JSON object|is longer than"
 )
 
 
@@ -48,8 +48,11 @@ def described() -> Any:
     for name, attribute in NAMED_BY.items():
         attributes = schemas[name]["properties"]
         attributes[attribute] = {"anyOf": [{"enum": NAMES}, attributes[attribute]]}
-    lines = description["paths"][EVENTS_PATH]["post"]["requestBody"]["content"][LINES]
-    lines["schema"] = {"type": "array", "items": {"$ref": "#/components/schemas/AnyEvent"}}
+    bodies = description["paths"][EVENTS_PATH]["post"]["requestBody"]["content"]
+    bodies[LINES]["schema"] = {"type": "array", "items": {"$ref": "#/components/schemas/AnyEvent"}}
+    cloud_event = {"$ref": "#/components/schemas/CloudEvent"}
+    bodies["application/cloudevents+json"]["schema"] = cloud_event
+    bodies["application/cloudevents-batch+json"]["schema"] = {"type": "array", "maxItems": 10_000, "items": cloud_event}
     del description["servers"]  # whose paths begin with the stage
     return description
 

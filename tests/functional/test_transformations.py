@@ -143,7 +143,7 @@ RETURNING = """
         ("{'timestamp': 'nonsense'}", "invalid_timestamp"),
         ("{'timestamp': '2020-01-01'}", "timestamp_out_of_range"),
         ("{'user_id': 0}", "invalid_user"),
-        ("{'user_id': '1'}", "invalid_user"),
+        ("{'user_id': 'x'}", "invalid_user"),
         ("{'namespace_path': 'group/'}", "invalid_namespace"),
     ],
 )

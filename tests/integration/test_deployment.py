@@ -104,6 +104,10 @@ def test_the_api_has_the_routes_and_each_calls_its_function(deployment: Deployme
         ("/api/v4/usage_data/track_events", "POST"): ingest,
         ("/graphql", "POST"): graphql,
         ("/graphql", "GET"): graphql,
+        ("/graphql", "OPTIONS"): graphql,
+        ("/v1/events", "OPTIONS"): ingest,
+        ("/api/v4/usage_data/track_event", "OPTIONS"): ingest,
+        ("/api/v4/usage_data/track_events", "OPTIONS"): ingest,
     }
     stage = gateway.get_stage(restApiId=deployment.outputs["ApiId"], stageName=deployment.outputs["ApiStage"])
     assert stage["deploymentId"] in deployment.resources.values()

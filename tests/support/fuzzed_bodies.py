@@ -185,6 +185,7 @@ _FAITHFUL = {
     "gzip with padding",
     "gzip as latin-1",
     "gzip in base64",
+    "byte order mark",
     "spaces around it",
 }
 

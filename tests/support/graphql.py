@@ -55,7 +55,7 @@ def request(handler: GraphqlHandler, query: Any, *namespaces: str, **changes: An
     body = query if isinstance(query, str) else json.dumps(query)
     event = {
         "httpMethod": "POST",
-        "headers": {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}"},
+        "headers": {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}", "Content-Type": "application/json"},
         "body": body,
         "isBase64Encoded": False,
     }

@@ -34,7 +34,7 @@ def request(namespace: str, query: str, **variables: Any) -> dict[str, Any]:
     claims = {"sub": "1", "scope": "events:read", "namespaces": [namespace], "exp": time.time() + 3600}
     return {
         "httpMethod": "POST",
-        "headers": {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}"},
+        "headers": {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}", "Content-Type": "application/json"},
         "body": json.dumps({"query": query, "variables": {"path": namespace, **variables}}),
         "isBase64Encoded": False,
     }

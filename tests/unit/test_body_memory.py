@@ -72,12 +72,18 @@ def test_an_event_that_holds_millions_of_values_takes_no_memory_for_them(inner: 
     assert peak() < MAX_MEMORY_BYTES
 
 
-@pytest.mark.parametrize("end", [b"", b',"\\ud800"]'])
-def test_what_is_no_json_takes_no_memory_for_its_millions_of_values(end: bytes) -> None:
-    body = packed(array(array(b"{}", 6_000_000), 1)[:-1] + end)
+def test_what_is_no_json_takes_no_memory_for_its_millions_of_values() -> None:
+    body = packed(array(array(b"{}", 6_000_000), 1)[:-1])
     tracemalloc.reset_peak()
     with pytest.raises(TooLarge, match="more than 1000000 commas, and is not JSON"):
         events_in(body)
+    assert peak() < MAX_MEMORY_BYTES
+
+
+def test_an_array_with_half_a_surrogate_pair_takes_no_memory_for_millions_of_values() -> None:
+    body = packed(array(array(b"{}", 6_000_000), 1)[:-1] + b',"\\ud800"]')
+    tracemalloc.reset_peak()
+    assert len(events_in(body).raw) == 2
     assert peak() < MAX_MEMORY_BYTES
 
 

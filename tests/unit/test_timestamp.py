@@ -14,6 +14,12 @@ from functions.shared.timestamp import format_timestamp, months_before, parse_ti
         ("2026-11-20 12:55:11 UTC", datetime(2026, 11, 20, 12, 55, 11, 0, UTC)),
         ("2026-11-20", datetime(2026, 11, 20, tzinfo=UTC)),
         ("2026-11-20T15:00:59.1234567Z", datetime(2026, 11, 20, 15, 0, 59, 123457, UTC)),
+        ("2026-11-30T23:59:59.9999999Z", datetime(2026, 11, 30, 23, 59, 59, 999999, UTC)),
+        ("2026-11-30T23:59:59.999999499-01:00", datetime(2026, 12, 1, 0, 59, 59, 999999, UTC)),
+        ("2026-11-20T15:00:59.9999994Z", datetime(2026, 11, 20, 15, 0, 59, 999999, UTC)),
+        (1763650859.9999998, datetime(2025, 11, 20, 15, 0, 59, 999999, UTC)),
+        (1763650860.0, datetime(2025, 11, 20, 15, 1, 0, 0, UTC)),
+        (-0.0000001, datetime(1969, 12, 31, 23, 59, 59, 999999, UTC)),
         (1763650859, datetime(2025, 11, 20, 15, 0, 59, 0, UTC)),
         (1763650859.5, datetime(2025, 11, 20, 15, 0, 59, 500000, UTC)),
         (
@@ -48,6 +54,17 @@ def test_a_time_is_read_as_producers_write_it(written: Any, moment: datetime) ->
 def test_what_is_no_time_is_refused(written: Any) -> None:
     with pytest.raises(ValueError, match=r"not an RFC 3339 time|no offset"):
         parse_timestamp(written)
+
+
+def test_a_message_about_a_time_shows_no_python() -> None:
+    for written, shown in (
+        (None, "null"),
+        (True, "true"),
+        (datetime(2026, 11, 20), "2026-11-20 00:00:00"),  # noqa: DTZ001
+        (10**5000, "a value"),
+    ):
+        with pytest.raises(ValueError, match=f"^.?{shown}"):
+            parse_timestamp(written)
 
 
 @pytest.mark.parametrize(

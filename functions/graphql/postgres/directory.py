@@ -23,7 +23,11 @@ _USERNAMES = """
 
 _PATH_OF = "SELECT path FROM namespaces WHERE full_path = %s"
 
+_PATH_OF_ID = "SELECT path FROM namespaces WHERE id = %s"
+
 _FULL_PATH_OF = "SELECT full_path FROM namespaces WHERE path = %s"
+
+_FULL_PATH_OF_PROJECT = "SELECT full_path FROM projects WHERE id = %s"
 
 _PROJECT_OF = "SELECT id, namespace_path FROM projects WHERE full_path = %s"
 
@@ -53,9 +57,18 @@ class PostgresDirectory:
         """The traversal path of a namespace, by full path."""
         return next((path for (path,) in _rows(self._database, _PATH_OF, [full_path])), None)
 
+    def path_of_id(self, namespace_id: int) -> str | None:
+        """The traversal path of a namespace, by its id."""
+        return next((path for (path,) in _rows(self._database, _PATH_OF_ID, [namespace_id])), None)
+
     def full_path_of(self, path: str) -> str | None:
         """The full path of a namespace, by traversal path."""
         return next((full_path for (full_path,) in _rows(self._database, _FULL_PATH_OF, [path])), None)
+
+    def full_path_of_project(self, project_id: int) -> str | None:
+        """The full path of a project, by its id."""
+        rows = _rows(self._database, _FULL_PATH_OF_PROJECT, [project_id])
+        return next((full_path for (full_path,) in rows), None)
 
     def project_of(self, full_path: str) -> LocatedProject | None:
         """The project at a full path."""

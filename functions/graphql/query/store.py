@@ -93,8 +93,14 @@ class DirectoryReader(Protocol):
     def path_of(self, full_path: str) -> str | None:
         """The traversal path of a namespace, by full path."""
 
+    def path_of_id(self, namespace_id: int) -> str | None:
+        """The traversal path of a namespace, by its id."""
+
     def full_path_of(self, path: str) -> str | None:
         """The full path of a namespace, by traversal path."""
+
+    def full_path_of_project(self, project_id: int) -> str | None:
+        """The full path of a project, by its id."""
 
     def project_of(self, full_path: str) -> LocatedProject | None:
         """The project at a full path."""

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from functions.graphql.context import Coverage
+from functions.graphql.global_id import read_global_id
 from functions.graphql.query.days import midnight
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path, read_path
@@ -102,11 +103,17 @@ def _ids(name: str, kind: str, texts: Sequence[str] | None, limit: int) -> tuple
         return None
     if len(texts) > limit:
         raise InvalidArgument(f"{name} takes at most {limit:,} ids, not {len(texts):,}.")
-    plain = [text.removeprefix(_GLOBAL_ID.format(kind=kind)) for text in texts]
+    plain = [_plain_id(kind, text) for text in texts]
     for given, digits in zip(texts, plain, strict=True):
         if not (_DIGITS.fullmatch(digits) and 0 < int(digits) <= _MAX_ID):
             raise InvalidArgument(f"{name}: {given[:40]!r} is not a {kind.lower()}'s id.")
     return tuple(dict.fromkeys(map(int, plain)))
+
+
+def _plain_id(kind: str, text: str) -> str:
+    """The id in a global id of this kind; any other text unchanged."""
+    found = read_global_id(text)
+    return found.key if found and found.type == kind else text
 
 
 def select(coverage: Coverage, registry: Registry, today: date, filters: Mapping[str, Any]) -> Selection:

@@ -1,15 +1,16 @@
 """Event types of the schema: the interface `AiUsageEvent`, and for each feature a type with its payload's fields."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from ariadne import EnumType, InterfaceType, ObjectType, SchemaBindable
 
-from functions.graphql.context import Coverage, Info
+from functions.graphql.context import Coverage, Info, UserNode
+from functions.graphql.global_id import DATA, GlobalId
 from functions.graphql.types.descriptions import Descriptions
-from functions.graphql.types.event_connection import EventNode, event_connection, resolve_payload
+from functions.graphql.types.event_connection import EventNode, event_connection, field_keys, resolve_payload
 from functions.graphql.types.payload_fields import typed_value
 from functions.graphql.types.sdl import FILTERS, PAGE, connection, description
 from functions.graphql.types.team_fields import team_field_resolver
@@ -21,17 +22,28 @@ from functions.shared.catalog.payload_type import PayloadType, key_types, nested
 from functions.shared.catalog.registry import EventType, Registry
 
 _FIELDS = """\
+  "The id under which the event is stored, a UUID."
   id: ID!
+  "The global id, for `node`."
+  nodeId: ID!
+  "When the event happened."
   timestamp: Time!
+  "The name of the event."
   event: AiUsageEventType!
+  "Who did it."
   user: User!
   "Ids from the root, each followed by a slash; null for an event without a namespace."
   namespacePath: String
   "The project's id; null for an event without a project."
   projectId: Long
   "What the event carries: all of it, or just what is at the paths."
-  payload(paths: [String!]): JSON!
+  payload(
+    "Paths into the payload; all of it where they are not given."
+    paths: [String!]
+  ): JSON!
 """
+
+_DATA_ID = '"An id for caches; `node` does not take it."\nid: ID!\n'
 
 _SCALARS: dict[Any, str] = {str: "String", int: "Long", float: "Float", bool: "Boolean", datetime: "Time"}
 
@@ -39,7 +51,7 @@ _SCALARS: dict[Any, str] = {str: "String", int: "Long", float: "Float", bool: "B
 def event_types_text(registry: Registry) -> str:
     """The schema text of event types, their connections, and `AiUsageData`."""
     parts = [
-        f'"Something that a user did with an AI feature."\ninterface AiUsageEvent {{\n{_FIELDS}}}\n',
+        f'"Something that a user did with an AI feature."\ninterface AiUsageEvent implements Node {{\n{_FIELDS}}}\n',
         connection("AiUsageEvent", "events"),
         _event_enum_text(registry),
         _feature_enum_text(registry),
@@ -49,7 +61,7 @@ def event_types_text(registry: Registry) -> str:
         parts += _feature_texts(feature)
         fields.append(_connection_field(feature.field, feature.type_name, f"Events of {feature.name}, newest first."))
         fields += map(_resolver_field, feature.resolvers.values())
-    parts.append(f'"How people used AI features."\ntype AiUsageData {{\n{"".join(fields)}}}\n')
+    parts.append(f'"How people used AI features."\ntype AiUsageData {{\n{_DATA_ID}{"".join(fields)}}}\n')
     return "\n".join(parts)
 
 
@@ -57,7 +69,7 @@ def event_bindables(registry: Registry) -> Iterator[SchemaBindable]:
     """The resolvers of these types."""
     yield EnumType("AiUsageEventType", {enum_value(event.name): event.id for event in registry.events.values()})
     yield EnumType("AiUsageFeature", {feature.enum_value: feature.name for feature in registry.features.values()})
-    yield _interface(registry)
+    yield from _interfaces(registry)
     yield _data_type(registry)
     for feature in registry.features.values():
         event_type = ObjectType(feature.type_name)
@@ -69,23 +81,26 @@ def event_bindables(registry: Registry) -> Iterator[SchemaBindable]:
         yield from _nested_types(feature)
 
 
-def _interface(registry: Registry) -> InterfaceType:
-    """The interface `AiUsageEvent`, which resolves an event to its feature's type."""
+def _interfaces(registry: Registry) -> Iterator[InterfaceType]:
+    """The interfaces `AiUsageEvent` and `Node`, which resolve an event to its feature's type."""
     type_names = {event.id: event.feature.type_name for event in registry.events.values()}
 
     def type_of(node: EventNode, *_: object) -> str:
         return type_names[node.event]
 
-    return InterfaceType("AiUsageEvent", type_of)
+    def type_of_node(node: Any, *_: object) -> str:
+        if isinstance(node, EventNode):
+            return type_names[node.event]
+        return "User" if isinstance(node, UserNode) else "Namespace"
+
+    yield InterfaceType("AiUsageEvent", type_of)
+    yield InterfaceType("Node", type_of_node)
 
 
 def _data_type(registry: Registry) -> ObjectType:
-    keys: dict[str, list[str]] = {}
-    for feature in registry.features.values():
-        for key in feature.payload_types:
-            if key not in KEYS_WITHOUT_FIELD:
-                keys.setdefault(camel_case(key), []).append(key)
+    keys = field_keys(registry)
     data_type = ObjectType("AiUsageData")
+    data_type.set_field("id", lambda coverage, _: str(GlobalId(DATA, _key_of(coverage))))
     data_type.set_field("all", _connection_resolver(tuple(registry.by_id), keys))
     for feature in registry.features.values():
         data_type.set_field(feature.field, _connection_resolver(tuple(feature.all_ids.values()), keys))
@@ -94,7 +109,12 @@ def _data_type(registry: Registry) -> ObjectType:
     return data_type
 
 
-def _connection_resolver(event_ids: tuple[int, ...], keys: Mapping[str, list[str]]) -> Any:
+def _key_of(coverage: Coverage) -> str:
+    namespaces = "*" if coverage.namespaces is None else ",".join(coverage.namespaces)
+    return namespaces if coverage.project_id is None else f"{namespaces};{coverage.project_id}"
+
+
+def _connection_resolver(event_ids: tuple[int, ...], keys: Mapping[str, Sequence[str]]) -> Any:
     def resolve(coverage: Coverage, info: Info, **given: Any) -> Any:
         return event_connection(coverage, info, event_ids, keys, given)
 
@@ -128,7 +148,8 @@ def _connection_field(name: str, node_type: str, about: str) -> str:
 
 
 def _resolver_field(resolver: Resolver) -> str:
-    return f"{description(resolver.description)}{resolver.name}(\n{FILTERS}): {resolver.returns}\n"
+    about = description(resolver.description or f"The field `{resolver.name}` of a definition.")
+    return f"{about}{resolver.name}(\n{FILTERS}): {resolver.returns}\n"
 
 
 def _feature_texts(feature: Feature) -> Iterator[str]:
@@ -136,11 +157,11 @@ def _feature_texts(feature: Feature) -> Iterator[str]:
     of_class = descriptions.payload_class(feature.payload) if feature.payload else ""
     fields = _payload_fields(feature, feature.payload, descriptions, KEYS_WITHOUT_FIELD) if feature.payload else ""
     about = description(of_class or feature.description or f"Events of {feature.name}.")
-    yield f"{about}type {feature.type_name} implements AiUsageEvent {{\n{_FIELDS}{fields}}}\n"
+    yield f"{about}type {feature.type_name} implements AiUsageEvent & Node {{\n{_FIELDS}{fields}}}\n"
     yield connection(feature.type_name, f"events of {feature.name}")
     for nested in nested_classes(feature.payload) if feature.payload else ():
         fields = _payload_fields(feature, nested, descriptions)
-        about = description(descriptions.payload_class(nested))
+        about = description(descriptions.payload_class(nested) or f"A part of the payload of {feature.name}.")
         yield f"{about}type {feature.nested_type_name(nested)} {{\n{fields}}}\n"
 
 
@@ -152,7 +173,7 @@ def _payload_fields(
         key = field.encode_name
         if key in omitted:
             continue
-        about = description(descriptions.key(payload_class, key))
+        about = description(descriptions.key(payload_class, key) or f"The payload's `{key}`.")
         lines.append(f"{about}{camel_case(key)}: {_type_text(feature, field.type)}\n")
     return "".join(lines)
 
@@ -180,8 +201,9 @@ def _enum_value_lines(event: EventType) -> Iterator[str]:
 
 
 def _feature_enum_text(registry: Registry) -> str:
-    values = "".join(
-        f"{description(feature.description.partition('\n\n')[0])}{feature.enum_value}\n"
+    summaries = {
+        feature.enum_value: feature.description.partition("\n\n")[0] or f"The feature {feature.name}."
         for feature in registry.features.values()
-    )
+    }
+    values = "".join(f"{description(summary)}{value}\n" for value, summary in summaries.items())
     return f'"The features that definitions name."\nenum AiUsageFeature {{\n{values}}}\n'

@@ -24,10 +24,10 @@ from functions.graphql.types.arguments import select
 from functions.graphql.types.connection import ConnectionPage, PageRequest
 from functions.graphql.types.cursor import from_user_cursor, to_user_cursor
 from functions.graphql.types.lookahead import Lookahead
-from functions.graphql.types.sdl import FILTERS, PAGE, connection, description
+from functions.graphql.types.sdl import FILTERS, PAGE, connection, description, order_value
 from functions.graphql.types.selected_measures import measures_of
 from functions.shared.catalog.feature import Feature
-from functions.shared.catalog.names import upper_snake_case
+from functions.shared.catalog.names import event_count_field, upper_snake_case
 from functions.shared.catalog.registry import Registry
 
 _DEFAULT_SORT = "TOTAL_EVENT_COUNT_DESC"
@@ -68,7 +68,7 @@ class Metrics:
         )
         parts += [f"extend type {name} {{\n{fields}}}\n" for name in ("AiMetrics", "AiUserMetrics")]
         parts.append(connection("AiUserMetrics", "users"))
-        sorts = "\n".join(self._sorts)
+        sorts = "\n".join(map(order_value, self._sorts))
         parts.append(f'"What users are sorted by."\nenum AiUserMetricsSort {{\n{sorts}\n}}\n')
         parts.append(f"extend type Namespace {{\n{_fields('ai')}}}\n")
         parts.append(f"extend type Query {{\n{_fields('aiInstance')}}}\n")
@@ -201,7 +201,12 @@ def _feature_text(feature: Feature, metric_fields: Mapping[str, MetricField]) ->
 
 
 def _metric_description(feature: Feature, field: str) -> str:
-    return feature.metrics[field].description if field in feature.metrics else ""
+    if field in feature.metrics:
+        return feature.metrics[field].description or f"The metric `{field}` of {feature.name}."
+    if field == "contributorsCount":
+        return f"How many users used {feature.name}."
+    name = next((name for name in feature.all_ids if event_count_field(name) == field), feature.name)
+    return f"How many events of {name} there were."
 
 
 def _type_text(metric_field: MetricField) -> str:

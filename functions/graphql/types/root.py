@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from ariadne import ObjectType, QueryType
 
 from functions.graphql.context import Coverage, Info
+from functions.graphql.global_id import PROJECT, GlobalId
 from functions.graphql.types.event_definitions import event_definitions
 from functions.graphql.types.metrics import Metrics
+from functions.graphql.types.node import namespace_id, node_resolver
 from functions.graphql.types.usage import resolve_usage
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import is_traversal_path
@@ -33,6 +35,8 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
     query_type.set_field("namespace", resolve_namespace)
     query_type.set_field("group", resolve_group)
     query_type.set_field("project", resolve_project)
+    query_type.set_field("node", node_resolver(registry, resolve_group, resolve_project, _instance))
+    namespace_type.set_field("id", _global_id)
     definitions = event_definitions(registry)
     query_type.set_field("eventDefinitions", lambda *_: definitions)
     query_type.set_field("aiInstanceUsageData", _instance)
@@ -79,6 +83,11 @@ def resolve_project(_: None, info: Info, full_path: str) -> NamespaceNode | None
         return None
     path = project.namespace_path
     return NamespaceNode(path or "", full_path, Coverage((path,) if path else None, project.id))
+
+
+def _global_id(namespace: NamespaceNode, info: Info) -> str:
+    project_id = namespace.coverage.project_id
+    return namespace_id(namespace.path, info) if project_id is None else str(GlobalId(PROJECT, str(project_id)))
 
 
 def _instance(_: None, info: Info) -> Coverage:

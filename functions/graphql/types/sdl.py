@@ -36,6 +36,13 @@ def description(text: str) -> str:
     return f"{print_block_string(text)}\n" if text else ""
 
 
+def order_value(name: str) -> str:
+    """The enum value of an order, like `TOTAL_COUNT_ASC`, with its description."""
+    by, _, direction = name.rpartition("_")
+    first = "least" if direction == "ASC" else "greatest"
+    return f"{description(f'By {by.lower().replace("_", " ")}, the {first} first.')}{name}"
+
+
 def connection(node_type: str, nodes: str) -> str:
     """The schema text of a connection type and its edge type.
 
@@ -45,8 +52,11 @@ def connection(node_type: str, nodes: str) -> str:
     return f"""\
 "A page of {nodes}."
 type {node_type}Connection {{
+  "The {nodes} on the page."
   nodes: [{node_type}!]!
+  "The same, each with its cursor."
   edges: [{node_type}Edge!]!
+  "Whether there are further pages, and where this one begins and ends."
   pageInfo: PageInfo!
   "How many there are on all pages."
   count: Long!
@@ -54,7 +64,9 @@ type {node_type}Connection {{
 
 "One of the {nodes}, and where it is in the connection."
 type {node_type}Edge {{
+  "What is there."
   node: {node_type}!
+  "Names the place, for `after` and `before`."
   cursor: String!
 }}
 """

@@ -12,7 +12,7 @@ from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.types import arguments
 from functions.graphql.types.arguments import select
 from functions.graphql.types.lookahead import Lookahead
-from functions.graphql.types.sdl import FILTERS, description
+from functions.graphql.types.sdl import FILTERS, description, order_value
 
 MAX_GROUP_PATHS = 5
 
@@ -52,7 +52,7 @@ class Row:
 
 def usage_rows_text() -> str:
     """The fields, and the order of their rows. Events and users are ordered by their ids."""
-    orders = "\n".join(f"{name}_{direction}" for name in _ORDERS for direction in ("ASC", "DESC"))
+    orders = "\n".join(order_value(f"{name}_{direction}") for name in _ORDERS for direction in ("ASC", "DESC"))
     return f"""\
 {description(usage_rows_text.__doc__ or "")}enum AiUsageOrder {{
 {orders}

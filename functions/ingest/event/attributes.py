@@ -7,10 +7,13 @@ from uuid import UUID
 
 import msgspec
 
-from functions.ingest.contract import LooseId, Namespace, Project, User, UserId
+from functions.ingest.contract import LooseId, Namespace, Project, User
+from functions.ingest.event.numeric_id import not_an_id
 from functions.ingest.event.storable import refuse_unstorable
+from functions.ingest.formats.json_error import reason
 from functions.ingest.formats.json_scan import MAX_OPENINGS, is_plain, may_be_unstorable, may_nest_deep
 from functions.shared.rejection import Rejection
+from functions.shared.timestamp import may_round_up
 
 _MAX_TEXT_BYTES = 1000  # fits into an index entry of PostgreSQL
 _CERTAINLY_SHORT = _MAX_TEXT_BYTES // 4  # characters; a character has at most four bytes
@@ -29,7 +32,7 @@ class BaseAttributes(msgspec.Struct, gc=False):
     id: UUID | None = None
     timestamp: Any = None  # see `parse_timestamp`
     user: User | None = None
-    user_id: UserId | None = None
+    user_id: LooseId | None = None
     namespace: Namespace | None = None
     namespace_id: LooseId | None = None
     namespace_path: str | None = None
@@ -70,6 +73,9 @@ _CODES = {
     "project_path": "invalid_project",
     "additional_properties.timestamp": "invalid_timestamp",
 }
+_NUMERIC_IDS = frozenset(
+    {"user_id", "user.id", "namespace_id", "namespace.id", "project_id", "project.id", "project.namespace.id"}
+)
 
 
 _decoder = msgspec.json.Decoder(BaseAttributes)
@@ -88,9 +94,10 @@ def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[BaseAttributes | No
 
 
 def _attributes(array: bytes, count: int) -> Sequence[BaseAttributes | None]:
-    timed = _decoded_at_once(_timed_list_decoder, array, count)
-    if None not in timed:
-        return timed
+    if not may_round_up(array):
+        timed = _decoded_at_once(_timed_list_decoder, array, count)
+        if None not in timed:
+            return timed
     return _decoded_at_once(_list_decoder, array, count)
 
 
@@ -179,9 +186,9 @@ def _decoded[Decoded](
     except msgspec.ValidationError as error:
         if decoder is not _json_decoder:
             _decoded(_json_decoder, raw)  # report malformed JSON before a malformed attribute
-        raise _rejection(str(error)) from error
+        raise _rejection(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Rejection("invalid_json", f"The event is not JSON: {error}.") from error
+        raise Rejection("invalid_json", f"The event is not JSON: {reason(error, bytes(raw))}.") from error
     except RecursionError as error:
         raise Rejection("too_deep", "Objects and arrays are nested too deep.") from error
     return decoded
@@ -202,16 +209,18 @@ def text_within(value: str | None, attribute: str, code: str) -> str | None:
     return value
 
 
-def _rejection(problem: str) -> Rejection:
-    """Returns a rejection for a msgspec error message, like `Expected `int`, got `str` - at `$.user.id``."""
-    message, _, path = problem.partition(" - at `$")
+def _rejection(error: msgspec.ValidationError) -> Rejection:
+    """Returns a rejection for an error like `Expected `int`, got `str` - at `$.user.id``."""
+    message, _, path = reason(error).partition(" - at `$")
     attribute = path.rstrip("`").lstrip(".")
     if message.endswith("out of range"):
         return Rejection("number_out_of_range", "A number fits neither in 64 bits nor in a double.")
-    if not attribute and message.startswith("Expected `object`"):
+    if not attribute and message.startswith("Expected an object"):
         return Rejection("not_an_object", "An event must be a JSON object.")
     base = attribute.partition(".")[0]
     if base not in BASE_KEYS:
         return Rejection("invalid_event", f"{message}.")
     code = _CODES.get(attribute) or _CODES.get(base) or f"invalid_{base}"
+    if attribute in _NUMERIC_IDS:
+        return not_an_id(attribute, code)
     return Rejection(code, f"{attribute}: {message}.")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from functions.ingest.contract import MAX_EVENT_BYTES, MAX_ID, MAX_ID_DIGITS
+from functions.ingest.contract import MAX_EVENT_BYTES, MAX_ID_DIGITS
 from functions.ingest.event.attributes import (
     BaseAttributes,
     content_of,
@@ -17,6 +17,7 @@ from functions.ingest.event.attributes import (
     text_within,
 )
 from functions.ingest.event.location import NamespaceReference, ProjectReference, location_of
+from functions.ingest.event.numeric_id import numeric_id
 from functions.ingest.message.batch import Batch
 from functions.shared.catalog.context import Context
 from functions.shared.catalog.registry import EventType, Registry
@@ -183,7 +184,7 @@ def _event(attributes: BaseAttributes, raw: msgspec.Raw, index: int, rules: Acce
         raise Rejection("unknown_event", f"No definition names the event {quoted(attributes.event)}.")
     if event_type.deprecated:
         raise Rejection("deprecated_event", f"The event {event_type.name} is no longer accepted.")
-    own_id, own_time = attributes.id, _own_time(attributes)
+    own_id, own_time = attributes.id, _own_time(attributes, raw)
     if own_id is not None:
         require_id(own_id)
     timestamp = own_time or (own_id and time_of(own_id)) or rules.batch.received_at
@@ -233,9 +234,7 @@ def require_user_id(value: Any) -> int:
     Raises:
         Rejection: `value` is not a positive 64-bit integer (`invalid_user`).
     """
-    if type(value) is not int or not 1 <= value <= MAX_ID:
-        raise Rejection("invalid_user", "The user's id must be a positive 64-bit integer.")
-    return value
+    return numeric_id(value, "The user's id", "invalid_user")
 
 
 def _merged(content: dict[str, Any], additional: dict[str, Any]) -> Context:
@@ -244,25 +243,32 @@ def _merged(content: dict[str, Any], additional: dict[str, Any]) -> Context:
     return Context(content | additional | own)
 
 
-def _own_time(attributes: BaseAttributes) -> datetime | None:
-    value = attributes.timestamp
-    if value is None and attributes.additional_properties is not None:
-        value = attributes.additional_properties.timestamp
+def _own_time(attributes: BaseAttributes, raw: msgspec.Raw) -> datetime | None:
+    value = _sent_time(attributes)
     if value is None or (type(value) is datetime and value.tzinfo is UTC):
         return value
+    if type(value) is datetime:  # without an offset, or with another
+        value = _sent_time(read_base_attributes(raw))  # as a text, for the message
     try:
         return parse_timestamp(value)
     except ValueError as error:
         raise Rejection("invalid_timestamp", f"timestamp: {error}.") from error
 
 
+def _sent_time(attributes: BaseAttributes) -> Any:
+    if attributes.timestamp is None and attributes.additional_properties is not None:
+        return attributes.additional_properties.timestamp
+    return attributes.timestamp
+
+
 def _user_id(attributes: BaseAttributes, sub: str) -> int:
-    if attributes.user is not None:
-        if attributes.user_id is not None and attributes.user_id != attributes.user.id:
-            raise Rejection("invalid_user", "user.id and user_id name different users.")
-        return attributes.user.id
     if attributes.user_id is not None:
-        return attributes.user_id
+        user_id = numeric_id(attributes.user_id, "user_id", "invalid_user")
+        if attributes.user is not None and numeric_id(attributes.user.id, "user.id", "invalid_user") != user_id:
+            raise Rejection("invalid_user", "user.id and user_id name different users.")
+        return user_id
+    if attributes.user is not None:
+        return numeric_id(attributes.user.id, "user.id", "invalid_user")
     if not sub:
         raise Rejection("invalid_user", "The event names no user.")
     is_number = sub.isascii() and sub.isdecimal() and len(sub) <= MAX_ID_DIGITS

@@ -7,13 +7,12 @@ import msgspec
 
 from functions.ingest.contract import MAX_ID, LooseId, Namespace, Project
 from functions.ingest.event.attributes import text_within
-from functions.shared.catalog.payload import converter
+from functions.ingest.event.numeric_id import numeric_id
 from functions.shared.grant import is_traversal_path
 from functions.shared.rejection import Rejection
 
 _CACHED_LOCATIONS = 8192  # many events refer to few namespaces and projects
 _NOT_A_PATH = "A namespace's path must be ids, each followed by a slash, like 27/28/."
-_integer = converter(int)
 
 
 class NamespaceReference(msgspec.Struct, frozen=True):
@@ -163,15 +162,7 @@ def _project_reference(project: Project | None, loose_id: LooseId | None, projec
 
 
 def _identifier(value: LooseId | None, attribute: str, code: str) -> int | None:
-    if value is None:
-        return None
-    try:
-        identifier = _integer(value)
-    except ValueError as error:
-        raise Rejection(code, f"{attribute}: {error}.") from error
-    if not 1 <= identifier <= MAX_ID:
-        raise Rejection(code, f"{attribute} must be a positive 64-bit integer.")
-    return int(identifier)
+    return None if value is None else numeric_id(value, attribute, code)
 
 
 def _full_path(value: str | None, attribute: str, code: str) -> str | None:

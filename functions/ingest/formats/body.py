@@ -1,6 +1,5 @@
 """Reads JSON bodies: one event, an array of events, or one event per line."""
 
-import json
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -10,7 +9,9 @@ import msgspec
 
 from functions.ingest.contract import MAX_EVENTS
 from functions.ingest.formats.adapter import Events, RequestFormat
-from functions.ingest.formats.compression import TooLarge, unpacked
+from functions.ingest.formats.compression import TooLarge, unpacked, without_mark
+from functions.ingest.formats.json_error import reason
+from functions.ingest.formats.surrogates import hide_surrogates
 from functions.ingest.request import Request, UnsupportedMediaType
 from functions.shared.rejection import Rejection
 
@@ -92,7 +93,8 @@ def _read(body: bytes, *, has_lines: bool) -> Events:
         return _read_json(body)
     except Rejection:
         # One line over the limit is enough to detect too many events.
-        lines = [match.group().rstrip(_WHITESPACE) for match in islice(_LINE.finditer(body), MAX_EVENTS + 1)]
+        found = (without_mark(match.group()).strip(_WHITESPACE) for match in _LINE.finditer(body))
+        lines = list(islice(filter(None, found), MAX_EVENTS + 1))
         if not has_lines and not _are_events(lines):
             raise
     return _read_lines(lines)
@@ -101,16 +103,25 @@ def _read(body: bytes, *, has_lines: bool) -> Events:
 def _read_json(body: bytes) -> Events:
     """Returns the elements of a JSON array, or the body as one event; each is valid JSON, but not checked further."""
     is_array = body.lstrip(_WHITESPACE).startswith(b"[")
-    if is_array:
-        check_count(body)
     try:
-        return Events(_list_decoder.decode(body), array=body) if is_array else Events([_raw_decoder.decode(body)])
+        return _read_array(body) if is_array else Events([_raw_decoder.decode(body)])
     except msgspec.DecodeError as error:
-        if is_array and rb"\u" in body:
-            return _read_json_with_lone_surrogates(body)
-        raise _not_json("body", error) from error
+        raise _not_json("body", error, body) from error
     except RecursionError as error:
         raise _too_deep() from error
+
+
+def _read_array(body: bytes) -> Events:
+    """Returns the elements of a JSON array. Half a surrogate pair makes only its own element unreadable."""
+    try:
+        check_count(body)
+        return Events(_list_decoder.decode(body), array=body)
+    except (msgspec.DecodeError, TooLarge):
+        hidden = hide_surrogates(body)
+        if hidden is None:
+            raise
+    check_count(hidden.text)
+    return Events(hidden.restored(_list_decoder.decode(hidden.text)))
 
 
 def check_count(body: bytes) -> None:
@@ -124,7 +135,9 @@ def check_count(body: bytes) -> None:
     try:
         elements = _counting_decoder().decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise TooLarge(f"The body has more than {MAX_COMMAS_UNCOUNTED} commas, and is not JSON: {error}.") from error
+        raise TooLarge(
+            f"The body has more than {MAX_COMMAS_UNCOUNTED} commas, and is not JSON: {reason(error)}."
+        ) from error
     if bytes(getattr(elements, _ONE_TOO_MANY)):
         raise TooLarge(f"The body has more than {MAX_EVENTS} events.")
 
@@ -135,27 +148,6 @@ def _counting_decoder() -> msgspec.json.Decoder[msgspec.Struct]:
     names = [*(f"element_{number}" for number in range(MAX_EVENTS)), _ONE_TOO_MANY]
     fields = [(name, msgspec.Raw, msgspec.Raw()) for name in names]
     return msgspec.json.Decoder(msgspec.defstruct("Elements", fields, array_like=True))
-
-
-def _read_json_with_lone_surrogates(body: bytes) -> Events:
-    """Reads an array that may contain strings cut within a surrogate pair.
-
-    msgspec rejects the whole array for such a string. Python's decoder lets the array pass, and only that event fails.
-    """
-    try:
-        return Events(written_anew(json.loads(body)))
-    except (ValueError, RecursionError) as error:
-        raise _not_json("body", error) from error
-
-
-def written_anew(events: Sequence[object]) -> list[msgspec.Raw]:
-    """Encodes values that Python's decoder read, which accepts strings cut within a surrogate pair.
-
-    Raises:
-        RecursionError: a value is nested too deep.
-    """
-    texts = [json.dumps(event, ensure_ascii=False) for event in events]
-    return [msgspec.Raw(text.encode(errors="backslashreplace")) for text in texts]
 
 
 def _are_events(lines: Sequence[bytes]) -> bool:
@@ -179,14 +171,14 @@ def _read_lines(lines: Sequence[bytes]) -> Events:
         try:
             _raw_decoder.decode(line)
         except msgspec.DecodeError as error:
-            events.refused[index] = _not_json("line", error)
+            events.refused[index] = _not_json("line", error, line)
         except RecursionError:
             events.refused[index] = _too_deep()
     return events
 
 
-def _not_json(what: str, error: Exception) -> Rejection:
-    return Rejection("invalid_json", f"The {what} is not JSON: {error}.")
+def _not_json(what: str, error: Exception, text: bytes) -> Rejection:
+    return Rejection("invalid_json", f"The {what} is not JSON: {reason(error, text)}.")
 
 
 def _too_deep() -> Rejection:

@@ -11,7 +11,8 @@ import msgspec
 from functions.ingest.contract import MAX_ID_DIGITS
 from functions.ingest.formats.adapter import EventFormat, Events, RequestFormat
 from functions.ingest.formats.body import JSON, LINES
-from functions.ingest.formats.compression import unpacked
+from functions.ingest.formats.compression import unpacked, without_mark
+from functions.ingest.formats.json_error import reason
 from functions.ingest.formats.json_scan import holds
 from functions.ingest.request import Request
 from functions.shared.rejection import Rejection
@@ -97,7 +98,9 @@ def from_headers(headers: Mapping[str, str], body: bytes) -> bytes:
         try:
             attributes["data"] = _raw_decoder.decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise Rejection("invalid_json", f"The body, a CloudEvent's data, is not JSON: {error}.") from error
+            raise Rejection(
+                "invalid_json", f"The body, a CloudEvent's data, is not JSON: {reason(error, body)}."
+            ) from error
     return msgspec.json.encode(attributes)
 
 
@@ -124,9 +127,9 @@ def _data(event: CloudEvent) -> dict[str, Any]:
         except ValueError as error:
             raise Rejection("invalid_cloud_event", "data_base64 must be base64.") from error
     try:
-        return {**(_data_decoder.decode(data) or {})}
+        return {**(_data_decoder.decode(without_mark(data)) or {})}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Rejection("invalid_cloud_event", f"data must be a JSON object: {error}.") from error
+        raise Rejection("invalid_cloud_event", f"data must be a JSON object: {reason(error, data)}.") from error
 
 
 def _text(value: Any, attribute: str) -> str:

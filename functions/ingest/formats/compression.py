@@ -1,4 +1,4 @@
-"""Unpacks gzip bodies, which are detected by their first bytes."""
+"""Unpacks gzip bodies, which are detected by their first bytes, and names what other bodies are packed with."""
 
 import base64
 import binascii
@@ -18,20 +18,33 @@ _FED_AT_ONCE = 4096  # bytes; zlib copies the rest after each member, and member
 _AFTER_PADDING = re.compile(rb"[^\0]")
 
 
+_MARK = b"\xef\xbb\xbf"  # the byte order mark in UTF-8
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_TAKEN = frozenset({"", "gzip", "identity", "x-gzip"})
+_FIRST_BYTES = {
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x78\x01": "deflate",
+    b"\x78\x5e": "deflate",
+    b"\x78\x9c": "deflate",
+    b"\x78\xda": "deflate",
+}
+
+
 class TooLarge(Exception):
     """A body exceeds the size limit, packed or unpacked."""
 
 
 def unpacked(body: bytes) -> bytes:
-    """Returns the body; unpacks it if it is gzip, as bytes, latin-1 text or base64 text.
+    """Returns the body without a byte order mark; unpacks it if it is gzip, as bytes, latin-1 text or base64 text.
 
     >>> unpacked(b'{"event": "a"}')
     b'{"event": "a"}'
 
     Raises:
-        Rejection: the body can't be unpacked (`invalid_gzip`).
+        Rejection: the body can't be unpacked (`invalid_gzip`), or is not in UTF-8 (`invalid_json`).
         TooLarge: the body exceeds 20 MB. Unpacking stops at that size.
     """
+    body = without_mark(body)
     if body.startswith(_GZIP_WITH_MARKS):
         raise Rejection(
             "invalid_gzip",
@@ -45,10 +58,28 @@ def unpacked(body: bytes) -> bytes:
         if body.startswith(_GZIP):
             body = _inflated(body)
     except (UnicodeError, binascii.Error, zlib.error, EOFError) as error:
-        raise Rejection("invalid_gzip", f"The body starts like gzip, but can't be unpacked: {error}.") from error
+        problem = "the data is cut off" if isinstance(error, EOFError) else "the data is damaged"
+        raise Rejection("invalid_gzip", f"The body starts like gzip, but can't be unpacked: {problem}.") from error
+    if body.startswith(_UTF_16):
+        raise Rejection("invalid_json", "The body is in UTF-16: send it in UTF-8.")
     if len(body) > MAX_UNPACKED_BYTES:
         raise TooLarge(f"The body has {len(body)} bytes; at most {MAX_UNPACKED_BYTES} are allowed.")
-    return body
+    return without_mark(body)
+
+
+def without_mark(text: bytes) -> bytes:
+    """Returns the text without the byte order mark that some programs write before it."""
+    return text.removeprefix(_MARK)
+
+
+def other_encoding(content_encoding: str, body: bytes) -> str | None:
+    """Returns the name of an encoding that is not taken: the header's, or the one that the first bytes show.
+
+    A gateway that unpacked the body may leave the header, so the header alone is no reason to refuse a body.
+    """
+    codings = [coding.strip().lower() for coding in content_encoding.split(",")]
+    named = next((coding for coding in reversed(codings) if coding not in _TAKEN), None)
+    return named or next((name for first, name in _FIRST_BYTES.items() if body.startswith(first)), None)
 
 
 def _inflated(packed: bytes) -> bytes:
@@ -60,7 +91,7 @@ def _inflated(packed: bytes) -> bytes:
         while not member.eof:
             piece = packed[position : position + _FED_AT_ONCE]
             if not piece:
-                raise EOFError("the data is cut off")
+                raise EOFError
             parts.append(member.decompress(piece, room + 1))
             position += len(piece)
             room -= len(parts[-1])

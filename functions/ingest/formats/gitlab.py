@@ -1,7 +1,5 @@
 """GitLab's endpoints for internal events. GitLab's editor extensions can send to them unchanged."""
 
-import contextlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +7,10 @@ import msgspec
 
 from functions.ingest.contract import MAX_EVENTS, Answer
 from functions.ingest.formats.adapter import Events, RequestFormat, status_and_answer
-from functions.ingest.formats.body import MAX_COMMAS_UNCOUNTED, check_count, written_anew
+from functions.ingest.formats.body import check_count
 from functions.ingest.formats.compression import TooLarge, unpacked
+from functions.ingest.formats.json_error import reason
+from functions.ingest.formats.surrogates import hide_surrogates
 from functions.ingest.request import Request
 from functions.shared.rejection import Rejection
 
@@ -90,17 +90,16 @@ TRACK_EVENT, TRACK_EVENTS = (
 
 
 def _split(text: bytes) -> list[msgspec.Raw]:
-    try:
-        events = _decoded(_body_decoder, text).events
-        check_count(bytes(events))
-        return _decoded(_events_decoder, events)
-    except Rejection:
-        if rb"\u" in text and text.count(b",") <= MAX_COMMAS_UNCOUNTED:
-            with contextlib.suppress(ValueError, RecursionError):
-                match json.loads(text):
-                    case {"events": list(sent)}:
-                        return written_anew(sent)
-        raise
+    hidden = hide_surrogates(text)
+    if hidden is not None:
+        return hidden.restored(_split_hidden(hidden.text))
+    return _split_hidden(text)
+
+
+def _split_hidden(text: bytes) -> list[msgspec.Raw]:
+    events = bytes(_decoded(_body_decoder, text).events)
+    check_count(events)
+    return _decoded(_events_decoder, events)
 
 
 def _internal_event(text: bytes | msgspec.Raw) -> msgspec.Raw:
@@ -115,8 +114,8 @@ def _decoded[Decoded](decoder: msgspec.json.Decoder[Decoded], text: bytes | msgs
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
-        raise Rejection("invalid_event", f"The body is malformed: {error}.") from error
+        raise Rejection("invalid_event", f"The body is malformed: {reason(error)}.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Rejection("invalid_json", f"The body is not JSON: {error}.") from error
+        raise Rejection("invalid_json", f"The body is not JSON: {reason(error, bytes(text))}.") from error
     except RecursionError as error:
         raise Rejection("too_deep", "Objects and arrays are nested too deep.") from error

@@ -2,8 +2,8 @@
 
 from functions.ingest.formats import body, cloud_event, envelope, gitlab
 from functions.ingest.formats.adapter import EnvelopeFormat, EventFormat, Events, RequestFormat
-from functions.ingest.formats.compression import unpacked
-from functions.ingest.request import EVENTS_PATH, Request
+from functions.ingest.formats.compression import other_encoding, unpacked, without_mark
+from functions.ingest.request import EVENTS_PATH, Request, UnsupportedEncoding
 from functions.shared.rejection import Rejection
 
 # For each path, the first format that takes the request reads it.
@@ -38,9 +38,16 @@ def events_of(request: Request, form: RequestFormat) -> Events:
     Raises:
         Rejection: the body can't be split into events.
         TooLarge: the body has too many events or bytes.
-        UnsupportedMediaType: no format of the table has the request's content type.
+        UnsupportedMediaType: no format of the table has the request's content type, or the body's encoding.
     """
-    return _as_plain_events(form.read(request))
+    try:
+        events = form.read(request)
+    except Rejection:
+        _require_encoding(request)
+        raise
+    if events.raw and len(events.refused) == len(events.raw):
+        _require_encoding(request)
+    return _as_plain_events(events)
 
 
 def events_in(text: bytes) -> Events:
@@ -56,6 +63,7 @@ def events_in(text: bytes) -> Events:
 def unwrapped(text: bytes, message_id: str) -> tuple[bytes, str]:
     """Returns the body without envelopes, and the id of the innermost envelope, or of the message if it has none."""
     for _ in range(_MAX_ENVELOPES):
+        text = without_mark(text)
         if not text.lstrip().startswith(b"{"):
             break
         contents = (form.content(text) for form in ENVELOPE_FORMATS if form.mark in text)
@@ -64,6 +72,13 @@ def unwrapped(text: bytes, message_id: str) -> tuple[bytes, str]:
             break
         text, message_id = content
     return text, message_id
+
+
+def _require_encoding(request: Request) -> None:
+    """Names the encoding of a body that can't be read."""
+    encoding = other_encoding(request.headers.get("content-encoding", ""), request.body)
+    if encoding is not None:
+        raise UnsupportedEncoding(f"The body's encoding is {encoding[:40]}: send it as gzip, or not encoded.")
 
 
 def _as_plain_events(events: Events) -> Events:

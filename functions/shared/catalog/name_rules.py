@@ -7,8 +7,8 @@ from functions.shared.catalog.names import enum_value, event_count_field, upper_
 
 # Names of the fixed schema: fields of `AiUsageData`, of an event, of `AiMetrics` and `AiUserMetrics`, of each feature's
 # metrics type; sort orders of users; types.
-DATA_FIELDS = frozenset({"all"})
-EVENT_FIELDS = frozenset({"id", "timestamp", "event", "user", "namespacePath", "projectId", "payload"})
+DATA_FIELDS = frozenset({"all", "id"})
+EVENT_FIELDS = frozenset({"id", "nodeId", "timestamp", "event", "user", "namespacePath", "projectId", "payload"})
 # Payload keys that share the name of an event's field; these get no field of their own.
 KEYS_WITHOUT_FIELD = frozenset({"project_id"})
 METRICS_FIELDS = frozenset(
@@ -50,6 +50,7 @@ TYPES = frozenset(
         "Long",
         "Mutation",
         "Namespace",
+        "Node",
         "PageInfo",
         "PayloadFilter",
         "PayloadKey",
