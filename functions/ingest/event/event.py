@@ -39,7 +39,8 @@ class Event(msgspec.Struct):
         id: stored id. See `Batch.stored_id`.
         time_is_assigned: whether the event has an id but no timestamp; its timestamp is that of the id or arrival.
         namespace: namespace reference of the event.
-        explicit_path: traversal path of the event's or its project's namespace, if the event has one.
+        explicit_path: traversal path of the event's or its project's namespace, if the event has one; after a move the
+            path to which the namespace or project moved.
     """
 
     raw: msgspec.Raw
