@@ -11,7 +11,7 @@ from functions.shared import settings
 from functions.shared.catalog.feature import DefinitionError
 from functions.shared.catalog.registry import Registry, load
 from functions.shared.postgres import TimeLimits, connect
-from infra.cli import directory, dlq, rejected, tokens
+from infra.cli import directory, dlq, namespace, rejected, tokens
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import console, errors_reported
 from infra.cli.verify import verify
@@ -26,6 +26,7 @@ app.add_typer(tokens.app, name="token")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(directory.app, name="directory")
+app.add_typer(namespace.app, name="namespace")
 
 WAIT_SECONDS = 60
 RUN_SECONDS = 24 * 60 * 60
