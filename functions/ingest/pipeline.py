@@ -20,6 +20,7 @@ from functions.ingest.directory.named_projects import identify_projects
 from functions.ingest.directory.users import BatchUsers
 from functions.ingest.event.attributes import BaseAttributes, attributes_of
 from functions.ingest.event.event import AcceptanceRules, Event, acceptance_rules, read_attributes
+from functions.ingest.following import follow_move, may_have_moved, state_rejected
 from functions.ingest.message.batch import Batch
 from functions.ingest.postgres.errors import is_refusal, lacks_partition
 from functions.ingest.postgres.events import RejectedRow, write_events, write_rejected
@@ -97,7 +98,7 @@ class Consumer:
     def _consume_at_once(self, batches: Iterable[Batch]) -> Outcome:
         outcome = Outcome()
         directory, users = BatchDirectory(self.known), BatchUsers()
-        candidates = self._prepared(self._read(batches, outcome), directory, outcome)
+        candidates = self._prepared(self._read(batches, outcome), directory, users, outcome)
         looks_up = _may_be_in_other_months(candidates)
         ordered = candidates if looks_up else sorted(candidates, key=attrgetter("write_order"))
         slices = CachedIterable(self._slices(candidates, ordered, directory, users, outcome))
@@ -161,7 +162,9 @@ class Consumer:
                     candidates.append(Candidate(batch, index, event, sender, write_order, event.explicit_path))
         return candidates
 
-    def _prepared(self, candidates: list[Candidate], directory: BatchDirectory, outcome: Outcome) -> list[Candidate]:
+    def _prepared(
+        self, candidates: list[Candidate], directory: BatchDirectory, users: BatchUsers, outcome: Outcome
+    ) -> list[Candidate]:
         """Runs the lookups that must precede the first write, because writing occupies the connection.
 
         Returns:
@@ -169,6 +172,10 @@ class Consumer:
         """
         if unidentified := [(one.event, one.sender) for one in candidates if one.event.project.is_unidentified]:
             self.database.run(partial(identify_projects, unidentified))
+        if may_have_moved(candidates, directory, self.database):
+            passed = _passing(partial(follow_move, directory=directory), candidates, outcome)
+            state_rejected(set(candidates).difference(passed), directory, users)
+            candidates = passed
         if not all(candidate.names_its_path for candidate in candidates):
             for candidate in candidates:
                 directory.add_event(candidate.event, candidate.sender, candidate.batch.received_at)
@@ -201,9 +208,12 @@ class Consumer:
         for candidate in candidates:
             event, row, sender = candidate.event, candidate.row, candidate.sender
             directory.add_event(event, sender, candidate.batch.received_at)
-            if row is not None and sender.is_authoritative:
-                username = event.username if row.user_id == event.user_id else None
-                users.add_event(row.user_id, username, row.timestamp, row.namespace_path, sender)
+            if row is not None:
+                directory.rows.add((row.namespace_path, row.project_id))
+                if sender.is_authoritative:
+                    username = event.username if row.user_id == event.user_id else None
+                    path = candidate.moved_from or row.namespace_path
+                    users.add_event(row.user_id, username, row.timestamp, path, sender)
 
     def _rows(self, candidates: Sequence[Candidate], directory: BatchDirectory, outcome: Outcome) -> list[Row]:
         rows = []

@@ -39,6 +39,7 @@ class Candidate(msgspec.Struct, eq=False):
         sender: the sender's grant.
         write_order: sort key of the row, unless a transformation changes the timestamp. See `write_order_key`.
         namespace_path: traversal path of the event's namespace, as far as known before transformations run.
+        moved_from: path that the event names, if its namespace or project moved from there.
         content: decoded event, if it was decoded together with others.
         context: input of the transformations, updated by each one's result.
         returned: merged results of the transformations.
@@ -52,6 +53,7 @@ class Candidate(msgspec.Struct, eq=False):
     sender: Grant
     write_order: int
     namespace_path: str | None
+    moved_from: str | None = None
     content: dict[str, Any] | None = None
     context: Context | None = None
     returned: dict[str, Any] | None = None
@@ -172,6 +174,7 @@ def row_of(candidate: Candidate, directory: BatchDirectory, retention_months: in
         user_id = require_user_id(overrides["user_id"])
     if "namespace_path" in overrides:
         namespace_path = require_namespace_path(overrides["namespace_path"])
+        directory.late_paths.add(namespace_path)
     elif namespace_path is None:
         namespace_path = directory.namespace_path(event, candidate.returned_project_id)
     if user_id != event.user_id or namespace_path != event.explicit_path:

@@ -1,1 +1,1 @@
-"""Copies events from PostgreSQL to ClickHouse: the backfill and new events by one mechanism."""
+"""Copies events from PostgreSQL to ClickHouse, and moves stored events after their namespaces and projects."""

@@ -1,4 +1,4 @@
-"""Lambda function, invoked every minute: copies new events from PostgreSQL to ClickHouse."""
+"""Lambda function, invoked every minute: moves stored events, and copies new ones to ClickHouse."""
 
 from functions.shared import settings
 from functions.sync.handler import build

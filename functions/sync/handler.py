@@ -1,4 +1,4 @@
-"""Handler of the sync function, invoked every minute: copies new events to ClickHouse."""
+"""Handler of the sync function, invoked every minute: moves stored events, and copies new ones to ClickHouse."""
 
 import time
 from contextlib import suppress
@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from functions.shared import clickhouse, postgres
 from functions.shared.failure import class_and_code, redact_errors, redacted
 from functions.sync.error import SyncError
+from functions.sync.moves import Mover, MoveReport
 from functions.sync.report import Report
 from functions.sync.sync import Sync
 
@@ -37,19 +38,22 @@ def build(
 ) -> "SyncHandler":
     """Builds the handler from settings (see `functions.shared.settings`) without connecting to a store."""
     sync = Sync(database_url, clickhouse_url, cluster, durable=durable) if clickhouse_url else None
-    return SyncHandler(Logger(level=log_level), sync, follow_seconds)
+    mover = Mover(database_url, clickhouse_url, durable=durable)
+    return SyncHandler(Logger(level=log_level), mover, sync, follow_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class SyncHandler:
-    """Runs the sync at each invocation.
+    """Runs the mover and then the sync at each invocation.
 
     Attributes:
+        mover: moves stored events after their namespaces and projects.
         sync: None if ClickHouse is disabled.
         follow_seconds: how long a sync that has caught up keeps polling.
     """
 
     logger: Logger
+    mover: Mover
     sync: Sync | None
     follow_seconds: int = 0
 
@@ -65,11 +69,32 @@ class SyncHandler:
         return answer
 
     def _report(self, context: LambdaContext) -> Report:
+        deadline = time.monotonic() + max(1, context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
+        moves = self._move((deadline - time.monotonic()) / (1 if self.sync is None else 2))
         if self.sync is None:
             metrics.add_metric("SyncedRows", MetricUnit.Count, 0)
-            return Report("disabled", reason="CLICKHOUSE_URL is not set")
-        seconds = max(1, context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
-        return self._follow(self.sync, seconds)
+            report = Report("disabled", reason="CLICKHOUSE_URL is not set")
+        else:
+            report = self._follow(self.sync, max(1, deadline - time.monotonic()))
+        if isinstance(moves, Exception):
+            raise moves
+        report.moved, report.open_moves = moves.events, moves.open
+        return report
+
+    def _move(self, seconds: float) -> MoveReport | Exception:
+        """Moves stored events; returns an error instead of raising it, because the sync must go on all the same."""
+        try:
+            report = self.mover.run(seconds)
+        except Exception as error:
+            metrics.add_metric("MoveFailures", MetricUnit.Count, 1)
+            self.logger.exception(
+                "Events could not be moved", extra={"reason": _reason(error)}, exc_info=redacted(error)
+            )
+            return error
+        if report.events or report.open:
+            metrics.add_metric("MovedEvents", MetricUnit.Count, report.events)
+            metrics.add_metric("OpenMoves", MetricUnit.Count, report.open)
+        return report
 
     def _follow(self, sync: Sync, seconds: float) -> Report:
         """Runs once and, after catching up, again every few seconds until `follow_seconds` have passed."""

@@ -26,6 +26,8 @@ class Report(msgspec.Struct):
         refused_ids: event ids of the first refused rows.
         waits_for: oldest open transaction that the watermark waits for, with session, database and age.
         oldest_transaction_seconds: age of that transaction, 0 if none is open; None if the role may not read it.
+        moved: number of stored events that followed their namespaces or projects in PostgreSQL.
+        open_moves: number of moves that are not done; the next run continues.
         reason: why the sync is disabled, or how far it is migrating.
         seconds_behind: age of the moment up to which everything is copied; None during the first backfill.
     """
@@ -38,6 +40,8 @@ class Report(msgspec.Struct):
     bytes: int = 0
     refused: int = 0
     refused_ids: list[str] = []
+    moved: int = 0
+    open_moves: int = 0
     seconds_behind: float | None = None
     waits_for: str | None = None
     oldest_transaction_seconds: float | None = 0.0

@@ -17,7 +17,7 @@ _SPEED_SETTINGS = {"optimize_on_insert": 0, "input_format_parallel_parsing": 0}
 
 # One insert becomes one block, and thus one part for each month, so that readers see all its rows of a month at once.
 _MAX_ROWS = 1_000_000_000
-_ONE_BLOCK_SETTINGS = {
+ONE_BLOCK_SETTINGS = {
     "max_insert_block_size": _MAX_ROWS,
     "min_insert_block_size_rows": _MAX_ROWS,
     "min_insert_block_size_bytes": 0,
@@ -112,5 +112,5 @@ def insert(client: Client, slices: Iterable[bytes]) -> None:
 def _insert(client: Client, block: Iterator[bytes]) -> None:
     # Each insert has a unique token: without one, a replicated table takes rows that are sent again after a loss for
     # duplicates and drops them.
-    settings = INSERT_SETTINGS | _SPEED_SETTINGS | _ONE_BLOCK_SETTINGS | {"insert_deduplication_token": str(uuid4())}
+    settings = INSERT_SETTINGS | _SPEED_SETTINGS | ONE_BLOCK_SETTINGS | {"insert_deduplication_token": str(uuid4())}
     client.raw_insert(TABLE, COLUMNS, (rows for rows in block), settings=settings, fmt="TabSeparated")

@@ -25,6 +25,7 @@ from functions.shared.sync_state import (
 )
 from infra.cli.terminal import format_moment
 from infra.operations.dead_letters import NoDeadLetterQueue, dead_letter_queue_url
+from infra.operations.moves import open_moves
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -47,6 +48,7 @@ def status(connection: Connection, clickhouse_url: str | None, queue_url: str | 
     return Group(
         _partitions(connection, state),
         _sync(connection, state, description),
+        *_moves(connection),
         _rejected(connection),
         *([_queues(boto3.client("sqs"), queue_url)] if queue_url else []),
     )
@@ -92,6 +94,17 @@ def _sync(connection: Connection, state: SyncState | None, description: str) -> 
     table.add_row("watermark", f"transaction {watermark.xact_id}")
     table.add_row("oldest transaction", str(oldest_transaction(connection) or "none is open"))
     return table
+
+
+def _moves(connection: Connection) -> Iterator[Table]:
+    """Yields a table of the moves that are not done, if there are any."""
+    moves = open_moves(connection)
+    if moves:
+        table = Table("what", "from", "to", "since", "events moved", title="Moves", title_justify="left")
+        for move in moves:
+            since = format_moment(move.recorded_at)
+            table.add_row(f"{move.kind} {move.id}", move.old_path, move.new_path, since, f"{move.progress:,}")
+        yield table
 
 
 def _rejected(connection: Connection) -> Table:

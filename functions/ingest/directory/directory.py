@@ -1,7 +1,7 @@
 """Collects what a batch's events state about namespaces and projects, and finds the namespace of each event."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from functions.ingest.directory.fact import (
+    LONG_AGO,
     Facts,
     Kind,
     PropertyName,
@@ -19,6 +20,7 @@ from functions.ingest.directory.fact import (
     path_of,
 )
 from functions.ingest.directory.known_facts import KnownFacts
+from functions.ingest.directory.place import place_of, place_of_event
 from functions.ingest.event.event import Event
 from functions.ingest.event.location import NamespaceReference, ProjectReference, lineage
 from functions.shared.grant import Grant
@@ -43,7 +45,14 @@ class _Located(NamedTuple):
 
 
 class BatchDirectory:
-    """The namespaces and projects that a batch of events refers to."""
+    """The namespaces and projects that a batch of events refers to.
+
+    Attributes:
+        placed_as_of: version of the directory by which the events were placed; None before that.
+        rows: namespace path and project of the batch's rows.
+        late_paths: paths that rows or names have although a namespace may have moved from there.
+        stated: newest statements of the batch.
+    """
 
     def __init__(self, known: KnownFacts) -> None:
         self._known = known
@@ -51,6 +60,9 @@ class BatchDirectory:
         self._subjects: set[Subject] = set()
         self._paths: dict[Subject, _Located] = {}
         self._parents: dict[tuple[str, int], _Mention] = {}
+        self.placed_as_of: int | None = None
+        self.rows: set[tuple[str | None, int | None]] = set()
+        self.late_paths: set[str] = set()
         self.stated: defaultdict[Subject, dict[tuple[PropertyName, str], Statement]] = defaultdict(dict)
 
     def add_event(self, event: Event, sender: Grant, received_at: datetime) -> None:
@@ -67,10 +79,36 @@ class BatchDirectory:
 
     def load_known(self, connection: Connection) -> None:
         """Loads the known facts about all recorded references."""
-        self._known.refresh(connection)
+        self._refresh(connection)
         self.collect_statements()
         self._known.read(self._subjects, connection)
+        facts = [facts for subject in self.stated for facts in (self.stated[subject], self._known.facts(subject))]
+        stated = [one.value for each in facts for (property_name, _), one in each.items() if property_name == "path"]
+        self._known.read_places([path for path in stated if path is not None], connection)
         self._paths.clear()
+
+    def load_places(self, places: Collection[tuple[str, int | None]], connection: Connection) -> bool:
+        """Loads what decides where events are that name these paths and projects.
+
+        Returns:
+            Whether any of the events may be elsewhere.
+        """
+        self._refresh(connection)
+        self._known.read([("project", project) for _, project in places if project is not None], connection)
+        self._known.read_places({path for path, _ in places}, connection)
+        return any(self._known.may_be_elsewhere(path, project) for path, project in places)
+
+    def _refresh(self, connection: Connection) -> None:
+        self._known.refresh(connection)
+        if self.placed_as_of is None:
+            self.placed_as_of = self._known.version
+
+    def moved_path(self, event: Event) -> str | None:
+        """Returns where the event belongs if a later move takes it from the path that it names; else that path."""
+        path, project = event.explicit_path, event.project.id
+        if path is None or not self._known.may_be_elsewhere(path, project):
+            return path
+        return place_of_event(path, project, event.timestamp, self._known.facts)
 
     def look_up_projects(self, project_ids: Iterable[int | None], connection: Connection) -> None:
         """Loads further projects, so that `namespace_path` knows them."""
@@ -105,10 +143,16 @@ class BatchDirectory:
 
     def _located(self, subject: Subject) -> _Located:
         if subject not in self._paths:
-            facts = merged(self._known.facts(subject), self.stated.get(subject, {}))
-            statement = path_of(facts)
-            self._paths[subject] = _Located(statement.value if statement else None, is_placed_by_unlimited(facts))
+            facts = self._facts(subject)
+            path = self._known.path(subject)
+            if subject in self.stated and path_of(facts) != path_of(self._known.facts(subject)):
+                statement = place_of(subject, self._facts)
+                path = statement.value if statement else None
+            self._paths[subject] = _Located(path, is_placed_by_unlimited(facts))
         return self._paths[subject]
+
+    def _facts(self, subject: Subject) -> Facts:
+        return merged(self._known.facts(subject), self.stated.get(subject, {}))
 
     def collect_statements(self) -> None:
         """Turns the recorded references of authoritative senders into statements."""
@@ -125,49 +169,30 @@ class BatchDirectory:
                     path = project.namespace.path or mention.namespace.path
                     self._add_statements(("project", project.id), path, project.full_path, mention)
         self._mentions.clear()
-        self._add_ancestor_statements()
+        self._add_known_paths()
 
     def _add_statements(self, subject: Subject, path: str | None, full_path: str | None, mention: _Mention) -> None:
         limit = limit_of(mention.sender)
         stated = self.stated[subject]
         if path is not None and limit.allows(path):
-            self._add_statement(stated, "path", path, limit, mention)
+            _add(stated, ("path", limit.key), _statement(path, mention, limit))
             if not limit.namespaces:
+                stated.setdefault(("known_path", path), Statement(path, LONG_AGO))
                 self._add_parent(path[: path.rfind("/", 0, -1) + 1], mention)
         if full_path is not None:
-            self._add_statement(stated, "full_path", full_path, limit, mention)
+            _add(stated, ("full_path", limit.key), _statement(full_path, mention, limit))
 
     def _add_parent(self, parent: str, mention: _Mention) -> None:
         key = (parent, id(mention.sender))
         if key not in self._parents or self._parents[key].stated_at < mention.stated_at:
             self._parents[key] = mention
 
-    def _add_ancestor_statements(self) -> None:
+    def _add_known_paths(self) -> None:
         for (parent, _), mention in self._parents.items():
             for namespace_id, path in lineage(parent):
-                self._add_statement(
-                    self.stated["namespace", namespace_id], "ancestor_path", path, limit_of(mention.sender), mention
-                )
+                stated = self.stated["namespace", namespace_id]
+                _add(stated, ("known_path", path), _statement(path, mention, Limit()))
         self._parents.clear()
-
-    def _add_statement(
-        self,
-        stated: dict[tuple[PropertyName, str], Statement],
-        property_name: PropertyName,
-        value: str,
-        limit: "Limit",
-        mention: _Mention,
-    ) -> None:
-        key = (property_name, limit.key)
-        statement = Statement(
-            value,
-            mention.stated_at,
-            mention.sender.issuer,
-            mention.sender.sub,
-            limit.namespaces,
-            mention.received_at if limit.namespaces else None,
-        )
-        stated[key] = newest(stated[key], statement) if key in stated else statement
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -184,6 +209,17 @@ class Limit(msgspec.Struct, frozen=True):
     def allows(self, path: str) -> bool:
         """Whether the traversal path is within the limit."""
         return not self.namespaces or path.startswith(self.namespaces)
+
+
+def _statement(value: str, mention: _Mention, limit: Limit) -> Statement:
+    sender, received_at = mention.sender, mention.received_at if limit.namespaces else None
+    return Statement(value, mention.stated_at, sender.issuer, sender.sub, limit.namespaces, received_at)
+
+
+def _add(
+    stated: dict[tuple[PropertyName, str], Statement], key: tuple[PropertyName, str], statement: Statement
+) -> None:
+    stated[key] = newest(stated[key], statement) if key in stated else statement
 
 
 def limit_of(sender: Grant) -> Limit:

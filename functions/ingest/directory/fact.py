@@ -12,12 +12,15 @@ from typing import Literal
 import msgspec
 
 type Kind = Literal["namespace", "project"]
-type PropertyName = Literal["path", "full_path", "ancestor_path"]
-"""`ancestor_path` is the path of a namespace that follows from a longer path: `27/` from `27/28/`."""
+type PropertyName = Literal["path", "full_path", "known_path"]
+"""`known_path` is a path that senders without a limit stated, in a longer path too: `27/` in `27/28/`.
+
+Its scope is the path. Its time is that of the newest longer path; `LONG_AGO` without one.
+"""
 
 type Subject = tuple[Kind, int]
 
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for an unknown time; sorts before every known time."""
 
 
@@ -43,7 +46,7 @@ class Statement(msgspec.Struct, frozen=True):
     @property
     def order(self) -> tuple[datetime, str, str, str]:
         """Returns a sort key: the newest statement counts, and the greater text of two with the same time."""
-        return self.stated_at or _LONG_AGO, self.value or "", self.issuer, self.sub
+        return self.stated_at or LONG_AGO, self.value or "", self.issuer, self.sub
 
     def covers(self, path: str | None) -> bool:
         """Whether the sender may state facts about a subject at this traversal path."""
@@ -63,26 +66,38 @@ type Facts = Mapping[tuple[PropertyName, str], Statement]
 """All statements about a namespace or project, by property and limit."""
 
 
-def path_of(facts: Facts) -> Statement | None:
+def unlimited_path(facts: Facts) -> Statement | None:
+    """Returns the path that senders without a limit stated; None without one, or if an operator had it forgotten."""
+    statement = facts.get(("path", ""))
+    return statement if statement is not None and statement.value is not None else None
+
+
+def path_of(facts: Facts, place: str | None = None) -> Statement | None:
     """Returns the statement that decides the traversal path; for a project, the path of its namespace.
 
     A sender with a limit may move a subject only from a path within its limit. The path before the move follows from
-    the statements of senders without a limit, including ancestor paths; it is unknown if these senders stated only a
-    full path. If senders without a limit stated nothing, the statement that was received first decides.
+    the statements of senders without a limit, including longer paths; it is unknown if these senders stated only a full
+    path. If senders without a limit stated nothing, the statement that was received first decides.
+
+    Args:
+        place: where the path that senders without a limit stated is now, if the namespaces above it moved.
     """
-    return max(_competing_paths(facts), key=lambda one: one.order, default=None)
+    return max(_competing_paths(facts, place), key=lambda one: one.order, default=None)
 
 
-def _competing_paths(facts: Facts) -> list[Statement]:
+def _competing_paths(facts: Facts, place: str | None = None) -> list[Statement]:
     """Returns the statement of senders without a limit, and those of senders with a limit that may move the subject."""
-    unlimited = {property_name: one for (property_name, _), one in facts.items() if not one.namespaces}
-    base = unlimited.get("path")
+    base = facts.get(("path", ""))
+    known = [one for (property_name, _), one in facts.items() if property_name == "known_path"]
+    newest_known = max(known, key=lambda one: one.order, default=None)
     limited = [one for (property_name, _), one in facts.items() if property_name == "path" and one.namespaces]
-    stated = [one.value for one in (base, unlimited.get("ancestor_path")) if one is not None and one.value is not None]
-    if not stated and base is None and unlimited:
+    stated = [one.value for one in (base, newest_known) if one is not None and one.value is not None]
+    if place is not None:
+        stated.insert(0, place)
+    if not stated and base is None and not all(one.namespaces for one in facts.values()):
         return []
     newer = [one for one in limited if base is None or one.order > base.order]
-    first = min(newer, key=lambda one: (one.first_received_at or _LONG_AGO, one.namespaces), default=None)
+    first = min(newer, key=lambda one: (one.first_received_at or LONG_AGO, one.namespaces), default=None)
     before = stated[0] if stated else (first.value if first else None)
     return [*([base] if base else []), *(one for one in limited if one.covers(before))]
 
@@ -94,16 +109,36 @@ def is_placed_by_unlimited(facts: Facts) -> bool:
     )
 
 
-def is_contested(facts: Facts, held_full_path: str | None) -> bool:
+def limit_of_place(facts: Facts) -> tuple[str, ...]:
+    """Returns the limit of the senders who stated where the subject is; empty if senders without a limit did."""
+    if any(property_name == "known_path" for property_name, _ in facts):
+        return ()
+    decides = path_of(facts)
+    return decides.namespaces if decides else ()
+
+
+def is_contested(facts: Facts, held_path: str | None, held_full_path: str | None) -> bool:
     """Whether the mere time of a statement may change a value, because statements with other values compete.
 
     Args:
+        held_path: path that the subject has now; it is not the stated one if a namespace above moved.
         held_full_path: full path that the subject has now; statements compete with those about another subject too.
     """
     competing = _competing_paths(facts)
     path = max(competing, key=lambda one: one.order, default=None)
+    if held_path != (path.value if path else None) or _is_named_elsewhere(facts):
+        return True
     full_paths = {one.value for one in _full_paths(facts, path.value if path else None)} - {None}
     return len({one.value for one in competing}) > 1 or full_paths != {held_full_path} - {None}
+
+
+def _is_named_elsewhere(facts: Facts) -> bool:
+    """Whether a longer path names the namespace elsewhere, and is not older than the namespace's own path."""
+    base = unlimited_path(facts)
+    return base is not None and any(
+        property_name == "known_path" and one.value != base.value and one.order[0] >= (base.stated_at or LONG_AGO)
+        for (property_name, _), one in facts.items()
+    )
 
 
 def full_path_of(facts: Facts, path: str | None) -> Statement | None:

@@ -9,15 +9,14 @@ import psycopg
 from aws_lambda_powertools import Logger
 
 from functions.ingest.directory.directory import BatchDirectory
-from functions.ingest.directory.fact import Facts, Statement, Subject
+from functions.ingest.directory.fact import LONG_AGO, Facts, Statement, Subject
 from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.directory.lock import (
     Restated,
     Waiting,
-    exclusive_directory_lock,
     fold_restated,
-    shared_directory_lock,
 )
+from functions.ingest.directory.moves import repeat_moves
 from functions.ingest.directory.subjects import change_subjects
 from functions.ingest.directory.user_names import (
     add_names,
@@ -27,6 +26,7 @@ from functions.ingest.directory.user_names import (
     write_users,
 )
 from functions.ingest.directory.users import BatchUsers, NameSource
+from functions.shared.directory_lock import exclusive_directory_lock, shared_directory_lock
 from functions.shared.postgres import Connection, Database, reason_of
 
 logger = Logger(child=True)
@@ -50,7 +50,7 @@ class FactWriter:
     def write(self, connection: Connection) -> None:
         """Writes all statements. Call it last in the transaction that stores the events, because other batches wait."""
         self._directory.collect_statements()
-        if not self._directory.stated and not self._users.active_on:
+        if not self._directory.stated and not self._users.active_on and not self._directory.rows:
             return
         try:
             with shared_directory_lock(connection):
@@ -112,8 +112,12 @@ class FactWriter:
         self._restate(names, restated, connection)
 
     def _read(self, connection: Connection) -> None:
+        directory, placed_as_of = self._directory, self._directory.placed_as_of
         self._known.refresh(connection)
-        self._known.read(self._directory.stated, connection)
+        self._known.read(directory.stated, connection)
+        if directory.late_paths or (placed_as_of is not None and placed_as_of != self._known.version):
+            version = self._known.version if placed_as_of is None else placed_as_of
+            repeat_moves(version, directory.rows, directory.late_paths, connection)
 
     def _changes_subjects(self) -> bool:
         """Whether the batch may change what follows for a namespace or project."""
@@ -177,7 +181,7 @@ class FactWriter:
         for subject, stated in statements.items():
             known = self._known.facts(subject)
             for (property_name, limit), statement in stated.items():
-                if statement.value == known[property_name, limit].value:
+                if statement.value == known[property_name, limit].value and statement.stated_at is not LONG_AGO:
                     restated.add(subject, property_name, limit, statement)
         for of_sender in self._users.stated(names.restated):
             restated.add_names(of_sender)

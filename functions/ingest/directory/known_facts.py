@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
-from functions.ingest.directory.fact import Facts, Kind, PropertyName, Statement, Subject, is_contested
+from functions.ingest.directory.fact import Facts, Kind, PropertyName, Statement, Subject, is_contested, unlimited_path
+from functions.ingest.directory.place import may_be_elsewhere
+from functions.ingest.event.location import lineage
 from functions.shared.postgres import Connection
 
 MAX_SUBJECTS = 100_000
@@ -16,6 +18,9 @@ MAX_NAMES = 500_000
 _VERSION = "SELECT number FROM directory_version"
 
 _CHANGED = "SELECT DISTINCT kind, id FROM facts WHERE changed_in > %s"
+
+# Names follow a move, so that the rows of before no longer exist.
+_MOVED = "SELECT old_path FROM namespace_moves WHERE kind = 'namespace' AND version > %s"
 
 _CHANGED_NAMES = "SELECT namespace_path, user_id FROM user_names WHERE changed_in > %s"
 
@@ -61,6 +66,7 @@ class KnownFacts:
 
     Attributes:
         names: newest names by namespace path (empty without a namespace) and user id.
+        version: version of the directory that the facts are of.
         usernames: overall name by user id; None if nobody named the user.
         active_on: day of the last activity by user id.
     """
@@ -71,8 +77,10 @@ class KnownFacts:
     def forget(self) -> None:
         """Empties the cache. Call it if the transaction that read the facts was rolled back."""
         self._connection: Connection | None = None
-        self._version = -1
+        self.version = -1
         self._facts: dict[Subject, Facts] = {}
+        self._paths: dict[Subject, str | None] = {}
+        self._movable: dict[tuple[str, int | None], bool] = {}
         self._contested: set[Subject] = set()
         self.names: defaultdict[str, dict[int, str | None]] = defaultdict(dict)
         self.usernames: dict[int, str | None] = {}
@@ -82,19 +90,25 @@ class KnownFacts:
         """Removes facts that changed since the last call."""
         row = connection.execute(_VERSION).fetchone()
         version = int(row[0]) if row else 0
-        if connection is not self._connection or version < self._version or self._is_large():
+        if connection is not self._connection or version < self.version or self._is_large():
             self.forget()
-            self._connection, self._version = connection, version
-        if version > self._version:
-            for kind, number in connection.execute(_CHANGED, [self._version]):
+            self._connection, self.version = connection, version
+        if version > self.version:
+            for kind, number in connection.execute(_CHANGED, [self.version]):
                 self._facts.pop((kind, number), None)
-            for path, user in connection.execute(_CHANGED_NAMES, [self._version]):
+            self._movable.clear()
+            for (moved,) in connection.execute(_MOVED, [self.version]):
+                for path in [path for path in self.names if path.startswith(moved)]:
+                    del self.names[path]
+            for path, user in connection.execute(_CHANGED_NAMES, [self.version]):
                 self.names[path].pop(user, None)
                 self.usernames.pop(user, None)
-            self._version = version
+            self.version = version
 
     def _is_large(self) -> bool:
-        return len(self._facts) > MAX_SUBJECTS or sum(map(len, self.names.values())) > MAX_NAMES
+        return (
+            max(len(self._facts), len(self._movable)) > MAX_SUBJECTS or sum(map(len, self.names.values())) > MAX_NAMES
+        )
 
     def facts(self, subject: Subject) -> Facts:
         """Returns the facts of a subject that was read before."""
@@ -106,9 +120,32 @@ class KnownFacts:
         if unread:
             read = read_facts(unread, connection)
             self._facts.update(read)
-            held = {(kind, number): full_path for kind, number, _, full_path in _rows(unread, connection)}
+            held = {(kind, number): held for kind, number, *held in _rows(unread, connection)}
+            unknown = None, None
+            self._paths.update((subject, held.get(subject, unknown)[0]) for subject in read)
             self._contested -= read.keys()
-            self._contested |= {subject for subject, facts in read.items() if is_contested(facts, held.get(subject))}
+            self._contested |= {
+                subject for subject, facts in read.items() if is_contested(facts, *held.get(subject, unknown))
+            }
+
+    def read_places(self, paths: Iterable[str], connection: Connection) -> None:
+        """Loads what decides where these paths are now: the namespaces on them, and those on the paths of these."""
+        unread = _namespaces_on(paths)
+        while unread := {subject for subject in unread if subject not in self._facts}:
+            self.read(unread, connection)
+            stated = [unlimited_path(self._facts[subject]) for subject in unread]
+            unread = _namespaces_on(statement.value or "" for statement in stated if statement is not None)
+
+    def path(self, subject: Subject) -> str | None:
+        """Returns the path of a subject that was read before."""
+        return self._paths.get(subject)
+
+    def may_be_elsewhere(self, path: str, project_id: int | None) -> bool:
+        """Whether an event at this path may belong elsewhere; `read_places`, and the project, must have been read."""
+        key = path, project_id
+        if key not in self._movable:
+            self._movable[key] = may_be_elsewhere(path, project_id, self.facts)
+        return self._movable[key]
 
     def is_contested(self, subject: Subject) -> bool:
         """Whether the mere time of a statement may change a value, because statements with other values compete."""
@@ -140,6 +177,23 @@ def read_facts(subjects: Iterable[Subject], connection: Connection) -> dict[Subj
             if full_path is not None:
                 found[kind, number]["full_path", ""] = Statement(full_path, None)
     return dict(found)
+
+
+def read_with_places(subjects: Iterable[Subject], connection: Connection) -> dict[Subject, Facts]:
+    """Loads the facts of namespaces and projects, and of all namespaces that may decide where these are."""
+    found, unread = dict[Subject, Facts](), set(subjects)
+    while unread:
+        read = read_facts(unread, connection)
+        found |= read
+        stated = [
+            one for facts in read.values() for (property_name, _), one in facts.items() if property_name != "full_path"
+        ]
+        unread = _namespaces_on(one.value or "" for one in stated) - found.keys()
+    return found
+
+
+def _namespaces_on(paths: Iterable[str]) -> set[Subject]:
+    return {("namespace", number) for path in paths for number, _ in lineage(path)}
 
 
 def _rows(subjects: Iterable[Subject], connection: Connection) -> Iterable[tuple[Kind, int, str | None, str | None]]:

@@ -1,13 +1,14 @@
 """Writes facts about namespaces and projects, and the resulting rows of `namespaces` and `projects`."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import msgspec
 
 from functions.ingest.directory.directory import merged
 from functions.ingest.directory.fact import (
+    LONG_AGO,
     Facts,
     FullPathStatement,
     Kind,
@@ -15,10 +16,12 @@ from functions.ingest.directory.fact import (
     Subject,
     full_path_of,
     holders,
-    path_of,
+    limit_of_place,
 )
-from functions.ingest.directory.known_facts import read_facts
-from functions.ingest.directory.lock import next_version
+from functions.ingest.directory.known_facts import read_with_places
+from functions.ingest.directory.moves import Change, Move, moves_of, record_moves, subjects_below
+from functions.ingest.directory.place import FactsOf, place_of, place_of_event
+from functions.shared.directory_lock import next_version
 from functions.shared.postgres import Connection
 
 MAX_SUBJECTS_PER_FULL_PATH = 100
@@ -103,22 +106,16 @@ _READ_SUBJECTS = """
 
 def change_subjects(stated: Mapping[Subject, Facts], connection: Connection) -> None:
     """Writes statements about namespaces and projects, and their consequences. Requires `exclusive_directory_lock`."""
-    before = read_facts(stated, connection)
-    after = {subject: merged(before[subject], statements) for subject, statements in stated.items()}
+    before = read_with_places(stated, connection)
+    after = before | {subject: merged(before[subject], statements) for subject, statements in stated.items()}
     rows = [
         _row(subject, *key, statement)
-        for subject, facts in after.items()
-        for key, statement in facts.items()
+        for subject in stated
+        for key, statement in after[subject].items()
         if before[subject].get(key) != statement or statement.stated_at is None  # known from the row alone so far
     ]
     version = next_version(connection)
     connection.execute(_STATE, {"facts": msgspec.json.encode(rows).decode(), "version": version})
-    full_paths = {
-        statement.value
-        for facts in (*before.values(), *after.values())
-        for (property_name, _), statement in facts.items()
-        if property_name == "full_path"
-    }
     full_paths_of_limited = {
         statement.value
         for statements in stated.values()
@@ -128,35 +125,110 @@ def change_subjects(stated: Mapping[Subject, Facts], connection: Connection) -> 
     if full_paths_of_limited:
         values = {"full_paths": list(full_paths_of_limited), "max_subjects": MAX_SUBJECTS_PER_FULL_PATH}
         connection.execute(_DELETE_OLD_FULL_PATHS, values)
-    _settle(stated, full_paths, version, connection)
+    views = [_facts_in(before), _facts_in(after)]
+    below = subjects_below({subject: {**before[subject], **after[subject]} for subject in stated}, views, connection)
+    _settle(stated, below, before, version, connection)
 
 
-def _settle(subjects: Iterable[Subject], full_paths: Set[str | None], version: int, connection: Connection) -> None:
-    """Updates `namespaces` and `projects` to what follows from the facts.
+def _settle(
+    stated: Mapping[Subject, Facts],
+    below: Set[Subject],
+    before: Mapping[Subject, Facts],
+    version: int,
+    connection: Connection,
+) -> None:
+    """Updates `namespaces` and `projects` to what follows from the facts, and records what moved.
 
     Args:
-        subjects: subjects with new or withdrawn statements.
-        full_paths: full paths stated for these subjects now or before; another subject may get them now.
+        stated: new statements by subject.
+        below: further subjects whose path may change.
+        before: facts before the change of the subjects with new statements.
         version: version of the change.
     """
-    present = _present_rows(subjects, connection)
-    full_paths = full_paths | {full_path for _, full_path in present.values()}
+    changed = stated.keys() | below
+    facts = read_with_places(changed, connection)
+    full_paths = {
+        statement.value
+        for one in (*(facts[subject] for subject in changed), *(before[subject] for subject in stated))
+        for (property_name, _), statement in one.items()
+        if property_name == "full_path"
+    } | {full_path for _, full_path in _present_rows(changed, connection).values()}
     subjects_of_paths = connection.execute(
         _SUBJECTS_OF_FULL_PATHS, {"full_paths": [one for one in full_paths if one is not None]}
     )
-    changed = set(subjects)
-    facts = read_facts(changed | {(kind, number) for kind, number in subjects_of_paths}, connection)
-    paths, candidates = dict[Subject, str | None](), defaultdict[str, list[FullPathStatement]](list)
-    for subject, stated in facts.items():
-        path_statement = path_of(stated)
-        paths[subject] = path_statement.value if path_statement else None
-        full_path = full_path_of(stated, paths[subject])
+    settled = changed | {(kind, number) for kind, number in subjects_of_paths}
+    facts |= read_with_places(settled - facts.keys(), connection)
+    places = _Places(facts)
+    held = _held_full_paths({subject: facts[subject] for subject in settled}, places)
+    present = _present_rows(settled, connection)
+    _write_subjects({subject: (places.path(subject), held.get(subject)) for subject in settled}, version, connection)
+    changes = {
+        subject: Change(path, limit_of_place(before.get(subject, facts[subject])), places.decides(subject))
+        for subject, (path, _) in present.items()
+    }
+    left = _left_paths(stated, changes, places)
+    record_moves(moves_of(changes, places.path), version, connection, left)
+
+
+def _held_full_paths(subjects: Mapping[Subject, Facts], places: "_Places") -> dict[Subject, str]:
+    """Returns the full path of each subject that holds one."""
+    candidates = defaultdict[str, list[FullPathStatement]](list)
+    for subject, facts in subjects.items():
+        full_path = full_path_of(facts, places.path(subject))
         if full_path is not None and full_path.value is not None:
-            candidates[full_path.value].append(FullPathStatement(subject, paths[subject], full_path))
-    held = {
+            candidates[full_path.value].append(FullPathStatement(subject, places.path(subject), full_path))
+    return {
         subject: full_path for full_path, all_candidates in candidates.items() for subject in holders(all_candidates)
     }
-    _write_subjects({subject: (paths[subject], held.get(subject)) for subject in facts}, version, connection)
+
+
+def _left_paths(
+    stated: Mapping[Subject, Facts], changes: Mapping[Subject, Change], places: "_Places"
+) -> Iterator[Move]:
+    """Yields moves from paths that senders without a limit stated, and at which the subjects are no longer.
+
+    If a subject stays where it was, only the paths that were stated now can have new events.
+    """
+    for subject, statements in stated.items():
+        decides, change = places.decides(subject), changes.get(subject)
+        if decides is None or decides.value is None:
+            continue
+        stays = change is not None and change.held == decides.value
+        for (property_name, _), statement in (statements if stays else places.facts_of(subject)).items():
+            if property_name == "known_path" and statement.value is not None and decides.covers(statement.value):
+                for old_path in _paths_of_events(subject, statement.value, places):
+                    if old_path != decides.value:
+                        yield Move(subject, old_path, decides.value)
+
+
+def _paths_of_events(subject: Subject, path: str, places: "_Places") -> set[str]:
+    """Returns where events may be that named a path; those of a project may have followed its namespace."""
+    if subject[0] == "namespace":
+        return {path}
+    return {path, place_of_event(path, None, LONG_AGO, places.facts_of)}
+
+
+class _Places:
+    """Where namespaces and projects are by these facts."""
+
+    def __init__(self, facts: Mapping[Subject, Facts]) -> None:
+        self.facts_of = _facts_in(facts)
+        self._decides: dict[Subject, Statement | None] = {}
+
+    def decides(self, subject: Subject) -> Statement | None:
+        """Returns the statement that decides a subject's path, with the path at which the subject is."""
+        if subject not in self._decides:
+            self._decides[subject] = place_of(subject, self.facts_of)
+        return self._decides[subject]
+
+    def path(self, subject: Subject) -> str | None:
+        """Returns the path of a subject."""
+        statement = self.decides(subject)
+        return statement.value if statement else None
+
+
+def _facts_in(facts: Mapping[Subject, Facts]) -> FactsOf:
+    return lambda subject: facts.get(subject, {})
 
 
 def _present_rows(subjects: Iterable[Subject], connection: Connection) -> dict[Subject, tuple[str | None, str | None]]:

@@ -10,8 +10,8 @@ from datetime import date
 import msgspec
 from psycopg import sql
 
-from functions.ingest.directory.lock import next_version
 from functions.ingest.directory.users import StatedNames
+from functions.shared.directory_lock import next_version
 from functions.shared.postgres import Connection
 
 # Arrays within JSON are the fastest to read.

@@ -40,7 +40,8 @@ class Event(msgspec.Struct):
         id: stored id. See `Batch.stored_id`.
         time_is_assigned: whether the event has an id but no timestamp; the timestamp is then the id's, or received-at.
         namespace: namespace reference of the event.
-        explicit_path: traversal path of the event's or its project's namespace, if the event has one.
+        explicit_path: traversal path of the event's or its project's namespace, if the event has one; after a move the
+            path to which the namespace or project moved.
     """
 
     raw: msgspec.Raw
