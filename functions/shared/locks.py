@@ -18,5 +18,8 @@ PARTITIONS = 4_197_006
 RESTATED_FACTS = 4_197_007
 """Writing the times of restated facts."""
 
+ERASURE = 4_197_008
+"""Erasing a user or a namespace."""
+
 QUERY_SLOTS = 4_197_010
 """Running a query of a tenant: the first of two numbers, of which the second is the slot."""

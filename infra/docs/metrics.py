@@ -13,6 +13,7 @@ _EMITTED = re.compile(r'add_metric\(\s*"(\w+)",\s*MetricUnit\.(\w+)')
 DESCRIPTIONS: Mapping[str, str] = {
     "AcceptedBytes": "Bytes of the accepted events, unpacked. The log line has the tenant.",
     "AcceptedEvents": "Events accepted by HTTPS, and events published on the queue. The log line has the tenant.",
+    "ErasedEvents": "Events that were not stored, because their user or namespace was erased after they were sent.",
     "PartitionsBusy": "Partitions that retention left to its next run, because other sessions use them.",
     "PartitionsDropped": "Partitions that retention dropped.",
     "PartitionsMade": "Partitions that retention made.",

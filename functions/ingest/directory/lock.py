@@ -34,6 +34,8 @@ _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
 
 _NEXT_VERSION = "UPDATE directory_version SET number = number + 1 RETURNING number"
 
+_ROWS_REMOVED = "UPDATE directory_version SET number = number + 1, rows_removed_in = number + 1"
+
 _RESTATE = """
     INSERT INTO restated_facts (statements) VALUES (%s)
     RETURNING
@@ -142,6 +144,11 @@ def next_version(connection: Connection) -> int:
     if row is None:
         raise AssertionError("directory_version has one row")
     return int(row[0])
+
+
+def mark_rows_removed(connection: Connection) -> None:
+    """Makes consumers forget all cached facts, because they can't find rows that were deleted."""
+    connection.execute(_ROWS_REMOVED)
 
 
 def fold_restated(connection: Connection) -> None:

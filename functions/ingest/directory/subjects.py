@@ -1,7 +1,7 @@
 """Writes facts about namespaces and projects, and the resulting rows of `namespaces` and `projects`."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from functions.ingest.directory.fact import (
     path_of,
 )
 from functions.ingest.directory.known_facts import read_facts
-from functions.ingest.directory.lock import next_version
+from functions.ingest.directory.lock import mark_rows_removed, next_version
 from functions.shared.postgres import Connection
 
 MAX_SUBJECTS_PER_FULL_PATH = 100
@@ -94,6 +94,12 @@ _WRITE_SUBJECTS: dict[Kind, tuple[str, str, str]] = {
 # Makes consumers reload the cached facts.
 _MARK_CHANGED = "UPDATE facts SET changed_in = %(version)s WHERE kind = %(kind)s AND id = ANY(%(ids)s)"
 
+_DELETE_FACTS = """
+    DELETE FROM facts
+    USING json_to_recordset(%s::json) AS gone (kind text, id bigint)
+    WHERE facts.kind = gone.kind AND facts.id = gone.id
+"""
+
 _READ_SUBJECTS = """
     SELECT 'namespace', id, path, full_path FROM namespaces WHERE id = ANY(%(namespaces)s)
     UNION ALL
@@ -129,6 +135,30 @@ def change_subjects(stated: Mapping[Subject, Facts], connection: Connection) -> 
         values = {"full_paths": list(full_paths_of_limited), "max_subjects": MAX_SUBJECTS_PER_FULL_PATH}
         connection.execute(_DELETE_OLD_FULL_PATHS, values)
     _settle(stated, full_paths, version, connection)
+
+
+def remove_subjects(subjects: Collection[Subject], connection: Connection) -> int:
+    """Deletes all statements about namespaces and projects, and their rows; others may get their full paths.
+
+    Requires `directory_held_alone`.
+
+    Returns:
+        The number of subjects of which anything was known.
+    """
+    before = read_facts(subjects, connection)
+    full_paths = {
+        statement.value
+        for facts in before.values()
+        for (attribute, _), statement in facts.items()
+        if attribute == "full_path"
+    } | {full_path for _, full_path in _present_rows(subjects, connection).values()}
+    gone = msgspec.json.encode([{"kind": kind, "id": number} for kind, number in subjects]).decode()
+    connection.execute(_DELETE_FACTS, [gone])
+    for kind, (delete, *_) in _WRITE_SUBJECTS.items():
+        connection.execute(delete, {"gone": [number for of_kind, number in subjects if of_kind == kind]})
+    _settle(subjects, full_paths, next_version(connection), connection)
+    mark_rows_removed(connection)
+    return sum(1 for facts in before.values() if facts)
 
 
 def _settle(subjects: Iterable[Subject], full_paths: Set[str | None], version: int, connection: Connection) -> None:
