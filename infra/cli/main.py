@@ -11,7 +11,7 @@ from functions.shared import settings
 from functions.shared.catalog.feature import DefinitionError
 from functions.shared.catalog.registry import Registry, load
 from functions.shared.postgres import TimeLimits, connect
-from infra.cli import directory, dlq, rejected, tokens
+from infra.cli import directory, dlq, erasure, rejected, tokens
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import console, errors_reported
 
@@ -25,6 +25,8 @@ app.add_typer(tokens.app, name="token")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(directory.app, name="directory")
+app.add_typer(erasure.user, name="user")
+app.add_typer(erasure.namespace, name="namespace")
 
 WAIT_SECONDS = 60
 RUN_SECONDS = 24 * 60 * 60

@@ -78,6 +78,7 @@ def errors_reported() -> Iterator[None]:
     from functions.shared.settings import SettingError
     from functions.sync.sync import SyncError
     from infra.operations.dead_letters import NoDeadLetterQueue
+    from infra.operations.erasure.erase import ErasureError
 
     try:
         yield
@@ -85,6 +86,7 @@ def errors_reported() -> Iterator[None]:
         SettingError,
         SyncError,
         RetentionError,
+        ErasureError,
         NoDeadLetterQueue,
         ClickHouseError,
         BotoCoreError,
