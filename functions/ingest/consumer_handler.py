@@ -15,7 +15,8 @@ from functions.ingest.gc_tuning import gc_disabled
 from functions.ingest.message.batch import Batch
 from functions.ingest.message.origin import Origin, origin_of
 from functions.ingest.message.replay import read_message
-from functions.ingest.pipeline import Consumer, Outcome
+from functions.ingest.outcome import Outcome
+from functions.ingest.pipeline import Consumer
 from functions.shared.catalog import registry
 from functions.shared.failure import redact_errors
 from functions.shared.postgres import Database, TimeLimits, reason_of
@@ -76,6 +77,7 @@ class ConsumerHandler:
                 done |= stored_ids
                 if stored_ids:
                     self._log(outcome, len(stored_ids))
+                    intake_metrics.count_erased(outcome.erased)
                     _count_published([message.batch for message in messages if message.id in stored_ids])
             if waiting:
                 left = {"messages": len(waiting)}
@@ -153,6 +155,7 @@ class ConsumerHandler:
                 "stored": outcome.stored,
                 "duplicates": outcome.duplicates,
                 "ignored": outcome.ignored,
+                "erased": outcome.erased,
                 "rejected": len(outcome.rejected),
                 "codes": Counter(row.code for row in outcome.rejected),
                 "made_partitions": outcome.partitions,

@@ -1,4 +1,4 @@
-"""Counts accepted events and their unpacked bytes for each tenant.
+"""Counts accepted events and their unpacked bytes for each tenant, and events of erased users and namespaces.
 
 The tenant is a property of the line in CloudWatch's embedded metric format, not a metric dimension: CloudWatch charges
 for each metric and dimension value, and there may be thousands of tenants. The log has the numbers of each tenant.
@@ -23,3 +23,10 @@ def count(tenant: str, events: int, size: int) -> None:
     metrics.add_metric("AcceptedEvents", MetricUnit.Count, events)
     metrics.add_metric("AcceptedBytes", MetricUnit.Bytes, size)
     metrics.flush_metrics()
+
+
+def count_erased(events: int) -> None:
+    """Writes a metric line for events that were not stored because of an erasure; writes nothing if there are none."""
+    if events:
+        metrics.add_metric("ErasedEvents", MetricUnit.Count, events)
+        metrics.flush_metrics()

@@ -1,6 +1,6 @@
 """Turns the events of messages into rows or rejected rows, and writes both."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,10 +18,13 @@ from functions.ingest.directory.fact_writer import FactWriter
 from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.directory.named_projects import identify_projects
 from functions.ingest.directory.users import BatchUsers
+from functions.ingest.erased import EventKey, EventsErased, UnerasedSlices, key_of, require_none_erased
 from functions.ingest.event.attributes import BaseAttributes, attributes_of
 from functions.ingest.event.event import AcceptanceRules, Event, acceptance_rules, read_attributes
 from functions.ingest.following import follow_move, may_have_moved, state_rejected
 from functions.ingest.message.batch import Batch
+from functions.ingest.outcome import Outcome
+from functions.ingest.postgres.erasures import active_erasures
 from functions.ingest.postgres.errors import is_refusal, lacks_partition
 from functions.ingest.postgres.events import RejectedRow, write_events, write_rejected
 from functions.ingest.postgres.rejected_events import rejected_row
@@ -34,39 +37,6 @@ from functions.shared.postgres import Connection, Database, message_of
 from functions.shared.rejection import Rejection
 
 _ROWS_AT_ONCE = 100  # small enough for PostgreSQL to write one slice while the next one is made
-
-
-@dataclass(slots=True)
-class Outcome:
-    """The outcome of the events of some messages.
-
-    Attributes:
-        partitions: names of missing partitions that were created.
-    """
-
-    rejected: list[RejectedRow] = field(default_factory=list)
-    ignored: int = 0
-    accepted: int = 0
-    stored: int = 0
-    partitions: list[str] = field(default_factory=list)
-
-    @property
-    def duplicates(self) -> int:
-        """Number of events that were already stored."""
-        return self.accepted - self.stored
-
-    def reject(self, raw: msgspec.Raw, index: int, batch: Batch, rejection: Rejection) -> None:
-        """Adds the event to the rejected events."""
-        self.rejected.append(rejected_row(raw, index, batch, rejection))
-
-    def __add__(self, other: "Outcome") -> "Outcome":
-        return Outcome(
-            self.rejected + other.rejected,
-            self.ignored + other.ignored,
-            self.accepted + other.accepted,
-            self.stored + other.stored,
-            self.partitions + other.partitions,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +65,23 @@ class Consumer:
         halves = _halves(batches)
         return self.consume(halves[0]) + self.consume(halves[1]) if halves else self._reject(batches[0], reason)
 
-    def _consume_at_once(self, batches: Iterable[Batch]) -> Outcome:
-        outcome = Outcome()
+    def _consume_at_once(self, batches: Sequence[Batch]) -> Outcome:
+        """Stores all events but those whose users or namespaces were erased after they were sent.
+
+        Such an event is only found when it becomes a row. The others are then consumed as if it had not been there,
+        because it must not state facts either.
+        """
+        erased = frozenset[EventKey]()
+        while True:
+            try:
+                return self._consume_all_but(erased, batches)
+            except EventsErased as found:
+                erased |= found.keys
+
+    def _consume_all_but(self, erased: Set[EventKey], batches: Iterable[Batch]) -> Outcome:
+        outcome = Outcome(erased=len(erased))
         directory, users = BatchDirectory(self.known), BatchUsers()
-        candidates = self._prepared(self._read(batches, outcome), directory, users, outcome)
+        candidates = self._prepared(self._read(batches, erased, outcome), directory, users, outcome)
         looks_up = _may_be_in_other_months(candidates)
         ordered = candidates if looks_up else sorted(candidates, key=attrgetter("write_order"))
         slices = CachedIterable(self._slices(candidates, ordered, directory, users, outcome))
@@ -107,7 +90,10 @@ class Consumer:
 
         def write(connection: Connection) -> None:
             with connection.transaction():
-                outcome.stored, rows = write_events(slices, connection, looks_up=looks_up)
+                erasures = active_erasures(connection)
+                kept = UnerasedSlices(slices, candidates, erasures)
+                outcome.stored, rows = write_events(kept, connection, looks_up=looks_up)
+                require_none_erased(zip(outcome.rejected_keys, outcome.rejected, strict=True), erasures)
                 conflicts[:] = _conflicts(rows, candidates)
                 write_rejected([*outcome.rejected, *conflicts], connection)
                 facts.write(connection)
@@ -137,10 +123,10 @@ class Consumer:
         outcome = Outcome()
         rejection = Rejection("refused_by_postgresql", f"PostgreSQL refuses the event: {reason}.")
         outcome.reject(batch.events[0], batch.first, batch, rejection)
-        self.database.run(partial(write_rejected, outcome.rejected))
-        return outcome
+        (row,) = outcome.rejected
+        return outcome if self.database.run(partial(_write_unless_erased, row)) else Outcome(erased=1)
 
-    def _read(self, batches: Iterable[Batch], outcome: Outcome) -> list[Candidate]:
+    def _read(self, batches: Iterable[Batch], erased: Set[EventKey], outcome: Outcome) -> list[Candidate]:
         candidates = []
         senders: dict[Grant, Grant] = {}
         for batch in batches:
@@ -148,6 +134,8 @@ class Consumer:
             rules = acceptance_rules(batch, self.registry, self.retention_months)
             read = [None] * len(batch.events) if batch.refused else attributes_of(batch.events)
             for (index, raw), attributes in zip(batch.indexed(), read, strict=True):
+                if erased and key_of(batch, index) in erased:
+                    continue
                 try:
                     if index in batch.refused:
                         raise batch.refused[index]
@@ -232,6 +220,15 @@ class Consumer:
             candidate.forget()
         outcome.accepted += len(rows)
         return rows
+
+
+def _write_unless_erased(row: RejectedRow, connection: Connection) -> bool:
+    """Stores a rejected event, unless its user or namespace was erased after it was sent; returns whether it did."""
+    with connection.transaction():
+        if active_erasures(connection).repel_rejected(row):
+            return False
+        write_rejected([row], connection)
+    return True
 
 
 def _read_event(

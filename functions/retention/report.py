@@ -25,6 +25,7 @@ class Report(msgspec.Struct):
     Attributes:
         made: missing partitions that were created, and detached ones that were attached again.
         busy: partitions in use by others; the next run continues with them.
+        erased_users_forgotten: erasures from which the user's id was removed.
         clickhouse_ttl: `set to 24 months` or `removed`; None if nothing had to be done.
         failure: why work was left undone; empty otherwise.
     """
@@ -35,6 +36,7 @@ class Report(msgspec.Struct):
     kept: list[KeptPartition] = []
     busy: list[str] = []
     rejected_events_deleted: int = 0
+    erased_users_forgotten: int = 0
     clickhouse_ttl: str | None = None
     failure: str = ""
 
@@ -56,5 +58,7 @@ class Report(msgspec.Struct):
         for name in self.busy:
             yield f"{name}: in use by others, left for the next run"
         yield f"rejected events {would}deleted: {self.rejected_events_deleted:,}"
+        if self.erased_users_forgotten:
+            yield f"ids of erased users {would}removed from erasures: {self.erased_users_forgotten:,}"
         if self.clickhouse_ttl is not None:
             yield f"ClickHouse's TTL: {would}{self.clickhouse_ttl}"

@@ -14,6 +14,7 @@ from psycopg.errors import LockNotAvailable
 
 from functions.retention.clickhouse_ttl import keep_months
 from functions.retention.comparison import Comparison
+from functions.retention.erasures import count_forgettable, forget_users
 from functions.retention.partition_maintenance import ClickHouseState, PartitionMaintenance
 from functions.retention.rejected_events import count_rejected, delete_rejected
 from functions.retention.report import Report
@@ -96,6 +97,7 @@ class Retention:
                 remove_rejected = count_rejected if dry_run else delete_rejected
                 before, oldest = months_before(now, self.months), first_moment(partitions.oldest_month())
                 report.rejected_events_deleted = remove_rejected(connection, before, oldest)
+                report.erased_users_forgotten = (count_forgettable if dry_run else forget_users)(connection)
                 report.add_failure(state.away)
                 if client:
                     self._set_clickhouse_ttl(client, report)

@@ -18,6 +18,9 @@ PARTITIONS = 4_197_006
 RESTATED_FACTS = 4_197_007
 """Writing the times of restated facts."""
 
+ERASURE = 4_197_008
+"""Erasing a user or a namespace."""
+
 MOVES = 4_197_009
 """Moving stored events to where their namespaces and projects are now."""
 

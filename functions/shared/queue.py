@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 MAX_BATCH_ENTRIES = 10
 MAX_BATCH_BYTES = 1024 * 1024
 RETRY_AFTER_SECONDS = (0.1, 0.5)
+
+RETENTION = timedelta(days=14)
+"""How long SQS keeps a message, counted from when it was first sent, whichever queue it waits in."""
+
+MAX_TRANSIT = 2 * RETENTION
+"""Longest time between the first arrival of an event and its storage: a dead letter may be redriven on its last day."""
 
 type Attributes = Mapping[str, "MessageAttributeValueOutputTypeDef"]
 

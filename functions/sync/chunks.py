@@ -46,7 +46,11 @@ _CONVERTED = {
 }
 
 # Values of a removed key in the columns that are not a part of the key.
-_REMOVED_VALUES = {"user_id": sql.SQL("0"), "project_id": sql.SQL("NULL"), "payload": sql.SQL("'{{}}'").format()}
+_REMOVED_VALUES = {
+    "user_id": sql.SQL("coalesce(user_id, 0)"),
+    "project_id": sql.SQL("NULL"),
+    "payload": sql.SQL("'{{}}'").format(),
+}
 
 
 def row_columns(table: str, is_deleted: sql.Composable) -> sql.Composed:
@@ -283,5 +287,5 @@ def is_removed_key(row: bytes) -> bool:
 def as_removed_key(row: bytes) -> bytes:
     """Returns a row that marks the key of this row as removed."""
     values = dict(zip(COLUMNS, row.rstrip(b"\n").split(b"\t"), strict=True))
-    values |= {"is_deleted": b"1", "user_id": b"0", "project_id": b"0", "payload": b"{}"}
+    values |= {"is_deleted": b"1", "project_id": b"0", "payload": b"{}"}
     return b"\t".join(values.values()) + b"\n"

@@ -68,7 +68,7 @@ _PATHS = """
 _MOVE = """
     INSERT INTO ai_usage_events
         (id, timestamp, event, user_id, namespace_path, project_id, payload, version, is_deleted)
-    SELECT id, timestamp, event, if(removed, 0, user_id), if(removed, namespace_path, place),
+    SELECT id, timestamp, event, user_id, if(removed, namespace_path, place),
            if(removed, 0, project_id), if(removed, CAST('{}', 'JSON'), payload), version + 1, removed
     FROM (
         SELECT *, transform(

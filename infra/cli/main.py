@@ -8,7 +8,7 @@ import typer
 
 from functions.shared import settings
 from functions.shared.postgres import TimeLimits, connect
-from infra.cli import definitions, directory, dlq, namespace, rejected, tokens
+from infra.cli import definitions, directory, dlq, erasure, namespace, rejected, tokens
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import console, errors_reported
 from infra.cli.verify import verify
@@ -22,6 +22,7 @@ app.add_typer(tokens.app, name="token")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(directory.app, name="directory")
+app.add_typer(erasure.user, name="user")
 app.add_typer(namespace.app, name="namespace")
 
 WAIT_SECONDS = 60

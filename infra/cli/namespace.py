@@ -1,4 +1,4 @@
-"""`usage-events namespace`: moves a namespace with everything that is stored under it."""
+"""`usage-events namespace`: moves a namespace with everything that is stored under it. See also `erasure`."""
 
 import getpass
 import time
@@ -14,16 +14,13 @@ from infra.cli.terminal import errors_reported
 if TYPE_CHECKING:
     from functions.sync.moves import MoveReport
 
-app = typer.Typer(help="Move a namespace with everything that is stored under it.", no_args_is_help=True)
+app = typer.Typer(
+    help="Move, erase or export a namespace with everything that is stored under it.", no_args_is_help=True
+)
 
 _LIMITS = TimeLimits(statement=60, transaction=60)
 _RUN_SECONDS = 24 * 60 * 60
 _POLL_SECONDS = 1
-
-
-@app.callback()
-def namespace() -> None:
-    """Move a namespace with everything that is stored under it."""
 
 
 @app.command()

@@ -25,6 +25,7 @@ from functions.shared.sync_state import (
 )
 from infra.cli.terminal import format_moment
 from infra.operations.dead_letters import NoDeadLetterQueue, dead_letter_queue_url
+from infra.operations.erasure.record import unfinished
 from infra.operations.moves import open_moves
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def status(connection: Connection, clickhouse_url: str | None, queue_url: str | 
         _sync(connection, state, description),
         *_moves(connection),
         _rejected(connection),
+        *_unfinished_erasures(connection),
         *([_queues(boto3.client("sqs"), queue_url)] if queue_url else []),
     )
 
@@ -112,6 +114,18 @@ def _rejected(connection: Connection) -> Table:
     for source, code, waiting, count, newest in connection.execute(_REJECTED):
         table.add_row(source, code, f"{waiting:,}", f"{count:,}", format_moment(newest))
     return table
+
+
+def _unfinished_erasures(connection: Connection) -> Iterator[Table]:
+    """Yields a table of the erasures that must be repeated, or that are under way; nothing if there are none."""
+    found = unfinished(connection)
+    if found:
+        table = Table("of", "asked for by", "when", "PostgreSQL", "ClickHouse", title="Unfinished erasures")
+        table.title_justify = "left"
+        for one in found:
+            stores = one.postgresql, one.clickhouse
+            table.add_row(f"{one.kind} {one.subject}", one.requested_by, format_moment(one.requested_at), *stores)
+        yield table
 
 
 def _queues(sqs: "SQSClient", queue_url: str) -> Table:

@@ -78,6 +78,7 @@ def errors_reported() -> Iterator[None]:
     from functions.shared.settings import SettingError
     from functions.sync.error import SyncError
     from infra.operations.dead_letters import NoDeadLetterQueue
+    from infra.operations.erasure.erase import ErasureError
     from infra.operations.moves import MoveRefused
 
     try:
@@ -86,6 +87,7 @@ def errors_reported() -> Iterator[None]:
         SettingError,
         SyncError,
         RetentionError,
+        ErasureError,
         NoDeadLetterQueue,
         MoveRefused,
         ClickHouseError,

@@ -16,6 +16,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "MovedEvents": "Stored events that followed their namespaces or projects. Absent if no move is under way.",
     "MoveFailures": "Runs that could not move stored events; the sync went on all the same.",
     "OpenMoves": "Moves that are not done. Absent if there are none.",
+    "ErasedEvents": "Events that were not stored, because their user or namespace was erased after they were sent.",
     "PartitionsBusy": "Partitions that retention left to its next run, because other sessions use them.",
     "PartitionsDropped": "Partitions that retention dropped.",
     "PartitionsMade": "Partitions that retention made.",

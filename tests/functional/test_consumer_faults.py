@@ -19,7 +19,8 @@ from functions.ingest.consumer_handler import ConsumerHandler
 from functions.ingest.event.event import read_attributes
 from functions.ingest.message.batch import Batch, read_batch
 from functions.ingest.message.replay import read_message
-from functions.ingest.pipeline import Consumer, Outcome
+from functions.ingest.outcome import Outcome
+from functions.ingest.pipeline import Consumer
 from functions.ingest.postgres import events
 from functions.shared.catalog import registry
 from functions.shared.partitions import month_of, partition_name, wanted_months

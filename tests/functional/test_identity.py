@@ -20,7 +20,8 @@ from functions.ingest.consumer_handler import ConsumerHandler
 from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.message.batch import Batch
 from functions.ingest.message.replay import Replay
-from functions.ingest.pipeline import Consumer, Outcome
+from functions.ingest.outcome import Outcome
+from functions.ingest.pipeline import Consumer
 from functions.ingest.postgres.events import Written, write_events
 from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, month_number, neighbouring_month, write_order_key
 from functions.shared.grant import Grant

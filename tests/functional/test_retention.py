@@ -258,6 +258,7 @@ def test_the_function_answers_and_counts_what_it_did(stores: Stores, capsys: pyt
         "kept": [{"partition": partition_name(OLD), "unsynced_rows": 2, "reason": UNSYNCED}],
         "busy": [],
         "rejected_events_deleted": 0,
+        "erased_users_forgotten": 0,
         "clickhouse_ttl": None,
         "failure": "",
     }

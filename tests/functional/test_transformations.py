@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from functions.ingest.message.batch import Batch
-from functions.ingest.pipeline import Consumer, Outcome
+from functions.ingest.outcome import Outcome
+from functions.ingest.pipeline import Consumer
 from functions.shared.catalog.registry import load
 from functions.shared.grant import Grant
 from functions.shared.identifier import derived_id

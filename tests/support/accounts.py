@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from functions.ingest.message.batch import read_batch
-from functions.ingest.pipeline import Outcome
+from functions.ingest.outcome import Outcome
 from tests.support.ways_in import WaysIn
 
 type Query = Callable[..., list[dict[str, Any]]]

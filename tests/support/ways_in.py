@@ -17,7 +17,8 @@ from functions.ingest.api_handler import build as build_api
 from functions.ingest.consumer_handler import ConsumerHandler
 from functions.ingest.consumer_handler import build as build_consumer
 from functions.ingest.message.batch import Batch
-from functions.ingest.pipeline import Consumer, Outcome
+from functions.ingest.outcome import Outcome
+from functions.ingest.pipeline import Consumer
 from functions.shared.settings import AuthSettings
 from tests.support.clock import NOW
 from tests.support.consuming import ACCOUNT

@@ -10,6 +10,7 @@ import pytest
 from cfnlint.decode import cfn_yaml
 
 from functions.ingest.consumer_handler import LAST_START_SECONDS, TIME_LIMITS
+from functions.shared import queue as queue_module
 from tests.support.checkout import ROOT
 from tests.support.environment import SETTINGS
 
@@ -58,7 +59,7 @@ def test_the_template_is_without_fault() -> None:
 def test_a_queue_is_encrypted_and_keeps_its_messages_for_fourteen_days(template: Any, queue: str) -> None:
     properties = template["Resources"][queue]["Properties"]
     assert properties["SqsManagedSseEnabled"] is True
-    assert properties["MessageRetentionPeriod"] == 14 * DAY_SECONDS
+    assert properties["MessageRetentionPeriod"] == 14 * DAY_SECONDS == queue_module.RETENTION.total_seconds()
 
 
 def test_a_day_without_postgresql_sends_nothing_to_the_dead_letter_queue(parameters: dict[str, Any]) -> None:

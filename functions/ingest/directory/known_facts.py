@@ -15,7 +15,7 @@ from functions.shared.postgres import Connection
 MAX_SUBJECTS = 100_000
 MAX_NAMES = 500_000
 
-_VERSION = "SELECT number FROM directory_version"
+_VERSION = "SELECT number, rows_removed_in FROM directory_version"
 
 _CHANGED = "SELECT DISTINCT kind, id FROM facts WHERE changed_in > %s"
 
@@ -87,10 +87,11 @@ class KnownFacts:
         self.active_on: dict[int, date] = {}
 
     def refresh(self, connection: Connection) -> None:
-        """Removes facts that changed since the last call."""
+        """Removes facts that changed since the last call; everything if rows were deleted."""
         row = connection.execute(_VERSION).fetchone()
-        version = int(row[0]) if row else 0
-        if connection is not self._connection or version < self.version or self._is_large():
+        version, rows_removed_in = (int(row[0]), int(row[1])) if row else (0, 0)
+        is_outdated = version < self.version or rows_removed_in > self.version
+        if connection is not self._connection or is_outdated or self._is_large():
             self.forget()
             self._connection, self.version = connection, version
         if version > self.version:

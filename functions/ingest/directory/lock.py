@@ -26,6 +26,8 @@ MAX_RESTATED_BYTES = 8 * 1024 * 1024
 
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
 
+_ROWS_REMOVED = "UPDATE directory_version SET number = number + 1, rows_removed_in = number + 1"
+
 _RESTATE = """
     INSERT INTO restated_facts (statements) VALUES (%s)
     RETURNING
@@ -33,6 +35,11 @@ _RESTATE = """
         (SELECT coalesce(sum(pg_column_size(others.statements)), 0) FROM restated_facts AS others)
             + pg_column_size(statements)
 """
+
+
+def mark_rows_removed(connection: Connection) -> None:
+    """Makes consumers forget all cached facts, because they can't find rows that were deleted."""
+    connection.execute(_ROWS_REMOVED)
 
 
 def fold_restated(connection: Connection) -> None:

@@ -1,7 +1,7 @@
 """Writes facts about namespaces and projects, and the resulting rows of `namespaces` and `projects`."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import msgspec
@@ -18,7 +18,8 @@ from functions.ingest.directory.fact import (
     holders,
     limit_of_place,
 )
-from functions.ingest.directory.known_facts import read_with_places
+from functions.ingest.directory.known_facts import read_facts, read_with_places
+from functions.ingest.directory.lock import mark_rows_removed
 from functions.ingest.directory.moves import Change, Move, moves_of, record_moves, subjects_below
 from functions.ingest.directory.place import FactsOf, place_of, place_of_event
 from functions.shared.directory_lock import next_version
@@ -97,6 +98,12 @@ _WRITE_SUBJECTS: dict[Kind, tuple[str, str, str]] = {
 # Makes consumers reload the cached facts.
 _MARK_CHANGED = "UPDATE facts SET changed_in = %(version)s WHERE kind = %(kind)s AND id = ANY(%(ids)s)"
 
+_DELETE_FACTS = """
+    DELETE FROM facts
+    USING json_to_recordset(%s::json) AS gone (kind text, id bigint)
+    WHERE facts.kind = gone.kind AND facts.id = gone.id
+"""
+
 _READ_SUBJECTS = """
     SELECT 'namespace', id, path, full_path FROM namespaces WHERE id = ANY(%(namespaces)s)
     UNION ALL
@@ -128,6 +135,25 @@ def change_subjects(stated: Mapping[Subject, Facts], connection: Connection) -> 
     views = [_facts_in(before), _facts_in(after)]
     below = subjects_below({subject: {**before[subject], **after[subject]} for subject in stated}, views, connection)
     _settle(stated, below, before, version, connection)
+
+
+def remove_subjects(subjects: Collection[Subject], connection: Connection) -> int:
+    """Deletes all statements about namespaces and projects, and their rows; others may get their full paths.
+
+    Requires `exclusive_directory_lock`.
+
+    Returns:
+        The number of subjects of which anything was known.
+    """
+    before = read_facts(subjects, connection)
+    gone = msgspec.json.encode([{"kind": kind, "id": number} for kind, number in subjects]).decode()
+    connection.execute(_DELETE_FACTS, [gone])
+    for kind, (delete, *_) in _WRITE_SUBJECTS.items():
+        connection.execute(delete, {"gone": [number for of_kind, number in subjects if of_kind == kind]})
+    nothing: dict[Subject, Facts] = {subject: {} for subject in subjects}
+    _settle(nothing, set(), before, next_version(connection), connection)
+    mark_rows_removed(connection)
+    return sum(1 for facts in before.values() if facts)
 
 
 def _settle(

@@ -26,14 +26,15 @@ UNFILLED = """
 
 # A row's key in ClickHouse that the row no longer has, because it was deleted or its key was updated. The sync marks
 # the key as removed in ClickHouse, and then deletes the record. Dropping a partition removes nothing from ClickHouse,
-# since it fires no trigger.
+# since it fires no trigger. The user is that of the row, so that an erasure finds the record and the mark.
 REMOVED_KEYS = """
     CREATE TABLE removed_keys (
         xact_id        xid8 NOT NULL DEFAULT pg_current_xact_id(),
         id             uuid NOT NULL,
         timestamp      timestamptz NOT NULL,
         event          smallint NOT NULL,
-        namespace_path text COLLATE "C"
+        namespace_path text COLLATE "C",
+        user_id        bigint
     );
 
     CREATE INDEX removed_keys_sync ON removed_keys (xact_id, id);
@@ -51,8 +52,8 @@ TRIGGERS = """
     CREATE FUNCTION record_removed_key() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path FROM CURRENT AS $$
     BEGIN
-        INSERT INTO removed_keys (id, timestamp, event, namespace_path)
-        VALUES (OLD.id, OLD.timestamp, OLD.event, OLD.namespace_path);
+        INSERT INTO removed_keys (id, timestamp, event, namespace_path, user_id)
+        VALUES (OLD.id, OLD.timestamp, OLD.event, OLD.namespace_path, OLD.user_id);
         RETURN NULL;
     END
     $$;

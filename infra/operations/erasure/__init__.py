@@ -1,0 +1,1 @@
+"""Erases and exports everything that is stored of a user or a namespace."""
