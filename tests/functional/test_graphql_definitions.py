@@ -306,10 +306,10 @@ TYPES = """
 def test_the_schema_says_what_the_definition_does(builds: GraphqlHandler) -> None:
     answer = ask(builds, TYPES)
     assert answer["build"]["description"] == "What a build was like."
-    assert answer["build"]["interfaces"] == [{"name": "AiUsageEvent"}]
+    assert answer["build"]["interfaces"] == [{"name": "AiUsageEvent"}, {"name": "Node"}]
     fields = {field["name"]: field for field in answer["build"]["fields"]}
     own = ["size", "seconds", "branch", "machine", "steps", "at"]
-    assert list(fields) == ["id", "timestamp", "event", "user", "namespacePath", "payload", *own]
+    assert list(fields) == ["id", "nodeId", "timestamp", "event", "user", "namespacePath", "projectId", "payload", *own]
     assert fields["size"]["description"] == "in bytes"
     kinds = {name: fields[name]["type"]["name"] or fields[name]["type"]["ofType"]["name"] for name in own}
     assert kinds == {
@@ -323,7 +323,10 @@ def test_the_schema_says_what_the_definition_does(builds: GraphqlHandler) -> Non
     assert "NON_NULL" not in {fields[name]["type"]["kind"] for name in own}
     assert answer["machine"] == {
         "description": "Where a build ran.",
-        "fields": [{"name": "cores", "description": "that it could use"}, {"name": "name", "description": None}],
+        "fields": [
+            {"name": "cores", "description": "that it could use"},
+            {"name": "name", "description": "The payload's `name`."},
+        ],
     }
     data = {field["name"]: field for field in answer["data"]["fields"]}
     assert list(data)[:4] == ["all", "ciBuilds", "buildFigures", "buildBranches"]
