@@ -45,9 +45,10 @@ _CONVERTED = {
     "version": sql.SQL("{epoch} || lpad({xact_id}::text, {digits}, '0')"),
 }
 
-# Values of a removed key in the columns that are not a part of the key.
+# Values of a removed key in the columns that are not a part of the key. The user is 0 if it is unknown, or negative,
+# which ClickHouse would refuse.
 _REMOVED_VALUES = {
-    "user_id": sql.SQL("coalesce(user_id, 0)"),
+    "user_id": sql.SQL("greatest(user_id, 0)"),
     "project_id": sql.SQL("NULL"),
     "payload": sql.SQL("'{{}}'").format(),
 }
@@ -287,5 +288,6 @@ def is_removed_key(row: bytes) -> bool:
 def as_removed_key(row: bytes) -> bytes:
     """Returns a row that marks the key of this row as removed."""
     values = dict(zip(COLUMNS, row.rstrip(b"\n").split(b"\t"), strict=True))
-    values |= {"is_deleted": b"1", "project_id": b"0", "payload": b"{}"}
+    user_id = values["user_id"] if values["user_id"].isdigit() else b"0"  # a negative one may be why it was refused
+    values |= {"is_deleted": b"1", "user_id": user_id, "project_id": b"0", "payload": b"{}"}
     return b"\t".join(values.values()) + b"\n"

@@ -67,7 +67,7 @@ MIGRATIONS = (
     Migration(2, "bounded_paths", _statement("0002_bounded_paths.sql")),
     Migration(3, "versions", _create_view),
 )
-"""All migrations in order, without a gap. Tables of the first releases are at 1; a new table is at the newest."""
+"""All migrations in order, without a gap. Tables of the first releases and new tables are at 1."""
 
 NEWEST = MIGRATIONS[-1].number
 

@@ -87,6 +87,8 @@ _MOVE = """
     WHERE event.id = moving.id AND event.timestamp = moving.timestamp AND event.namespace_path = %(path)s
 """
 
+_HAS_MOVES = "SELECT EXISTS (SELECT FROM namespace_moves)"
+
 _PROGRESS = "UPDATE namespace_moves SET progress = progress + %(moved)s WHERE number = %(number)s"
 
 # Fails if a batch of events had the move repeated meanwhile; see `repeat_moves` of the ingest.
@@ -171,7 +173,7 @@ class Mover:
                 with advisory_lock_released(connection, locks.MOVES):
                     run = _Run(connection, report, self.progress, time.monotonic() + seconds)
                     run.move_all()
-                    if self.clickhouse_url is not None:
+                    if self.clickhouse_url is not None and connection.execute(_HAS_MOVES).fetchone() == (True,):
                         self._move_in_clickhouse(self.clickhouse_url, run)
             report.open += _count_open(connection)
         return report

@@ -329,10 +329,10 @@ def test_the_schema_says_what_the_definition_does(builds: GraphqlHandler) -> Non
         ],
     }
     data = {field["name"]: field for field in answer["data"]["fields"]}
-    assert list(data)[:4] == ["all", "ciBuilds", "buildFigures", "buildBranches"]
+    assert list(data)[:5] == ["id", "all", "ciBuilds", "buildFigures", "buildBranches"]
     assert data["ciBuilds"]["type"]["ofType"]["name"] == "BuildEventConnection"
     assert data["buildFigures"]["description"] == "How builds\nwent."
-    filters = ["startDate", "endDate", "events", "features", "userIds", "payload"]
+    filters = ["startDate", "endDate", "events", "features", "userIds", "projectIds", "payload"]
     assert [argument["name"] for argument in data["buildFigures"]["args"]] == filters
     pages = ["first", "after", "last", "before"]
     assert [argument["name"] for argument in data["ciBuilds"]["args"]] == [*filters, *pages]

@@ -328,10 +328,18 @@ def graphql(database_url: str, clickhouse_url: str, logs: Logs) -> Iterator[Grap
         yield handler
 
 
+JSON_BODY = {"Content-Type": "application/json"}
+
+
 def asked(handler: GraphqlHandler, logs: Logs, kind: str = "good") -> None:
     bodies = [json.dumps(query) for query in QUERIES] + [MARKER, f'{{"query": "{MARKER}']
     for body in bodies if kind == "good" else bodies[:1]:
-        request = {"httpMethod": "POST", "headers": headers(TOKENS[kind]), "body": body, "isBase64Encoded": False}
+        request = {
+            "httpMethod": "POST",
+            "headers": headers(TOKENS[kind]) | JSON_BODY,
+            "body": body,
+            "isBase64Encoded": False,
+        }
         logs.run(handler, request, None)
     parameters = {"query": MARKER}
     logs.run(handler, {"httpMethod": "GET", "headers": {}, "queryStringParameters": parameters}, None)

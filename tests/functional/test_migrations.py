@@ -23,7 +23,8 @@ REGISTRY = registry.load()
 TABLES = {
     "ai_usage_events": "id uuid, timestamp timestamp with time zone, event smallint, user_id bigint, "
     "namespace_path text, payload jsonb, xact_id xid8, project_id bigint",
-    "removed_keys": "xact_id xid8, id uuid, timestamp timestamp with time zone, event smallint, namespace_path text",
+    "removed_keys": "xact_id xid8, id uuid, timestamp timestamp with time zone, event smallint, "
+    "namespace_path text, user_id bigint",
     "users": "id bigint, username text, last_activity_on date",
     "namespaces": "id bigint, path text, full_path text",
     "projects": "id bigint, namespace_path text, full_path text",

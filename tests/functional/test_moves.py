@@ -26,9 +26,11 @@ from tests.support.graphql import ask
 from tests.support.lambda_context import FakeContext
 
 AS_BEFORE_MOVES = """
+    DROP TABLE erasures, exports;
+    ALTER TABLE directory_version DROP COLUMN rows_removed_in;
     DROP TABLE namespace_moves_in_clickhouse, namespace_moves;
     DROP INDEX facts_path, projects_namespace_path, user_names_namespace_path;
-    UPDATE alembic_version SET version_num = '0007';
+    UPDATE alembic_version SET version_num = '0008';
     INSERT INTO facts (kind, id, attribute, value, stated_at) VALUES
         ('namespace', 28, 'path', '27/28/', now() - interval '9 days'),
         ('namespace', 27, 'ancestor_path', '27/', now() - interval '9 days');

@@ -89,7 +89,7 @@ def test_where_nothing_has_to_be_changed_nothing_is(database_url: str, front: Fr
     insert()
     for _ in range(2):
         Sync(database_url, front.url).run(SECONDS)
-    assert sum(b"MODIFY SETTING" in statement for statement in front.statements) == 1
+    assert sum(b"MODIFY SETTING fsync" in statement for statement in front.statements) == 1
     assert not front.inserts[0].keys() & QUORUM_SETTINGS.keys()
 
 

@@ -156,7 +156,7 @@ def answer(handler: Handler, token: str) -> tuple[int, dict[str, str]]:
     event = {
         "httpMethod": "POST",
         "resource": "/v1/events",
-        "headers": {"Authorization": f"Bearer {token}"},
+        "headers": {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         "body": "[]" if isinstance(handler, IngestHandler) else '{"query": "{ __typename }"}',
         "isBase64Encoded": False,
     }
