@@ -41,6 +41,21 @@ _PENDING = """
     ORDER BY number
 """
 
+# `sync_state` has the tables that the sync knows.
+_MAY_BE_PENDING = """
+    SELECT EXISTS (
+        SELECT
+        FROM namespace_moves AS move
+        CROSS JOIN sync_state
+        WHERE move.done_at IS NOT NULL
+          AND NOT EXISTS (
+              SELECT
+              FROM namespace_moves_in_clickhouse AS done
+              WHERE done.number = move.number AND done.target = sync_state.target AND done.opened = move.opened
+          )
+    )
+"""
+
 _DONE = """
     INSERT INTO namespace_moves_in_clickhouse (number, target, opened)
     VALUES (%(number)s, %(target)s, %(opened)s)
@@ -124,6 +139,11 @@ def move_in_clickhouse(
                 moved += moved_now
         connection.execute(_DONE, {"number": move.number, "target": str(target), "opened": move.opened})
     return moved
+
+
+def may_be_pending(connection: Connection) -> bool:
+    """Whether a move may have left events in ClickHouse, according to PostgreSQL alone."""
+    return connection.execute(_MAY_BE_PENDING).fetchone() == (True,)
 
 
 def count_pending(connection: Connection, client: Client) -> int:

@@ -14,7 +14,7 @@ from functions.shared import clickhouse, locks
 from functions.shared.directory_lock import shared_directory_lock
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
 from functions.shared.traversal_path import namespace_upper_bound
-from functions.sync.clickhouse_moves import count_pending, move_in_clickhouse
+from functions.sync.clickhouse_moves import count_pending, may_be_pending, move_in_clickhouse
 from functions.sync.names import move_names
 from functions.sync.places import Places
 
@@ -86,8 +86,6 @@ _MOVE = """
     FROM unnest(%(ids)s::uuid[], %(timestamps)s::timestamptz[], %(paths)s::text[]) AS moving (id, timestamp, path)
     WHERE event.id = moving.id AND event.timestamp = moving.timestamp AND event.namespace_path = %(path)s
 """
-
-_HAS_MOVES = "SELECT EXISTS (SELECT FROM namespace_moves)"
 
 _PROGRESS = "UPDATE namespace_moves SET progress = progress + %(moved)s WHERE number = %(number)s"
 
@@ -173,7 +171,7 @@ class Mover:
                 with advisory_lock_released(connection, locks.MOVES):
                     run = _Run(connection, report, self.progress, time.monotonic() + seconds)
                     run.move_all()
-                    if self.clickhouse_url is not None and connection.execute(_HAS_MOVES).fetchone() == (True,):
+                    if self.clickhouse_url is not None and may_be_pending(connection):
                         self._move_in_clickhouse(self.clickhouse_url, run)
             report.open += _count_open(connection)
         return report
