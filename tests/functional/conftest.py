@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import fields
 from datetime import datetime
 from random import Random
@@ -11,11 +12,13 @@ from unittest.mock import patch
 import boto3
 import psycopg
 import pytest
+from clickhouse_connect.driver.client import Client
 from moto import mock_aws
 from psycopg.rows import dict_row
 
 from functions.graphql.handler import GraphqlHandler
 from functions.graphql.store_router import StoreRouter
+from functions.shared import clickhouse
 from functions.shared.identifier import derived_id
 from functions.sync.sync import Sync
 from tests.support.clock import NOW
@@ -34,6 +37,19 @@ def connection(database_url: str) -> Iterator[psycopg.Connection]:
     """A connection to the test's database in autocommit mode."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture
+def client(clickhouse_url: str) -> Iterator[Client]:
+    """A client of ClickHouse."""
+    with closing(clickhouse.connect(clickhouse_url, SYNC_SECONDS)) as client:
+        yield client
+
+
+@pytest.fixture
+def sync(database_url: str, clickhouse_url: str) -> Sync:
+    """The sync from the database to ClickHouse."""
+    return Sync(database_url, clickhouse_url)
 
 
 @pytest.fixture

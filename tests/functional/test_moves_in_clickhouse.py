@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -18,7 +17,7 @@ from psycopg.types.json import Jsonb
 from functions.graphql.handler import GraphqlHandler
 from functions.graphql.store_router import StoreRouter
 from functions.ingest.pipeline import Consumer
-from functions.shared import clickhouse, locks
+from functions.shared import locks
 from functions.shared.catalog import registry
 from functions.shared.partitions import later_month, make_partitions, month_of, partition_name
 from functions.shared.postgres import Database, TimeLimits
@@ -51,23 +50,12 @@ type OldRows = Callable[[], list[tuple[Any, ...]]]
 
 
 @pytest.fixture
-def client(clickhouse_url: str) -> Iterator[Client]:
-    with closing(clickhouse.connect(clickhouse_url, SECONDS)) as client:
-        yield client
-
-
-@pytest.fixture
 def consumers(database_url: str) -> Iterator[list[Consumer]]:
     loaded = registry.load()
     consumers = [Consumer(Database(database_url, TimeLimits(30, 30)), loaded, 3) for _ in range(2)]
     yield consumers
     for consumer in consumers:
         consumer.database.close()
-
-
-@pytest.fixture
-def sync(database_url: str, clickhouse_url: str) -> Sync:
-    return Sync(database_url, clickhouse_url)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from random import Random
 from unittest.mock import patch
@@ -18,7 +17,6 @@ from clickhouse_connect.driver.client import Client
 from typer.testing import CliRunner
 
 from functions.retention.retention import Retention
-from functions.shared import clickhouse
 from functions.shared.postgres import TimeLimits, connect
 from functions.shared.sync_state import oldest_transaction
 from functions.sync.handler import build
@@ -32,17 +30,6 @@ SECONDS = 60
 ROUNDS = 400 if os.environ.get("SOAK") else 15
 INSERT = "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload) VALUES (%s, %s, 6, 1, '{}')"
 WRITE = "SELECT pg_current_xact_id()"
-
-
-@pytest.fixture
-def sync(database_url: str, clickhouse_url: str) -> Sync:
-    return Sync(database_url, clickhouse_url)
-
-
-@pytest.fixture
-def client(clickhouse_url: str) -> Iterator[Client]:
-    with closing(clickhouse.connect(clickhouse_url, SECONDS)) as client:
-        yield client
 
 
 @pytest.fixture

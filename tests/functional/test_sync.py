@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, timedelta
@@ -74,17 +74,6 @@ CURSOR_IS_AT = "SELECT 1 FROM sync_state WHERE id = %s"
 
 type Invoke = Callable[..., tuple[dict[str, Any], dict[str, float]]]
 type Both = tuple[psycopg.Connection, Sync, Client]
-
-
-@pytest.fixture
-def client(clickhouse_url: str) -> Iterator[Client]:
-    with closing(clickhouse.connect(clickhouse_url, SECONDS)) as client:
-        yield client
-
-
-@pytest.fixture
-def sync(database_url: str, clickhouse_url: str) -> Sync:
-    return Sync(database_url, clickhouse_url)
 
 
 def insert(connection: psycopg.Connection, payload: Any = None, **changes: Any) -> UUID:

@@ -1,6 +1,5 @@
 """What is updated, moved and deleted in PostgreSQL is so in ClickHouse too."""
 
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from threading import Event, Thread
@@ -28,17 +27,6 @@ DELETE = "DELETE FROM ai_usage_events WHERE id = %s"
 
 # Restored rows keep the numbers of the transactions that wrote them in another server.
 AS_RESTORED = "SET session_replication_role = replica"
-
-
-@pytest.fixture
-def client(clickhouse_url: str) -> Iterator[Client]:
-    with closing(clickhouse.connect(clickhouse_url, SECONDS)) as client:
-        yield client
-
-
-@pytest.fixture
-def sync(database_url: str, clickhouse_url: str) -> Sync:
-    return Sync(database_url, clickhouse_url)
 
 
 def waiting(connection: psycopg.Connection) -> int:

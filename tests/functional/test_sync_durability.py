@@ -1,7 +1,6 @@
 """Rows that ClickHouse confirmed are kept: by a quorum of replicas, or on the disk of a single server."""
 
 from collections.abc import Iterator
-from contextlib import closing
 
 import psycopg
 import pytest
@@ -9,7 +8,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from typer.testing import CliRunner
 
-from functions.shared import clickhouse, settings
+from functions.shared import settings
 from functions.sync.durability import FSYNC_SETTINGS, MAX_QUORUM_WAIT_SECONDS, QUORUM_SETTINGS
 from functions.sync.handler import RESERVE_SECONDS, build
 from functions.sync.sync import Sync
@@ -29,12 +28,6 @@ QUORUM_ERRORS = {
     "TABLE_IS_READ_ONLY": 242,
     "KEEPER_EXCEPTION": 999,
 }
-
-
-@pytest.fixture
-def client(clickhouse_url: str) -> Iterator[Client]:
-    with closing(clickhouse.connect(clickhouse_url, SECONDS)) as client:
-        yield client
 
 
 @pytest.fixture

@@ -47,11 +47,6 @@ def client(clickhouse_url: str) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
-def sync(database_url: str, clickhouse_url: str) -> Sync:
-    return Sync(database_url, clickhouse_url)
-
-
 def fill(client: Client, start: datetime = HISTORY, hours: int = HOURS) -> None:
     """Stores two events an hour in the former table."""
     client.command(FILL, parameters={"start": int(start.timestamp()), "hours": hours})

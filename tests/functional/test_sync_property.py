@@ -48,12 +48,6 @@ type Model = dict[tuple[UUID, int], Row]
 
 
 @pytest.fixture
-def client(clickhouse_url: str) -> Iterator[Client]:
-    with closing(clickhouse.connect(clickhouse_url, SECONDS)) as client:
-        yield client
-
-
-@pytest.fixture
 def session(database_url: str, clickhouse_url: str) -> Iterator["Session"]:
     """Both stores and an older transaction, for all examples together."""
     with (

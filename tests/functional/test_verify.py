@@ -1,8 +1,6 @@
 """`usage-events verify` finds whatever differs between the stores, and mends it."""
 
 import os
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from functions.shared import clickhouse, locks
+from functions.shared import locks
 from functions.sync.error import SyncError
 from functions.sync.sync import Sync
 from infra.cli import app
@@ -40,17 +38,6 @@ ADD = """
     INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
     SELECT {id:UUID}, {timestamp:DateTime64(6, 'UTC')}, 6, {user:UInt64}, '27/', '{}'
 """
-
-
-@pytest.fixture
-def client(clickhouse_url: str) -> Iterator[Client]:
-    with closing(clickhouse.connect(clickhouse_url, SECONDS)) as client:
-        yield client
-
-
-@pytest.fixture
-def sync(database_url: str, clickhouse_url: str) -> Sync:
-    return Sync(database_url, clickhouse_url)
 
 
 @pytest.fixture
