@@ -68,7 +68,7 @@ _RENAME = f"RENAME TABLE {TABLE} TO {_RENAMED_TABLE}, {OTHER_TABLE} TO {TABLE} {
 
 _FINISH_RENAME = f"RENAME TABLE {OTHER_TABLE} TO {TABLE} {{on_cluster}}"
 
-_FORMER = "SELECT name FROM system.tables WHERE database = currentDatabase() AND name IN {names:Array(String)}"
+_BESIDE = "SELECT name FROM system.tables WHERE database = currentDatabase() AND name IN {names:Array(String)}"
 
 _DROP = "DROP TABLE IF EXISTS {table} {on_cluster} SYNC"
 
@@ -192,6 +192,11 @@ def is_needed(client: Client) -> bool:
     return bool(columns) and "version" not in columns
 
 
+def is_under_way(client: Client) -> bool:
+    """Whether the table is to be made anew, or a table beside it still holds events that were stored before."""
+    return is_needed(client) or bool(_tables_beside(client))
+
+
 def finish_rename(client: Client, cluster: str | None) -> None:
     """Gives the new table the table's name, if a rename that is not atomic was interrupted."""
     if not columns_of(client, TABLE) and "version" in columns_of(client, OTHER_TABLE):
@@ -200,5 +205,10 @@ def finish_rename(client: Client, cluster: str | None) -> None:
 
 def drop_former(client: Client, cluster: str | None) -> None:
     """Drops the former table, once the new one has everything."""
-    for (table,) in client.query(_FORMER, parameters={"names": [OTHER_TABLE, _RENAMED_TABLE]}).result_rows:
+    for table in _tables_beside(client):
         client.command(_DROP.format(table=table, on_cluster=migrations.on_cluster(cluster)), settings=_DROP_SETTINGS)
+
+
+def _tables_beside(client: Client) -> list[str]:
+    rows = client.query(_BESIDE, parameters={"names": [OTHER_TABLE, _RENAMED_TABLE]}).result_rows
+    return [name for (name,) in rows]

@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from typing import Any
+from contextlib import closing
+from typing import Any, LiteralString
 from unittest.mock import patch
 
 import psycopg
@@ -12,15 +13,18 @@ from typer.testing import CliRunner, Result
 
 from functions.ingest.consumer_handler import ConsumerHandler
 from functions.retention.retention import Retention
-from functions.shared import locks
+from functions.shared import clickhouse, locks
+from functions.shared.clickhouse import TABLE
+from functions.sync.rebuild import OTHER_TABLE
 from infra.cli import app
 from infra.operations.erasure.erase import Eraser
 from infra.operations.erasure.subject import Subject
+from tests.functional.test_declared_paths import AS_IT_WAS
 from tests.support.checkout import ROOT
 from tests.support.clickhouse_front import serve_front
 from tests.support.clock import NOW
 from tests.support.consuming import Queues
-from tests.support.erasing import OTHER, SECONDS, USER, Stores, chat, unknown
+from tests.support.erasing import MARKER, OTHER, SECONDS, USER, Stores, chat, unknown
 
 EVENTS, ONLY_IN_CLICKHOUSE, QUEUED, REJECTED, KILLS = (
     (20_000, 1000, 100, 50, 40) if os.environ.get("SOAK") else (2500, 200, 20, 10, 6)
@@ -140,6 +144,50 @@ def test_a_running_sync_is_waited_for(stores: Stores) -> None:
         result = run(stores, "user", "erase", str(USER), "--yes", "--wait", "1")
     assert result.exit_code == 1
     assert "ClickHouse is still to do: another sync is still running" in result.output
+    erase(stores)
+    assert stores.left() == NOTHING
+
+
+@pytest.mark.parametrize("change", ["user_id = 5", "user_id = 5, namespace_path = '30/'"])
+def test_no_version_stays_of_an_event_that_became_the_users_after_it_was_copied(
+    change: LiteralString, stores: Stores
+) -> None:
+    stores.consume(chat(OTHER, language=MARKER), chat(OTHER))
+    stores.sync()
+    first = "SELECT id FROM ai_usage_events ORDER BY id LIMIT 1"
+    ((event,),) = stores.connection.execute(first).fetchall()
+    stores.connection.execute(f"UPDATE ai_usage_events SET {change} WHERE id = %s", [event])
+    erase(stores)
+    stores.sync()
+    assert stores.left() == NOTHING
+    ids = "SELECT DISTINCT id = {id:UUID} FROM ai_usage_events"
+    with closing(clickhouse.connect(stores.clickhouse_url, SECONDS)) as client:
+        assert client.query(ids, parameters={"id": event}).result_rows == [(0,)]
+
+
+def test_what_the_user_gave_away_stays(stores: Stores) -> None:
+    stores.consume(chat(namespace_path="27/"))
+    stores.sync()
+    stores.connection.execute("UPDATE ai_usage_events SET user_id = 6, namespace_path = '30/'")
+    erase(stores)
+    stores.sync()
+    assert stores.left() == NOTHING
+    with closing(clickhouse.connect(stores.clickhouse_url, SECONDS)) as client:
+        rows = client.query("SELECT user_id, namespace_path FROM ai_usage_events FINAL").result_rows
+    assert rows == [(6, "30/")]
+
+
+@pytest.mark.parametrize("table", [TABLE, OTHER_TABLE])
+def test_while_the_table_in_clickhouse_is_made_anew_nothing_is_removed_there(table: str, stores: Stores) -> None:
+    with closing(clickhouse.connect(stores.clickhouse_url, SECONDS)) as client:
+        client.command(AS_IT_WAS.replace(f"TABLE {TABLE}", f"TABLE {table}"))
+        client.command(f"INSERT INTO {table} VALUES (generateUUIDv4(), now(), 6, 5, '', '{{}}')")
+        result = run(stores, "user", "erase", str(USER), "--yes")
+        assert result.exit_code == 1
+        assert "ClickHouse is still to do: the sync makes the table in ClickHouse anew" in result.output
+        assert client.query(f"SELECT count() FROM {table}").result_rows == [(1,)]
+    assert records(stores)[0][4:] == ("done", "unfinished", False)
+    stores.sync()
     erase(stores)
     assert stores.left() == NOTHING
 

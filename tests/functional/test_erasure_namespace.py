@@ -136,6 +136,6 @@ def test_older_versions_of_an_erased_event_go_too(clickhouse_url: str) -> None:
                 "INSERT INTO ai_usage_events VALUES"
                 f" ('{identifier}', '2026-11-20 12:00:00', 6, {user}, '{path}', 0, '{{}}', {version}, {is_deleted})"
             )
-        delete_events(client, Subject("namespace", "27/"), None, SECONDS)
+        delete_events(client, Subject("namespace", "27/"), [], None, SECONDS)
         left = client.query("SELECT toString(id), namespace_path FROM ai_usage_events ORDER BY id, namespace_path")
     assert left.result_rows == [(moved_out, "30/"), (others, "30/")]

@@ -1,10 +1,17 @@
 """Removes the events of a user or a namespace from ClickHouse, so that no bytes of them stay."""
 
+from collections.abc import Iterable, Iterator
+from itertools import batched
+from uuid import UUID
+
 from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
 from functions.shared.clickhouse import TABLE
 from infra.operations.erasure.subject import Subject
+
+type EventKey = tuple[UUID, int]
+"""Id of an event, and its month, like 202611."""
 
 _HAS_TABLE = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = {table:String}"
 
@@ -24,18 +31,19 @@ _OTHER_VERSIONS = """
     HAVING countIf(NOT ({condition})) > 0 AND argMax({condition}, (version, is_deleted = 0))
 """
 
+# Versions of events that PostgreSQL no longer has, and whose newest version was never copied.
+_VERSIONS_OF = """
+    SELECT DISTINCT id, toYYYYMM(timestamp) AS month
+    FROM ai_usage_events
+    WHERE (id, toYYYYMM(timestamp)) IN ({keys})
+"""
+
 _DELETE_VERSIONS = """
     ALTER TABLE ai_usage_events {on_cluster}
     DELETE WHERE (id, toYYYYMM(timestamp)) IN ({keys})
 """
 
 _KEYS_AT_ONCE = 2000  # fit into a statement of ClickHouse's default length
-
-_HAS_VERSIONS = """
-    SELECT count()
-    FROM system.columns
-    WHERE database = currentDatabase() AND table = {table:String} AND name IN ('version', 'is_deleted')
-"""
 
 # How long ClickHouse keeps the files of a part that was replaced.
 _SECONDS_OF_OLD_PARTS = """
@@ -67,12 +75,15 @@ def count_events(client: Client, subject: Subject) -> int:
     return int(client.query(statement, parameters=subject.clickhouse_values).result_rows[0][0])
 
 
-def delete_events(client: Client, subject: Subject, cluster: str | None, seconds: int) -> None:
+def delete_events(
+    client: Client, subject: Subject, removed: Iterable[EventKey], cluster: str | None, seconds: int
+) -> None:
     """Removes all rows of the subject, and waits until every replica has done so.
 
     Requires the lock of the sync, because a running sync may insert rows that PostgreSQL no longer has.
 
     Args:
+        removed: events of which no version may stay, whoever the versions in ClickHouse belong to.
         seconds: time limit of each statement.
 
     Raises:
@@ -81,7 +92,7 @@ def delete_events(client: Client, subject: Subject, cluster: str | None, seconds
     """
     on_cluster = f"ON CLUSTER {quote_identifier(cluster)}" if cluster else ""
     settings = {"mutations_sync": 2, "distributed_ddl_task_timeout": seconds}
-    for keys in _other_versions(client, subject):
+    for keys in (*_other_versions(client, subject), *_stored(client, removed)):
         client.command(_DELETE_VERSIONS.format(on_cluster=on_cluster, keys=", ".join(keys)), settings=settings)
     statement = _DELETE.format(on_cluster=on_cluster, condition=subject.clickhouse_condition)
     client.command(statement, parameters=subject.clickhouse_values, settings=settings)
@@ -95,11 +106,23 @@ def seconds_of_old_parts(client: Client) -> int:
     return int(client.query(_SECONDS_OF_OLD_PARTS, parameters=_TABLE).result_rows[0][0])
 
 
-def _other_versions(client: Client, subject: Subject) -> list[list[str]]:
+def _other_versions(client: Client, subject: Subject) -> Iterator[list[str]]:
     """Returns groups of keys, each an id with its month, whose rows all belong to the subject by now."""
-    if client.query(_HAS_VERSIONS, parameters=_TABLE).result_rows[0][0] != 2:
-        return []  # the sync has not added versions to this table yet
     statement = _OTHER_VERSIONS.format(condition=subject.clickhouse_condition)
     rows = client.query(statement, parameters=subject.clickhouse_values).result_rows
-    keys = [f"(toUUID('{identifier}'), {month})" for identifier, month in rows]
-    return [keys[start : start + _KEYS_AT_ONCE] for start in range(0, len(keys), _KEYS_AT_ONCE)]
+    return _in_groups((identifier, month) for identifier, month in rows)
+
+
+def _stored(client: Client, events: Iterable[EventKey]) -> Iterator[list[str]]:
+    """Returns groups of the keys of which ClickHouse has versions."""
+    found = list[EventKey]()
+    for keys in _in_groups(events):
+        rows = client.query(_VERSIONS_OF.format(keys=", ".join(keys))).result_rows
+        found += ((identifier, month) for identifier, month in rows)
+    return _in_groups(found)
+
+
+def _in_groups(events: Iterable[EventKey]) -> Iterator[list[str]]:
+    """Yields the keys as ClickHouse's literals, as many at a time as fit into a statement."""
+    for some in batched(events, _KEYS_AT_ONCE, strict=False):
+        yield [f"(toUUID('{identifier}'), {month})" for identifier, month in some]

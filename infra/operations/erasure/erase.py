@@ -12,6 +12,7 @@ from psycopg.errors import LockNotAvailable
 
 from functions.shared import clickhouse, locks
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
+from functions.sync import rebuild
 from infra.operations.erasure import record as records
 from infra.operations.erasure.clickhouse import (
     RowsRemain,
@@ -20,7 +21,7 @@ from infra.operations.erasure.clickhouse import (
     seconds_of_old_parts,
 )
 from infra.operations.erasure.clickhouse import delete_events as delete_in_clickhouse
-from infra.operations.erasure.events import delete_events, delete_removed_keys
+from infra.operations.erasure.events import delete_events, delete_removed_keys, removed_events
 from infra.operations.erasure.names import delete_names
 from infra.operations.erasure.record import Record
 from infra.operations.erasure.rejected_events import delete_rejected
@@ -143,12 +144,15 @@ class Eraser(msgspec.Struct, frozen=True):
 
     def _remove_rows(self, client: Client, connection: Connection, record: Record) -> None:
         subject = record.within.subject
+        if rebuild.is_under_way(client):
+            raise ErasureError("the sync makes the table in ClickHouse anew and has not caught up yet")
         if not has_table(client):
             return
         number = count_events(client, subject)
         records.count_in_clickhouse(connection, record, number)
         self.progress(f"Removing {number:,} events from ClickHouse, which rewrites the parts that hold them.")
-        delete_in_clickhouse(client, subject, self.cluster, _MUTATION_SECONDS)
+        removed = removed_events(connection, subject)
+        delete_in_clickhouse(client, subject, removed, self.cluster, _MUTATION_SECONDS)
 
     @contextmanager
     def _locked(self, connection: Connection, lock: int, holder: str) -> Iterator[None]:

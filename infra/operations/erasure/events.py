@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 
 from functions.shared.postgres import Connection
+from infra.operations.erasure.clickhouse import EventKey
 from infra.operations.erasure.record import Record, count
 from infra.operations.erasure.subject import Kind, Subject
 
@@ -45,10 +46,25 @@ _FIRST_PATH = """
     LIMIT 1
 """
 
-_DELETE_RECORDS: dict[Kind, str] = {
-    "user": "DELETE FROM removed_keys WHERE user_id = %(user_id)s",
-    "namespace": "DELETE FROM removed_keys WHERE namespace_path >= %(low)s AND namespace_path < %(high)s",
+_RECORD_OF: dict[Kind, str] = {
+    "user": "user_id = %(user_id)s",
+    "namespace": "namespace_path >= %(low)s AND namespace_path < %(high)s",
 }
+
+# All keys that an event had, also as another user's or in another namespace, if PostgreSQL no longer has the event.
+_REMOVED = """
+    SELECT id, to_char(timestamp AT TIME ZONE 'UTC', 'YYYYMM')::integer
+    FROM removed_keys
+    WHERE id IN (SELECT id FROM removed_keys WHERE {condition})
+      AND NOT EXISTS (SELECT FROM ai_usage_events AS event WHERE event.id = removed_keys.id)
+"""
+
+_DELETE_RECORDS = """
+    DELETE FROM removed_keys
+    WHERE {condition}
+       OR id IN (SELECT id FROM removed_keys WHERE {condition})
+          AND NOT EXISTS (SELECT FROM ai_usage_events AS event WHERE event.id = removed_keys.id)
+"""
 
 
 def delete_events(connection: Connection, record: Record, progress: Callable[[int], None]) -> None:
@@ -63,9 +79,15 @@ def delete_events(connection: Connection, record: Record, progress: Callable[[in
             progress(deleted)
 
 
+def removed_events(connection: Connection, subject: Subject) -> list[EventKey]:
+    """Returns the events that were the subject's last, and whose removal the sync has not copied to ClickHouse yet."""
+    statement = _REMOVED.format(condition=_RECORD_OF[subject.kind])
+    return connection.execute(statement, subject.values()).fetchall()
+
+
 def delete_removed_keys(connection: Connection, subject: Subject) -> None:
     """Deletes the records of the removal, by which the sync would mark rows that ClickHouse no longer has."""
-    connection.execute(_DELETE_RECORDS[subject.kind], subject.values())
+    connection.execute(_DELETE_RECORDS.format(condition=_RECORD_OF[subject.kind]), subject.values())
 
 
 def _values(connection: Connection, subject: Subject) -> Iterator[Any]:
