@@ -13,6 +13,8 @@ from infra.local import deploy
 from tests.e2e import translation
 from tests.support import checkout, documentation, local_stack
 
+_CLICKHOUSE_SECRET = "ai-usage-events-clickhouse"
+
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
@@ -50,9 +52,31 @@ def deployed_stack(open_folder: Path) -> Iterator[Stack]:
     (copy / "definitions" / "issue_summaries.py").write_text(documentation.tutorial_definition())
     translation.write_faulty(copy)
     folder = copy / ".local"
-    with local_stack.running(copy, "--no-clickhouse") as process:  # but in test_with_clickhouse.py
+    with local_stack.running(copy, "--no-clickhouse") as process:  # see with_clickhouse
         running = msgspec.json.decode((folder / "stack.json").read_bytes())
         yield msgspec.convert(running | {"folder": str(folder), "process_id": process.pid}, Stack, dec_hook=_path)
+
+
+@pytest.fixture(scope="module")
+def with_clickhouse(stack: Stack) -> Iterator[Stack]:
+    """Runs the stack as if it was deployed with ClickHouse's secret; afterwards the stack has no ClickHouse again."""
+    lambdas = deploy.client("lambda", stack.aws_endpoint_url)
+    secret = deploy.client("secretsmanager", stack.aws_endpoint_url).describe_secret(SecretId=_CLICKHOUSE_SECRET)["ARN"]
+    variables = {
+        function["FunctionName"]: function.get("Environment", {}).get("Variables", {})
+        for function in lambdas.list_functions()["Functions"]
+    }
+    before = {name: values for name, values in variables.items() if "CLICKHOUSE_SECRET_ARN" in values}
+
+    def configure(**changes: str) -> None:
+        for name, values in before.items():
+            lambdas.update_function_configuration(FunctionName=name, Environment={"Variables": values | changes})
+
+    try:
+        configure(CLICKHOUSE_SECRET_ARN=secret)
+        yield stack
+    finally:
+        configure()
 
 
 def _path(kind: type, value: str) -> Path:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 USERS = 500
+ERASED = 5
+"""The first of the users are erased while the producers send."""
+GROUPS = 8
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAYS = 45  # over which timestamps are spread: more than one partition, none too old
 RETRY_AFTER_SECONDS = 0.5
@@ -36,7 +39,7 @@ type Content = dict[str, Any]
 class Fate(StrEnum):
     """Expected outcome of an event."""
 
-    STORED = "stored"
+    STORED = "stored"  # or erased, if the user is
     REJECTED = "rejected"  # by the consumer, which alone sees what is wrong
     REFUSED = "refused"  # in the answer of HTTPS; on the queue it is rejected
     IGNORED = "ignored"
@@ -76,12 +79,29 @@ KINDS = (
 WEIGHTS = [kind.weight for kind in KINDS]
 
 
+def group_ids(first_user: int) -> range:
+    """Returns the ids of the groups in which the users' events lie."""
+    return range(first_user * GROUPS, (first_user + 1) * GROUPS)
+
+
+def first_place(first_user: int, group: int) -> dict[str, str]:
+    """Returns what producers say of a group; it is out of date once the group has moved."""
+    return {"path": f"{first_user}/{group}/", "full_path": f"soak-{group}"}
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event as sent."""
+    """An event as sent.
+
+    Attributes:
+        group: id of the group in which the event lies.
+        is_erased: whether the event's user is erased, after the event was sent or before.
+    """
 
     content: Content
     kind: Kind
+    group: int
+    is_erased: bool
 
     @property
     def id(self) -> UUID | None:
@@ -112,20 +132,23 @@ class Parcel:
         chance = random.Random(f"{self.first_user}/{self.number}")
         lacks = (("id", "timestamp"), ("id",), ("timestamp",), ())
         weights = (1, 1, 1, 3) if chance.random() < SHARE_WITHOUT else (0, 0, 0, 1)
-        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        yesterday = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
         events = []
         for index, kind in enumerate(chance.choices(KINDS, WEIGHTS, k=self.size)):
-            user_id = self.first_user + chance.randrange(USERS)
-            attributes = {
+            number, group = chance.randrange(USERS), chance.choice(group_ids(self.first_user))
+            user_id = self.first_user + number
+            attributes: Content = {
                 "id": str(UUID(int=chance.getrandbits(128), version=4)),
-                "timestamp": format_timestamp(today - timedelta(seconds=chance.randrange(DAYS * 86400))),
+                "timestamp": format_timestamp(yesterday - timedelta(seconds=chance.randrange(DAYS * 86400))),
                 "user": {"id": user_id, "username": f"user-{user_id}"},
-                "namespace": {"path": f"{self.first_user}/1/", "full_path": f"soak-{self.first_user}/1"},
+                "namespace": first_place(self.first_user, group),
                 "mark": f"{self.first_user}-{self.number}-{index}",
             }
             for name in chance.choices(lacks, weights)[0]:
                 del attributes[name]
-            events.append(Event(attributes | kind.content(index), kind))
+            if "timestamp" not in attributes:  # what it states would be newer than the moves and names of before
+                attributes |= {"user": {"id": user_id}, "namespace": {"id": group}}
+            events.append(Event(attributes | kind.content(index), kind, group, number < ERASED))
         return events
 
     @cached_property
@@ -143,8 +166,9 @@ class Ledger:
     """A producer's record of the events that it sent. An event sent twice counts twice, but its id once.
 
     Attributes:
-        ids: ids of the events that must be stored.
-        unique_parts: unique parts of the ids that the consumer makes for events that must be stored.
+        ids: ids of the events that must be stored, each with the event's group.
+        unique_parts: unique parts of the ids that the consumer makes for events that must be stored, likewise.
+        erased: number of accepted events of users who are erased.
         accepted: number of events that must be stored.
         rejected: number of expected rows in `rejected_events`, by mark and code.
         failed: number of requests that failed or got no answer.
@@ -154,9 +178,10 @@ class Ledger:
 
     sends: int = 0
     events: int = 0
-    ids: set[UUID] = field(default_factory=set)
-    unique_parts: set[int] = field(default_factory=set)
+    ids: dict[UUID, int] = field(default_factory=dict)
+    unique_parts: dict[int, int] = field(default_factory=dict)
     accepted: int = 0
+    erased: int = 0
     refused: int = 0
     ignored: int = 0
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -171,6 +196,7 @@ class Ledger:
             self.ids | other.ids,
             self.unique_parts | other.unique_parts,
             self.accepted + other.accepted,
+            self.erased + other.erased,
             self.refused + other.refused,
             self.ignored + other.ignored,
             self.rejected + other.rejected,
@@ -197,11 +223,13 @@ def by_https(stack: Stack) -> Send:
         for event, answered in zip(parcel.events, answer["ids"], strict=True):
             taken = event.kind.fate in (Fate.STORED, Fate.REJECTED)
             assert (answered is not None) == taken
-            if event.kind.fate is Fate.REJECTED:
+            if taken and event.is_erased:
+                ledger.erased += 1
+            elif event.kind.fate is Fate.REJECTED:
                 ledger.rejected[event.failure] += 1
             elif taken:
                 assert event.id in (None, UUID(answered))
-                ledger.ids.add(UUID(answered))
+                ledger.ids[UUID(answered)] = event.group
                 ledger.accepted += 1
         ledger.ignored += answer["ignored"]
 
@@ -216,14 +244,16 @@ def by_queue(stack: Stack, client: "SQSClient") -> Send:
         for position, event in enumerate(parcel.events):
             if event.kind.fate is Fate.IGNORED:
                 ledger.ignored += 1
+            elif event.is_erased:
+                ledger.erased += 1
             elif event.kind.fate is not Fate.STORED:
                 ledger.rejected[event.failure] += 1
             else:
                 ledger.accepted += 1
                 if event.id is not None:
-                    ledger.ids.add(event.id)
+                    ledger.ids[event.id] = event.group
                 else:
-                    ledger.unique_parts.add(unique_part(derived_id(EPOCH, message_id, position)))
+                    ledger.unique_parts[unique_part(derived_id(EPOCH, message_id, position))] = event.group
 
     return send
 

@@ -1,15 +1,11 @@
 """ClickHouse, enabled in a stack that was deployed without it."""
 
 import json
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC
 from typing import Any
 
-import pytest
-
 from functions.shared import clickhouse
-from infra.local import deploy
 from tests.e2e.conftest import Stack
 from tests.e2e.following import follow, run
 from tests.e2e.reading import (
@@ -24,7 +20,6 @@ CHAT = {"event": "request_duo_chat_response"}
 SECONDS = 60
 BACKFILLED_WITHIN_SECONDS = 300
 SEEN_WITHIN_SECONDS = 120
-SECRET = "ai-usage-events-clickhouse"
 
 POSTGRES_ROWS = """
     SELECT id::text, timestamp, event, user_id, namespace_path, payload FROM ai_usage_events ORDER BY id, timestamp
@@ -35,28 +30,6 @@ CLICKHOUSE_ROWS = """
     ORDER BY UUIDToNum(id), timestamp
 """
 SOURCE = "query ($user: ID!) { aiInstanceUsageData { all(userIds: [$user]) { nodes { id } } } }"
-
-
-@pytest.fixture(scope="module")
-def with_clickhouse(stack: Stack) -> Iterator[Stack]:
-    """Runs the stack as if it was deployed with ClickHouse's secret; afterwards the stack has no ClickHouse again."""
-    lambdas = deploy.client("lambda", stack.aws_endpoint_url)
-    secret = deploy.client("secretsmanager", stack.aws_endpoint_url).describe_secret(SecretId=SECRET)["ARN"]
-    variables = {
-        function["FunctionName"]: function.get("Environment", {}).get("Variables", {})
-        for function in lambdas.list_functions()["Functions"]
-    }
-    before = {name: values for name, values in variables.items() if "CLICKHOUSE_SECRET_ARN" in values}
-
-    def configure(**changes: str) -> None:
-        for name, values in before.items():
-            lambdas.update_function_configuration(FunctionName=name, Environment={"Variables": values | changes})
-
-    try:
-        configure(CLICKHOUSE_SECRET_ARN=secret)
-        yield stack
-    finally:
-        configure()
 
 
 def in_clickhouse(stack: Stack) -> list[Any]:
