@@ -7,21 +7,42 @@ from functions.shared.postgres import Connection
 type _Subject = tuple[str, int]
 
 _READ = """
-    SELECT 'namespace', id, path, NULL
+    SELECT 'place', 'namespace', id, path
     FROM namespaces
     WHERE id = ANY(%(namespaces)s::bigint[])
     UNION ALL
-    SELECT 'project', id, namespace_path, NULL
+    SELECT 'place', 'project', id, namespace_path
     FROM projects
     WHERE id = ANY(%(projects)s::bigint[])
     UNION ALL
-    SELECT kind, id, NULL, old_path
+    SELECT 'former', kind, id, old_path
     FROM namespace_moves
     WHERE (kind = 'namespace' AND id = ANY(%(namespaces)s::bigint[]))
        OR (kind = 'project' AND id = ANY(%(projects)s::bigint[]))
+    UNION ALL
+    SELECT 'known', kind, id, value
+    FROM facts
+    WHERE attribute = 'known_path'
+      AND ((kind = 'namespace' AND id = ANY(%(namespaces)s::bigint[]))
+        OR (kind = 'project' AND id = ANY(%(projects)s::bigint[])))
 """
 
 _MAX_ID = 2**63 - 1
+
+
+class _Known:
+    """What the directory says of one namespace or project.
+
+    Attributes:
+        place: path where the subject is; for a project, that of its namespace.
+        former: paths that the subject left, and those where senders without a limit knew it.
+        parents: ids of the namespaces in which senders without a limit knew the subject.
+    """
+
+    def __init__(self) -> None:
+        self.place: str | None = None
+        self.former: set[str] = set()
+        self.parents: set[int] = set()
 
 
 class Places:
@@ -32,56 +53,66 @@ class Places:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._paths: dict[_Subject, str | None] = {}
-        self._former: dict[_Subject, set[str]] = {}
+        self._known: dict[_Subject, _Known] = {}
         self._places: dict[tuple[str, int | None], str] = {}
 
     def of(self, path: str, project: int | None = None) -> str:
         """Returns where an event is now that is stored at a path, and perhaps has a project."""
         key = path, project
         if key not in self._places:
-            place = path
-            while (moved := self._step(place, project)) != place:
-                place = moved
-            self._places[key] = place
+            self._places[key] = self._place(path, project)
         return self._places[key]
 
-    def _step(self, path: str, project: int | None) -> str:
-        """Follows one move: that of the project, or of the deepest namespace that moved from this path.
+    def _place(self, path: str, project: int | None) -> str:
+        """Returns the place of the project, or what follows from that of the deepest namespace, if it was at the path.
 
-        Each step after the first concerns a deeper namespace or the project, so the steps end.
+        What was in a namespace at some time counts as being there at all paths of the namespace: events that moved with
+        the namespace may be at a path that nobody stated.
         """
         namespaces = _namespaces_on(path)
         self._read([number for number, _ in namespaces], project)
+        was_there = self._were_there(namespaces)
         if project is not None:
-            place = self._paths["project", project]
-            if place == path:
-                return path
-            if place is not None and path in self._former["project", project]:
-                return place
-        for number, prefix in reversed(namespaces):
-            place = self._paths["namespace", number]
-            if place == prefix:
-                return path
-            if place is not None and prefix in self._former["namespace", number]:
+            known = self._known["project", project]
+            is_below = bool(namespaces) and was_there[-1] and namespaces[-1][0] in known.parents
+            if known.place is not None and (path in known.former or is_below):
+                return known.place
+        for (number, prefix), was in zip(reversed(namespaces), reversed(was_there), strict=True):
+            place = self._known["namespace", number].place
+            if place is not None and was:
                 return place + path.removeprefix(prefix)
         return path
+
+    def _were_there(self, namespaces: list[tuple[int, str]]) -> list[bool]:
+        """Returns for each namespace on a path, root first, whether it was there at some time."""
+        were_there, parent = list[bool](), None
+        for number, prefix in namespaces:
+            known = self._known["namespace", number]
+            is_below = parent is not None and were_there[-1] and parent in known.parents
+            were_there.append(prefix == known.place or prefix in known.former or is_below)
+            parent = number
+        return were_there
 
     def _read(self, namespaces: list[int], project: int | None) -> None:
         unread: list[_Subject] = [("namespace", number) for number in namespaces]
         if project is not None:
             unread.append(("project", project))
-        unread = [subject for subject in unread if subject not in self._paths]
+        unread = [subject for subject in unread if subject not in self._known]
         if not unread:
             return
-        self._paths |= dict.fromkeys(unread)
-        self._former |= {subject: set() for subject in unread}
+        self._known |= {subject: _Known() for subject in unread}
         values = {f"{kind}s": [number for of, number in unread if of == kind] for kind in ("namespace", "project")}
-        for kind, number, path, former in self._connection.execute(_READ, values):
-            if path is not None:
-                self._paths[kind, number] = path
-            if former is not None:
-                self._former[kind, number].add(former)
+        for source, kind, number, path in self._connection.execute(_READ, values):
+            known = self._known[kind, number]
+            if path is None:
+                continue
+            if source == "place":
+                known.place = path
+            else:
+                known.former.add(path)
+            if source == "known":
+                above = _namespaces_on(path) if kind == "project" else _namespaces_on(path)[:-1]
+                known.parents.update(identifier for identifier, _ in above[-1:])
 
 
 def _namespaces_on(path: str) -> list[tuple[int, str]]:

@@ -129,6 +129,29 @@ def test_an_ancestor_that_moves_takes_along_what_was_only_stated_below_it(
     assert paths(query) == {1: "50/27/28/", 2: "27/30/", 3: "50/27/"}
 
 
+def test_what_moved_with_its_parent_moves_on_from_there_though_nobody_named_that_path(
+    consumer: Consumer, move: Move, query: Query
+) -> None:
+    say(consumer, at("1/21/22/23/", 23, 9), event(9, user_id=4, project=project(4, "1/21/22/")))
+    say(consumer, at("1/31/21/", 21, 8))
+    move()
+    assert paths(query) == {21: "1/31/21/", 23: "1/31/21/22/23/", 4: "1/31/21/22/"}
+    say(consumer, at("1/31/21/22/", 22, 8), at("1/40/31/", 31, 7))
+    say(consumer, at("1/40/23/", 24, 6), event(6, user_id=5, project=project(4, "1/40/")))
+    say(consumer, at("1/40/23/22/", 25, 5))
+    assert move().open == 0
+    assert paths(query) == {
+        21: "1/40/31/21/",
+        22: "1/40/23/22/",
+        25: "1/40/23/22/",
+        23: "1/40/23/",
+        24: "1/40/23/",
+        31: "1/40/31/",
+        4: "1/40/",
+        5: "1/40/",
+    }
+
+
 def test_a_moved_project_takes_its_own_events_along_only(consumer: Consumer, move: Move, query: Query) -> None:
     say(consumer, *(event(5, user_id=user, project=project(user, "27/28/")) for user in (1, 2)))
     say(consumer, event(5, user_id=3, project_id=1), at("27/28/", 4, 5))

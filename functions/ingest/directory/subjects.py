@@ -228,10 +228,9 @@ def _left_paths(
 
 
 def _paths_of_events(subject: Subject, path: str, places: "_Places") -> set[str]:
-    """Returns where events may be that named a path; those of a project may have followed its namespace."""
-    if subject[0] == "namespace":
-        return {path}
-    return {path, place_of_event(path, None, LONG_AGO, places.facts_of)}
+    """Returns where events may be that named a path: they may have followed a namespace above before it was known."""
+    above = path if subject[0] == "project" else path[: path.rfind("/", 0, -1) + 1]
+    return {path, place_of_event(above, None, LONG_AGO, places.facts_of) + path.removeprefix(above)}
 
 
 class _Places:
