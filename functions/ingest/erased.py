@@ -80,12 +80,13 @@ def _raise_if_any(keys: Iterable[EventKey]) -> None:
 
 def _concerned(candidate: Candidate, row: Row) -> Concerned:
     """Returns what the row concerns: the results of the transformations count, not what the event names."""
+    projects = frozenset[int]() if row.project_id is None else frozenset({row.project_id})
     if row.namespace_path is not None:
-        return Concerned(frozenset({row.user_id}), frozenset({row.namespace_path}))
+        return Concerned(frozenset({row.user_id}), frozenset({row.namespace_path}), project_ids=projects)
     event = candidate.event
     namespaces = {event.namespace.id, event.project.namespace.id} - {None}
     return Concerned(
         frozenset({row.user_id}),
         namespace_ids=frozenset(number for number in namespaces if number is not None),
-        project_ids=frozenset() if row.project_id is None else frozenset({row.project_id}),
+        project_ids=projects,
     )

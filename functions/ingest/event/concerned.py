@@ -34,16 +34,29 @@ class Concerned(NamedTuple):
     namespace_ids: frozenset[int] = frozenset()
     project_ids: frozenset[int] = frozenset()
 
-    def lies_within(self, path: str, namespace_ids: Set[int], project_ids: Set[int]) -> bool:
+    def lies_within(
+        self,
+        path: str,
+        namespace_ids: Set[int],
+        project_ids: Set[int],
+        former_paths: tuple[str, ...] = (),
+        former_places: Set[tuple[int, str]] = frozenset(),
+    ) -> bool:
         """Whether the event lies within a namespace.
 
         Args:
             path: traversal path of the namespace.
             namespace_ids: ids of the namespaces within it, itself included.
             project_ids: ids of the projects within it.
+            former_paths: paths at which these namespaces were before they moved.
+            former_places: id and former path of each of these projects that moved.
         """
         if self.paths:
-            return any(own.startswith(path) for own in self.paths)
+            return any(
+                own.startswith((path, *former_paths))
+                or any((project, own) in former_places for project in self.project_ids)
+                for own in self.paths
+            )
         return not (self.namespace_ids.isdisjoint(namespace_ids) and self.project_ids.isdisjoint(project_ids))
 
 

@@ -18,6 +18,13 @@ _ACTIVE = """
     WHERE repels_until > now() AND subject IS NOT NULL
 """
 
+# The directory has forgotten an erased namespace, but late events may still name a path from which it moved.
+_FORMER = """
+    SELECT kind, id, old_path
+    FROM namespace_moves
+    WHERE (kind = 'namespace' AND id = ANY(%s::bigint[])) OR (kind = 'project' AND id = ANY(%s::bigint[]))
+"""
+
 
 class ErasedNamespace(msgspec.Struct, frozen=True):
     """A namespace that was erased with all below it.
@@ -25,16 +32,22 @@ class ErasedNamespace(msgspec.Struct, frozen=True):
     Attributes:
         namespace_ids: ids of the namespaces that lay within `path`.
         project_ids: ids of the projects that lay within `path`.
+        former_paths: paths from which these namespaces moved.
+        former_places: id and former path of each of these projects that moved.
     """
 
     path: str
     requested_at: datetime
     namespace_ids: frozenset[int]
     project_ids: frozenset[int]
+    former_paths: tuple[str, ...] = ()
+    former_places: frozenset[tuple[int, str]] = frozenset()
 
     def includes(self, concerned: Concerned) -> bool:
         """Whether an event lies within the namespace."""
-        return concerned.lies_within(self.path, self.namespace_ids, self.project_ids)
+        return concerned.lies_within(
+            self.path, self.namespace_ids, self.project_ids, self.former_paths, self.former_places
+        )
 
 
 class Erasures(msgspec.Struct, frozen=True):
@@ -52,10 +65,12 @@ class Erasures(msgspec.Struct, frozen=True):
 
     def may_repel(self, rows: Iterable[Row]) -> bool:
         """Whether an erasure may concern one of the rows; a fast check."""
-        paths = tuple(namespace.path for namespace in self.namespaces)
+        paths = tuple(path for namespace in self.namespaces for path in (namespace.path, *namespace.former_paths))
+        places = frozenset[tuple[int | None, str | None]]().union(*(one.former_places for one in self.namespaces))
         return any(
             row.user_id in self.users
             or (paths and (row.namespace_path is None or row.namespace_path.startswith(paths)))
+            or (row.project_id, row.namespace_path) in places
             for row in rows
         )
 
@@ -85,5 +100,16 @@ def active_erasures(connection: Connection) -> Erasures:
         if kind == "user":
             users[int(subject)] = max(requested_at, users.get(int(subject), requested_at))
         else:
-            namespaces.append(ErasedNamespace(subject, requested_at, frozenset(namespace_ids), frozenset(project_ids)))
+            former = former_places(connection, namespace_ids, project_ids)
+            within = frozenset(namespace_ids), frozenset(project_ids)
+            namespaces.append(ErasedNamespace(subject, requested_at, *within, *former))
     return Erasures(users, tuple(namespaces))
+
+
+def former_places(
+    connection: Connection, namespace_ids: Iterable[int], project_ids: Iterable[int]
+) -> tuple[tuple[str, ...], frozenset[tuple[int, str]]]:
+    """Returns the paths from which the namespaces moved, and the id and former path of each project that moved."""
+    rows = connection.execute(_FORMER, [list(namespace_ids), list(project_ids)]).fetchall()
+    paths = tuple(old_path for kind, _, old_path in rows if kind == "namespace")
+    return paths, frozenset((number, old_path) for kind, number, old_path in rows if kind == "project")

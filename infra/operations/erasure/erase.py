@@ -13,6 +13,7 @@ from psycopg.errors import LockNotAvailable
 from functions.shared import clickhouse, locks
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
 from functions.sync import rebuild
+from functions.sync.moves import Mover
 from infra.operations.erasure import record as records
 from infra.operations.erasure.clickhouse import (
     RowsRemain,
@@ -22,6 +23,7 @@ from infra.operations.erasure.clickhouse import (
 )
 from infra.operations.erasure.clickhouse import delete_events as delete_in_clickhouse
 from infra.operations.erasure.events import delete_events, delete_removed_keys, removed_events
+from infra.operations.erasure.moves import MovesRemain, finish_moves
 from infra.operations.erasure.names import delete_names
 from infra.operations.erasure.record import Record
 from infra.operations.erasure.rejected_events import delete_rejected
@@ -91,7 +93,8 @@ class Eraser(msgspec.Struct, frozen=True):
         did not see the record have ended when the deletion begins, so none of them can store such an event later.
 
         Raises:
-            ErasureError: a transaction of before did not end, or another erasure is running.
+            ErasureError: a transaction of before did not end, another erasure is running, or what is stored under
+                former paths of namespaces can't be moved.
             psycopg.Error: the connection to PostgreSQL failed.
         """
         limits = TimeLimits(_STATEMENT_SECONDS, _STATEMENT_SECONDS)
@@ -101,11 +104,26 @@ class Eraser(msgspec.Struct, frozen=True):
                 wait_for_writers(connection, self.wait_seconds, self.progress)
             except WritersRemain as error:
                 raise ErasureError(f"nothing was removed yet: {error}") from error
+            self._finish_moves(connection, subject)
             shared = self._erase_from_postgresql(connection, record)
             erased = Erased({}, record.requested_at, record.repels_until, shared_rejected=shared)
             self._erase_from_clickhouse(connection, record, erased)
             erased.counts = records.counts(connection, record)
         return erased
+
+    def _finish_moves(self, connection: Connection, subject: Subject) -> None:
+        if subject.kind != "namespace":
+            return
+        try:
+            mover = Mover(self.database_url, self.clickhouse_url)
+            finish_moves(connection, mover, self.wait_seconds, self.progress)
+        except MovesRemain as error:
+            raise ErasureError(f"nothing was removed yet: {error}") from error
+        except ClickHouseError as error:
+            reason = clickhouse.reason_of(error)
+            raise ErasureError(
+                f"nothing was removed yet: events may wait to be moved in ClickHouse: {reason}"
+            ) from error
 
     def _erase_from_postgresql(self, connection: Connection, record: Record) -> list[UUID]:
         """Deletes everything in PostgreSQL; returns the rejected events that stay because they concern others too."""

@@ -8,6 +8,7 @@ import msgspec
 from functions.ingest.directory.fact import Subject as DirectorySubject
 from functions.ingest.event.concerned import Concerned
 from functions.ingest.event.location import namespace_id_of
+from functions.ingest.postgres.erasures import former_places
 from functions.shared.postgres import Connection
 from functions.shared.traversal_path import namespace_upper_bound
 
@@ -72,17 +73,23 @@ class Within(msgspec.Struct, frozen=True):
     Attributes:
         namespace_ids: ids of the namespaces within the erased one.
         project_ids: ids of the projects within it.
+        former_paths: paths from which these namespaces moved.
+        former_places: id and former path of each of these projects that moved.
     """
 
     subject: Subject
     namespace_ids: frozenset[int] = frozenset()
     project_ids: frozenset[int] = frozenset()
+    former_paths: tuple[str, ...] = ()
+    former_places: frozenset[tuple[int, str]] = frozenset()
 
     def includes(self, concerned: Concerned) -> bool:
         """Whether an event belongs to the subject."""
         if self.subject.kind == "user":
             return int(self.subject.name) in concerned.user_ids
-        return concerned.lies_within(self.subject.name, self.namespace_ids, self.project_ids)
+        return concerned.lies_within(
+            self.subject.name, self.namespace_ids, self.project_ids, self.former_paths, self.former_places
+        )
 
     def directory_subjects(self) -> Iterator[DirectorySubject]:
         """Yields the namespaces and projects within the namespace."""
@@ -96,4 +103,5 @@ def read_within(connection: Connection, subject: Subject) -> Within:
         return Within(subject)
     row = connection.execute(_WITHIN, subject.values()).fetchone()
     namespaces, projects = row or ((), ())
-    return Within(subject, frozenset(namespaces) | {namespace_id_of(subject.name)}, frozenset(projects))
+    namespace_ids, project_ids = frozenset(namespaces) | {namespace_id_of(subject.name)}, frozenset(projects)
+    return Within(subject, namespace_ids, project_ids, *former_places(connection, namespace_ids, project_ids))
