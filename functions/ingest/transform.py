@@ -22,6 +22,7 @@ from functions.shared.catalog.context import Context
 from functions.shared.catalog.feature import CODE_ERRORS, Feature, Transformation, function_name
 from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, Payload, converted
 from functions.shared.catalog.registry import OVERRIDES, Registry
+from functions.shared.catalog.source import taken
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection, Database
 from functions.shared.rejection import Rejection
@@ -134,9 +135,10 @@ def transform(candidate: Candidate, registry: Registry) -> None:
     event_type = candidate.event.type
     context = read_context(candidate)
     payload_class = event_type.feature.payload
-    returned: dict[str, Any] = {}
-    if not event_type.transformations and payload_class is not None:
-        returned = context.slice(*payload_class.fields())
+    try:
+        returned = taken(context, event_type.sources)
+    except ValueError as error:
+        raise _as_rejection(error) from error
     part: Mapping[str, Any] = {}
     for transformation in event_type.transformations:
         context.update(part)
