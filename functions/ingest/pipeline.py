@@ -19,7 +19,7 @@ from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.directory.named_projects import identify_projects
 from functions.ingest.directory.users import BatchUsers
 from functions.ingest.erased import EventKey, EventsErased, UnerasedSlices, key_of, require_none_erased
-from functions.ingest.event.attributes import BaseAttributes, attributes_of
+from functions.ingest.event.attributes import BaseAttributes
 from functions.ingest.event.event import AcceptanceRules, Event, acceptance_rules, read_attributes
 from functions.ingest.following import follow_move, may_have_moved, state_rejected
 from functions.ingest.message.batch import Batch
@@ -30,6 +30,7 @@ from functions.ingest.postgres.events import RejectedRow, write_events, write_re
 from functions.ingest.postgres.rejected_events import rejected_row
 from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, neighbouring_month, write_order_key
 from functions.ingest.transform import Candidate, prefetch, read_context, read_together, row_of, transform
+from functions.ingest.typed_events import TypedEvents
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
 from functions.shared.partitions import first_moment, make_partitions, wanted_months
@@ -39,7 +40,7 @@ from functions.shared.rejection import Rejection
 _ROWS_AT_ONCE = 100  # small enough for PostgreSQL to write one slice while the next one is made
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Consumer:
     """Transforms and stores events."""
 
@@ -47,6 +48,10 @@ class Consumer:
     registry: Registry
     retention_months: int
     known: KnownFacts = field(default_factory=KnownFacts)
+    typed: TypedEvents = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.typed = TypedEvents(self.registry)
 
     def consume(self, batches: Sequence[Batch]) -> Outcome:
         """Stores all events of the batches, and stores those that fail as rejected events.
@@ -132,7 +137,7 @@ class Consumer:
         for batch in batches:
             sender = senders.setdefault(batch.sender, batch.sender)
             rules = acceptance_rules(batch, self.registry, self.retention_months)
-            read = [None] * len(batch.events) if batch.refused else attributes_of(batch.events)
+            read = [None] * len(batch.events) if batch.refused else self.typed.decode(batch.events)
             for (index, raw), attributes in zip(batch.indexed(), read, strict=True):
                 if erased and key_of(batch, index) in erased:
                     continue
@@ -147,7 +152,8 @@ class Consumer:
                     outcome.ignored += 1
                 else:
                     write_order = write_order_key(event.timestamp, event.id)
-                    candidates.append(Candidate(batch, index, event, sender, write_order, event.explicit_path))
+                    path = event.explicit_path
+                    candidates.append(Candidate(batch, index, event, sender, write_order, path, typed=attributes))
         return candidates
 
     def _prepared(
@@ -193,12 +199,15 @@ class Consumer:
         """
         for some in batched(ordered, _ROWS_AT_ONCE, strict=False):
             yield self._rows(some, directory, outcome)
+        known_sender, is_authoritative = None, False
         for candidate in candidates:
             event, row, sender = candidate.event, candidate.row, candidate.sender
+            if sender is not known_sender:  # senders share their grants
+                known_sender, is_authoritative = sender, sender.is_authoritative
             directory.add_event(event, sender, candidate.batch.received_at)
             if row is not None:
                 directory.rows.add((row.namespace_path, row.project_id))
-                if sender.is_authoritative:
+                if is_authoritative:
                     username = event.username if row.user_id == event.user_id else None
                     path = candidate.moved_from or row.namespace_path
                     users.add_event(row.user_id, username, row.timestamp, path, sender)

@@ -49,17 +49,17 @@ class _InternalEvent(msgspec.Struct, gc=False):
     additional_properties: dict[str, msgspec.Raw]
 
 
-class _TimedProperties(AdditionalProperties):
+class TimedProperties(AdditionalProperties, gc=False):
     """The usual types of additional properties."""
 
     timestamp: datetime | int | float | None = None
 
 
-class _TimedAttributes(BaseAttributes):
+class TimedAttributes(BaseAttributes, gc=False):
     """The usual types of base attributes: msgspec decodes the timestamps, so no second pass is needed."""
 
     timestamp: datetime | int | float | None = None
-    additional_properties: _TimedProperties | None = None
+    additional_properties: TimedProperties | None = None
 
 
 BASE_KEYS = frozenset(BaseAttributes.__struct_encode_fields__)
@@ -80,7 +80,7 @@ _NUMERIC_IDS = frozenset(
 
 _decoder = msgspec.json.Decoder(BaseAttributes)
 _list_decoder = msgspec.json.Decoder(list[BaseAttributes])
-_timed_list_decoder = msgspec.json.Decoder(list[_TimedAttributes])
+_timed_list_decoder = msgspec.json.Decoder(list[TimedAttributes])
 _internal_event_decoder = msgspec.json.Decoder(_InternalEvent)
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
 _json_decoder = msgspec.json.Decoder(msgspec.Raw)
@@ -118,10 +118,11 @@ def attributes_and_plainness(
         array: the events as a JSON array, if available. Each event must be valid JSON.
     """
     array = array or _array(events)
-    return _attributes(array, len(events)), _nest_little(events) and is_plain(array)
+    return _attributes(array, len(events)), nest_little(events) and is_plain(array)
 
 
-def _nest_little(events: Sequence[msgspec.Raw]) -> bool:
+def nest_little(events: Sequence[msgspec.Raw]) -> bool:
+    """Whether no event has enough brackets and braces to be nested too deep."""
     longest = max(map(len, events), default=0)
     return longest <= MAX_OPENINGS or not any(may_nest_deep(bytes(raw)) for raw in events)
 
