@@ -19,7 +19,7 @@ from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.directory.named_projects import identify_projects
 from functions.ingest.directory.users import BatchUsers
 from functions.ingest.erased import EventKey, EventsErased, UnerasedSlices, key_of, require_none_erased
-from functions.ingest.event.attributes import BaseAttributes
+from functions.ingest.event.attributes import BaseAttributes, attributes_of
 from functions.ingest.event.event import AcceptanceRules, Event, acceptance_rules, read_attributes
 from functions.ingest.following import follow_move, may_have_moved, state_rejected
 from functions.ingest.message.batch import Batch
@@ -29,7 +29,15 @@ from functions.ingest.postgres.errors import is_refusal, lacks_partition
 from functions.ingest.postgres.events import RejectedRow, write_events, write_rejected
 from functions.ingest.postgres.rejected_events import rejected_row
 from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, neighbouring_month, write_order_key
-from functions.ingest.transform import Candidate, prefetch, read_context, read_together, row_of, transform
+from functions.ingest.transform import (
+    Candidate,
+    prefetch,
+    read_context,
+    read_together,
+    row_of,
+    take_typed_payloads,
+    transform,
+)
 from functions.ingest.typed_events import TypedEvents
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
@@ -137,7 +145,7 @@ class Consumer:
         for batch in batches:
             sender = senders.setdefault(batch.sender, batch.sender)
             rules = acceptance_rules(batch, self.registry, self.retention_months)
-            read = [None] * len(batch.events) if batch.refused else self.typed.decode(batch.events)
+            read = [None] * len(batch.events) if batch.refused else attributes_of(batch.events)
             for (index, raw), attributes in zip(batch.indexed(), read, strict=True):
                 if erased and key_of(batch, index) in erased:
                     continue
@@ -152,8 +160,7 @@ class Consumer:
                     outcome.ignored += 1
                 else:
                     write_order = write_order_key(event.timestamp, event.id)
-                    path = event.explicit_path
-                    candidates.append(Candidate(batch, index, event, sender, write_order, path, typed=attributes))
+                    candidates.append(Candidate(batch, index, event, sender, write_order, event.explicit_path))
         return candidates
 
     def _prepared(
@@ -180,6 +187,8 @@ class Consumer:
             failed = prefetch((candidate for candidate in candidates if candidate.prefetches), self.database)
             candidates = _passing(partial(_require_prefetched, failed=failed), candidates, outcome)
         if not all(candidate.names_its_path for candidate in candidates):
+            for some in batched(candidates, _ROWS_AT_ONCE, strict=False):
+                take_typed_payloads((candidate for candidate in some if not candidate.names_its_path), self.typed)
             candidates = _passing(partial(_transform_to_find_namespace, registry=self.registry), candidates, outcome)
             named_projects = {candidate.returned_project_id for candidate in candidates}
             self.database.run(partial(directory.look_up_projects, named_projects))
@@ -211,15 +220,15 @@ class Consumer:
                     username = event.username if row.user_id == event.user_id else None
                     path = candidate.moved_from or row.namespace_path
                     users.add_event(row.user_id, username, row.timestamp, path, sender)
+        directory.collect_statements()
 
     def _rows(self, candidates: Sequence[Candidate], directory: BatchDirectory, outcome: Outcome) -> list[Row]:
         rows = []
         first_month = first_moment(wanted_months(datetime.now(UTC).date(), self.retention_months)[0])
-        read_together(candidates)
+        read_together(candidates, self.typed)
         for candidate in candidates:
             try:
-                if candidate.returned is None:
-                    transform(candidate, self.registry)
+                transform(candidate, self.registry)
                 row = candidate.row = row_of(candidate, directory, self.retention_months)
                 _require_kept_month(row, first_month)
             except Rejection as rejection:

@@ -9,7 +9,7 @@ import msgspec
 import psycopg
 
 from functions.ingest.directory.directory import BatchDirectory
-from functions.ingest.event.attributes import BaseAttributes, contents_of
+from functions.ingest.event.attributes import contents_of
 from functions.ingest.event.event import Event, require_user_id, storable_times
 from functions.ingest.event.location import require_namespace_path
 from functions.ingest.event.storable import normalised
@@ -17,7 +17,7 @@ from functions.ingest.formats.json_error import reason
 from functions.ingest.message.batch import Batch
 from functions.ingest.payload_encoder import encode_payload, plainly_encoded
 from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, write_order_key
-from functions.ingest.typed_events import has_typed_payload, typed_payload
+from functions.ingest.typed_events import TypedEvents
 from functions.ingest.undeclared import require_few_undeclared
 from functions.shared.catalog.context import Context
 from functions.shared.catalog.feature import CODE_ERRORS, Feature, Transformation, function_name
@@ -44,7 +44,6 @@ class Candidate(msgspec.Struct, eq=False):
         moved_from: path that the event names, if its namespace or project moved from there.
         content: decoded event, if it was decoded together with others.
         context: input of the transformations, updated by each one's result.
-        typed: event as the typed pass decoded it, if it did.
         returned: merged results of the transformations.
         encoded: JSON of the payload, if the results can be stored unchanged.
         row: resulting row.
@@ -59,7 +58,6 @@ class Candidate(msgspec.Struct, eq=False):
     moved_from: str | None = None
     content: dict[str, Any] | None = None
     context: Context | None = None
-    typed: BaseAttributes | None = None
     returned: dict[str, Any] | None = None
     encoded: bytes | None = None
     row: Row | None = None
@@ -76,7 +74,7 @@ class Candidate(msgspec.Struct, eq=False):
 
     def forget(self) -> None:
         """Releases large objects that are no longer needed, so that later candidates reuse the memory."""
-        self.content = self.context = self.typed = self.returned = self.encoded = None
+        self.content = self.context = self.returned = self.encoded = None
 
     @property
     def returned_project_id(self) -> int | None:
@@ -85,13 +83,24 @@ class Candidate(msgspec.Struct, eq=False):
         return project_id if type(project_id) is int and 0 < project_id < 2**63 else None
 
 
-def read_together(candidates: Iterable[Candidate]) -> None:
-    """Decodes all events in one call that have not been transformed yet and have no typed payload."""
-    unread = [
-        candidate for candidate in candidates if candidate.returned is None and not has_typed_payload(candidate.typed)
-    ]
-    for candidate, content in zip(unread, contents_of([one.event.raw for one in unread]), strict=True):
-        candidate.content = content
+def read_together(candidates: Iterable[Candidate], typed: TypedEvents) -> None:
+    """Decodes all events in one call that have no payload yet, and makes the payloads that need no Python."""
+    candidates = list(candidates)
+    take_typed_payloads(candidates, typed)
+    unread = [candidate for candidate in candidates if candidate.returned is None]
+    if unread:
+        for candidate, content in zip(unread, contents_of([one.event.raw for one in unread]), strict=True):
+            candidate.content = content
+
+
+def take_typed_payloads(candidates: Iterable[Candidate], typed: TypedEvents) -> None:
+    """Sets `encoded` and `returned` of the candidates whose payload the typed pass has."""
+    fitting = [one for one in candidates if one.returned is None and one.event.type.name in typed.names]
+    payloads = typed.payloads([(one.event.raw, one.event.project.id) for one in fitting])
+    for candidate, payload in zip(fitting, payloads, strict=True):
+        if payload is not None:
+            candidate.encoded, project_id = payload
+            candidate.returned = {} if project_id is None else {"project_id": project_id}
 
 
 def read_context(candidate: Candidate) -> Context:
@@ -132,17 +141,13 @@ def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, R
 
 
 def transform(candidate: Candidate, registry: Registry) -> None:
-    """Makes the payload, and sets `returned` with its values converted, or `encoded`.
+    """Makes the payload unless the typed pass did, and sets `returned` with its values converted.
 
     Raises:
         Rejection: a transformation raised, or returned something that can't be stored.
     """
-    if candidate.typed is not None:
-        typed = typed_payload(candidate.typed, candidate.event.project.id)
-        if typed is not None:
-            candidate.encoded, project_id = typed
-            candidate.returned = {} if project_id is None else {"project_id": project_id}
-            return
+    if candidate.returned is not None:
+        return
     event_type = candidate.event.type
     context = read_context(candidate)
     payload_class = event_type.feature.payload

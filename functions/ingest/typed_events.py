@@ -1,41 +1,32 @@
-"""The typed pass: decodes the events of a message to objects that hold just what their rows need.
+"""The typed pass: makes the payloads of events that need no Python, while PostgreSQL works on the rows before.
 
-Why it is fast: one call into msgspec decodes all events of a message. Each becomes an object of the class made for its
-event type, with the base attributes and the context keys that the payload takes (`source`). No dict of the whole event
-is built, no key is hashed in Python, and another call encodes the payload. Nothing of this is code of a definition.
+Why it is fast: one call into msgspec decodes a slice of events. Each becomes an object of the class made for its event
+type, with just the context keys that the payload takes (`source`). No dict of the event is built, no key is hashed in
+Python, and another call encodes the payload while the object is in the processor's cache. No code of a definition runs.
 
-Everything that the classes can't hold goes the general way, event by event: `read_attributes`, then `transform`. The
-general way knows every rule and every message, so the typed pass has none of its own. An event goes the general way
+An event goes the general way, `transform`, which knows every rule and every message, so that the typed pass has none of
+its own, if
 
-- entirely, if it is no event of a definition, has a value of another type (an id as text is none, a number as text is),
-  or has a text that must be looked at: a bad character, a number beyond 64 bits, deep nesting, a time to be rounded;
-- for its payload, if the definition has functions or a prefetch, takes a key from base attributes or of a type other
-  than text, number and boolean, if the event has a key twice (beside and within `additional_properties`), lacks a
-  required key, or if the payload is large or has control characters.
-
-Unknown keys are dropped. So no definition that keeps unknown keys (one with functions) has its payload made here.
+- the definition has functions or a prefetch, or takes a key from base attributes, or one of a type other than text,
+  number and boolean; such a definition has no class, because unknown keys are dropped here;
+- a value has another type (a number as text, say), or must be looked at: a bad character, a number beyond 64 bits, deep
+  nesting;
+- the event has such keys beside and within `additional_properties`, lacks a required key, or has a large payload.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Annotated, Any, NamedTuple, Union, cast
+from typing import Annotated, Any, NamedTuple, Union
 
 import msgspec
 
-from functions.ingest.event.attributes import (
-    BASE_KEYS,
-    BaseAttributes,
-    TimedAttributes,
-    TimedProperties,
-    nest_little,
-)
+from functions.ingest.event.attributes import BASE_KEYS, nest_little
 from functions.ingest.formats.json_scan import is_plain
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, MIN_INTEGER, Payload
 from functions.shared.catalog.payload_type import payload_type
 from functions.shared.catalog.registry import Registry
 from functions.shared.catalog.source import Source
-from functions.shared.timestamp import may_round_up
 
 _MAX_EXACT_FLOAT = 2**53
 _BACKSLASH = b"\\"
@@ -47,14 +38,6 @@ _TYPES: Mapping[Any, Any] = {
 }
 _PROJECT = Source(("project_id",))  # as a base attribute it may have several forms; events know its value
 
-# The name of an event is not among the attributes of its class, but chooses the class.
-_BASE = [
-    (field.encode_name, field.type, field.default)
-    for field in msgspec.structs.fields(TimedAttributes)
-    if field.encode_name not in ("event", "additional_properties")
-]
-_TimedBase = msgspec.defstruct("TypedEvent", _BASE, gc=False)
-
 type _Getter = Callable[[Any], tuple[Any, ...]]
 type _Tree = dict[str, "_Tree | Any"]
 """Keys of an object: the type of a value, or the keys of an object below."""
@@ -65,52 +48,48 @@ type TypedPayload = tuple[bytes, int | None]
 
 
 class TypedEvents:
-    """Decodes events of a registry's definitions."""
+    """Makes payloads of events of a registry's definitions.
+
+    Attributes:
+        names: names of the events whose payloads may be made here.
+    """
 
     def __init__(self, registry: Registry) -> None:
         plans = {name: _plan(feature) for name, feature in registry.features.items()}
-        variants = tuple(_variant(event.name, plans[event.feature.name]) for event in registry.events.values())
-        event: Any = Union[variants] if variants else None  # noqa: UP007 - of a tuple
+        found = {name: plan for name, event in registry.events.items() if (plan := plans[event.feature.name])}
+        self.names = found.keys()
+        event: Any = Union[tuple(_variant(name, plan) for name, plan in found.items())] if found else None  # noqa: UP007
         self._decoder = msgspec.json.Decoder(event)
         self._list_decoder = msgspec.json.Decoder(list[event])
 
-    def decode(self, events: Sequence[msgspec.Raw]) -> Sequence[BaseAttributes | None]:
-        """Returns the typed event for each event, which can be read like base attributes; None for the general way."""
+    def payloads(self, events: Sequence[tuple[msgspec.Raw, int | None]]) -> Iterator[TypedPayload | None]:
+        """Yields the payload of each event; None if the payload must be made the general way.
+
+        Args:
+            events: events whose names are in `names` and whose base attributes are valid, each with its project's id.
+        """
+        for decoded, (_, project_id) in zip(self._decoded([raw for raw, _ in events]), events, strict=True):
+            yield None if decoded is None else decoded.plan.payload(decoded, project_id)
+
+    def _decoded(self, events: Sequence[msgspec.Raw]) -> Sequence[Any]:
         array = b"[%b]" % b",".join(events)
-        if nest_little(events) and is_plain(array) and not may_round_up(array):
+        if nest_little(events) and is_plain(array):
             try:
-                decoded = self._list_decoder.decode(array)
+                decoded: list[Any] = self._list_decoder.decode(array)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
-            else:  # texts that are not JSON by themselves may form valid JSON when joined
-                if len(decoded) == len(events):
-                    return cast("Sequence[BaseAttributes]", decoded)
-        return [self._decoded(raw) for raw in events]
+            else:
+                if len(decoded) == len(events):  # texts that are not JSON by themselves may be so when joined
+                    return decoded
+        return [self._decoded_alone(raw) for raw in events]
 
-    def _decoded(self, raw: msgspec.Raw) -> BaseAttributes | None:
-        text = bytes(raw)
-        if not nest_little([raw]) or not is_plain(text) or may_round_up(text):
+    def _decoded_alone(self, raw: msgspec.Raw) -> Any:
+        if not nest_little([raw]) or not is_plain(bytes(raw)):
             return None
         try:
-            return cast("BaseAttributes", self._decoder.decode(text))
+            return self._decoder.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-
-
-def typed_payload(event: BaseAttributes, project_id: int | None) -> TypedPayload | None:
-    """Returns the payload of a typed event; None if the payload must be made the general way.
-
-    Args:
-        event: an event from `TypedEvents`, or base attributes, which have no payload.
-        project_id: id of the event's project.
-    """
-    plan: _Plan | None = getattr(event, "plan", None)
-    return plan.payload(event, project_id) if plan else None
-
-
-def has_typed_payload(event: BaseAttributes | None) -> bool:
-    """Whether `typed_payload` may have a payload."""
-    return getattr(event, "plan", None) is not None
 
 
 class _Member(NamedTuple):
@@ -135,7 +114,7 @@ class _Plan(NamedTuple):
         required: places of the required values.
         has_project: whether the payload has the event's project.
         project: place of the key `project_id` in the payload; None without that key.
-        is_additional: whether the additional properties without a time are the payload as they are.
+        is_additional: whether the additional properties are the payload as they are.
     """
 
     shape: Sequence[_Member]
@@ -150,13 +129,13 @@ class _Plan(NamedTuple):
     is_additional: bool
 
     def payload(self, event: Any, project_id: int | None) -> TypedPayload | None:
-        """Returns the payload of an event. See `typed_payload`."""
+        """Returns the payload of an event. See `TypedEvents.payloads`."""
         additional = event.additional_properties
         if additional is None:
             values = self.values(event)
         elif self.roots(event) != self.no_roots:
             return None
-        elif self.is_additional and additional.timestamp is None:
+        elif self.is_additional:
             return _stored(additional, None)
         else:
             values = self.values(additional)
@@ -201,7 +180,7 @@ def _plan(feature: Feature) -> _Plan | None:
     project_shape = _shape({"project_id": types["project_id"]}) if has_project else []
     return _Plan(
         shape=shape,
-        additional=_struct("Additional", [*shape, *project_shape], (TimedProperties,)),
+        additional=_struct("Additional", [*shape, *project_shape]),
         roots=_getter([member.name for member in shape]),
         no_roots=tuple(member.default for member in shape),
         values=_getter([".".join(map(_name, path)) for path in paths.values()]),
@@ -253,14 +232,11 @@ def _shape(tree: _Tree) -> list[_Member]:
     return members
 
 
-def _struct(
-    name: str, members: Iterable[_Member], bases: tuple[type[msgspec.Struct], ...] = (), **options: Any
-) -> type[msgspec.Struct]:
+def _struct(name: str, members: Iterable[_Member], **options: Any) -> type[msgspec.Struct]:
     members = list(members)
     return msgspec.defstruct(
         name,
         [(member.name, member.type, member.default) for member in members],
-        bases=bases,
         rename={member.name: member.key for member in members},
         omit_defaults=True,
         gc=False,
@@ -268,19 +244,11 @@ def _struct(
     )
 
 
-def _variant(name: str, plan: _Plan | None) -> type[msgspec.Struct]:
-    """Returns the class of an event type's events: base attributes, the keys of its plan, and the plan itself."""
-    additional = _Member(
-        "additional_properties", "additional_properties", (plan.additional if plan else TimedProperties) | None, None
-    )
-    return _struct(
-        name,
-        [additional, *(plan.shape if plan else ())],
-        (_TimedBase,),
-        tag_field="event",
-        tag=name,
-        namespace={"event": name, "plan": plan},
-    )
+def _variant(name: str, plan: _Plan) -> type[msgspec.Struct]:
+    """Returns the class of an event type's events: the keys of its plan, and the plan itself."""
+    additional = _Member("additional_properties", "additional_properties", plan.additional | None, None)
+    members = [additional, *plan.shape]
+    return _struct(name, members, tag_field="event", tag=name, namespace={"plan": plan})
 
 
 def _name(key: str) -> str:

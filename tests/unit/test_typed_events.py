@@ -10,17 +10,17 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from functions.ingest.directory.directory import BatchDirectory
-from functions.ingest.event.attributes import BaseAttributes
 from functions.ingest.message.batch import Batch
 from functions.ingest.outcome import Outcome
 from functions.ingest.pipeline import Consumer
 from functions.ingest.transform import Candidate, read_together, row_of, transform
-from functions.ingest.typed_events import TypedEvents, typed_payload
+from functions.ingest.typed_events import TypedEvents, TypedPayload
 from functions.shared.catalog.registry import Registry, load
 from functions.shared.grant import WRITE, WRITE_OWN, Grant
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.rejection import Rejection
 from functions.shared.timestamp import format_timestamp
+from tests.bench.events import events as usual_events
 from tests.support.clock import NOW
 from tests.support.definitions import write_package
 
@@ -192,10 +192,10 @@ grants = st.sampled_from(
 
 
 class GeneralWay(TypedEvents):
-    """Has no typed event."""
+    """Makes no payload."""
 
-    def decode(self, events: Sequence[msgspec.Raw]) -> Sequence[BaseAttributes | None]:
-        return [None] * len(events)
+    def payloads(self, events: Sequence[tuple[msgspec.Raw, int | None]]) -> Iterator[TypedPayload | None]:
+        return (None for _ in events)
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +223,8 @@ def results(consumer: Consumer, events: Sequence[bytes], grant: Grant | None) ->
 
 
 def made(candidate: Candidate, consumer: Consumer, outcome: Outcome) -> Iterator[str]:
-    read_together([candidate])
+    read_together([candidate], consumer.typed)
+    event("general way" if candidate.returned is None else "typed payload")
     try:
         transform(candidate, consumer.registry)
         row = row_of(candidate, BatchDirectory(consumer.known), 3)
@@ -240,6 +241,9 @@ def test_the_typed_pass_gives_the_same_rows_and_rejections_as_the_general_way(
     sent: list[bytes], grant: Grant | None, consumers: tuple[Consumer, Consumer]
 ) -> None:
     typed, general = consumers
-    for read in typed.typed.decode([msgspec.Raw(text) for text in sent]):
-        event("general way" if read is None else "typed payload" if typed_payload(read, None) else "typed attributes")
     assert results(typed, sent, grant) == results(general, sent, grant)
+
+
+def test_every_event_of_the_benchmark_has_a_typed_payload() -> None:
+    sent = [(msgspec.Raw(msgspec.json.encode(one)), one.get("project_id")) for one in usual_events(200)]
+    assert None not in list(TypedEvents(load()).payloads(sent))

@@ -49,17 +49,17 @@ class _InternalEvent(msgspec.Struct, gc=False):
     additional_properties: dict[str, msgspec.Raw]
 
 
-class TimedProperties(AdditionalProperties, gc=False):
+class _TimedProperties(AdditionalProperties):
     """The usual types of additional properties."""
 
     timestamp: datetime | int | float | None = None
 
 
-class TimedAttributes(BaseAttributes, gc=False):
+class _TimedAttributes(BaseAttributes):
     """The usual types of base attributes: msgspec decodes the timestamps, so no second pass is needed."""
 
     timestamp: datetime | int | float | None = None
-    additional_properties: TimedProperties | None = None
+    additional_properties: _TimedProperties | None = None
 
 
 BASE_KEYS = frozenset(BaseAttributes.__struct_encode_fields__)
@@ -80,7 +80,7 @@ _NUMERIC_IDS = frozenset(
 
 _decoder = msgspec.json.Decoder(BaseAttributes)
 _list_decoder = msgspec.json.Decoder(list[BaseAttributes])
-_timed_list_decoder = msgspec.json.Decoder(list[TimedAttributes])
+_timed_list_decoder = msgspec.json.Decoder(list[_TimedAttributes])
 _internal_event_decoder = msgspec.json.Decoder(_InternalEvent)
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
 _json_decoder = msgspec.json.Decoder(msgspec.Raw)
