@@ -1,23 +1,19 @@
 """Sessions of the agent platform."""
 
-from typing import Any
-
-from definitions import Context, Feature, Payload
+from definitions import Feature, Payload, source
 
 
 class AgenticChat(Payload):
     """A session of an agent."""
 
     project_id: int | None = None
-    session_id: int | None = None
-    flow_type: str | None = None
-    environment: str | None = None
+    session_id: int | None = source("value")
+    flow_type: str | None = source("label")
+    environment: str | None = source("property")
 
 
 feature = Feature("agentic_chat", owner="agent-foundations", payload=AgenticChat)
-
-
-@feature.events(
+feature.events(
     agent_platform_session_created=8,
     agent_platform_session_started=9,
     agent_platform_session_finished=19,
@@ -25,11 +21,3 @@ feature = Feature("agentic_chat", owner="agent-foundations", payload=AgenticChat
     agent_platform_session_stopped=21,
     agent_platform_session_resumed=22,
 )
-def session(context: Context) -> dict[str, Any]:
-    """Reads the session from `value`, `label` and `property`, as internal events name them."""
-    return {
-        "project_id": context.get("project_id"),
-        "session_id": context.get("value"),
-        "flow_type": context.get("label"),
-        "environment": context.get("property"),
-    }

@@ -1,8 +1,6 @@
 """Code suggestions in the IDE."""
 
-from typing import Any
-
-from definitions import Context, Feature, Payload
+from definitions import Feature, Payload
 
 
 class CodeSuggestion(Payload):
@@ -26,15 +24,11 @@ feature = Feature("code_suggestions", owner="code-creation", payload=CodeSuggest
 feature.deprecated_events(code_suggestions_requested=1, code_suggestion_direct_access_token_refresh=5)
 
 
-@feature.events(
+feature.events(
     code_suggestion_shown_in_ide=2,
     code_suggestion_accepted_in_ide=3,
     code_suggestion_rejected_in_ide=4,
 )
-def suggestion(context: Context) -> dict[str, Any]:
-    """Takes the keys of `CodeSuggestion` from the context unchanged."""
-    return context.slice(*CodeSuggestion.fields())
-
 
 feature.metric("shownCount", events=["code_suggestion_shown_in_ide"], description="Suggestions that were shown.")
 feature.metric("acceptedCount", events=["code_suggestion_accepted_in_ide"], description="Suggestions that were taken.")

@@ -29,7 +29,16 @@ from functions.ingest.postgres.errors import is_refusal, lacks_partition
 from functions.ingest.postgres.events import RejectedRow, write_events, write_rejected
 from functions.ingest.postgres.rejected_events import rejected_row
 from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, neighbouring_month, write_order_key
-from functions.ingest.transform import Candidate, prefetch, read_context, read_together, row_of, transform
+from functions.ingest.transform import (
+    Candidate,
+    prefetch,
+    read_context,
+    read_together,
+    row_of,
+    take_typed_payloads,
+    transform,
+)
+from functions.ingest.typed_events import TypedEvents
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
 from functions.shared.partitions import first_moment, make_partitions, wanted_months
@@ -39,7 +48,7 @@ from functions.shared.rejection import Rejection
 _ROWS_AT_ONCE = 100  # small enough for PostgreSQL to write one slice while the next one is made
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Consumer:
     """Transforms and stores events."""
 
@@ -47,6 +56,10 @@ class Consumer:
     registry: Registry
     retention_months: int
     known: KnownFacts = field(default_factory=KnownFacts)
+    typed: TypedEvents = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.typed = TypedEvents(self.registry)
 
     def consume(self, batches: Sequence[Batch]) -> Outcome:
         """Stores all events of the batches, and stores those that fail as rejected events.
@@ -174,6 +187,8 @@ class Consumer:
             failed = prefetch((candidate for candidate in candidates if candidate.prefetches), self.database)
             candidates = _passing(partial(_require_prefetched, failed=failed), candidates, outcome)
         if not all(candidate.names_its_path for candidate in candidates):
+            for some in batched(candidates, _ROWS_AT_ONCE, strict=False):
+                take_typed_payloads((candidate for candidate in some if not candidate.names_its_path), self.typed)
             candidates = _passing(partial(_transform_to_find_namespace, registry=self.registry), candidates, outcome)
             named_projects = {candidate.returned_project_id for candidate in candidates}
             self.database.run(partial(directory.look_up_projects, named_projects))
@@ -193,24 +208,27 @@ class Consumer:
         """
         for some in batched(ordered, _ROWS_AT_ONCE, strict=False):
             yield self._rows(some, directory, outcome)
+        known_sender, is_authoritative = None, False
         for candidate in candidates:
             event, row, sender = candidate.event, candidate.row, candidate.sender
+            if sender is not known_sender:  # senders share their grants
+                known_sender, is_authoritative = sender, sender.is_authoritative
             directory.add_event(event, sender, candidate.batch.received_at)
             if row is not None:
                 directory.rows.add((row.namespace_path, row.project_id))
-                if sender.is_authoritative:
+                if is_authoritative:
                     username = event.username if row.user_id == event.user_id else None
                     path = candidate.moved_from or row.namespace_path
                     users.add_event(row.user_id, username, row.timestamp, path, sender)
+        directory.collect_statements()
 
     def _rows(self, candidates: Sequence[Candidate], directory: BatchDirectory, outcome: Outcome) -> list[Row]:
         rows = []
         first_month = first_moment(wanted_months(datetime.now(UTC).date(), self.retention_months)[0])
-        read_together(candidates)
+        read_together(candidates, self.typed)
         for candidate in candidates:
             try:
-                if candidate.returned is None:
-                    transform(candidate, self.registry)
+                transform(candidate, self.registry)
                 row = candidate.row = row_of(candidate, directory, self.retention_months)
                 _require_kept_month(row, first_month)
             except Rejection as rejection:

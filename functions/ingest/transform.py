@@ -17,11 +17,13 @@ from functions.ingest.formats.json_error import reason
 from functions.ingest.message.batch import Batch
 from functions.ingest.payload_encoder import encode_payload, plainly_encoded
 from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, write_order_key
+from functions.ingest.typed_events import TypedEvents
 from functions.ingest.undeclared import require_few_undeclared
 from functions.shared.catalog.context import Context
 from functions.shared.catalog.feature import CODE_ERRORS, Feature, Transformation, function_name
 from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, Payload, converted
 from functions.shared.catalog.registry import OVERRIDES, Registry
+from functions.shared.catalog.source import taken
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection, Database
 from functions.shared.rejection import Rejection
@@ -81,11 +83,24 @@ class Candidate(msgspec.Struct, eq=False):
         return project_id if type(project_id) is int and 0 < project_id < 2**63 else None
 
 
-def read_together(candidates: Iterable[Candidate]) -> None:
-    """Decodes all events that have not been transformed yet in one call."""
+def read_together(candidates: Iterable[Candidate], typed: TypedEvents) -> None:
+    """Decodes all events in one call that have no payload yet, and makes the payloads that need no Python."""
+    candidates = list(candidates)
+    take_typed_payloads(candidates, typed)
     unread = [candidate for candidate in candidates if candidate.returned is None]
-    for candidate, content in zip(unread, contents_of([one.event.raw for one in unread]), strict=True):
-        candidate.content = content
+    if unread:
+        for candidate, content in zip(unread, contents_of([one.event.raw for one in unread]), strict=True):
+            candidate.content = content
+
+
+def take_typed_payloads(candidates: Iterable[Candidate], typed: TypedEvents) -> None:
+    """Sets `encoded` and `returned` of the candidates whose payload the typed pass has."""
+    fitting = [one for one in candidates if one.returned is None and one.event.type.name in typed.names]
+    payloads = typed.payloads([(one.event.raw, one.event.project.id) for one in fitting])
+    for candidate, payload in zip(fitting, payloads, strict=True):
+        if payload is not None:
+            candidate.encoded, project_id = payload
+            candidate.returned = {} if project_id is None else {"project_id": project_id}
 
 
 def read_context(candidate: Candidate) -> Context:
@@ -126,17 +141,20 @@ def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, R
 
 
 def transform(candidate: Candidate, registry: Registry) -> None:
-    """Runs the event's transformations, and sets `returned` with the payload converted.
+    """Makes the payload unless the typed pass did, and sets `returned` with its values converted.
 
     Raises:
         Rejection: a transformation raised, or returned something that can't be stored.
     """
+    if candidate.returned is not None:
+        return
     event_type = candidate.event.type
     context = read_context(candidate)
     payload_class = event_type.feature.payload
-    returned: dict[str, Any] = {}
-    if not event_type.transformations and payload_class is not None:
-        returned = context.slice(*payload_class.fields())
+    try:
+        returned = taken(context, event_type.sources)
+    except ValueError as error:
+        raise _as_rejection(error) from error
     part: Mapping[str, Any] = {}
     for transformation in event_type.transformations:
         context.update(part)

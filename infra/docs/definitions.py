@@ -1,12 +1,14 @@
 """Tables of the shipped definitions, and of the names that no definition may use."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from functions.shared.catalog import name_rules
+from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.metric import Metric
 from functions.shared.catalog.payload_type import PayloadType, describe
 from functions.shared.catalog.registry import OVERRIDES, load
+from functions.shared.catalog.source import Source
 from infra.docs.markdown import code, codes, table
 
 
@@ -29,12 +31,13 @@ def payloads() -> str:
     """Returns a table for each feature that declares payload keys or metrics."""
     parts = []
     for feature in load().features.values():
-        keys = [[code(path), describe(kept)] for path, kept in _paths(feature.payload_types)]
+        sources = {key: code(".".join(found.path)) for key, found in _sources(feature)}
+        keys = [[code(path), describe(kept), sources.get(path, "")] for path, kept in _paths(feature.payload_types)]
         metrics = [[code(metric.name), _kind(metric), metric.description] for metric in feature.metrics.values()]
         if keys or metrics:
             parts.append(f"### {feature.name}\n\n{feature.description}\n")
         if keys:
-            parts.append(table(["payload key", "type"], keys))
+            parts.append(table(["payload key", "type", "sent as"], keys))
         if metrics:
             parts.append(table(["metric", "what it is", "description"], metrics))
     return "\n".join(parts)
@@ -50,6 +53,11 @@ def reserved_names() -> str:
         ["a GraphQL type", codes(sorted(name_rules.TYPES))],
     ]
     return table(["what is named", "names that are taken"], rows)
+
+
+def _sources(feature: Feature) -> Iterable[tuple[str, Source]]:
+    """Where the payload keys are in an event, if functions compute none of them."""
+    return feature.payload.sources().items() if feature.payload and not feature.transformations else ()
 
 
 def _paths(types: Mapping[str, PayloadType], prefix: str = "") -> Iterator[tuple[str, PayloadType]]:

@@ -7,7 +7,10 @@ from typing import Any
 
 import psycopg
 
-from functions.ingest.consumer_handler import build
+from functions.ingest.consumer_handler import ConsumerHandler, build
+from functions.ingest.pipeline import Consumer
+from functions.shared import event_columns
+from functions.shared.catalog import registry
 from tests.bench.engines import database
 from tests.bench.events import events, records
 from tests.bench.measure import Measurement, rates, seconds_of
@@ -17,7 +20,10 @@ BATCH = 5_000
 WARM_UP = 2
 ROWS_PER_STATEMENT = 1_000
 
-COLUMNS = "id, timestamp, event, user_id, namespace_path, payload"
+RETENTION_MONTHS = 3
+WITH_FUNCTIONS = "tests.bench.with_functions"
+
+COLUMNS = event_columns.ALL
 READY_MADE = f"""
     COPY (
         SELECT {COLUMNS}
@@ -29,20 +35,23 @@ READY_MADE = f"""
 COPY = f"COPY ai_usage_events ({COLUMNS}) FROM STDIN (FORMAT BINARY)"
 NEWEST = "SELECT xact_id FROM ai_usage_events ORDER BY xact_id DESC LIMIT 1"
 SELECT = """
-    SELECT id, timestamp, event, user_id, namespace_path, payload::text FROM ai_usage_events WHERE xact_id = %s::xid8
+    SELECT id, timestamp, event, user_id, namespace_path, project_id, payload::text
+    FROM ai_usage_events
+    WHERE xact_id = %s::xid8
 """
-ROW = "(%s, %s, %s, %s, %s, %s)"
+ROW = "(%s, %s, %s, %s, %s, %s, %s)"
 
 
 def measure(server: str) -> Iterator[Measurement]:
-    """Measures `consume_vs_binary_copy` and `consume_vs_upsert`; leaves the events in the database `consumed`."""
-    urls = [database(server, name) for name in ("consumed", "copied", "upserted")]
-    consumer = build(database_url=urls[0], retention_months=3, log_level="WARNING")
-    consumed, copied, upserted = [], [], []
+    """Measures the rows `consume_…`; leaves the events in the database `consumed`."""
+    urls = [database(server, name) for name in ("consumed", "computed", "copied", "upserted")]
+    consumer, computing = (build(database_url=url, retention_months=RETENTION_MONTHS) for url in urls[:2])
+    _compute_payloads(computing)
+    consumed, computed, copied, upserted = [], [], [], []
     with (
         psycopg.connect(urls[0], autocommit=True) as reader,
-        psycopg.connect(urls[1]) as copying,
-        psycopg.connect(urls[2]) as upserting,
+        psycopg.connect(urls[2]) as copying,
+        psycopg.connect(urls[3]) as upserting,
     ):
         for batch in batched(events(EVENTS), BATCH, strict=True):
             message = {"Records": records(list(batch))}
@@ -50,10 +59,19 @@ def measure(server: str) -> Iterator[Measurement]:
             binary, rows = _written(reader)
             copied.append(seconds_of(partial(_copy, copying, binary)))
             upserted.append(seconds_of(partial(_upsert, upserting, rows)))
-    consumer.consumer.database.close()
-    own, others, upserts = consumed[WARM_UP:], copied[WARM_UP:], upserted[WARM_UP:]
-    yield rates("consume_vs_binary_copy", BATCH, "rows", own, others, 0.75)
+            computed.append(seconds_of(partial(computing, message, None)))
+    for handler in (consumer, computing):
+        handler.consumer.database.close()
+    own, functions, others, upserts = (taken[WARM_UP:] for taken in (consumed, computed, copied, upserted))
+    yield rates("consume_vs_binary_copy", BATCH, "rows", own, others, 0.85)
     yield rates("consume_vs_upsert", BATCH, "rows", own, upserts, 2.5)
+    yield rates("consume_functions", BATCH, "rows", functions, others, 0.6)
+
+
+def _compute_payloads(handler: ConsumerHandler) -> None:
+    """Gives a consumer definitions whose functions compute the payloads."""
+    database = handler.consumer.database
+    handler.consumer = Consumer(database, registry.load(WITH_FUNCTIONS), RETENTION_MONTHS)
 
 
 def _written(reader: psycopg.Connection) -> tuple[bytes, list[Any]]:

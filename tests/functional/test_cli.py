@@ -75,6 +75,7 @@ DIFFERENCES = """\
     Stored values stay in `payload`, without a field.
 - payload key project_id (int) of troubleshoot_job
     Stored values stay in `payload`, without a field.
+~ payload key job_id of troubleshoot_job becomes optional
 """
 
 

@@ -47,7 +47,7 @@ def consume(database_url: str, folder: Path) -> Iterator[Consume]:
 HEAD = """
 from datetime import datetime
 
-from definitions import Context, Feature, Payload
+from definitions import Context, Feature, Payload, source
 
 class Team(Payload):
     number: int | None = None
@@ -68,6 +68,15 @@ def stored(database_url: str) -> Iterator[Stored]:
 
 def codes(outcome: Outcome) -> list[str]:
     return [rejected.code for rejected in outcome.rejected]
+
+
+SOURCED = (
+    "class Job(Payload): "
+    'number: int | None = source("value"); job_id: int = source("job", "id"); '
+    'pipeline: int | None = source("job", "pipeline", "id"); text: str | None = None\n'
+    'f = Feature("t", owner="o", payload=Job)'
+)
+JOB = {"value": "18", "number": 1, "job": {"id": 7, "pipeline": {"id": 2}}}
 
 
 @pytest.mark.parametrize(
@@ -100,6 +109,21 @@ def codes(outcome: Outcome) -> list[str]:
             """,
             {"number": 1},
             {"number": 5, "twice": 4},
+        ),
+        # keys with a source
+        (f"{SOURCED}; f.events(a=1)", JOB | {"text": "t"}, {"number": 18, "job_id": 7, "pipeline": 2, "text": "t"}),
+        (f"{SOURCED}; f.events(a=1)", {"job": {"id": "7"}, "value": None}, {"job_id": 7}),
+        (f"{SOURCED}; f.events(a=1)", {"job": {"id": 7, "pipeline": None}}, {"job_id": 7}),
+        (
+            f"{SOURCED}; f.events(a=1)",
+            {"additional_properties": {"value": 1, "job": {"id": 7}}},
+            {"number": 1, "job_id": 7},
+        ),
+        # beside them, a transformation returns what it computes
+        (
+            f"{SOURCED}\n@f.events(a=1)\ndef j(c): return {{'text': 'computed', 'job_id': c['job']['id'] + 1}}",
+            JOB | {"text": "t"},
+            {"number": 18, "job_id": 8, "pipeline": 2, "text": "computed"},
         ),
     ],
 )
@@ -230,6 +254,22 @@ def test_a_required_key_must_be_there(consume: Consume, stored: Stored) -> None:
     """
     assert codes(consume(definition, {}, {"needed": None}, {"needed": 1})) == ["invalid_payload"] * 2
     assert stored("payload") == [{"needed": 1}]
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        ({}, "The payload is not a Job: the key job_id is missing."),
+        ({"job": {"id": None}}, "The payload is not a Job: the key job_id is missing."),
+        ({"job": None}, "The payload is not a Job: the key job_id is missing."),
+        ({"job": "7"}, "job: expected an object."),
+        ({"job": {"id": 7, "pipeline": 2}}, "job.pipeline: expected an object."),
+        ({"job": {"id": "seven"}}, "job_id: expected an integer, got a string."),
+    ],
+)
+def test_a_key_with_a_source_is_checked_like_any_other(sent: dict[str, Any], message: str, consume: Consume) -> None:
+    (rejected,) = consume(f"{SOURCED}; f.events(a=1)", sent).rejected
+    assert (rejected.code, rejected.message) == ("invalid_payload", message)
 
 
 def test_prefetch_is_called_once_for_a_batch_and_adds_to_the_contexts(consume: Consume, stored: Stored) -> None:

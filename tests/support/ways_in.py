@@ -82,7 +82,7 @@ class WaysIn:
         return outcome
 
 
-@dataclass(frozen=True)
+@dataclass
 class NotedConsumer(Consumer):
     """A consumer that records its outcomes."""
 

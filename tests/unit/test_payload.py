@@ -12,6 +12,7 @@ from functions.ingest.event.storable import normalised, refuse_unstorable
 from functions.ingest.payload_encoder import encode_payload, plainly_encoded
 from functions.shared.catalog.payload import Payload, converted, converter
 from functions.shared.catalog.payload_type import key_types
+from functions.shared.catalog.source import Source, source
 from functions.shared.rejection import Rejection
 
 
@@ -296,3 +297,44 @@ def test_an_array_that_clickhouse_would_alter_is_refused(value: Any, code: str) 
 )
 def test_an_array_that_both_stores_keep_stays_as_it_is(value: Any) -> None:
     assert normalised({"key": value}) == {"key": value}
+
+
+class Sourced(Payload):
+    plain: int | None = None
+    value: int | None = source("number")
+    job: int = source("job", "id")
+    untyped: "str | None" = source("label")
+
+
+class Renamed(Sourced, rename="camel"):
+    own_key: str | None = source("own")
+
+
+def test_a_key_gets_its_value_from_its_source_or_from_the_key_of_its_name() -> None:
+    assert Sourced.sources() == {
+        "plain": Source(("plain",)),
+        "value": Source(("number",)),
+        "job": Source(("job", "id")),
+        "untyped": Source(("label",)),
+    }
+    assert Renamed.declared_sources().keys() == {"value", "job", "untyped", "ownKey"}
+    assert Sourced(job=1).value is None
+
+
+def test_a_key_with_a_source_is_required_unless_it_may_be_none() -> None:
+    required = {field.name for field in msgspec.structs.fields(Sourced) if field.required}
+    assert required == {"job"}
+
+
+@pytest.mark.parametrize("path", [(), ("",), (1,)])
+def test_a_source_names_the_keys_that_lead_to_the_value(path: Any) -> None:
+    with pytest.raises(TypeError, match="source needs the keys"):
+        source(*path)
+
+
+def test_the_keys_of_a_nested_class_have_no_source() -> None:
+    class Outer(Payload):
+        inner: Sourced
+
+    with pytest.raises(TypeError, match="Sourced is a part of a payload"):
+        key_types(Outer)

@@ -54,7 +54,13 @@ class Descriptions:
         return inspect.cleandoc(payload_class.__doc__ or "")
 
     def key(self, payload_class: type[msgspec.Struct], key: str) -> str:
-        """The description of the field for a payload key, in its class or the base class that declares the field."""
+        """The description of the field for a payload key, and where events have the key if it has a source."""
+        declared = payload_class.declared_sources() if issubclass(payload_class, Payload) else {}
+        sent_as = f"Sent as `{'.'.join(declared[key].path)}`." if key in declared else ""
+        return " ".join(filter(None, (self._said(payload_class, key), sent_as)))
+
+    def _said(self, payload_class: type[msgspec.Struct], key: str) -> str:
+        """What is said of the key in its class, or in the base class that declares the field."""
         names = dict(zip(payload_class.__struct_encode_fields__, payload_class.__struct_fields__, strict=True))
         for owner in payload_class.__mro__:
             if owner in (Payload, msgspec.Struct):

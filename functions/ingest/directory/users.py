@@ -76,15 +76,14 @@ class BatchUsers:
         """Returns the names of these users, grouped by namespace and sender."""
         found = list[StatedNames]()
         for source, some in user_ids.items():
-            names, by_sender = self.names[source], defaultdict[int, list[int]](list)
+            names, by_sender = self.names[source], dict[int, StatedNames]()
             for user_id in some:
-                by_sender[id(names[user_id][2])].append(user_id)  # events of one sender share the grant object
-            for users in by_sender.values():
-                sender = names[users[0]][2]
-                stated = StatedNames(*source, sender.issuer, sender.sub, users)
-                stated.names = [names[user_id][0] for user_id in users]
-                stated.times = [to_microseconds(names[user_id][1]) for user_id in users]
-                found.append(stated)
+                name, stated_at, sender = names[user_id]
+                stated = by_sender.get(id(sender))  # events of one sender share the grant object
+                if stated is None:
+                    stated = by_sender[id(sender)] = StatedNames(*source, sender.issuer, sender.sub, [], [], [])
+                stated.add(user_id, name, stated_at)
+            found += by_sender.values()
         return found
 
     def overall_names(self, user_ids: Iterable[int]) -> dict[int, str]:

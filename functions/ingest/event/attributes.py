@@ -118,10 +118,11 @@ def attributes_and_plainness(
         array: the events as a JSON array, if available. Each event must be valid JSON.
     """
     array = array or _array(events)
-    return _attributes(array, len(events)), _nest_little(events) and is_plain(array)
+    return _attributes(array, len(events)), nest_little(events) and is_plain(array)
 
 
-def _nest_little(events: Sequence[msgspec.Raw]) -> bool:
+def nest_little(events: Sequence[msgspec.Raw]) -> bool:
+    """Whether no event has enough brackets and braces to be nested too deep."""
     longest = max(map(len, events), default=0)
     return longest <= MAX_OPENINGS or not any(may_nest_deep(bytes(raw)) for raw in events)
 

@@ -245,6 +245,9 @@ def _merged(content: dict[str, Any], additional: dict[str, Any]) -> Context:
 
 
 def _own_time(attributes: BaseAttributes, raw: msgspec.Raw) -> datetime | None:
+    value = attributes.timestamp
+    if type(value) is datetime and value.tzinfo is UTC:  # most events
+        return value
     value = _sent_time(attributes)
     if value is None or (type(value) is datetime and value.tzinfo is UTC):
         return value

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import msgspec
+from msgspec import StructMeta
 
 from functions.shared.catalog.payload_type import PayloadType
+from functions.shared.catalog.source import Source
 from functions.shared.rejection import quoted
 from functions.shared.timestamp import format_timestamp, parse_timestamp
 
@@ -20,8 +23,49 @@ MAX_INTEGER = 2**64 - 1
 type Converter = Callable[[Any], Any]
 
 
-class Payload(msgspec.Struct, kw_only=True):
-    """Base class of a feature's payload class. A key without a default is required."""
+class _PayloadMeta(StructMeta):
+    """Turns each `source(...)` into what msgspec knows: the default None, or no default where None is not a value."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> "_PayloadMeta":
+        sources = {key: value for key, value in namespace.items() if isinstance(value, Source)}
+        annotations = namespace.get("__annotations__", {})
+        for key in sources:
+            if _includes_none(annotations.get(key)):
+                namespace[key] = None
+            else:
+                del namespace[key]
+        if sources:
+            options.setdefault("kw_only", True)  # so that required keys may follow optional ones
+        payload_class = super().__new__(cls, name, bases, namespace, **options)
+        inherited = getattr(payload_class, "__own_sources__", {})
+        payload_class.__own_sources__ = inherited | sources  # type: ignore[attr-defined]
+        return payload_class
+
+
+def _includes_none(annotation: Any) -> bool:
+    if isinstance(annotation, str):  # from __future__ import annotations
+        return "None" in annotation or "Optional" in annotation
+    return annotation is None or NoneType in get_args(annotation)
+
+
+class Payload(msgspec.Struct, kw_only=True, metaclass=_PayloadMeta):
+    """Base class of a feature's payload class. A key without a default is required.
+
+    A key whose default is `source(...)` gets its value from elsewhere in the event; see `source`.
+    """
+
+    @classmethod
+    def sources(cls) -> dict[str, Source]:
+        """Where the value of each key is: as `source` declares, else under the key itself."""
+        declared = cls.declared_sources()
+        return {key: declared.get(key) or Source((key,)) for key in cls.fields()}
+
+    @classmethod
+    def declared_sources(cls) -> dict[str, Source]:
+        """The keys whose default is `source(...)`."""
+        own: dict[str, Source] = cls.__own_sources__  # type: ignore[attr-defined]
+        names = zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)
+        return {key: own[name] for name, key in names if name in own}
 
     @classmethod
     def fields(cls) -> tuple[str, ...]:

@@ -44,11 +44,16 @@ def key_types(payload_class: type[msgspec.Struct], within: tuple[type, ...] = ()
         within: the classes around this one, outermost first.
 
     Raises:
-        TypeError: the stores or GraphQL do not support an annotation, or the class contains itself.
+        TypeError: the stores or GraphQL do not support an annotation, the class contains itself, or a key of a nested
+            class has a source.
         NameError: an annotation contains an undefined name.
     """
     if payload_class in within:
         raise TypeError(f"the payload class {payload_class.__name__} contains itself; GraphQL needs a finite type")
+    if within and getattr(payload_class, "__own_sources__", None):
+        raise TypeError(
+            f"{payload_class.__name__} is a part of a payload, so its keys can't have a source of their own"
+        )
     within = (*within, payload_class)
     return {field.encode_name: payload_type(field.type, within) for field in msgspec.structs.fields(payload_class)}
 

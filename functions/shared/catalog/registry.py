@@ -3,7 +3,7 @@
 import importlib
 import os
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,7 @@ from functions.shared.catalog.name_rules import EVENT_FIELDS, KEYS_WITHOUT_FIELD
 from functions.shared.catalog.names import camel_case, is_graphql_name
 from functions.shared.catalog.payload import Converter, converter
 from functions.shared.catalog.payload_type import PayloadType, describe
+from functions.shared.catalog.source import Source
 
 OVERRIDES = ("timestamp", "user_id", "namespace_path")
 """Keys of a transformation's result that replace the event's own attributes and do not join the payload."""
@@ -21,13 +22,19 @@ OVERRIDES = ("timestamp", "user_id", "namespace_path")
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """A defined event: name, id, feature and transformations."""
+    """A defined event.
+
+    Attributes:
+        transformations: functions that compute the payload, in the order of running.
+        sources: where in the context a payload key gets its value, before the transformations run.
+    """
 
     id: int
     name: str
     feature: Feature
     deprecated: bool
     transformations: tuple[Transformation, ...]
+    sources: Mapping[str, Source]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,15 @@ def _without_events(features: Iterable[Feature]) -> Iterator[str]:
 def _events(feature: Feature) -> Iterator[EventType]:
     for ids, deprecated in ((feature.event_ids, False), (feature.deprecated_ids, True)):
         for name, event_id in ids.items():
-            yield EventType(event_id, name, feature, deprecated, feature.transformations_of(name))
+            transformations = feature.transformations_of(name)
+            yield EventType(event_id, name, feature, deprecated, transformations, _sources(feature, transformations))
+
+
+def _sources(feature: Feature, transformations: Sequence[Transformation]) -> dict[str, Source]:
+    """Where the keys of a payload come from: all of them, or with transformations those that declare a source."""
+    if feature.payload is None:
+        return {}
+    return feature.payload.declared_sources() if transformations else feature.payload.sources()
 
 
 def _unknown_names(features: Iterable[Feature]) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""The shipped definitions, each with a function that computes its payloads."""

@@ -1,0 +1,36 @@
+"""Code suggestions in the IDE."""
+
+from typing import Any
+
+from definitions import Context, Feature, Payload
+
+
+class CodeSuggestion(Payload):
+    """What a code suggestion event carries."""
+
+    unique_tracking_id: str | None = None
+    suggestion_size: int | None = None  # lines of code
+    language: str | None = None
+    branch_name: str | None = None
+    ide_name: str | None = None
+    ide_vendor: str | None = None
+    ide_version: str | None = None
+    extension_name: str | None = None
+    extension_version: str | None = None
+    language_server_version: str | None = None
+    model_name: str | None = None
+    model_engine: str | None = None
+
+
+feature = Feature("code_suggestions", owner="code-creation", payload=CodeSuggestion, field="codeSuggestionEvents")
+feature.deprecated_events(code_suggestions_requested=1, code_suggestion_direct_access_token_refresh=5)
+
+
+@feature.events(
+    code_suggestion_shown_in_ide=2,
+    code_suggestion_accepted_in_ide=3,
+    code_suggestion_rejected_in_ide=4,
+)
+def suggestion(context: Context) -> dict[str, Any]:
+    """Takes the keys of `CodeSuggestion` from the context unchanged."""
+    return context.slice(*CodeSuggestion.fields())
