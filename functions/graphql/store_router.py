@@ -1,8 +1,11 @@
 """`StoreRouter`: reads from ClickHouse if ClickHouse is enabled, reachable and caught up, else from PostgreSQL."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from aws_lambda_powertools import Logger
 
@@ -12,6 +15,7 @@ from functions.graphql.query.slots import Slots
 from functions.graphql.query.store import EventStore
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database
+from functions.shared.rollup_days import Rollup, counting_rollups
 from functions.shared.sync_state import read_state
 
 if TYPE_CHECKING:
@@ -33,6 +37,18 @@ class Source:
     events: EventStore
 
 
+@dataclass(frozen=True, slots=True)
+class _Rollups:
+    """Reads from PostgreSQL which rollups of one table in ClickHouse count."""
+
+    database: Database
+    target: UUID
+
+    def counting(self, first: date, end: date, measures: Sequence[str]) -> tuple[Rollup, ...]:
+        """See `RollupReader.counting`."""
+        return self.database.run(lambda connection: counting_rollups(connection, self.target, first, end, measures))
+
+
 class StoreRouter:
     """Chooses the store to read events from."""
 
@@ -43,6 +59,7 @@ class StoreRouter:
         self._checking_client: Client | None = None
         self._is_caught_up = False
         self._declared: frozenset[tuple[str, ...]] = frozenset()
+        self._target: UUID | None = None
         self._checked_at: float | None = None
 
     def current(self, grant: Grant, deadline: Deadline) -> Source:
@@ -58,7 +75,8 @@ class StoreRouter:
         if self._is_caught_up and self._client is not None:
             from functions.graphql.clickhouse.store import ClickHouseStore
 
-            return Source("clickhouse", ClickHouseStore(self._client, slots, deadline, self._declared))
+            rollups = _Rollups(self._database, self._target) if self._target else None
+            return Source("clickhouse", ClickHouseStore(self._client, slots, deadline, self._declared, rollups))
         return Source("postgresql", PostgresStore(slots, deadline))
 
     def check_again(self) -> None:
@@ -76,7 +94,7 @@ class StoreRouter:
 
         try:
             self._checking_client = self._checking_client or clickhouse.connect(url, _CHECK_SECONDS)
-            target = clickhouse.readable_target_of(self._checking_client)
+            self._target = target = clickhouse.readable_target_of(self._checking_client)
             self._declared = clickhouse.declared_paths(self._checking_client)
             self._client = self._client or clickhouse.connect(url, MAX_SECONDS)
         except ClickHouseError as error:
