@@ -6,13 +6,13 @@ may still reach ClickHouse.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import msgspec
 
 from functions.shared.postgres import Connection
-from functions.shared.timestamp import utc_now
+from functions.shared.timestamp import months_before, utc_now
 
 UNCONFIRMED_SECONDS = 900
 """A change that nobody has confirmed reaches ClickHouse within this time, or never: no statement takes longer."""
@@ -20,6 +20,9 @@ UNCONFIRMED_SECONDS = 900
 SETTLED_AFTER = timedelta(hours=1)
 """A day gets a rollup at the earliest this long after its end. Changes of a day that is not over are not recorded, so
 this must be longer than `UNCONFIRMED_SECONDS`."""
+
+# ClickHouse removes events some time after they are too old.
+_BEFORE_REMOVAL = timedelta(days=3)
 
 # Rows are locked in the order of their days, so that two processes do not wait for each other.
 _CHANGE = """
@@ -77,6 +80,18 @@ class Rollup(msgspec.Struct, frozen=True):
 def is_over(day: date) -> bool:
     """Whether changes of the day's events must be recorded."""
     return day < utc_now().date()
+
+
+def first_whole_day(kept_months: int | None, today: date) -> date:
+    """Returns the first day of which ClickHouse removes no event for some days to come, however long it keeps events.
+
+    Args:
+        kept_months: for how many months ClickHouse keeps events; None for ever.
+    """
+    if kept_months is None:
+        return date.min
+    moment = datetime(today.year, today.month, today.day, tzinfo=UTC) + _BEFORE_REMOVAL
+    return months_before(moment, kept_months).date()
 
 
 def record_change(connection: Connection, target: UUID, days: Iterable[date]) -> list[int]:

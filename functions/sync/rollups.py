@@ -18,11 +18,12 @@ from clickhouse_connect.driver.client import Client
 
 from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
-from functions.shared.clickhouse import TABLE, readable_target_of
+from functions.shared.clickhouse import TABLE, readable_target_of, ttl_months
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
 from functions.shared.rollup import FORMAT, RollupMeasure, rollup_measures
-from functions.shared.rollup_days import SETTLED_AFTER, UNCONFIRMED_SECONDS
+from functions.shared.rollup_days import SETTLED_AFTER, UNCONFIRMED_SECONDS, first_whole_day
 from functions.shared.sync_state import read_state
+from functions.shared.timestamp import utc_now
 from functions.sync.rollup_tables import RollupTables
 
 REBUILD_SECONDS = 600
@@ -46,6 +47,12 @@ _MONTHS = """
     SELECT DISTINCT toUInt32(partition)
     FROM system.parts
     WHERE database = currentDatabase() AND table = {table:String} AND active
+"""
+
+_MUTATIONS = """
+    SELECT count()
+    FROM system.mutations
+    WHERE database = currentDatabase() AND table = {table:String} AND NOT is_done
 """
 
 _EVENTS_OF_DAYS = """
@@ -76,6 +83,7 @@ _DUE = """
     FROM rollup_days AS known
     LEFT JOIN open USING (day)
     WHERE known.target = %(target)s
+      AND known.day >= %(first_day)s
       AND known.day + interval '1 day' + %(settled_after)s < clock_timestamp() AT TIME ZONE 'UTC'
       AND (
               known.build IS NULL
@@ -196,7 +204,7 @@ class _RollupRun:
         measures = self._measures()
         tables = RollupTables(self.client, self.rollups.cluster, measures)
         tables.ensure()
-        due = self._due(tables)
+        due = [] if self._is_mutating() else self._due(tables)
         self.report.waiting = len(due)
         for portion, events in self._portions(due):
             if time.monotonic() >= self.deadline:
@@ -209,6 +217,10 @@ class _RollupRun:
         if len(outdated) > self.rollups.max_outdated_builds:
             tables.delete_builds(outdated)
 
+    def _is_mutating(self) -> bool:
+        """Whether events may be erased some time later: a mutation goes on if the process dies that waits for it."""
+        return bool(self.client.query(_MUTATIONS, parameters={"table": TABLE}).result_rows[0][0])
+
     def _measures(self) -> Sequence[RollupMeasure]:
         given = self.rollups.measures
         return rollup_measures(registry.load()) if given is None else sorted(given, key=lambda each: each.column)
@@ -220,6 +232,7 @@ class _RollupRun:
         ]
         values = {
             "target": str(self.target),
+            "first_day": first_whole_day(ttl_months(self.client), utc_now().date()),
             "measures": self._names(tables),
             "whole": list(tables.whole_builds()),
             "settled_after": SETTLED_AFTER,
