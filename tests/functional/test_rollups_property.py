@@ -193,7 +193,7 @@ def both(session: Session, client: Client) -> Iterator[Stores]:
 
 
 @settings(
-    max_examples=300 if os.environ.get("SOAK") else 8,
+    max_examples=300 if os.environ.get("SOAK") else 6,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(rows, min_size=1, max_size=4), st.lists(operations, min_size=4, max_size=14), st.randoms())
@@ -210,10 +210,10 @@ def test_rollups_answer_as_the_events_do_after_any_changes_and_deaths(
         with suppress(psycopg.errors.UniqueViolation):
             getattr(session, name)(*arguments)
         some = [one for selected in SELECTIONS for one in aggregations(selected)]
-        both.require_equal(chance.sample(some, 6))
+        both.require_equal(chance.sample(some, 3))
     session.copy()
     session.grow_old()
     session.build()
-    everything = [one for selected in SELECTIONS for one in aggregations(selected)]
-    both.require_equal(everything)
-    assert all(map(both.uses_rollups, everything))
+    some = chance.sample([one for selected in SELECTIONS for one in aggregations(selected)], 20)
+    both.require_equal(some)
+    assert all(map(both.uses_rollups, some))
