@@ -21,6 +21,7 @@ from functions.shared.catalog import registry
 from functions.shared.catalog.payload_type import leaf_paths
 from functions.shared.clickhouse import READ_SETTINGS, TABLE
 from functions.shared.partitions import first_moment, later_month, make_partitions, month_of
+from functions.shared.rollup import TOTALS
 from functions.sync.report import Report
 from functions.sync.rollups import Rollups
 from functions.sync.sync import Sync
@@ -297,12 +298,17 @@ def grown(dataset: Dataset) -> str:
 
 
 def build_rollups(url: str, clickhouse_url: str) -> None:
-    """Builds the rollups that are due, and prints how long that takes: the sync's own row does not include it."""
+    """Builds the rollups that are due, prints how long that takes, and merges their parts as those of events are.
+
+    The sync's own row does not include it.
+    """
     start = time.monotonic()
     report = Rollups(url, clickhouse_url).run(SECONDS)
     if report.days:
         seconds = time.monotonic() - start
         console.print(f"Rollups of {report.days} days with {report.events:,} events are built: {seconds:.0f} s")
+        with closing(clickhouse.connect(clickhouse_url, SECONDS)) as client:
+            client.command(f"OPTIMIZE TABLE {TOTALS} FINAL")
 
 
 def _wait_for_merges(client: Client) -> None:

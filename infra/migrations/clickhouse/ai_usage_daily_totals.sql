@@ -14,3 +14,4 @@ CREATE TABLE IF NOT EXISTS {table} {on_cluster}
 ENGINE = {engine}
 PARTITION BY toYYYYMM(day)
 ORDER BY (project_id, scope, event, day, build)
+SETTINGS index_granularity = 256  -- a query reads the rows of few scopes, and each row may hold thousands of users
