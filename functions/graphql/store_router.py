@@ -1,8 +1,11 @@
 """`StoreRouter`: reads from ClickHouse if ClickHouse is enabled, reachable and caught up, else from PostgreSQL."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from aws_lambda_powertools import Logger
 
@@ -12,7 +15,9 @@ from functions.graphql.query.slots import Slots
 from functions.graphql.query.store import EventStore
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database
+from functions.shared.rollup_days import Rollup, counting_rollups, first_whole_day
 from functions.shared.sync_state import read_state
+from functions.shared.timestamp import utc_now
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -33,6 +38,20 @@ class Source:
     events: EventStore
 
 
+@dataclass(frozen=True, slots=True)
+class _Rollups:
+    """Reads from PostgreSQL which rollups of one table in ClickHouse count."""
+
+    database: Database
+    target: UUID
+    first_day: date
+
+    def counting(self, first: date, end: date, measures: Sequence[str]) -> tuple[Rollup, ...]:
+        """See `RollupReader.counting`."""
+        first = max(first, self.first_day)
+        return self.database.run(lambda connection: counting_rollups(connection, self.target, first, end, measures))
+
+
 class StoreRouter:
     """Chooses the store to read events from."""
 
@@ -43,6 +62,8 @@ class StoreRouter:
         self._checking_client: Client | None = None
         self._is_caught_up = False
         self._declared: frozenset[tuple[str, ...]] = frozenset()
+        self._target: UUID | None = None
+        self._kept_months: int | None = None
         self._checked_at: float | None = None
 
     def current(self, grant: Grant, deadline: Deadline) -> Source:
@@ -58,7 +79,11 @@ class StoreRouter:
         if self._is_caught_up and self._client is not None:
             from functions.graphql.clickhouse.store import ClickHouseStore
 
-            return Source("clickhouse", ClickHouseStore(self._client, slots, deadline, self._declared))
+            rollups = None
+            if self._target is not None:
+                first_day = first_whole_day(self._kept_months, utc_now().date())
+                rollups = _Rollups(self._database, self._target, first_day)
+            return Source("clickhouse", ClickHouseStore(self._client, slots, deadline, self._declared, rollups))
         return Source("postgresql", PostgresStore(slots, deadline))
 
     def check_again(self) -> None:
@@ -76,7 +101,8 @@ class StoreRouter:
 
         try:
             self._checking_client = self._checking_client or clickhouse.connect(url, _CHECK_SECONDS)
-            target = clickhouse.readable_target_of(self._checking_client)
+            self._target = target = clickhouse.readable_target_of(self._checking_client)
+            self._kept_months = clickhouse.ttl_months(self._checking_client)
             self._declared = clickhouse.declared_paths(self._checking_client)
             self._client = self._client or clickhouse.connect(url, MAX_SECONDS)
         except ClickHouseError as error:

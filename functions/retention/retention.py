@@ -22,8 +22,9 @@ from functions.shared import clickhouse, locks, settings
 from functions.shared.clickhouse import reason_of, target_of
 from functions.shared.partitions import first_moment, wanted_months
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
+from functions.shared.rollup_days import first_whole_day, forget_rollups
 from functions.shared.sync_state import BEGINNING, foreign_position, read_state
-from functions.shared.timestamp import months_before
+from functions.shared.timestamp import months_before, utc_now
 
 LOCK_TIMEOUT_SECONDS = 1
 """Limits how long the retention waits, and others for it. Longer work is left to the next run."""
@@ -100,7 +101,7 @@ class Retention:
                 report.erased_users_forgotten = (count_forgettable if dry_run else forget_users)(connection)
                 report.add_failure(state.away)
                 if client:
-                    self._set_clickhouse_ttl(client, report)
+                    self._set_clickhouse_ttl(connection, client, report)
         return report
 
     def _connect(self, seconds: float) -> Connection:
@@ -123,8 +124,10 @@ class Retention:
         with client:
             yield client, ClickHouseState(enabled=True, target=target, away=_restored(connection, target))
 
-    def _set_clickhouse_ttl(self, client: Client, report: Report) -> None:
+    def _set_clickhouse_ttl(self, connection: Connection, client: Client, report: Report) -> None:
         try:
+            if self.clickhouse_months and not report.dry_run:
+                forget_rollups(connection, before=first_whole_day(self.clickhouse_months, utc_now().date()))
             report.clickhouse_ttl = keep_months(client, self.clickhouse_months, self.cluster, dry_run=report.dry_run)
         except ClickHouseError as error:
             report.add_failure(f"ClickHouse's TTL could not be changed: {reason_of(error)}")

@@ -90,6 +90,10 @@ _COMMENT = """
     WHERE database = currentDatabase() AND name = {name:String}
 """
 
+_ENGINE = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
+
+_TTL_MONTHS = re.compile(r" TTL toDate\(timestamp\) \+ toIntervalMonth\(([0-9]+)\)")
+
 # Columns with this prefix hold copies of the values at declared paths, outside the payload's limited number of paths.
 _COLUMN_PREFIX = "payload/"
 
@@ -162,6 +166,13 @@ def copied_month(client: Client, table: str) -> int:
 def columns_of(client: Client, table: str) -> frozenset[str]:
     """Returns the names of the table's columns; empty if there is no table."""
     return frozenset(name for (name,) in client.query(_COLUMNS, parameters={"table": table}).result_rows)
+
+
+def ttl_months(client: Client) -> int | None:
+    """Returns for how many months the table keeps events; None for ever."""
+    rows = client.query(_ENGINE, parameters={"name": TABLE}).result_rows
+    found = _TTL_MONTHS.search(rows[0][0]) if rows else None
+    return int(found[1]) if found else None
 
 
 def _comment(client: Client, table: str) -> str:

@@ -26,3 +26,6 @@ MOVES = 4_197_009
 
 QUERY_SLOTS = 4_197_010
 """Running a query of a tenant: the first of two numbers, of which the second is the slot."""
+
+ROLLUPS = 4_197_011
+"""Building rollups of days in ClickHouse."""

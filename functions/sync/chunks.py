@@ -12,6 +12,7 @@ ClickHouse shows the one of the highest version, and of equal versions the one t
 from collections.abc import Buffer, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
+from operator import itemgetter
 from threading import Event
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from functions.shared.sync_state import SyncPosition, Watermark
 CHUNK_BYTES = 16 * 1024 * 1024
 _ROWS_AT_ONCE = 500
 _ID_LENGTH = 36
+_day_of = itemgetter(slice(_ID_LENGTH + 1, _ID_LENGTH + 11))
 
 TRANSACTION_DIGITS = 15
 
@@ -191,6 +193,10 @@ class RowStream:
         return rows
 
 
+class InsertAbandoned(Exception):
+    """The insert that reads a chunk must fail, because something that had to precede its end failed."""
+
+
 class Chunk:
     """Rows for one insert, in the order of the cursor; iterating over the chunk reads them.
 
@@ -202,6 +208,7 @@ class Chunk:
         removed_keys: number of removed keys read.
         bytes: total size of both.
         last: last row read.
+        days: days of the rows read, like `2026-11-20`.
         was_read: set when all rows were read or reading was given up.
     """
 
@@ -212,7 +219,10 @@ class Chunk:
         self.removed_keys = 0
         self.bytes = 0
         self.last = b""
+        self.days: set[bytes] = set()
         self.was_read = Event()
+        self._may_end = Event()
+        self._is_abandoned = False
 
     def __iter__(self) -> Iterator[bytes]:
         """Yields a few rows at a time, at least one row in total, in ClickHouse's format TabSeparated.
@@ -224,6 +234,26 @@ class Chunk:
             yield self._count_rows(taken)
         self.was_read.set()
 
+    def until_released(self) -> Iterator[bytes]:
+        """Yields the same, but ends only after `release`. ClickHouse stores nothing before the end of an insert.
+
+        Raises:
+            InsertAbandoned: `abandon` was called instead.
+        """
+        yield from self
+        self._may_end.wait()
+        if self._is_abandoned:
+            raise InsertAbandoned
+
+    def release(self) -> None:
+        """Lets the insert end."""
+        self._may_end.set()
+
+    def abandon(self) -> None:
+        """Makes the insert fail, unless it was released before."""
+        self._is_abandoned = not self._may_end.is_set()
+        self._may_end.set()
+
     def give_up_reading(self, _: object) -> None:
         """Sets `was_read` when the insert that read the chunk ended, possibly early."""
         self.was_read.set()
@@ -234,6 +264,7 @@ class Chunk:
         self.rows += len(rows) - removed_keys
         self.removed_keys += removed_keys
         self.bytes += len(joined)
+        self.days.update(map(_day_of, rows))
         self.last = rows[-1]
         return joined
 

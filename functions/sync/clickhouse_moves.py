@@ -18,6 +18,7 @@ from functions.shared.clickhouse import INSERT_SETTINGS, TABLE, columns_of, targ
 from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection
 from functions.shared.traversal_path import namespace_upper_bound
+from functions.sync.changed_days import ChangedDays
 from functions.sync.durability import make_durable
 from functions.sync.places import Places
 from functions.sync.table import ONE_BLOCK_SETTINGS
@@ -130,14 +131,16 @@ def move_in_clickhouse(
     if target is None or "version" not in columns_of(client, TABLE):
         return 0  # the sync makes or migrates the table
     make_durable(client, durable=durable)
+    changed = ChangedDays(connection, target)
     moved = 0
     for row in connection.execute(_PENDING, {"target": str(target)}).fetchall():
         move = PendingMove(*row)
         for month in _months_of_clickhouse_only(connection, client):
             require_time()
-            while moved_now := _move_month(move, month, Places(connection), client, require_time):
+            while moved_now := _move_month(move, month, Places(connection), client, require_time, changed):
                 moved += moved_now
         connection.execute(_DONE, {"number": move.number, "target": str(target), "opened": move.opened})
+    changed.confirm()
     return moved
 
 
@@ -158,7 +161,14 @@ def _months_of_clickhouse_only(connection: Connection, client: Client) -> list[i
     return sorted({month for (month,) in rows} - in_postgres)
 
 
-def _move_month(move: PendingMove, month: int, places: Places, client: Client, require_time: Callable[[], None]) -> int:
+def _move_month(
+    move: PendingMove,
+    month: int,
+    places: Places,
+    client: Client,
+    require_time: Callable[[], None],
+    changed: ChangedDays,
+) -> int:
     """Moves all events of a month that are elsewhere; returns their number, so that 0 means that none is left."""
     is_project = move.kind == "project"
     values = {
@@ -177,6 +187,7 @@ def _move_month(move: PendingMove, month: int, places: Places, client: Client, r
         found = {place: to for day in some_days for place, (to, _) in days[day].items()}
         for some in batched(found.items(), _PATHS_AT_ONCE, strict=False):
             require_time()
+            changed.record(some_days)
             _move(some, some_days[0], some_days[-1], client)
         moved += sum(count for day in some_days for _, count in days[day].values())
     return moved

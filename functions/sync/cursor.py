@@ -8,6 +8,7 @@ from psycopg import sql
 
 from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection
+from functions.shared.rollup_days import forget_rollups
 from functions.shared.sync_state import BEGINNING, SyncPosition, Watermark, foreign_position, read_state
 from functions.sync.chunks import TRANSACTION_DIGITS
 from functions.sync.error import SyncError
@@ -126,4 +127,5 @@ def forget_cursors(connection: Connection) -> int:
     statements = [_REWRITE.format(table=sql.Identifier(name)) for name in partitions(connection)]
     rewritten = sum(connection.execute(statement).rowcount for statement in statements)
     connection.execute(_FORGET)
+    forget_rollups(connection)
     return rewritten

@@ -1,4 +1,4 @@
-"""Handler of the sync function, invoked every minute: moves stored events, and copies new ones to ClickHouse."""
+"""Handler of the sync function, invoked every minute: moves stored events, copies new ones, and builds rollups."""
 
 import time
 from contextlib import suppress
@@ -17,6 +17,7 @@ from functions.shared.failure import class_and_code, redact_errors, redacted
 from functions.sync.error import SyncError
 from functions.sync.moves import Mover, MoveReport
 from functions.sync.report import Report
+from functions.sync.rollups import Rollups
 from functions.sync.sync import Sync
 
 metrics = Metrics(namespace="AiUsageEvents")
@@ -39,22 +40,25 @@ def build(
     """Builds the handler from settings (see `functions.shared.settings`) without connecting to a store."""
     sync = Sync(database_url, clickhouse_url, cluster, durable=durable) if clickhouse_url else None
     mover = Mover(database_url, clickhouse_url, durable=durable)
-    return SyncHandler(Logger(level=log_level), mover, sync, follow_seconds)
+    rollups = Rollups(database_url, clickhouse_url, cluster) if clickhouse_url else None
+    return SyncHandler(Logger(level=log_level), mover, sync, rollups, follow_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class SyncHandler:
-    """Runs the mover and then the sync at each invocation.
+    """Runs the mover, then the sync, and then builds rollups at each invocation.
 
     Attributes:
         mover: moves stored events after their namespaces and projects.
         sync: None if ClickHouse is disabled.
+        rollups: None if ClickHouse is disabled.
         follow_seconds: how long a sync that has caught up keeps polling.
     """
 
     logger: Logger
     mover: Mover
     sync: Sync | None
+    rollups: Rollups | None = None
     follow_seconds: int = 0
 
     @redact_errors(SyncError)
@@ -76,6 +80,7 @@ class SyncHandler:
             report = Report("disabled", reason="CLICKHOUSE_URL is not set")
         else:
             report = self._follow(self.sync, max(1, deadline - time.monotonic()))
+            self._build_rollups(report, max(1, deadline - time.monotonic()))
         if isinstance(moves, Exception):
             raise moves
         report.moved, report.open_moves = moves.events, moves.open
@@ -95,6 +100,23 @@ class SyncHandler:
             metrics.add_metric("MovedEvents", MetricUnit.Count, report.events)
             metrics.add_metric("OpenMoves", MetricUnit.Count, report.open)
         return report
+
+    def _build_rollups(self, report: Report, seconds: float) -> None:
+        """Builds rollups of what was copied. Without them, metrics are read from events, so an error stops nothing."""
+        if self.rollups is None or report.status != "caught_up":
+            return
+        try:
+            built = self.rollups.run(seconds)
+        except (psycopg.Error, ClickHouseError) as error:
+            metrics.add_metric("RollupFailures", MetricUnit.Count, 1)
+            self.logger.exception(
+                "Rollups could not be built", extra={"reason": _reason(error)}, exc_info=redacted(error)
+            )
+            return
+        report.rollups, report.open_rollups = built.days, built.waiting
+        if built.days or built.waiting:
+            metrics.add_metric("RollupsBuilt", MetricUnit.Count, built.days)
+            metrics.add_metric("OpenRollups", MetricUnit.Count, built.waiting)
 
     def _follow(self, sync: Sync, seconds: float) -> Report:
         """Runs once and, after catching up, again every few seconds until `follow_seconds` have passed."""

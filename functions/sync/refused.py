@@ -17,6 +17,7 @@ from psycopg import sql
 from functions.shared import event_columns
 from functions.shared.identifier import derived_id
 from functions.shared.postgres import Connection
+from functions.sync.changed_days import ChangedDays, dates
 from functions.sync.chunks import as_removed_key, id_of, is_removed_key, row_columns, timestamp_of
 from functions.sync.table import RowRefused, insert
 
@@ -159,8 +160,11 @@ def count_waiting(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def replay(connection: Connection, client: Client, epoch: int) -> tuple[int, int]:
+def replay(connection: Connection, client: Client, epoch: int, changed: ChangedDays) -> tuple[int, int]:
     """Inserts the recorded rows that were neither replayed nor changed since.
+
+    Args:
+        changed: records the days of the rows.
 
     Returns:
         Number of rows that ClickHouse accepted, and number that it refused again.
@@ -168,6 +172,7 @@ def replay(connection: Connection, client: Client, epoch: int) -> tuple[int, int
     connection.execute(_CLOSE_OUTDATED)
     with connection.cursor().copy(_WAITING, {"epoch": str(epoch)}) as copy:
         waiting = [bytes(row).split(b"\t", 1) for row in copy]
+    changed.record(dates(timestamp_of(row)[:10].encode() for _, row in waiting))
     refused = 0
     for rejected_id, row in waiting:
         try:

@@ -28,6 +28,8 @@ class Report(msgspec.Struct):
         oldest_transaction_seconds: age of that transaction, 0 if none is open; None if the role may not read it.
         moved: number of stored events that followed their namespaces or projects in PostgreSQL.
         open_moves: number of moves that are not done; the next run continues.
+        rollups: number of days whose rollup was built.
+        open_rollups: number of days whose rollup a later run builds.
         reason: why the sync is disabled, or how far it is migrating.
         seconds_behind: age of the moment up to which everything is copied; None during the first backfill.
     """
@@ -42,6 +44,8 @@ class Report(msgspec.Struct):
     refused_ids: list[str] = []
     moved: int = 0
     open_moves: int = 0
+    rollups: int = 0
+    open_rollups: int = 0
     seconds_behind: float | None = None
     waits_for: str | None = None
     oldest_transaction_seconds: float | None = 0.0

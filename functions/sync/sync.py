@@ -17,6 +17,7 @@ from functions.shared.catalog.payload_type import leaf_paths
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
 from functions.shared.sync_state import Watermark, oldest_transaction, read_watermark
 from functions.sync import rebuild, refused
+from functions.sync.changed_days import ChangedDays, dates
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, position_of
 from functions.sync.cursor import Cursor, forget_cursors
 from functions.sync.durability import make_durable
@@ -92,9 +93,11 @@ class Sync:
                     return report
                 target = self._ensure_table(client)
                 cursor = Cursor.of_table(control, client, target)
-                copying = _SyncRun(self, control, client, cursor, report, deadline)
+                changed = ChangedDays(control, target)
+                copying = _SyncRun(self, control, client, cursor, changed, report, deadline)
                 while copying.one_pass(reader):
                     pass
+                changed.confirm()
                 if report.status == "caught_up":
                     rebuild.drop_former(client, self.cluster)
                 report.seconds_behind = _seconds_behind(control, target)
@@ -140,7 +143,10 @@ class Sync:
                 if rebuild.is_needed(client):
                     raise SyncError("the table in ClickHouse has to be made anew first: run `usage-events sync`")
                 cursor = Cursor.of_table(control, client, self._ensure_table(client))
-                return refused.replay(control, client, cursor.epoch)
+                changed = ChangedDays(control, cursor.target)
+                result = refused.replay(control, client, cursor.epoch, changed)
+                changed.confirm()
+                return result
 
     def _connect(self, seconds: float) -> Connection:
         limit = int(seconds) + _GRACE_SECONDS
@@ -184,6 +190,7 @@ class _SyncRun:
     control: Connection
     client: Client
     cursor: Cursor
+    changed: ChangedDays
     report: Report
     deadline: float
 
@@ -216,10 +223,10 @@ class _SyncRun:
         ):
             while stream.has_more and time.monotonic() < self.deadline:
                 chunk = Chunk(stream, self.sync.chunk_bytes)
-                inserted = pool.submit(insert, self.client, chunk)
+                inserted = pool.submit(insert, self.client, chunk.until_released())
                 inserted.add_done_callback(chunk.give_up_reading)
                 pending.append((chunk, inserted))
-                chunk.was_read.wait()
+                self._release(chunk)
                 if inserted.done() and inserted.exception() is not None:
                     break
                 # Later rows of an event must not be seen before its removed keys are.
@@ -227,6 +234,16 @@ class _SyncRun:
                     self._confirm(*pending.popleft())
             while pending:
                 self._confirm(*pending.popleft())
+
+    def _release(self, chunk: Chunk) -> None:
+        """Waits until the chunk was read, records its days, and lets the insert end."""
+        try:
+            chunk.was_read.wait()
+            self.changed.record(dates(chunk.days))
+        except BaseException:
+            chunk.abandon()  # the insert's thread would wait for ever
+            raise
+        chunk.release()
 
     def _confirm(self, chunk: Chunk, inserted: Future[None]) -> None:
         inserted.result()
@@ -241,6 +258,7 @@ class _SyncRun:
                     return
                 chunk = Chunk(stream, _SMALL_CHUNK_BYTES)
                 rows = b"".join(chunk).splitlines(keepends=True)
+                self.changed.record(dates(chunk.days))
             refusals = self._refusals(rows)
             self._move_cursor(chunk, refusals)
 

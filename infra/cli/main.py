@@ -46,6 +46,7 @@ def synchronise(
     """Copy everything committed until now to ClickHouse, and wait until it is there."""
     from functions.sync.catch_up import catch_up
     from functions.sync.refused import count_waiting
+    from functions.sync.rollups import Rollups
     from functions.sync.sync import Sync
 
     use_local_stack()
@@ -68,9 +69,11 @@ def synchronise(
             typer.echo(f"Of the refused rows, ClickHouse accepted {taken:,} and refused {refused:,} again.")
         with connect(database_url, TimeLimits(WAIT_SECONDS, WAIT_SECONDS)) as connection:
             report = catch_up(sync, connection, WAIT_SECONDS, RUN_SECONDS)
+            rollups = Rollups(database_url, url, settings.clickhouse_cluster(), rebuild_seconds=0).run(RUN_SECONDS)
             refused = count_waiting(connection)
         but = f", except {refused:,} refused rows in rejected_events" if refused else ""
         typer.echo(f"{report.rows:,} rows were copied; everything committed before is in ClickHouse{but}.")
+        typer.echo(f"Rollups of {rollups.days:,} days were built.")
 
 
 app.command("verify")(verify)

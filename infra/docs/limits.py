@@ -120,7 +120,7 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         ("Paths in `payloadGroupBy`", "functions/graphql/types/usage.py", "MAX_GROUP_PATHS", _QUERY),
         (
             "Values in a list of distinct values",
-            "functions/graphql/query/aggregation.py",
+            "functions/shared/catalog/metric.py",
             "MAX_DISTINCT",
             "The list holds the first values in their order",
         ),

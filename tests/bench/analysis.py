@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from functions.shared import clickhouse
 from functions.shared.clickhouse import READ_SETTINGS
 from tests.bench.api import Api, Variables
-from tests.bench.dataset import Dataset
+from tests.bench.dataset import GROWTH, Dataset, build_rollups, grown
 from tests.bench.measure import Measurement, by_turns, times
 
 TURNS = 15
@@ -97,13 +97,16 @@ SETTINGS = READ_SETTINGS | {"do_not_merge_across_partitions_select_final": 1}
 
 
 def measure(dataset: Dataset) -> Iterator[Measurement]:
-    """Measures `payload_filter_clickhouse` and `metrics_clickhouse`."""
+    """Measures `payload_filter_clickhouse`, `metrics_clickhouse` and `metrics_growth`."""
+    build_rollups(dataset.large, dataset.clickhouse)  # of days that were not over when the events were made
     with (
         closing(Api(dataset.large, dataset.clickhouse)) as api,
         closing(clickhouse.connect(dataset.clickhouse, SECONDS)) as client,
     ):
         yield _filter(dataset, api, client)
         yield _metrics(dataset, api, client)
+        with closing(Api(dataset.large, grown(dataset))) as of_more:
+            yield _growth(dataset, api, of_more)
 
 
 def _filter(dataset: Dataset, api: Api, client: Client) -> Measurement:
@@ -128,7 +131,22 @@ def _metrics(dataset: Dataset, api: Api, client: Client) -> Measurement:
     if _metric_values(api.ask(METRICS, variables)["namespace"]["aiMetrics"]) != list(bare()[0]):
         raise RuntimeError("The metrics are not those of the SQL")
     own, others = by_turns(TURNS, WARM_UP, api.request(METRICS, variables), bare)
-    return times("metrics_clickhouse", own, others, 1.3)
+    return times("metrics_clickhouse", own, others, 0.5)
+
+
+def _growth(dataset: Dataset, api: Api, of_more: Api) -> Measurement:
+    """The same metrics of ten times the events, against those of the events."""
+    variables = {"start": str(dataset.first_day), "end": str(dataset.last_day)}
+    once, more = (_counts(one.ask(METRICS, variables)["namespace"]["aiMetrics"]) for one in (api, of_more))
+    if more != (once[0] * GROWTH, *once[1:]):
+        raise RuntimeError("The metrics of the grown table are not those of the events")
+    own, others = by_turns(TURNS, WARM_UP, of_more.request(METRICS, variables), api.request(METRICS, variables))
+    return times("metrics_growth", own, others, 2.0)
+
+
+def _counts(metrics: Any) -> tuple[int, int, list[str]]:
+    """Returns the number of events, the number of users and the languages."""
+    return metrics["totalEventCount"], metrics["usersCount"], metrics["codeSuggestions"]["languages"]
 
 
 def _metric_values(metrics: Any) -> list[Any]:

@@ -12,14 +12,20 @@ from pathlib import Path
 
 import msgspec
 import psycopg
+from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from rich.console import Console
 
 from functions.shared import clickhouse
-from functions.shared.clickhouse import TABLE
+from functions.shared.catalog import registry
+from functions.shared.catalog.payload_type import leaf_paths
+from functions.shared.clickhouse import READ_SETTINGS, TABLE
 from functions.shared.partitions import first_moment, later_month, make_partitions, month_of
+from functions.shared.rollup import TOTALS
 from functions.sync.report import Report
+from functions.sync.rollups import Rollups
 from functions.sync.sync import Sync
+from functions.sync.table import ensure_table
 from infra.local.postgres import PostgresError
 from infra.local.process import StartError
 from tests.bench.engines import database, postgres_server
@@ -123,6 +129,24 @@ NAMESPACES = """
 """
 
 MERGES = "SELECT count() FROM system.merges"
+
+# The same users, days, namespaces and payloads, each event ten times.
+GROWTH = 10
+GROWN = "grown"
+GROW = f"""
+    INSERT INTO {GROWN}.{TABLE} (id, timestamp, event, user_id, namespace_path, project_id, payload, version)
+    SELECT generateUUIDv4(copy), timestamp, event, user_id, namespace_path, project_id, payload, version
+    FROM {TABLE}
+    ARRAY JOIN range({GROWTH}) AS copy
+"""
+
+CAUGHT_UP = """
+    INSERT INTO sync_state (target, xact_id, id, updated_at, caught_up_at)
+    SELECT %s, xact_id, id, updated_at, caught_up_at
+    FROM sync_state
+    LIMIT 1
+    ON CONFLICT (target) DO NOTHING
+"""
 
 console = Console(highlight=False)
 
@@ -256,8 +280,45 @@ def _months(first_day: date, last_day: date) -> list[date]:
     return months
 
 
+def grown(dataset: Dataset) -> str:
+    """Returns the URL of a database in ClickHouse that has ten times the events, with their rollups."""
+    url = f"{dataset.clickhouse.rpartition('/')[0]}/{GROWN}"
+    with closing(clickhouse.connect(dataset.clickhouse, SECONDS)) as client:
+        client.command(f"CREATE DATABASE IF NOT EXISTS {GROWN}")
+        with closing(clickhouse.connect(url, SECONDS)) as own:
+            target = ensure_table(own, None, leaf_paths(registry.load().payload_types))
+            if own.command(f"SELECT count() FROM {TABLE}") != GROWTH * SIZES["large"]:
+                own.command(f"TRUNCATE TABLE {TABLE}")
+                client.command(GROW, settings=READ_SETTINGS)
+                _wait_for_merges(client)
+    with psycopg.connect(dataset.large) as connection:
+        connection.execute(CAUGHT_UP, [str(target)])
+    build_rollups(dataset.large, url)
+    return url
+
+
+def build_rollups(url: str, clickhouse_url: str) -> None:
+    """Builds the rollups that are due, prints how long that takes, and merges their parts as those of events are.
+
+    The sync's own row does not include it.
+    """
+    start = time.monotonic()
+    report = Rollups(url, clickhouse_url).run(SECONDS)
+    if report.days:
+        seconds = time.monotonic() - start
+        console.print(f"Rollups of {report.days} days with {report.events:,} events are built: {seconds:.0f} s")
+        with closing(clickhouse.connect(clickhouse_url, SECONDS)) as client:
+            client.command(f"OPTIMIZE TABLE {TOTALS} FINAL")
+
+
+def _wait_for_merges(client: Client) -> None:
+    give_up = time.monotonic() + MERGE_SECONDS
+    while client.command(MERGES) and time.monotonic() < give_up:
+        time.sleep(0.5)
+
+
 def _copy(url: str, clickhouse_url: str) -> None:
-    """Runs the sync until all events are copied, then waits until ClickHouse has merged its parts."""
+    """Runs the sync until all events are copied, waits until ClickHouse has merged its parts, and builds rollups."""
 
     def progress(report: Report) -> None:
         if report.chunks % 10 == 0:
@@ -265,6 +326,5 @@ def _copy(url: str, clickhouse_url: str) -> None:
 
     Sync(url, clickhouse_url, progress=progress).run(SECONDS)
     with closing(clickhouse.connect(clickhouse_url, SECONDS)) as client:
-        give_up = time.monotonic() + MERGE_SECONDS
-        while client.command(MERGES) and time.monotonic() < give_up:
-            time.sleep(0.5)
+        _wait_for_merges(client)
+    build_rollups(url, clickhouse_url)

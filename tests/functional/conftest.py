@@ -20,6 +20,7 @@ from functions.graphql.handler import GraphqlHandler
 from functions.graphql.store_router import StoreRouter
 from functions.shared import clickhouse
 from functions.shared.identifier import derived_id
+from functions.sync.rollups import Rollups
 from functions.sync.sync import Sync
 from tests.support.clock import NOW
 from tests.support.consuming import ACCOUNT, Queues
@@ -92,15 +93,27 @@ def api(database_url: str) -> Iterator[GraphqlHandler]:
 
 
 @pytest.fixture(params=["postgresql", "clickhouse"])
-def bring(request: pytest.FixtureRequest, api: GraphqlHandler, database_url: str) -> Callable[[], Any]:
+def store_name(request: pytest.FixtureRequest) -> str:
+    """The store that the API reads from; `rollups` for a ClickHouse with the rollups of all days."""
+    return str(request.param)
+
+
+@pytest.fixture
+def bring(request: pytest.FixtureRequest, store_name: str, api: GraphqlHandler, database_url: str) -> Callable[[], Any]:
     """Returns a function that makes the API read from one store, and first copies PostgreSQL's events to that store."""
-    if request.param == "postgresql":
+    if store_name == "postgresql":
         return lambda: None
     url = request.getfixturevalue("clickhouse_url")
-    sync = Sync(database_url, url)
+    sync, rollups = Sync(database_url, url), Rollups(database_url, url, rebuild_seconds=0)
     sync.run(SYNC_SECONDS)
     api.stores = StoreRouter(api.database, url)
-    return lambda: sync.run(SYNC_SECONDS)
+
+    def bring() -> None:
+        sync.run(SYNC_SECONDS)
+        if store_name == "rollups":
+            rollups.run(SYNC_SECONDS)
+
+    return bring
 
 
 class BroughtHandler(GraphqlHandler):

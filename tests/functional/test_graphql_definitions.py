@@ -216,7 +216,7 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("bring", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("store_name", ["postgresql"])
 @pytest.mark.parametrize("field", BROKEN)
 def test_what_goes_wrong_in_a_field_of_a_teams_own_is_in_the_log_alone(
     field: str, builds: GraphqlHandler, caplog: pytest.LogCaptureFixture
@@ -302,7 +302,7 @@ TYPES = """
 """
 
 
-@pytest.mark.parametrize("bring", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("store_name", ["postgresql"])
 def test_the_schema_says_what_the_definition_does(builds: GraphqlHandler) -> None:
     answer = ask(builds, TYPES)
     assert answer["build"]["description"] == "What a build was like."
@@ -365,7 +365,7 @@ DEFINITIONS = """{
 }"""
 
 
-@pytest.mark.parametrize("bring", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("store_name", ["postgresql"])
 def test_event_definitions_are_what_the_definition_says_in_the_order_of_ids(
     builds: GraphqlHandler,
 ) -> None:

@@ -314,7 +314,7 @@ READ_IN_CLICKHOUSE = [
 ]
 
 
-@pytest.mark.parametrize("bring", ["clickhouse"], indirect=True)
+@pytest.mark.parametrize("store_name", ["clickhouse"])
 @pytest.mark.parametrize(("selected", "read"), READ_IN_CLICKHOUSE)
 def test_clickhouse_reads_just_the_subcolumns_that_are_asked_for(
     selected: str, read: set[str], builds: GraphqlHandler, insert: Insert, monkeypatch: pytest.MonkeyPatch

@@ -39,6 +39,11 @@ USERS = f"""
 """
 
 
+@pytest.fixture(params=["postgresql", "clickhouse", "rollups"])
+def store_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.mark.parametrize("namespaces", [["*"], ["27/28/"], ["27/28/", "3/"]], ids=str)
 def test_metrics_are_those_of_the_events_selected(
     namespaces: list[str],

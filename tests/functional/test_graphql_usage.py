@@ -61,6 +61,11 @@ def random_groups(chance: Random) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(params=["postgresql", "clickhouse", "rollups"])
+def store_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.mark.parametrize("namespaces", [["*"], ["27/28/"], ["27/28/", "3/"]], ids=str)
 def test_groups_of_events_are_counted(
     namespaces: list[str], api: GraphqlHandler, events: list[Event], bring: Callable[[], Any]
@@ -73,7 +78,7 @@ def test_groups_of_events_are_counted(
         assert usage(api, *namespaces, **filters, **groups) == expected, (filters, groups)
 
 
-@pytest.mark.parametrize("bring", ["clickhouse"], indirect=True)
+@pytest.mark.parametrize("store_name", ["clickhouse"])
 def test_rows_that_clickhouse_was_sent_twice_count_once(
     either: GraphqlHandler, events: list[Event], clickhouse_url: str
 ) -> None:

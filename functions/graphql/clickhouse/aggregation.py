@@ -1,16 +1,18 @@
 """The statement that runs an `Aggregation` on ClickHouse."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from functions.graphql.clickhouse import payload_sql
-from functions.graphql.clickhouse.payload_sql import DeclaredPaths
 from functions.graphql.clickhouse.where import where_condition
-from functions.graphql.query.aggregation import MAX_ADDEND, Aggregation, Dimension, Measure, MeasureKind, Order
+from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order
+from functions.shared.catalog.metric import MAX_ADDEND
+from functions.shared.payload_value import DeclaredPaths
 
 _GROUPS = """
     SELECT {columns}
-    FROM ai_usage_events FINAL
+    FROM {rows}
     {moments}
     WHERE {conditions}
     {groups}
@@ -48,21 +50,62 @@ _VALUES = {
 }
 
 
-def aggregation_statement(aggregation: Aggregation, values: dict[str, Any], declared: DeclaredPaths) -> str:
-    """A statement that answers a row for each group; adds its bind parameters to `values`.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a statement groups: events, or rows that each stand for several events of a day.
+
+    Attributes:
+        source: a table, or a statement in brackets, with the columns `timestamp`, `event` and those to group by.
+        conditions: which rows are selected.
+        count: returns the expression that counts the events of the rows that fulfil a condition.
+        users: returns the expression that counts their users.
+        values: returns the expression that adds up a measure's numbers, or collects its distinct values.
+        declared: payload paths that have a column of their own, of events.
+    """
+
+    source: str
+    conditions: str
+    count: Callable[[str], str]
+    users: Callable[[str], str]
+    values: Callable[[Measure, str], str]
+    declared: DeclaredPaths = frozenset()
+
+
+def event_rows(aggregation: Aggregation, values: dict[str, Any], declared: DeclaredPaths) -> Rows:
+    """The selected events themselves; adds their bind parameters to `values`.
 
     Args:
         declared: payload paths that have a column of their own.
     """
-    conditions = where_condition(aggregation.selection, values, declared)
+
+    def measured(measure: Measure, counts: str) -> str:
+        if measure.kind is MeasureKind.DISTINCT:
+            value = _VALUES[measure.value_type](measure.path, values, declared)
+            return f"groupUniqArrayIf({value}, {counts})"
+        return " + ".join(f"ifNull(sumIf({number}, {counts}), 0)" for number in _numbers(measure, values, declared))
+
+    return Rows(
+        source="ai_usage_events FINAL",
+        conditions=where_condition(aggregation.selection, values, declared),
+        count=lambda counts: f"countIf({counts})",
+        users=lambda counts: f"uniqExactIf(user_id, {counts})",
+        values=measured,
+        declared=declared,
+    )
+
+
+def aggregation_statement(aggregation: Aggregation, rows: Rows, values: dict[str, Any]) -> str:
+    """A statement that answers a row for each group; adds its bind parameters to `values`."""
+    conditions = rows.conditions
     moment, is_current, moments = "timestamp", "true", ""
     if aggregation.looks_back:
         moment, is_current = "moment.1", "moment.2"
         later = _BOTH_ENDS_OF_NEXT_WEEK if aggregation.splits_weeks else _LATER[aggregation.period]
         moments = _MOMENTS.format(later=later)
         values |= {
-            "own_start": values["start"],
+            "own_start": aggregation.selection.start,
             "start": aggregation.previous_start,
+            "end": aggregation.selection.end,
             "previous_end": aggregation.previous_end,
         }
         conditions += f" AND {_WITHIN_OWN_OR_PREVIOUS}"
@@ -73,17 +116,18 @@ def aggregation_statement(aggregation: Aggregation, values: dict[str, Any], decl
     }
     keys = [_key(dimension, moment) for dimension in aggregation.dimensions]
     for path in aggregation.paths:
-        keys += payload_sql.scalar_key(path, values, declared)
+        keys += payload_sql.scalar_key(path, values, rows.declared)
     columns = [f"{key} AS key_{number}" for number, key in enumerate(keys)]
     for number, measure in enumerate(aggregation.measures):
-        columns.append(f"{_measure(number, measure, is_current, values, declared)} AS measure_{number}")
+        columns.append(f"{_measure(number, measure, is_current, values, rows)} AS measure_{number}")
     names = [f"key_{number}" for number in range(len(keys))]
     return _GROUPS.format(
         columns=", ".join(columns),
+        rows=rows.source,
         moments=moments,
         conditions=conditions,
         groups=f"GROUP BY {', '.join(names)}" if keys else "",
-        having=_having(aggregation, is_current, values),
+        having=_having(aggregation, rows.count(is_current), values),
         order=_order(aggregation, names),
     )
 
@@ -108,30 +152,27 @@ def _key(dimension: Dimension, moment: str) -> str:
             return f"toStartOfMonth({moment})"
 
 
-def _measure(number: int, measure: Measure, is_current: str, values: dict[str, Any], declared: DeclaredPaths) -> str:
+def _measure(number: int, measure: Measure, is_current: str, values: dict[str, Any], rows: Rows) -> str:
     counts = is_current
     if measure.event_ids is not None:
         values[f"events_{number}"] = list(measure.event_ids)
         counts = f"{is_current} AND event IN {{events_{number}:Array(UInt16)}}"
     match measure.kind:
         case MeasureKind.EVENTS:
-            return f"countIf({counts})"
+            return rows.count(counts)
         case MeasureKind.USERS:
-            return f"uniqExactIf(user_id, {counts})"
+            return rows.users(counts)
         case MeasureKind.FEATURES:
             return f"arrayUniq(arrayMap(event -> {_FEATURE}, groupUniqArrayIf(event, {counts})))"
         case MeasureKind.LAST_DAY:
             return f"toDate(maxOrNullIf(timestamp, {counts}))"
-        case MeasureKind.SUM:
-            return " + ".join(f"ifNull(sumIf({number}, {counts}), 0)" for number in _numbers(measure, values, declared))
-        case MeasureKind.DISTINCT:
-            return f"groupUniqArrayIf({_VALUES[measure.value_type](measure.path, values, declared)}, {counts})"
+        case MeasureKind.SUM | MeasureKind.DISTINCT:
+            return rows.values(measure, counts)
         case MeasureKind.PREVIOUS_USERS:
-            return f"uniqExactIf(user_id, NOT {is_current})"
+            return rows.users(f"NOT {is_current}")
         case MeasureKind.RETURNING_USERS:
             # Users of both periods = users of one + users of the other - users of either.
-            both = f"uniqExactIf(user_id, {is_current}) + uniqExactIf(user_id, NOT {is_current})"
-            return f"{both} - uniqExact(user_id)"
+            return f"{rows.users(is_current)} + {rows.users(f'NOT {is_current}')} - {rows.users('true')}"
 
 
 def _numbers(measure: Measure, values: dict[str, Any], declared: DeclaredPaths) -> Sequence[str]:
@@ -142,10 +183,10 @@ def _numbers(measure: Measure, values: dict[str, Any], declared: DeclaredPaths) 
     return (_ADDED.format(number=payload_sql.number(measure.path, values, declared)),)
 
 
-def _having(aggregation: Aggregation, is_current: str, values: dict[str, Any]) -> str:
+def _having(aggregation: Aggregation, count: str, values: dict[str, Any]) -> str:
     conditions = []
     if aggregation.looks_back and aggregation.is_grouped:
-        conditions.append(f"countIf({is_current}) > 0")
+        conditions.append(f"{count} > 0")
     if aggregation.beyond is not None:
         (order,) = aggregation.order
         values |= {"beyond_value": aggregation.beyond.value, "beyond_user_id": aggregation.beyond.user_id}

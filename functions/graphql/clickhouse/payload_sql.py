@@ -7,26 +7,22 @@ keeps its place however many keys payloads have.
 Each function adds its bind parameters to `values`. Run the statement with `SETTINGS`.
 """
 
-import re
 from collections.abc import Iterable
 from itertools import takewhile
-from typing import Any, NamedTuple
-
-from clickhouse_connect.driver.binding import quote_identifier
+from typing import Any
 
 from functions.graphql.query.bind import add_value
 from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import Scalar, ScalarKind
-from functions.shared.clickhouse import READ_SETTINGS, column_of
+from functions.shared import payload_value
+from functions.shared.clickhouse import READ_SETTINGS
+from functions.shared.payload_value import DeclaredPaths, PayloadValue, column_at, value_at
 
 # Twenty filters with all operators and long paths exceed ClickHouse's default length of a statement.
 SETTINGS = READ_SETTINGS | {"max_query_size": 8 * 1024 * 1024}
 
 _MAX_SIGNED = 2**63 - 1
-
-# Other ASCII characters are escaped, so that none can end the name or start a bind parameter.
-_UNSAFE = re.compile(r"[^A-Za-z0-9_%.\u0080-\U0010ffff]")
 
 _ARRAY_TEXT = "ifNull(toJSONString({column}), '')"
 _PAYLOAD_TEXT = "toJSONString(payload)"
@@ -36,31 +32,6 @@ _ELEMENT_OF_KEYS = "JSONExtractArrayRaw({text}, {keys})[{position}]"
 
 _COMPARES = "ifNull({value} {ordering} {operand}, false)"
 _IS_IN = "ifNull({value} IN {operands}, false)"
-
-
-type DeclaredPaths = frozenset[tuple[str, ...]]
-
-
-class _Value(NamedTuple):
-    """Expressions for the value at a path, one for each type; NULL for a value of another type.
-
-    Attributes:
-        signed: Int64; an integer that fits.
-        unsigned: UInt64; an integer that fits, but not in `signed`.
-        fraction: Float64; any other number, or an integer written as a fraction.
-        string: String.
-        boolean: Bool.
-        json: String; JSON of a value of any type.
-        present: Bool, never NULL; whether the path has a value.
-    """
-
-    signed: str
-    unsigned: str
-    fraction: str
-    string: str
-    boolean: str
-    json: str
-    present: str
 
 
 def condition(condition: Condition, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
@@ -93,12 +64,12 @@ def integer(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozen
 
 def integers(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> tuple[str, ...]:
     """Expressions of which at most one is not NULL; summing each is faster than summing `integer`."""
-    return _integers(_value(path, values, declared))
+    return payload_value.integers(_value(path, values, declared))
 
 
 def number(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """The number at the path as Float64, else NULL."""
-    return _number(_value(path, values, declared))
+    return payload_value.number(_value(path, values, declared))
 
 
 def text(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
@@ -114,53 +85,25 @@ def boolean(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozen
 def scalar_key(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> tuple[str, str, str]:
     """Three columns to group and sort by the scalar at the path; `scalar_from_key` reads them."""
     value = _value(path, values, declared)
-    as_number = _number(value)
+    as_number = payload_value.number(value)
     kind = (
         f"multiIf(isNotNull({value.boolean}), {ScalarKind.BOOLEAN}, isNotNull({as_number}), {ScalarKind.NUMBER},"
         f" isNotNull({value.string}), {ScalarKind.STRING}, {ScalarKind.NOTHING})"
     )
-    any_text = (
-        f"coalesce({value.string}, toString({value.boolean}), toString(coalesce({', '.join(_integers(value))})), '')"
-    )
+    integers = ", ".join(payload_value.integers(value))
+    any_text = f"coalesce({value.string}, toString({value.boolean}), toString(coalesce({integers})), '')"
     return kind, f"(ifNull({as_number}, 0) + 0.0)", any_text  # -0.0 becomes 0.0
 
 
-def _integers(value: _Value) -> tuple[str, ...]:
-    # The second expression is rarely not NULL; testing `fraction` first makes sums faster.
-    signed, unsigned = (f"toInt128(accurateCastOrNull({value.fraction}, '{kind}'))" for kind in ("Int64", "UInt64"))
-    rare = f"if(isNull({value.fraction}), toInt128({value.unsigned}), coalesce({signed}, {unsigned}))"
-    return f"toInt128({value.signed})", rare
-
-
-def _number(value: _Value) -> str:
-    return f"coalesce(toFloat64({value.signed}), toFloat64({value.unsigned}), {value.fraction})"
-
-
-def _value(path: Path, values: dict[str, Any], declared: DeclaredPaths) -> _Value:
+def _value(path: Path, values: dict[str, Any], declared: DeclaredPaths) -> PayloadValue:
     keys = [str(step) for step in takewhile(lambda step: isinstance(step, str), path)]
-    name = ".".join(key.replace(".", "%2E") for key in keys)
-    # ClickHouse treats backticks in a name specially, and reads %2E as a dot. No stored key contains %2E.
-    if not name or any("`" in key or "%2E" in key for key in keys):
-        return _extracted(_PAYLOAD_TEXT, path, values)
-    quoted = f"`{_UNSAFE.sub(lambda unsafe: f'\\x{ord(unsafe[0]):02x}', name)}`"
-    column, inner, typed = f"payload.{quoted}", f"payload.^{quoted}", f"payload.{quoted}.:"
-    if tuple(keys) in declared:
-        column = quote_identifier(column_of(keys))
-        typed = f"{column}."
-    if len(keys) < len(path):
+    column = column_at(keys, declared)
+    if column is not None and len(keys) < len(path):
         return _extracted(_ARRAY_TEXT.format(column=column), path[len(keys) :], values)
-    return _Value(
-        signed=f"{typed}Int64",
-        unsigned=f"{typed}UInt64",
-        fraction=f"{typed}Float64",
-        string=f"{typed}String",
-        boolean=f"{typed}Bool",
-        json=f"if(notEmpty({inner}), toJSONString({inner}), toJSONString({column}))",
-        present=f"(isNotNull({column}) OR notEmpty({inner}))",
-    )
+    return value_at(keys, declared) or _extracted(_PAYLOAD_TEXT, path, values)
 
 
-def _extracted(json: str, path: Path, values: dict[str, Any]) -> _Value:
+def _extracted(json: str, path: Path, values: dict[str, Any]) -> PayloadValue:
     """The value at a path within a JSON text, which is empty without a value.
 
     ClickHouse writes 8.0 as 8, so a number that parses as an integer is an integer here.
@@ -177,7 +120,7 @@ def _extracted(json: str, path: Path, values: dict[str, Any]) -> _Value:
         json = _KEYS.format(text=json, keys=", ".join(keys))
     signed = f"toInt64OrNull({json})"
     unsigned = f"if(isNull({signed}), toUInt64OrNull({json}), NULL)"
-    return _Value(
+    return PayloadValue(
         signed=signed,
         unsigned=unsigned,
         fraction=f"if(isNull({signed}) AND isNull({unsigned}), toFloat64OrNull({json}), NULL)",
@@ -188,7 +131,7 @@ def _extracted(json: str, path: Path, values: dict[str, Any]) -> _Value:
     )
 
 
-def _equals_any(value: _Value, operands: Iterable[Scalar], values: dict[str, Any]) -> str:
+def _equals_any(value: PayloadValue, operands: Iterable[Scalar], values: dict[str, Any]) -> str:
     """Whether the value equals one of the operands. A float operand never equals a 64-bit integer."""
     strings = [operand for operand in operands if isinstance(operand, str)]
     booleans = [operand for operand in operands if isinstance(operand, bool)]
@@ -209,7 +152,7 @@ def _equals_any(value: _Value, operands: Iterable[Scalar], values: dict[str, Any
     )
 
 
-def _alternatives(value: _Value, operand: Scalar) -> tuple[str, ...]:
+def _alternatives(value: PayloadValue, operand: Scalar) -> tuple[str, ...]:
     """The expressions for values of the operand's type."""
     if isinstance(operand, bool):
         return (value.boolean,)

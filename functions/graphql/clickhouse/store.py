@@ -1,6 +1,6 @@
 """`ClickHouseStore`: reads events from ClickHouse."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -9,9 +9,9 @@ import psycopg
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from functions.graphql.clickhouse import payload_sql
-from functions.graphql.clickhouse.aggregation import aggregation_statement
-from functions.graphql.clickhouse.payload_sql import DeclaredPaths
+from functions.graphql.clickhouse import payload_sql, rollups
+from functions.graphql.clickhouse.aggregation import aggregation_statement, event_rows
+from functions.graphql.clickhouse.rollups import RollupReader
 from functions.graphql.clickhouse.where import where_condition
 from functions.graphql.query.aggregation import Aggregation, answer_rows, empty_rows
 from functions.graphql.query.budget import Deadline
@@ -20,6 +20,7 @@ from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots
 from functions.graphql.query.store import PageWindow, RequestedFields, StoredEvent
 from functions.shared import event_columns
+from functions.shared.payload_value import DeclaredPaths
 
 MAX_MEMORY_BYTES = 1024**3
 MAX_BYTES_BEFORE_SPILL = MAX_MEMORY_BYTES // 4
@@ -67,6 +68,17 @@ _UNAVAILABLE = {
     516: "AUTHENTICATION_FAILED",
 }
 
+# What a statement on rollups fails with if somebody removed the tables or rows. Events then answer.
+_ROLLUP_MISSING = {
+    16: "NO_SUCH_COLUMN_IN_TABLE",
+    47: "UNKNOWN_IDENTIFIER",
+    60: "UNKNOWN_TABLE",
+    395: "FUNCTION_THROW_IF_VALUE_IS_NON_ZERO",
+}
+
+# How often a statement on rollups is repeated because other rollups count by now.
+_MAX_ATTEMPTS = 3
+
 # ClickHouse compares UUIDs by their second halves. UUIDToNum sorts them by bytes, as PostgreSQL does.
 _EVENTS = """
     SELECT {columns}{payload}
@@ -109,13 +121,22 @@ class ClickHouseStore:
 
     Args:
         declared: payload paths that have a column of their own.
+        rollups: knows which rollups count; None to read events alone.
     """
 
-    def __init__(self, client: Client, slots: Slots, deadline: Deadline, declared: DeclaredPaths = frozenset()) -> None:
+    def __init__(
+        self,
+        client: Client,
+        slots: Slots,
+        deadline: Deadline,
+        declared: DeclaredPaths = frozenset(),
+        rollups: RollupReader | None = None,
+    ) -> None:
         self._client = client
         self._slots = slots
         self._deadline = deadline
         self._declared = declared
+        self._rollups = rollups
 
     def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
         """See `EventStore.events`."""
@@ -146,11 +167,45 @@ class ClickHouseStore:
         """See `EventStore.aggregate`."""
         if aggregation.selection.selects_nothing:
             return empty_rows(aggregation)
-        values: dict[str, Any] = {}
-        rows = self._rows(aggregation_statement(aggregation, values, self._declared), values)
+        rows = self._from_rollups(aggregation)
+        if rows is None:
+            values: dict[str, Any] = {}
+            of_events = event_rows(aggregation, values, self._declared)
+            rows = self._rows(aggregation_statement(aggregation, of_events, values), values)
         return list(answer_rows(aggregation, rows))
 
-    def _rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+    def _from_rollups(self, aggregation: Aggregation) -> Sequence[Sequence[Any]] | None:
+        """The rows of an aggregation from the rollups of its days; None if the rollups can't answer it.
+
+        The same rollups must count before and after the statement. Then none of the events that they stand for changed
+        meanwhile, so that the statement sees each day as it is at one moment, also if an event moves to another day.
+        """
+        if self._rollups is None or not rollups.can_use_rollups(aggregation):
+            return None
+        asked = (*rollups.days_of(aggregation), rollups.needed_measures(aggregation))
+        counting = self._rollups.counting(*asked)
+        for _ in range(_MAX_ATTEMPTS):
+            if not counting:
+                return None
+            values: dict[str, Any] = {}
+            of_days = rollups.rollup_rows(aggregation, counting, values, self._declared)
+            rows = self._rows_unless_missing(aggregation_statement(aggregation, of_days, values), values)
+            before, counting = counting, self._rollups.counting(*asked)
+            if rows is None or counting == before:
+                return rows
+        return None
+
+    def _rows_unless_missing(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]] | None:
+        try:
+            return self._rows(statement, values, also_raised=_ROLLUP_MISSING)
+        except ClickHouseError as error:
+            if getattr(error, "code", None) in _ROLLUP_MISSING:
+                return None
+            raise
+
+    def _rows(
+        self, statement: str, values: Mapping[str, Any], *, also_raised: Collection[int] = ()
+    ) -> Sequence[Sequence[Any]]:
         def ask() -> Sequence[Sequence[Any]]:
             settings = _SETTINGS | {"max_execution_time": self._deadline.remaining()}
             return self._client.query(statement, parameters=dict(values), settings=settings).result_rows
@@ -161,6 +216,8 @@ class ClickHouseStore:
             raise StoreUnavailable from error
         except ClickHouseError as error:
             code = getattr(error, "code", None)
+            if code in also_raised:
+                raise
             if code in _LIMIT_EXCEEDED:
                 raise QueryTooSlow from error
             if code is None or code in _UNAVAILABLE:

@@ -14,7 +14,6 @@ from functions.graphql.postgres import payload_sql
 from functions.graphql.postgres.where import where_condition
 from functions.graphql.query.aggregation import (
     KEY_COLUMNS,
-    MAX_ADDEND,
     Aggregation,
     Dimension,
     Measure,
@@ -24,6 +23,7 @@ from functions.graphql.query.aggregation import (
     empty_rows,
 )
 from functions.graphql.query.slots import SlottedConnection
+from functions.shared.catalog.metric import MAX_ADDEND
 from functions.shared.postgres import Connection
 
 _GROUPS = sql.SQL("""

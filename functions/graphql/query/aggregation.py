@@ -12,6 +12,7 @@ from functions.graphql.query.days import FIRST_DAY, midnight
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import scalar_from_key
 from functions.graphql.query.selection import Selection
+from functions.shared.catalog.metric import MAX_DISTINCT
 
 
 class MeasureKind(StrEnum):
@@ -47,8 +48,6 @@ class Measure(msgspec.Struct, frozen=True):
     value_type: type[str | int | float | bool] = int
 
 
-MAX_DISTINCT = 1000
-MAX_ADDEND = 1e300  # one payload, or a few, with larger doubles would make a sum infinite
 KEY_COLUMNS = 3  # columns of one path's value, see `scalar_from_key`
 PREVIOUS_PERIOD_KINDS = frozenset({MeasureKind.PREVIOUS_USERS, MeasureKind.RETURNING_USERS})
 

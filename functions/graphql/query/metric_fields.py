@@ -10,9 +10,8 @@ import msgspec
 from functions.graphql.query.aggregation import Measure, MeasureKind
 from functions.graphql.query.path import Path
 from functions.shared.catalog.feature import Feature
-from functions.shared.catalog.metric import Metric
+from functions.shared.catalog.metric import Metric, value_type
 from functions.shared.catalog.names import event_count_field
-from functions.shared.catalog.payload_type import type_at
 from functions.shared.catalog.registry import Registry
 
 EVENTS = Measure(MeasureKind.EVENTS)
@@ -88,15 +87,9 @@ def _measure(metric: Metric, feature: Feature) -> Measure:
     if metric.kind == "count":
         return Measure(MeasureKind.EVENTS, ids)
     kind = MeasureKind.SUM if metric.kind == "sum" else MeasureKind.DISTINCT
-    return Measure(kind, ids, path_of(metric.path), value_type(feature, metric.path))
+    return Measure(kind, ids, path_of(metric.path), value_type(feature.payload_types, metric.path))
 
 
 def path_of(keys: str) -> Path:
     """The payload path of keys joined by dots."""
     return tuple(keys.split("."))
-
-
-def value_type(feature: Feature, keys: str) -> type[str | int | float | bool]:
-    """The type of the values at a path of keys; str for a timestamp too, which is stored as a string."""
-    key_type = type_at(feature.payload_types, keys)
-    return key_type if isinstance(key_type, type) and key_type in (int, float, bool) else str

@@ -8,11 +8,12 @@ import msgspec
 
 from functions.graphql.context import Coverage, Info, RequestContext
 from functions.graphql.query.aggregation import Aggregation, Measure, MeasureKind
-from functions.graphql.query.metric_fields import path_of, value_type
+from functions.graphql.query.metric_fields import path_of
 from functions.graphql.query.selection import Selection
 from functions.graphql.types.arguments import select
 from functions.shared.catalog.event_query import ResolverFunction
 from functions.shared.catalog.feature import Feature
+from functions.shared.catalog.metric import value_type
 from functions.shared.catalog.payload_type import type_at
 
 
@@ -48,7 +49,7 @@ class FeatureEventQuery:
         if type_at(self._feature.payload_types, path) not in of:
             names = " or ".join(one.__name__ for one in of)
             raise ValueError(f"{self._feature.file}: the payload class declares no key {path!r} of type {names}")
-        return Measure(kind, self._feature.ids_of(events), path_of(path), value_type(self._feature, path))
+        return Measure(kind, self._feature.ids_of(events), path_of(path), value_type(self._feature.payload_types, path))
 
     def _measured(self, measure: Measure) -> Any:
         aggregation = Aggregation(self._selection, self._context.registry.feature_of, (measure,))

@@ -10,6 +10,12 @@ from functions.shared.catalog.payload_type import PayloadType, describe, type_at
 
 type MetricKind = Literal["count", "sum", "distinct", "ratio"]
 
+MAX_DISTINCT = 1000
+"""Number of distinct values that a metric lists: the first ones in their order."""
+
+MAX_ADDEND = 1e300
+"""Doubles of this size or larger are not added up: one payload, or a few, would make a sum infinite."""
+
 # Types that a metric's payload key may have.
 _KEY_TYPES: dict[MetricKind, tuple[type, ...]] = {"sum": (int, float), "distinct": (str, int, float, bool, datetime)}
 _NUMERIC: tuple[MetricKind, ...] = ("count", "sum")
@@ -69,6 +75,12 @@ def declared_metric(
     if distinct is not None:
         return Metric(name, "distinct", named, distinct, description=description)
     return Metric(name, "count", named, description=description)
+
+
+def value_type(payload_types: Mapping[str, PayloadType], keys: str) -> type[str | int | float | bool]:
+    """The type of the values at a path of keys; str for a timestamp too, which is stored as a string."""
+    key_type = type_at(payload_types, keys)
+    return key_type if isinstance(key_type, type) and key_type in (int, float, bool) else str
 
 
 def metric_problems(

@@ -7,7 +7,8 @@ from uuid import UUID
 from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
-from functions.shared.clickhouse import TABLE
+from functions.shared.clickhouse import TABLE, columns_of
+from functions.shared.rollup import TOTALS, USERS
 from infra.operations.erasure.subject import Subject
 
 type EventKey = tuple[UUID, int]
@@ -102,8 +103,10 @@ def delete_events(
 
 
 def seconds_of_old_parts(client: Client) -> int:
-    """Returns for how long ClickHouse keeps the files from which rows were removed."""
-    return int(client.query(_SECONDS_OF_OLD_PARTS, parameters=_TABLE).result_rows[0][0])
+    """Returns for how long ClickHouse keeps the files from which rows were removed, of events and of rollups."""
+    tables = [TABLE, *(table for table in (TOTALS, USERS) if columns_of(client, table))]
+    found = [client.query(_SECONDS_OF_OLD_PARTS, parameters={"table": table}).result_rows for table in tables]
+    return max(int(rows[0][0]) for rows in found)
 
 
 def _other_versions(client: Client, subject: Subject) -> Iterator[list[str]]:

@@ -11,10 +11,13 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from psycopg.errors import LockNotAvailable
 
 from functions.shared import clickhouse, locks
+from functions.shared.clickhouse import target_of
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
+from functions.shared.rollup_days import confirm_changes, record_change
 from functions.sync import rebuild
 from functions.sync.moves import Mover
 from infra.operations.erasure import record as records
+from infra.operations.erasure import rollups
 from infra.operations.erasure.clickhouse import (
     RowsRemain,
     count_events,
@@ -155,7 +158,10 @@ class Eraser(msgspec.Struct, frozen=True):
     def _mutate(self, connection: Connection, record: Record, url: str, erased: Erased) -> None:
         subject = record.within.subject
         with closing(clickhouse.connect(url, _MUTATION_SECONDS)) as client:
-            with self._locked(connection, locks.SYNC, "sync"):
+            with (
+                self._locked(connection, locks.SYNC, "sync"),
+                self._locked(connection, locks.ROLLUPS, "run that builds rollups"),
+            ):
                 self._remove_rows(client, connection, record)
                 delete_removed_keys(connection, subject)
             erased.old_parts_seconds = seconds_of_old_parts(client)
@@ -170,7 +176,24 @@ class Eraser(msgspec.Struct, frozen=True):
         records.count_in_clickhouse(connection, record, number)
         self.progress(f"Removing {number:,} events from ClickHouse, which rewrites the parts that hold them.")
         removed = removed_events(connection, subject)
+        changes = self._record_change(client, connection, subject)
         delete_in_clickhouse(client, subject, removed, self.cluster, _MUTATION_SECONDS)
+        remaining = rollups.count_rows(client, subject)
+        if remaining:
+            raise RowsRemain(f"ClickHouse still has {remaining:,} rows of rollups of {subject}")
+        confirm_changes(connection, changes)
+
+    def _record_change(self, client: Client, connection: Connection, subject: Subject) -> list[int]:
+        """Makes the rollups that hold the subject count no longer, and removes them; returns the recorded changes.
+
+        The rollups go first: an erasure that is interrupted finds by the events which of them hold the subject.
+        """
+        days, target = rollups.days_of(client, subject), target_of(client)
+        if target is None or not days:
+            return []
+        changes = record_change(connection, target, days)
+        rollups.delete_rollups(client, days, self.cluster, _MUTATION_SECONDS)
+        return changes
 
     @contextmanager
     def _locked(self, connection: Connection, lock: int, holder: str) -> Iterator[None]:
