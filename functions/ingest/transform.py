@@ -154,7 +154,7 @@ def transform(candidate: Candidate, registry: Registry) -> None:
     try:
         returned = taken(context, event_type.sources)
     except ValueError as error:
-        raise _as_rejection(error) from error
+        raise Rejection("transformation_failed", f"{error}.") from error
     part: Mapping[str, Any] = {}
     for transformation in event_type.transformations:
         context.update(part)

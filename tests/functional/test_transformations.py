@@ -257,19 +257,21 @@ def test_a_required_key_must_be_there(consume: Consume, stored: Stored) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "message"),
+    ("sent", "code", "message"),
     [
-        ({}, "The payload is not a Job: the key job_id is missing."),
-        ({"job": {"id": None}}, "The payload is not a Job: the key job_id is missing."),
-        ({"job": None}, "The payload is not a Job: the key job_id is missing."),
-        ({"job": "7"}, "job: expected an object."),
-        ({"job": {"id": 7, "pipeline": 2}}, "job.pipeline: expected an object."),
-        ({"job": {"id": "seven"}}, "job_id: expected an integer, got a string."),
+        ({}, "invalid_payload", "The payload is not a Job: the key job_id is missing."),
+        ({"job": {"id": None}}, "invalid_payload", "The payload is not a Job: the key job_id is missing."),
+        ({"job": None}, "invalid_payload", "The payload is not a Job: the key job_id is missing."),
+        ({"job": "7"}, "transformation_failed", "job: expected an object."),
+        ({"job": {"id": 7, "pipeline": 2}}, "transformation_failed", "job.pipeline: expected an object."),
+        ({"job": {"id": "seven"}}, "invalid_payload", "job_id: expected an integer, got a string."),
     ],
 )
-def test_a_key_with_a_source_is_checked_like_any_other(sent: dict[str, Any], message: str, consume: Consume) -> None:
+def test_a_key_with_a_source_is_checked_like_any_other(
+    sent: dict[str, Any], code: str, message: str, consume: Consume
+) -> None:
     (rejected,) = consume(f"{SOURCED}; f.events(a=1)", sent).rejected
-    assert (rejected.code, rejected.message) == ("invalid_payload", message)
+    assert (rejected.code, rejected.message) == (code, message)
 
 
 def test_prefetch_is_called_once_for_a_batch_and_adds_to_the_contexts(consume: Consume, stored: Stored) -> None:
