@@ -19,6 +19,7 @@ from functions.shared.identifier import derived_id
 from functions.shared.postgres import Connection
 from functions.sync.changed_days import ChangedDays, dates
 from functions.sync.chunks import as_removed_key, id_of, is_removed_key, row_columns, timestamp_of
+from functions.sync.places import Places
 from functions.sync.table import RowRefused, insert
 
 CODE = "refused_by_clickhouse"
@@ -76,6 +77,25 @@ _CLOSE_OUTDATED = sql.SQL("""
           WHERE {is_outdated}
       )
 """).format(is_outdated=_IS_OUTDATED)
+
+# The events of months that PostgreSQL still has move there, and are copied from there.
+_PLACES = """
+    SELECT rejected_events.id, recorded.namespace_path, recorded.project_id
+    FROM rejected_events
+    CROSS JOIN LATERAL jsonb_to_record(body::jsonb) AS recorded (
+        timestamp timestamptz, namespace_path text, project_id bigint
+    )
+    WHERE source = 'sync'
+      AND replayed_at IS NULL
+      AND namespace_path IS NOT NULL
+      AND to_regclass('ai_usage_events_' || to_char(timestamp AT TIME ZONE 'UTC', 'YYYYMM')) IS NULL
+"""
+
+_SET_PLACE = """
+    UPDATE rejected_events
+    SET body = jsonb_set(body::jsonb, '{namespace_path}', to_jsonb(%(path)s::text))::text
+    WHERE id = %(id)s
+"""
 
 _COUNT_WAITING = "SELECT count(*) FROM rejected_events WHERE source = 'sync' AND replayed_at IS NULL"
 
@@ -170,6 +190,7 @@ def replay(connection: Connection, client: Client, epoch: int, changed: ChangedD
         Number of rows that ClickHouse accepted, and number that it refused again.
     """
     connection.execute(_CLOSE_OUTDATED)
+    _follow_moves(connection)
     with connection.cursor().copy(_WAITING, {"epoch": str(epoch)}) as copy:
         waiting = [bytes(row).split(b"\t", 1) for row in copy]
     changed.record(dates(timestamp_of(row)[:10].encode() for _, row in waiting))
@@ -183,3 +204,12 @@ def replay(connection: Connection, client: Client, epoch: int, changed: ChangedD
         else:
             connection.execute(_REPLAYED, [rejected_id.decode()])
     return len(waiting) - refused, refused
+
+
+def _follow_moves(connection: Connection) -> None:
+    """Has rows that are nowhere else follow the moves of their namespaces and projects since they were refused."""
+    places = Places(connection)
+    for rejected_id, path, project in connection.execute(_PLACES).fetchall():
+        place = places.of(path, project)
+        if place != path:
+            connection.execute(_SET_PLACE, {"id": rejected_id, "path": place})

@@ -26,7 +26,7 @@ from functions.shared.sync_state import (
 from infra.cli.terminal import format_moment
 from infra.operations.dead_letters import NoDeadLetterQueue, dead_letter_queue_url
 from infra.operations.erasure.record import unfinished
-from infra.operations.moves import open_moves
+from infra.operations.moves import count_open_in_clickhouse, open_moves
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -70,7 +70,8 @@ def _state(connection: Connection, clickhouse_url: str | None) -> tuple[SyncStat
     state = read_state(connection, target)
     if foreign_position(connection, state.cursor) is not None:
         return None, "unknown: PostgreSQL was restored from another server; run `usage-events sync --reset`"
-    return state, f"table {target}"
+    moves = count_open_in_clickhouse(connection, target)
+    return state, f"table {target}" + (f", where {moves:,} moves are not done" if moves else "")
 
 
 def _partitions(connection: Connection, state: SyncState | None) -> Table:

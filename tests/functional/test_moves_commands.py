@@ -10,6 +10,8 @@ from functions.ingest.pipeline import Consumer
 from functions.shared import locks
 from functions.shared.catalog import registry
 from functions.shared.postgres import Database, TimeLimits
+from functions.sync.moves import Mover
+from functions.sync.sync import Sync
 from infra.cli import app
 from tests.functional.test_directory import place_of
 from tests.functional.test_moves import at, paths, say
@@ -89,3 +91,16 @@ def test_status_shows_the_moves_that_are_not_done(
     connection.execute("SELECT pg_advisory_unlock_all()")
     run("namespace", "move", "27/28/", "31/28/")
     assert "Moves" not in run("status")
+
+
+def test_status_counts_the_moves_that_are_not_done_in_clickhouse(
+    consumer: Consumer, database_url: str, clickhouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKHOUSE_URL", clickhouse_url)
+    say(consumer, at("27/28/", 1, 5))
+    Sync(database_url, clickhouse_url).run(60)
+    say(consumer, at("31/28/", 2, 1))
+    Mover(database_url).run(60)
+    assert "where 1 moves are not" in " ".join(run("status").split())
+    Mover(database_url, clickhouse_url).run(60)
+    assert "not done" not in " ".join(run("status").split())

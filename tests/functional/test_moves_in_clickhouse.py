@@ -161,6 +161,17 @@ def test_moves_in_clickhouse_wait_while_a_sync_runs(
     assert [row[1] for row in old_rows(client)] == ["31/28/"]
 
 
+def test_a_row_that_was_refused_before_its_namespace_moved_is_replayed_where_that_is_now(
+    consumers: list[Consumer], connection: psycopg.Connection, sync: Sync, mover: Mover, client: Client
+) -> None:
+    keep_in_clickhouse_only(connection, sync, [(-1, "27/28/", None), (2, "27/28/", None)])
+    say(consumers[0], at("27/28/", 100, 3), at("31/28/", 101, 1))
+    mover.run(SECONDS)
+    connection.execute("UPDATE rejected_events SET body = jsonb_set(body::jsonb, '{user_id}', '1')::text")
+    assert sync.replay(SECONDS) == (1, 0)
+    assert [row[:2] for row in old_rows(client)] == [(1, "31/28/"), (2, "31/28/")]
+
+
 PATHS = ["1/", "1/2/", "1/2/3/", "2/", "2/3/", "4/1/", "4/2/", "4/1/2/", "4/", "3/", "4/3/"]
 
 
