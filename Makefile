@@ -39,8 +39,8 @@ test: setup ## Run every test
 soak: setup ## Run every test, the long ones in full
 	@SOAK=1 $(PYTEST)
 
-bench: setup ## Run the benchmarks
-	@$(PYTHON) -m tests.bench
+bench: setup ## Run the benchmarks; `make bench ARGS=consume` runs one part
+	@$(PYTHON) -m tests.bench $(ARGS)
 
 lint: setup docs .venv/.platforms ## Check format, rules, types, imports and locks; build the documentation
 	@.venv/bin/ruff format --check .

@@ -1,70 +1,47 @@
 """`python -m tests.bench`: runs every benchmark and its baseline in the same run."""
 
-import json
 import logging
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
+from msgspec.structs import replace
 from rich.console import Console
-from rich.table import Table
 
-from tests.bench import analysis, cold, consume, end_to_end, fairness, ingest, pages, sync
-from tests.bench.dataset import dataset
-from tests.bench.engines import postgres_server
+from tests.bench import analysis, cold, consume, end_to_end, fairness, ingest, machine, pages, results, sync
 from tests.bench.measure import Measurement
-from tests.support.clickhouse import serve_clickhouse
 
 FOLDER = Path(".local/bench")
 RESULTS = Path(".local/bench.json")
+BUSY = 0.2  # processors that others keep busy; with more, the ratios say little
 
-console = Console(width=120)
-
-
-def _cold(folder: Path) -> Iterator[Measurement]:
-    console.print("The functions start …")
-    yield from cold.measure(folder)
+console = Console(width=160)
 
 
-def _ingest(_: Path) -> Iterator[Measurement]:
-    console.print("The ingest function takes in requests …")
-    yield from ingest.measure()
+class Part(NamedTuple):
+    """Rows that are measured together.
+
+    Attributes:
+        doing: what is said while it runs.
+        measure: yields the rows; works in a folder below the one it is given.
+    """
+
+    doing: str
+    measure: Callable[[Path], Iterator[Measurement]]
 
 
-def _end_to_end(folder: Path) -> Iterator[Measurement]:
-    console.print("Events go through the local stack …")
-    yield from end_to_end.measure(folder)
-
-
-def _store(folder: Path) -> Iterator[Measurement]:
-    with postgres_server(folder) as server, serve_clickhouse(folder) as clickhouse_url:
-        console.print(f"The consumer stores {consume.EVENTS:,} events …")
-        yield from consume.measure(server)
-        console.print("The sync copies them …")
-        yield from sync.measure(server, clickhouse_url)
-
-
-def _read(folder: Path) -> Iterator[Measurement]:
-    with dataset(folder) as made:
-        console.print("GraphQL reads pages of events from PostgreSQL …")
-        yield from pages.measure(made)
-        console.print("GraphQL searches and counts events in ClickHouse …")
-        yield from analysis.measure(made)
-
-
-def _fair(folder: Path) -> Iterator[Measurement]:
-    console.print("A tenant is answered while another asks for as much as it can …")
-    yield from fairness.measure(folder)
-
-
-PARTS: dict[str, Callable[[Path], Iterator[Measurement]]] = {
-    "cold": _cold,
-    "ingest": _ingest,
-    "end_to_end": _end_to_end,
-    "store": _store,
-    "read": _read,
-    "fair": _fair,
+PARTS = {
+    "cold": Part("The functions start", cold.measure),
+    "ingest": Part("The ingest function takes in requests", ingest.measure),
+    "consume": Part("The consumer stores events", consume.measure),
+    "sync": Part("The sync copies events to ClickHouse", sync.measure),
+    "pages": Part("GraphQL reads pages of events from PostgreSQL", pages.measure),
+    "analysis": Part("GraphQL searches and counts events in ClickHouse", analysis.measure),
+    "fair": Part("A tenant is answered while another asks for as much as it can", fairness.measure),
+    "end_to_end": Part("Events go through the local stack", end_to_end.measure),
 }
 
 
@@ -73,29 +50,41 @@ def main(
         list[str] | None, typer.Argument(metavar="[PART]...", help=f"Of {', '.join(PARTS)}; else all.")
     ] = None,
 ) -> None:
-    """Run the benchmarks, print them as a table, and write them to .local/bench.json."""
+    """Run the benchmarks, print them as a table, and write them to .local/bench.json.
+
+    Rows that are not measured stay in the file as they were.
+    """
     if unknown := set(parts or ()) - PARTS.keys():
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}", param_hint="PART")
     logging.disable(logging.WARNING)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    found = []
-    for name, measure in PARTS.items():
-        if parts and name not in parts:
-            continue
-        for measurement in measure(FOLDER.absolute() / name):
-            console.print(f"{measurement.name}: {measurement.ratio}")
-            found.append(measurement)
-            RESULTS.write_text(json.dumps([one.as_json() for one in found], indent=2) + "\n")
-    console.print(_table(found))
+    start = time.monotonic()
+    found = [one for name in PARTS if not parts or name in parts for one in _measured(name, PARTS[name])]
+    console.print(results.table(found))
+    console.print(f"All of it took {time.monotonic() - start:.0f} s")
 
 
-def _table(found: list[Measurement]) -> Table:
-    table = Table("benchmark", "value", "baseline", "unit", "ratio", "goal", "")
-    for one in found:
-        goal = f"{'at most' if one.lower_is_better else 'at least'} {one.goal}"
-        reached = "reached" if one.is_reached else "missed"
-        table.add_row(one.name, f"{one.value:,}", f"{one.baseline:,}", one.unit, str(one.ratio), goal, reached)
-    return table
+def _measured(name: str, part: Part) -> list[Measurement]:
+    """Measures a part, and writes each row as soon as it is known; a part that fails keeps the rows it has."""
+    start, load = time.monotonic(), machine.load()
+    console.print(f"{name}: {part.doing} …")
+    _warn_of_load(load)
+    found: list[Measurement] = []
+    for one in part.measure(FOLDER.absolute()):
+        console.print(f"{one.name}: {one.ratio}")
+        found.append(replace(one, load=load, measured_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"))
+        results.write(RESULTS, found)
+    load_after = machine.load()
+    _warn_of_load(load_after)
+    found = [replace(one, load=max(load, load_after)) for one in found]
+    results.write(RESULTS, found)
+    console.print(f"{name} took {time.monotonic() - start:.0f} s")
+    return found
+
+
+def _warn_of_load(load: float) -> None:
+    if load > BUSY:
+        console.print(f"[yellow]Others keep {load:.2f} processors busy: the results say little[/yellow]")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
@@ -11,7 +12,7 @@ from clickhouse_connect.driver.client import Client
 from functions.shared import clickhouse
 from functions.shared.clickhouse import READ_SETTINGS
 from tests.bench.api import Api, Variables
-from tests.bench.dataset import GROWTH, Dataset, build_rollups, grown
+from tests.bench.dataset import GROWTH, Dataset, build_rollups, dataset, grown
 from tests.bench.measure import Measurement, by_turns, times
 
 TURNS = 15
@@ -96,17 +97,18 @@ METRICS_SQL = f"""
 SETTINGS = READ_SETTINGS | {"do_not_merge_across_partitions_select_final": 1}
 
 
-def measure(dataset: Dataset) -> Iterator[Measurement]:
+def measure(folder: Path) -> Iterator[Measurement]:
     """Measures `payload_filter_clickhouse`, `metrics_clickhouse` and `metrics_growth`."""
-    build_rollups(dataset.large, dataset.clickhouse)  # of days that were not over when the events were made
     with (
-        closing(Api(dataset.large, dataset.clickhouse)) as api,
-        closing(clickhouse.connect(dataset.clickhouse, SECONDS)) as client,
+        dataset(folder) as made,
+        closing(Api(made.large, made.clickhouse)) as api,
+        closing(clickhouse.connect(made.clickhouse, SECONDS)) as client,
     ):
-        yield _filter(dataset, api, client)
-        yield _metrics(dataset, api, client)
-        with closing(Api(dataset.large, grown(dataset))) as of_more:
-            yield _growth(dataset, api, of_more)
+        build_rollups(made.large, made.clickhouse)  # of days that were not over when the events were made
+        yield _filter(made, api, client)
+        yield _metrics(made, api, client)
+        with closing(Api(made.large, grown(made))) as of_more:
+            yield _growth(made, api, of_more)
 
 
 def _filter(dataset: Dataset, api: Api, client: Client) -> Measurement:
@@ -120,7 +122,7 @@ def _filter(dataset: Dataset, api: Api, client: Client) -> Measurement:
     if not nodes or [node["id"] for node in nodes] != [str(row[0]) for row in bare()]:
         raise RuntimeError("The filter finds other events than the SQL")
     own, others = by_turns(TURNS, WARM_UP, api.request(FILTER, variables), bare)
-    return times("payload_filter_clickhouse", own, others, 1.3)
+    return times("payload_filter_clickhouse", own, others)
 
 
 def _metrics(dataset: Dataset, api: Api, client: Client) -> Measurement:
@@ -131,7 +133,7 @@ def _metrics(dataset: Dataset, api: Api, client: Client) -> Measurement:
     if _metric_values(api.ask(METRICS, variables)["namespace"]["aiMetrics"]) != list(bare()[0]):
         raise RuntimeError("The metrics are not those of the SQL")
     own, others = by_turns(TURNS, WARM_UP, api.request(METRICS, variables), bare)
-    return times("metrics_clickhouse", own, others, 0.5)
+    return times("metrics_clickhouse", own, others)
 
 
 def _growth(dataset: Dataset, api: Api, of_more: Api) -> Measurement:
@@ -141,7 +143,7 @@ def _growth(dataset: Dataset, api: Api, of_more: Api) -> Measurement:
     if more != (once[0] * GROWTH, *once[1:]):
         raise RuntimeError("The metrics of the grown table are not those of the events")
     own, others = by_turns(TURNS, WARM_UP, of_more.request(METRICS, variables), api.request(METRICS, variables))
-    return times("metrics_growth", own, others, 2.0)
+    return times("metrics_growth", own, others)
 
 
 def _counts(metrics: Any) -> tuple[int, int, list[str]]:

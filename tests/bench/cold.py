@@ -3,16 +3,17 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from infra.local import tools
 from infra.stack_file import ACCOUNT
-from tests.bench.measure import Measurement, times
+from tests.bench.machine import pinned
+from tests.bench.measure import Measurement, clocked_by_turns, times
 
 TURNS = 15
 WARM_UP = 2
-GOAL = 1.3
 
 # Nothing connects when it is imported, so nobody needs to answer there.
 ENVIRONMENT = ACCOUNT | {
@@ -52,11 +53,15 @@ STARTS = {
 def measure(folder: Path) -> Iterator[Measurement]:
     """Measures `cold_ingest`, `cold_consumer`, `cold_graphql` and `cold_sync`, with packages built in `folder`."""
     for name, start in STARTS.items():
-        package = _package(start.function, folder / start.function)
-        statements = (f"import {start.handler}", start.libraries)
-        taken = [[_seconds(statement, package) for statement in statements] for _ in range(WARM_UP + TURNS)]
-        own, libraries = zip(*taken[WARM_UP:], strict=True)
-        yield times(name, own, libraries, GOAL)
+        package = _package(start.function, folder / "cold" / start.function)
+        with pinned():
+            own, libraries = clocked_by_turns(
+                TURNS,
+                WARM_UP,
+                partial(_seconds, f"import {start.handler}", package),
+                partial(_seconds, start.libraries, package),
+            )
+        yield times(name, own, libraries)
 
 
 def _package(function: str, folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import batched
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,7 +12,7 @@ from functions.ingest.consumer_handler import ConsumerHandler, build
 from functions.ingest.pipeline import Consumer
 from functions.shared import event_columns
 from functions.shared.catalog import registry
-from tests.bench.engines import database
+from tests.bench.engines import database, postgres_server
 from tests.bench.events import events, records
 from tests.bench.measure import Measurement, rates, seconds_of
 
@@ -42,30 +43,48 @@ SELECT = """
 ROW = "(%s, %s, %s, %s, %s, %s, %s)"
 
 
-def measure(server: str) -> Iterator[Measurement]:
-    """Measures the rows `consume_…`; leaves the events in the database `consumed`."""
+def measure(folder: Path) -> Iterator[Measurement]:
+    """Measures `consume_vs_binary_copy`, `consume_vs_upsert` and `consume_functions`."""
+    with postgres_server(folder / "consume") as server:
+        consumed, computed, copied, upserted = _seconds(server)
+    yield rates("consume_vs_binary_copy", BATCH, "rows", consumed, copied)
+    yield rates("consume_vs_upsert", BATCH, "rows", consumed, upserted)
+    yield rates("consume_functions", BATCH, "rows", computed, copied)
+
+
+def consume(database_url: str) -> None:
+    """Stores the events in a database, batch by batch."""
+    consumer = build(database_url=database_url, retention_months=RETENTION_MONTHS)
+    for message in _messages():
+        consumer(message, None)
+    consumer.consumer.database.close()
+
+
+def _messages() -> Iterator[dict[str, Any]]:
+    """Yields batches of events as Lambda hands them to the consumer."""
+    return ({"Records": records(list(batch))} for batch in batched(events(EVENTS), BATCH, strict=True))
+
+
+def _seconds(server: str) -> list[list[float]]:
+    """Returns the seconds of each batch: of the consumer, of the one with functions, of COPY, and of INSERT."""
     urls = [database(server, name) for name in ("consumed", "computed", "copied", "upserted")]
     consumer, computing = (build(database_url=url, retention_months=RETENTION_MONTHS) for url in urls[:2])
     _compute_payloads(computing)
-    consumed, computed, copied, upserted = [], [], [], []
+    taken = []
     with (
         psycopg.connect(urls[0], autocommit=True) as reader,
         psycopg.connect(urls[2]) as copying,
         psycopg.connect(urls[3]) as upserting,
     ):
-        for batch in batched(events(EVENTS), BATCH, strict=True):
-            message = {"Records": records(list(batch))}
-            consumed.append(seconds_of(partial(consumer, message, None)))
+        for message in _messages():
+            consumed = seconds_of(partial(consumer, message, None))
             binary, rows = _written(reader)
-            copied.append(seconds_of(partial(_copy, copying, binary)))
-            upserted.append(seconds_of(partial(_upsert, upserting, rows)))
-            computed.append(seconds_of(partial(computing, message, None)))
+            copied = seconds_of(partial(_copy, copying, binary))
+            upserted = seconds_of(partial(_upsert, upserting, rows))
+            taken.append((consumed, seconds_of(partial(computing, message, None)), copied, upserted))
     for handler in (consumer, computing):
         handler.consumer.database.close()
-    own, functions, others, upserts = (taken[WARM_UP:] for taken in (consumed, computed, copied, upserted))
-    yield rates("consume_vs_binary_copy", BATCH, "rows", own, others, 0.85)
-    yield rates("consume_vs_upsert", BATCH, "rows", own, upserts, 2.5)
-    yield rates("consume_functions", BATCH, "rows", functions, others, 0.6)
+    return [list(seconds) for seconds in zip(*taken[WARM_UP:], strict=True)]
 
 
 def _compute_payloads(handler: ConsumerHandler) -> None:

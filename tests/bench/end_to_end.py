@@ -17,7 +17,7 @@ import psycopg
 from infra.local import stack
 from infra.stack_file import Stack
 from tests.bench.events import events
-from tests.bench.measure import Measurement
+from tests.bench.measure import Measurement, against
 from tests.support import checkout, local_stack
 
 REQUESTS_PER_SECOND = 5
@@ -37,19 +37,20 @@ type Answered = SimpleQueue[dict[UUID, float]]
 
 def measure(folder: Path) -> Iterator[Measurement]:
     """Measures `end_to_end_seconds`: the 95th percentile on a new stack below `folder`, against one second."""
-    shutil.rmtree(folder, ignore_errors=True)
+    below = folder / "end_to_end"
+    shutil.rmtree(below, ignore_errors=True)
     made = events((WARM_UP_REQUESTS + REQUESTS) * EVENTS_PER_REQUEST)
     requests = list(batched(made, EVENTS_PER_REQUEST, strict=True))
-    copy = checkout.copy(folder)
+    copy = checkout.copy(below)
     with local_stack.running(copy):
         running = stack.running(copy / ".local")
         if running is None:
             raise RuntimeError("The local stack stopped by itself")
         _seconds(running, requests[:WARM_UP_REQUESTS], WARM_UP_THREADS)
         seconds = _seconds(running, requests[WARM_UP_REQUESTS:], THREADS)
-    shutil.rmtree(folder)
+    shutil.rmtree(below)
     value = round(quantiles(seconds, n=20)[-1], 3)
-    yield Measurement("end_to_end_seconds", value, "s", 1, value, 3, lower_is_better=True)
+    yield against("end_to_end_seconds", value, "s", 1)
 
 
 def _seconds(running: Stack, requests: Sequence[Events], threads: int) -> list[float]:

@@ -41,7 +41,8 @@ QUERY = """
 
 def measure(folder: Path) -> Iterator[Measurement]:
     """Measures `fair_postgres` and `fair_clickhouse`."""
-    with postgres_server(folder) as server, serve_clickhouse(folder) as clickhouse_url:
+    below = folder / "fair"
+    with postgres_server(below) as server, serve_clickhouse(below) as clickhouse_url:
         url = database(server, "fairness")
         newest = datetime.now(UTC) - timedelta(minutes=1)
         with psycopg.connect(url, autocommit=True) as connection:
@@ -64,4 +65,4 @@ def _measured(name: str, database_url: str, clickhouse_url: str, start: str) -> 
         with hostile_readers(HOSTILE, start, database_url, clickhouse_url):
             time.sleep(SETTLING_SECONDS)
             attacked = [seconds_of(ask) for _ in range(TURNS)]
-        return times(name, attacked, quiet, 3)
+        return times(name, attacked, quiet)

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import psycopg
 
 from tests.bench.api import Api, Variables
-from tests.bench.dataset import Dataset
+from tests.bench.dataset import Dataset, dataset
 from tests.bench.measure import Measurement, by_turns, times
 
 TURNS = 60
@@ -87,16 +88,17 @@ OF_USER_SQL = f"""
 """
 
 
-def measure(dataset: Dataset) -> Iterator[Measurement]:
+def measure(folder: Path) -> Iterator[Measurement]:
     """Measures `page_…` on PostgreSQL."""
     with (
-        closing(Api(dataset.large)) as api,
-        closing(Api(dataset.small)) as small_api,
-        psycopg.connect(dataset.large, autocommit=True) as connection,
+        dataset(folder) as made,
+        closing(Api(made.large)) as api,
+        closing(Api(made.small)) as small_api,
+        psycopg.connect(made.large, autocommit=True) as connection,
     ):
-        yield from _pages(dataset, api, connection)
-        yield _deep(dataset, api)
-        yield _growth(dataset, api, small_api)
+        yield from _pages(made, api, connection)
+        yield _deep(made, api)
+        yield _growth(made, api, small_api)
 
 
 def _pages(dataset: Dataset, api: Api, connection: psycopg.Connection) -> Iterator[Measurement]:
@@ -118,7 +120,7 @@ def _pages(dataset: Dataset, api: Api, connection: psycopg.Connection) -> Iterat
         if len(nodes) != PAGE_SIZE or [node["id"] for node in nodes] != [row[0] for row in rows[:PAGE_SIZE]]:
             raise RuntimeError(f"{name} has other events than the SQL")
         own, others = by_turns(TURNS, WARM_UP, api.request(query, period | variables), bare)
-        yield times(name, own, others, 8)
+        yield times(name, own, others)
 
 
 def _bare(connection: psycopg.Connection, statement: Any, values: Variables) -> bytes:
@@ -135,7 +137,7 @@ def _deep(dataset: Dataset, api: Api) -> Measurement:
     deep = first | {"after": after}
     api.ask(PAGE, deep)
     own, others = by_turns(TURNS, WARM_UP, api.request(PAGE, deep), api.request(PAGE, first))
-    return times("page_deep", own, others, 1.3)
+    return times("page_deep", own, others)
 
 
 def _growth(dataset: Dataset, api: Api, small_api: Api) -> Measurement:
@@ -144,7 +146,7 @@ def _growth(dataset: Dataset, api: Api, small_api: Api) -> Measurement:
     for one in (api, small_api):
         one.ask(PAGE, variables)
     own, others = by_turns(TURNS, WARM_UP, api.request(PAGE, variables), small_api.request(PAGE, variables))
-    return times("page_growth", own, others, 1.3)
+    return times("page_growth", own, others)
 
 
 def _period(dataset: Dataset) -> Variables:

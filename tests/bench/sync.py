@@ -4,9 +4,11 @@ import csv
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import batched
+from pathlib import Path
 
 import psycopg
 from clickhouse_connect.driver.client import Client
@@ -20,10 +22,14 @@ from functions.shared.sync_state import BEGINNING, read_watermark
 from functions.sync.chunks import COLUMNS, PLANNER_OPTIONS, copied_rows
 from functions.sync.sync import Sync
 from functions.sync.table import ensure_table
-from tests.bench.engines import database
-from tests.bench.measure import Measurement, Work, rates, seconds_of
+from tests.bench.consume import consume
+from tests.bench.engines import database, postgres_server
+from tests.bench.measure import Measurement, Work, against, clocked_by_turns, rates, seconds_of
+from tests.support.clickhouse import serve_clickhouse
 
-TURNS = 3
+TURNS = 7
+SLOW_TURNS = 3
+WARM_UP = 1
 SECONDS = 600
 CSV_ROWS = 5_000
 FEW_ROWS = 30_000
@@ -52,9 +58,18 @@ else:
 """
 
 
-def measure(server: str, clickhouse_url: str) -> Iterator[Measurement]:
-    """Measures `sync_vs_…` and `sync_memory` on the events in the database `consumed`."""
-    url = f"{server}/consumed"
+def measure(folder: Path) -> Iterator[Measurement]:
+    """Measures `sync_vs_…` and `sync_memory` on events that the consumer has stored."""
+    below = folder / "sync"
+    with postgres_server(below) as server, serve_clickhouse(below) as clickhouse_url:
+        url = database(server, "consumed")
+        consume(url)
+        yield from _measured(url, clickhouse_url)
+        yield _memory(url, database(server, "few"), clickhouse_url)
+
+
+def _measured(url: str, clickhouse_url: str) -> Iterator[Measurement]:
+    """Measures `sync_vs_…`."""
     with (
         closing(clickhouse.connect(clickhouse_url, SECONDS)) as client,
         psycopg.connect(url, autocommit=True, options=f"{PLANNER_OPTIONS} -c timezone=UTC") as connection,
@@ -62,37 +77,35 @@ def measure(server: str, clickhouse_url: str) -> Iterator[Measurement]:
         with copied_rows(connection, 1, BEGINNING, read_watermark(connection)) as stream:
             rows = stream.take(10**9)
         data = b"".join(rows)
-        ways: dict[str, Work] = {
-            "sync": lambda: Sync(url, clickhouse_url).run(SECONDS),
-            "sync_vs_raw_insert": lambda: _insert(client, data, "TabSeparated", optimize_on_insert=0),
-            "sync_vs_fetch_and_insert": lambda: _fetch_and_client_insert(client, connection),
-            "sync_vs_fetch_and_csv": lambda: _fetch_and_insert(client, connection),
-        }
-        taken: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(TURNS):
-            for name, work in ways.items():
-                _empty(client)
-                taken[name].append(seconds_of(work))
-                _require_all(client, len(rows))
-        for name, goal in (
-            ("sync_vs_raw_insert", 0.95),
-            ("sync_vs_fetch_and_insert", 2.0),
-            ("sync_vs_fetch_and_csv", 3.5),
-        ):
-            yield rates(name, len(rows), "rows", taken["sync"], taken[name], goal)
-        yield _memory(server, clickhouse_url, client)
+
+        def clock(work: Work) -> Callable[[], float]:
+            return partial(_seconds, client, work, len(rows))
+
+        sync = clock(lambda: Sync(url, clickhouse_url).run(SECONDS))
+        raw = clock(lambda: _insert(client, data, "TabSeparated", optimize_on_insert=0))
+        own, others = clocked_by_turns(TURNS, WARM_UP, sync, raw)
+        yield rates("sync_vs_raw_insert", len(rows), "rows", own, others)
+        fetch = clock(lambda: _fetch_and_client_insert(client, connection))
+        as_csv = clock(lambda: _fetch_and_insert(client, connection))
+        own, others, csv_seconds = clocked_by_turns(SLOW_TURNS, 0, sync, fetch, as_csv)
+        yield rates("sync_vs_fetch_and_insert", len(rows), "rows", own, others)
+        yield rates("sync_vs_fetch_and_csv", len(rows), "rows", own, csv_seconds)
+
+
+def _seconds(client: Client, work: Work, rows: int) -> float:
+    """Returns the seconds of copying all rows into an empty table."""
+    _empty(client)
+    seconds = seconds_of(work)
+    found = client.command(f"SELECT count() FROM {TABLE} FINAL")
+    if found != rows:
+        raise RuntimeError(f"{found} rows instead of {rows} are in ClickHouse")
+    return seconds
 
 
 def _empty(client: Client) -> None:
     """Makes a new table, so that the sync begins with the first row."""
     client.command(f"DROP TABLE IF EXISTS {TABLE} SYNC")
     ensure_table(client, None, leaf_paths(registry.load().payload_types))
-
-
-def _require_all(client: Client, rows: int) -> None:
-    found = client.command(f"SELECT count() FROM {TABLE} FINAL")
-    if found != rows:
-        raise RuntimeError(f"{found} rows instead of {rows} are in ClickHouse")
 
 
 def _insert(client: Client, data: bytes, form: str, **settings: int) -> None:
@@ -117,23 +130,23 @@ def _fetch_and_insert(client: Client, connection: psycopg.Connection) -> None:
             _insert(client, text.getvalue().encode(), "CSV")
 
 
-def _memory(server: str, clickhouse_url: str, client: Client) -> Measurement:
+def _memory(url: str, few_url: str, clickhouse_url: str) -> Measurement:
     """Measures how much more memory the sync needs for ten times the rows."""
-    few_url = database(server, "few")
     with (
-        psycopg.connect(f"{server}/consumed") as source,
+        psycopg.connect(url) as source,
         psycopg.connect(few_url) as target,
         source.cursor().copy(FEW) as rows,
         target.cursor().copy(f"COPY ai_usage_events ({', '.join(NAMES)}) FROM STDIN") as copy,
     ):
         for row in rows:
             copy.write(row)
-    many, few = [_peak_megabytes(url, clickhouse_url, client) for url in (f"{server}/consumed", few_url)]
-    return Measurement("sync_memory", round(many), "MB", round(few), round(many / few, 3), 1.2, lower_is_better=True)
+    many, few = [_peak_megabytes(one, clickhouse_url) for one in (url, few_url)]
+    return against("sync_memory", round(many), "MB", round(few))
 
 
-def _peak_megabytes(url: str, clickhouse_url: str, client: Client) -> float:
-    _empty(client)
+def _peak_megabytes(url: str, clickhouse_url: str) -> float:
+    with closing(clickhouse.connect(clickhouse_url, SECONDS)) as client:
+        _empty(client)
     command = [sys.executable, "-c", PEAK, url, clickhouse_url]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return int(output) / 1024
