@@ -28,6 +28,7 @@ from functions.sync.sync import Sync
 from functions.sync.table import ensure_table
 from infra.local.postgres import PostgresError
 from infra.local.process import StartError
+from tests.bench import bulk
 from tests.bench.engines import database, postgres_server
 from tests.support.checkout import ROOT
 from tests.support.clickhouse import serve_clickhouse
@@ -36,32 +37,16 @@ DAYS = 92
 SIZES = {"large": 5_000_000, "small": 50_000}
 USERS = 10_000
 BATCH = 100_000
-CONNECTIONS = 2
 SECONDS = 3600
 MERGE_SECONDS = 120
 
 # What the data set also depends on: where one of them changes, it is made anew.
 FOLDERS = (ROOT / "infra/migrations/postgres/versions", ROOT / "infra/migrations/clickhouse")
 
-# Nothing is lost with these: a data set whose making was interrupted is made anew.
-WHILE_LOADING = (
-    "ALTER SYSTEM SET fsync = off",
-    "ALTER SYSTEM SET full_page_writes = off",
-    "ALTER SYSTEM SET autovacuum = off",
-    "ALTER SYSTEM SET max_wal_size = '512MB'",
-    "SELECT pg_reload_conf()",
-)
-ONCE_LOADED = (
-    "ALTER SYSTEM RESET fsync",
-    "ALTER SYSTEM RESET full_page_writes",
-    "SELECT pg_reload_conf()",
-    "CHECKPOINT",
-)
-
 # 60 % are below 9/: in 60 groups of 1 % each, which have events of their own and ten groups below them. The rest is in
-# 20 other roots of 2 % each. Payloads are as the definitions make them.
+# 20 other roots of 2 % each. Payloads are as the definitions make them; the project is the payload's.
 INSERT = """
-    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
+    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, project_id, payload)
     SELECT md5('event ' || number)::uuid,
            %(start)s::timestamptz + %(step)s::interval * (number + place),
            CASE
@@ -77,6 +62,7 @@ INSERT = """
                WHEN below = 0 THEN format('9/%%s/', 100 + middle)
                ELSE format('9/%%s/%%s/', 100 + middle, (100 + middle) * 10 + below)
            END,
+           CASE WHEN kind >= 0.84 AND kind < 0.96 THEN 1 + choice %% 5000 END,
            CASE
                WHEN kind < 0.70 THEN jsonb_build_object(
                    'unique_tracking_id', md5('suggestion ' || number)::uuid,
@@ -178,11 +164,12 @@ class _Marker(msgspec.Struct, frozen=True):
 
 @contextmanager
 def dataset(folder: Path) -> Iterator[Dataset]:
-    """Yields the folder's data set while both servers run; makes the data set if it is missing, old or incomplete."""
-    marker = _marker(folder)
-    if marker is None or not _is_whole(folder):
-        marker = _make(folder)
-    with _servers(folder) as (server, clickhouse_url):
+    """Yields the data set below the folder while both servers run; makes it if it is missing, old or incomplete."""
+    below = folder / "dataset"
+    marker = _marker(below)
+    if marker is None or not _is_whole(below):
+        marker = _make(below)
+    with _servers(below) as (server, clickhouse_url):
         first_day = marker.last_day - timedelta(days=DAYS - 1)
         yield Dataset(f"{server}/large", f"{server}/small", clickhouse_url, first_day, marker.last_day)
 
@@ -233,13 +220,9 @@ def _make(folder: Path) -> _Marker:
     marker = _Marker(_version(), datetime.now(UTC).date() - timedelta(days=1))
     start = time.monotonic()
     with _servers(folder, anew=True) as (server, clickhouse_url):
-        with psycopg.connect(f"{server}/postgres", autocommit=True) as administration:
-            for setting in WHILE_LOADING:
-                administration.execute(setting)
+        with bulk.loading(server):
             for name, count in SIZES.items():
                 _load(database(server, name), count, marker.last_day)
-            for setting in ONCE_LOADED:
-                administration.execute(setting)
         _copy(f"{server}/large", clickhouse_url)
     (folder / "dataset.json").write_bytes(msgspec.json.encode(marker))
     console.print(f"The events are made: {time.monotonic() - start:.0f} s")
@@ -254,14 +237,14 @@ def _load(url: str, count: int, last_day: date) -> None:
     values = {"start": end - timedelta(days=DAYS), "step": step, "users": USERS}
     with psycopg.connect(url, autocommit=True) as connection:
         make_partitions(connection, _months(first_day, last_day))
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
+        with bulk.without_indexes(url), ThreadPoolExecutor(bulk.CONNECTIONS) as pool:
             load = partial(_load_batch, url, values)
             for number, last in enumerate(pool.map(load, range(0, count, BATCH), [count] * (count // BATCH + 1)), 1):
                 if number % 10 == 0:
                     console.print(f"{last:,} of {count:,} events are in PostgreSQL")
         connection.execute(USERNAMES, [USERS])
         connection.execute(NAMESPACES)
-        connection.execute("VACUUM (FREEZE, ANALYZE)")
+        connection.execute("VACUUM (ANALYZE) users, namespaces")
 
 
 def _load_batch(url: str, values: dict[str, object], first: int, count: int) -> int:
