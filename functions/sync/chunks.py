@@ -44,7 +44,7 @@ _CONVERTED = {
     "timestamp": sql.SQL("{column} AT TIME ZONE 'UTC'"),
     "namespace_path": sql.SQL("coalesce({column}, '')"),
     "project_id": sql.SQL("coalesce({column}, 0)"),
-    "version": sql.SQL("{epoch} || lpad({xact_id}::text, {digits}, '0')"),
+    "version": sql.SQL("{epoch}::bigint * {epoch_factor} + {xact_id}::text::bigint"),
 }
 
 # Values of a removed key in the columns that are not a part of the key. The user is 0 if it is unknown, or negative,
@@ -64,7 +64,7 @@ def row_columns(table: str, is_deleted: sql.Composable) -> sql.Composed:
     parts = {
         "epoch": sql.SQL("%(epoch)s"),
         "xact_id": sql.Identifier(table, "xact_id"),
-        "digits": sql.Literal(TRANSACTION_DIGITS),
+        "epoch_factor": sql.Literal(10**TRANSACTION_DIGITS),
     }
     return sql.SQL(", ").join(
         is_deleted

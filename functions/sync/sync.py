@@ -31,8 +31,9 @@ from functions.sync.table import RowRefused, ensure_table, insert
 MAX_REFUSALS = 100
 """If a run has more refusals, the table is at fault rather than the rows."""
 
-# One chunk is read and sent while ClickHouse inserts the previous one.
-_MAX_CHUNKS_IN_FLIGHT = 2
+# One chunk is read and sent while ClickHouse inserts the two before it, each on a processor of its own. An insert also
+# sorts, writes and waits for the disk or a quorum, so with one less a processor would wait with it.
+_MAX_CHUNKS_IN_FLIGHT = 3
 
 # Chunk size for finding refused rows.
 _SMALL_CHUNK_BYTES = 4 * 1024 * 1024

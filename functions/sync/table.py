@@ -11,8 +11,8 @@ from functions.sync import migrations
 from functions.sync.blocks import SeparatedRows
 from functions.sync.chunks import COLUMNS
 
-# Merges remove duplicate rows; removing them on insert takes a third of the insert's time. Two concurrent chunks keep
-# two cores busy with less overhead than parallel parsing of one chunk.
+# Merges remove duplicate rows; removing them on insert takes a third of the insert's time. Concurrent chunks keep the
+# processors busy with less overhead than parallel parsing of one chunk.
 _SPEED_SETTINGS = {"optimize_on_insert": 0, "input_format_parallel_parsing": 0}
 
 # One insert becomes one block, and thus one part for each month, so that readers see all its rows of a month at once.
