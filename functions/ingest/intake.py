@@ -82,9 +82,7 @@ class Intake:
 
 def _as_sent(events: Events) -> Events:
     """Returns the events exactly as they go to SQS, so that validation sees the same bytes."""
-    text = events.array or b"".join(events.raw)
-    escaped = without_noncharacters(text)
-    if escaped == text:
+    if events.array is not None and without_noncharacters(events.array) is events.array:
         return events
     raw = [msgspec.Raw(without_noncharacters(bytes(event))) for event in events.raw]
-    return Events(raw, events.refused, events.array and escaped)
+    return events if raw == events.raw else Events(raw, events.refused)

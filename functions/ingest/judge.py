@@ -42,7 +42,9 @@ class Judge:
             some = events.raw[first : first + _READ_AT_ONCE]
             attributes: Sequence[BaseAttributes | None] = [None] * len(some)
             is_plain = False
-            if events.refused.keys().isdisjoint(range(first, first + len(some))):  # a refused event may not be JSON
+            # A refused event may not be JSON. Decoding an event that is too large may take thirty times its size.
+            is_refused = not events.refused.keys().isdisjoint(range(first, first + len(some)))
+            if not is_refused and max(map(len, some)) <= self.rules.max_event_bytes:
                 array = array_of(some)
                 if self._accept(first, some, array):
                     continue

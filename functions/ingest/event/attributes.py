@@ -42,20 +42,37 @@ class BaseAttributes(msgspec.Struct, gc=False):
     additional_properties: AdditionalProperties | None = None
 
 
+class _Object(msgspec.Struct, gc=False):
+    """Any JSON object; its keys take no memory."""
+
+
 class _InternalEvent(msgspec.Struct, gc=False):
     """The keys that make an event an internal event, whatever the other keys hold."""
 
     event: str
-    additional_properties: dict[str, msgspec.Raw]
+    additional_properties: _Object
 
 
-class _TimedProperties(AdditionalProperties):
+class _ScalarProperties(AdditionalProperties, gc=False):
+    """Additional properties whose timestamp takes little memory, however many events are decoded."""
+
+    timestamp: str | int | float | None = None
+
+
+class _ScalarAttributes(BaseAttributes, gc=False):
+    """Base attributes whose timestamps take little memory, however many events are decoded."""
+
+    timestamp: str | int | float | None = None
+    additional_properties: _ScalarProperties | None = None
+
+
+class _TimedProperties(AdditionalProperties, gc=False):
     """The usual types of additional properties."""
 
     timestamp: datetime | int | float | None = None
 
 
-class _TimedAttributes(BaseAttributes):
+class _TimedAttributes(BaseAttributes, gc=False):
     """The usual types of base attributes: msgspec decodes the timestamps, so no second pass is needed."""
 
     timestamp: datetime | int | float | None = None
@@ -79,7 +96,7 @@ _NUMERIC_IDS = frozenset(
 
 
 _decoder = msgspec.json.Decoder(BaseAttributes)
-_list_decoder = msgspec.json.Decoder(list[BaseAttributes])
+_list_decoder = msgspec.json.Decoder(list[_ScalarAttributes])
 _timed_list_decoder = msgspec.json.Decoder(list[_TimedAttributes])
 _internal_event_decoder = msgspec.json.Decoder(_InternalEvent)
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
@@ -99,8 +116,11 @@ def attributes_in(array: bytes, count: int) -> Sequence[BaseAttributes] | None:
     Args:
         count: number of the events.
     """
-    timed = None if may_round_up(array) else decoded_at_once(_timed_list_decoder, array, count)
-    return timed or decoded_at_once(_list_decoder, array, count)
+    if not may_round_up(array):
+        timed = decoded_at_once(_timed_list_decoder, array, count)
+        if timed is not None:
+            return timed
+    return decoded_at_once(_list_decoder, array, count)
 
 
 def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None]:
