@@ -5,6 +5,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 
+from functions.ingest.contract import MAX_EVENT_BYTES
 from functions.ingest.event.attributes import BaseAttributes, read_base_attributes
 from functions.shared.grant import Grant
 from functions.shared.rejection import Rejection
@@ -29,8 +30,12 @@ class IdempotentRequest:
     ) -> tuple[msgspec.Raw, BaseAttributes | None]:
         """Returns the event at `index`, with an id added if it has none, and its base attributes if they can be read.
 
+        An event that is too large is returned unread.
+
         The id derives from sender, key, index and the event's bytes, so two senders never share an id.
         """
+        if len(raw) > MAX_EVENT_BYTES:
+            return raw, None
         try:
             attributes = attributes or read_base_attributes(raw)
         except Rejection:

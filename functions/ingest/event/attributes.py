@@ -16,7 +16,7 @@ from functions.shared.rejection import Rejection
 from functions.shared.timestamp import may_round_up
 
 _MAX_TEXT_BYTES = 1000  # fits into an index entry of PostgreSQL
-_CERTAINLY_SHORT = _MAX_TEXT_BYTES // 4  # characters; a character has at most four bytes
+CERTAINLY_SHORT = _MAX_TEXT_BYTES // 4  # characters; a character has at most four bytes
 
 
 class AdditionalProperties(msgspec.Struct, gc=False):
@@ -42,20 +42,37 @@ class BaseAttributes(msgspec.Struct, gc=False):
     additional_properties: AdditionalProperties | None = None
 
 
+class _Object(msgspec.Struct, gc=False):
+    """Any JSON object; its keys take no memory."""
+
+
 class _InternalEvent(msgspec.Struct, gc=False):
     """The keys that make an event an internal event, whatever the other keys hold."""
 
     event: str
-    additional_properties: dict[str, msgspec.Raw]
+    additional_properties: _Object
 
 
-class _TimedProperties(AdditionalProperties):
+class _ScalarProperties(AdditionalProperties, gc=False):
+    """Additional properties whose timestamp takes little memory, however many events are decoded."""
+
+    timestamp: str | int | float | None = None
+
+
+class _ScalarAttributes(BaseAttributes, gc=False):
+    """Base attributes whose timestamps take little memory, however many events are decoded."""
+
+    timestamp: str | int | float | None = None
+    additional_properties: _ScalarProperties | None = None
+
+
+class _TimedProperties(AdditionalProperties, gc=False):
     """The usual types of additional properties."""
 
     timestamp: datetime | int | float | None = None
 
 
-class _TimedAttributes(BaseAttributes):
+class _TimedAttributes(BaseAttributes, gc=False):
     """The usual types of base attributes: msgspec decodes the timestamps, so no second pass is needed."""
 
     timestamp: datetime | int | float | None = None
@@ -79,7 +96,7 @@ _NUMERIC_IDS = frozenset(
 
 
 _decoder = msgspec.json.Decoder(BaseAttributes)
-_list_decoder = msgspec.json.Decoder(list[BaseAttributes])
+_list_decoder = msgspec.json.Decoder(list[_ScalarAttributes])
 _timed_list_decoder = msgspec.json.Decoder(list[_TimedAttributes])
 _internal_event_decoder = msgspec.json.Decoder(_InternalEvent)
 _content_decoder = msgspec.json.Decoder(dict[str, Any])
@@ -90,35 +107,37 @@ _content_list_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 
 def attributes_of(events: Sequence[msgspec.Raw]) -> Sequence[BaseAttributes | None]:
     """Decodes the base attributes of all events at once; returns None for every event if any event can't be decoded."""
-    return _attributes(_array(events), len(events))
+    return attributes_in(array_of(events), len(events)) or [None] * len(events)
 
 
-def _attributes(array: bytes, count: int) -> Sequence[BaseAttributes | None]:
+def attributes_in(array: bytes, count: int) -> Sequence[BaseAttributes] | None:
+    """Decodes the base attributes of the events in a JSON array; returns None if any event can't be decoded.
+
+    Args:
+        count: number of the events.
+    """
     if not may_round_up(array):
-        timed = _decoded_at_once(_timed_list_decoder, array, count)
-        if None not in timed:
+        timed = decoded_at_once(_timed_list_decoder, array, count)
+        if timed is not None:
             return timed
-    return _decoded_at_once(_list_decoder, array, count)
+    return decoded_at_once(_list_decoder, array, count)
 
 
 def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None]:
     """Decodes all events at once; returns None for every event if any can't be decoded or may be unstorable."""
-    array = _array(events)
-    if may_be_unstorable(array):
-        return [None] * len(events)
-    return _decoded_at_once(_content_list_decoder, array, len(events))
+    array = array_of(events)
+    may_be_stored = not may_be_unstorable(array)
+    contents = decoded_at_once(_content_list_decoder, array, len(events)) if may_be_stored else None
+    return [None] * len(events) if contents is None else contents
 
 
-def attributes_and_plainness(
-    events: Sequence[msgspec.Raw], array: bytes | None = None
-) -> tuple[Sequence[BaseAttributes | None], bool]:
-    """Returns what `attributes_of` returns, and whether all content of the events can certainly be stored.
+def are_plain(events: Sequence[msgspec.Raw], array: bytes) -> bool:
+    """Whether all content of the events, which are valid JSON, can certainly be stored.
 
     Args:
-        array: the events as a JSON array, if available. Each event must be valid JSON.
+        array: the events as a JSON array.
     """
-    array = array or _array(events)
-    return _attributes(array, len(events)), nest_little(events) and is_plain(array)
+    return nest_little(events) and is_plain(array)
 
 
 def nest_little(events: Sequence[msgspec.Raw]) -> bool:
@@ -127,19 +146,21 @@ def nest_little(events: Sequence[msgspec.Raw]) -> bool:
     return longest <= MAX_OPENINGS or not any(may_nest_deep(bytes(raw)) for raw in events)
 
 
-def _array(events: Sequence[msgspec.Raw]) -> bytes:
+def array_of(events: Sequence[msgspec.Raw]) -> bytes:
+    """Returns the events as a JSON array."""
     return b"[%b]" % b",".join(events)
 
 
-def _decoded_at_once[Decoded](
+def decoded_at_once[Decoded](
     decoder: msgspec.json.Decoder[list[Decoded]], array: bytes, count: int
-) -> Sequence[Decoded | None]:
+) -> list[Decoded] | None:
+    """Returns the events in a JSON array; None if the decoder refuses any of them."""
     try:
         decoded = decoder.decode(array)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return [None] * count
+        return None
     # Texts that are not JSON by themselves may form valid JSON when joined.
-    return decoded if len(decoded) == count else [None] * count
+    return decoded if len(decoded) == count else None
 
 
 def read_base_attributes(raw: msgspec.Raw) -> BaseAttributes:
@@ -205,7 +226,7 @@ def text_within(value: str | None, attribute: str, code: str) -> str | None:
         return None
     if "\0" in value:
         raise Rejection("invalid_text", f"{attribute} contains the character U+0000.")
-    if len(value) > _CERTAINLY_SHORT and len(value.encode()) > _MAX_TEXT_BYTES:
+    if len(value) > CERTAINLY_SHORT and len(value.encode()) > _MAX_TEXT_BYTES:
         raise Rejection(code, f"{attribute} is longer than {_MAX_TEXT_BYTES} bytes.")
     return value
 

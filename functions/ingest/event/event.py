@@ -29,7 +29,7 @@ from functions.shared.timestamp import months_before, parse_timestamp
 MAX_GIVEN_BYTES = len(',"id":"0198f0a2-6b1c-7d3e-9a55-0d2f5c1b7e44","timestamp":"2026-11-20T15:00:59.936123Z"')
 """Bytes that a rejected event gains when the missing id and time are added to it."""
 _MAX_TIME_AHEAD = timedelta(days=1)
-_NO_IDS = frozenset({0, 2**128 - 1})  # the nil and the max UUID, which programs send when they have no id
+NO_IDS = frozenset({0, 2**128 - 1})  # the nil and the max UUID, which programs send when they have no id
 
 
 class Event(msgspec.Struct):
@@ -202,7 +202,7 @@ def _event(attributes: BaseAttributes, raw: msgspec.Raw, index: int, rules: Acce
         attributes.project_id,
         attributes.project_path,
     )
-    explicit_path = location.namespace.path or location.project.namespace.path
+    explicit_path = location.explicit_path
     if rules.grant_restricts:
         sender.require_writable(user_id, explicit_path)
     return Event(
@@ -225,7 +225,7 @@ def require_id(sent_id: UUID) -> None:
     Raises:
         Rejection: `sent_id` is the nil or the max UUID (`invalid_id`).
     """
-    if sent_id.int in _NO_IDS:
+    if sent_id.int in NO_IDS:
         raise Rejection("invalid_id", "The nil and max UUIDs can't be event ids.")
 
 
@@ -238,6 +238,13 @@ def require_user_id(value: Any) -> int:
     return numeric_id(value, "The user's id", "invalid_user")
 
 
+def sent_time(attributes: BaseAttributes) -> Any:
+    """Returns the time that the event was sent with; None if it has none."""
+    if attributes.timestamp is None and attributes.additional_properties is not None:
+        return attributes.additional_properties.timestamp
+    return attributes.timestamp
+
+
 def _merged(content: dict[str, Any], additional: dict[str, Any]) -> Context:
     """Returns the context of an event whose additional properties repeat a top-level key. The top-level value wins."""
     own = {key: value for key, value in content.items() if value is not None}
@@ -248,21 +255,15 @@ def _own_time(attributes: BaseAttributes, raw: msgspec.Raw) -> datetime | None:
     value = attributes.timestamp
     if type(value) is datetime and value.tzinfo is UTC:  # most events
         return value
-    value = _sent_time(attributes)
+    value = sent_time(attributes)
     if value is None or (type(value) is datetime and value.tzinfo is UTC):
         return value
     if type(value) is datetime:  # without an offset, or with another
-        value = _sent_time(read_base_attributes(raw))  # as a text, for the message
+        value = sent_time(read_base_attributes(raw))  # as a text, for the message
     try:
         return parse_timestamp(value)
     except ValueError as error:
         raise Rejection("invalid_timestamp", f"timestamp: {error}.") from error
-
-
-def _sent_time(attributes: BaseAttributes) -> Any:
-    if attributes.timestamp is None and attributes.additional_properties is not None:
-        return attributes.additional_properties.timestamp
-    return attributes.timestamp
 
 
 def _user_id(attributes: BaseAttributes, sub: str) -> int:

@@ -55,6 +55,11 @@ class Location(msgspec.Struct, frozen=True):
     namespace: NamespaceReference
     project: ProjectReference
 
+    @property
+    def explicit_path(self) -> str | None:
+        """Returns the traversal path of the namespace, or of the project's namespace, if the event has one."""
+        return self.namespace.path or self.project.namespace.path
+
 
 def require_namespace_path(value: Any) -> str:
     """Returns `value` if it is a traversal path.

@@ -130,7 +130,7 @@ def check_count(body: bytes) -> None:
     Raises:
         TooLarge: the array has more than 10,000 elements, or has very many commas and is not JSON.
     """
-    if body.count(b",") <= MAX_COMMAS_UNCOUNTED:
+    if len(body) <= MAX_COMMAS_UNCOUNTED or body.count(b",") <= MAX_COMMAS_UNCOUNTED:
         return
     try:
         elements = _counting_decoder().decode(body)

@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
-from functions.ingest.contract import MAX_ID_DIGITS
+from functions.ingest.contract import MAX_EVENT_BYTES, MAX_ID_DIGITS
 from functions.ingest.formats.adapter import EventFormat, Events, RequestFormat
 from functions.ingest.formats.body import JSON, LINES
 from functions.ingest.formats.compression import unpacked, without_mark
@@ -23,29 +23,34 @@ _STRUCTURED_TYPES = "application/cloudevents"
 _MARK = b'"specversion"'
 _VERSION = "1.0"
 _IDENTIFIERS = uuid5(NAMESPACE_URL, "https://cloudevents.io/")
+_NULL = msgspec.Raw(b"null")
+_MAX_DATA_BYTES = 16 * MAX_EVENT_BYTES  # an event's keys take much more memory than their text
 _HEADERS = {f"ce-{name}": name for name in ("specversion", "id", "source", "type", "time", "subject")}
 
 
 class CloudEvent(msgspec.Struct):
     """The attributes of a CloudEvent that are used. Extensions are ignored.
 
+    They stay JSON until their types are known: a list of millions of values would take 30 times its size.
+
     Attributes:
         event: set only in plain events, which have this key; CloudEvents don't.
     """
 
-    specversion: Any = None
-    id: Any = None
-    source: Any = None
-    type: Any = None
-    time: Any = None
-    subject: Any = None
-    data: msgspec.Raw = msgspec.Raw(b"null")
-    data_base64: Any = None
+    specversion: msgspec.Raw = _NULL
+    id: msgspec.Raw = _NULL
+    source: msgspec.Raw = _NULL
+    type: msgspec.Raw = _NULL
+    time: msgspec.Raw = _NULL
+    subject: msgspec.Raw = _NULL
+    data: msgspec.Raw = _NULL
+    data_base64: msgspec.Raw = _NULL
     event: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _decoder = msgspec.json.Decoder(CloudEvent)
 _raw_decoder = msgspec.json.Decoder(msgspec.Raw)
+_text_decoder = msgspec.json.Decoder(str)
 _data_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 
@@ -57,7 +62,8 @@ def holds_cloud_events(body: bytes) -> bool:
 def as_plain_event(raw: msgspec.Raw) -> msgspec.Raw:
     """Converts a CloudEvent to a plain event: `type` is the name, `data` the context. Returns other events unchanged.
 
-    The id is the UUIDv5 of `source` and `id`, which together identify a CloudEvent.
+    The id is the UUIDv5 of `source` and `id`, which together identify a CloudEvent. A CloudEvent that is much too large
+    for an event is returned unchanged, too.
 
     Raises:
         Rejection: `invalid_cloud_event`, or `invalid_user` if `subject` is not a user id.
@@ -66,20 +72,12 @@ def as_plain_event(raw: msgspec.Raw) -> msgspec.Raw:
         return raw
     try:
         event = _decoder.decode(raw)
+        if event.event is not msgspec.UNSET or event.specversion == _NULL:
+            return raw
+        plain = _plain_event(event)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return raw  # not an object, or not readable
-    if event.event is not msgspec.UNSET or event.specversion is None:
-        return raw
-    if event.specversion != _VERSION:
-        raise Rejection("invalid_cloud_event", f"specversion must be {_VERSION}.")
-    plain: dict[str, Any] = _data(event)
-    plain["event"] = _text(event.type, "type")
-    plain["id"] = uuid5(_IDENTIFIERS, msgspec.json.encode([_text(event.source, "source"), _text(event.id, "id")]))
-    if event.time is not None:
-        plain["timestamp"] = _text(event.time, "time")
-    if event.subject is not None:
-        plain["user_id"] = _user_id(event.subject)
-    return msgspec.Raw(msgspec.json.encode(plain))
+    return raw if plain is None else msgspec.Raw(msgspec.json.encode(plain))
 
 
 def from_headers(headers: Mapping[str, str], body: bytes) -> bytes:
@@ -119,27 +117,53 @@ BINARY_MODE = RequestFormat(takes=_is_binary_mode, read=_read_binary_mode)
 STRUCTURED_MODE = EventFormat(may_be_in=holds_cloud_events, as_plain_event=as_plain_event)
 
 
-def _data(event: CloudEvent) -> dict[str, Any]:
-    data = bytes(event.data)
-    if event.data_base64 is not None:
-        try:
-            data = base64.b64decode(_text(event.data_base64, "data_base64"), validate=True)
-        except ValueError as error:
-            raise Rejection("invalid_cloud_event", "data_base64 must be base64.") from error
+def _plain_event(event: CloudEvent) -> dict[str, Any] | None:
+    """Returns the keys of the plain event; None if the CloudEvent's data are much too large for an event."""
+    if _text_or_none(event.specversion) != _VERSION:
+        raise Rejection("invalid_cloud_event", f"specversion must be {_VERSION}.")
+    data = _data(event)
+    if len(data) > _MAX_DATA_BYTES:
+        return None
+    plain: dict[str, Any] = _keys(data)
+    plain["event"] = _text(event.type, "type")
+    plain["id"] = uuid5(_IDENTIFIERS, msgspec.json.encode([_text(event.source, "source"), _text(event.id, "id")]))
+    if event.time != _NULL:
+        plain["timestamp"] = _text(event.time, "time")
+    if event.subject != _NULL:
+        plain["user_id"] = _user_id(_text_or_none(event.subject))
+    return plain
+
+
+def _data(event: CloudEvent) -> bytes:
+    if event.data_base64 == _NULL:
+        return bytes(event.data)
+    try:
+        return base64.b64decode(_text(event.data_base64, "data_base64"), validate=True)
+    except ValueError as error:
+        raise Rejection("invalid_cloud_event", "data_base64 must be base64.") from error
+
+
+def _keys(data: bytes) -> dict[str, Any]:
     try:
         return {**(_data_decoder.decode(without_mark(data)) or {})}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejection("invalid_cloud_event", f"data must be a JSON object: {reason(error, data)}.") from error
 
 
-def _text(value: Any, attribute: str) -> str:
-    if not isinstance(value, str) or not value:
+def _text_or_none(raw: msgspec.Raw) -> str | None:
+    """Returns the text of an attribute; None if it is not a string."""
+    return _text_decoder.decode(raw) if bytes(raw).startswith(b'"') else None
+
+
+def _text(raw: msgspec.Raw, attribute: str) -> str:
+    value = _text_or_none(raw)
+    if not value:
         raise Rejection("invalid_cloud_event", f"{attribute} must be a non-empty string.")
     return value
 
 
-def _user_id(subject: Any) -> int:
-    if isinstance(subject, str) and subject.isascii() and subject.isdecimal() and len(subject) <= MAX_ID_DIGITS:
+def _user_id(subject: str | None) -> int:
+    if subject is not None and subject.isascii() and subject.isdecimal() and len(subject) <= MAX_ID_DIGITS:
         return int(subject)
     raise Rejection("invalid_user", "subject must be the user's id, a positive 64-bit integer.")
 

@@ -1,8 +1,10 @@
 """The content of a queue message: events as received, with sender and received-at time."""
 
 import contextlib
+from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Annotated
 from uuid import UUID
 
@@ -83,15 +85,18 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
 
     def messages(self, limit: int) -> Iterator["Batch"]:
         """Splits the batch into as few batches as possible, each of at most `limit` bytes as JSON."""
-        frame = len(msgspec.json.encode(replace(self, events=[], first=len(self.events))))
-        first, size = 0, frame
-        for index, event in enumerate(self.events):
-            size += len(event) + 1
-            if size > limit and index > first:
-                yield replace(self, events=self.events[first:index], first=first)
-                first, size = index, frame + len(event) + 1
-        if self.events:
-            yield replace(self, events=self.events[first:], first=first)
+        room = limit - len(msgspec.json.encode(replace(self, events=[], first=len(self.events))))
+        ends = list(accumulate(map(_with_comma, self.events)))
+        first = before = 0
+        while first < len(ends):
+            end = max(bisect_right(ends, before + room, first), first + 1)
+            yield replace(self, events=self.events[first:end], first=first)
+            first, before = end, ends[end - 1]
+
+
+def _with_comma(event: msgspec.Raw) -> int:
+    """Returns the size of an event and a comma."""
+    return len(event) + 1
 
 
 _MAX_TRANSIT = timedelta(days=60)  # each of the two queues keeps a message for at most fourteen days
