@@ -129,7 +129,7 @@ def test_an_ancestor_that_moves_takes_along_what_was_only_stated_below_it(
     assert paths(query) == {1: "50/27/28/", 2: "27/30/", 3: "50/27/"}
 
 
-def test_what_moved_with_its_parent_moves_on_from_there_though_nobody_named_that_path(
+def test_what_moved_with_its_parent_follows_a_move_of_its_own_from_there(
     consumer: Consumer, move: Move, query: Query
 ) -> None:
     say(consumer, at("1/21/22/23/", 23, 9), event(9, user_id=4, project=project(4, "1/21/22/")))

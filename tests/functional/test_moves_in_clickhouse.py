@@ -161,7 +161,7 @@ def test_moves_in_clickhouse_wait_while_a_sync_runs(
     assert [row[1] for row in old_rows(client)] == ["31/28/"]
 
 
-def test_a_row_that_was_refused_before_its_namespace_moved_is_replayed_where_that_is_now(
+def test_a_row_refused_before_its_namespace_moved_is_replayed_where_that_is(
     consumers: list[Consumer], connection: psycopg.Connection, sync: Sync, mover: Mover, client: Client
 ) -> None:
     keep_in_clickhouse_only(connection, sync, [(-1, "27/28/", None), (2, "27/28/", None)])
