@@ -84,7 +84,7 @@ class StoreRouter:
                 first_day = first_whole_day(self._kept_months, utc_now().date())
                 rollups = _Rollups(self._database, self._target, first_day)
             return Source("clickhouse", ClickHouseStore(self._client, slots, deadline, self._declared, rollups))
-        return Source("postgresql", PostgresStore(slots, deadline))
+        return Source("postgresql", PostgresStore(slots, deadline, grant))
 
     def check_again(self) -> None:
         """Makes the next call of `current` check ClickHouse again, after a failed read."""

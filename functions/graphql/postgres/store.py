@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-import msgspec
 import psycopg
 from psycopg import sql
 
 from functions.graphql.postgres import payload_sql
 from functions.graphql.postgres.aggregation import read_aggregation
+from functions.graphql.postgres.username_sql import username
 from functions.graphql.postgres.where import (
     event_conditions,
     month_of,
@@ -19,12 +19,14 @@ from functions.graphql.postgres.where import (
     where_condition,
 )
 from functions.graphql.query.aggregation import Aggregation
+from functions.graphql.query.bind import add_value
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots, SlottedConnection
-from functions.graphql.query.store import PageWindow, RequestedFields, StoredEvent
+from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
 from functions.shared import event_columns
+from functions.shared.grant import Grant
 from functions.shared.traversal_path import namespace_upper_bound
 
 # A page needs the newest few events, which an index scan yields in order; a bitmap scan would read and sort all.
@@ -46,8 +48,29 @@ MAX_SEPARATE_PROJECTS = 40
 
 _MICROSECOND = timedelta(microseconds=1)
 
+# Computes the columns for the events of the page only.
+_PAGE = sql.SQL("""
+    SELECT {columns}
+    FROM ({events}) AS events
+    ORDER BY events.timestamp {order}, events.id {order}
+""")
+
+# Asks once for the name of each user on the page.
+_PAGE_WITH_USERNAMES = sql.SQL("""
+    WITH page AS MATERIALIZED ({events}),
+         named (user_id, username) AS MATERIALIZED (
+             SELECT asked.user_id, {username} FROM (SELECT DISTINCT user_id FROM page) AS asked
+         )
+    SELECT {columns}
+    FROM page AS events
+    LEFT JOIN named ON named.user_id = events.user_id
+    ORDER BY events.timestamp {order}, events.id {order}
+""")
+_ASKED_USER = sql.SQL("asked.user_id")
+_GRANTED = sql.Placeholder("granted")
+
 _BY_TIME = sql.SQL("""
-    SELECT {columns}{payload}
+    SELECT *
     FROM ai_usage_events AS events
     WHERE {conditions}
     ORDER BY events.timestamp {order}, events.id {order}
@@ -55,7 +78,7 @@ _BY_TIME = sql.SQL("""
 """)
 
 _BY_USER = sql.SQL("""
-    SELECT {columns}{payload}
+    SELECT events.*
     FROM unnest(%(user_ids)s::bigint[]) AS users (id)
     CROSS JOIN LATERAL (
         SELECT *
@@ -69,7 +92,7 @@ _BY_USER = sql.SQL("""
 """)
 
 _BY_PROJECT = sql.SQL("""
-    SELECT {columns}{payload}
+    SELECT events.*
     FROM unnest(%(project_ids)s::bigint[]) AS projects (id)
     CROSS JOIN LATERAL (
         SELECT *
@@ -83,7 +106,7 @@ _BY_PROJECT = sql.SQL("""
 """)
 
 _BY_PATH = sql.SQL("""
-    SELECT {columns}{payload}
+    SELECT events.*
     FROM unnest(%(paths)s::text[]) AS namespaces (path)
     CROSS JOIN LATERAL (
         SELECT *
@@ -99,8 +122,11 @@ _BY_PATH = sql.SQL("""
 _COUNT = sql.SQL("SELECT count(*) FROM ai_usage_events AS events WHERE {conditions}")
 
 _COLUMNS = sql.SQL(event_columns.beside_payload("events"))
-_COUNT_OF_COLUMNS = len(event_columns.NAMES_BESIDE_PAYLOAD)
 _WHOLE_PAYLOAD = sql.SQL("events.payload::text")
+_VALUES_AT_KEYS = sql.SQL("to_json(ARRAY[{}])::text")
+_VALUE_AT_KEY = sql.SQL("events.payload -> {}::text")
+_NOTHING = sql.SQL("NULL")
+_USERNAME = sql.SQL("named.username")
 
 
 class _Direction(NamedTuple):
@@ -139,17 +165,24 @@ _PATHS = """
 
 
 class PostgresStore:
-    """An `EventStore` on PostgreSQL."""
+    """An `EventStore` on PostgreSQL.
 
-    def __init__(self, slots: Slots, deadline: Deadline) -> None:
+    Args:
+        grant: the reader's grant, which limits the usernames to see.
+    """
+
+    knows_usernames = True
+
+    def __init__(self, slots: Slots, deadline: Deadline, grant: Grant) -> None:
         self._slots = slots
         self._deadline = deadline
+        self._grant = grant
 
-    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
+    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[EventRow]:
         """See `EventStore.events`."""
         if selection.selects_nothing:
             return []
-        found = self._read(lambda connection: _events(selection, window, requested, connection))
+        found = self._read(lambda connection: self._events(selection, window, requested, connection))
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
@@ -181,31 +214,33 @@ class PostgresStore:
         except psycopg.OperationalError as error:
             raise StoreUnavailable from error
 
-
-def _events(
-    selection: Selection, window: PageWindow, requested: RequestedFields, connection: SlottedConnection
-) -> list[StoredEvent]:
-    values: dict[str, Any] = {"limit": window.limit}
-    conditions = event_conditions(selection, values)
-    direction = _BACKWARDS if window.backwards else _FORWARDS
-    if window.beyond is not None:
-        # Narrows the period, so that PostgreSQL skips the partitions before the position.
-        if window.backwards:
-            values["start"] = max(selection.start, window.beyond.timestamp)
-        else:
-            values["end"] = min(selection.end, window.beyond.timestamp + _MICROSECOND)
-        values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
-        conditions.append(direction.is_beyond)
-    statement, further_conditions = _narrowed(selection, values, connection)
-    conditions += further_conditions
-    whole = statement.format(
-        columns=_COLUMNS,
-        payload=sql.SQL("").join(sql.SQL(", ") + column for column in _columns(requested, values)),
-        conditions=sql.SQL(" AND ").join(conditions),
-        order=direction.order,
-    )
-    # Not prepared: the best plan depends on the values.
-    return [_stored(row, requested) for row in connection.execute(whole, values, prepare=False)]
+    def _events(
+        self, selection: Selection, window: PageWindow, requested: RequestedFields, connection: SlottedConnection
+    ) -> list[EventRow]:
+        values: dict[str, Any] = {"limit": window.limit}
+        conditions = event_conditions(selection, values)
+        direction = _BACKWARDS if window.backwards else _FORWARDS
+        if window.beyond is not None:
+            # Narrows the period, so that PostgreSQL skips the partitions before the position.
+            if window.backwards:
+                values["start"] = max(selection.start, window.beyond.timestamp)
+            else:
+                values["end"] = min(selection.end, window.beyond.timestamp + _MICROSECOND)
+            values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
+            conditions.append(direction.is_beyond)
+        statement, further_conditions = _narrowed(selection, values, connection)
+        events = statement.format(
+            conditions=sql.SQL(" AND ").join(conditions + further_conditions), order=direction.order
+        )
+        whole = (_PAGE_WITH_USERNAMES if requested.usernames else _PAGE).format(
+            columns=sql.SQL(", ").join(_columns(requested, values)),
+            events=events,
+            order=direction.order,
+            username=username(_ASKED_USER, _GRANTED, self._grant),
+        )
+        values["granted"] = list(self._grant.namespaces)
+        # Not prepared: the best plan depends on the values.
+        return connection.execute(whole, values, prepare=False).fetchall()
 
 
 def _narrowed(
@@ -232,15 +267,15 @@ def _are_few(ids: Sequence[int] | None, limit: int) -> bool:
 
 
 def _columns(requested: RequestedFields, values: dict[str, Any]) -> list[sql.Composable]:
-    whole: list[sql.Composable] = [_WHOLE_PAYLOAD] if requested.whole else []
-    return whole + [payload_sql.json_text(path, values) for path in requested.paths]
-
-
-def _stored(row: Sequence[Any], requested: RequestedFields) -> StoredEvent:
-    """The event of a row: its columns, the whole payload if requested, then the value at each path."""
-    raws = [None if text is None else msgspec.Raw(text.encode()) for text in row[_COUNT_OF_COLUMNS:]]
-    payload = raws.pop(0) if requested.whole else None
-    return StoredEvent(*row[:_COUNT_OF_COLUMNS], payload, tuple(raws))  # type: ignore[call-arg]  # one value a field
+    """The columns of an `EventRow`."""
+    keys = [_VALUE_AT_KEY.format(sql.Placeholder(add_value(values, key))) for key in requested.keys]
+    return [
+        _COLUMNS,
+        _USERNAME if requested.usernames else _NOTHING,
+        _WHOLE_PAYLOAD if requested.payload else _NOTHING,
+        _VALUES_AT_KEYS.format(sql.SQL(", ").join(keys)) if keys else _NOTHING,
+        *(payload_sql.json_text(path, values) for path in requested.paths),
+    ]
 
 
 def _paths(selection: Selection, values: dict[str, Any], connection: SlottedConnection) -> list[str] | None:
