@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from functions.graphql.postgres.aggregation import read_aggregation
+from functions.graphql.postgres.path_counts import PathCounts
 from functions.graphql.postgres.store import PostgresStore
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind
 from functions.graphql.query.budget import Deadline
@@ -94,7 +95,7 @@ def test_a_page_of_projects_is_read_in_order_from_their_index(
     connection.execute("SET enable_bitmapscan = off")  # as `PLANNER_OPTIONS`
     selection = Selection(namespaces, MOMENT - timedelta(days=7), MOMENT, tuple(load().by_id), project_ids=projects)
     slots: Any = Unslotted(connection)
-    reader = PostgresStore(slots, Deadline(), Grant("1", (), (EVERYTHING,)))
+    reader = PostgresStore(slots, Deadline(), Grant("1", (), (EVERYTHING,)), PathCounts())
     found = reader.events(selection, PageWindow(10, backwards=backwards), RequestedFields())
     assert len(found) == 10
     assert {row[PROJECT_ID] for row in found} == set(projects)

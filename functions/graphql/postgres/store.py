@@ -2,14 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from functions.graphql.postgres import payload_sql
 from functions.graphql.postgres.aggregation import read_aggregation
-from functions.graphql.postgres.username_sql import username
+from functions.graphql.postgres.page_sql import (
+    BACKWARDS,
+    BY_PATH,
+    BY_PROJECT,
+    BY_TIME,
+    BY_USER,
+    FORWARDS,
+    SOME_PATHS,
+    Source,
+    columns,
+    page_statement,
+)
+from functions.graphql.postgres.path_counts import PathCounts, Paths
 from functions.graphql.postgres.where import (
     event_conditions,
     month_of,
@@ -19,13 +30,11 @@ from functions.graphql.postgres.where import (
     where_condition,
 )
 from functions.graphql.query.aggregation import Aggregation
-from functions.graphql.query.bind import add_value
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots, SlottedConnection
 from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
-from functions.shared import event_columns
 from functions.shared.grant import Grant
 from functions.shared.traversal_path import namespace_upper_bound
 
@@ -48,120 +57,7 @@ MAX_SEPARATE_PROJECTS = 40
 
 _MICROSECOND = timedelta(microseconds=1)
 
-# Computes the columns for the events of the page only.
-_PAGE = sql.SQL("""
-    SELECT {columns}
-    FROM ({events}) AS events
-    ORDER BY events.timestamp {order}, events.id {order}
-""")
-
-# Asks once for the name of each user on the page.
-_PAGE_WITH_USERNAMES = sql.SQL("""
-    WITH page AS MATERIALIZED ({events}),
-         named (user_id, username) AS MATERIALIZED (
-             SELECT asked.user_id, {username} FROM (SELECT DISTINCT user_id FROM page) AS asked
-         )
-    SELECT {columns}
-    FROM page AS events
-    LEFT JOIN named ON named.user_id = events.user_id
-    ORDER BY events.timestamp {order}, events.id {order}
-""")
-_ASKED_USER = sql.SQL("asked.user_id")
-_GRANTED = sql.Placeholder("granted")
-
-_BY_TIME = sql.SQL("""
-    SELECT *
-    FROM ai_usage_events AS events
-    WHERE {conditions}
-    ORDER BY events.timestamp {order}, events.id {order}
-    LIMIT %(limit)s
-""")
-
-_BY_USER = sql.SQL("""
-    SELECT events.*
-    FROM unnest(%(user_ids)s::bigint[]) AS users (id)
-    CROSS JOIN LATERAL (
-        SELECT *
-        FROM ai_usage_events AS events
-        WHERE events.user_id = users.id AND {conditions}
-        ORDER BY events.timestamp {order}, events.id {order}
-        LIMIT %(limit)s
-    ) AS events
-    ORDER BY events.timestamp {order}, events.id {order}
-    LIMIT %(limit)s
-""")
-
-_BY_PROJECT = sql.SQL("""
-    SELECT events.*
-    FROM unnest(%(project_ids)s::bigint[]) AS projects (id)
-    CROSS JOIN LATERAL (
-        SELECT *
-        FROM ai_usage_events AS events
-        WHERE events.project_id = projects.id AND {conditions}
-        ORDER BY events.timestamp {order}, events.id {order}
-        LIMIT %(limit)s
-    ) AS events
-    ORDER BY events.timestamp {order}, events.id {order}
-    LIMIT %(limit)s
-""")
-
-_BY_PATH = sql.SQL("""
-    SELECT events.*
-    FROM unnest(%(paths)s::text[]) AS namespaces (path)
-    CROSS JOIN LATERAL (
-        SELECT *
-        FROM ai_usage_events AS events
-        WHERE events.namespace_path = namespaces.path AND {conditions}
-        ORDER BY events.timestamp {order}, events.id {order}
-        LIMIT %(limit)s
-    ) AS events
-    ORDER BY events.timestamp {order}, events.id {order}
-    LIMIT %(limit)s
-""")
-
 _COUNT = sql.SQL("SELECT count(*) FROM ai_usage_events AS events WHERE {conditions}")
-
-_COLUMNS = sql.SQL(event_columns.beside_payload("events"))
-_WHOLE_PAYLOAD = sql.SQL("events.payload::text")
-_VALUES_AT_KEYS = sql.SQL("to_json(ARRAY[{}])::text")
-_VALUE_AT_KEY = sql.SQL("events.payload -> {}::text")
-_NOTHING = sql.SQL("NULL")
-_USERNAME = sql.SQL("named.username")
-
-
-class _Direction(NamedTuple):
-    order: sql.SQL
-    is_beyond: sql.SQL
-
-
-_FORWARDS = _Direction(sql.SQL("DESC"), sql.SQL("(events.timestamp, events.id) < (%(timestamp)s, %(id)s)"))
-_BACKWARDS = _Direction(sql.SQL("ASC"), sql.SQL("(events.timestamp, events.id) > (%(timestamp)s, %(id)s)"))
-
-# Each step jumps to the next path in the index, however many events the previous path has.
-_PATHS = """
-    WITH RECURSIVE paths (path) AS (
-        (
-            SELECT namespace_path
-            FROM ai_usage_events
-            WHERE namespace_path >= %(low)s AND namespace_path < %(high)s
-                  AND timestamp >= %(start)s AND timestamp < %(end)s
-            ORDER BY namespace_path
-            LIMIT 1
-        )
-        UNION ALL
-        SELECT (
-            SELECT namespace_path
-            FROM ai_usage_events
-            WHERE namespace_path > paths.path AND namespace_path < %(high)s
-                  AND timestamp >= %(start)s AND timestamp < %(end)s
-            ORDER BY namespace_path
-            LIMIT 1
-        )
-        FROM paths
-        WHERE paths.path IS NOT NULL
-    )
-    SELECT path FROM paths WHERE path IS NOT NULL LIMIT %(limit)s
-"""
 
 
 class PostgresStore:
@@ -169,14 +65,16 @@ class PostgresStore:
 
     Args:
         grant: the reader's grant, which limits the usernames to see.
+        path_counts: what earlier requests found out.
     """
 
     knows_usernames = True
 
-    def __init__(self, slots: Slots, deadline: Deadline, grant: Grant) -> None:
+    def __init__(self, slots: Slots, deadline: Deadline, grant: Grant, path_counts: PathCounts) -> None:
         self._slots = slots
         self._deadline = deadline
         self._grant = grant
+        self._path_counts = path_counts
 
     def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[EventRow]:
         """See `EventStore.events`."""
@@ -217,9 +115,10 @@ class PostgresStore:
     def _events(
         self, selection: Selection, window: PageWindow, requested: RequestedFields, connection: SlottedConnection
     ) -> list[EventRow]:
-        values: dict[str, Any] = {"limit": window.limit}
+        selected = columns(requested)
+        values = {**selected.values, "limit": window.limit, "granted": list(self._grant.namespaces)}
         conditions = event_conditions(selection, values)
-        direction = _BACKWARDS if window.backwards else _FORWARDS
+        direction = BACKWARDS if window.backwards else FORWARDS
         if window.beyond is not None:
             # Narrows the period, so that PostgreSQL skips the partitions before the position.
             if window.backwards:
@@ -228,65 +127,53 @@ class PostgresStore:
                 values["end"] = min(selection.end, window.beyond.timestamp + _MICROSECOND)
             values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
             conditions.append(direction.is_beyond)
-        statement, further_conditions = _narrowed(selection, values, connection)
-        events = statement.format(
-            conditions=sql.SQL(" AND ").join(conditions + further_conditions), order=direction.order
+        source, further_conditions = self._source(selection, values, connection)
+        statement = page_statement(
+            selected.text,
+            source,
+            tuple(condition.as_string() for condition in conditions + further_conditions),
+            direction.order,
+            usernames=requested.usernames,
+            everywhere=self._grant.is_everywhere,
         )
-        whole = (_PAGE_WITH_USERNAMES if requested.usernames else _PAGE).format(
-            columns=sql.SQL(", ").join(_columns(requested, values)),
-            events=events,
-            order=direction.order,
-            username=username(_ASKED_USER, _GRANTED, self._grant),
-        )
-        values["granted"] = list(self._grant.namespaces)
-        # Not prepared: the best plan depends on the values.
-        return connection.execute(whole, values, prepare=False).fetchall()
+        # Among all events the best plan depends on the values. The others have one plan, by their index, and making it
+        # takes PostgreSQL as long as carrying it out.
+        return connection.execute(statement, values, prepare=source is not BY_TIME).fetchall()
 
+    def _source(
+        self, selection: Selection, values: dict[str, Any], connection: SlottedConnection
+    ) -> tuple[Source, list[sql.Composable]]:
+        """The source in which the fewest events are read, and its conditions on users, projects and namespaces.
 
-def _narrowed(
-    selection: Selection, values: dict[str, Any], connection: SlottedConnection
-) -> tuple[sql.SQL, list[sql.Composable]]:
-    """The statement that reads the fewest events, and its conditions on users, projects and namespaces.
+        A source by users, projects or paths needs no condition on these.
+        """
+        of_users, of_projects = user_conditions(selection, values), project_conditions(selection, values)
+        if _are_few(selection.user_ids, MAX_SEPARATE_USERS):
+            return BY_USER, of_projects + namespace_conditions(selection, values)
+        if _are_few(selection.project_ids, MAX_SEPARATE_PROJECTS):
+            return BY_PROJECT, of_users + namespace_conditions(selection, values)
+        if selection.namespaces is not None and self._has_few_paths(selection.namespaces, values, connection):
+            return BY_PATH, of_users + of_projects
+        return BY_TIME, of_users + of_projects + namespace_conditions(selection, values)
 
-    A statement by users, projects or paths needs no condition on these.
-    """
-    of_users, of_projects = user_conditions(selection, values), project_conditions(selection, values)
-    if _are_few(selection.user_ids, MAX_SEPARATE_USERS):
-        return _BY_USER, of_projects + namespace_conditions(selection, values)
-    if _are_few(selection.project_ids, MAX_SEPARATE_PROJECTS):
-        return _BY_PROJECT, of_users + namespace_conditions(selection, values)
-    paths = _paths(selection, values, connection)
-    if paths is None:
-        return _BY_TIME, of_users + of_projects + namespace_conditions(selection, values)
-    values["paths"] = paths
-    return _BY_PATH, of_users + of_projects
+    def _has_few_paths(
+        self, namespaces: tuple[str, ...], values: dict[str, Any], connection: SlottedConnection
+    ) -> bool:
+        """Whether the events in the namespaces have few paths. Adds the bind parameters of the statements of paths."""
+        paths = Paths(namespaces, month_of(values["start"]), values["end"])
+        values |= {
+            "lows": list(namespaces),
+            "highs": list(map(namespace_upper_bound, namespaces)),
+            "first_month": paths.first_month,
+            "paths_limit": MAX_SEPARATE_PATHS + 1,
+        }
+        few = self._path_counts.are_few(paths)
+        if few is None:
+            found = connection.execute(SOME_PATHS, values, prepare=False).fetchall()
+            few = len(found) <= MAX_SEPARATE_PATHS
+            self._path_counts.remember(paths, few=few)
+        return few
 
 
 def _are_few(ids: Sequence[int] | None, limit: int) -> bool:
     return ids is not None and len(ids) <= limit
-
-
-def _columns(requested: RequestedFields, values: dict[str, Any]) -> list[sql.Composable]:
-    """The columns of an `EventRow`."""
-    keys = [_VALUE_AT_KEY.format(sql.Placeholder(add_value(values, key))) for key in requested.keys]
-    return [
-        _COLUMNS,
-        _USERNAME if requested.usernames else _NOTHING,
-        _WHOLE_PAYLOAD if requested.payload else _NOTHING,
-        _VALUES_AT_KEYS.format(sql.SQL(", ").join(keys)) if keys else _NOTHING,
-        *(payload_sql.json_text(path, values) for path in requested.paths),
-    ]
-
-
-def _paths(selection: Selection, values: dict[str, Any], connection: SlottedConnection) -> list[str] | None:
-    """The paths of events in the selection's namespaces; None for all namespaces, or over `MAX_SEPARATE_PATHS`."""
-    if selection.namespaces is None:
-        return None
-    found: set[str] = set()
-    months = {"start": month_of(values["start"]), "end": values["end"]}
-    for namespace in selection.namespaces:
-        bounds = {"low": namespace, "high": namespace_upper_bound(namespace), "limit": MAX_SEPARATE_PATHS + 1}
-        found.update(path for (path,) in connection.execute(_PATHS, months | bounds, prepare=False))
-        if len(found) > MAX_SEPARATE_PATHS:
-            return None
-    return sorted(found)

@@ -6,8 +6,6 @@ see the newest name that a sender without a limit stated; without one, the newes
 
 from psycopg import sql
 
-from functions.shared.grant import Grant
-
 _OVERALL = sql.SQL("SELECT username FROM users WHERE users.id = {user_id}")
 
 _STATED = sql.SQL("""
@@ -23,11 +21,12 @@ _STATED = sql.SQL("""
 """)
 
 
-def username(user_id: sql.Composable, namespaces: sql.Composable, grant: Grant) -> sql.Composable:
+def username(user_id: sql.Composable, namespaces: sql.Composable, *, everywhere: bool) -> sql.Composable:
     """The username of a user, as an expression; NULL if the reader may see none.
 
     Args:
-        namespaces: array of the namespaces of the grant.
+        namespaces: array of the namespaces of the reader's grant.
+        everywhere: whether the grant covers everything.
     """
-    statement = _OVERALL if grant.is_everywhere else _STATED
+    statement = _OVERALL if everywhere else _STATED
     return sql.SQL("({})").format(statement.format(user_id=user_id, namespaces=namespaces))

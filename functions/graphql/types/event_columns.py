@@ -4,7 +4,7 @@ Nothing is called for each event and field but what decodes or formats a value.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
@@ -15,6 +15,8 @@ from functions.graphql.query.path import Path, payload_at_paths
 from functions.graphql.query.store import ID, PAYLOAD, TIMESTAMP, VALUES, EventPosition, EventRow
 from functions.graphql.types.cursor import to_cursor
 from functions.graphql.types.payload_columns import Column, json_value
+
+_MAX_CLASSES = 1000
 
 type ReadValues = Callable[[Sequence[str]], Mapping[str, Column]]
 type Read = Callable[["EventColumns"], Column]
@@ -55,15 +57,24 @@ def cursor_of(row: EventRow) -> str:
 
 def objects(fields: Sequence[tuple[str, Read]]) -> Read:
     """Reads objects with these fields, by their name in the answer."""
-    names = [name for name, _ in fields]
+    of_names = object_class(tuple(name for name, _ in fields))
 
     def read(events: EventColumns) -> Column:
-        if not names:
-            return [{} for _ in range(events.count)]  # of a type that no fragment is about
-        columns = [read_field(events) for _, read_field in fields]
-        return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+        if not fields:
+            return [of_names() for _ in range(events.count)]  # of a type that no fragment is about
+        return list(map(of_names, *(read_field(events) for _, read_field in fields)))
 
     return read
+
+
+@lru_cache(_MAX_CLASSES)
+def object_class(names: tuple[str, ...]) -> type[msgspec.Struct]:
+    """A class of objects with these names in JSON, made of values in the same order.
+
+    Such objects take a third of a dict's time to make and to encode.
+    """
+    attributes = {f"field_{number}": name for number, name in enumerate(names)}
+    return msgspec.defstruct("AnsweredObject", [(name, Any) for name in attributes], rename=attributes, gc=False)
 
 
 def always(value: object) -> Read:
