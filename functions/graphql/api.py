@@ -1,13 +1,16 @@
 """The Lambda function behind `/graphql`, built from the environment's settings."""
 
-from functions.graphql.handler import build
-from functions.shared import settings
+from functions.shared.gc_tuning import gc_frozen
 
-handler = build(
-    auth=settings.auth(),
-    database_url=settings.database_url(),
-    clickhouse_url=settings.clickhouse_url(),
-    introspection=settings.graphql_introspection(),
-    cors_origins=settings.cors_origins(),
-    log_level=settings.log_level(),
-)
+with gc_frozen():
+    from functions.graphql.handler import build
+    from functions.shared import settings
+
+    handler = build(
+        auth=settings.auth(),
+        database_url=settings.database_url(),
+        clickhouse_url=settings.clickhouse_url(),
+        introspection=settings.graphql_introspection(),
+        cors_origins=settings.cors_origins(),
+        log_level=settings.log_level(),
+    )

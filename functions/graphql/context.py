@@ -1,12 +1,15 @@
 """`RequestContext`: the context of the resolvers of one request, and nodes that several types share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
-from graphql import GraphQLResolveInfo
+from graphql import GraphQLError, GraphQLResolveInfo
+from graphql.pyutils import Path
 
 from functions.graphql.global_id import USER, GlobalId
+from functions.graphql.plan_cache import PlanCache
 from functions.graphql.query.budget import Deadline, NodeBudget
 from functions.graphql.query.store import DirectoryReader, EventStore
 from functions.graphql.store_router import Source, StoreRouter
@@ -21,6 +24,9 @@ class RequestContext:
     Attributes:
         today: the present day, in UTC.
         source: the store that the request reads events from; None before the first read.
+        plans: plans of the query's document.
+        made_lists: lists that belong at these paths of the answer, where the executor's lists are empty.
+        errors: errors within the made lists.
     """
 
     grant: Grant
@@ -31,6 +37,9 @@ class RequestContext:
     budget: NodeBudget = field(default_factory=NodeBudget)
     deadline: Deadline = field(default_factory=Deadline)
     source: Source | None = None
+    plans: PlanCache = field(default_factory=PlanCache)
+    made_lists: list[tuple[Path, Sequence[Any]]] = field(default_factory=list)
+    errors: list[GraphQLError] = field(default_factory=list)
 
     @property
     def events(self) -> EventStore:

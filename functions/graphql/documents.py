@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from graphql import (
     DocumentNode,
@@ -14,6 +15,7 @@ from graphql import (
 )
 
 from functions.graphql import limits
+from functions.graphql.plan_cache import PlanCache
 
 MAX_DOCUMENTS = 100
 
@@ -26,6 +28,13 @@ class InvalidQuery(Exception):
         self.errors = errors
 
 
+class Document(NamedTuple):
+    """A parsed and validated query text."""
+
+    node: DocumentNode
+    plans: PlanCache
+
+
 class DocumentCache:
     """The parsed and validated documents of the latest query texts."""
 
@@ -35,7 +44,7 @@ class DocumentCache:
         self._rules = specified_rules if introspection else (*specified_rules, NoSchemaIntrospectionCustomRule)
         self._cached = lru_cache(MAX_DOCUMENTS)(self._parse)
 
-    def document(self, text: str) -> DocumentNode:
+    def document(self, text: str) -> Document:
         """Parses a query, or returns its cached document.
 
         Raises:
@@ -43,7 +52,7 @@ class DocumentCache:
         """
         return self._cached(text)
 
-    def _parse(self, text: str) -> DocumentNode:
+    def _parse(self, text: str) -> Document:
         try:
             limits.check_length(text)
             document = parse(text, max_lexical_tokens=limits.MAX_TOKENS)
@@ -54,4 +63,4 @@ class DocumentCache:
         errors = validate(self._schema, document, self._rules, hide_suggestions=not self._introspection)
         if errors:
             raise InvalidQuery(errors)
-        return document
+        return Document(document, PlanCache())

@@ -165,6 +165,7 @@ class GraphqlHandler:
             deadline=Deadline(self.max_seconds),
         )
         document = self.documents.document(query.text)
+        context.plans = document.plans
         result = execute(self.schema, document, query, context, suggestions=self.introspection)
         if result.data is None and result.errors and all(error.path is None for error in result.errors):
             raise InvalidQuery(result.errors)  # no field was executed: which operation, or its variables, are at fault

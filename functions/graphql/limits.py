@@ -34,6 +34,8 @@ MAX_TEXT = 16 * 1024  # characters of one text in the variables; no payload hold
 # Lambda sends at most 6 MiB, headers and status included.
 MAX_ANSWER_BYTES = 6 * 1024 * 1024 - 1024
 
+_MAX_ESCAPED_BYTES = 6  # of one character of a text inside JSON
+
 _MANY_DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 _INTROSPECTION = ("__schema", "__type")
 
@@ -121,6 +123,8 @@ def check_answer(body: str) -> None:
     Raises:
         GraphQLError: the answer is larger than `MAX_ANSWER_BYTES`.
     """
+    if len(body) <= MAX_ANSWER_BYTES // _MAX_ESCAPED_BYTES:
+        return
     size = len(msgspec.json.encode(body))
     if size > MAX_ANSWER_BYTES:
         raise GraphQLError(

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from aws_lambda_powertools import Logger
 
+from functions.graphql.postgres.path_counts import PathCounts
 from functions.graphql.postgres.store import PostgresStore
 from functions.graphql.query.budget import MAX_SECONDS, Deadline
 from functions.graphql.query.slots import Slots
@@ -65,6 +66,7 @@ class StoreRouter:
         self._target: UUID | None = None
         self._kept_months: int | None = None
         self._checked_at: float | None = None
+        self._path_counts = PathCounts()
 
     def current(self, grant: Grant, deadline: Deadline) -> Source:
         """The store to read from now. Its reads end at the deadline, and take the query slots of the grant's tenant.
@@ -84,7 +86,7 @@ class StoreRouter:
                 first_day = first_whole_day(self._kept_months, utc_now().date())
                 rollups = _Rollups(self._database, self._target, first_day)
             return Source("clickhouse", ClickHouseStore(self._client, slots, deadline, self._declared, rollups))
-        return Source("postgresql", PostgresStore(slots, deadline))
+        return Source("postgresql", PostgresStore(slots, deadline, grant, self._path_counts))
 
     def check_again(self) -> None:
         """Makes the next call of `current` check ClickHouse again, after a failed read."""

@@ -1,6 +1,6 @@
 """Lambda function behind `POST /v1/events` and GitLab's endpoints: puts events on the queue."""
 
-from functions.ingest.gc_tuning import gc_frozen
+from functions.shared.gc_tuning import gc_frozen
 
 with gc_frozen():
     from functions.ingest.api_handler import build

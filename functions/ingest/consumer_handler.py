@@ -11,7 +11,6 @@ import psycopg
 from aws_lambda_powertools import Logger
 
 from functions.ingest import intake_metrics
-from functions.ingest.gc_tuning import gc_disabled
 from functions.ingest.message.batch import Batch
 from functions.ingest.message.origin import Origin, origin_of
 from functions.ingest.message.replay import read_message
@@ -19,6 +18,7 @@ from functions.ingest.outcome import Outcome
 from functions.ingest.pipeline import Consumer
 from functions.shared.catalog import registry
 from functions.shared.failure import redact_errors
+from functions.shared.gc_tuning import gc_disabled
 from functions.shared.postgres import Database, TimeLimits, reason_of
 from functions.shared.tenant import QUEUE
 

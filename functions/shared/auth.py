@@ -20,6 +20,7 @@ from functions.shared.settings import AuthSettings
 __all__ = ["Authenticator", "KeysUnavailable", "RevocationsUnavailable", "Unauthenticated"]
 
 MAX_TOKEN_CHARACTERS = 65_536
+MAX_VERIFIED_TOKENS = 100
 
 _JWKS_TIMEOUT_SECONDS = 5
 _CHALLENGE = 'Bearer realm="ai-usage-events"'
@@ -44,6 +45,8 @@ class Authenticator:
         self._settings = settings
         self._keys = PublishedKeys(settings.jwks_url, _JWKS_TIMEOUT_SECONDS) if settings.jwks_url else None
         self._revocations = Revocations(settings.revocations_arn) if settings.revocations_arn else None
+        self._verified: dict[str, Any] = {}
+        """Keys of the tokens that were verified before: verifying takes longer than the rest of a short request."""
 
     def grant(self, headers: Mapping[str, str | None] | None) -> Grant:
         """Verifies the bearer token in `headers` and returns what it allows.
@@ -63,14 +66,12 @@ class Authenticator:
     def _verified_claims(self, token: str) -> dict[str, Any]:
         header, claims = _parts(token)
         keys = self._verifying_keys(header)
+        known = self._verified.get(token)
+        if known is not None and any(key is known for key in keys) and int(claims["exp"]) > time():
+            return claims  # of all that was verified, only the time can have changed
+        self._verified.pop(token, None)
         try:
-            for key in keys[:-1]:
-                try:
-                    self._verify(token, key, claims)
-                except jwt.InvalidSignatureError:
-                    continue
-                return claims
-            self._verify(token, keys[-1], claims)
+            self._remember(token, self._verify_by_any(token, keys, claims))
         except jwt.ExpiredSignatureError as error:
             raise Unauthenticated("The token has expired.") from error
         except jwt.PyJWTError as error:
@@ -79,6 +80,22 @@ class Authenticator:
             logger.warning("Verifying a token raised an unexpected error", extra={"reason": type(error).__name__})
             raise _invalid() from error
         return claims
+
+    def _verify_by_any(self, token: str, keys: Sequence[Any], claims: Mapping[str, Any]) -> Any:
+        """Verifies a token, and returns the key that signed it."""
+        for key in keys[:-1]:
+            try:
+                self._verify(token, key, claims)
+            except jwt.InvalidSignatureError:
+                continue
+            return key
+        self._verify(token, keys[-1], claims)
+        return keys[-1]
+
+    def _remember(self, token: str, key: Any) -> None:
+        if len(self._verified) >= MAX_VERIFIED_TOKENS:
+            self._verified.clear()
+        self._verified[token] = key
 
     def _verifying_keys(self, header: Mapping[str, Any]) -> Sequence[Any]:
         """Returns the keys, at least one, that may have signed a token with this header."""

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from functions.graphql.handler import build
+from functions.shared.gc_tuning import gc_frozen
 from functions.shared.grant import EVERYTHING, READ
 from functions.shared.settings import AuthSettings
 from infra.operations.token import sign
@@ -20,12 +21,13 @@ class Api:
     """The GraphQL function, reading from the stores it is given."""
 
     def __init__(self, database_url: str, clickhouse_url: str = "") -> None:
-        self._handler = build(
-            auth=AuthSettings(secret=SECRET),
-            database_url=database_url,
-            clickhouse_url=clickhouse_url or None,
-            log_level="WARNING",
-        )
+        with gc_frozen():  # as `functions.graphql.api`
+            self._handler = build(
+                auth=AuthSettings(secret=SECRET),
+                database_url=database_url,
+                clickhouse_url=clickhouse_url or None,
+                log_level="WARNING",
+            )
         self._source = "clickhouse" if clickhouse_url else "postgresql"
         token = sign(SECRET, "1", [READ], [EVERYTHING], timedelta(hours=1))
         self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}

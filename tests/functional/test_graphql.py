@@ -224,8 +224,32 @@ def test_a_stored_event_that_no_definition_names_is_left_out(either: GraphqlHand
     assert answer["pageInfo"]["hasNextPage"] is False
 
 
-def test_usernames_are_read_at_once_and_only_where_they_are_asked_for(
-    api: GraphqlHandler, insert: Insert, monkeypatch: pytest.MonkeyPatch
+def test_usernames_are_read_with_the_events_and_only_where_they_are_asked_for(
+    api: GraphqlHandler, insert: Insert, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute("INSERT INTO users (id, username) VALUES (1, 'root')")
+    for user in range(1, 30):
+        insert(user_id=user)
+    statements: list[str] = []
+    execute = psycopg.Connection.execute
+
+    def noted(connection: Any, statement: Any, *arguments: Any, **options: Any) -> Any:
+        statements.append(statement if isinstance(statement, str) else statement.as_string())
+        return execute(connection, statement, *arguments, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", noted)
+    query = "{ aiInstanceUsageData { all { nodes { user { id %s } } } } }"
+    ask(api, query % "")
+    assert not any("username" in statement for statement in statements)
+    statements.clear()
+    nodes = ask(api, query % "username")["aiInstanceUsageData"]["all"]["nodes"]
+    assert len(statements) == 1
+    assert {node["user"]["username"] for node in nodes} == {"root", None}
+
+
+@pytest.mark.parametrize("bring", ["clickhouse"], indirect=True)
+def test_usernames_beside_clickhouse_are_read_at_once_and_only_where_they_are_asked_for(
+    either: GraphqlHandler, insert: Insert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for user in range(1, 30):
         insert(user_id=user)
@@ -237,11 +261,32 @@ def test_usernames_are_read_at_once_and_only_where_they_are_asked_for(
 
     monkeypatch.setattr("functions.graphql.postgres.directory.PostgresDirectory.usernames", usernames)
     query = "{ aiInstanceUsageData { all { nodes { user { id %s } } } } }"
-    ask(api, query % "")
+    ask(either, query % "")
     assert asked == []
-    nodes = ask(api, query % "username")["aiInstanceUsageData"]["all"]["nodes"]
+    nodes = ask(either, query % "username")["aiInstanceUsageData"]["all"]["nodes"]
     assert asked == [set(range(1, 30))]
     assert {node["user"]["username"] for node in nodes} == {"root", None}
+
+
+@pytest.mark.parametrize("bring", ["clickhouse"], indirect=True)
+def test_usernames_that_can_not_be_read_are_errors_of_their_own_fields(
+    either: GraphqlHandler, insert: Insert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for user in (1, 2):
+        insert(user_id=user)
+
+    def usernames(*_: object) -> dict[int, str]:
+        raise ValueError("an inside")
+
+    monkeypatch.setattr("functions.graphql.postgres.directory.PostgresDirectory.usernames", usernames)
+    query = "{ aiInstanceUsageData { all { nodes { user { id } } edges { e: node { user { name: username } } } } } }"
+    _, answer = request(either, {"query": query})
+    found = answer["data"]["aiInstanceUsageData"]["all"]
+    assert {node["user"]["id"] for node in found["nodes"]} == {"1", "2"}
+    assert [edge["e"]["user"]["name"] for edge in found["edges"]] == [None, None]
+    paths = [["aiInstanceUsageData", "all", "edges", index, "e", "user", "name"] for index in range(2)]
+    assert [error["path"] for error in answer["errors"]] == paths
+    assert all("Something went wrong on our side" in error["message"] for error in answer["errors"])
 
 
 @pytest.mark.parametrize(

@@ -10,58 +10,11 @@ from clickhouse_connect.driver.httpclient import HttpClient
 
 from functions.graphql.handler import GraphqlHandler
 from functions.shared.catalog.names import camel_case
+from tests.support.builds import BUILDS, DEPLOYMENTS
 from tests.support.clock import NOW
 from tests.support.definitions import answer_with, load_from
 from tests.support.graphql import Insert, ask, request
 
-BUILDS = """
-from datetime import datetime
-
-import msgspec
-
-
-class Owner(Payload):
-    team: str | None = None
-
-
-class Machine(Payload):
-    cores: int | None = None
-    owner: Owner | None = None
-
-
-class Step(Payload):
-    name: str
-    seconds: float | None = None
-
-
-class Build(Payload):
-    size: int
-    ratio: float | None = None
-    done: bool | None = None
-    at: datetime | None = None
-    branch: str | None = msgspec.field(default=None, name="ref_name")
-    tags: list[str] | None = None
-    grid: list[list[int]] | None = None
-    times: list[datetime] | None = None
-    steps: list[Step] | None = None
-    machine: Machine | None = None
-
-
-feature = Feature("builds", owner="runner", payload=Build)
-feature.events(build_finished=1)
-"""
-DEPLOYMENTS = """
-import msgspec
-
-
-class Deployment(Payload):
-    size: int | None = None
-    number: int | None = msgspec.field(default=None, name="refName")
-
-
-feature = Feature("deployments", owner="environments", payload=Deployment)
-feature.events(deployed=2)
-"""
 NO_STEP = {"name": None, "seconds": None}
 BUILD: dict[str, Any] = {
     "size": 2**63 - 1,

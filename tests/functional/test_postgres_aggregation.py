@@ -8,12 +8,14 @@ import psycopg
 import pytest
 
 from functions.graphql.postgres.aggregation import read_aggregation
+from functions.graphql.postgres.path_counts import PathCounts
 from functions.graphql.postgres.store import PostgresStore
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.selection import Selection
-from functions.graphql.query.store import PageWindow, RequestedFields
+from functions.graphql.query.store import PROJECT_ID, PageWindow, RequestedFields
 from functions.shared.catalog.registry import load
+from functions.shared.grant import EVERYTHING, Grant
 from tests.support.clock import NOW
 
 EVENTS = 20_000
@@ -93,9 +95,10 @@ def test_a_page_of_projects_is_read_in_order_from_their_index(
     connection.execute("SET enable_bitmapscan = off")  # as `PLANNER_OPTIONS`
     selection = Selection(namespaces, MOMENT - timedelta(days=7), MOMENT, tuple(load().by_id), project_ids=projects)
     slots: Any = Unslotted(connection)
-    found = PostgresStore(slots, Deadline()).events(selection, PageWindow(10, backwards=backwards), RequestedFields())
+    reader = PostgresStore(slots, Deadline(), Grant("1", (), (EVERYTHING,)), PathCounts())
+    found = reader.events(selection, PageWindow(10, backwards=backwards), RequestedFields())
     assert len(found) == 10
-    assert {event.project_id for event in found} == set(projects)
+    assert {row[PROJECT_ID] for row in found} == set(projects)
     (plan,) = plans
     assert "project_id_timestamp_id_idx" in plan, plan
     assert "Seq Scan on ai_usage_events" not in plan, plan

@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from functions.ingest.gc_tuning import gc_disabled, gc_frozen
+from functions.shared.gc_tuning import gc_disabled, gc_frozen
 
 
 def test_no_garbage_is_collected_within_the_block() -> None:

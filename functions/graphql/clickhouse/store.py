@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import msgspec
 import psycopg
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -18,7 +17,7 @@ from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots
-from functions.graphql.query.store import PageWindow, RequestedFields, StoredEvent
+from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
 from functions.shared import event_columns
 from functions.shared.payload_value import DeclaredPaths
 
@@ -124,6 +123,8 @@ class ClickHouseStore:
         rollups: knows which rollups count; None to read events alone.
     """
 
+    knows_usernames = False
+
     def __init__(
         self,
         client: Client,
@@ -138,7 +139,7 @@ class ClickHouseStore:
         self._declared = declared
         self._rollups = rollups
 
-    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
+    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[EventRow]:
         """See `EventStore.events`."""
         if selection.selects_nothing:
             return []
@@ -148,11 +149,12 @@ class ClickHouseStore:
         if window.beyond is not None:
             values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
             conditions += f" AND {direction.is_beyond}"
-        columns = [_WHOLE_PAYLOAD] if requested.whole else []
-        columns += [payload_sql.json_text(path, values, self._declared) for path in requested.paths]
+        columns = [_WHOLE_PAYLOAD] if requested.payload else []
+        paths = [*((key,) for key in requested.keys), *requested.paths]
+        columns += [payload_sql.json_text(path, values, self._declared) for path in paths]
         payload = "".join(f", {column}" for column in columns)
         statement = _EVENTS.format(columns=_COLUMNS, payload=payload, conditions=conditions, order=direction.order)
-        found = [_stored(row, requested) for row in self._rows(statement, values)]
+        found = [_event_row(row, requested) for row in self._rows(statement, values)]
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
@@ -225,12 +227,14 @@ class ClickHouseStore:
             raise
 
 
-def _stored(row: Sequence[Any], requested: RequestedFields) -> StoredEvent:
-    """The event of a row: its columns, the whole payload if requested, then the value at each path."""
-    raws = [None if text is None else msgspec.Raw(text.encode()) for text in row[_COUNT_OF_COLUMNS:]]
-    payload = raws.pop(0) if requested.whole else None
+def _event_row(row: Sequence[Any], requested: RequestedFields) -> EventRow:
+    """The event of a row: its columns, the payload if requested, then the value at each key and path."""
     columns = (value if convert is None else convert(value) for convert, value in zip(_CONVERSIONS, row, strict=False))
-    return StoredEvent(*columns, payload, tuple(raws))  # type: ignore[call-arg]  # one value a field
+    texts = row[_COUNT_OF_COLUMNS:]
+    payload, texts = (texts[0], texts[1:]) if requested.payload else (None, texts)
+    count = len(requested.keys)
+    values = f"[{','.join(text or 'null' for text in texts[:count])}]" if count else None
+    return (*columns, None, payload, values, *texts[count:])
 
 
 def _in_utc(timestamp: datetime) -> datetime:

@@ -1,25 +1,17 @@
 """`PostgresDirectory`: reads names of users, paths of namespaces, and projects from PostgreSQL."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, LiteralString
 
+from psycopg import sql
+
+from functions.graphql.postgres.username_sql import username
 from functions.graphql.query.store import LocatedProject
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database
 
-_OVERALL_USERNAMES = "SELECT id, username FROM users WHERE id = ANY(%(users)s) AND username IS NOT NULL"
-
-# The newest name of each user that a fact states in a namespace that the token may read.
-_USERNAMES = """
-    SELECT DISTINCT ON (user_id) user_id, username
-    FROM user_names
-    WHERE user_id = ANY(%(users)s)
-      AND username IS NOT NULL
-      AND EXISTS (
-          SELECT FROM unnest(%(namespaces)s::text[]) AS granted (path) WHERE starts_with(namespace_path, granted.path)
-      )
-    ORDER BY user_id, stated_at DESC, username DESC
-"""
+_USERNAMES = sql.SQL("SELECT asked.id, {username} FROM unnest(%(users)s::bigint[]) AS asked (id)")
+_ASKED_USER, _GRANTED = sql.SQL("asked.id"), sql.Placeholder("granted")
 
 _PATH_OF = "SELECT path FROM namespaces WHERE full_path = %s"
 
@@ -44,14 +36,10 @@ class PostgresDirectory:
         self._grant = grant
 
     def usernames(self, user_ids: Iterable[int]) -> dict[int, str]:
-        """The usernames that the reader may see, by user id.
-
-        Readers of a namespace see the newest name that an authoritative sender stated in the namespace. Readers of
-        everything see the newest name that a sender without a limit stated; without one, the newest name overall.
-        """
-        statement = _OVERALL_USERNAMES if self._grant.is_everywhere else _USERNAMES
-        values = {"users": list(user_ids), "namespaces": list(self._grant.namespaces)}
-        return dict(_rows(self._database, statement, values))
+        """The usernames that the reader may see, by user id."""
+        statement = _USERNAMES.format(username=username(_ASKED_USER, _GRANTED, everywhere=self._grant.is_everywhere))
+        values = {"users": list(user_ids), "granted": list(self._grant.namespaces)}
+        return {user_id: name for user_id, name in _rows(self._database, statement, values) if name is not None}
 
     def path_of(self, full_path: str) -> str | None:
         """The traversal path of a namespace, by full path."""
@@ -75,5 +63,5 @@ class PostgresDirectory:
         return next((LocatedProject(*row) for row in _rows(self._database, _PROJECT_OF, [full_path])), None)
 
 
-def _rows(database: Database, statement: str, values: Any) -> list[Any]:
+def _rows(database: Database, statement: LiteralString | sql.Composed, values: Any) -> list[Any]:
     return database.run(lambda connection: connection.execute(statement, values).fetchall())

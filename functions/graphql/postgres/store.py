@@ -2,14 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
 import psycopg
 from psycopg import sql
 
-from functions.graphql.postgres import payload_sql
 from functions.graphql.postgres.aggregation import read_aggregation
+from functions.graphql.postgres.page_sql import (
+    BACKWARDS,
+    BY_PATH,
+    BY_PROJECT,
+    BY_TIME,
+    BY_USER,
+    FORWARDS,
+    SOME_PATHS,
+    Source,
+    columns,
+    page_statement,
+)
+from functions.graphql.postgres.path_counts import PathCounts, Paths
 from functions.graphql.postgres.where import (
     event_conditions,
     month_of,
@@ -23,8 +34,8 @@ from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots, SlottedConnection
-from functions.graphql.query.store import PageWindow, RequestedFields, StoredEvent
-from functions.shared import event_columns
+from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
+from functions.shared.grant import Grant
 from functions.shared.traversal_path import namespace_upper_bound
 
 # A page needs the newest few events, which an index scan yields in order; a bitmap scan would read and sort all.
@@ -46,110 +57,30 @@ MAX_SEPARATE_PROJECTS = 40
 
 _MICROSECOND = timedelta(microseconds=1)
 
-_BY_TIME = sql.SQL("""
-    SELECT {columns}{payload}
-    FROM ai_usage_events AS events
-    WHERE {conditions}
-    ORDER BY events.timestamp {order}, events.id {order}
-    LIMIT %(limit)s
-""")
-
-_BY_USER = sql.SQL("""
-    SELECT {columns}{payload}
-    FROM unnest(%(user_ids)s::bigint[]) AS users (id)
-    CROSS JOIN LATERAL (
-        SELECT *
-        FROM ai_usage_events AS events
-        WHERE events.user_id = users.id AND {conditions}
-        ORDER BY events.timestamp {order}, events.id {order}
-        LIMIT %(limit)s
-    ) AS events
-    ORDER BY events.timestamp {order}, events.id {order}
-    LIMIT %(limit)s
-""")
-
-_BY_PROJECT = sql.SQL("""
-    SELECT {columns}{payload}
-    FROM unnest(%(project_ids)s::bigint[]) AS projects (id)
-    CROSS JOIN LATERAL (
-        SELECT *
-        FROM ai_usage_events AS events
-        WHERE events.project_id = projects.id AND {conditions}
-        ORDER BY events.timestamp {order}, events.id {order}
-        LIMIT %(limit)s
-    ) AS events
-    ORDER BY events.timestamp {order}, events.id {order}
-    LIMIT %(limit)s
-""")
-
-_BY_PATH = sql.SQL("""
-    SELECT {columns}{payload}
-    FROM unnest(%(paths)s::text[]) AS namespaces (path)
-    CROSS JOIN LATERAL (
-        SELECT *
-        FROM ai_usage_events AS events
-        WHERE events.namespace_path = namespaces.path AND {conditions}
-        ORDER BY events.timestamp {order}, events.id {order}
-        LIMIT %(limit)s
-    ) AS events
-    ORDER BY events.timestamp {order}, events.id {order}
-    LIMIT %(limit)s
-""")
-
 _COUNT = sql.SQL("SELECT count(*) FROM ai_usage_events AS events WHERE {conditions}")
-
-_COLUMNS = sql.SQL(event_columns.beside_payload("events"))
-_COUNT_OF_COLUMNS = len(event_columns.NAMES_BESIDE_PAYLOAD)
-_WHOLE_PAYLOAD = sql.SQL("events.payload::text")
-
-
-class _Direction(NamedTuple):
-    order: sql.SQL
-    is_beyond: sql.SQL
-
-
-_FORWARDS = _Direction(sql.SQL("DESC"), sql.SQL("(events.timestamp, events.id) < (%(timestamp)s, %(id)s)"))
-_BACKWARDS = _Direction(sql.SQL("ASC"), sql.SQL("(events.timestamp, events.id) > (%(timestamp)s, %(id)s)"))
-
-# Each step jumps to the next path in the index, however many events the previous path has.
-_PATHS = """
-    WITH RECURSIVE paths (path) AS (
-        (
-            SELECT namespace_path
-            FROM ai_usage_events
-            WHERE namespace_path >= %(low)s AND namespace_path < %(high)s
-                  AND timestamp >= %(start)s AND timestamp < %(end)s
-            ORDER BY namespace_path
-            LIMIT 1
-        )
-        UNION ALL
-        SELECT (
-            SELECT namespace_path
-            FROM ai_usage_events
-            WHERE namespace_path > paths.path AND namespace_path < %(high)s
-                  AND timestamp >= %(start)s AND timestamp < %(end)s
-            ORDER BY namespace_path
-            LIMIT 1
-        )
-        FROM paths
-        WHERE paths.path IS NOT NULL
-    )
-    SELECT path FROM paths WHERE path IS NOT NULL LIMIT %(limit)s
-"""
 
 
 class PostgresStore:
-    """An `EventStore` on PostgreSQL."""
+    """An `EventStore` on PostgreSQL.
 
-    def __init__(self, slots: Slots, deadline: Deadline) -> None:
+    Args:
+        grant: the reader's grant, which limits the usernames to see.
+        path_counts: what earlier requests found out.
+    """
+
+    knows_usernames = True
+
+    def __init__(self, slots: Slots, deadline: Deadline, grant: Grant, path_counts: PathCounts) -> None:
         self._slots = slots
         self._deadline = deadline
+        self._grant = grant
+        self._path_counts = path_counts
 
-    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
+    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[EventRow]:
         """See `EventStore.events`."""
         if selection.selects_nothing:
             return []
-        found = self._read(lambda connection: _events(selection, window, requested, connection))
+        found = self._read(lambda connection: self._events(selection, window, requested, connection))
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
@@ -181,77 +112,68 @@ class PostgresStore:
         except psycopg.OperationalError as error:
             raise StoreUnavailable from error
 
+    def _events(
+        self, selection: Selection, window: PageWindow, requested: RequestedFields, connection: SlottedConnection
+    ) -> list[EventRow]:
+        selected = columns(requested)
+        values = {**selected.values, "limit": window.limit, "granted": list(self._grant.namespaces)}
+        conditions = event_conditions(selection, values)
+        direction = BACKWARDS if window.backwards else FORWARDS
+        if window.beyond is not None:
+            # Narrows the period, so that PostgreSQL skips the partitions before the position.
+            if window.backwards:
+                values["start"] = max(selection.start, window.beyond.timestamp)
+            else:
+                values["end"] = min(selection.end, window.beyond.timestamp + _MICROSECOND)
+            values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
+            conditions.append(direction.is_beyond)
+        source, further_conditions = self._source(selection, values, connection)
+        statement = page_statement(
+            selected.text,
+            source,
+            tuple(condition.as_string() for condition in conditions + further_conditions),
+            direction.order,
+            usernames=requested.usernames,
+            everywhere=self._grant.is_everywhere,
+        )
+        # Among all events the best plan depends on the values. The others have one plan, by their index, and making it
+        # takes PostgreSQL as long as carrying it out.
+        return connection.execute(statement, values, prepare=source is not BY_TIME).fetchall()
 
-def _events(
-    selection: Selection, window: PageWindow, requested: RequestedFields, connection: SlottedConnection
-) -> list[StoredEvent]:
-    values: dict[str, Any] = {"limit": window.limit}
-    conditions = event_conditions(selection, values)
-    direction = _BACKWARDS if window.backwards else _FORWARDS
-    if window.beyond is not None:
-        # Narrows the period, so that PostgreSQL skips the partitions before the position.
-        if window.backwards:
-            values["start"] = max(selection.start, window.beyond.timestamp)
-        else:
-            values["end"] = min(selection.end, window.beyond.timestamp + _MICROSECOND)
-        values |= {"timestamp": window.beyond.timestamp, "id": window.beyond.id}
-        conditions.append(direction.is_beyond)
-    statement, further_conditions = _narrowed(selection, values, connection)
-    conditions += further_conditions
-    whole = statement.format(
-        columns=_COLUMNS,
-        payload=sql.SQL("").join(sql.SQL(", ") + column for column in _columns(requested, values)),
-        conditions=sql.SQL(" AND ").join(conditions),
-        order=direction.order,
-    )
-    # Not prepared: the best plan depends on the values.
-    return [_stored(row, requested) for row in connection.execute(whole, values, prepare=False)]
+    def _source(
+        self, selection: Selection, values: dict[str, Any], connection: SlottedConnection
+    ) -> tuple[Source, list[sql.Composable]]:
+        """The source in which the fewest events are read, and its conditions on users, projects and namespaces.
 
+        A source by users, projects or paths needs no condition on these.
+        """
+        of_users, of_projects = user_conditions(selection, values), project_conditions(selection, values)
+        if _are_few(selection.user_ids, MAX_SEPARATE_USERS):
+            return BY_USER, of_projects + namespace_conditions(selection, values)
+        if _are_few(selection.project_ids, MAX_SEPARATE_PROJECTS):
+            return BY_PROJECT, of_users + namespace_conditions(selection, values)
+        if selection.namespaces is not None and self._has_few_paths(selection.namespaces, values, connection):
+            return BY_PATH, of_users + of_projects
+        return BY_TIME, of_users + of_projects + namespace_conditions(selection, values)
 
-def _narrowed(
-    selection: Selection, values: dict[str, Any], connection: SlottedConnection
-) -> tuple[sql.SQL, list[sql.Composable]]:
-    """The statement that reads the fewest events, and its conditions on users, projects and namespaces.
-
-    A statement by users, projects or paths needs no condition on these.
-    """
-    of_users, of_projects = user_conditions(selection, values), project_conditions(selection, values)
-    if _are_few(selection.user_ids, MAX_SEPARATE_USERS):
-        return _BY_USER, of_projects + namespace_conditions(selection, values)
-    if _are_few(selection.project_ids, MAX_SEPARATE_PROJECTS):
-        return _BY_PROJECT, of_users + namespace_conditions(selection, values)
-    paths = _paths(selection, values, connection)
-    if paths is None:
-        return _BY_TIME, of_users + of_projects + namespace_conditions(selection, values)
-    values["paths"] = paths
-    return _BY_PATH, of_users + of_projects
+    def _has_few_paths(
+        self, namespaces: tuple[str, ...], values: dict[str, Any], connection: SlottedConnection
+    ) -> bool:
+        """Whether the events in the namespaces have few paths. Adds the bind parameters of the statements of paths."""
+        paths = Paths(namespaces, month_of(values["start"]), values["end"])
+        values |= {
+            "lows": list(namespaces),
+            "highs": list(map(namespace_upper_bound, namespaces)),
+            "first_month": paths.first_month,
+            "paths_limit": MAX_SEPARATE_PATHS + 1,
+        }
+        few = self._path_counts.are_few(paths)
+        if few is None:
+            found = connection.execute(SOME_PATHS, values, prepare=False).fetchall()
+            few = len(found) <= MAX_SEPARATE_PATHS
+            self._path_counts.remember(paths, few=few)
+        return few
 
 
 def _are_few(ids: Sequence[int] | None, limit: int) -> bool:
     return ids is not None and len(ids) <= limit
-
-
-def _columns(requested: RequestedFields, values: dict[str, Any]) -> list[sql.Composable]:
-    whole: list[sql.Composable] = [_WHOLE_PAYLOAD] if requested.whole else []
-    return whole + [payload_sql.json_text(path, values) for path in requested.paths]
-
-
-def _stored(row: Sequence[Any], requested: RequestedFields) -> StoredEvent:
-    """The event of a row: its columns, the whole payload if requested, then the value at each path."""
-    raws = [None if text is None else msgspec.Raw(text.encode()) for text in row[_COUNT_OF_COLUMNS:]]
-    payload = raws.pop(0) if requested.whole else None
-    return StoredEvent(*row[:_COUNT_OF_COLUMNS], payload, tuple(raws))  # type: ignore[call-arg]  # one value a field
-
-
-def _paths(selection: Selection, values: dict[str, Any], connection: SlottedConnection) -> list[str] | None:
-    """The paths of events in the selection's namespaces; None for all namespaces, or over `MAX_SEPARATE_PATHS`."""
-    if selection.namespaces is None:
-        return None
-    found: set[str] = set()
-    months = {"start": month_of(values["start"]), "end": values["end"]}
-    for namespace in selection.namespaces:
-        bounds = {"low": namespace, "high": namespace_upper_bound(namespace), "limit": MAX_SEPARATE_PATHS + 1}
-        found.update(path for (path,) in connection.execute(_PATHS, months | bounds, prepare=False))
-        if len(found) > MAX_SEPARATE_PATHS:
-            return None
-    return sorted(found)

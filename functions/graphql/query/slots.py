@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, LiteralString
 
 import psycopg
@@ -70,9 +71,7 @@ class Slots:
         self._database = database
         self._deadline = deadline
         self._limit = MAX_INSTANCE_QUERIES if grant.is_everywhere else MAX_TENANT_QUERIES
-        self._slots = sql.SQL(" ").join(
-            _SLOT.format(locks.QUERY_SLOTS, number) for number in _numbers(grant, self._limit)
-        )
+        self._slots = _slots(grant, self._limit)
 
     def read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
         """Runs `work`, whose statements on PostgreSQL each take a slot, and returns its result.
@@ -123,6 +122,13 @@ class Slots:
                     raise TooManyQueries(self._limit) from None
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - random, so that waiting queries do not ask in step
             pause = min(pause * 2, _MAX_PAUSE_SECONDS)
+
+
+@lru_cache(100)
+def _slots(grant: Grant, count: int) -> sql.SQL:
+    """The branches that each take a slot of the tenant, if it is free. Composing them takes as long as a short read."""
+    branches = sql.SQL(" ").join(_SLOT.format(locks.QUERY_SLOTS, number) for number in _numbers(grant, count))
+    return sql.SQL(branches.as_string())
 
 
 def _numbers(grant: Grant, count: int) -> Iterable[int]:

@@ -33,28 +33,38 @@ class PageWindow(msgspec.Struct, frozen=True):
 
 
 class RequestedFields(msgspec.Struct, frozen=True):
-    """The parts of each payload that a query needs: the whole, or the values at some paths."""
+    """What a query needs of each event, beside the columns that are always read.
 
-    whole: bool = False
+    Attributes:
+        usernames: the user's name.
+        payload: the whole payload.
+        keys: keys of the payload whose values are strings, numbers or booleans; another value may be read as null.
+        paths: paths into the payload.
+    """
+
+    usernames: bool = False
+    payload: bool = False
+    keys: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
 
 
-class StoredEvent(msgspec.Struct, frozen=True):
-    """A stored event.
+type EventRow = tuple[Any, ...]
+"""A stored event, in these columns.
 
-    Attributes:
-        payload: unparsed JSON; None if not requested.
-        values: JSON at each requested path; None without a value.
-    """
+0. id, a UUID
+1. timestamp, in UTC
+2. id of the event type
+3. id of the user
+4. traversal path of the namespace; None without one
+5. id of the project; None without one
+6. username; None if unknown, not requested, or if the store does not know usernames
+7. JSON of the payload, as text; None if not requested
+8. JSON array of the values at the requested keys, as text, null for a missing key; None if no key is requested
+9. and further: JSON of the value at each requested path, as text; None without a value
+"""
 
-    id: UUID
-    timestamp: datetime
-    event: int
-    user_id: int
-    namespace_path: str | None
-    project_id: int | None
-    payload: msgspec.Raw | None
-    values: tuple[msgspec.Raw | None, ...]
+ID, TIMESTAMP, EVENT, USER_ID, NAMESPACE_PATH, PROJECT_ID, USERNAME, PAYLOAD, VALUES, FIRST_PATH = range(10)
+"""Indexes of the columns of an `EventRow`."""
 
 
 class EventStore(Protocol):
@@ -63,7 +73,10 @@ class EventStore(Protocol):
     Every method raises `StoreUnavailable`, `QueryTooSlow` or `TooManyQueries` if it can't answer.
     """
 
-    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[StoredEvent]:
+    knows_usernames: bool
+    """Whether the events have usernames, if requested."""
+
+    def events(self, selection: Selection, window: PageWindow, requested: RequestedFields) -> list[EventRow]:
         """The selected events of a page, newest first."""
 
     def count(self, selection: Selection) -> int:

@@ -1,6 +1,6 @@
 """Event types of the schema: the interface `AiUsageEvent`, and for each feature a type with its payload's fields."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,9 @@ from ariadne import EnumType, InterfaceType, ObjectType, SchemaBindable
 from functions.graphql.context import Coverage, Info, UserNode
 from functions.graphql.global_id import DATA, GlobalId
 from functions.graphql.types.descriptions import Descriptions
-from functions.graphql.types.event_connection import EventNode, event_connection, field_keys, resolve_payload
+from functions.graphql.types.event_connection import event_connection, resolve_list
+from functions.graphql.types.event_node import EventNode, resolve_payload
+from functions.graphql.types.event_plan import EventTypes
 from functions.graphql.types.payload_fields import typed_value
 from functions.graphql.types.sdl import FILTERS, PAGE, connection, description
 from functions.graphql.types.team_fields import team_field_resolver
@@ -71,6 +73,11 @@ def event_bindables(registry: Registry) -> Iterator[SchemaBindable]:
     yield EnumType("AiUsageFeature", {feature.enum_value: feature.name for feature in registry.features.values()})
     yield from _interfaces(registry)
     yield _data_type(registry)
+    for name in ("AiUsageEvent", *(feature.type_name for feature in registry.features.values())):
+        connection_type = ObjectType(f"{name}Connection")
+        connection_type.set_field("nodes", resolve_list)
+        connection_type.set_field("edges", resolve_list)
+        yield connection_type
     for feature in registry.features.values():
         event_type = ObjectType(feature.type_name)
         event_type.set_field("payload", resolve_payload)
@@ -98,12 +105,12 @@ def _interfaces(registry: Registry) -> Iterator[InterfaceType]:
 
 
 def _data_type(registry: Registry) -> ObjectType:
-    keys = field_keys(registry)
+    types = EventTypes(registry)
     data_type = ObjectType("AiUsageData")
     data_type.set_field("id", lambda coverage, _: str(GlobalId(DATA, _key_of(coverage))))
-    data_type.set_field("all", _connection_resolver(tuple(registry.by_id), keys))
+    data_type.set_field("all", _connection_resolver(tuple(registry.by_id), types))
     for feature in registry.features.values():
-        data_type.set_field(feature.field, _connection_resolver(tuple(feature.all_ids.values()), keys))
+        data_type.set_field(feature.field, _connection_resolver(tuple(feature.all_ids.values()), types))
         for resolver in feature.resolvers.values():
             data_type.set_field(resolver.name, team_field_resolver(feature, resolver.function))
     return data_type
@@ -114,9 +121,9 @@ def _key_of(coverage: Coverage) -> str:
     return namespaces if coverage.project_id is None else f"{namespaces};{coverage.project_id}"
 
 
-def _connection_resolver(event_ids: tuple[int, ...], keys: Mapping[str, Sequence[str]]) -> Any:
+def _connection_resolver(event_ids: tuple[int, ...], types: EventTypes) -> Any:
     def resolve(coverage: Coverage, info: Info, **given: Any) -> Any:
-        return event_connection(coverage, info, event_ids, keys, given)
+        return event_connection(coverage, info, event_ids, types, given)
 
     return resolve
 

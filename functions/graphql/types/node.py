@@ -7,7 +7,7 @@ from typing import Any
 from functions.graphql.context import Coverage, Info, Usernames, UserNode
 from functions.graphql.global_id import EVENT, NAMESPACE, PROJECT, USER, GlobalId, read_global_id
 from functions.graphql.types.cursor import from_cursor
-from functions.graphql.types.event_connection import EventNode, event_at, field_keys
+from functions.graphql.types.event_node import EventNode, event_at, field_keys
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import is_traversal_path
 

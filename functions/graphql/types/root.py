@@ -21,11 +21,12 @@ class NamespaceNode:
 
     Attributes:
         path: traversal path; of a project that of its namespace, empty if unknown.
+        known_full_path: full path; None if it was not needed to find the namespace.
         coverage: the events of the group and of all below it, or of the project.
     """
 
     path: str
-    full_path: str
+    known_full_path: str | None
     coverage: Coverage
 
 
@@ -37,6 +38,7 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
     query_type.set_field("project", resolve_project)
     query_type.set_field("node", node_resolver(registry, resolve_group, resolve_project, _instance))
     namespace_type.set_field("id", _global_id)
+    namespace_type.set_field("fullPath", _full_path)
     definitions = event_definitions(registry)
     query_type.set_field("eventDefinitions", lambda *_: definitions)
     query_type.set_field("aiInstanceUsageData", _instance)
@@ -64,9 +66,7 @@ def resolve_group(_: None, info: Info, full_path: str) -> NamespaceNode | None:
     path = full_path if is_traversal_path(full_path) else context.directory.path_of(full_path)
     if path is None or not context.grant.covers(path):
         return None
-    if path == full_path:
-        full_path = context.directory.full_path_of(path) or path
-    return NamespaceNode(path, full_path, Coverage((path,)))
+    return NamespaceNode(path, None if path == full_path else full_path, Coverage((path,)))
 
 
 def resolve_project(_: None, info: Info, full_path: str) -> NamespaceNode | None:
@@ -88,6 +88,10 @@ def resolve_project(_: None, info: Info, full_path: str) -> NamespaceNode | None
 def _global_id(namespace: NamespaceNode, info: Info) -> str:
     project_id = namespace.coverage.project_id
     return namespace_id(namespace.path, info) if project_id is None else str(GlobalId(PROJECT, str(project_id)))
+
+
+def _full_path(namespace: NamespaceNode, info: Info) -> str:
+    return namespace.known_full_path or info.context.directory.full_path_of(namespace.path) or namespace.path
 
 
 def _instance(_: None, info: Info) -> Coverage:
