@@ -87,6 +87,37 @@ OF_USER_SQL = f"""
     ORDER BY events.timestamp DESC, events.id DESC
 """
 
+MANY = 1_000
+OF_MANY = f"""
+    query ({VARIABLES}) {{
+        namespace(fullPath: $path) {{
+            aiUsageData {{
+                all: codeSuggestionEvents(startDate: $start, endDate: $end, first: $first, after: $after) {{
+                    nodes {{
+                        id timestamp event user {{ id username }} namespacePath uniqueTrackingId suggestionSize language
+                        branchName ideName ideVersion extensionVersion modelName
+                    }}
+                    pageInfo {{ hasNextPage endCursor }}
+                }}
+            }}
+        }}
+    }}
+"""
+OF_MANY_SQL = f"""
+    SELECT events.id, events.timestamp, events.event, events.user_id, users.username, events.namespace_path,
+           payload ->> 'unique_tracking_id', (payload ->> 'suggestion_size')::bigint, payload ->> 'language',
+           payload ->> 'branch_name', payload ->> 'ide_name', payload ->> 'ide_version',
+           payload ->> 'extension_version', payload ->> 'model_name'
+    FROM (
+        SELECT *
+        FROM ai_usage_events
+        WHERE {WITHIN_PERIOD} AND namespace_path >= '9/' AND namespace_path < '90' AND event BETWEEN 1 AND 5
+        ORDER BY timestamp DESC, id DESC LIMIT {MANY + 1}
+    ) AS events
+    LEFT JOIN users ON users.id = events.user_id
+    ORDER BY events.timestamp DESC, events.id DESC
+"""
+
 
 def measure(folder: Path) -> Iterator[Measurement]:
     """Measures `page_…` on PostgreSQL."""
@@ -113,11 +144,13 @@ def _pages(dataset: Dataset, api: Api, connection: psycopg.Connection) -> Iterat
         ("page_mid", PAGE, {"path": MIDDLE}, OF_MIDDLE_SQL),
         ("page_leaf", PAGE, {"path": LEAF}, OF_LEAF_SQL),
         ("page_user", OF_USER, {"user": str(USER)}, OF_USER_SQL),
+        ("page_1000", OF_MANY, {"path": ROOT, "first": MANY}, OF_MANY_SQL),
     ):
         bare = partial(_bare, connection, statement, values)
         rows = msgspec.json.decode(bare())
         nodes = _connection(api.ask(query, period | variables))["nodes"]
-        if len(nodes) != PAGE_SIZE or [node["id"] for node in nodes] != [row[0] for row in rows[:PAGE_SIZE]]:
+        size = (period | variables)["first"]
+        if len(nodes) != size or [node["id"] for node in nodes] != [row[0] for row in rows[:size]]:
             raise RuntimeError(f"{name} has other events than the SQL")
         own, others = by_turns(TURNS, WARM_UP, api.request(query, period | variables), bare)
         yield times(name, own, others)

@@ -8,7 +8,7 @@ import jwt
 import pytest
 
 from functions.shared import published_keys
-from functions.shared.auth import Authenticator, KeysUnavailable, Unauthenticated
+from functions.shared.auth import MAX_VERIFIED_TOKENS, Authenticator, KeysUnavailable, Unauthenticated
 from functions.shared.grant import Grant
 from functions.shared.settings import AuthSettings
 from tests.support.issuer import Issuer, authenticator_by, running_issuer
@@ -281,3 +281,39 @@ def test_a_grant_covers_its_namespaces_and_all_below(
     namespaces: tuple[str, ...], path: str | None, covered: bool
 ) -> None:
     assert Grant("1", (), namespaces).covers(path) is covered
+
+
+def test_a_token_is_verified_again_only_once_it_may_have_expired(monkeypatch: pytest.MonkeyPatch) -> None:
+    authenticator = Authenticator(AuthSettings(secret=SECRET))
+    headers = {"Authorization": f"Bearer {token()}"}
+    verified: list[str] = []
+    decode = jwt.decode
+
+    def noted(text: str, *arguments: Any, **options: Any) -> Any:
+        verified.append(text)
+        return decode(text, *arguments, **options)
+
+    monkeypatch.setattr(jwt, "decode", noted)
+    assert authenticator.grant(headers) == authenticator.grant(headers)
+    assert len(verified) == 1
+    monkeypatch.setattr("functions.shared.auth.time", lambda: time.time() + 86_401)
+    authenticator.grant(headers)
+    assert len(verified) == 2
+
+
+def test_a_verified_token_is_refused_once_its_key_is_no_longer_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    authenticator = Authenticator(AuthSettings(secret=SECRET))
+    headers = {"Authorization": f"Bearer {token()}"}
+    authenticator.grant(headers)
+    monkeypatch.setattr(
+        authenticator, "_verifying_keys", lambda _: ["another secret of forty-eight characters, for all"]
+    )
+    with pytest.raises(Unauthenticated, match="not valid"):
+        authenticator.grant(headers)
+
+
+def test_only_so_many_verified_tokens_are_remembered() -> None:
+    authenticator = Authenticator(AuthSettings(secret=SECRET))
+    for number in range(2 * MAX_VERIFIED_TOKENS):
+        authenticator.grant({"Authorization": f"Bearer {token(jti=str(number))}"})
+    assert len(authenticator._verified) <= MAX_VERIFIED_TOKENS
