@@ -248,7 +248,7 @@ def test_usernames_are_read_with_the_events_and_only_where_they_are_asked_for(
 
 
 @pytest.mark.parametrize("bring", ["clickhouse"], indirect=True)
-def test_usernames_beside_clickhouse_are_read_at_once_and_only_where_they_are_asked_for(
+def test_usernames_beside_clickhouse_are_read_at_once_and_only_if_asked_for(
     either: GraphqlHandler, insert: Insert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for user in range(1, 30):
