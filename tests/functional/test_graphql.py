@@ -247,7 +247,7 @@ def test_usernames_are_read_with_the_events_and_only_where_they_are_asked_for(
     assert {node["user"]["username"] for node in nodes} == {"root", None}
 
 
-@pytest.mark.parametrize("bring", ["clickhouse"], indirect=True)
+@pytest.mark.parametrize("store_name", ["clickhouse"], indirect=True)
 def test_usernames_beside_clickhouse_are_read_at_once_and_only_if_asked_for(
     either: GraphqlHandler, insert: Insert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +268,7 @@ def test_usernames_beside_clickhouse_are_read_at_once_and_only_if_asked_for(
     assert {node["user"]["username"] for node in nodes} == {"root", None}
 
 
-@pytest.mark.parametrize("bring", ["clickhouse"], indirect=True)
+@pytest.mark.parametrize("store_name", ["clickhouse"], indirect=True)
 def test_usernames_that_can_not_be_read_are_errors_of_their_own_fields(
     either: GraphqlHandler, insert: Insert, monkeypatch: pytest.MonkeyPatch
 ) -> None:

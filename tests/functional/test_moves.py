@@ -26,7 +26,7 @@ from tests.support.graphql import ask
 from tests.support.lambda_context import FakeContext
 
 AS_BEFORE_MOVES = """
-    DROP TABLE erasures, exports;
+    DROP TABLE erasures, exports, rollup_days, rollup_changes;
     ALTER TABLE directory_version DROP COLUMN rows_removed_in;
     DROP TABLE namespace_moves_in_clickhouse, namespace_moves;
     DROP INDEX facts_path, projects_namespace_path, user_names_namespace_path;

@@ -581,6 +581,8 @@ def test_the_function_answers_with_counts_and_lag_and_emits_them(
         "SyncedBytes": answer["bytes"],
         "SyncSecondsBehind": answer["seconds_behind"],
         "SyncOldestTransactionSeconds": 0,
+        "RollupsBuilt": answer["rollups"],
+        "OpenRollups": answer["open_rollups"],
     }
 
 
