@@ -12,7 +12,8 @@ import psycopg
 
 from tests.bench.api import Api, Variables
 from tests.bench.dataset import Dataset, dataset
-from tests.bench.measure import Measurement, by_turns, times
+from tests.bench.measure import Measurement, by_turns, clocked_by_turns, seconds_of, times
+from tests.bench.postgraphile_server import running_postgraphile
 
 TURNS = 60
 WARM_UP = 10
@@ -130,6 +131,7 @@ def measure(folder: Path) -> Iterator[Measurement]:
         yield from _pages(made, api, connection)
         yield _deep(made, api)
         yield _growth(made, api, small_api)
+        yield _postgraphile(made, api, folder.with_name("postgraphile"))
 
 
 def _pages(dataset: Dataset, api: Api, connection: psycopg.Connection) -> Iterator[Measurement]:
@@ -180,6 +182,18 @@ def _growth(dataset: Dataset, api: Api, small_api: Api) -> Measurement:
         one.ask(PAGE, variables)
     own, others = by_turns(TURNS, WARM_UP, api.request(PAGE, variables), small_api.request(PAGE, variables))
     return times("page_growth", own, others)
+
+
+def _postgraphile(dataset: Dataset, api: Api, folder: Path) -> Measurement:
+    """Measures a user's newest events, without the name, against PostGraphile; each within its own process."""
+    variables = _period(dataset) | {"user": str(USER)}
+    query = OF_USER.replace("user { id username }", "user { id }")
+    nodes = _connection(api.ask(query, variables))["nodes"]
+    with running_postgraphile(folder, dataset.large, USER, PAGE_SIZE) as postgraphile:
+        if [node["id"] for node in nodes] != [node["rowId"] for node in postgraphile.nodes]:
+            raise RuntimeError("PostGraphile answers with other events")
+        own = partial(seconds_of, api.request(query, variables))
+        return times("page_vs_postgraphile", *clocked_by_turns(TURNS, WARM_UP, own, postgraphile.seconds))
 
 
 def _period(dataset: Dataset) -> Variables:
