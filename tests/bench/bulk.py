@@ -30,8 +30,9 @@ ONCE_LOADED = (
     "CHECKPOINT",
 )
 
+# `ON ONLY`, as PostgreSQL writes it, would make the index on no partition.
 INDEXES = """
-    SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid)
+    SELECT indexrelid::regclass::text, replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ')
     FROM pg_index
     WHERE indrelid = 'ai_usage_events'::regclass
 """
