@@ -20,8 +20,7 @@ from typing import Annotated, Any, NamedTuple, Union
 
 import msgspec
 
-from functions.ingest.event.attributes import BASE_KEYS, nest_little
-from functions.ingest.formats.json_scan import is_plain
+from functions.ingest.event.attributes import BASE_KEYS, are_plain, array_of, decoded_at_once
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, MIN_INTEGER, Payload
 from functions.shared.catalog.payload_type import payload_type
@@ -72,19 +71,14 @@ class TypedEvents:
             yield None if decoded is None else decoded.plan.payload(decoded, project_id)
 
     def _decoded(self, events: Sequence[msgspec.Raw]) -> Sequence[Any]:
-        array = b"[%b]" % b",".join(events)
-        if nest_little(events) and is_plain(array):
-            try:
-                decoded: list[Any] = self._list_decoder.decode(array)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                pass
-            else:
-                if len(decoded) == len(events):  # texts that are not JSON by themselves may be so when joined
-                    return decoded
+        array = array_of(events)
+        together = decoded_at_once(self._list_decoder, array, len(events)) if are_plain(events, array) else None
+        if together is not None:
+            return together
         return [self._decoded_alone(raw) for raw in events]
 
     def _decoded_alone(self, raw: msgspec.Raw) -> Any:
-        if not nest_little([raw]) or not is_plain(bytes(raw)):
+        if not are_plain([raw], bytes(raw)):
             return None
         try:
             return self._decoder.decode(raw)

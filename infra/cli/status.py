@@ -23,10 +23,11 @@ from functions.shared.sync_state import (
     read_state,
     read_watermark,
 )
+from functions.sync.clickhouse_moves import count_pending
 from infra.cli.terminal import format_moment
 from infra.operations.dead_letters import NoDeadLetterQueue, dead_letter_queue_url
 from infra.operations.erasure.record import unfinished
-from infra.operations.moves import count_open_in_clickhouse, open_moves
+from infra.operations.moves import open_moves
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -63,6 +64,7 @@ def _state(connection: Connection, clickhouse_url: str | None) -> tuple[SyncStat
     try:
         with closing(clickhouse.connect(clickhouse_url, _CLICKHOUSE_SECONDS)) as client:
             target = clickhouse.target_of(client)
+            moves = count_pending(connection, client)
     except ClickHouseError as error:
         return None, f"can't be reached: {clickhouse.reason_of(error)}"
     if target is None:
@@ -70,7 +72,6 @@ def _state(connection: Connection, clickhouse_url: str | None) -> tuple[SyncStat
     state = read_state(connection, target)
     if foreign_position(connection, state.cursor) is not None:
         return None, "unknown: PostgreSQL was restored from another server; run `usage-events sync --reset`"
-    moves = count_open_in_clickhouse(connection, target)
     return state, f"table {target}" + (f", where {moves:,} moves are not done" if moves else "")
 
 

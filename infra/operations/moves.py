@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import NamedTuple
-from uuid import UUID
 
 from functions.ingest.directory.fact import Subject
 from functions.ingest.directory.moves import Move, record_moves
@@ -16,16 +15,6 @@ _OPEN = """
     FROM namespace_moves
     WHERE done_at IS NULL
     ORDER BY number
-"""
-
-_COUNT_IN_CLICKHOUSE = """
-    SELECT count(*)
-    FROM namespace_moves AS move
-    WHERE NOT EXISTS (
-        SELECT
-        FROM namespace_moves_in_clickhouse AS done
-        WHERE done.number = move.number AND done.target = %s AND done.opened = move.opened
-    )
 """
 
 
@@ -51,11 +40,6 @@ class MoveRefused(Exception):
 def open_moves(connection: Connection) -> list[OpenMove]:
     """Returns the moves that are not done, in the order in which they are carried out."""
     return [OpenMove(*row) for row in connection.execute(_OPEN)]
-
-
-def count_open_in_clickhouse(connection: Connection, target: UUID) -> int:
-    """Counts the moves after which events of months that only ClickHouse has may still be at the old path."""
-    return int(connection.execute(_COUNT_IN_CLICKHOUSE, [str(target)]).fetchall()[0][0])
 
 
 def current_path(connection: Connection, number: int) -> str | None:

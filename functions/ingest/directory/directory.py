@@ -25,6 +25,7 @@ from functions.ingest.event.event import Event
 from functions.ingest.event.location import NamespaceReference, ProjectReference, lineage
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
+from functions.shared.traversal_path import parent_of
 
 
 class _Mention(msgspec.Struct):
@@ -178,7 +179,7 @@ class BatchDirectory:
             _add(stated, ("path", limit.key), _statement(path, mention, limit))
             if not limit.namespaces:
                 stated.setdefault(("known_path", path), Statement(path, LONG_AGO))
-                self._add_parent(path[: path.rfind("/", 0, -1) + 1], mention)
+                self._add_parent(parent_of(path), mention)
         if full_path is not None:
             _add(stated, ("full_path", limit.key), _statement(full_path, mention, limit))
 

@@ -24,6 +24,7 @@ from functions.ingest.directory.moves import Change, Move, moves_of, record_move
 from functions.ingest.directory.place import FactsOf, place_of, place_of_event
 from functions.shared.directory_lock import next_version
 from functions.shared.postgres import Connection
+from functions.shared.traversal_path import parent_of
 
 MAX_SUBJECTS_PER_FULL_PATH = 100
 """Limit of a tenant's projects, and of its namespaces, that state one full path; only the newest can have the path."""
@@ -229,7 +230,7 @@ def _left_paths(
 
 def _paths_of_events(subject: Subject, path: str, places: "_Places") -> set[str]:
     """Returns where events may be that named a path: they may have followed a namespace above before it was known."""
-    above = path if subject[0] == "project" else path[: path.rfind("/", 0, -1) + 1]
+    above = path if subject[0] == "project" else parent_of(path)
     return {path, place_of_event(above, None, LONG_AGO, places.facts_of) + path.removeprefix(above)}
 
 

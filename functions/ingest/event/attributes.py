@@ -137,11 +137,10 @@ def are_plain(events: Sequence[msgspec.Raw], array: bytes) -> bool:
     Args:
         array: the events as a JSON array.
     """
-    return nest_little(events) and is_plain(array)
+    return _nest_little(events) and is_plain(array)
 
 
-def nest_little(events: Sequence[msgspec.Raw]) -> bool:
-    """Whether no event has enough brackets and braces to be nested too deep."""
+def _nest_little(events: Sequence[msgspec.Raw]) -> bool:
     longest = max(map(len, events), default=0)
     return longest <= MAX_OPENINGS or not any(may_nest_deep(bytes(raw)) for raw in events)
 
