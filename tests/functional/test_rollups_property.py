@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -21,6 +20,7 @@ from functions.sync.rollup_tables import RollupTables
 from functions.sync.rollups import Rollups
 from functions.sync.sync import Sync
 from tests.support.clock import NOW
+from tests.support.lost_connection import sync_until_lost
 from tests.support.rollups import Stores, aggregations, open_stores, selection
 
 SECONDS = 60
@@ -84,17 +84,7 @@ class Session:
 
     def die_copying(self, inserts: int, stored: bool) -> None:
         """Runs a sync that dies at one of its inserts, before or after ClickHouse has stored it."""
-        seen = iter(range(inserts))
-
-        def insert(*arguments: Any) -> None:
-            goes_on = next(seen, None) is not None
-            if goes_on or stored:
-                table.insert(*arguments)
-            if not goes_on:
-                raise ClickHouseError("the connection is gone")
-
-        with patch("functions.sync.sync.insert", insert), suppress(ClickHouseError):
-            replace(self.sync, chunk_bytes=1).run(SECONDS)
+        sync_until_lost(self.sync, inserts, SECONDS, stored=stored)
 
     def build_while_copying(self) -> None:
         """Builds while ClickHouse has read a chunk, but has not stored it."""

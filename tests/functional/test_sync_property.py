@@ -11,25 +11,23 @@ from datetime import datetime, timedelta
 from random import Random
 from threading import Thread
 from typing import Any
-from unittest.mock import patch
 from uuid import UUID
 
 import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.errors import DeadlockDetected, LockNotAvailable, SerializationFailure, UniqueViolation
 from psycopg.types.json import Jsonb
 
 from functions.shared import clickhouse
-from functions.sync import table
 from functions.sync.catch_up import catch_up
 from functions.sync.sync import Sync
 from infra.operations.verify import Verification
 from tests.functional.test_sync import CHUNKS_BEFORE_A_KILL, KILLED, LAST_MONTH, SECONDS, in_clickhouse, in_postgres
 from tests.support.clock import NOW
+from tests.support.lost_connection import sync_until_lost
 
 IDS = [UUID(int=number) for number in range(1, 4)]
 VALUES: dict[str, list[Any]] = {
@@ -123,17 +121,7 @@ class Session:
 
     def stop_copying(self, inserts: int, stored: bool) -> None:
         """Runs a sync whose connection is gone at one of its inserts, before or after ClickHouse has stored it."""
-        seen = iter(range(inserts))
-
-        def insert(*arguments: Any) -> None:
-            goes_on = next(seen, None) is not None
-            if goes_on or stored:
-                table.insert(*arguments)
-            if not goes_on:
-                raise ClickHouseError("the connection is gone")
-
-        with patch("functions.sync.sync.insert", insert), suppress(ClickHouseError):
-            replace(self.sync, chunk_bytes=1).run(SECONDS)
+        sync_until_lost(self.sync, inserts, SECONDS, stored=stored)
 
     def reset(self) -> None:
         self.sync.reset(SECONDS)
