@@ -40,7 +40,7 @@ def execute(
 
 
 def _fill_in(data: Any, path: Path, made: Sequence[Any]) -> None:
-    """Replaces the empty list at the path; does nothing if an error made null of what is around it."""
+    """Replaces the empty list at the path, unless an error made an object above the list null."""
     *within, last = path.as_list()
     for key in within:
         data = data and data[key]

@@ -60,7 +60,7 @@ class Descriptions:
         return " ".join(filter(None, (self._said(payload_class, key), sent_as)))
 
     def _said(self, payload_class: type[msgspec.Struct], key: str) -> str:
-        """What is said of the key in its class, or in the base class that declares the field."""
+        """The description of the key in its class, or in the base class that declares the field."""
         names = dict(zip(payload_class.__struct_encode_fields__, payload_class.__struct_fields__, strict=True))
         for owner in payload_class.__mro__:
             if owner in (Payload, msgspec.Struct):
