@@ -1,16 +1,16 @@
 """`RequestContext`: the context of the resolvers of one request, and nodes that several types share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 
+import msgspec
 from graphql import GraphQLError, GraphQLResolveInfo
 from graphql.pyutils import Path
 
 from functions.graphql.global_id import USER, GlobalId
 from functions.graphql.plan_cache import PlanCache
-from functions.graphql.query.budget import Deadline, NodeBudget
+from functions.graphql.query.budget import ByteBudget, Deadline, NodeBudget
 from functions.graphql.query.store import DirectoryReader, EventStore
 from functions.graphql.store_router import Source, StoreRouter
 from functions.shared.catalog.registry import Registry
@@ -25,7 +25,8 @@ class RequestContext:
         today: the present day, in UTC.
         source: the store that the request reads events from; None before the first read.
         plans: plans of the query's document.
-        made_lists: lists that belong at these paths of the answer, where the executor's lists are empty.
+        answer_bytes: bytes of long texts and made lists so far.
+        made_lists: lists, as JSON, that belong at these paths of the answer, where the executor's lists are empty.
         errors: errors within the made lists.
     """
 
@@ -35,10 +36,11 @@ class RequestContext:
     directory: DirectoryReader
     today: date
     budget: NodeBudget = field(default_factory=NodeBudget)
+    answer_bytes: ByteBudget = field(default_factory=ByteBudget)
     deadline: Deadline = field(default_factory=Deadline)
     source: Source | None = None
     plans: PlanCache = field(default_factory=PlanCache)
-    made_lists: list[tuple[Path, Sequence[Any]]] = field(default_factory=list)
+    made_lists: list[tuple[Path, msgspec.Raw]] = field(default_factory=list)
     errors: list[GraphQLError] = field(default_factory=list)
 
     @property

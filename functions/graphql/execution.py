@@ -1,8 +1,9 @@
-"""Executes a query, stops at the query's deadline, and fills in the lists that plans made."""
+"""Executes a query, stops at the query's limits of time and size, and fills in the lists that plans made."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 from graphql import ExecutionResult, GraphQLSchema, MiddlewareManager, execute_sync
 from graphql.pyutils import Path
 
@@ -21,6 +22,7 @@ def execute(
 
     Raises:
         QueryTooSlow: the deadline is over before the first field.
+        AnswerTooLarge: the answer has more bytes than can be sent.
     """
     context.deadline.remaining()
     result = execute_sync(
@@ -29,9 +31,10 @@ def execute(
         context_value=context,
         variable_values=query.variables,
         operation_name=query.operation_name,
-        middleware=_IN_TIME,
+        middleware=_WITHIN_LIMITS,
         hide_suggestions=not suggestions,
     )
+    context.answer_bytes.check()
     for path, made in context.made_lists:
         _fill_in(result.data, path, made)
     if context.errors:
@@ -39,7 +42,7 @@ def execute(
     return result
 
 
-def _fill_in(data: Any, path: Path, made: Sequence[Any]) -> None:
+def _fill_in(data: Any, path: Path, made: msgspec.Raw) -> None:
     """Replaces the empty list at the path, unless an error made an object above the list null."""
     *within, last = path.as_list()
     for key in within:
@@ -48,10 +51,15 @@ def _fill_in(data: Any, path: Path, made: Sequence[Any]) -> None:
         data[last] = made
 
 
-def _in_time(resolve: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:
-    """Resolves a field, unless the deadline is over."""
+def _within_limits(resolve: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:
+    """Resolves a field, unless the deadline is over or the answer is too large."""
     info.context.deadline.remaining()
-    return resolve(source, info, **arguments)
+    value = resolve(source, info, **arguments)
+    if isinstance(value, str):
+        info.context.answer_bytes.take(len(value))
+    elif isinstance(value, Mapping):  # a group's values
+        info.context.answer_bytes.take(sum(len(text) for text in value.values() if isinstance(text, str)))
+    return value
 
 
-_IN_TIME = MiddlewareManager(_in_time)
+_WITHIN_LIMITS = MiddlewareManager(_within_limits)

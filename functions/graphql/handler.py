@@ -16,12 +16,18 @@ from graphql import GraphQLError, GraphQLSchema
 from functions.graphql.context import RequestContext
 from functions.graphql.documents import DocumentCache, InvalidQuery
 from functions.graphql.execution import execute
-from functions.graphql.limits import check_answer
+from functions.graphql.limits import sendable
 from functions.graphql.media_type import AnswerType, Mistake, answer_type, is_json
 from functions.graphql.postgres.directory import PostgresDirectory
 from functions.graphql.postgres.store import PLANNER_OPTIONS, STATEMENT_SECONDS
 from functions.graphql.query.budget import MAX_SECONDS, Deadline
-from functions.graphql.query.errors import InvalidArgument, QueryTooSlow, StoreUnavailable, TooManyQueries
+from functions.graphql.query.errors import (
+    AnswerTooLarge,
+    InvalidArgument,
+    QueryTooSlow,
+    StoreUnavailable,
+    TooManyQueries,
+)
 from functions.graphql.request import MalformedRequest, Query, RequestError, check_url_parameters, parse_query
 from functions.graphql.schema import executable_schema
 from functions.graphql.store_router import StoreRouter
@@ -140,6 +146,8 @@ class GraphqlHandler:
         except InvalidQuery as invalid:
             errors = [self._client_error(error) for error in invalid.errors]
             return answered.status(Mistake.QUERY), _encode({"errors": errors})
+        except AnswerTooLarge as error:
+            return answered.status(Mistake.QUERY), _encode({"errors": [{"message": str(error)}]})
         except QueryTooSlow:  # before the query's first field
             status = 503 if answered is AnswerType.GRAPHQL else 200
             return status, _encode({"errors": [{"message": _TOO_SLOW}]})
@@ -174,12 +182,7 @@ class GraphqlHandler:
             answer["errors"] = [self._client_error(error) for error in result.errors[:_MAX_ERRORS]]
         if context.source is not None:
             answer["extensions"] = {"source": context.source.name}
-        body = _encode(answer)
-        try:
-            check_answer(body)
-        except GraphQLError as error:
-            raise InvalidQuery([error]) from error
-        return body
+        return sendable(msgspec.json.encode(answer))
 
     def _client_error(self, error: GraphQLError) -> dict[str, Any]:
         """The error as the client sees it: a mistake in the query with its message, any other with an id of the log."""

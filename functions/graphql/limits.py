@@ -17,6 +17,9 @@ from graphql import (
     TokenKind,
 )
 
+from functions.graphql.query.budget import MAX_ANSWER_BYTES
+from functions.graphql.query.errors import AnswerTooLarge
+
 MAX_BODY_BYTES = 256 * 1024
 MAX_LENGTH = 10_000  # characters
 MAX_TOKENS = 4000
@@ -30,9 +33,6 @@ MAX_DIGITS = 1000  # digits of one whole number, as written
 MAX_INTROSPECTIONS = 5
 MAX_LIST = 1000  # values of one list in the variables
 MAX_TEXT = 16 * 1024  # characters of one text in the variables; no payload holds a longer text
-
-# Lambda sends at most 6 MiB, headers and status included.
-MAX_ANSWER_BYTES = 6 * 1024 * 1024 - 1024
 
 _MAX_ESCAPED_BYTES = 6  # of one character of a text inside JSON
 
@@ -117,19 +117,18 @@ def check_variables(variables: Mapping[str, Any]) -> None:
                 pending += [*values, *values.values()]
 
 
-def check_answer(body: str) -> None:
-    """Checks that Lambda can send the answer: a text inside JSON, with its quotes escaped.
+def sendable(answer: bytes) -> str:
+    """Returns the answer as the text that Lambda sends inside JSON, with its quotes escaped.
 
     Raises:
-        GraphQLError: the answer is larger than `MAX_ANSWER_BYTES`.
+        AnswerTooLarge: the text is larger than `MAX_ANSWER_BYTES`.
     """
-    if len(body) <= MAX_ANSWER_BYTES // _MAX_ESCAPED_BYTES:
-        return
-    size = len(msgspec.json.encode(body))
-    if size > MAX_ANSWER_BYTES:
-        raise GraphQLError(
-            f"The answer has {size:,} bytes; at most {MAX_ANSWER_BYTES:,} are allowed: ask for fewer events or fields."
-        )
+    if len(answer) > MAX_ANSWER_BYTES:
+        raise AnswerTooLarge(MAX_ANSWER_BYTES)
+    text = answer.decode()
+    if len(answer) > MAX_ANSWER_BYTES // _MAX_ESCAPED_BYTES and len(msgspec.json.encode(text)) > MAX_ANSWER_BYTES:
+        raise AnswerTooLarge(MAX_ANSWER_BYTES)
+    return text
 
 
 def _selections(selection_set: SelectionSetNode) -> Iterator[SelectionNode]:

@@ -32,6 +32,7 @@ from functions.shared.timestamp import parse_timestamp
 PREFETCH_SECONDS = 5
 
 _MAX_REASON_CHARACTERS = 200
+_USED_KEYS = (*OVERRIDES, "project_id")
 
 
 class Candidate(msgspec.Struct, eq=False):
@@ -44,8 +45,8 @@ class Candidate(msgspec.Struct, eq=False):
         moved_from: path that the event names, if its namespace or project moved from there.
         content: decoded event, if it was decoded together with others.
         context: input of the transformations, updated by each one's result.
-        returned: merged results of the transformations.
-        encoded: JSON of the payload, if the results can be stored unchanged.
+        returned: results of the transformations that are not only part of the payload.
+        encoded: JSON of the payload; empty until it is made.
         row: resulting row.
     """
 
@@ -59,7 +60,7 @@ class Candidate(msgspec.Struct, eq=False):
     content: dict[str, Any] | None = None
     context: Context | None = None
     returned: dict[str, Any] | None = None
-    encoded: bytes | None = None
+    encoded: bytes = b""
     row: Row | None = None
 
     @property
@@ -74,7 +75,8 @@ class Candidate(msgspec.Struct, eq=False):
 
     def forget(self) -> None:
         """Releases large objects that are no longer needed, so that later candidates reuse the memory."""
-        self.content = self.context = self.returned = self.encoded = None
+        self.content = self.context = self.returned = None
+        self.encoded = b""
 
     @property
     def returned_project_id(self) -> int | None:
@@ -141,7 +143,9 @@ def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, R
 
 
 def transform(candidate: Candidate, registry: Registry) -> None:
-    """Makes the payload unless the typed pass did, and sets `returned` with its values converted.
+    """Sets `encoded` and `returned` unless the typed pass did, and releases what they are made of.
+
+    An event of 64 KiB can take megabytes while it is decoded.
 
     Raises:
         Rejection: a transformation raised, or returned something that can't be stored.
@@ -161,14 +165,17 @@ def transform(candidate: Candidate, registry: Registry) -> None:
         part = _returned(transformation, context)
         returned.update(part)
     try:
-        candidate.encoded = plainly_encoded(returned, payload_class)
-        if candidate.encoded is None:
+        encoded = plainly_encoded(returned, payload_class)
+        if encoded is None:
             returned = normalised(converted(returned, registry.converters))
             payload = {key: item for key, item in returned.items() if key not in OVERRIDES}
             require_few_undeclared(payload, registry.payload_types)
+            encoded = _encoded(payload, event_type.feature)
     except CODE_ERRORS as error:
         raise _as_rejection(error) from error
-    candidate.returned = returned
+    candidate.encoded = encoded
+    candidate.returned = {key: returned[key] for key in _USED_KEYS if key in returned}
+    candidate.content = candidate.context = None
 
 
 def row_of(candidate: Candidate, directory: BatchDirectory, retention_months: int) -> Row:
@@ -181,17 +188,15 @@ def row_of(candidate: Candidate, directory: BatchDirectory, retention_months: in
     timestamp, write_order = event.timestamp, candidate.write_order
     user_id, namespace_path = event.user_id, event.explicit_path
     time_is_assigned = event.time_is_assigned
-    # An encoded payload has no override keys.
-    overrides = {} if candidate.encoded else {key: returned.pop(key) for key in OVERRIDES if key in returned}
-    if "timestamp" in overrides:
-        timestamp = _time(overrides["timestamp"])
+    if "timestamp" in returned:
+        timestamp = _time(returned["timestamp"])
         storable_times(candidate.batch.received_at, retention_months).require(timestamp)
         write_order = write_order_key(timestamp, event.id)
         time_is_assigned = False
-    if "user_id" in overrides:
-        user_id = require_user_id(overrides["user_id"])
-    if "namespace_path" in overrides:
-        namespace_path = require_namespace_path(overrides["namespace_path"])
+    if "user_id" in returned:
+        user_id = require_user_id(returned["user_id"])
+    if "namespace_path" in returned:
+        namespace_path = require_namespace_path(returned["namespace_path"])
         directory.late_paths.add(namespace_path)
     elif namespace_path is None:
         namespace_path = directory.namespace_path(event, candidate.returned_project_id)
@@ -204,7 +209,7 @@ def row_of(candidate: Candidate, directory: BatchDirectory, retention_months: in
         user_id,
         namespace_path,
         event.project.id or candidate.returned_project_id,
-        candidate.encoded or _encoded(returned, event.type.feature),
+        candidate.encoded,
         write_order,
         EVERY_MONTH if time_is_assigned else neighbouring_month(timestamp),
     )

@@ -27,6 +27,7 @@ _QUERY_LIMITS = "functions/graphql/limits.py"
 _FILTERS = "functions/graphql/types/filters.py"
 _ARGUMENTS = "functions/graphql/types/arguments.py"
 _PAGE = "functions/graphql/types/event_plan.py"
+_PAGE_BYTES = "functions/graphql/query/page_bytes.py"
 _BUDGET = "functions/graphql/query/budget.py"
 _SLOTS = "functions/graphql/query/slots.py"
 _CLICKHOUSE = "functions/graphql/clickhouse/store.py"
@@ -104,7 +105,8 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         ("Characters of one text among the variables", _QUERY_LIMITS, "MAX_TEXT", _QUERY),
         ("Nodes and rows that one query asks for", _BUDGET, "MAX_NODES", _QUERY),
         ("Seconds that one query takes", _BUDGET, "MAX_SECONDS", _QUERY),
-        ("The answer", _QUERY_LIMITS, "MAX_ANSWER_BYTES", _QUERY),
+        ("The answer", _BUDGET, "MAX_ANSWER_BYTES", _QUERY),
+        ("Payloads that a store reads for one page", _PAGE_BYTES, "MAX_PAGE_BYTES", _QUERY),
     ),
     "Arguments of GraphQL fields": (
         ("`first` and `last`", _ARGUMENTS, "MAX_PAGE_SIZE", _QUERY),

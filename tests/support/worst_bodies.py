@@ -9,8 +9,6 @@ import gzip
 import io
 import json
 import os
-import re
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -29,6 +27,7 @@ from functions.ingest.request import EVENTS_PATH
 from functions.shared.grant import EVERYTHING, WRITE
 from functions.shared.settings import AuthSettings
 from infra.operations.token import sign
+from tests.support.process_memory import peak_megabytes
 
 MAX_INGEST_MEGABYTES = 300
 SECRET = "a secret of thirty-two characters, at least"
@@ -192,20 +191,12 @@ def _answer(handler: IngestHandler, path: Path, authorization: str) -> str:
     return f"{answer['statusCode']} {rejected[0]['code']}" if rejected else str(answer["statusCode"])
 
 
-def _peak_megabytes() -> float:
-    """Returns the highest memory of this process. Linux counts that of its parent in `ru_maxrss`, too."""
-    if sys.platform != "linux":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    found = re.search(r"VmHWM:\s*([0-9]+)", Path("/proc/self/status").read_text())
-    return int(found[1]) / 1024 if found else 0.0
-
-
 def _main(folder: Path) -> None:
     handler = _handler()
     authorization = f"Bearer {sign(SECRET, '1', [WRITE], [EVERYTHING], timedelta(hours=1))}"
     for path in sorted(folder.glob("*.json")):
         answer = _answer(handler, path, authorization)
-        print(f"{answer} {_peak_megabytes():.1f}")
+        print(f"{answer} {peak_megabytes():.1f}")
 
 
 if __name__ == "__main__":

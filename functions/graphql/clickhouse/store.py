@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import psycopg
@@ -15,6 +16,7 @@ from functions.graphql.clickhouse.where import where_condition
 from functions.graphql.query.aggregation import Aggregation, answer_rows, empty_rows
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
+from functions.graphql.query.page_bytes import MAX_PAGE_BYTES, PageTooLarge, may_be_too_large
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots
 from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
@@ -48,6 +50,9 @@ _SETTINGS = (
         "query_plan_max_limit_for_lazy_materialization": 0,
     }
 )
+
+_MAX_RESULT = {"max_result_bytes": MAX_PAGE_BYTES}
+_RESULT_TOO_LARGE = {396: "TOO_MANY_ROWS_OR_BYTES"}
 
 # ClickHouse's error codes. Any other code is a bug of this project.
 _LIMIT_EXCEEDED = {
@@ -154,7 +159,12 @@ class ClickHouseStore:
         columns += [payload_sql.json_text(path, values, self._declared) for path in paths]
         payload = "".join(f", {column}" for column in columns)
         statement = _EVENTS.format(columns=_COLUMNS, payload=payload, conditions=conditions, order=direction.order)
-        found = [_event_row(row, requested) for row in self._rows(statement, values)]
+        rows = (
+            self._page_rows(statement, values)
+            if may_be_too_large(window.limit, requested)
+            else self._rows(statement, values)
+        )
+        found = [_event_row(row, requested) for row in rows]
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
@@ -205,11 +215,24 @@ class ClickHouseStore:
                 return None
             raise
 
+    def _page_rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        try:
+            return self._rows(statement, values, _MAX_RESULT, also_raised=_RESULT_TOO_LARGE)
+        except ClickHouseError as error:
+            if getattr(error, "code", None) in _RESULT_TOO_LARGE:
+                raise PageTooLarge from error
+            raise
+
     def _rows(
-        self, statement: str, values: Mapping[str, Any], *, also_raised: Collection[int] = ()
+        self,
+        statement: str,
+        values: Mapping[str, Any],
+        limits: Mapping[str, int] = MappingProxyType({}),
+        *,
+        also_raised: Collection[int] = (),
     ) -> Sequence[Sequence[Any]]:
         def ask() -> Sequence[Sequence[Any]]:
-            settings = _SETTINGS | {"max_execution_time": self._deadline.remaining()}
+            settings = {**_SETTINGS, **limits, "max_execution_time": self._deadline.remaining()}
             return self._client.query(statement, parameters=dict(values), settings=settings).result_rows
 
         try:

@@ -1,6 +1,7 @@
 """`PostgresStore`: reads events from PostgreSQL."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -32,6 +33,7 @@ from functions.graphql.postgres.where import (
 from functions.graphql.query.aggregation import Aggregation
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
+from functions.graphql.query.page_bytes import may_be_too_large, within_limit
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots, SlottedConnection
 from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
@@ -138,6 +140,9 @@ class PostgresStore:
         )
         # Among all events the best plan depends on the values. The others have one plan, by their index, and making it
         # takes PostgreSQL as long as carrying it out.
+        if may_be_too_large(window.limit, requested):
+            with closing(connection.stream(statement, values)) as rows:
+                return within_limit(rows)
         return connection.execute(statement, values, prepare=source is not BY_TIME).fetchall()
 
     def _source(

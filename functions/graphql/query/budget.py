@@ -1,10 +1,14 @@
-"""Limits of one GraphQL query: nodes and seconds."""
+"""Limits of one GraphQL query: nodes, bytes and seconds."""
 
 import time
 
-from functions.graphql.query.errors import InvalidArgument, QueryTooSlow
+from functions.graphql.query.errors import AnswerTooLarge, InvalidArgument, QueryTooSlow
 
 MAX_NODES = 10_000
+
+# Lambda sends at most 6 MiB, headers and status included.
+MAX_ANSWER_BYTES = 6 * 1024 * 1024 - 1024
+
 MAX_SECONDS = 9.0
 
 
@@ -27,6 +31,32 @@ class NodeBudget:
                 f"The query asks for {self._count:,} nodes or more; at most {self._limit:,} are allowed: "
                 "ask for smaller pages, or in several queries."
             )
+
+
+class ByteBudget:
+    """Counts the bytes of an answer while it is made, so that no answer is made that can't be sent."""
+
+    def __init__(self, limit: int = MAX_ANSWER_BYTES) -> None:
+        self._limit = limit
+        self._count = 0
+
+    def take(self, count: int) -> None:
+        """Counts bytes of the answer.
+
+        Raises:
+            AnswerTooLarge: the answer has more bytes than can be sent.
+        """
+        self._count += count
+        self.check()
+
+    def check(self) -> None:
+        """Checks the bytes counted so far.
+
+        Raises:
+            AnswerTooLarge: the answer has more bytes than can be sent.
+        """
+        if self._count > self._limit:
+            raise AnswerTooLarge(self._limit)
 
 
 class Deadline:

@@ -9,6 +9,13 @@ class QueryTooSlow(Exception):
     """The query exceeds its time or the store's memory."""
 
 
+class AnswerTooLarge(Exception):
+    """The answer has more bytes than can be sent; the message is for the client."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The answer has more than {limit:,} bytes: ask for fewer events or fields.")
+
+
 class StoreUnavailable(Exception):
     """The store is unreachable or not ready."""
 

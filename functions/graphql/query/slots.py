@@ -7,7 +7,7 @@ of its tenant. The slot ends with the transaction, so neither a frozen function 
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,9 +59,22 @@ class SlottedConnection:
         Raises:
             psycopg.errors.UndefinedObject: no slot is free; PostgreSQL did not begin the statement.
         """
+        return self.connection.execute(self._within_slot(statement), values, prepare=prepare)
+
+    def stream(self, statement: LiteralString | sql.Composable, values: Any) -> Generator[tuple[Any, ...]]:
+        """Executes a statement in a slot, and yields each row as it arrives.
+
+        The generator keeps the connection until it is closed.
+
+        Raises:
+            As `execute`.
+        """
+        with self.connection.cursor() as cursor:
+            yield from cursor.stream(self._within_slot(statement), values)
+
+    def _within_slot(self, statement: LiteralString | sql.Composable) -> sql.Composed:
         text = statement if isinstance(statement, sql.Composable) else sql.SQL(statement)
-        whole = _WITHIN_SLOT.format(statement=text, slots=self.slots, no_slot=_NO_FREE_SLOT)
-        return self.connection.execute(whole, values, prepare=prepare)
+        return _WITHIN_SLOT.format(statement=text, slots=self.slots, no_slot=_NO_FREE_SLOT)
 
 
 class Slots:
