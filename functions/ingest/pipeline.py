@@ -8,7 +8,6 @@ from functools import partial
 from itertools import batched
 from operator import attrgetter
 
-import msgspec
 import psycopg
 from msgspec.structs import replace
 
@@ -18,9 +17,7 @@ from functions.ingest.directory.fact_writer import FactWriter
 from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.directory.named_projects import identify_projects
 from functions.ingest.directory.users import BatchUsers
-from functions.ingest.erased import EventKey, EventsErased, UnerasedSlices, key_of, require_none_erased
-from functions.ingest.event.attributes import BaseAttributes, attributes_of
-from functions.ingest.event.event import AcceptanceRules, Event, acceptance_rules, read_attributes
+from functions.ingest.erased import EventKey, EventsErased, UnerasedSlices, require_none_erased
 from functions.ingest.following import follow_move, may_have_moved, state_rejected
 from functions.ingest.message.batch import Batch
 from functions.ingest.outcome import Outcome
@@ -28,7 +25,8 @@ from functions.ingest.postgres.erasures import active_erasures
 from functions.ingest.postgres.errors import is_refusal, lacks_partition
 from functions.ingest.postgres.events import RejectedRow, write_events, write_rejected
 from functions.ingest.postgres.rejected_events import rejected_row
-from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, neighbouring_month, write_order_key
+from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, neighbouring_month
+from functions.ingest.reading import NONE_ERASED, Reading
 from functions.ingest.transform import (
     Candidate,
     prefetch,
@@ -40,10 +38,10 @@ from functions.ingest.transform import (
 )
 from functions.ingest.typed_events import TypedEvents
 from functions.shared.catalog.registry import Registry
-from functions.shared.grant import Grant
 from functions.shared.partitions import first_moment, make_partitions, wanted_months
 from functions.shared.postgres import Connection, Database, message_of
 from functions.shared.rejection import Rejection
+from functions.shared.spare_time import NO_WORK, spare_time_used
 
 _ROWS_AT_ONCE = 100  # small enough for PostgreSQL to write one slice while the next one is made
 
@@ -61,16 +59,26 @@ class Consumer:
     def __post_init__(self) -> None:
         self.typed = TypedEvents(self.registry)
 
-    def consume(self, batches: Sequence[Batch]) -> Outcome:
+    def reading(self, batches: Sequence[Batch], erased: Set[EventKey] = NONE_ERASED) -> Reading:
+        """Returns the events of the batches, which can be read before they are consumed."""
+        return Reading(batches, self.registry, self.retention_months, erased)
+
+    def consume(
+        self, batches: Sequence[Batch], reading: Reading | None = None, spare_work: Iterator[object] = NO_WORK
+    ) -> Outcome:
         """Stores all events of the batches, and stores those that fail as rejected events.
 
         One transaction writes all events. If PostgreSQL refuses an event, halving the batches finds that event.
+
+        Args:
+            reading: the events of the batches, if they were read before.
+            spare_work: work that is done while PostgreSQL works. See `spare_time_used`.
 
         Raises:
             psycopg.Error: PostgreSQL is unavailable or accepts no rows. A repeated call does not store events twice.
         """
         try:
-            return self._consume_at_once(batches)
+            return self._consume_at_once(batches, reading, spare_work)
         except psycopg.Error as error:
             if not is_refusal(error):
                 raise
@@ -78,23 +86,26 @@ class Consumer:
         halves = _halves(batches)
         return self.consume(halves[0]) + self.consume(halves[1]) if halves else self._reject(batches[0], reason)
 
-    def _consume_at_once(self, batches: Sequence[Batch]) -> Outcome:
+    def _consume_at_once(
+        self, batches: Sequence[Batch], reading: Reading | None = None, spare_work: Iterator[object] = NO_WORK
+    ) -> Outcome:
         """Stores all events but those whose users or namespaces were erased after they were sent.
 
         Such an event is only found when it becomes a row. The others are then consumed as if it had not been there,
         because it must not state facts either.
         """
-        erased = frozenset[EventKey]()
+        erased = NONE_ERASED
         while True:
             try:
-                return self._consume_all_but(erased, batches)
+                return self._consume_read(reading or self.reading(batches, erased), spare_work)
             except EventsErased as found:
                 erased |= found.keys
+                reading = None
 
-    def _consume_all_but(self, erased: Set[EventKey], batches: Iterable[Batch]) -> Outcome:
-        outcome = Outcome(erased=len(erased))
-        directory, users = BatchDirectory(self.known), BatchUsers()
-        candidates = self._prepared(self._read(batches, erased, outcome), directory, users, outcome)
+    def _consume_read(self, reading: Reading, spare_work: Iterator[object]) -> Outcome:
+        reading.finish()
+        outcome, directory, users = reading.outcome, BatchDirectory(self.known), BatchUsers()
+        candidates = self._prepared(reading.candidates, directory, users, outcome)
         looks_up = _may_be_in_other_months(candidates)
         ordered = candidates if looks_up else sorted(candidates, key=attrgetter("write_order"))
         slices = CachedIterable(self._slices(candidates, ordered, directory, users, outcome))
@@ -102,7 +113,7 @@ class Consumer:
         conflicts: list[RejectedRow] = []
 
         def write(connection: Connection) -> None:
-            with connection.transaction():
+            with spare_time_used(connection, spare_work), connection.transaction():
                 erasures = active_erasures(connection)
                 kept = UnerasedSlices(slices, candidates, erasures)
                 outcome.stored, rows = write_events(kept, connection, looks_up=looks_up)
@@ -138,30 +149,6 @@ class Consumer:
         outcome.reject(batch.events[0], batch.first, batch, rejection)
         (row,) = outcome.rejected
         return outcome if self.database.run(partial(_write_unless_erased, row)) else Outcome(erased=1)
-
-    def _read(self, batches: Iterable[Batch], erased: Set[EventKey], outcome: Outcome) -> list[Candidate]:
-        candidates = []
-        senders: dict[Grant, Grant] = {}
-        for batch in batches:
-            sender = senders.setdefault(batch.sender, batch.sender)
-            rules = acceptance_rules(batch, self.registry, self.retention_months)
-            read = [None] * len(batch.events) if batch.refused else attributes_of(batch.events)
-            for (index, raw), attributes in zip(batch.indexed(), read, strict=True):
-                if erased and key_of(batch, index) in erased:
-                    continue
-                try:
-                    if index in batch.refused:
-                        raise batch.refused[index]
-                    event = _read_event(raw, index, rules, attributes)
-                except Rejection as rejection:
-                    outcome.reject(raw, index, batch, rejection)
-                    continue
-                if event is None:
-                    outcome.ignored += 1
-                else:
-                    write_order = write_order_key(event.timestamp, event.id)
-                    candidates.append(Candidate(batch, index, event, sender, write_order, event.explicit_path))
-        return candidates
 
     def _prepared(
         self, candidates: list[Candidate], directory: BatchDirectory, users: BatchUsers, outcome: Outcome
@@ -247,17 +234,6 @@ def _write_unless_erased(row: RejectedRow, connection: Connection) -> bool:
             return False
         write_rejected([row], connection)
     return True
-
-
-def _read_event(
-    raw: msgspec.Raw, index: int, rules: AcceptanceRules, attributes: BaseAttributes | None
-) -> Event | None:
-    event = read_attributes(raw, index, rules, attributes)
-    if event is None and (rules.batch.grant or rules.batch.replayed):
-        raise Rejection(
-            "unknown_event", "The consumer has no definition of the event, although the ingest function had one."
-        )
-    return event
 
 
 def _halves(batches: Sequence[Batch]) -> tuple[Sequence[Batch], Sequence[Batch]] | None:
