@@ -113,14 +113,16 @@ class Consumer:
         conflicts: list[RejectedRow] = []
 
         def write(connection: Connection) -> None:
-            with spare_time_used(connection, spare_work), connection.transaction():
+            with connection.transaction():
                 erasures = active_erasures(connection)
                 kept = UnerasedSlices(slices, candidates, erasures)
-                outcome.stored, rows = write_events(kept, connection, looks_up=looks_up)
+                with spare_time_used(connection, spare_work):
+                    outcome.stored, rows = write_events(kept, connection, looks_up=looks_up)
                 require_none_erased(zip(outcome.rejected_keys, outcome.rejected, strict=True), erasures)
                 conflicts[:] = _conflicts(rows, candidates)
                 write_rejected([*outcome.rejected, *conflicts], connection)
-                facts.write(connection)
+                with spare_time_used(connection, spare_work):
+                    facts.write(connection)
 
         with ExitStack() as undone:
             undone.callback(self.known.forget)
