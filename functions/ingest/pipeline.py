@@ -108,8 +108,8 @@ class Consumer:
         candidates = self._prepared(reading.candidates, directory, users, outcome)
         looks_up = _may_be_in_other_months(candidates)
         ordered = candidates if looks_up else sorted(candidates, key=attrgetter("write_order"))
-        slices = CachedIterable(self._slices(candidates, ordered, directory, users, outcome))
         facts = FactWriter(directory, users, self.known)
+        slices = CachedIterable(self._slices(candidates, ordered, directory, users, facts, outcome))
         conflicts: list[RejectedRow] = []
 
         def write(connection: Connection) -> None:
@@ -189,6 +189,7 @@ class Consumer:
         ordered: Sequence[Candidate],
         directory: BatchDirectory,
         users: BatchUsers,
+        facts: FactWriter,
         outcome: Outcome,
     ) -> Iterator[list[Row]]:
         """Yields the rows in the order of `ordered`, and adds failing candidates to the rejected events.
@@ -209,7 +210,7 @@ class Consumer:
                     username = event.username if row.user_id == event.user_id else None
                     path = candidate.moved_from or row.namespace_path
                     users.add_event(row.user_id, username, row.timestamp, path, sender)
-        directory.collect_statements()
+        facts.prepare()
 
     def _rows(self, candidates: Sequence[Candidate], directory: BatchDirectory, outcome: Outcome) -> list[Row]:
         rows = []
