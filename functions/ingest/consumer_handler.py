@@ -29,8 +29,7 @@ TIME_LIMITS = TimeLimits(statement=45, transaction=50)
 # Limits the unpacked bytes consumed together, while as much may be read ahead. One gzip message holds up to 20 MB and
 # 10,000 events.
 MAX_BYTES_AT_ONCE = 32 * 1024 * 1024
-MAX_EVENTS_AT_ONCE = 2_500  # PostgreSQL writes them while the next ones are read
-MAX_EVENTS_AT_FIRST = 1_000  # PostgreSQL waits until they are read, and writes while the next ones are
+MAX_EVENTS_AT_ONCE = 5_000  # an event takes much more memory than its bytes
 MAX_IDS_LOGGED = 10
 # Counted from the start of the invocation. A transaction may take 50 s more, and the function has at least 60 s.
 LAST_START_SECONDS = 10
@@ -50,7 +49,6 @@ class ConsumerHandler:
         read: reads the batch from a message's body and origin.
         max_bytes: maximum bytes of messages consumed together; one message alone may be larger.
         max_events: maximum events of messages consumed together.
-        max_events_at_first: the same of the first messages.
         clock: returns seconds like `time.monotonic`.
     """
 
@@ -59,7 +57,6 @@ class ConsumerHandler:
     read: Callable[[bytes, Origin], Batch] = read_message
     max_bytes: int = MAX_BYTES_AT_ONCE
     max_events: int = MAX_EVENTS_AT_ONCE
-    max_events_at_first: int = MAX_EVENTS_AT_FIRST
     clock: Callable[[], float] = monotonic
 
     @redact_errors()
@@ -100,16 +97,15 @@ class ConsumerHandler:
         """
         group: list[Message] = []
         size = events = 0
-        most = min(self.max_events, self.max_events_at_first)
         while waiting and self.clock() < deadline:
             yield Upcoming.SHORT if is_read_soon(waiting[0]["body"]) else Upcoming.LONG
             message = self._read(waiting[0])
             if message is not None:
                 own_size, own_events = sum(map(len, message.batch.events)), len(message.batch.events)
-                group_max_bytes, group_max_events = (limit // message.deliveries for limit in (self.max_bytes, most))
+                group_max_bytes, group_max_events = (limit // message.deliveries for limit in (self.max_bytes, self.max_events))
                 if group and (size + own_size > group_max_bytes or events + own_events > group_max_events):
                     yield group
-                    group, size, events, most = [], 0, 0, self.max_events
+                    group, size, events = [], 0, 0
                 group.append(message)
                 size, events = size + own_size, events + own_events
             waiting.popleft()
