@@ -102,7 +102,9 @@ class ConsumerHandler:
             message = self._read(waiting[0])
             if message is not None:
                 own_size, own_events = sum(map(len, message.batch.events)), len(message.batch.events)
-                group_max_bytes, group_max_events = (limit // message.deliveries for limit in (self.max_bytes, self.max_events))
+                group_max_bytes, group_max_events = (
+                    limit // message.deliveries for limit in (self.max_bytes, self.max_events)
+                )
                 if group and (size + own_size > group_max_bytes or events + own_events > group_max_events):
                     yield group
                     group, size, events = [], 0, 0

@@ -25,7 +25,7 @@ from functions.ingest.postgres.erasures import active_erasures
 from functions.ingest.postgres.errors import is_refusal, lacks_partition
 from functions.ingest.postgres.events import RejectedRow, write_events, write_rejected
 from functions.ingest.postgres.rejected_events import rejected_row
-from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, neighbouring_month
+from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, is_mid_month, neighbouring_month
 from functions.ingest.reading import NONE_ERASED, Reading
 from functions.ingest.transform import (
     Candidate,
@@ -42,6 +42,14 @@ from functions.shared.partitions import first_moment, make_partitions, wanted_mo
 from functions.shared.postgres import Connection, Database, message_of
 from functions.shared.rejection import Rejection
 from functions.shared.spare_time import NO_WORK, spare_time_used
+
+# `map` calls these in C, which takes a fraction of the time of a loop in Python.
+_PATH, _PROJECT = attrgetter("event.explicit_path"), attrgetter("event.project")
+_PREFETCHER = attrgetter("event.type.feature.prefetcher")
+_TIME_IS_ASSIGNED, _TIMESTAMP = attrgetter("event.time_is_assigned"), attrgetter("event.timestamp")
+_DAY, _WRITE_ORDER = attrgetter("event.timestamp.day"), attrgetter("write_order")
+_ROW = attrgetter("row")
+_PLACE = attrgetter("namespace_path", "project_id")
 
 _ROWS_AT_ONCE = 100  # small enough for PostgreSQL to write one slice while the next one is made
 
@@ -107,7 +115,7 @@ class Consumer:
         outcome, directory, users = reading.outcome, BatchDirectory(self.known), BatchUsers()
         candidates = self._prepared(reading.candidates, directory, users, outcome)
         looks_up = _may_be_in_other_months(candidates)
-        ordered = candidates if looks_up else sorted(candidates, key=attrgetter("write_order"))
+        ordered = candidates if looks_up else sorted(candidates, key=_WRITE_ORDER)
         facts = FactWriter(directory, users, self.known)
         slices = CachedIterable(self._slices(candidates, ordered, directory, users, facts, outcome))
         conflicts: list[RejectedRow] = []
@@ -160,22 +168,23 @@ class Consumer:
         Returns:
             The candidates that were not rejected.
         """
-        if unidentified := [(one.event, one.sender) for one in candidates if one.event.project.is_unidentified]:
+        if any(project.is_unidentified for project in set(map(_PROJECT, candidates))):
+            unidentified = [(one.event, one.sender) for one in candidates if one.event.project.is_unidentified]
             self.database.run(partial(identify_projects, unidentified))
         if may_have_moved(candidates, directory, self.database):
             passed = _passing(partial(follow_move, directory=directory), candidates, outcome)
             state_rejected(set(candidates).difference(passed), directory, users)
             candidates = passed
-        if not all(candidate.names_its_path for candidate in candidates):
+        if None in map(_PATH, candidates):
             for candidate in candidates:
                 directory.add_event(candidate.event, candidate.sender, candidate.batch.received_at)
             self.database.run(directory.load_known)
             candidates = _passing(partial(_find_namespace, directory=directory), candidates, outcome)
-        if any(candidate.prefetches for candidate in candidates):
+        if any(map(_PREFETCHER, candidates)):
             candidates = _passing(_read_to_prefetch, candidates, outcome)
             failed = prefetch((candidate for candidate in candidates if candidate.prefetches), self.database)
             candidates = _passing(partial(_require_prefetched, failed=failed), candidates, outcome)
-        if not all(candidate.names_its_path for candidate in candidates):
+        if None in map(_PATH, candidates):
             for some in batched(candidates, _ROWS_AT_ONCE, strict=False):
                 take_typed_payloads((candidate for candidate in some if not candidate.names_its_path), self.typed)
             candidates = _passing(partial(_transform_to_find_namespace, registry=self.registry), candidates, outcome)
@@ -204,12 +213,11 @@ class Consumer:
             if sender is not known_sender:  # senders share their grants
                 known_sender, is_authoritative = sender, sender.is_authoritative
             directory.add_event(event, sender, candidate.batch.received_at)
-            if row is not None:
-                directory.rows.add((row.namespace_path, row.project_id))
-                if is_authoritative:
-                    username = event.username if row.user_id == event.user_id else None
-                    path = candidate.moved_from or row.namespace_path
-                    users.add_event(row.user_id, username, row.timestamp, path, sender)
+            if is_authoritative and row is not None:
+                username = event.username if row.user_id == event.user_id else None
+                path = candidate.moved_from or row.namespace_path
+                users.add_event(row.user_id, username, row.timestamp, path, sender)
+        directory.rows.update(map(_PLACE, filter(None, map(_ROW, candidates))))
         facts.prepare()
 
     def _rows(self, candidates: Sequence[Candidate], directory: BatchDirectory, outcome: Outcome) -> list[Row]:
@@ -218,7 +226,8 @@ class Consumer:
         read_together(candidates, self.typed)
         for candidate in candidates:
             try:
-                transform(candidate, self.registry)
+                if candidate.returned is None:
+                    transform(candidate, self.registry)
                 row = candidate.row = row_of(candidate, directory, self.retention_months)
                 _require_kept_month(row, first_month)
             except Rejection as rejection:
@@ -298,10 +307,13 @@ def _require_kept_month(row: Row, first_month: datetime) -> None:
         raise Rejection("timestamp_out_of_range", "The month of the event is no longer kept.")
 
 
-def _may_be_in_other_months(candidates: Iterable[Candidate]) -> bool:
+def _may_be_in_other_months(candidates: Sequence[Candidate]) -> bool:
     """Whether any event's id may be stored in another month, assuming that no transformation changes its timestamp."""
-    events = (candidate.event for candidate in candidates)
-    return any(event.time_is_assigned or neighbouring_month(event.timestamp) != NO_OTHER_MONTH for event in events)
+    if any(map(_TIME_IS_ASSIGNED, candidates)):
+        return True
+    if all(map(is_mid_month, set(map(_DAY, candidates)))):
+        return False
+    return any(neighbouring_month(timestamp) != NO_OTHER_MONTH for timestamp in map(_TIMESTAMP, candidates))
 
 
 def _conflicts(rows: Sequence[Row], candidates: Iterable[Candidate]) -> list[RejectedRow]:
