@@ -106,8 +106,8 @@ class IngestHandler:
         if not grant.may_write:
             raise Forbidden("The token needs the scope events:write or events:write:own.")
         events = events_of(request, form)
-        sizes = list(map(len, events.raw))
         answer = self.intake.take_in(events, grant, self.now(), request.idempotency_key)
+        sizes = map(len, events.raw)
         size = sum(size for size, event_id in zip(sizes, answer.ids, strict=True) if event_id is not None)
         intake_metrics.count(tenant_of(grant), answer.accepted, size)
         return answer

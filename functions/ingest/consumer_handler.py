@@ -5,39 +5,34 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from aws_lambda_powertools import Logger
 
 from functions.ingest import intake_metrics
-from functions.ingest.message.batch import Batch
+from functions.ingest.message.batch import Batch, is_read_soon
 from functions.ingest.message.origin import Origin, origin_of
 from functions.ingest.message.replay import read_message
 from functions.ingest.outcome import Outcome
 from functions.ingest.pipeline import Consumer
+from functions.ingest.read_ahead import Group, Message, ReadAhead, Upcoming
 from functions.shared.catalog import registry
 from functions.shared.failure import redact_errors
 from functions.shared.gc_tuning import gc_disabled
 from functions.shared.postgres import Database, TimeLimits, reason_of
+from functions.shared.spare_time import NO_WORK
 from functions.shared.tenant import QUEUE
 
 TIME_LIMITS = TimeLimits(statement=45, transaction=50)
 
-# Limits the unpacked bytes consumed together. One gzip message holds up to 20 MB and 10,000 events.
-MAX_BYTES_AT_ONCE = 64 * 1024 * 1024
-MAX_EVENTS_AT_ONCE = 50_000  # an event takes much more memory than its bytes
+# Limits the unpacked bytes consumed together, while as much may be read ahead. One gzip message holds up to 20 MB and
+# 10,000 events.
+MAX_BYTES_AT_ONCE = 32 * 1024 * 1024
+MAX_EVENTS_AT_ONCE = 5_000  # an event takes much more memory than its bytes
 MAX_IDS_LOGGED = 10
 # Counted from the start of the invocation. A transaction may take 50 s more, and the function has at least 60 s.
 LAST_START_SECONDS = 10
-
-
-class Message(NamedTuple):
-    """A message of the queue with its number of deliveries and its batch."""
-
-    id: str
-    deliveries: int
-    batch: Batch
 
 
 def build(*, database_url: str, retention_months: int, log_level: str = "INFO") -> "ConsumerHandler":
@@ -71,17 +66,19 @@ class ConsumerHandler:
         deadline = self.clock() + LAST_START_SECONDS
         records = event["Records"]
         waiting, done = deque(records), set[str]()
+        ahead = ReadAhead(self._groups(waiting, deadline), self.consumer)
         try:
-            for messages in self._groups(waiting, deadline):
-                outcome, stored_ids = self._consume(messages)
+            while group := ahead.next_group():
+                outcome, stored_ids = self._consume(group, ahead.steps())
                 done |= stored_ids
                 if stored_ids:
                     self._log(outcome, len(stored_ids))
                     intake_metrics.count_erased(outcome.erased)
-                    _count_published([message.batch for message in messages if message.id in stored_ids])
-            if waiting:
-                left = {"messages": len(waiting)}
-                self.logger.warning("no time is left for some messages", extra=left)
+                    _count_published([message.batch for message in group.messages if message.id in stored_ids])
+                if self.clock() >= deadline:
+                    break
+            if left := ahead.messages + len(waiting):
+                self.logger.warning("no time is left for some messages", extra={"messages": left})
         except psycopg.Error as error:
             self.logger.warning(
                 "PostgreSQL did not store the batch",
@@ -90,16 +87,18 @@ class ConsumerHandler:
         failed = [record["messageId"] for record in records if record["messageId"] not in done]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
-    def _groups(self, waiting: deque[dict[str, Any]], deadline: float) -> Iterator[list[Message]]:
+    def _groups(self, waiting: deque[dict[str, Any]], deadline: float) -> Iterator[Upcoming | list[Message]]:
         """Yields groups of messages to consume together; a message over the limits forms its own group.
 
         A group gets smaller the more often its messages were delivered, because PostgreSQL may fail on many events but
         not on few. Messages for which no time is left before `deadline` stay in `waiting`. The messages read by then
-        are consumed all the same, so slow messages don't block the queue.
+        are consumed all the same, so slow messages don't block the queue. Before a message is read, yields what reading
+        it may take.
         """
         group: list[Message] = []
         size = events = 0
         while waiting and self.clock() < deadline:
+            yield Upcoming.SHORT if is_read_soon(waiting[0]["body"]) else Upcoming.LONG
             message = self._read(waiting[0])
             if message is not None:
                 own_size, own_events = sum(map(len, message.batch.events)), len(message.batch.events)
@@ -109,8 +108,6 @@ class ConsumerHandler:
                 if group and (size + own_size > group_max_bytes or events + own_events > group_max_events):
                     yield group
                     group, size, events = [], 0, 0
-                    if self.clock() >= deadline:
-                        return
                 group.append(message)
                 size, events = size + own_size, events + own_events
             waiting.popleft()
@@ -126,7 +123,7 @@ class ConsumerHandler:
             return None
         return Message(record["messageId"], int(record["attributes"]["ApproximateReceiveCount"]), batch)
 
-    def _consume(self, messages: Sequence[Message]) -> tuple[Outcome, set[str]]:
+    def _consume(self, group: Group, spare_work: Iterator[object] = NO_WORK) -> tuple[Outcome, set[str]]:
         """Consumes the messages; returns the outcome and the ids of the messages that were consumed.
 
         If the code fails, the messages are halved until the failing message is found: a message is the unit of
@@ -135,8 +132,10 @@ class ConsumerHandler:
         Raises:
             psycopg.Error: PostgreSQL is unavailable.
         """
+        messages = group.messages
         try:
-            return self.consumer.consume([message.batch for message in messages]), {message.id for message in messages}
+            outcome = self.consumer.consume([message.batch for message in messages], group.reading, spare_work)
+            return outcome, {message.id for message in messages}
         except psycopg.Error:
             raise
         except Exception as error:  # noqa: BLE001 - any failure of one message must not fail the others
@@ -144,7 +143,10 @@ class ConsumerHandler:
                 self._log_failure(messages[0].id, error)
                 return Outcome(), set()
         half = len(messages) // 2
-        (first, first_ids), (second, second_ids) = self._consume(messages[:half]), self._consume(messages[half:])
+        (first, first_ids), (second, second_ids) = (
+            self._consume(Group(messages[:half])),
+            self._consume(Group(messages[half:])),
+        )
         return first + second, first_ids | second_ids
 
     def _log(self, outcome: Outcome, messages: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
+from operator import attrgetter
 
 from functions.ingest.directory.directory import BatchDirectory
 from functions.ingest.directory.users import BatchUsers
@@ -9,14 +10,12 @@ from functions.ingest.transform import Candidate
 from functions.shared.postgres import Database
 from functions.shared.rejection import Rejection, quoted
 
+_PLACE = attrgetter("event.explicit_path", "event.project.id")
+
 
 def may_have_moved(candidates: Iterable[Candidate], directory: BatchDirectory, database: Database) -> bool:
     """Loads what decides where the candidates are that name a path; returns whether any may be elsewhere."""
-    places = {
-        (event.explicit_path, event.project.id)
-        for event in (candidate.event for candidate in candidates)
-        if event.explicit_path is not None
-    }
+    places = {(path, project) for path, project in set(map(_PLACE, candidates)) if path is not None}
     return bool(places) and database.run(partial(directory.load_places, places))
 
 

@@ -10,6 +10,7 @@ import msgspec
 from functions.ingest.contract import MAX_MESSAGE_BYTES, Answer, EventRejection, without_noncharacters
 from functions.ingest.event.event import acceptance_rules
 from functions.ingest.formats.adapter import Events
+from functions.ingest.formats.table import plain_events
 from functions.ingest.idempotency import IdempotentRequest
 from functions.ingest.judge import Judge
 from functions.ingest.message.batch import Batch
@@ -47,13 +48,13 @@ class Intake:
         Raises:
             QueueUnavailable: the queue took none of the accepted events.
         """
-        events = _as_sent(events)
         batch = Batch(str(uuid4()), received_at, [], grant=grant)
         answer = Answer(0, 0, [], [None] * len(events.raw))
         idempotent_request = IdempotentRequest(grant, idempotency_key) if idempotency_key else None
         rules = acceptance_rules(batch, self.registry, self.retention_months)
         judge = Judge(rules, answer, idempotent_request)
-        judge.judge(events)
+        if not (_goes_as_it_is(events) and judge.accepts_all(events)):
+            judge.judge(_as_sent(plain_events(events)))
         self._queue(batch, judge.accepted, answer)
         answer.rejected.sort(key=lambda rejected: rejected.index)
         return answer
@@ -80,9 +81,14 @@ class Intake:
                 )
 
 
+def _goes_as_it_is(events: Events) -> bool:
+    """Whether the events form an array that goes to SQS unchanged."""
+    return events.array is not None and without_noncharacters(events.array) is events.array
+
+
 def _as_sent(events: Events) -> Events:
     """Returns the events exactly as they go to SQS, so that validation sees the same bytes."""
-    if events.array is not None and without_noncharacters(events.array) is events.array:
+    if _goes_as_it_is(events):
         return events
     raw = [msgspec.Raw(without_noncharacters(bytes(event))) for event in events.raw]
     return events if raw == events.raw else Events(raw, events.refused)

@@ -33,10 +33,12 @@ class Judge:
     idempotent_request: IdempotentRequest | None = None
     accepted: list[int] = field(default_factory=list)
 
+    def accepts_all(self, events: Events) -> bool:
+        """Accepts the events of an array if all are ordinary plain events; returns whether they are."""
+        return events.array is not None and self._accept(0, events.raw, events.array)
+
     def judge(self, events: Events) -> None:
-        """Judges all events."""
-        if events.array is not None and self._accept(0, events.raw, events.array):
-            return
+        """Judges all events, one small group after another."""
         # Groups are small, so that an event that is not ordinary makes only its own group slow.
         for first in range(0, len(events.raw), _READ_AT_ONCE):
             some = events.raw[first : first + _READ_AT_ONCE]

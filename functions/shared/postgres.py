@@ -13,6 +13,7 @@ from psycopg.sql import Composed
 
 from functions.shared import session_settings
 from functions.shared.failure import class_and_code
+from functions.shared.spare_time import SpareTimeConnection
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -79,7 +80,7 @@ def connect(url: str, limits: TimeLimits, options: str = "") -> Connection:
 
 def _connected(url: str, limits: TimeLimits) -> Connection:
     known = psycopg.conninfo.conninfo_to_dict(url)
-    return psycopg.connect(
+    return SpareTimeConnection.connect(
         psycopg.conninfo.make_conninfo(
             url,
             options="",  # poolers refuse startup options; a statement applies them instead

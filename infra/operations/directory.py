@@ -15,6 +15,7 @@ from functions.ingest.directory.users import StatedNames
 from functions.ingest.event.location import lineage
 from functions.shared.directory_lock import exclusive_directory_lock
 from functions.shared.postgres import Connection
+from functions.shared.timestamp import to_microseconds
 
 OPERATOR = "operator"
 """Issuer of an operator's statements."""
@@ -197,9 +198,15 @@ def _statement(value: str | None, now: datetime, operator: str) -> Statement:
 
 
 def _name(path: str, user: int, username: str | None, now: datetime, operator: str) -> StatedNames:
-    stated = StatedNames(path, is_limited=False, issuer=OPERATOR, sub=operator)
-    stated.add(user, username, now)
-    return stated
+    return StatedNames(
+        path,
+        is_limited=False,
+        issuer=OPERATOR,
+        sub=operator,
+        users=[user],
+        names=[username],
+        times=[to_microseconds(now)],
+    )
 
 
 def _sender(issuer: str, sub: str, stated_at: datetime | None) -> str:

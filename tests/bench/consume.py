@@ -29,7 +29,7 @@ READY_MADE = f"""
     COPY (
         SELECT {COLUMNS}
         FROM ai_usage_events
-        WHERE xact_id = %s::xid8
+        WHERE xact_id > %s::xid8
         ORDER BY date_trunc('month', timestamp), id
     ) TO STDOUT (FORMAT BINARY)
 """
@@ -38,7 +38,7 @@ NEWEST = "SELECT xact_id FROM ai_usage_events ORDER BY xact_id DESC LIMIT 1"
 SELECT = """
     SELECT id, timestamp, event, user_id, namespace_path, project_id, payload::text
     FROM ai_usage_events
-    WHERE xact_id = %s::xid8
+    WHERE xact_id > %s::xid8
 """
 ROW = "(%s, %s, %s, %s, %s, %s, %s)"
 
@@ -77,8 +77,9 @@ def _seconds(server: str) -> list[list[float]]:
         psycopg.connect(urls[3]) as upserting,
     ):
         for message in _messages():
+            (newest,) = reader.execute(NEWEST).fetchone() or ("0",)
             consumed = seconds_of(partial(consumer, message, None))
-            binary, rows = _written(reader)
+            binary, rows = _written(reader, newest)
             copied = seconds_of(partial(_copy, copying, binary))
             upserted = seconds_of(partial(_upsert, upserting, rows))
             taken.append((consumed, seconds_of(partial(computing, message, None)), copied, upserted))
@@ -93,12 +94,11 @@ def _compute_payloads(handler: ConsumerHandler) -> None:
     handler.consumer = Consumer(database, registry.load(WITH_FUNCTIONS), RETENTION_MONTHS)
 
 
-def _written(reader: psycopg.Connection) -> tuple[bytes, list[Any]]:
-    """Returns the rows that the consumer wrote: as text for COPY, and as values."""
-    (transaction,) = reader.execute(NEWEST).fetchone() or ("0",)
-    with reader.cursor().copy(READY_MADE, [transaction]) as copy:
+def _written(reader: psycopg.Connection, before: str) -> tuple[bytes, list[Any]]:
+    """Returns the rows that the consumer wrote after a transaction: as text for COPY, and as values."""
+    with reader.cursor().copy(READY_MADE, [before]) as copy:
         binary = b"".join(map(bytes, copy))
-    rows = reader.execute(SELECT, [transaction]).fetchall()
+    rows = reader.execute(SELECT, [before]).fetchall()
     if len(rows) != BATCH:
         raise RuntimeError(f"The consumer stored {len(rows)} of {BATCH} events")
     return binary, rows

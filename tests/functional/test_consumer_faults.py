@@ -386,7 +386,7 @@ def test_a_message_that_fails_is_reported_alone_and_its_neighbours_are_stored(
             raise RuntimeError(SECRET)
         return read_attributes(raw, *arguments)
 
-    monkeypatch.setattr("functions.ingest.pipeline.read_attributes", fail_on_some)
+    monkeypatch.setattr("functions.ingest.reading.read_attributes", fail_on_some)
     records = [record(event(**{"unforeseen": 1} if number in (3, 7) else {}), str(number)) for number in range(9)]
     assert consume(consumer, *records) == ["3", "7"]
     *failures, consumed = lines()
@@ -447,7 +447,7 @@ def test_what_there_is_no_time_for_is_left_for_later(
         passed.append(reading)
         return read_message(*arguments)
 
-    def consume_slowly(own: Consumer, batches: Sequence[Batch]) -> Outcome:
+    def consume_slowly(own: Consumer, batches: Sequence[Batch], *_: object) -> Outcome:
         passed.append(consuming)
         return own._consume_at_once(batches)
 

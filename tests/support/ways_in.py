@@ -19,7 +19,9 @@ from functions.ingest.consumer_handler import build as build_consumer
 from functions.ingest.message.batch import Batch
 from functions.ingest.outcome import Outcome
 from functions.ingest.pipeline import Consumer
+from functions.ingest.reading import Reading
 from functions.shared.settings import AuthSettings
+from functions.shared.spare_time import NO_WORK
 from tests.support.clock import NOW
 from tests.support.consuming import ACCOUNT
 
@@ -88,8 +90,10 @@ class NotedConsumer(Consumer):
 
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def consume(self, batches: Sequence[Batch]) -> Outcome:
-        self.outcomes.append(super().consume(batches))
+    def consume(
+        self, batches: Sequence[Batch], reading: Reading | None = None, spare_work: Iterator[object] = NO_WORK
+    ) -> Outcome:
+        self.outcomes.append(super().consume(batches, reading, spare_work))
         return self.outcomes[-1]
 
 

@@ -216,9 +216,11 @@ def consumers(registry: Registry) -> tuple[Consumer, Consumer]:
 def results(consumer: Consumer, events: Sequence[bytes], grant: Grant | None) -> list[Any]:
     """What becomes of each event: a row with its payload decoded, or a rejected row, by index."""
     batch = Batch("batch", NOW, [msgspec.Raw(event) for event in events], grant=grant)
-    outcome = Outcome()
-    candidates = consumer._read([batch], frozenset(), outcome)
-    rows = [row for candidate in candidates for row in made(candidate, consumer, outcome)]
+    reading = consumer.reading([batch])
+    outcome = reading.outcome
+    for _ in reading.steps(consumer.typed):
+        pass
+    rows = [row for candidate in reading.candidates for row in made(candidate, consumer, outcome)]
     return [*sorted([*rows, *map(repr, outcome.rejected)]), f"ignored {outcome.ignored}"]
 
 

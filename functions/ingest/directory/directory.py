@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from copy import copy
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -157,18 +159,22 @@ class BatchDirectory:
 
     def collect_statements(self) -> None:
         """Turns the recorded references of authoritative senders into statements."""
+        namespaces: dict[tuple[NamespaceReference, int], _Mention] = {}
         for mention in self._mentions.values():
-            project, is_authoritative = mention.project, mention.sender.is_authoritative
+            project, sender = mention.project, mention.sender
             for reference in (mention.namespace, project.namespace):
                 if reference.id is not None:
-                    self._subjects.add(("namespace", reference.id))
-                    if is_authoritative and reference.path is not None:
-                        self._add_statements(("namespace", reference.id), reference.path, reference.full_path, mention)
+                    _fold(mention, namespaces, (reference, id(sender)))
             if project.id is not None:
                 self._subjects.add(("project", project.id))
-                if is_authoritative:
+                if sender.is_authoritative:
                     path = project.namespace.path or mention.namespace.path
                     self._add_statements(("project", project.id), path, project.full_path, mention)
+        for (reference, _), mention in namespaces.items():
+            subject: Subject = ("namespace", reference.id or 0)
+            self._subjects.add(subject)
+            if mention.sender.is_authoritative and reference.path is not None:
+                self._add_statements(subject, reference.path, reference.full_path, mention)
         self._mentions.clear()
         self._add_known_paths()
 
@@ -178,7 +184,9 @@ class BatchDirectory:
         if path is not None and limit.allows(path):
             _add(stated, ("path", limit.key), _statement(path, mention, limit))
             if not limit.namespaces:
-                stated.setdefault(("known_path", path), Statement(path, LONG_AGO))
+                known_path: tuple[PropertyName, str] = ("known_path", path)
+                if known_path not in stated:
+                    stated[known_path] = _long_ago(path)
                 self._add_parent(parent_of(path), mention)
         if full_path is not None:
             _add(stated, ("full_path", limit.key), _statement(full_path, mention, limit))
@@ -194,6 +202,16 @@ class BatchDirectory:
                 stated = self.stated["namespace", namespace_id]
                 _add(stated, ("known_path", path), _statement(path, mention, Limit()))
         self._parents.clear()
+
+
+def _fold[Key](mention: _Mention, folded: dict[Key, _Mention], key: Key) -> None:
+    """Makes one mention of all with the same key, as if their events shared one namespace and project."""
+    known = folded.get(key)
+    if known is None:
+        folded[key] = copy(mention)
+        return
+    known.stated_at = max(known.stated_at, mention.stated_at)
+    known.received_at = min(known.received_at, mention.received_at)
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -223,10 +241,18 @@ def _add(
     stated[key] = newest(stated[key], statement) if key in stated else statement
 
 
+@lru_cache(maxsize=4096)
+def _long_ago(path: str) -> Statement:
+    return Statement(path, LONG_AGO)
+
+
+_NO_LIMIT = Limit()
+
+
 def limit_of(sender: Grant) -> Limit:
     """Returns the limit of an authoritative sender."""
     if sender.is_everywhere:
-        return Limit()
+        return _NO_LIMIT
     namespaces = tuple(sorted(sender.namespaces))
     return Limit(sha256("\n".join(namespaces).encode()).hexdigest(), namespaces)
 

@@ -25,7 +25,7 @@ from functions.ingest.directory.user_names import (
     write_overall_names,
     write_users,
 )
-from functions.ingest.directory.users import BatchUsers, NameSource
+from functions.ingest.directory.users import BatchUsers, NameSource, StatedNames
 from functions.shared.directory_lock import exclusive_directory_lock, shared_directory_lock
 from functions.shared.postgres import Connection, Database, reason_of
 
@@ -44,8 +44,15 @@ class FactWriter:
         self._users = users
         self._known = known
         self._waiting = Waiting()
+        self._draft: _Draft | None = None
         self._new_names: _Pairs = {}
         self._usernames: dict[int, str] = {}
+
+    def prepare(self) -> None:
+        """Prepares the statements by what is known; if nothing else becomes known, `write` only sends them."""
+        self._directory.collect_statements()
+        if self._known.holds(self._directory.stated):
+            self._draft = self._drafted()
 
     def write(self, connection: Connection) -> None:
         """Writes all statements. Call it last in the transaction that stores the events, because other batches wait."""
@@ -83,12 +90,28 @@ class FactWriter:
             _NeedsExclusiveLock: a known value would change.
         """
         self._read(connection)
-        names = self._sorted_names()
-        if names.renamed or self._changes_subjects() or self._add_names(names, connection):
+        draft, self._draft = self._draft, None
+        if draft is None or draft.as_of != self._known.state:
+            draft = self._drafted()
+        restated = draft.restated
+        if restated is None:
             raise _NeedsExclusiveLock
-        if self._write_users(names, connection):
+        if draft.new and not add_names(draft.new, connection):
+            if differing_names(draft.new, connection):
+                raise _NeedsExclusiveLock
+            restated.add_names(draft.new)  # names that other batches wrote meanwhile are restated
+        self._new_names = draft.names.new
+        if self._write_users(draft.names, connection):
             raise _NeedsExclusiveLock
-        self._restate(names, self._directory.stated, connection)
+        self._waiting = restated.write(connection)
+
+    def _drafted(self) -> "_Draft":
+        """Sorts what the batch states by what is known."""
+        names, as_of = self._sorted_names(), self._known.state
+        if names.renamed or self._changes_subjects():
+            return _Draft(as_of, names, [], None)
+        restated = self._restated(names, self._directory.stated)
+        return _Draft(as_of, names, self._users.stated(names.new), restated)
 
     def _write_alone(self, connection: Connection) -> None:
         """Writes all values and their consequences under the exclusive lock."""
@@ -109,7 +132,7 @@ class FactWriter:
         if others:
             write_overall_names(others, connection)
             self._usernames = {}
-        self._restate(names, restated, connection)
+        self._waiting = self._restated(names, restated).write(connection)
 
     def _read(self, connection: Connection) -> None:
         directory, placed_as_of = self._directory, self._directory.placed_as_of
@@ -175,17 +198,16 @@ class FactWriter:
         written = write_users(rows, connection) if rows else {}
         return [user for user, username in written.items() if username != self._usernames.get(user, username)]
 
-    def _restate(self, names: "_Names", statements: Mapping[Subject, Facts], connection: Connection) -> None:
-        """Writes the times of statements whose values are known already."""
+    def _restated(self, names: "_Names", statements: Mapping[Subject, Facts]) -> Restated:
+        """Returns the times of statements whose values are known already."""
         restated = Restated()
         for subject, stated in statements.items():
             known = self._known.facts(subject)
-            for (property_name, limit), statement in stated.items():
-                if statement.value == known[property_name, limit].value and statement.stated_at is not LONG_AGO:
-                    restated.add(subject, property_name, limit, statement)
-        for of_sender in self._users.stated(names.restated):
-            restated.add_names(of_sender)
-        self._waiting = restated.write(connection)
+            for key, statement in stated.items():
+                if statement.stated_at is not LONG_AGO and statement.value == known[key].value:
+                    restated.add(subject, *key, statement)
+        restated.add_names(self._users.stated(names.restated))
+        return restated
 
 
 type _Pairs = dict[NameSource, list[int]]
@@ -219,9 +241,28 @@ class _Names(NamedTuple):
                 self.renamed[source] += again
 
 
+class _Draft(NamedTuple):
+    """What a batch writes under the shared lock.
+
+    Attributes:
+        as_of: state of the known facts that this follows from.
+        new: the names of `names.new`.
+        restated: None if the batch may change a value, for which it needs the exclusive lock.
+    """
+
+    as_of: object
+    names: _Names
+    new: list[StatedNames]
+    restated: Restated | None
+
+
 def _may_change(known: Facts, stated: Facts) -> bool:
     """Whether a statement is new or may be newer than the known one. The known time may be outdated."""
-    return any(key not in known or _may_replace(statement, known[key]) for key, statement in stated.items())
+    for key, statement in stated.items():
+        held = known.get(key)
+        if held is None or _may_replace(statement, held):
+            return True
+    return False
 
 
 def _may_replace(statement: Statement, known: Statement) -> bool:

@@ -106,6 +106,15 @@ class KnownFacts:
                 self.usernames.pop(user, None)
             self.version = version
 
+    def holds(self, subjects: Iterable[Subject]) -> bool:
+        """Whether the facts of all these subjects were read before."""
+        return all(map(self._facts.__contains__, subjects))
+
+    @property
+    def state(self) -> tuple[Connection | None, int]:
+        """Returns the connection and version that the facts are of."""
+        return self._connection, self.version
+
     def _is_large(self) -> bool:
         return (
             max(len(self._facts), len(self._movable)) > MAX_SUBJECTS or sum(map(len, self.names.values())) > MAX_NAMES

@@ -7,6 +7,7 @@ compares.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -76,10 +77,11 @@ class Restated:
         facts, _ = self.senders[statement.issuer, statement.sub]
         facts[kind][property_name][limit][number] = to_microseconds(statement.stated_at) if statement.stated_at else 0
 
-    def add_names(self, stated: StatedNames) -> None:
+    def add_names(self, stated: Iterable[StatedNames]) -> None:
         """Adds names."""
-        _, names = self.senders[stated.issuer, stated.sub]
-        names.append(_NameTimes(stated.namespace_path, stated.is_limited, stated.users, stated.times))
+        for one in stated:
+            _, names = self.senders[one.issuer, one.sub]
+            names.append(_NameTimes(one.namespace_path, one.is_limited, one.users, one.times))
 
     def write(self, connection: Connection) -> Waiting:
         """Writes the times as a row of `restated_facts`, and returns what waits now."""

@@ -30,15 +30,9 @@ class StatedNames(msgspec.Struct):
     is_limited: bool
     issuer: str
     sub: str
-    users: list[int] = []
-    names: list[str | None] = []
-    times: list[int] = []
-
-    def add(self, user_id: int, name: str | None, stated_at: datetime) -> None:
-        """Adds a user's name."""
-        self.users.append(user_id)
-        self.names.append(name)
-        self.times.append(to_microseconds(stated_at))
+    users: list[int]
+    names: list[str | None]
+    times: list[int]
 
 
 class BatchUsers:
@@ -76,14 +70,23 @@ class BatchUsers:
         """Returns the names of these users, grouped by namespace and sender."""
         found = list[StatedNames]()
         for source, some in user_ids.items():
-            names, by_sender = self.names[source], dict[int, StatedNames]()
+            by_sender = defaultdict[int, list[int]](list)  # events of one sender share the grant object
+            names = self.names[source]
             for user_id in some:
-                name, stated_at, sender = names[user_id]
-                stated = by_sender.get(id(sender))  # events of one sender share the grant object
-                if stated is None:
-                    stated = by_sender[id(sender)] = StatedNames(*source, sender.issuer, sender.sub, [], [], [])
-                stated.add(user_id, name, stated_at)
-            found += by_sender.values()
+                by_sender[id(names[user_id][2])].append(user_id)
+            for of_sender in by_sender.values():
+                stated = [names[user_id] for user_id in of_sender]
+                sender = stated[0][2]
+                found.append(
+                    StatedNames(
+                        *source,
+                        sender.issuer,
+                        sender.sub,
+                        of_sender,
+                        [name for name, _, _ in stated],
+                        [to_microseconds(stated_at) for _, stated_at, _ in stated],
+                    )
+                )
         return found
 
     def overall_names(self, user_ids: Iterable[int]) -> dict[int, str]:

@@ -186,13 +186,13 @@ def _event(attributes: BaseAttributes, raw: msgspec.Raw, index: int, rules: Acce
     if event_type.deprecated:
         raise Rejection("deprecated_event", f"The event {event_type.name} is no longer accepted.")
     own_id, own_time = attributes.id, _own_time(attributes, raw)
-    if own_id is not None:
+    if own_id is not None and own_id.int in NO_IDS:
         require_id(own_id)
     timestamp = own_time or (own_id and time_of(own_id)) or rules.batch.received_at
-    rules.times.require(timestamp)
-    sender = rules.sender
+    times, sender, user = rules.times, rules.sender, attributes.user
+    if not times.earliest <= timestamp <= times.latest:
+        times.require(timestamp)
     user_id = _user_id(attributes, sender.sub)
-    user = attributes.user
     username = text_within(user.username, "user.username", "invalid_user") if user else None
     location = location_of(
         attributes.namespace,
@@ -208,7 +208,7 @@ def _event(attributes: BaseAttributes, raw: msgspec.Raw, index: int, rules: Acce
     return Event(
         raw=raw,
         type=event_type,
-        id=rules.batch.stored_id(own_id, index, rules.id_space),
+        id=own_id if own_id and rules.id_space is None else rules.batch.stored_id(own_id, index, rules.id_space),
         timestamp=timestamp,
         time_is_assigned=own_id is not None and own_time is None,
         user_id=user_id,

@@ -50,15 +50,15 @@ class ProjectReference(msgspec.Struct, frozen=True):
 
 
 class Location(msgspec.Struct, frozen=True):
-    """The namespace and project references of an event."""
+    """The namespace and project references of an event.
+
+    Attributes:
+        explicit_path: traversal path of the namespace, or of the project's namespace, if the event has one.
+    """
 
     namespace: NamespaceReference
     project: ProjectReference
-
-    @property
-    def explicit_path(self) -> str | None:
-        """Returns the traversal path of the namespace, or of the project's namespace, if the event has one."""
-        return self.namespace.path or self.project.namespace.path
+    explicit_path: str | None
 
 
 def require_namespace_path(value: Any) -> str:
@@ -115,9 +115,9 @@ def location_of(
         Rejection: an attribute is malformed or contradicts another one (`invalid_namespace`, `invalid_project`,
             `invalid_text`).
     """
-    return Location(
-        _namespace(namespace, namespace_path, namespace_id), _project_reference(project, project_id, project_path)
-    )
+    reference = _namespace(namespace, namespace_path, namespace_id)
+    project_reference = _project_reference(project, project_id, project_path)
+    return Location(reference, project_reference, reference.path or project_reference.namespace.path)
 
 
 def _namespace(namespace: Namespace | None, path: str | None, loose_id: LooseId | None) -> NamespaceReference:

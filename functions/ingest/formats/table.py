@@ -33,7 +33,7 @@ def format_of(request: Request) -> RequestFormat:
 
 
 def events_of(request: Request, form: RequestFormat) -> Events:
-    """Returns the events of the request as plain events.
+    """Returns the events of the request; some may need `plain_events`.
 
     Raises:
         Rejection: the body can't be split into events.
@@ -47,7 +47,7 @@ def events_of(request: Request, form: RequestFormat) -> Events:
         raise
     if events.raw and len(events.refused) == len(events.raw):
         _require_encoding(request)
-    return _as_plain_events(events)
+    return events
 
 
 def events_in(text: bytes) -> Events:
@@ -57,7 +57,7 @@ def events_in(text: bytes) -> Events:
         Rejection: the body can't be split into events (`invalid_gzip`, `invalid_json`, `too_deep`).
         TooLarge: the body has more than 10,000 events or 20 MB. Reading stops at that limit.
     """
-    return _as_plain_events(body.split(unpacked(text)))
+    return plain_events(body.split(unpacked(text)))
 
 
 def unwrapped(text: bytes, message_id: str) -> tuple[bytes, str]:
@@ -81,8 +81,8 @@ def _require_encoding(request: Request) -> None:
         raise UnsupportedEncoding(f"The body's encoding is {encoding[:40]}: send it as gzip, or not encoded.")
 
 
-def _as_plain_events(events: Events) -> Events:
-    """Converts all events to plain events."""
+def plain_events(events: Events) -> Events:
+    """Converts all events to plain events. An event with a name (`event`) stays as it is."""
     text = b"".join(events.raw) if events.array is None else events.array
     for form in EVENT_FORMATS:
         if form.may_be_in(text):

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
+from operator import attrgetter, lt
 from typing import NamedTuple
 from uuid import UUID
 
@@ -76,6 +76,7 @@ _PAYLOAD_HEAD = struct.Struct("!i iB")  # without a project
 _JSONB_VERSION = 1
 _NULL = -1
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_WRITE_ORDER = attrgetter("write_order")
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -217,7 +218,7 @@ def _is_of_any_month(row: Row) -> bool:
     return row.other_month == EVERY_MONTH
 
 
-def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator[list[Row]]:
+def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator[Sequence[Row]]:
     """Yields the first row of each id and month; rows that a transformation moved to an earlier month come last.
 
     Args:
@@ -227,6 +228,11 @@ def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator
     first: Row | None = None
     moved = []
     for rows in slices:
+        orders = list(map(_WRITE_ORDER, rows))
+        if rows and orders[0] > latest and all(map(lt, orders, orders[1:])):  # most slices
+            latest, first = orders[-1], rows[-1]
+            yield rows
+            continue
         kept = []
         for row in rows:
             if row.write_order > latest:
@@ -263,7 +269,7 @@ def _packed(rows: Iterable[Row]) -> bytes:
             _FIXED_FIELDS.pack(
                 _FIELDS,
                 16,
-                row.id.bytes,
+                row.id.int.to_bytes(16),
                 8,
                 (row.timestamp - _EPOCH) // _MICROSECOND,
                 2,

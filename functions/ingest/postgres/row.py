@@ -54,12 +54,17 @@ def month_start(number: int) -> datetime:
 
 def write_order_key(timestamp: datetime, identifier: UUID) -> int:
     """Returns the key of the order in which all batches write, by month and id, so that no batches deadlock."""
-    return month_number(timestamp) << _ID_BITS | identifier.int
+    return (timestamp.year * 12 + timestamp.month) << _ID_BITS | identifier.int
+
+
+def is_mid_month(day: int) -> bool:
+    """Whether no other month is less than 48 hours away from any time of a day."""
+    return _DAYS_NEAR_THE_BEGINNING < day < _EARLIEST_DAY_NEAR_THE_END
 
 
 def neighbouring_month(timestamp: datetime) -> int:
     """Returns the number of the month that is less than 48 hours away; `NO_OTHER_MONTH` if there is none."""
-    if _DAYS_NEAR_THE_BEGINNING < timestamp.day < _EARLIEST_DAY_NEAR_THE_END:
+    if _DAYS_NEAR_THE_BEGINNING < timestamp.day < _EARLIEST_DAY_NEAR_THE_END:  # for most rows the only check
         return NO_OTHER_MONTH
     number = month_number(timestamp)
     if timestamp.day <= _DAYS_NEAR_THE_BEGINNING:
