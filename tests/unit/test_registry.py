@@ -409,6 +409,8 @@ def test_the_shipped_definitions_keep_their_names_and_ids() -> None:
         20: "agent_platform_session_dropped",
         21: "agent_platform_session_stopped",
         22: "agent_platform_session_resumed",
+        1001: "seat_assigned",
+        1002: "seat_removed",
     }
     assert {event.id for event in registry.events.values() if event.deprecated} == {1, 5}
     assert {name: feature.field for name, feature in registry.features.items()} == {
@@ -416,5 +418,6 @@ def test_the_shipped_definitions_keep_their_names_and_ids() -> None:
         "chat": "chatEvents",
         "code_review": "codeReviewEvents",
         "code_suggestions": "codeSuggestionEvents",
+        "seats": "seatEvents",
         "troubleshoot_job": "troubleshootJobEvents",
     }

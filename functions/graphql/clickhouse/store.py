@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import psycopg
@@ -9,12 +10,14 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.graphql.clickhouse import payload_sql, rollups
-from functions.graphql.clickhouse.aggregation import aggregation_statement, event_rows
+from functions.graphql.clickhouse.aggregation import Rows, aggregation_statement, event_rows
+from functions.graphql.clickhouse.people import counted_by_user, people_statement
 from functions.graphql.clickhouse.rollups import RollupReader
 from functions.graphql.clickhouse.where import where_condition
 from functions.graphql.query.aggregation import Aggregation, answer_rows, empty_rows
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
+from functions.graphql.query.people import Question
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots
 from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
@@ -115,6 +118,10 @@ _BACKWARDS = _Direction(
 )
 
 
+type Statement = Callable[[Rows, dict[str, Any]], str]
+"""Makes a statement that groups rows; adds its bind parameters to the values."""
+
+
 class ClickHouseStore:
     """An `EventStore` on ClickHouse.
 
@@ -169,15 +176,25 @@ class ClickHouseStore:
         """See `EventStore.aggregate`."""
         if aggregation.selection.selects_nothing:
             return empty_rows(aggregation)
-        rows = self._from_rollups(aggregation)
+        return list(answer_rows(aggregation, self._grouped(aggregation, partial(aggregation_statement, aggregation))))
+
+    def people(self, question: Question) -> list[tuple[Any, ...]]:
+        """See `EventStore.people`."""
+        if question.selects_nothing:
+            return []
+        return list(map(tuple, self._grouped(counted_by_user(question), partial(people_statement, question))))
+
+    def _grouped(self, aggregation: Aggregation, statement: Statement) -> Sequence[Sequence[Any]]:
+        """The answer of the statement on rows of the aggregation: of rollups if possible, else of events."""
+        rows = self._from_rollups(aggregation, statement)
         if rows is None:
             values: dict[str, Any] = {}
             of_events = event_rows(aggregation, values, self._declared)
-            rows = self._rows(aggregation_statement(aggregation, of_events, values), values)
-        return list(answer_rows(aggregation, rows))
+            rows = self._rows(statement(of_events, values), values)
+        return rows
 
-    def _from_rollups(self, aggregation: Aggregation) -> Sequence[Sequence[Any]] | None:
-        """The rows of an aggregation from the rollups of its days; None if the rollups can't answer it.
+    def _from_rollups(self, aggregation: Aggregation, statement: Statement) -> Sequence[Sequence[Any]] | None:
+        """The answer of the statement on the rollups of the aggregation's days; None if the rollups can't answer it.
 
         The same rollups must count before and after the statement. Then none of the events that they stand for changed
         meanwhile, so that the statement sees each day as it is at one moment, also if an event moves to another day.
@@ -191,7 +208,7 @@ class ClickHouseStore:
                 return None
             values: dict[str, Any] = {}
             of_days = rollups.rollup_rows(aggregation, counting, values, self._declared)
-            rows = self._rows_unless_missing(aggregation_statement(aggregation, of_days, values), values)
+            rows = self._rows_unless_missing(statement(of_days, values), values)
             before, counting = counting, self._rollups.counting(*asked)
             if rows is None or counting == before:
                 return rows

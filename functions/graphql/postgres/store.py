@@ -21,6 +21,7 @@ from functions.graphql.postgres.page_sql import (
     page_statement,
 )
 from functions.graphql.postgres.path_counts import PathCounts, Paths
+from functions.graphql.postgres.people import people_statement
 from functions.graphql.postgres.where import (
     event_conditions,
     month_of,
@@ -32,6 +33,7 @@ from functions.graphql.postgres.where import (
 from functions.graphql.query.aggregation import Aggregation
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
+from functions.graphql.query.people import Question
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import Slots, SlottedConnection
 from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
@@ -95,6 +97,14 @@ class PostgresStore:
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
         """See `EventStore.aggregate`."""
         return self._read(lambda connection: read_aggregation(aggregation, connection))
+
+    def people(self, question: Question) -> list[tuple[Any, ...]]:
+        """See `EventStore.people`."""
+        if question.selects_nothing:
+            return []
+        values: dict[str, Any] = {}
+        statement = people_statement(question, values)
+        return self._read(lambda connection: connection.execute(statement, values, prepare=False).fetchall())
 
     def _read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
         def limited(slotted: SlottedConnection) -> Result:

@@ -8,6 +8,7 @@ import msgspec
 
 from functions.graphql.query.aggregation import Aggregation
 from functions.graphql.query.path import Path
+from functions.graphql.query.people import Question
 from functions.graphql.query.selection import Selection
 
 
@@ -84,6 +85,9 @@ class EventStore(Protocol):
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
         """A row for each group: its keys, then its measures."""
+
+    def people(self, question: Question) -> list[tuple[Any, ...]]:
+        """The rows that the question describes, in any order; none if it selects nothing."""
 
 
 class LocatedProject(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from functions.graphql.global_id import PROJECT, GlobalId
 from functions.graphql.types.event_definitions import event_definitions
 from functions.graphql.types.metrics import Metrics
 from functions.graphql.types.node import namespace_id, node_resolver
+from functions.graphql.types.people import PEOPLE_RESOLVERS
 from functions.graphql.types.usage import resolve_usage
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import is_traversal_path
@@ -47,6 +48,7 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
         ("Metrics", metrics.resolve_metrics),
         ("UserMetrics", metrics.resolve_user_metrics),
         ("Usage", resolve_usage),
+        *PEOPLE_RESOLVERS.items(),
     ):
         query_type.set_field(f"aiInstance{suffix}", _of_instance(resolve))
         namespace_type.set_field(f"ai{suffix}", _of_namespace(resolve))

@@ -70,3 +70,24 @@ type {node_type}Edge {{
   cursor: String!
 }}
 """
+
+
+def field_of_both(suffix: str, about: str, arguments: str, result: str) -> str:
+    """The schema text of a field of `Namespace`, like `aiUsage`, and of its twin of `Query`, like `aiInstanceUsage`.
+
+    Args:
+        about: what the field answers; `{where}` stands for the place whose events it is about.
+    """
+    places = (
+        ("Namespace", "ai", "the group and of all below it, or of the project"),
+        ("Query", "aiInstance", "everything that the token may read"),
+    )
+    return "\n".join(
+        f"""\
+extend type {parent} {{
+{description(about.format(where=f"the events of {place}"))}{prefix}{suffix}(
+{arguments}): {result}
+}}
+"""
+        for parent, prefix, place in places
+    )

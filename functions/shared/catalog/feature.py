@@ -21,6 +21,7 @@ from functions.shared.catalog.names import (
 )
 from functions.shared.catalog.payload import Payload
 from functions.shared.catalog.payload_type import DeclaredKey, PayloadType, declared_keys, key_types, nested_classes
+from functions.shared.catalog.seat import SeatEvents
 
 if TYPE_CHECKING:
     import psycopg
@@ -76,6 +77,7 @@ class Feature:
         self.prefetcher: Prefetch | None = None
         self.metrics: dict[str, Metric] = {}
         self.resolvers: dict[str, Resolver] = {}
+        self.seat_events: SeatEvents | None = None
         for written in (name, self.field, self.type_name, self.metrics_field):
             if not is_graphql_name(written):
                 raise DefinitionError(f"{self.file}: {written!r} is not a name that GraphQL allows")
@@ -156,6 +158,23 @@ class Feature:
         if name in self.metrics:
             raise DefinitionError(f"{self.file}: metric {name!r} is declared twice")
         self.metrics[name] = metric
+
+    def seats(self, *, assigned: Sequence[str], removed: Sequence[str], product: str) -> None:
+        """Declares that events of the feature assign and remove seats of their user, in their namespace.
+
+        Args:
+            assigned: names of the events that assign a seat.
+            removed: names of the events that remove it.
+            product: payload key of what the seat is for, or keys joined by dots.
+
+        Raises:
+            DefinitionError: a name of an event is missing, or seats are declared twice.
+        """
+        if isinstance(assigned, str) or isinstance(removed, str) or not (assigned and removed):
+            raise DefinitionError(f"{self.file}: seats: assigned and removed must be lists of at least one name")
+        if self.seat_events is not None:
+            raise DefinitionError(f"{self.file}: seats are declared twice")
+        self.seat_events = SeatEvents(tuple(assigned), tuple(removed), product)
 
     def resolver(self, name: str, *, returns: str) -> Callable[[ResolverFunction], ResolverFunction]:
         """Decorates a function that resolves a further field of `AiUsageData` from the feature's events.

@@ -26,6 +26,7 @@ FEATURE_METRICS_FIELDS = frozenset({"contributorsCount", "totalEventCount"})
 USER_SORTS = frozenset({"DUO_CHAT_INTERACTIONS_COUNT", "TOTAL_EVENT_COUNT"})
 TYPES = frozenset(
     {
+        "AiActiveUsers",
         "AiMetrics",
         "AiUsageData",
         "AiUsageDimension",

@@ -52,6 +52,11 @@ class Registry:
         """Each event id's feature name."""
         return {event.id: event.feature.name for event in self.by_id.values()}
 
+    @property
+    def seats(self) -> Feature | None:
+        """The feature whose events assign and remove seats; None if no definition declares one."""
+        return next((feature for feature in self.features.values() if feature.seat_events), None)
+
 
 def load(package: str = "definitions") -> Registry:
     """Imports every module of `package` and checks the definitions against each other.
@@ -63,6 +68,7 @@ def load(package: str = "definitions") -> Registry:
     module = importlib.import_module(package)
     features = list(_features(module))
     problems = [*_misplaced(module), *_without_events(features), *name_problems(features), *_unknown_names(features)]
+    problems += _seats_declared_again(features)
     payload_types = _payload_types(features, problems)
     if problems:
         raise DefinitionError("\n".join(problems))
@@ -116,6 +122,13 @@ def _without_events(features: Iterable[Feature]) -> Iterator[str]:
             yield f"{feature.file}: the feature {feature.name} has no events"
 
 
+def _seats_declared_again(features: Iterable[Feature]) -> Iterator[str]:
+    """A line if several features declare seats."""
+    files = sorted({feature.file for feature in features if feature.seat_events})
+    if len(files) > 1:
+        yield f"seats are declared in {' and '.join(files)}; one feature alone has the events of seats"
+
+
 def _events(feature: Feature) -> Iterator[EventType]:
     for ids, deprecated in ((feature.event_ids, False), (feature.deprecated_ids, True)):
         for name, event_id in ids.items():
@@ -138,6 +151,9 @@ def _unknown_names(features: Iterable[Feature]) -> Iterator[str]:
                 yield f"{feature.file}: transformation {function_name(function)} names the unknown event {name!r}"
         for problem in metric_problems(feature.metrics, feature.all_ids, feature.payload_types):
             yield f"{feature.file}: {problem}"
+        if feature.seat_events:
+            for problem in feature.seat_events.problems(feature.all_ids, feature.payload_types):
+                yield f"{feature.file}: {problem}"
 
 
 def _payload_types(features: Iterable[Feature], problems: list[str]) -> dict[str, PayloadType]:
