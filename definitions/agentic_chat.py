@@ -12,7 +12,7 @@ class AgenticChat(Payload):
     environment: str | None = source("property")
 
 
-feature = Feature("agentic_chat", owner="agent-foundations", payload=AgenticChat)
+feature = Feature("agentic_chat", owner="agent-foundations", payload=AgenticChat, session_key="session_id")
 feature.events(
     agent_platform_session_created=8,
     agent_platform_session_started=9,
@@ -20,4 +20,9 @@ feature.events(
     agent_platform_session_dropped=20,
     agent_platform_session_stopped=21,
     agent_platform_session_resumed=22,
+)
+feature.sessions(
+    begins=["agent_platform_session_created", "agent_platform_session_started"],
+    ends=["agent_platform_session_finished", "agent_platform_session_dropped", "agent_platform_session_stopped"],
+    completes=["agent_platform_session_finished"],
 )

@@ -7,7 +7,7 @@ from graphql import GraphQLSchema, print_schema
 
 from functions.graphql.types.events import event_bindables, event_types_text
 from functions.graphql.types.metrics import Metrics
-from functions.graphql.types.people import people_text
+from functions.graphql.types.people import people_bindables, people_text
 from functions.graphql.types.root import top_level_types
 from functions.graphql.types.scalars import SCALARS
 from functions.graphql.types.usage import usage_rows_bindables, usage_rows_text
@@ -30,6 +30,7 @@ def executable_schema(registry: Registry) -> GraphQLSchema:
         *event_bindables(registry),
         *metrics.bindables(),
         *usage_rows_bindables(),
+        *people_bindables(),
         *top_level_types(registry, metrics),
         convert_names_case=True,
     )

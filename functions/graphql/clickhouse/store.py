@@ -11,14 +11,16 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.graphql.clickhouse import payload_sql, rollups
 from functions.graphql.clickhouse.aggregation import Rows, aggregation_statement, event_rows
-from functions.graphql.clickhouse.people import counted_by_user, people_statement
+from functions.graphql.clickhouse.people import counted_by_user, counted_statement, statement_of_events
 from functions.graphql.clickhouse.rollups import RollupReader
+from functions.graphql.clickhouse.sessions import sessions_statement
 from functions.graphql.clickhouse.where import where_condition
 from functions.graphql.query.aggregation import Aggregation, answer_rows, empty_rows
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
-from functions.graphql.query.people import Question
+from functions.graphql.query.people import FirstUse, Question, SeatChanges
 from functions.graphql.query.selection import Selection
+from functions.graphql.query.sessions import Sessions
 from functions.graphql.query.slots import Slots
 from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
 from functions.shared import event_columns
@@ -178,11 +180,18 @@ class ClickHouseStore:
             return empty_rows(aggregation)
         return list(answer_rows(aggregation, self._grouped(aggregation, partial(aggregation_statement, aggregation))))
 
-    def people(self, question: Question) -> list[tuple[Any, ...]]:
+    def people(self, question: Question | Sessions) -> list[tuple[Any, ...]]:
         """See `EventStore.people`."""
         if question.selects_nothing:
             return []
-        return list(map(tuple, self._grouped(counted_by_user(question), partial(people_statement, question))))
+        values: dict[str, Any] = {}
+        if isinstance(question, Sessions):
+            rows = self._rows(sessions_statement(question, self._declared, values), values)
+        elif isinstance(question, SeatChanges | FirstUse):
+            rows = self._rows(statement_of_events(question, self._declared, values), values)
+        else:
+            rows = self._grouped(counted_by_user(question), partial(counted_statement, question, self._declared))
+        return list(map(tuple, rows))
 
     def _grouped(self, aggregation: Aggregation, statement: Statement) -> Sequence[Sequence[Any]]:
         """The answer of the statement on rows of the aggregation: of rollups if possible, else of events."""

@@ -22,6 +22,7 @@ from functions.graphql.postgres.page_sql import (
 )
 from functions.graphql.postgres.path_counts import PathCounts, Paths
 from functions.graphql.postgres.people import people_statement
+from functions.graphql.postgres.sessions import sessions_statement
 from functions.graphql.postgres.where import (
     event_conditions,
     month_of,
@@ -35,6 +36,7 @@ from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.people import Question
 from functions.graphql.query.selection import Selection
+from functions.graphql.query.sessions import Sessions
 from functions.graphql.query.slots import Slots, SlottedConnection
 from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
 from functions.shared.grant import Grant
@@ -98,12 +100,15 @@ class PostgresStore:
         """See `EventStore.aggregate`."""
         return self._read(lambda connection: read_aggregation(aggregation, connection))
 
-    def people(self, question: Question) -> list[tuple[Any, ...]]:
+    def people(self, question: Question | Sessions) -> list[tuple[Any, ...]]:
         """See `EventStore.people`."""
         if question.selects_nothing:
             return []
         values: dict[str, Any] = {}
-        statement = people_statement(question, values)
+        if isinstance(question, Sessions):
+            statement = sessions_statement(question, values)
+        else:
+            statement = people_statement(question, values)
         return self._read(lambda connection: connection.execute(statement, values, prepare=False).fetchall())
 
     def _read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:

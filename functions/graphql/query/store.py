@@ -10,6 +10,7 @@ from functions.graphql.query.aggregation import Aggregation
 from functions.graphql.query.path import Path
 from functions.graphql.query.people import Question
 from functions.graphql.query.selection import Selection
+from functions.graphql.query.sessions import Sessions
 
 
 class EventPosition(msgspec.Struct, frozen=True):
@@ -86,7 +87,7 @@ class EventStore(Protocol):
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
         """A row for each group: its keys, then its measures."""
 
-    def people(self, question: Question) -> list[tuple[Any, ...]]:
+    def people(self, question: Question | Sessions) -> list[tuple[Any, ...]]:
         """The rows that the question describes, in any order; none if it selects nothing."""
 
 

@@ -22,6 +22,7 @@ from functions.shared.catalog.names import (
 from functions.shared.catalog.payload import Payload
 from functions.shared.catalog.payload_type import DeclaredKey, PayloadType, declared_keys, key_types, nested_classes
 from functions.shared.catalog.seat import SeatEvents
+from functions.shared.catalog.session import SessionEvents
 
 if TYPE_CHECKING:
     import psycopg
@@ -48,13 +49,20 @@ class Feature:
         owner: the team responsible for the feature.
         payload: the class that declares the payload's keys and their types.
         field: the feature's field of `aiUsageData` in GraphQL; by default the name in camelCase + `Events`.
+        session_key: payload key whose value the events of one session share; see `sessions`.
 
     Raises:
         DefinitionError: a name is not a GraphQL name, or the payload class has a type that can't be stored.
     """
 
     def __init__(
-        self, name: str, *, owner: str, payload: type[Payload] | None = None, field: str | None = None
+        self,
+        name: str,
+        *,
+        owner: str,
+        payload: type[Payload] | None = None,
+        field: str | None = None,
+        session_key: str | None = None,
     ) -> None:
         caller = sys._getframe(1).f_globals
         self.name = name
@@ -78,6 +86,7 @@ class Feature:
         self.metrics: dict[str, Metric] = {}
         self.resolvers: dict[str, Resolver] = {}
         self.seat_events: SeatEvents | None = None
+        self.session_events = None if session_key is None else SessionEvents(session_key)
         for written in (name, self.field, self.type_name, self.metrics_field):
             if not is_graphql_name(written):
                 raise DefinitionError(f"{self.file}: {written!r} is not a name that GraphQL allows")
@@ -175,6 +184,40 @@ class Feature:
         if self.seat_events is not None:
             raise DefinitionError(f"{self.file}: seats are declared twice")
         self.seat_events = SeatEvents(tuple(assigned), tuple(removed), product)
+
+    def sessions(
+        self,
+        *,
+        key: str | None = None,
+        begins: Sequence[str] = (),
+        ends: Sequence[str] = (),
+        completes: Sequence[str] | None = None,
+    ) -> None:
+        """Declares which events begin and end a session: events with one value at the key, in one namespace.
+
+        Args:
+            key: payload key, or keys joined by dots; by default the feature's `session_key`.
+            begins: names of the events that begin a session; by default any event does.
+            ends: names of the events that end a session; by default the last one, whichever it is.
+            completes: names of the events among `ends` that end a session with success; by default all of them. A
+                session that ends without one is abandoned.
+
+        Raises:
+            DefinitionError: the feature has no key or two, sessions are declared twice, or a list is a text.
+        """
+        known = self.session_events
+        if known is None and key is None:
+            raise DefinitionError(f"{self.file}: sessions need a key: the payload key that tells them apart")
+        if known is not None and key not in (None, known.key):
+            raise DefinitionError(f"{self.file}: sessions have the keys {known.key!r} and {key!r}; give them one")
+        if known is not None and known.are_declared:
+            raise DefinitionError(f"{self.file}: sessions are declared twice")
+        for name, given in (("begins", begins), ("ends", ends), ("completes", completes)):
+            if isinstance(given, str):
+                raise DefinitionError(f"{self.file}: sessions: {name} must be a list of names")
+        completing = tuple(ends if completes is None else completes)
+        written = key if known is None else known.key
+        self.session_events = SessionEvents(str(written), tuple(begins), tuple(ends), completing, are_declared=True)
 
     def resolver(self, name: str, *, returns: str) -> Callable[[ResolverFunction], ResolverFunction]:
         """Decorates a function that resolves a further field of `AiUsageData` from the feature's events.

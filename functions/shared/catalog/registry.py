@@ -151,9 +151,10 @@ def _unknown_names(features: Iterable[Feature]) -> Iterator[str]:
                 yield f"{feature.file}: transformation {function_name(function)} names the unknown event {name!r}"
         for problem in metric_problems(feature.metrics, feature.all_ids, feature.payload_types):
             yield f"{feature.file}: {problem}"
-        if feature.seat_events:
-            for problem in feature.seat_events.problems(feature.all_ids, feature.payload_types):
-                yield f"{feature.file}: {problem}"
+        for declared in (feature.seat_events, feature.session_events):
+            if declared is not None:
+                for problem in declared.problems(feature.all_ids, feature.payload_types):
+                    yield f"{feature.file}: {problem}"
 
 
 def _payload_types(features: Iterable[Feature], problems: list[str]) -> dict[str, PayloadType]:
