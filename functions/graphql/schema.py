@@ -7,9 +7,11 @@ from graphql import GraphQLSchema, print_schema
 
 from functions.graphql.types.events import event_bindables, event_types_text
 from functions.graphql.types.metrics import Metrics
+from functions.graphql.types.people import people_bindables, people_text
 from functions.graphql.types.root import top_level_types
 from functions.graphql.types.scalars import SCALARS
 from functions.graphql.types.usage import usage_rows_bindables, usage_rows_text
+from functions.graphql.types.user_fields import user_type
 from functions.shared.catalog.registry import Registry
 
 _BASE = Path(__file__).with_name("base.graphql")
@@ -24,11 +26,13 @@ def executable_schema(registry: Registry) -> GraphQLSchema:
     """The schema with its resolvers."""
     metrics = Metrics(registry)
     return make_executable_schema(
-        [_BASE.read_text(), event_types_text(registry), metrics.text(), usage_rows_text()],
+        [_BASE.read_text(), event_types_text(registry), metrics.text(), usage_rows_text(), people_text()],
         *SCALARS,
         *event_bindables(registry),
         *metrics.bindables(),
         *usage_rows_bindables(),
+        *people_bindables(),
+        user_type(),
         *top_level_types(registry, metrics),
         convert_names_case=True,
     )

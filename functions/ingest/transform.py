@@ -20,7 +20,7 @@ from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, 
 from functions.ingest.typed_events import TypedEvents
 from functions.ingest.undeclared import require_few_undeclared
 from functions.shared.catalog.context import Context
-from functions.shared.catalog.feature import CODE_ERRORS, Feature, Transformation, function_name
+from functions.shared.catalog.feature import CODE_ERRORS, Transformation, function_name
 from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, Payload, converted
 from functions.shared.catalog.registry import OVERRIDES, Registry
 from functions.shared.catalog.source import taken
@@ -154,7 +154,7 @@ def transform(candidate: Candidate, registry: Registry) -> None:
         return
     event_type = candidate.event.type
     context = read_context(candidate)
-    payload_class = event_type.feature.payload
+    payload_class = event_type.payload_class
     try:
         returned = taken(context, event_type.sources)
     except ValueError as error:
@@ -170,7 +170,7 @@ def transform(candidate: Candidate, registry: Registry) -> None:
             returned = normalised(converted(returned, registry.converters))
             payload = {key: item for key, item in returned.items() if key not in OVERRIDES}
             require_few_undeclared(payload, registry.payload_types)
-            encoded = _encoded(payload, event_type.feature)
+            encoded = _encoded(payload, payload_class)
     except CODE_ERRORS as error:
         raise _as_rejection(error) from error
     candidate.encoded = encoded
@@ -262,9 +262,9 @@ def _time(value: Any) -> Any:
         raise Rejection("invalid_timestamp", f"The transformation's timestamp: {error}.") from error
 
 
-def _encoded(payload: dict[str, Any], feature: Feature) -> bytes:
-    if feature.payload is not None:
-        _require_class(payload, feature.payload)
+def _encoded(payload: dict[str, Any], payload_class: type[Payload] | None) -> bytes:
+    if payload_class is not None:
+        _require_class(payload, payload_class)
     try:
         encoded = encode_payload(payload)
     except UnicodeEncodeError as error:

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from functions.graphql.clickhouse.aggregation import aggregation_statement
 from functions.graphql.clickhouse.store import ClickHouseStore
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind
 from functions.graphql.query.budget import Deadline
@@ -62,7 +64,7 @@ class Stores:
 
     def uses_rollups(self, aggregation: Aggregation) -> bool:
         """Whether rollups answer the aggregation now."""
-        return self.with_rollups._from_rollups(aggregation) is not None
+        return self.with_rollups._from_rollups(aggregation, partial(aggregation_statement, aggregation)) is not None
 
 
 @contextmanager

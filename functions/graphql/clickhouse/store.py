@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -10,14 +11,18 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.graphql.clickhouse import payload_sql, rollups
-from functions.graphql.clickhouse.aggregation import aggregation_statement, event_rows
+from functions.graphql.clickhouse.aggregation import Rows, aggregation_statement, event_rows
+from functions.graphql.clickhouse.people import counted_by_user, counted_statement, statement_of_events
 from functions.graphql.clickhouse.rollups import RollupReader
+from functions.graphql.clickhouse.sessions import sessions_statement
 from functions.graphql.clickhouse.where import where_condition
 from functions.graphql.query.aggregation import Aggregation, answer_rows, empty_rows
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.page_bytes import MAX_PAGE_BYTES, PageTooLarge, may_be_too_large
+from functions.graphql.query.people import FirstUse, Question, SeatChanges
 from functions.graphql.query.selection import Selection
+from functions.graphql.query.sessions import Sessions
 from functions.graphql.query.slots import Slots
 from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
 from functions.shared import event_columns
@@ -120,6 +125,10 @@ _BACKWARDS = _Direction(
 )
 
 
+type Statement = Callable[[Rows, dict[str, Any]], str]
+"""Makes a statement that groups rows; adds its bind parameters to the values."""
+
+
 class ClickHouseStore:
     """An `EventStore` on ClickHouse.
 
@@ -179,15 +188,32 @@ class ClickHouseStore:
         """See `EventStore.aggregate`."""
         if aggregation.selection.selects_nothing:
             return empty_rows(aggregation)
-        rows = self._from_rollups(aggregation)
+        return list(answer_rows(aggregation, self._grouped(aggregation, partial(aggregation_statement, aggregation))))
+
+    def people(self, question: Question | Sessions) -> list[tuple[Any, ...]]:
+        """See `EventStore.people`."""
+        if question.selects_nothing:
+            return []
+        values: dict[str, Any] = {}
+        if isinstance(question, Sessions):
+            rows = self._rows(sessions_statement(question, self._declared, values), values)
+        elif isinstance(question, SeatChanges | FirstUse):
+            rows = self._rows(statement_of_events(question, self._declared, values), values)
+        else:
+            rows = self._grouped(counted_by_user(question), partial(counted_statement, question, self._declared))
+        return list(map(tuple, rows))
+
+    def _grouped(self, aggregation: Aggregation, statement: Statement) -> Sequence[Sequence[Any]]:
+        """The answer of the statement on rows of the aggregation: of rollups if possible, else of events."""
+        rows = self._from_rollups(aggregation, statement)
         if rows is None:
             values: dict[str, Any] = {}
             of_events = event_rows(aggregation, values, self._declared)
-            rows = self._rows(aggregation_statement(aggregation, of_events, values), values)
-        return list(answer_rows(aggregation, rows))
+            rows = self._rows(statement(of_events, values), values)
+        return rows
 
-    def _from_rollups(self, aggregation: Aggregation) -> Sequence[Sequence[Any]] | None:
-        """The rows of an aggregation from the rollups of its days; None if the rollups can't answer it.
+    def _from_rollups(self, aggregation: Aggregation, statement: Statement) -> Sequence[Sequence[Any]] | None:
+        """The answer of the statement on the rollups of the aggregation's days; None if the rollups can't answer it.
 
         The same rollups must count before and after the statement. Then none of the events that they stand for changed
         meanwhile, so that the statement sees each day as it is at one moment, also if an event moves to another day.
@@ -201,7 +227,7 @@ class ClickHouseStore:
                 return None
             values: dict[str, Any] = {}
             of_days = rollups.rollup_rows(aggregation, counting, values, self._declared)
-            rows = self._rows_unless_missing(aggregation_statement(aggregation, of_days, values), values)
+            rows = self._rows_unless_missing(statement(of_days, values), values)
             before, counting = counting, self._rollups.counting(*asked)
             if rows is None or counting == before:
                 return rows

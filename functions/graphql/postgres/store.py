@@ -22,6 +22,8 @@ from functions.graphql.postgres.page_sql import (
     page_statement,
 )
 from functions.graphql.postgres.path_counts import PathCounts, Paths
+from functions.graphql.postgres.people import people_statement
+from functions.graphql.postgres.sessions import sessions_statement
 from functions.graphql.postgres.where import (
     event_conditions,
     month_of,
@@ -34,7 +36,9 @@ from functions.graphql.query.aggregation import Aggregation
 from functions.graphql.query.budget import Deadline
 from functions.graphql.query.errors import QueryTooSlow, StoreUnavailable
 from functions.graphql.query.page_bytes import may_be_too_large, within_limit
+from functions.graphql.query.people import Question
 from functions.graphql.query.selection import Selection
+from functions.graphql.query.sessions import Sessions
 from functions.graphql.query.slots import Slots, SlottedConnection
 from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
 from functions.shared.grant import Grant
@@ -97,6 +101,17 @@ class PostgresStore:
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
         """See `EventStore.aggregate`."""
         return self._read(lambda connection: read_aggregation(aggregation, connection))
+
+    def people(self, question: Question | Sessions) -> list[tuple[Any, ...]]:
+        """See `EventStore.people`."""
+        if question.selects_nothing:
+            return []
+        values: dict[str, Any] = {}
+        if isinstance(question, Sessions):
+            statement = sessions_statement(question, values)
+        else:
+            statement = people_statement(question, values)
+        return self._read(lambda connection: connection.execute(statement, values, prepare=False).fetchall())
 
     def _read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
         def limited(slotted: SlottedConnection) -> Result:

@@ -8,7 +8,9 @@ import msgspec
 
 from functions.graphql.query.aggregation import Aggregation
 from functions.graphql.query.path import Path
+from functions.graphql.query.people import Question
 from functions.graphql.query.selection import Selection
+from functions.graphql.query.sessions import Sessions
 
 
 class EventPosition(msgspec.Struct, frozen=True):
@@ -84,6 +86,9 @@ class EventStore(Protocol):
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
         """A row for each group: its keys, then its measures."""
+
+    def people(self, question: Question | Sessions) -> list[tuple[Any, ...]]:
+        """The rows that the question describes, in any order; none if it selects nothing."""
 
 
 class LocatedProject(msgspec.Struct, frozen=True):

@@ -44,6 +44,15 @@ def conditions(filters: Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
     return found
 
 
+def text_operand(name: str, text: str) -> str:
+    """Checks a text that the argument `name` compares with a payload's.
+
+    Raises:
+        InvalidArgument: no payload can hold the text.
+    """
+    return _text(name, text)
+
+
 def _conditions_of(payload_filter: Mapping[str, Any]) -> list[Condition]:
     try:
         path = read_path(payload_filter["path"])

@@ -10,6 +10,7 @@ from functions.graphql.global_id import PROJECT, GlobalId
 from functions.graphql.types.event_definitions import event_definitions
 from functions.graphql.types.metrics import Metrics
 from functions.graphql.types.node import namespace_id, node_resolver
+from functions.graphql.types.people import PEOPLE_RESOLVERS
 from functions.graphql.types.usage import resolve_usage
 from functions.shared.catalog.registry import Registry
 from functions.shared.grant import is_traversal_path
@@ -42,11 +43,13 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
     definitions = event_definitions(registry)
     query_type.set_field("eventDefinitions", lambda *_: definitions)
     query_type.set_field("aiInstanceUsageData", _instance)
+    query_type.set_field("aiUsageData", _instance)
     namespace_type.set_field("aiUsageData", lambda namespace, _: namespace.coverage)
     for suffix, resolve in (
         ("Metrics", metrics.resolve_metrics),
         ("UserMetrics", metrics.resolve_user_metrics),
         ("Usage", resolve_usage),
+        *PEOPLE_RESOLVERS.items(),
     ):
         query_type.set_field(f"aiInstance{suffix}", _of_instance(resolve))
         namespace_type.set_field(f"ai{suffix}", _of_namespace(resolve))
@@ -96,8 +99,7 @@ def _full_path(namespace: NamespaceNode, info: Info) -> str:
 
 def _instance(_: None, info: Info) -> Coverage:
     """Everything that the token may read."""
-    grant = info.context.grant
-    return Coverage(None if grant.is_everywhere else grant.namespaces)
+    return info.context.readable
 
 
 def _of_instance[Result](resolve: Callable[..., Result]) -> Callable[..., Result]:

@@ -36,6 +36,20 @@ def description(text: str) -> str:
     return f"{print_block_string(text)}\n" if text else ""
 
 
+def deprecated(reason: str) -> str:
+    """The directive that marks a field or value as deprecated; empty without a reason.
+
+    >>> deprecated("Use `id`.")
+    ' @deprecated(reason: "Use `id`.")'
+    """
+    return f' @deprecated(reason: "{reason}")' if reason else ""
+
+
+def implementing(*interfaces: str) -> str:
+    """The clause that says which interfaces a type has; empty for none."""
+    return f" implements {' & '.join(interfaces)}" if interfaces else ""
+
+
 def order_value(name: str) -> str:
     """The enum value of an order, like `TOTAL_COUNT_ASC`, with its description."""
     by, _, direction = name.rpartition("_")
@@ -70,3 +84,24 @@ type {node_type}Edge {{
   cursor: String!
 }}
 """
+
+
+def field_of_both(suffix: str, about: str, arguments: str, result: str) -> str:
+    """The schema text of a field of `Namespace`, like `aiUsage`, and of its twin of `Query`, like `aiInstanceUsage`.
+
+    Args:
+        about: what the field answers; `{where}` stands for the place whose events it is about.
+    """
+    places = (
+        ("Namespace", "ai", "the group and of all below it, or of the project"),
+        ("Query", "aiInstance", "everything that the token may read"),
+    )
+    return "\n".join(
+        f"""\
+extend type {parent} {{
+{description(about.format(where=f"the events of {place}"))}{prefix}{suffix}(
+{arguments}): {result}
+}}
+"""
+        for parent, prefix, place in places
+    )

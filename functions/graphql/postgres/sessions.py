@@ -1,0 +1,101 @@
+"""Measures sessions on PostgreSQL."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from psycopg import sql
+
+from functions.graphql.postgres import payload_sql
+from functions.graphql.postgres.people import separate_condition
+from functions.graphql.postgres.where import where_condition
+from functions.graphql.query.aggregation import KEY_COLUMNS, Dimension
+from functions.graphql.query.sessions import Sessions
+
+_SESSIONS = sql.SQL("""
+    WITH found AS (
+        SELECT events.id, events.timestamp, events.event, events.user_id, events.project_id,
+               coalesce(events.namespace_path, '') COLLATE "C" AS place, CASE {features} END COLLATE "C" AS feature,
+               NULLIF(CASE {session_keys} END, '') AS session_key, coalesce({matches}, false) AS matches{paths}
+        FROM ai_usage_events AS events
+        WHERE {conditions}
+    ), begun AS (
+        SELECT DISTINCT ON (feature, place, session_key) *
+        FROM found
+        WHERE session_key IS NOT NULL AND event = ANY(%(begins)s::smallint[])
+        ORDER BY feature, place, session_key, timestamp, id
+    ), ended AS (
+        SELECT feature, place, session_key, max(timestamp) FILTER (WHERE event = ANY(%(ends)s::smallint[])) AS ended,
+               max(timestamp) FILTER (WHERE event = ANY(%(completes)s::smallint[])) AS completed,
+               max(timestamp) FILTER (WHERE event = ANY(%(abandons)s::smallint[])) AS abandoned
+        FROM found
+        WHERE session_key IS NOT NULL
+        GROUP BY 1, 2, 3
+    ), sessions AS (
+        SELECT begun.*, coalesce(completed >= timestamp, false) AS is_completed,
+               coalesce(abandoned >= timestamp, false) AND NOT coalesce(completed >= timestamp, false) AS is_abandoned,
+               CASE WHEN ended >= timestamp
+                    THEN (extract(epoch FROM ended - timestamp) * 1000000)::double precision
+               END AS duration
+        FROM begun
+        JOIN ended USING (feature, place, session_key)
+        WHERE matches
+    )
+    SELECT {keys}count(*), count(DISTINCT user_id), count(*) FILTER (WHERE is_completed),
+           count(*) FILTER (WHERE is_abandoned), percentile_cont(0.5) WITHIN GROUP (ORDER BY duration),
+           percentile_cont(0.95) WITHIN GROUP (ORDER BY duration)
+    FROM sessions
+    GROUP BY {groups}
+    ORDER BY {order}
+    LIMIT %(limit)s
+""")
+_WHEN = sql.SQL(" WHEN events.event = ANY({event_ids}::smallint[]) THEN {value}")
+_KEYS = {
+    Dimension.FEATURE: sql.SQL("feature"),
+    Dimension.EVENT: sql.SQL("event"),
+    Dimension.USER: sql.SQL("user_id"),
+    Dimension.NAMESPACE: sql.SQL("place"),
+    Dimension.PROJECT: sql.SQL("coalesce(project_id, 0)"),
+    Dimension.DAY: sql.SQL("timestamp::date"),
+    Dimension.WEEK: sql.SQL("date_trunc('week', timestamp)::date"),
+    Dimension.MONTH: sql.SQL("date_trunc('month', timestamp)::date"),
+}
+_COUNT = sql.SQL("count(*) DESC")
+_AS_TEXT = sql.SQL("{value}::text")
+
+
+def sessions_statement(question: Sessions, values: dict[str, Any]) -> sql.Composed:
+    """The statement that measures sessions; adds its bind parameters to `values`."""
+    matches = separate_condition("matched", question.matched, values)
+    conditions = where_condition(question.covered, values)
+    names, session_keys = [], []
+    for number, feature in enumerate(question.features):
+        ids, name = sql.Placeholder(f"events_{number}"), sql.Placeholder(f"feature_{number}")
+        values |= {f"events_{number}": [*feature.begins, *feature.ends], f"feature_{number}": feature.name}
+        names.append(_WHEN.format(event_ids=ids, value=name))
+        integer = _AS_TEXT.format(value=payload_sql.integer(feature.key, values))
+        value = integer if feature.key_type is int else payload_sql.text(feature.key, values)
+        session_keys.append(_WHEN.format(event_ids=ids, value=value))
+    values |= {
+        "begins": question.begins,
+        "ends": question.ends,
+        "completes": question.completes,
+        "abandons": question.abandons,
+        "limit": question.limit,
+    }
+    at_paths = [part for path in question.paths for part in payload_sql.scalar_key(path, values)]
+    path_names = [sql.Identifier(f"path_{number}") for number in range(KEY_COLUMNS * len(question.paths))]
+    keys = [*(_KEYS[dimension] for dimension in question.dimensions), *path_names]
+    return _SESSIONS.format(
+        features=_each(names),
+        session_keys=_each(session_keys),
+        matches=matches,
+        paths=_each(sql.SQL(", {} AS {}").format(part, name) for part, name in zip(at_paths, path_names, strict=True)),
+        conditions=conditions,
+        keys=_each(sql.SQL("{}, ").format(key) for key in keys),
+        groups=sql.SQL(", ").join(keys) if keys else sql.SQL("()"),
+        order=sql.SQL(", ").join([_COUNT, *keys]),
+    )
+
+
+def _each(parts: Iterable[sql.Composable]) -> sql.Composable:
+    return sql.Composed(list(parts))
