@@ -7,8 +7,20 @@ from functions.shared.catalog.context import Context
 from functions.shared.catalog.event_query import EventQuery
 from functions.shared.catalog.feature import DefinitionError, Feature
 from functions.shared.catalog.payload import Payload
+from functions.shared.catalog.reserved_ids import reserve_ids
 from functions.shared.catalog.source import source
+from functions.shared.catalog.users_count import users_count
 
 Usage = EventQuery  # deprecated: the former name
 
-__all__ = ["Context", "DefinitionError", "EventQuery", "Feature", "Payload", "Usage", "source"]
+__all__ = [
+    "Context",
+    "DefinitionError",
+    "EventQuery",
+    "Feature",
+    "Payload",
+    "Usage",
+    "reserve_ids",
+    "source",
+    "users_count",
+]

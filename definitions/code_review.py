@@ -13,4 +13,5 @@ feature.events(
     request_review_duo_code_review_on_mr_by_author=16,
     request_review_duo_code_review_on_mr_by_non_author=17,
     excluded_files_from_duo_code_review=18,
+    publish_duo_code_review_comments=32,
 )

@@ -51,3 +51,11 @@ feature.metric(
 )
 feature.metric("languages", distinct="language", description="Languages that suggestions were made in.")
 feature.metric("ideNames", distinct="ide_name", description="IDEs that suggestions were made in.")
+
+feature.metrics_argument("languages", key="language", description="Only suggestions in these languages.")
+feature.metrics_argument("ideNames", key="ide_name", description="Only suggestions in these IDEs.")
+feature.metrics_beside(
+    codeSuggestionsShownCount="shownCount",
+    codeSuggestionsAcceptedCount="acceptedCount",
+    codeSuggestionsContributorsCount="contributorsCount",
+)

@@ -15,3 +15,4 @@ feature.events(
     seat_removed=1002,
 )
 feature.seats(assigned=["seat_assigned"], removed=["seat_removed"], product="product")
+feature.assigned_users("duoAssignedUsersCount")

@@ -12,5 +12,9 @@ class TroubleshootJob(Payload):
     merge_request_id: int | None = source("job", "pipeline", "merge_request_id")
 
 
-feature = Feature("troubleshoot_job", owner="pipeline-execution", payload=TroubleshootJob)
+feature = Feature(
+    "troubleshoot_job", owner="pipeline-execution", payload=TroubleshootJob, metrics_aliases=["troubleshoot"]
+)
 feature.events(troubleshoot_job=7)
+
+feature.metrics_beside(rootCauseAnalysisUsersCount="contributorsCount")

@@ -12,5 +12,6 @@ with gc_frozen():
         clickhouse_url=settings.clickhouse_url(),
         introspection=settings.graphql_introspection(),
         cors_origins=settings.cors_origins(),
+        web_base_url=settings.web_base_url(),
         log_level=settings.log_level(),
     )

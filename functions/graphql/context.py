@@ -1,6 +1,6 @@
 """`RequestContext`: the context of the resolvers of one request, and nodes that several types share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -25,6 +25,8 @@ class RequestContext:
         today: the present day, in UTC.
         source: the store that the request reads events from; None before the first read.
         plans: plans of the query's document.
+        web_base_url: what addresses on the web begin with, without a slash at the end; None if unknown.
+        last_days: the day of each user's last event, of the users on a page, by the ids of all of them.
         made_lists: lists that belong at these paths of the answer, where the executor's lists are empty.
         errors: errors within the made lists.
     """
@@ -38,6 +40,8 @@ class RequestContext:
     deadline: Deadline = field(default_factory=Deadline)
     source: Source | None = None
     plans: PlanCache = field(default_factory=PlanCache)
+    web_base_url: str | None = None
+    last_days: dict[tuple[int, ...], Mapping[int, date]] = field(default_factory=dict)
     made_lists: list[tuple[Path, Sequence[Any]]] = field(default_factory=list)
     errors: list[GraphQLError] = field(default_factory=list)
 
@@ -46,6 +50,11 @@ class RequestContext:
         """The store of events, the same for the whole request."""
         self.source = self.source or self.stores.current(self.grant, self.deadline)
         return self.source.events
+
+    @property
+    def readable(self) -> "Coverage":
+        """Everything that the token may read."""
+        return Coverage(None if self.grant.is_everywhere else self.grant.namespaces)
 
 
 type Info = GraphQLResolveInfo[RequestContext]
@@ -68,14 +77,14 @@ class Usernames:
     """Usernames of the users on a page, read all at once when the first is needed."""
 
     def __init__(self, user_ids: Iterable[int], directory: DirectoryReader) -> None:
-        self._user_ids = set(user_ids)
+        self.user_ids = frozenset(user_ids)
         self._directory = directory
         self._names: dict[int, str] | None = None
 
     def username_of(self, user_id: int) -> str | None:
         """The username, if known."""
         if self._names is None:
-            self._names = self._directory.usernames(self._user_ids)
+            self._names = self._directory.usernames(set(self.user_ids))
         return self._names.get(user_id)
 
 

@@ -52,6 +52,7 @@ def build(
     clickhouse_url: str | None = None,
     introspection: bool = True,
     cors_origins: frozenset[str] = frozenset(),
+    web_base_url: str | None = None,
     log_level: str = "INFO",
     registry: Registry | None = None,
 ) -> "GraphqlHandler":
@@ -74,6 +75,7 @@ def build(
         introspection=introspection,
         explorer=Path(__file__).with_name("explorer.html").read_text(),
         cors=Cors(cors_origins),
+        web_base_url=web_base_url,
     )
 
 
@@ -87,6 +89,7 @@ class GraphqlHandler:
         introspection: whether clients may read the schema, and errors may suggest names of the schema.
         explorer: HTML of the page to try queries.
         cors: the origins whose pages may query.
+        web_base_url: what addresses of users' pages begin with; None if unknown.
         max_seconds: time limit of a query.
         now: returns the present moment, in UTC.
     """
@@ -101,6 +104,7 @@ class GraphqlHandler:
     introspection: bool
     explorer: str
     cors: Cors = NO_ORIGINS
+    web_base_url: str | None = None
     max_seconds: float = MAX_SECONDS
     now: Callable[[], datetime] = utc_now
 
@@ -163,6 +167,7 @@ class GraphqlHandler:
             PostgresDirectory(self.database, grant),
             self.now().date(),
             deadline=Deadline(self.max_seconds),
+            web_base_url=self.web_base_url,
         )
         document = self.documents.document(query.text)
         context.plans = document.plans

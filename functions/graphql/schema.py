@@ -11,6 +11,7 @@ from functions.graphql.types.people import people_bindables, people_text
 from functions.graphql.types.root import top_level_types
 from functions.graphql.types.scalars import SCALARS
 from functions.graphql.types.usage import usage_rows_bindables, usage_rows_text
+from functions.graphql.types.user_fields import user_type
 from functions.shared.catalog.registry import Registry
 
 _BASE = Path(__file__).with_name("base.graphql")
@@ -31,6 +32,7 @@ def executable_schema(registry: Registry) -> GraphQLSchema:
         *metrics.bindables(),
         *usage_rows_bindables(),
         *people_bindables(),
+        user_type(),
         *top_level_types(registry, metrics),
         convert_names_case=True,
     )

@@ -20,7 +20,7 @@ from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, 
 from functions.ingest.typed_events import TypedEvents
 from functions.ingest.undeclared import require_few_undeclared
 from functions.shared.catalog.context import Context
-from functions.shared.catalog.feature import CODE_ERRORS, Feature, Transformation, function_name
+from functions.shared.catalog.feature import CODE_ERRORS, Transformation, function_name
 from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, Payload, converted
 from functions.shared.catalog.registry import OVERRIDES, Registry
 from functions.shared.catalog.source import taken
@@ -150,7 +150,7 @@ def transform(candidate: Candidate, registry: Registry) -> None:
         return
     event_type = candidate.event.type
     context = read_context(candidate)
-    payload_class = event_type.feature.payload
+    payload_class = event_type.payload_class
     try:
         returned = taken(context, event_type.sources)
     except ValueError as error:
@@ -204,7 +204,7 @@ def row_of(candidate: Candidate, directory: BatchDirectory, retention_months: in
         user_id,
         namespace_path,
         event.project.id or candidate.returned_project_id,
-        candidate.encoded or _encoded(returned, event.type.feature),
+        candidate.encoded or _encoded(returned, event.type.payload_class),
         write_order,
         EVERY_MONTH if time_is_assigned else neighbouring_month(timestamp),
     )
@@ -257,9 +257,9 @@ def _time(value: Any) -> Any:
         raise Rejection("invalid_timestamp", f"The transformation's timestamp: {error}.") from error
 
 
-def _encoded(payload: dict[str, Any], feature: Feature) -> bytes:
-    if feature.payload is not None:
-        _require_class(payload, feature.payload)
+def _encoded(payload: dict[str, Any], payload_class: type[Payload] | None) -> bytes:
+    if payload_class is not None:
+        _require_class(payload, payload_class)
     try:
         encoded = encode_payload(payload)
     except UnicodeEncodeError as error:

@@ -54,8 +54,14 @@ class TypedEvents:
     """
 
     def __init__(self, registry: Registry) -> None:
-        plans = {name: _plan(feature) for name, feature in registry.features.items()}
-        found = {name: plan for name, event in registry.events.items() if (plan := plans[event.feature.name])}
+        plans: dict[tuple[str, bool], _Plan | None] = {}
+        found = {}
+        for name, event_type in registry.events.items():
+            kind = (event_type.feature.name, event_type.payload_class is None)
+            if kind not in plans:
+                plans[kind] = _plan(event_type.feature, event_type.payload_class)
+            if plan := plans[kind]:
+                found[name] = plan
         self.names = found.keys()
         event: Any = Union[tuple(_variant(name, plan) for name, plan in found.items())] if found else None  # noqa: UP007
         self._decoder = msgspec.json.Decoder(event)
@@ -154,9 +160,8 @@ def _stored(payload: msgspec.Struct, project_id: int | None) -> TypedPayload | N
     return encoded, project_id
 
 
-def _plan(feature: Feature) -> _Plan | None:
-    """Returns the plan of a feature; None if its payloads must be made the general way."""
-    payload_class = feature.payload
+def _plan(feature: Feature, payload_class: type[Payload] | None) -> _Plan | None:
+    """Returns the plan of a feature's events with this class; None if their payloads must be made the general way."""
     if feature.transformations or feature.prefetcher is not None or not _is_plain(payload_class):
         return None
     fields = {field.encode_name: field for field in msgspec.structs.fields(payload_class)} if payload_class else {}

@@ -11,6 +11,7 @@ from functions.shared.cors import ANY_ORIGIN
 
 MIN_SECRET_BYTES = 32  # the hash size of HS256; RFC 7518 forbids shorter keys
 _ORIGIN = re.compile(r"https?://[^/?#@\s*\"\',]+", re.ASCII)
+_BASE_URL = re.compile(r"https?://[^/?#@\s*\"\',]+(/[^?#\s\"\']*)?", re.ASCII)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -193,6 +194,14 @@ def cors_origins() -> frozenset[str]:
                 f"not {origin!r}"
             )
     return origins
+
+
+def web_base_url() -> str | None:
+    """Returns what addresses of users' pages begin with: `WEB_BASE_URL`, without a slash at the end; None if unset."""
+    url = _text("WEB_BASE_URL")
+    if url is not None and not _BASE_URL.fullmatch(url):
+        raise SettingError(f"WEB_BASE_URL must be an address like https://gitlab.example.com, not {url!r}")
+    return url.rstrip("/") if url else None
 
 
 def log_level() -> str:

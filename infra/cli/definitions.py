@@ -29,6 +29,9 @@ def list_definitions() -> None:
         deprecated = "yes" if event.deprecated else ""
         table.add_row(str(event.id), event.name, event.feature.name, event.feature.owner, deprecated)
     console().print(table)
+    for reserved in registry.reserved:
+        ids = ", ".join(map(str, reserved.ids))
+        typer.echo(f"Reserved in {reserved.file}: {ids} ({reserved.reason}).")
 
 
 @app.command()

@@ -30,7 +30,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "additional_properties": {"unique_tracking_id": "foo", "language": "ruby", "suggestion_size": 18},
     },
     "troubleshoot_job": {"job": {"id": 1, "project_id": 4, "pipeline": {"id": 1}}},
-    "agentic_chat": {"project_id": 4, "additional_properties": {"value": 7, "label": "chat", "property": "web"}},
+    "agent_platform": {"project_id": 4, "additional_properties": {"value": 7, "label": "chat", "property": "web"}},
 }
 _SHOWN_EVENT = "troubleshoot_job"
 

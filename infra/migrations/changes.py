@@ -1,6 +1,6 @@
 """Compares definitions with what earlier deployments recorded: event types that changed, payload keys that changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 
 from functions.shared.catalog.registry import EventType, Registry
@@ -12,7 +12,7 @@ from infra.migrations.readable import always_readable, having, unreadable
 def changes(deployed: Deployed, registry: Registry) -> list[Change]:
     """Each difference between the definitions and what is recorded, with the stored rows that it would hide."""
     comparison = _Comparison(deployed, registry)
-    return [*comparison.events(), *comparison.types(), *comparison.keys()]
+    return [*comparison.features(), *comparison.events(), *comparison.types(), *comparison.keys()]
 
 
 class _Comparison:
@@ -24,6 +24,17 @@ class _Comparison:
             (feature.name, key.path): key for feature in registry.features.values() for key in feature.declared_keys
         }
         self._types = {key.path: key.type for key in self._declared.values()}
+        self._new_names = {
+            former: feature.name for feature in registry.features.values() for former in feature.former_names
+        }
+
+    def features(self) -> Iterator[Change]:
+        """The features that have a new name, and say so."""
+        for former in sorted({event.feature for event in self._deployed.events} & self._new_names.keys()):
+            now = self._new_names[former]
+            yield Change(
+                "~", f"feature {former} becomes {now}", "Stored rows go with it. The former name still answers."
+            )
 
     def events(self) -> Iterator[Change]:
         known = {event.id: event for event in self._deployed.events}
@@ -34,7 +45,7 @@ class _Comparison:
             elif now is not None and now.name != event.name:
                 yield self._renamed(event, now)
         for event_id, now in sorted(self._registry.by_id.items()):
-            yield from _added_or_moved(known.get(event_id), now)
+            yield from _added_or_moved(known.get(event_id), now, self._new_names)
 
     def _removed(self, event: DeployedEvent) -> Change:
         return Change(
@@ -85,11 +96,13 @@ class _Comparison:
         )
 
     def keys(self) -> Iterator[Change]:
-        known = {(key.feature, key.path): key for key in self._deployed.keys}
-        for key in known.values():
+        for key in self._deployed.keys:
             for feature in self._successors(key.feature) if key.removed_in is None else ():
                 if (feature, key.path) not in self._declared and not self._is_within_retyped(key.path):
                     yield self._undeclared(key, feature)
+        known = {(key.feature, key.path): key for key in self._deployed.keys}
+        renamed = {(self._new_names.get(feature, feature), path): key for (feature, path), key in known.items()}
+        known = renamed | known
         for (feature, path), now in self._declared.items():
             before = known.get((feature, path))
             if before is None or before.removed_in is not None:
@@ -138,12 +151,12 @@ class _Comparison:
         return release if release > self._release else None
 
 
-def _added_or_moved(before: DeployedEvent | None, now: EventType) -> Iterator[Change]:
+def _added_or_moved(before: DeployedEvent | None, now: EventType, new_names: Mapping[str, str]) -> Iterator[Change]:
     what = f"event {now.name} ({now.id})"
     if before is None or before.removed_in is not None:
         yield Change("+", f"{what} of {now.feature.name}")
         return
-    if before.feature != now.feature.name:
+    if new_names.get(before.feature, before.feature) != now.feature.name:
         note = f"Stored rows move with it: their GraphQL type is {now.feature.type_name}."
         yield Change("~", f"{what} moves from {before.feature} to {now.feature.name}", note)
     if before.deprecated != now.deprecated:

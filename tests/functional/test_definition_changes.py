@@ -14,7 +14,7 @@ from functions.shared.catalog.feature import DefinitionError
 from functions.shared.catalog.registry import Registry
 from infra.migrations.change import find
 from infra.migrations.changes import changes
-from infra.migrations.deployed import Deployed, DeployedKey
+from infra.migrations.deployed import Deployed, DeployedKey, read_deployed
 from infra.migrations.handler import build
 from infra.migrations.migrate import migrate
 from tests.support.definitions import load_from
@@ -168,6 +168,25 @@ def test_a_feature_under_another_name_with_the_same_keys_is_deployed(
     text = 'class B(Payload):\n    size: int\nFeature("pipelines", owner="o", payload=B).events(build_done=101)'
     assert deploy(load_from(folder, builds=text)) == []
     assert connection.execute("SELECT feature, release FROM event_types").fetchall() == [("pipelines", 2)]
+
+
+def test_a_feature_that_tells_its_former_name_changes_nothing_else(
+    define: Callable[..., Registry], deploy: Deploy, store: Store, folder: Path, connection: psycopg.Connection
+) -> None:
+    before = define("note: str", "size: int | None = None")
+    deploy(before)
+    store(size=1, note="a")
+    text = FEATURE.format(keys="    note: str\n    size: int | None = None", events="build_done=101")
+    text = text.replace('Feature("builds", owner="o"', 'Feature("pipelines", owner="o", former_names=["builds"]')
+    renamed = load_from(folder, builds=HEAD + text)
+    (change,) = changes(read_deployed(connection), renamed)
+    assert (change.sign, change.what, change.rows) == ("~", "feature builds becomes pipelines", None)
+    deploy(renamed)
+    assert changes(read_deployed(connection), renamed) == []
+    assert connection.execute("SELECT feature FROM event_types").fetchall() == [("pipelines",)]
+    deploy(before)  # an older release comes back
+    deploy(renamed)
+    assert changes(read_deployed(connection), renamed) == []
 
 
 def test_an_accepted_removal_keeps_the_id_from_other_events(

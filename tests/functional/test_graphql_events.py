@@ -102,11 +102,33 @@ SHIPPED = [
         {"job_id": 1, "project_id": 2**53 + 1, "pipeline_id": 2, "merge_request_id": 2**63 - 1},
     ),
     (
-        "agenticChatEvents",
-        [8, 9, *range(19, 23)],
+        "agentPlatformEvents",
+        [8, 9, *range(19, 23), *range(28, 31)],
         {"project_id": 1, "session_id": 2, "flow_type": "f", "environment": "e"},
     ),
-    ("codeReviewEvents", range(10, 19), {}),
+    ("agenticChatEvents", [8, 9, *range(19, 23), *range(28, 31)], {"session_id": 2}),
+    ("codeReviewEvents", [*range(10, 19), 32], {}),
+    (
+        "mcpEvents",
+        [23, 24],
+        {
+            "mcp_session_id": "s",
+            "tool_name": "t",
+            "has_tool_call_success": False,
+            "failure_reason": "f",
+            "error_status": "e",
+        },
+    ),
+    ("fixPipelineEvents", [25, 26], {}),
+    ("duoWorkflowEvents", [27], {"workflow_id": 1, "workflow_definition": "d"}),
+    ("aiCatalogEvents", [31], {}),
+    ("summarizeNewMergeRequestEvents", [33], {}),
+    ("requestDuoVulnerabilityResolutionEvents", [34], {}),
+    ("explainVulnerabilityEvents", [35], {}),
+    ("summarizeReviewEvents", [36], {}),
+    ("generateMergeCommitMessageEvents", [37], {}),
+    ("duoMessagingEvents", [38], {"feedback": "f", "workflow_id": 1, "surface": "s"}),
+    ("featureDiscoveryEvents", [46], {"resolution_tier": "r", "latency_ms": 2**40}),
 ]
 
 
@@ -114,7 +136,7 @@ SHIPPED = [
 def test_each_shipped_feature_has_a_field_with_its_events_and_payload_keys(
     field: str, event_ids: list[int], payload: dict[str, Any], either: GraphqlHandler, insert: Insert
 ) -> None:
-    for event_id in range(1, 23):
+    for event_id in either.registry.by_id:
         insert(event=event_id, project=payload.get("project_id"), **payload)
     names = {key: camel_case(key) for key in payload}
     found = nodes(either, field, f"event payload {' '.join(names.values())}")

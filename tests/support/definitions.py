@@ -31,7 +31,7 @@ def write_package(folder: Path, **modules: str) -> Path:
 
 def load_from(folder: Path, **modules: str) -> Registry:
     """Loads definitions from texts, after adding the usual imports to each."""
-    head = '"""A team\'s events."""\nfrom definitions import Feature, Payload\n'
+    head = '"""A team\'s events."""\nfrom definitions import Feature, Payload, reserve_ids, users_count\n'
     return load(write_package(folder, **{name: head + textwrap.dedent(text) for name, text in modules.items()}).name)
 
 

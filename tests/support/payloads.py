@@ -14,7 +14,7 @@ from psycopg import sql
 
 from functions.graphql.clickhouse import payload_sql as clickhouse_payload
 from functions.graphql.postgres import payload_sql as postgres_payload
-from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists
+from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, EqualsNone, Exists
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import stored_number
 from functions.ingest.event.storable import normalised
@@ -120,6 +120,8 @@ def fulfils(payload: dict[str, Any], condition: Condition) -> bool:
             return (value is not None) == exists
         case EqualsAny(_, operands):
             return comparable(value) in map(comparable, operands)
+        case EqualsNone(_, operands):
+            return comparable(value) not in map(comparable, operands)
         case Differs(_, operand):
             return value is not None and comparable(value) != comparable(operand)
         case Compares(_, ordering, operand):

@@ -157,6 +157,19 @@ MISTAKES = [
     (f"{SESSIONS}f.seats(assigned=['x'], removed=['x'], product='s')", "seats name 'x' as an event that assigns and"),
     (f"{SESSIONS}f.seats(assigned=['x'], removed=['z'], product='n')", "'n' is no payload key of type str"),
     (f"{SESSIONS}f.seats(assigned=['x'], removed=['y'], product='s')", "seats name the unknown event 'y'"),
+    ('Feature("a", owner="o", former_names=["a-b"])', "'a-b' is not a name"),
+    ('Feature("a", owner="o", former_names=["a"])', "feature 'a' is defined more than once"),
+    ('Feature("a", owner="o", former_names=["b"])\nFeature("b", owner="o")', "feature 'b' is defined more than once"),
+    ('Feature("a", owner="o", field_aliases=["all"])', "GraphQL field 'all' is reserved"),
+    ('Feature("a", owner="o", metrics_aliases=["b-c"])', "'b-c' is not a name"),
+    ('Feature("a", owner="o", metrics_aliases=["user"])', "metric 'user' is reserved"),
+    ('Feature("a", owner="o", metrics_aliases=["b"])\nFeature("b", owner="o")', "metric 'b' is defined more than once"),
+    ('reserve_ids(5, reason="why")\nFeature("a", owner="o").events(x=5)', "one.py: event id 5 is reserved in"),
+    ('reserve_ids(5, reason="why")\nFeature("a", owner="o").deprecated_events(x=5)', "one.py: why"),
+    ('users_count("a-b")', "metric 'a-b' is not a name"),
+    ('users_count("usersCount")', "metric 'usersCount' is reserved"),
+    ('users_count("a")\nFeature("a", owner="o")', "metric 'a' is defined more than once"),
+    ('users_count("a", features=["b"])', "'a' names the unknown feature 'b'"),
     ("class P(Payload:", "SyntaxError"),
     ("import nonsense", "ModuleNotFoundError"),
     ("1 / 0", "ZeroDivisionError"),
@@ -216,6 +229,22 @@ MISTAKES_WITH_BUILDS = [
         'metric("a", distinct="name"); feature.metric("b"); feature.metric("x", ratio=("a", "b"))',
         "is a ratio of 'a', which is neither a count nor a sum",
     ),
+    ('metrics_argument("not", key="name")', "metrics argument 'not' is not a name"),
+    ('metrics_argument("a-b", key="name")', "metrics argument 'a-b' is not a name"),
+    ('metrics_argument("a_b", key="name")', "metrics argument 'a_b' is not a name"),
+    ('metrics_argument("a", key="name"); feature.metrics_argument("a", key="name")', "'a' is declared twice"),
+    ('metrics_argument("a", key="other")', "needs a key of type str or int or float or bool, which 'other' is not"),
+    ('metrics_argument("a", key="tags")', "needs a key of type str or int or float or bool, which 'tags' is not"),
+    ('metrics_beside(x="other")', "the metric 'x' beside the feature names the unknown metric 'other'"),
+    ('metrics_beside(user="totalEventCount")', "metric 'user' is reserved"),
+    ('metrics_beside(builds="totalEventCount")', "metric 'builds' is defined more than once"),
+    ('metrics_beside(x="totalEventCount"); feature.metrics_beside(x="totalEventCount")', "is declared twice"),
+    ('session_metrics("a", by="job")', "be grouped by a key of type str, which 'job' is not"),
+    ('session_metrics("a", by="name")', "session metrics need the feature to have a session_key"),
+    ('session_metrics("A", by="name")', "session metrics 'A' is not a name"),
+    ('session_metrics("contributorsCount", by="name")', "'contributorsCount' is reserved"),
+    ('assigned_users("a")', "assigned users 'a' need seats, declared before"),
+    ('assigned_users("A")', "assigned users 'A' is not a name"),
     ('resolver("X", returns="Int")(len)', "resolver 'X' is not a name"),
     ('resolver("all", returns="Int")(len)', "GraphQL field 'all' is reserved"),
     ('resolver("buildsEvents", returns="Int")(len)', "GraphQL field 'buildsEvents' is defined more than once"),
@@ -310,9 +339,12 @@ def test_every_type_of_the_schema_is_reserved_or_made_from_a_definition() -> Non
 def test_the_names_that_the_schema_keeps_are_those_that_it_has() -> None:
     registry = load()
     types: Any = executable_schema(registry).type_map
-    of_features = {feature.metrics_field for feature in registry.features.values()}
+    features = registry.features.values()
+    declared = {name for feature in features for name in (*feature.metrics_fields, *feature.metrics_beside_feature)}
+    declared |= {count.name for count in registry.users_counts}
+    declared |= {name for feature in features for name in feature.assigned_users_fields}
     assert types["AiUsageEvent"].fields.keys() == EVENT_FIELDS
-    assert (types["AiMetrics"].fields.keys() | types["AiUserMetrics"].fields.keys()) - of_features == METRICS_FIELDS
+    assert (types["AiMetrics"].fields.keys() | types["AiUserMetrics"].fields.keys()) - declared == METRICS_FIELDS
     assert types["ChatMetrics"].fields.keys() - {"requestDuoChatResponseEventCount"} == FEATURE_METRICS_FIELDS
 
 
@@ -390,9 +422,12 @@ def test_a_feature_says_what_it_is(folder: Path) -> None:
     assert feature.file.endswith("one.py")
 
 
-def test_the_shipped_metrics_are_those_of_code_suggestions() -> None:
+def test_the_shipped_metrics_are_those_that_gitlab_has() -> None:
     features = load().features
     assert {name: list(feature.metrics) for name, feature in features.items() if feature.metrics} == {
+        "agent_platform": [
+            f"{step}SessionEventCount" for step in ("created", "started", "finished", "dropped", "stopped", "resumed")
+        ],
         "code_suggestions": [
             "shownCount",
             "acceptedCount",
@@ -401,7 +436,7 @@ def test_the_shipped_metrics_are_those_of_code_suggestions() -> None:
             "acceptanceRate",
             "languages",
             "ideNames",
-        ]
+        ],
     }
 
 
@@ -432,13 +467,41 @@ def test_the_shipped_definitions_keep_their_names_and_ids() -> None:
         22: "agent_platform_session_resumed",
         1001: "seat_assigned",
         1002: "seat_removed",
+        23: "start_mcp_tool_call",
+        24: "finish_mcp_tool_call",
+        25: "fix_pipeline_suggestion_posted",
+        26: "fix_pipeline_suggestion_applied",
+        27: "duo_workflow_workload_completed",
+        28: "view_duo_agentic_subscription_expired_empty_state",
+        29: "click_duo_agentic_subscription_expired_upgrade",
+        30: "click_duo_agentic_subscription_expired_learn_more",
+        31: "restore_ai_catalog_item",
+        32: "publish_duo_code_review_comments",
+        33: "summarize_new_merge_request",
+        34: "request_duo_vulnerability_resolution",
+        35: "explain_vulnerability",
+        36: "summarize_review",
+        37: "generate_merge_commit_message",
+        38: "ai_duo_messaging_feedback_submitted",
+        46: "resolve_feature_discovery_search",
     }
     assert {event.id for event in registry.events.values() if event.deprecated} == {1, 5}
     assert {name: feature.field for name, feature in registry.features.items()} == {
-        "agentic_chat": "agenticChatEvents",
+        "agent_platform": "agentPlatformEvents",
+        "ai_catalog": "aiCatalogEvents",
         "chat": "chatEvents",
         "code_review": "codeReviewEvents",
         "code_suggestions": "codeSuggestionEvents",
         "seats": "seatEvents",
+        "duo_messaging": "duoMessagingEvents",
+        "duo_workflow": "duoWorkflowEvents",
+        "explain_vulnerability": "explainVulnerabilityEvents",
+        "feature_discovery": "featureDiscoveryEvents",
+        "fix_pipeline": "fixPipelineEvents",
+        "generate_merge_commit_message": "generateMergeCommitMessageEvents",
+        "mcp": "mcpEvents",
+        "request_duo_vulnerability_resolution": "requestDuoVulnerabilityResolutionEvents",
+        "summarize_new_merge_request": "summarizeNewMergeRequestEvents",
+        "summarize_review": "summarizeReviewEvents",
         "troubleshoot_job": "troubleshootJobEvents",
     }

@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Any
 
 from functions.graphql.query.bind import add_value
-from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists
+from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, EqualsNone, Exists
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import Scalar, ScalarKind
 from functions.shared import payload_value
@@ -42,6 +42,8 @@ def condition(condition: Condition, values: dict[str, Any], declared: DeclaredPa
             return value.present if exists else f"(NOT {value.present})"
         case EqualsAny(_, operands):
             return _equals_any(value, operands, values)
+        case EqualsNone(_, operands):
+            return f"(NOT {_equals_any(value, operands, values)})"
         case Differs(_, operand):
             return f"({value.present} AND NOT {_equals_any(value, (operand,), values)})"
         case Compares(_, ordering, operand):

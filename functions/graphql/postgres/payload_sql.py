@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.sql import Composable
 
 from functions.graphql.query.bind import add_value
-from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists
+from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, EqualsNone, Exists
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import Scalar, ScalarKind, stored_number
 
@@ -31,6 +31,7 @@ _PRESENT_AT_INDEX = sql.SQL("({value} IS NOT NULL)")
 
 _MISSING = sql.SQL("(NOT {present})")
 _EQUALS_ANY = sql.SQL("coalesce({value} = ANY({operands}::jsonb[]), false)")
+_EQUALS_NONE = sql.SQL("NOT coalesce({value} = ANY({operands}::jsonb[]), false)")
 _DIFFERS = sql.SQL("({present} AND coalesce({value} <> {operand}::jsonb, false))")
 _COMPARES = sql.SQL("coalesce({value} {ordering} {operand}, false)")
 
@@ -66,6 +67,8 @@ def condition(condition: Condition, values: dict[str, Any]) -> Composable:
             return present if exists else _MISSING.format(present=present)
         case EqualsAny(_, operands):
             return _EQUALS_ANY.format(value=value, operands=_bound(list(map(_json, operands)), values))
+        case EqualsNone(_, operands):
+            return _EQUALS_NONE.format(value=value, operands=_bound(list(map(_json, operands)), values))
         case Differs(path, operand):
             return _DIFFERS.format(present=_present(path, value), value=value, operand=_bound(_json(operand), values))
         case Compares(_, ordering, operand):

@@ -50,5 +50,12 @@ class Compares(msgspec.Struct, frozen=True):
     operand: Scalar
 
 
-type Condition = Exists | EqualsAny | Differs | Compares
+class EqualsNone(msgspec.Struct, frozen=True):
+    """The path has no value, or one that equals none of the operands."""
+
+    path: Path
+    operands: tuple[Scalar, ...]
+
+
+type Condition = Exists | EqualsAny | EqualsNone | Differs | Compares
 """A condition on a payload. Operands that equal a 64-bit integer are int; only other numbers are float."""

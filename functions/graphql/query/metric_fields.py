@@ -18,12 +18,6 @@ EVENTS = Measure(MeasureKind.EVENTS)
 USERS = Measure(MeasureKind.USERS)
 FEATURES = Measure(MeasureKind.FEATURES)
 
-# Counts of single events that GitLab's schema has too, besides the fields of each feature.
-_USER_COUNTS = {
-    "codeSuggestionsAcceptedCount": "code_suggestion_accepted_in_ide",
-    "duoChatInteractionsCount": "request_duo_chat_response",
-}
-
 
 class Ratio(msgspec.Struct, frozen=True):
     """One measure divided by another; null if the divisor is 0 or the ratio exceeds a double's range."""
@@ -50,18 +44,34 @@ class MetricValues:
         return ratio if math.isfinite(ratio) else None
 
 
-def total_metric_fields() -> dict[str, MetricField]:
-    """The metric fields of `AiMetrics`, without those of features."""
-    return {"totalEventCount": EVENTS, "usersCount": USERS, "featuresCount": FEATURES}
+def total_metric_fields(registry: Registry) -> dict[str, MetricField]:
+    """The metric fields of `AiMetrics`, without those within features."""
+    metric_fields: dict[str, MetricField] = {"totalEventCount": EVENTS, "usersCount": USERS, "featuresCount": FEATURES}
+    for count in registry.users_counts:
+        used = [name for name, feature in registry.features.items() if feature.seat_events is None]
+        features = [registry.features[name] for name in count.features or used]
+        ids = tuple(event_id for feature in features for event_id in feature.all_ids.values())
+        metric_fields[count.name] = Measure(MeasureKind.USERS, ids)
+    return metric_fields | _beside_features(registry)
 
 
 def user_metric_fields(registry: Registry) -> dict[str, MetricField]:
-    """The metric fields of `AiUserMetrics`, without those of features."""
-    counts: dict[str, MetricField] = {
-        name: Measure(MeasureKind.EVENTS, (registry.events[event].id,) if event in registry.events else ())
-        for name, event in _USER_COUNTS.items()
-    }
-    return {"totalEventCount": EVENTS, "lastDuoActivityOn": Measure(MeasureKind.LAST_DAY)} | counts
+    """The metric fields of `AiUserMetrics`, without those within features."""
+    beside = {name: field for name, field in _beside_features(registry).items() if not _counts_users(field)}
+    return {"totalEventCount": EVENTS, "lastDuoActivityOn": Measure(MeasureKind.LAST_DAY)} | beside
+
+
+def _beside_features(registry: Registry) -> dict[str, MetricField]:
+    """The metrics that definitions declare beside their features."""
+    metric_fields: dict[str, MetricField] = {}
+    for feature in registry.features.values():
+        of_feature = feature_metric_fields(feature)
+        metric_fields |= {field: of_feature[metric] for field, metric in feature.metrics_beside_feature.items()}
+    return metric_fields
+
+
+def _counts_users(metric_field: MetricField) -> bool:
+    return isinstance(metric_field, Measure) and metric_field.kind is MeasureKind.USERS
 
 
 def feature_metric_fields(feature: Feature) -> dict[str, MetricField]:

@@ -16,6 +16,7 @@ from functions.graphql.types.cursor import from_cursor
 from functions.graphql.types.event_columns import cursor_of
 from functions.graphql.types.event_plan import EventPlan, EventTypes, plan_events
 from functions.graphql.types.selected_fields import variables_below
+from functions.graphql.types.user_fields import last_days
 
 
 class EventPage(ConnectionPage[EventRow]):
@@ -39,7 +40,14 @@ class EventPage(ConnectionPage[EventRow]):
 
     @cached_property
     def rows(self) -> Sequence[EventRow]:
-        """The events of the page, with usernames if selected."""
+        """The events of the page, with usernames and days of last activity if selected."""
+        rows = self._named_rows()
+        if not self._plan.reads_last_days:
+            return rows
+        days = last_days({row[USER_ID] for row in rows}, self._context)
+        return [(*row, days.get(row[USER_ID])) for row in rows]
+
+    def _named_rows(self) -> Sequence[EventRow]:
         if not self._plan.requested.usernames or self._context.events.knows_usernames:
             return self.nodes
         try:

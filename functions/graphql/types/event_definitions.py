@@ -46,7 +46,7 @@ def _definition(event: EventType) -> EventDefinition:
         feature.owner,
         event.deprecated,
         descriptions.event(event.name),
-        list(_keys(feature.payload, descriptions)) if feature.payload else [],
+        list(_keys(event.payload_class, descriptions)) if event.payload_class else [],
     )
 
 

@@ -127,7 +127,7 @@ def _requested_fields(info: Info, keys: Mapping[str, Sequence[str]]) -> Requeste
     if not isinstance(interface, GraphQLInterfaceType):
         raise TypeError("AiUsageEvent must be an interface")
     selected = Lookahead.of(info)
-    given = [arguments.get("paths") for arguments in selected.below("payload").arguments(interface)]
+    given = [arguments.get("paths") for arguments in selected.below("payload", "extras").arguments(interface)]
     paths = dict.fromkeys(path for texts in given if texts is not None for path in payload_paths(tuple(texts)))
     check_steps(paths)
     paths |= {(key,): None for name in selected.names() for key in keys.get(name, ())}

@@ -36,6 +36,7 @@ from functions.graphql.types.event_list import EventList, EventReader, UsernameP
 from functions.graphql.types.payload_columns import is_scalar
 from functions.graphql.types.payload_fields import typed_value
 from functions.graphql.types.selected_fields import TYPENAME, SelectedField, selected_fields
+from functions.graphql.types.user_fields import web_path, web_url
 from functions.shared.catalog.name_rules import EVENT_FIELDS, KEYS_WITHOUT_FIELD
 from functions.shared.catalog.names import camel_case, enum_value
 from functions.shared.catalog.payload_type import PayloadType
@@ -53,19 +54,33 @@ _COLUMNS: dict[str, Read] = {
     "namespacePath": stored(NAMESPACE_PATH),
     "projectId": stored(PROJECT_ID),
 }
+LAST_DAY = -1
+"""Index of the column with the day of the user's last event, which follows what the store answers."""
+
 _USER_FIELDS: Mapping[str, Read] = {
     TYPENAME: always("User"),
     "id": mapped(USER_ID, str),
     "nodeId": mapped(USER_ID, event_columns.user_node_id),
     "username": stored(USERNAME),
+    "name": always(None),
+    "avatarUrl": always(None),
+    "webPath": mapped(USERNAME, web_path),
+    "lastDuoActivityOn": stored(LAST_DAY),
 }
+_OF_USERNAMES = frozenset({"username", "webPath", "webUrl"})
 
 
 class EventPlan(NamedTuple):
-    """What to read of each event, and the lists to make, by their name in the answer."""
+    """What to read of each event, and the lists to make.
+
+    Attributes:
+        lists: by their name in the answer.
+        reads_last_days: whether rows need a further column, `LAST_DAY`, with the day of the user's last event.
+    """
 
     requested: RequestedFields
     lists: Mapping[str, EventList]
+    reads_last_days: bool
 
 
 class EventTypes:
@@ -102,7 +117,7 @@ def plan_events(info: Info, types: EventTypes) -> EventPlan:
         for selected in selected_fields(info, connection, info.field_nodes)
         if selected.name in ("nodes", "edges")
     }
-    return EventPlan(planner.requested(), lists)
+    return EventPlan(planner.requested(), lists, planner.reads_last_days)
 
 
 class _Planner:
@@ -114,6 +129,7 @@ class _Planner:
         self._usernames: list[UsernamePlace] = []  # of the reader being made
         self._shape: list[object] = []  # equal for readers of the same fields
         self._columns = _COLUMNS | {"event": mapped(EVENT, types.names.__getitem__)}
+        self.reads_last_days = False
         self._reads_usernames = False
         self._reads_payload = False
         self._keys: dict[str, int] = {}
@@ -174,7 +190,7 @@ class _Planner:
                 return always(event_type.name)
             case "user":
                 return self._user(_object_type(event_type.fields["user"]), field, within)
-            case "payload":
+            case "payload" | "extras":
                 return self._payload(field.arguments.get("paths"))
             case name if name in self._columns:
                 return self._columns[name]
@@ -189,10 +205,13 @@ class _Planner:
     def _user(self, user: GraphQLObjectType, field: SelectedField, within: tuple[str, ...]) -> Read:
         fields = selected_fields(self._info, user, field.nodes)
         for selected in fields:
-            if selected.name == "username":
+            self.reads_last_days |= selected.name == "lastDuoActivityOn"
+            if selected.name in _OF_USERNAMES:
                 self._reads_usernames = True
                 self._usernames.append(UsernamePlace((*within, field.key, selected.key), selected.nodes))
-        return objects([(selected.key, _USER_FIELDS[selected.name]) for selected in fields])
+        base_url = self._info.context.web_base_url  # the same for all queries
+        reads = {**_USER_FIELDS, "webUrl": mapped(USERNAME, lambda username: web_url(username, base_url))}
+        return objects([(selected.key, reads[selected.name]) for selected in fields])
 
     def _payload(self, texts: Sequence[str] | None) -> Read:
         if texts is None:

@@ -14,7 +14,7 @@ from functions.graphql.types.event_connection import event_connection, resolve_l
 from functions.graphql.types.event_node import EventNode, resolve_payload
 from functions.graphql.types.event_plan import EventTypes
 from functions.graphql.types.payload_fields import typed_value
-from functions.graphql.types.sdl import FILTERS, PAGE, connection, description
+from functions.graphql.types.sdl import FILTERS, PAGE, connection, deprecated, description, implementing
 from functions.graphql.types.team_fields import team_field_resolver
 from functions.shared.catalog.event_query import Resolver
 from functions.shared.catalog.feature import Feature
@@ -43,6 +43,11 @@ _FIELDS = """\
     "Paths into the payload; all of it where they are not given."
     paths: [String!]
   ): JSON!
+  "Another name of `payload`."
+  extras(
+    "Paths into the payload; all of it where they are not given."
+    paths: [String!]
+  ): JSON!
 """
 
 _DATA_ID = '"An id for caches; `node` does not take it."\nid: ID!\n'
@@ -61,7 +66,11 @@ def event_types_text(registry: Registry) -> str:
     fields = [_connection_field("all", "AiUsageEvent", "Events of all features, newest first.")]
     for feature in registry.features.values():
         parts += _feature_texts(feature)
-        fields.append(_connection_field(feature.field, feature.type_name, f"Events of {feature.name}, newest first."))
+        about = f"Events of {feature.name}, newest first."
+        fields += [
+            _connection_field(field, feature.type_name, about, reason)
+            for field, reason in feature.connection_fields.items()
+        ]
         fields += map(_resolver_field, feature.resolvers.values())
     parts.append(f'"How people used AI features."\ntype AiUsageData {{\n{_DATA_ID}{"".join(fields)}}}\n')
     return "\n".join(parts)
@@ -70,7 +79,10 @@ def event_types_text(registry: Registry) -> str:
 def event_bindables(registry: Registry) -> Iterator[SchemaBindable]:
     """The resolvers of these types."""
     yield EnumType("AiUsageEventType", {enum_value(event.name): event.id for event in registry.events.values()})
-    yield EnumType("AiUsageFeature", {feature.enum_value: feature.name for feature in registry.features.values()})
+    # An answer shows the first of a value's names.
+    features = {feature.enum_value: feature.name for feature in registry.features.values()}
+    former = {enum_value(name): feature.name for feature in registry.features.values() for name in feature.former_names}
+    yield EnumType("AiUsageFeature", features | former)
     yield from _interfaces(registry)
     yield _data_type(registry)
     for name in ("AiUsageEvent", *(feature.type_name for feature in registry.features.values())):
@@ -81,6 +93,7 @@ def event_bindables(registry: Registry) -> Iterator[SchemaBindable]:
     for feature in registry.features.values():
         event_type = ObjectType(feature.type_name)
         event_type.set_field("payload", resolve_payload)
+        event_type.set_field("extras", resolve_payload)
         for key, key_type in feature.payload_types.items():
             if key not in KEYS_WITHOUT_FIELD:
                 event_type.set_field(camel_case(key), _payload_resolver(key, key_type))
@@ -110,7 +123,8 @@ def _data_type(registry: Registry) -> ObjectType:
     data_type.set_field("id", lambda coverage, _: str(GlobalId(DATA, _key_of(coverage))))
     data_type.set_field("all", _connection_resolver(tuple(registry.by_id), types))
     for feature in registry.features.values():
-        data_type.set_field(feature.field, _connection_resolver(tuple(feature.all_ids.values()), types))
+        for field in feature.connection_fields:
+            data_type.set_field(field, _connection_resolver(tuple(feature.all_ids.values()), types))
         for resolver in feature.resolvers.values():
             data_type.set_field(resolver.name, team_field_resolver(feature, resolver.function))
     return data_type
@@ -150,8 +164,8 @@ def _nested_resolver(key: str, key_type: PayloadType) -> Any:
     return resolve
 
 
-def _connection_field(name: str, node_type: str, about: str) -> str:
-    return f"{description(about)}{name}(\n{FILTERS}{PAGE}): {node_type}Connection!\n"
+def _connection_field(name: str, node_type: str, about: str, deprecation: str = "") -> str:
+    return f"{description(about)}{name}(\n{FILTERS}{PAGE}): {node_type}Connection!{deprecated(deprecation)}\n"
 
 
 def _resolver_field(resolver: Resolver) -> str:
@@ -164,7 +178,12 @@ def _feature_texts(feature: Feature) -> Iterator[str]:
     of_class = descriptions.payload_class(feature.payload) if feature.payload else ""
     fields = _payload_fields(feature, feature.payload, descriptions, KEYS_WITHOUT_FIELD) if feature.payload else ""
     about = description(of_class or feature.description or f"Events of {feature.name}.")
-    yield f"{about}type {feature.type_name} implements AiUsageEvent & Node {{\n{_FIELDS}{fields}}}\n"
+    former_types = feature.former_type_names[feature.type_name]
+    for former in former_types:
+        former_about = description(f"The former name of `{feature.type_name}`, for fragments.")
+        yield f"{former_about}interface {former} implements AiUsageEvent & Node {{\n{_FIELDS}{fields}}}\n"
+    interfaces = implementing("AiUsageEvent", "Node", *former_types)
+    yield f"{about}type {feature.type_name}{interfaces} {{\n{_FIELDS}{fields}}}\n"
     yield connection(feature.type_name, f"events of {feature.name}")
     for nested in nested_classes(feature.payload) if feature.payload else ():
         fields = _payload_fields(feature, nested, descriptions)
@@ -203,14 +222,15 @@ def _event_enum_text(registry: Registry) -> str:
 def _enum_value_lines(event: EventType) -> Iterator[str]:
     descriptions = Descriptions.of(event.feature).event(event.name)
     yield description(f"{descriptions} Id {event.id}, owned by {event.feature.owner}.".strip())
-    deprecation = ' @deprecated(reason: "No longer accepted; old events can still be read.")'
-    yield f"{enum_value(event.name)}{deprecation if event.deprecated else ''}\n"
+    reason = "No longer accepted; old events can still be read." if event.deprecated else ""
+    yield f"{enum_value(event.name)}{deprecated(reason)}\n"
 
 
 def _feature_enum_text(registry: Registry) -> str:
-    summaries = {
-        feature.enum_value: feature.description.partition("\n\n")[0] or f"The feature {feature.name}."
-        for feature in registry.features.values()
-    }
-    values = "".join(f"{description(summary)}{value}\n" for value, summary in summaries.items())
+    values = ""
+    for feature in registry.features.values():
+        summary = feature.description.partition("\n\n")[0] or f"The feature {feature.name}."
+        values += f"{description(summary)}{feature.enum_value}\n"
+        for name in feature.former_names:
+            values += f"{description(summary)}{enum_value(name)}{deprecated(f'Use `{feature.enum_value}`.')}\n"
     return f'"The features that definitions name."\nenum AiUsageFeature {{\n{values}}}\n'

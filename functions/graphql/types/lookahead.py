@@ -42,6 +42,10 @@ class Lookahead:
         """The fields of these names one level below."""
         return Lookahead(self._info, (node for name in names for node in self._fields().get(name, ())))
 
+    def without_arguments(self) -> "Lookahead":
+        """The field where it is written without arguments."""
+        return Lookahead(self._info, (node for node in self._nodes if not node.arguments))
+
     def arguments(self, parent: GraphQLObjectType | GraphQLInterfaceType) -> Iterator[dict[str, Any]]:
         """The arguments of each field; all fields must belong to the type `parent`.
 

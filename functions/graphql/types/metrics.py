@@ -1,10 +1,8 @@
 """`aiMetrics` and `aiUserMetrics`: metrics of the selected events, in total and by user."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from ariadne import EnumType, ObjectType, SchemaBindable
 
 from functions.graphql.context import Coverage, Info, Usernames, UserNode
@@ -24,51 +22,61 @@ from functions.graphql.types.arguments import select
 from functions.graphql.types.connection import ConnectionPage, PageRequest
 from functions.graphql.types.cursor import from_user_cursor, to_user_cursor
 from functions.graphql.types.lookahead import Lookahead
-from functions.graphql.types.sdl import FILTERS, PAGE, connection, description, order_value
-from functions.graphql.types.selected_measures import measures_of
+from functions.graphql.types.measured import MeasuredEvents, TotalValues, UserMetricValues
+from functions.graphql.types.metrics_arguments import argument_conditions, arguments_text, filter_type_text
+from functions.graphql.types.sdl import (
+    FILTERS,
+    PAGE,
+    connection,
+    deprecated,
+    description,
+    implementing,
+    order_value,
+)
+from functions.graphql.types.seats import assigned_users
+from functions.graphql.types.selected_measures import measures_below, measures_of
+from functions.graphql.types.session_fields import session_bindables, session_fields_text, session_types_text
+from functions.graphql.types.user_sorts import UserSort, sort_aliases, user_sorts
 from functions.shared.catalog.feature import Feature
-from functions.shared.catalog.names import event_count_field, upper_snake_case
+from functions.shared.catalog.names import event_count_field
 from functions.shared.catalog.registry import Registry
 
 _DEFAULT_SORT = "TOTAL_EVENT_COUNT_DESC"
 _GRAPHQL_TYPES = {str: "String", int: "Long", float: "Float", bool: "Boolean"}
 
 
-@dataclass(frozen=True, slots=True)
-class UserMetricValues(MetricValues):
-    """The measured values of one user's events."""
-
-    user: UserNode
-
-
-class UserSort(msgspec.Struct, frozen=True):
-    """A sort order of users, with its name in the schema."""
-
-    name: str
-    measure: Measure
-    descending: bool
-
-
 class Metrics:
     """The metrics types of the schema, with their resolvers."""
 
     def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._features = registry.features.values()
-        self._total = total_metric_fields()
+        self._total = total_metric_fields(registry)
         self._of_user = user_metric_fields(registry)
-        self._of_features = {feature.metrics_field: feature_metric_fields(feature) for feature in self._features}
-        self._sorts = {sort.name: sort for sort in self._user_sorts()}
+        self._of_feature = {feature.name: feature_metric_fields(feature) for feature in self._features}
+        self._of_fields = {
+            field: self._of_feature[feature.name] for feature in self._features for field in feature.metrics_fields
+        }
+        self._sorts = {sort.name: sort for sort in user_sorts(self._of_user, self._features, self._of_feature)}
+        self._sort_aliases = sort_aliases(self._sorts, self._features, self._of_feature)
 
     def text(self) -> str:
         """The schema text of the types and of the fields that return them."""
-        parts = [_feature_text(feature, self._of_features[feature.metrics_field]) for feature in self._features]
-        fields = "".join(
-            f"{description(f'Of {feature.name}.')}{feature.metrics_field}: {feature.metrics_type_name}!\n"
-            for feature in self._features
-        )
-        parts += [f"extend type {name} {{\n{fields}}}\n" for name in ("AiMetrics", "AiUserMetrics")]
+        parts = [_feature_text(feature, self._of_feature[feature.name]) for feature in self._features]
+        fields = "".join(map(_fields_of_feature, self._features))
+        for name, metric_fields in (("AiMetrics", self._total), ("AiUserMetrics", self._of_user)):
+            parts.append(f"extend type {name} {{\n{_fields_beside(self._registry, metric_fields)}{fields}}}\n")
+        assigned = _assigned_users_fields(self._registry)
+        if assigned:
+            texts = "".join(f"{description(about)}{field}: Long!\n" for field, about in assigned.items())
+            parts.append(f"extend type AiMetrics {{\n{texts}}}\n")
         parts.append(connection("AiUserMetrics", "users"))
-        sorts = "\n".join(map(order_value, self._sorts))
+        sorts = "\n".join(
+            [
+                *map(order_value, self._sorts),
+                *(f"{order_value(name)}{deprecated(alias.deprecation)}" for name, alias in self._sort_aliases.items()),
+            ]
+        )
         parts.append(f'"What users are sorted by."\nenum AiUserMetricsSort {{\n{sorts}\n}}\n')
         parts.append(f"extend type Namespace {{\n{_fields('ai')}}}\n")
         parts.append(f"extend type Query {{\n{_fields('aiInstance')}}}\n")
@@ -76,27 +84,31 @@ class Metrics:
 
     def bindables(self) -> Iterator[SchemaBindable]:
         """The resolvers of the types, without the fields that return them."""
-        yield EnumType("AiUserMetricsSort", self._sorts)
+        aliases = {name: alias.sort for name, alias in self._sort_aliases.items()}
+        yield EnumType("AiUserMetricsSort", self._sorts | aliases)
         for name, metric_fields in (("AiMetrics", self._total), ("AiUserMetrics", self._of_user)):
             metrics_type = ObjectType(name)
+            if name == "AiMetrics":
+                for field in _assigned_users_fields(self._registry):
+                    metrics_type.set_field(field, _resolve_assigned_users)
             _set_metric_fields(metrics_type, metric_fields)
-            for field in self._of_features:
-                metrics_type.set_field(field, _same_values)
+            for feature in self._features:
+                for field in feature.metrics_fields:
+                    metrics_type.set_field(field, _feature_resolver(feature, self._of_feature[feature.name]))
             yield metrics_type
         for feature in self._features:
             feature_type = ObjectType(feature.metrics_type_name)
-            _set_metric_fields(feature_type, self._of_features[feature.metrics_field])
+            _set_metric_fields(feature_type, self._of_feature[feature.name])
+            yield from session_bindables(feature, feature_type)
             yield feature_type
 
     def resolve_metrics(self, coverage: Coverage, info: Info, **filters: Any) -> MetricValues:
         """Resolves `aiMetrics`."""
         context = info.context
-        measures = _unique(measures_of(Lookahead.of(info), self._total, self._of_features))
-        if not measures:
-            return MetricValues({})
+        measures = _unique(measures_of(Lookahead.of(info), self._total, self._of_fields))
         selection = select(coverage, context.registry, context.today, filters)
-        (values,) = context.events.aggregate(Aggregation(selection, context.registry.feature_of, measures))
-        return MetricValues(dict(zip(measures, values, strict=True)))
+        events = MeasuredEvents(selection, context, coverage, filters)
+        return TotalValues(events.values(None, (), measures).values, events)
 
     def resolve_user_metrics(self, coverage: Coverage, info: Info, **given: Any) -> ConnectionPage[UserMetricValues]:
         """Resolves `aiUserMetrics`."""
@@ -110,15 +122,16 @@ class Metrics:
         requested = [
             measure
             for nodes in (selected.below("nodes"), selected.below("edges").below("node"))
-            for measure in measures_of(nodes, self._of_user, self._of_features)
+            for measure in measures_of(nodes, self._of_user, self._of_fields)
         ]
 
         def read(limit: int) -> list[UserMetricValues]:
             aggregation = _user_aggregation(selection, context.registry, sort, page_request, requested, limit, beyond)
             rows = context.events.aggregate(aggregation)
             users = Usernames((row[0] for row in rows), context.directory)
+            events = MeasuredEvents(selection, context, coverage, given, tuple(row[0] for row in rows))
             found = [
-                UserMetricValues(dict(zip(aggregation.measures, values, strict=True)), UserNode(user_id, users))
+                UserMetricValues(dict(zip(aggregation.measures, values, strict=True)), events, UserNode(user_id, users))
                 for user_id, *values in rows
             ]
             return found[::-1] if page_request.backwards else found
@@ -131,18 +144,6 @@ class Metrics:
             return int(users)
 
         return ConnectionPage(page_request, read, cursor_of, count)
-
-    def _user_sorts(self) -> Iterator[UserSort]:
-        """Both directions of each metric field that is a count or a sum of integers."""
-        names = [(upper_snake_case(field), metric_field) for field, metric_field in self._of_user.items()]
-        for feature, metric_fields in self._of_features.items():
-            names += [
-                (upper_snake_case(f"{feature}_{field}"), metric_field) for field, metric_field in metric_fields.items()
-            ]
-        for name, metric_field in names:
-            if isinstance(metric_field, Measure) and _is_sortable(metric_field):
-                yield UserSort(f"{name}_ASC", metric_field, descending=False)
-                yield UserSort(f"{name}_DESC", metric_field, descending=True)
 
 
 def _user_aggregation(
@@ -167,11 +168,6 @@ def _user_aggregation(
     )
 
 
-def _is_sortable(metric_field: Measure) -> bool:
-    is_total = metric_field.kind is MeasureKind.SUM and metric_field.value_type is int
-    return is_total or metric_field.kind in (MeasureKind.EVENTS, MeasureKind.USERS)
-
-
 def _unique(measures: Iterable[Measure]) -> tuple[Measure, ...]:
     return tuple(dict.fromkeys(measures))
 
@@ -188,8 +184,49 @@ def _metric_field_resolver(metric_field: MetricField) -> Any:
     return resolve
 
 
-def _same_values(measured: MetricValues, _: Info) -> MetricValues:
-    return measured
+def _feature_resolver(feature: Feature, metric_fields: Mapping[str, MetricField]) -> Any:
+    def resolve(measured: TotalValues | UserMetricValues, info: Info, **given: Any) -> MetricValues:
+        selected = Lookahead.of(info)
+        if selected.without_arguments():
+            return measured
+        return measured.where(argument_conditions(feature, given), measures_below(selected, metric_fields))
+
+    return resolve
+
+
+def _assigned_users_fields(registry: Registry) -> dict[str, str]:
+    """The fields that count the users with a seat, with their descriptions."""
+    declared: dict[str, str] = {}
+    for feature in registry.features.values():
+        declared |= feature.assigned_users_fields
+    return declared
+
+
+def _resolve_assigned_users(measured: TotalValues, info: Info) -> int:
+    events = measured.events
+    return assigned_users(events.coverage, info.context, events.filters)
+
+
+def _fields_of_feature(feature: Feature) -> str:
+    """The fields with the feature's metrics."""
+    about = description(f"Of {feature.name}.")
+    return "".join(
+        f"{about}{field}{arguments_text(feature)}: {feature.metrics_type_name}!{deprecated(reason)}\n"
+        for field, reason in feature.metrics_fields.items()
+    )
+
+
+def _fields_beside(registry: Registry, metric_fields: Mapping[str, MetricField]) -> str:
+    """Those of the metric fields that definitions declare beside the fields of features."""
+    descriptions = {count.name: count.description or "How many users there were." for count in registry.users_counts}
+    for feature in registry.features.values():
+        for field, metric in feature.metrics_beside_feature.items():
+            descriptions[field] = _metric_description(feature, metric)
+    return "".join(
+        f"{description(descriptions[field])}{field}: {_type_text(metric_field)}\n"
+        for field, metric_field in metric_fields.items()
+        if field in descriptions
+    )
 
 
 def _feature_text(feature: Feature, metric_fields: Mapping[str, MetricField]) -> str:
@@ -197,7 +234,12 @@ def _feature_text(feature: Feature, metric_fields: Mapping[str, MetricField]) ->
         f"{description(_metric_description(feature, field))}{field}: {_type_text(metric_field)}\n"
         for field, metric_field in metric_fields.items()
     )
-    return f"{description(f'How much {feature.name} was used.')}type {feature.metrics_type_name} {{\n{fields}}}\n"
+    fields += session_fields_text(feature)
+    about, former_types = f"How much {feature.name} was used.", feature.former_type_names[feature.metrics_type_name]
+    former_about = description(f"The former name of `{feature.metrics_type_name}`, for fragments.")
+    former = "".join(f"{former_about}interface {name} {{\n{fields}}}\n" for name in former_types)
+    own = f"{description(about)}type {feature.metrics_type_name}{implementing(*former_types)} {{\n{fields}}}\n"
+    return f"{former}{filter_type_text(feature)}{session_types_text(feature)}{own}"
 
 
 def _metric_description(feature: Feature, field: str) -> str:

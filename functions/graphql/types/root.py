@@ -43,6 +43,7 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
     definitions = event_definitions(registry)
     query_type.set_field("eventDefinitions", lambda *_: definitions)
     query_type.set_field("aiInstanceUsageData", _instance)
+    query_type.set_field("aiUsageData", _instance)
     namespace_type.set_field("aiUsageData", lambda namespace, _: namespace.coverage)
     for suffix, resolve in (
         ("Metrics", metrics.resolve_metrics),
@@ -98,8 +99,7 @@ def _full_path(namespace: NamespaceNode, info: Info) -> str:
 
 def _instance(_: None, info: Info) -> Coverage:
     """Everything that the token may read."""
-    grant = info.context.grant
-    return Coverage(None if grant.is_everywhere else grant.namespaces)
+    return info.context.readable
 
 
 def _of_instance[Result](resolve: Callable[..., Result]) -> Callable[..., Result]:

@@ -36,6 +36,20 @@ def description(text: str) -> str:
     return f"{print_block_string(text)}\n" if text else ""
 
 
+def deprecated(reason: str) -> str:
+    """The directive that marks a field or value as deprecated; empty without a reason.
+
+    >>> deprecated("Use `id`.")
+    ' @deprecated(reason: "Use `id`.")'
+    """
+    return f' @deprecated(reason: "{reason}")' if reason else ""
+
+
+def implementing(*interfaces: str) -> str:
+    """The clause that says which interfaces a type has; empty for none."""
+    return f" implements {' & '.join(interfaces)}" if interfaces else ""
+
+
 def order_value(name: str) -> str:
     """The enum value of an order, like `TOTAL_COUNT_ASC`, with its description."""
     by, _, direction = name.rpartition("_")

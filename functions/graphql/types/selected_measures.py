@@ -18,8 +18,13 @@ def measures_of(
     """
     yield from _measures(own[name] for name in selected.names() if name in own)
     for field, metric_fields in features.items():
-        below = selected.below(field)
-        yield from _measures(metric_fields[name] for name in below.names() if name in metric_fields)
+        # A field with arguments is measured by itself.
+        yield from measures_below(selected.below(field).without_arguments(), metric_fields)
+
+
+def measures_below(selected: Lookahead, metric_fields: Mapping[str, MetricField]) -> Iterator[Measure]:
+    """The measures of these metric fields that a query selects below a field."""
+    yield from _measures(metric_fields[name] for name in selected.names() if name in metric_fields)
 
 
 def _measures(metric_fields: Iterable[MetricField]) -> Iterator[Measure]:

@@ -127,7 +127,7 @@ def resolve_sessions(
     texts = tuple(dict.fromkeys(payload_group_by or ()))
     features = tuple(_session_features(context.registry))
     question = Sessions(
-        covered=_covered(coverage, context, features),
+        covered=covered_sessions(coverage, context, features),
         matched=select(coverage, context.registry, context.today, filters),
         features=features,
         dimensions=tuple(dict.fromkeys(group_by or ())),
@@ -169,7 +169,7 @@ def _groups(
     return groups
 
 
-def _covered(coverage: Coverage, context: RequestContext, features: Sequence[SessionFeature]) -> Selection:
+def covered_sessions(coverage: Coverage, context: RequestContext, features: Sequence[SessionFeature]) -> Selection:
     """All events of sessions that the coverage includes, of all days."""
     always = {"start_date": FIRST_DAY, "end_date": LAST_DAY}
     ids = tuple(dict.fromkeys(one for feature in features for one in (*feature.begins, *feature.ends)))
@@ -180,10 +180,15 @@ def _covered(coverage: Coverage, context: RequestContext, features: Sequence[Ses
 def _session_features(registry: Registry) -> Iterator[SessionFeature]:
     for feature in registry.features.values():
         if feature.session_events is not None:
-            yield _session_feature(feature)
+            yield session_feature(feature)
 
 
-def _session_feature(feature: Feature) -> SessionFeature:
+def session_feature(feature: Feature) -> SessionFeature:
+    """The sessions of a feature that declares some.
+
+    Raises:
+        ValueError: the feature declares none.
+    """
     declared = feature.session_events
     if declared is None:
         raise ValueError(f"{feature.name} declares no sessions")

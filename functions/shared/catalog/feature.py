@@ -11,6 +11,7 @@ import msgspec
 from functions.shared.catalog.context import Context
 from functions.shared.catalog.event_query import OUTPUT_TYPES, Resolver, ResolverFunction, is_output_type
 from functions.shared.catalog.metric import Metric, declared_metric
+from functions.shared.catalog.metrics_argument import MetricsArgument, declared_argument
 from functions.shared.catalog.names import (
     camel_case,
     enum_value,
@@ -23,6 +24,7 @@ from functions.shared.catalog.payload import Payload
 from functions.shared.catalog.payload_type import DeclaredKey, PayloadType, declared_keys, key_types, nested_classes
 from functions.shared.catalog.seat import SeatEvents
 from functions.shared.catalog.session import SessionEvents
+from functions.shared.catalog.session_metrics import SessionMetrics
 
 if TYPE_CHECKING:
     import psycopg
@@ -50,6 +52,9 @@ class Feature:
         payload: the class that declares the payload's keys and their types.
         field: the feature's field of `aiUsageData` in GraphQL; by default the name in camelCase + `Events`.
         session_key: payload key whose value the events of one session share; see `sessions`.
+        former_names: names that the feature had. What GraphQL made of them still answers, marked as deprecated.
+        field_aliases: further names of `field`.
+        metrics_aliases: further names of the field with the feature's metrics, which is the name in camelCase.
 
     Raises:
         DefinitionError: a name is not a GraphQL name, or the payload class has a type that can't be stored.
@@ -63,6 +68,9 @@ class Feature:
         payload: type[Payload] | None = None,
         field: str | None = None,
         session_key: str | None = None,
+        former_names: Sequence[str] = (),
+        field_aliases: Sequence[str] = (),
+        metrics_aliases: Sequence[str] = (),
     ) -> None:
         caller = sys._getframe(1).f_globals
         self.name = name
@@ -73,6 +81,9 @@ class Feature:
         self.connection_type_name = f"{self.type_name}Connection"
         self.edge_type_name = f"{self.type_name}Edge"
         self.metrics_field = camel_case(name)
+        self.former_names = tuple(former_names)
+        self.field_aliases = tuple(field_aliases)
+        self.metrics_aliases = tuple(metrics_aliases)
         self.metrics_type_name = f"{pascal_case(name)}Metrics"
         self.enum_value = enum_value(name)
         self.module = caller["__name__"]
@@ -87,7 +98,12 @@ class Feature:
         self.resolvers: dict[str, Resolver] = {}
         self.seat_events: SeatEvents | None = None
         self.session_events = None if session_key is None else SessionEvents(session_key)
-        for written in (name, self.field, self.type_name, self.metrics_field):
+        self.metrics_arguments: dict[str, MetricsArgument] = {}
+        self.session_metrics_declared: SessionMetrics | None = None
+        self.assigned_users_fields: dict[str, str] = {}
+        self.metrics_beside_feature: dict[str, str] = {}
+        self.events_without_payload_class: set[str] = set()
+        for written in (name, self.type_name, *former_names, *self.connection_fields, *self.metrics_fields):
             if not is_graphql_name(written):
                 raise DefinitionError(f"{self.file}: {written!r} is not a name that GraphQL allows")
         try:
@@ -103,6 +119,15 @@ class Feature:
         """
         self._register(self.event_ids, ids)
         return self.transformation(*ids)
+
+    def events_without_payload(self, **ids: int) -> None:
+        """Registers events whose payload is empty, although the feature has a payload class.
+
+        Raises:
+            DefinitionError: as for `events`.
+        """
+        self._register(self.event_ids, ids)
+        self.events_without_payload_class.update(ids)
 
     def deprecated_events(self, **ids: int) -> None:
         """Reserves names and ids of old data: still readable, no longer accepted.
@@ -185,6 +210,22 @@ class Feature:
             raise DefinitionError(f"{self.file}: seats are declared twice")
         self.seat_events = SeatEvents(tuple(assigned), tuple(removed), product)
 
+    def assigned_users(self, name: str, *, description: str = "") -> None:
+        """Declares a field of `AiMetrics`: how many users have a seat at the end of the period.
+
+        Args:
+            name: name of the field.
+
+        Raises:
+            DefinitionError: the name is not a GraphQL field name, or the feature declares no seats before.
+        """
+        if not is_field_name(name):
+            message = f"assigned users {name!r} is not a name that GraphQL allows, beginning in lower case"
+            raise DefinitionError(f"{self.file}: {message}")
+        if self.seat_events is None:
+            raise DefinitionError(f"{self.file}: assigned users {name!r} need seats, declared before")
+        self.assigned_users_fields[name] = description or "How many users had a seat at the end of the period."
+
     def sessions(
         self,
         *,
@@ -219,6 +260,65 @@ class Feature:
         written = key if known is None else known.key
         self.session_events = SessionEvents(str(written), tuple(begins), tuple(ends), completing, are_declared=True)
 
+    def metrics_argument(self, name: str, *, key: str, description: str = "") -> None:
+        """Declares an argument of the field with the feature's metrics, which selects the events to measure.
+
+        The argument takes a list, and selects events whose payload has one of its values. The argument `not` takes the
+        same arguments, and leaves out the events that they select.
+
+        Args:
+            name: name of the argument in GraphQL.
+            key: payload key of the values, or keys joined by dots.
+
+        Raises:
+            DefinitionError: the name is not a GraphQL name, or the feature already has an argument of that name.
+        """
+        try:
+            argument = declared_argument(name, key, description)
+        except ValueError as error:
+            raise DefinitionError(f"{self.file}: {error}") from error
+        if name in self.metrics_arguments:
+            raise DefinitionError(f"{self.file}: metrics argument {name!r} is declared twice")
+        self.metrics_arguments[name] = argument
+
+    def metrics_beside(self, **metrics: str) -> None:
+        """Declares fields of `AiMetrics` and `AiUserMetrics` that answer metrics of the feature under a name of theirs.
+
+        A metric that counts users is a field of `AiMetrics` only.
+
+            feature.metrics_beside(codeSuggestionsShownCount="shownCount")
+
+        Args:
+            metrics: names of the feature's metrics, built-in ones included, by the name of the field.
+
+        Raises:
+            DefinitionError: the feature already has such a field.
+        """
+        for field, metric in metrics.items():
+            if field in self.metrics_beside_feature:
+                raise DefinitionError(f"{self.file}: the metric {field!r} beside the feature is declared twice")
+            self.metrics_beside_feature[field] = metric
+
+    def session_metrics(self, field: str, *, by: str, users_field: str | None = None) -> None:
+        """Declares a field of the feature's metrics with figures of its sessions: how many, whose, completed, how long.
+
+        Args:
+            field: name of the field, which answers the figures of each group of sessions.
+            by: payload key of the texts that sessions are grouped by, or keys joined by dots.
+            users_field: name of a further field, which counts the sessions of each user and group.
+
+        Raises:
+            DefinitionError: a name is not a GraphQL field name, or session metrics are declared twice.
+        """
+        declared = SessionMetrics(by, field, users_field)
+        if self.session_metrics_declared is not None:
+            raise DefinitionError(f"{self.file}: session metrics are declared twice")
+        for name in declared.fields:
+            if not is_field_name(name):
+                message = f"session metrics {name!r} is not a name that GraphQL allows, beginning in lower case"
+                raise DefinitionError(f"{self.file}: {message}")
+        self.session_metrics_declared = declared
+
     def resolver(self, name: str, *, returns: str) -> Callable[[ResolverFunction], ResolverFunction]:
         """Decorates a function that resolves a further field of `AiUsageData` from the feature's events.
 
@@ -247,6 +347,35 @@ class Feature:
         return register
 
     @property
+    def connection_fields(self) -> dict[str, str]:
+        """The fields of `AiUsageData` that list the events, each with the reason of its deprecation; empty if none."""
+        former = {f"{camel_case(name)}Events": f"Use `{self.field}`." for name in self.former_names}
+        return former | dict.fromkeys((self.field, *self.field_aliases), "")
+
+    @property
+    def metrics_fields(self) -> dict[str, str]:
+        """The fields with the metrics, each with the reason of its deprecation; empty if none."""
+        former = {camel_case(name): f"Use `{self.metrics_field}`." for name in self.former_names}
+        return dict.fromkeys((self.metrics_field, *self.metrics_aliases), "") | former
+
+    @property
+    def sessions_type_name(self) -> str:
+        """Name of the GraphQL type of a group of sessions; of no use without session metrics."""
+        declared = self.session_metrics_declared
+        return f"{pascal_case(self.name)}{pascal_case(declared.field) if declared else ''}"
+
+    @property
+    def user_sessions_type_name(self) -> str:
+        """Name of the GraphQL type of a user's group of sessions; of no use without such a field."""
+        declared = self.session_metrics_declared
+        return f"{pascal_case(self.name)}{pascal_case(declared.users_field or '') if declared else ''}"
+
+    @property
+    def metrics_filter_type_name(self) -> str:
+        """Name of the GraphQL type of the argument `not`."""
+        return f"{self.metrics_type_name}Filter"
+
+    @property
     def all_ids(self) -> dict[str, int]:
         """The ids of all events by name, deprecated ones included."""
         return self.event_ids | self.deprecated_ids
@@ -268,6 +397,15 @@ class Feature:
         """The keys that the payload class declares, those of nested objects included."""
         return tuple(declared_keys(self.payload)) if self.payload else ()
 
+    @property
+    def former_type_names(self) -> dict[str, tuple[str, ...]]:
+        """Names that the types of the feature's events and metrics had under former names of the feature."""
+        names = [pascal_case(name) for name in self.former_names]
+        return {
+            type_name: tuple(former for name in names if (former := f"{name}{suffix}") != type_name)
+            for type_name, suffix in ((self.type_name, "Event"), (self.metrics_type_name, "Metrics"))
+        }
+
     def nested_type_name(self, nested: type[msgspec.Struct]) -> str:
         """Name of the GraphQL type for a class nested in the payload."""
         return f"{self.type_name}{nested.__name__}"
@@ -275,7 +413,15 @@ class Feature:
     def type_names(self) -> tuple[str, ...]:
         """Names of all GraphQL types of the feature; a name repeats if two nested payload classes share it."""
         nested = map(self.nested_type_name, nested_classes(self.payload) if self.payload else ())
-        return (self.type_name, self.connection_type_name, self.edge_type_name, self.metrics_type_name, *nested)
+        own = (self.type_name, self.connection_type_name, self.edge_type_name, self.metrics_type_name)
+        former = (name for names in self.former_type_names.values() for name in names)
+        declared = self.session_metrics_declared
+        of_sessions = [self.sessions_type_name] if declared else []
+        if declared and declared.users_field:
+            name = self.user_sessions_type_name
+            of_sessions += [name, f"{name}Connection", f"{name}Edge"]
+        filters = [self.metrics_filter_type_name] if self.metrics_arguments else []
+        return (*own, *former, *filters, *of_sessions, *nested)
 
     def transformations_of(self, event_name: str) -> tuple[Transformation, ...]:
         """The transformations of one event, in the order of running."""

@@ -7,14 +7,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from functions.shared.catalog.feature import DefinitionError, Feature, Transformation, function_name
 from functions.shared.catalog.metric import metric_problems
-from functions.shared.catalog.name_rules import EVENT_FIELDS, KEYS_WITHOUT_FIELD, name_problems
-from functions.shared.catalog.names import camel_case, is_graphql_name
-from functions.shared.catalog.payload import Converter, converter
+from functions.shared.catalog.metrics_argument import argument_problems
+from functions.shared.catalog.name_rules import (
+    EVENT_FIELDS,
+    FEATURE_METRICS_FIELDS,
+    KEYS_WITHOUT_FIELD,
+    name_problems,
+)
+from functions.shared.catalog.names import camel_case, event_count_field, is_graphql_name
+from functions.shared.catalog.payload import Converter, Payload, converter
 from functions.shared.catalog.payload_type import PayloadType, describe
+from functions.shared.catalog.reserved_ids import ReservedIds
 from functions.shared.catalog.source import Source
+from functions.shared.catalog.users_count import UsersCount, users_count_problems
 
 OVERRIDES = ("timestamp", "user_id", "namespace_path")
 """Keys of a transformation's result that replace the event's own attributes and do not join the payload."""
@@ -36,6 +45,11 @@ class EventType:
     transformations: tuple[Transformation, ...]
     sources: Mapping[str, Source]
 
+    @property
+    def payload_class(self) -> type[Payload] | None:
+        """The class of the event's payload; None if the payload has no class."""
+        return None if self.name in self.feature.events_without_payload_class else self.feature.payload
+
 
 @dataclass(frozen=True, slots=True)
 class Registry:
@@ -46,6 +60,8 @@ class Registry:
     by_id: Mapping[int, EventType]
     payload_types: Mapping[str, PayloadType]
     converters: Mapping[str, Converter]
+    users_counts: tuple[UsersCount, ...] = ()
+    reserved: tuple[ReservedIds, ...] = ()
 
     @property
     def feature_of(self) -> dict[int, str]:
@@ -66,8 +82,17 @@ def load(package: str = "definitions") -> Registry:
             each problem and names the files.
     """
     module = importlib.import_module(package)
-    features = list(_features(module))
-    problems = [*_misplaced(module), *_without_events(features), *name_problems(features), *_unknown_names(features)]
+    modules = list(_modules(module))
+    features: list[Feature] = _declared(modules, "__features__")
+    users_counts: list[UsersCount] = _declared(modules, "__users_counts__")
+    reserved: list[ReservedIds] = _declared(modules, "__reserved_ids__")
+    problems = [
+        *_misplaced(module),
+        *_without_events(features),
+        *name_problems(features, users_counts, reserved),
+        *_unknown_names(features),
+        *users_count_problems(users_counts, {feature.name for feature in features}),
+    ]
     problems += _seats_declared_again(features)
     payload_types = _payload_types(features, problems)
     if problems:
@@ -79,10 +104,17 @@ def load(package: str = "definitions") -> Registry:
         by_id={event.id: event for event in events},
         payload_types=payload_types,
         converters={key: converter(key_type) for key, key_type in payload_types.items()},
+        users_counts=tuple(users_counts),
+        reserved=tuple(reserved),
     )
 
 
-def _features(package: ModuleType) -> Iterator[Feature]:
+def _declared(modules: Iterable[ModuleType], variable: str) -> list[Any]:
+    """What the modules declared, which the variable of each lists."""
+    return [declared for module in modules for declared in vars(module).get(variable, ())]
+
+
+def _modules(package: ModuleType) -> Iterator[ModuleType]:
     for found in pkgutil.iter_modules(package.__path__):
         name = f"{package.__name__}.{found.name}"
         try:
@@ -94,7 +126,7 @@ def _features(package: ModuleType) -> Iterator[Feature]:
             raise DefinitionError(f"{file} ends the program instead of defining events (sys.exit)") from error
         except Exception as error:
             raise DefinitionError(f"{name.replace('.', '/')}.py: {type(error).__name__}: {error}") from error
-        yield from vars(module).get("__features__", ())
+        yield module
 
 
 def _misplaced(package: ModuleType) -> Iterator[str]:
@@ -133,7 +165,9 @@ def _events(feature: Feature) -> Iterator[EventType]:
     for ids, deprecated in ((feature.event_ids, False), (feature.deprecated_ids, True)):
         for name, event_id in ids.items():
             transformations = feature.transformations_of(name)
-            yield EventType(event_id, name, feature, deprecated, transformations, _sources(feature, transformations))
+            has_class = name not in feature.events_without_payload_class
+            sources = _sources(feature, transformations) if has_class else {}
+            yield EventType(event_id, name, feature, deprecated, transformations, sources)
 
 
 def _sources(feature: Feature, transformations: Sequence[Transformation]) -> dict[str, Source]:
@@ -149,12 +183,30 @@ def _unknown_names(features: Iterable[Feature]) -> Iterator[str]:
         for names, function in feature.transformations:
             for name in sorted(names - feature.all_ids.keys()):
                 yield f"{feature.file}: transformation {function_name(function)} names the unknown event {name!r}"
-        for problem in metric_problems(feature.metrics, feature.all_ids, feature.payload_types):
+        for problem in (
+            *metric_problems(feature.metrics, feature.all_ids, feature.payload_types),
+            *argument_problems(feature.metrics_arguments, feature.payload_types),
+            *_unknown_beside(feature),
+            *_session_problems(feature),
+        ):
             yield f"{feature.file}: {problem}"
         for declared in (feature.seat_events, feature.session_events):
             if declared is not None:
                 for problem in declared.problems(feature.all_ids, feature.payload_types):
                     yield f"{feature.file}: {problem}"
+
+
+def _session_problems(feature: Feature) -> Iterator[str]:
+    if feature.session_metrics_declared is not None:
+        has_sessions = feature.session_events is not None
+        yield from feature.session_metrics_declared.problems(feature.payload_types, has_sessions=has_sessions)
+
+
+def _unknown_beside(feature: Feature) -> Iterator[str]:
+    known = {*FEATURE_METRICS_FIELDS, *feature.metrics, *map(event_count_field, feature.all_ids)}
+    for field, metric in feature.metrics_beside_feature.items():
+        if metric not in known:
+            yield f"the metric {field!r} beside the feature names the unknown metric {metric!r}"
 
 
 def _payload_types(features: Iterable[Feature], problems: list[str]) -> dict[str, PayloadType]:

@@ -5,7 +5,7 @@ from typing import Any
 from definitions import Context, Feature, Payload
 
 
-class AgenticChat(Payload):
+class AgentPlatform(Payload):
     """A session of an agent."""
 
     project_id: int | None = None
@@ -14,7 +14,7 @@ class AgenticChat(Payload):
     environment: str | None = None
 
 
-feature = Feature("agentic_chat", owner="agent-foundations", payload=AgenticChat)
+feature = Feature("agent_platform", owner="agent-foundations", payload=AgentPlatform)
 
 
 @feature.events(

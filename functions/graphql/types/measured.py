@@ -1,0 +1,108 @@
+"""Measured values of all events or of one user's, with what it takes to measure fewer of these events."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from functions.graphql.context import Coverage, RequestContext, UserNode
+from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, empty_rows
+from functions.graphql.query.conditions import Condition
+from functions.graphql.query.metric_fields import MetricValues
+from functions.graphql.query.selection import Selection
+
+type _Request = tuple[tuple[Condition, ...], tuple[Measure, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredEvents:
+    """The events that values were measured of.
+
+    Attributes:
+        coverage: the events that the field covers.
+        filters: the field's arguments.
+        user_ids: the users on a page, whose events were measured by user; None if all events were measured together.
+        found: values of those events that fulfil further conditions, by user.
+    """
+
+    selection: Selection
+    context: RequestContext
+    coverage: Coverage
+    filters: Mapping[str, Any]
+    user_ids: tuple[int, ...] | None = None
+    found: dict[_Request, Mapping[int | None, Sequence[Any]]] = field(default_factory=dict)
+
+    def values(
+        self, user_id: int | None, conditions: tuple[Condition, ...], measures: tuple[Measure, ...]
+    ) -> MetricValues:
+        """Measures the events that fulfil the conditions, of all users on the page at once.
+
+        Args:
+            user_id: whose values to return; None if all events are measured together.
+        """
+        if not measures:
+            return MetricValues({})
+        request = (conditions, measures)
+        if request not in self.found:
+            self.found[request] = self._measured(conditions, measures)
+        row = self.found[request].get(user_id)
+        if row is None:
+            (row,) = empty_rows(Aggregation(self.selection, {}, measures))
+        return MetricValues(dict(zip(measures, row, strict=True)))
+
+    def where(self, conditions: tuple[Condition, ...]) -> "MeasuredEvents":
+        """Those of the events that fulfil the conditions."""
+        return MeasuredEvents(self._selection_of(conditions), self.context, self.coverage, self.filters, self.user_ids)
+
+    def _selection_of(self, conditions: tuple[Condition, ...]) -> Selection:
+        return msgspec.structs.replace(self.selection, conditions=(*self.selection.conditions, *conditions))
+
+    def _measured(
+        self, conditions: tuple[Condition, ...], measures: tuple[Measure, ...]
+    ) -> Mapping[int | None, Sequence[Any]]:
+        feature_of = self.context.registry.feature_of
+        selection = self._selection_of(conditions)
+        if self.user_ids is None:
+            (row,) = self.context.events.aggregate(Aggregation(selection, feature_of, measures))
+            return {None: row}
+        selection = msgspec.structs.replace(selection, user_ids=self.user_ids)
+        by_user = Aggregation(
+            selection, feature_of, measures, dimensions=(Dimension.USER,), limit=max(1, len(self.user_ids))
+        )
+        return {user_id: row for user_id, *row in self.context.events.aggregate(by_user)}
+
+
+@dataclass(frozen=True, slots=True)
+class TotalValues(MetricValues):
+    """The measured values of all events."""
+
+    events: MeasuredEvents
+
+    @property
+    def selection(self) -> Selection:
+        """The events that are measured."""
+        return self.events.selection
+
+    def where(self, conditions: tuple[Condition, ...], measures: Iterable[Measure]) -> "TotalValues":
+        """The measured values of those events that fulfil the conditions."""
+        found = self.events.values(None, conditions, tuple(dict.fromkeys(measures)))
+        return TotalValues(found.values, self.events.where(conditions))
+
+
+@dataclass(frozen=True, slots=True)
+class UserMetricValues(MetricValues):
+    """The measured values of one user's events."""
+
+    events: MeasuredEvents
+    user: UserNode
+
+    @property
+    def selection(self) -> Selection:
+        """The events of the user that are measured."""
+        return msgspec.structs.replace(self.events.selection, user_ids=(self.user.id,))
+
+    def where(self, conditions: tuple[Condition, ...], measures: Iterable[Measure]) -> "UserMetricValues":
+        """The measured values of those events of the user that fulfil the conditions."""
+        found = self.events.values(self.user.id, conditions, tuple(dict.fromkeys(measures)))
+        return UserMetricValues(found.values, self.events.where(conditions), self.user)
