@@ -138,7 +138,7 @@ class PeopleModel(Model):
             groups.setdefault((), [])
         names = ("feature", "event", "user", "namespacePath", "projectId", "day", "week", "month")
         rows = []
-        for key in sorted(groups, key=lambda key: (-len(groups[key]), key)):
+        for key in sorted(groups, key=lambda key: (-len(groups[key]), [(value is not None, value) for value in key])):
             row: dict[str, Any] = dict.fromkeys(names)
             for dimension, value in zip(by, key, strict=False):
                 row |= self._shown(dimension, value)

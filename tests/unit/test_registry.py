@@ -82,6 +82,14 @@ class P(Payload):
 Feature("a", owner="o", payload=P)
 """
 
+SESSIONS = """
+class P(Payload):
+    s: str
+    n: float
+f = Feature("a", owner="o", payload=P, session_key="s")
+f.events(x=1, z=2)
+"""
+
 # (one definition file, what the message says)
 MISTAKES = [
     ('Feature("a", owner="o").events(x=0)', "outside 1..32767"),
@@ -136,6 +144,19 @@ MISTAKES = [
         "GraphQL type 'PEventEdge' is defined more than once",
     ),
     ('Feature("ai_user", owner="o")', "GraphQL type 'AiUserMetrics' is reserved"),
+    ('Feature("a", owner="o", session_key="s").events(x=1)', "session_key 's' is a payload key that the payload class"),
+    (f"{SESSIONS}f.sessions(ends=['y'])", "sessions name the unknown event 'y'"),
+    (f"{SESSIONS}f.sessions(begins=['x'], ends=['x'])", "'x' as an event that begins a session and as one that ends"),
+    (f"{SESSIONS}f.sessions(ends=['x'], completes=['z'])", "sessions name 'z' in completes, but not in ends"),
+    (f"{SESSIONS}f.sessions(ends='x')", "sessions: ends must be a list of names"),
+    (f"{SESSIONS}f.sessions()\nf.sessions()", "sessions are declared twice"),
+    (f"{SESSIONS}f.sessions(key='n')", "sessions have the keys 's' and 'n'; give them one"),
+    (SESSIONS.replace('session_key="s"', 'session_key="n"'), "session_key 'n' is float, but needs to be str or int"),
+    ('Feature("a", owner="o").sessions()', "sessions need a key"),
+    ('Feature("a", owner="o").seats(assigned="x", removed=["y"], product="p")', "must be lists of at least one name"),
+    (f"{SESSIONS}f.seats(assigned=['x'], removed=['x'], product='s')", "seats name 'x' as an event that assigns and"),
+    (f"{SESSIONS}f.seats(assigned=['x'], removed=['z'], product='n')", "'n' is no payload key of type str"),
+    (f"{SESSIONS}f.seats(assigned=['x'], removed=['y'], product='s')", "seats name the unknown event 'y'"),
     ('Feature("a", owner="o", former_names=["a-b"])', "'a-b' is not a name"),
     ('Feature("a", owner="o", former_names=["a"])', "feature 'a' is defined more than once"),
     ('Feature("a", owner="o", former_names=["b"])\nFeature("b", owner="o")', "feature 'b' is defined more than once"),
