@@ -1,10 +1,76 @@
 import "graphiql/setup-workers/vite";
 import "graphiql/style.css";
+import "../shared/style.css";
+import "./style.css";
+import type { Fetcher, FetcherParams } from "@graphiql/toolkit";
 import { GraphiQL } from "graphiql";
 import { createElement } from "react";
-import { createRoot } from "react-dom/client";
-import { send } from "../shared/api";
-import { storedToken } from "../shared/token";
+import { createRoot, type Root } from "react-dom/client";
+import { Failure, send } from "../shared/api";
+import { forgetToken, storedToken } from "../shared/token";
+import { askForToken } from "../shared/token-form";
+import { printBigIntegers } from "./big-integers";
 
-const root = createRoot(document.getElementById("page") as HTMLElement);
-root.render(createElement(GraphiQL, { fetcher: (request) => send(storedToken(), request) as never }));
+const QUERY = `# The newest events. Ctrl+Enter runs the query, Ctrl+Space suggests what may come next.
+{
+  aiInstanceUsageData {
+    all(first: 10) {
+      nodes {
+        id
+        timestamp
+        event
+        user {
+          id
+          username
+        }
+        namespacePath
+        payload
+      }
+      pageInfo {
+        hasNextPage
+        endCursor
+      }
+    }
+  }
+}
+`;
+
+const page = document.getElementById("page") as HTMLElement;
+let root: Root | null = null;
+
+function start(): void {
+  const token = storedToken();
+  if (token) open(token);
+  else askForToken(page, null, open);
+}
+
+function open(token: string): void {
+  const holder = document.createElement("main");
+  holder.className = "graphiql";
+  page.replaceChildren(holder);
+  root = createRoot(holder);
+  root.render(createElement(GraphiQL, { fetcher: fetcherWith(token), defaultQuery: QUERY }));
+}
+
+/** Sends what GraphiQL asks; where the token isn't valid any more, asks for another. */
+function fetcherWith(token: string): Fetcher {
+  return async (request: FetcherParams) => {
+    try {
+      return (await send(token, request)) as Awaited<ReturnType<Fetcher>>;
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      if (error.problem === "token" || error.problem === "scope") leave(error.message);
+      return { errors: [{ message: error.message }] } as unknown as Awaited<ReturnType<Fetcher>>;
+    }
+  };
+}
+
+function leave(reason: string): void {
+  forgetToken();
+  root?.unmount();
+  page.replaceChildren();
+  askForToken(page, reason, open);
+}
+
+printBigIntegers();
+start();

@@ -1,0 +1,137 @@
+/** What the API can answer, as its schema and its definitions say: nothing of it is known beforehand. */
+
+import type { EventDefinition, PayloadKey } from "../../generated/schema";
+import type { Kind } from "./format";
+
+export interface Metric {
+  name: string;
+  description: string;
+  kind: Kind;
+}
+
+export interface Feature {
+  /** The name in the definitions, like `code_suggestions`. */
+  name: string;
+  description: string;
+  owner: string;
+  enumValue: string;
+  /** The field of `AiMetrics`, with the type of its metrics; null if the schema can't be read. */
+  metricsField: string | null;
+  metricsType: string | null;
+  metrics: Metric[];
+  events: EventDefinition[];
+  keys: PayloadKey[];
+}
+
+export interface Facts {
+  features: Feature[];
+  /** Arguments by field, and the fields of its rows, of `Namespace`. */
+  fields: Map<string, { args: Set<string>; rows: Set<string> }>;
+  canSearchNamespaces: boolean;
+}
+
+export const FACTS_QUERY = `{
+  eventDefinitions { id name feature owner deprecated description payload { name type description } }
+  query: __type(name: "Query") { fields { name } }
+  namespace: __type(name: "Namespace") { fields { name args { name } type { ...row } } }
+  metrics: __type(name: "AiMetrics") {
+    fields { name type { ofType { name fields { name description type { kind name ofType { kind name } } } } } }
+  }
+  features: __type(name: "AiUsageFeature") { enumValues { name description } }
+}
+fragment row on __Type { kind name ofType { kind name fields { name } ofType { kind name ofType { name fields { name } } } } }`;
+
+/** The part that needs no introspection, where a server forbids that. */
+export const DEFINITIONS_QUERY = FACTS_QUERY.slice(0, FACTS_QUERY.indexOf("  query:")).concat("}");
+
+interface IntrospectedType {
+  kind: string;
+  name: string | null;
+  ofType: IntrospectedType | null;
+  fields?: { name: string }[] | null;
+}
+interface IntrospectedField {
+  name: string;
+  description?: string | null;
+  args?: { name: string }[];
+  type: IntrospectedType & { ofType: (IntrospectedType & { fields?: IntrospectedField[] | null }) | null };
+}
+export interface FactsAnswer {
+  eventDefinitions: EventDefinition[];
+  query?: { fields: { name: string }[] } | null;
+  namespace?: { fields: IntrospectedField[] } | null;
+  metrics?: { fields: IntrospectedField[] } | null;
+  features?: { enumValues: { name: string; description: string | null }[] } | null;
+}
+
+export function factsOf(answer: FactsAnswer): Facts {
+  const byName = new Map<string, EventDefinition[]>();
+  for (const event of answer.eventDefinitions) {
+    byName.set(event.feature, [...(byName.get(event.feature) ?? []), event]);
+  }
+  const descriptions = new Map(answer.features?.enumValues.map((value) => [value.name, value.description ?? ""]));
+  return {
+    features: [...byName].map(([name, events]) => featureOf(name, events, answer, descriptions)).sort(byTitle),
+    fields: new Map(
+      (answer.namespace?.fields ?? KNOWN_FIELDS).map((field) => [
+        field.name,
+        { args: new Set(field.args?.map(({ name }) => name)), rows: new Set(rowFields(field.type)) },
+      ]),
+    ),
+    canSearchNamespaces: answer.query?.fields.some(({ name }) => name === "namespaces") ?? false,
+  };
+}
+
+const KNOWN_FIELDS: IntrospectedField[] = [];
+
+const byTitle = (one: Feature, other: Feature) => one.name.localeCompare(other.name);
+
+function featureOf(
+  name: string,
+  events: EventDefinition[],
+  answer: FactsAnswer,
+  descriptions: Map<string, string>,
+): Feature {
+  const field = answer.metrics?.fields.find((each) => each.name === camelCase(name));
+  const type = field?.type.ofType ?? null;
+  const keys = new Map(events.flatMap((event) => event.payload).map((key) => [key.name, key]));
+  const enumName = name.toUpperCase();
+  return {
+    name,
+    description: descriptions.get(enumName) ?? "",
+    owner: events[0]?.owner ?? "",
+    enumValue: enumName,
+    metricsField: field?.name ?? null,
+    metricsType: type?.name ?? null,
+    metrics: (type?.fields ?? []).flatMap((each) => metricOf(each as IntrospectedField)),
+    events,
+    keys: [...keys.values()],
+  };
+}
+
+/** A field of numbers as a metric; none for other fields. */
+function metricOf(field: IntrospectedField): Metric[] {
+  const scalar = field.type.kind === "NON_NULL" ? field.type.ofType : field.type;
+  if (scalar?.kind !== "SCALAR") return [];
+  const kind = kindOf(scalar.name ?? "", field.name);
+  return kind ? [{ name: field.name, description: field.description ?? "", kind }] : [];
+}
+
+function kindOf(type: string, name: string): Kind | null {
+  if (type === "Long" || type === "Int") return "integer";
+  if (type !== "Float") return null;
+  if (/(rate|ratio|share)$/i.test(name)) return "rate";
+  return "decimal";
+}
+
+/** The names of the fields of a list's items, or of an object. */
+function rowFields(type: IntrospectedType): string[] {
+  for (let each: IntrospectedType | null = type; each; each = each.ofType) {
+    if (each.fields) return each.fields.map(({ name }) => name);
+  }
+  return [];
+}
+
+export function camelCase(name: string): string {
+  return name.replace(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+}
