@@ -1,4 +1,4 @@
-import "graphiql/setup-workers/vite";
+import "./workers";
 import "graphiql/style.css";
 import "../shared/style.css";
 import "./style.css";
@@ -10,6 +10,7 @@ import { Failure, send } from "../shared/api";
 import { forgetToken, storedToken } from "../shared/token";
 import { askForToken } from "../shared/token-form";
 import { printBigIntegers } from "./big-integers";
+import { correctTabs } from "./tabs";
 
 const QUERY = `# The newest events. Ctrl+Enter runs the query, Ctrl+Space suggests what may come next.
 {
@@ -45,11 +46,30 @@ function start(): void {
 }
 
 function open(token: string): void {
-  const holder = document.createElement("main");
-  holder.className = "graphiql";
-  page.replaceChildren(holder);
+  const heading = Object.assign(document.createElement("h1"), { textContent: "Try queries" });
+  const holder = document.createElement("div");
+  const main = Object.assign(document.createElement("main"), { className: "graphiql" });
+  main.append(heading, holder);
+  page.replaceChildren(main);
+  correctTabs(holder);
   root = createRoot(holder);
-  root.render(createElement(GraphiQL, { fetcher: fetcherWith(token), defaultQuery: QUERY }));
+  root.render(
+    createElement(
+      GraphiQL,
+      { fetcher: fetcherWith(token), defaultQuery: QUERY },
+      createElement(GraphiQL.Logo, null, createElement(Home)),
+    ),
+  );
+}
+
+/** What stands in place of GraphiQL's logo, which leads elsewhere. */
+function Home() {
+  return createElement(
+    "span",
+    { className: "graphiql-home" },
+    createElement("a", { href: "dashboard" }, "Dashboard"),
+    createElement("button", { type: "button", onClick: () => leave(null) }, "Forget token"),
+  );
 }
 
 /** Sends what GraphiQL asks; where the token isn't valid any more, asks for another. */
@@ -65,7 +85,7 @@ function fetcherWith(token: string): Fetcher {
   };
 }
 
-function leave(reason: string): void {
+function leave(reason: string | null): void {
   forgetToken();
   root?.unmount();
   page.replaceChildren();

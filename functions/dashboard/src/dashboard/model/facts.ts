@@ -103,19 +103,30 @@ function featureOf(
     enumValue: enumName,
     metricsField: field?.name ?? null,
     metricsType: type?.name ?? null,
-    metrics: (type?.fields ?? []).flatMap((each) => metricOf(each as IntrospectedField)),
+    metrics: inOrder(
+      (type?.fields ?? []).flatMap((each) => metricOf(each as IntrospectedField)),
+      events,
+    ),
     events,
     keys: [...keys.values()],
   };
 }
 
-/** A field of numbers as a metric; none for other fields. */
+/** A field of numbers, or of a list of texts, as a metric; none for other fields. */
 function metricOf(field: IntrospectedField): Metric[] {
-  const scalar = field.type.kind === "NON_NULL" ? field.type.ofType : field.type;
-  if (scalar?.kind !== "SCALAR") return [];
-  const kind = kindOf(scalar.name ?? "", field.name);
+  const type = field.type.kind === "NON_NULL" ? field.type.ofType : field.type;
+  const kind = type?.kind === "LIST" ? "list" : type?.kind === "SCALAR" ? kindOf(type.name ?? "", field.name) : null;
   return kind ? [{ name: field.name, description: field.description ?? "", kind }] : [];
 }
+
+/** Totals, then what the team declared, then a count for each event that is still accepted. */
+function inOrder(metrics: Metric[], events: EventDefinition[]): Metric[] {
+  const counts = new Map(events.map((event) => [`${camelCase(event.name)}EventCount`, event]));
+  const rank = ({ name }: Metric) => (TOTALS.includes(name) ? 0 : counts.has(name) ? 2 : 1);
+  return metrics.filter(({ name }) => !counts.get(name)?.deprecated).sort((one, other) => rank(one) - rank(other));
+}
+
+const TOTALS = ["totalEventCount", "contributorsCount"];
 
 function kindOf(type: string, name: string): Kind | null {
   if (type === "Long" || type === "Int") return "integer";

@@ -3,7 +3,7 @@
 import { type Day, dateOf, type Step } from "./period";
 
 export type Integer = number | bigint;
-export type Kind = "text" | "integer" | "decimal" | "rate" | "seconds" | "day" | "moment" | "json";
+export type Kind = "text" | "integer" | "decimal" | "rate" | "seconds" | "day" | "moment" | "list" | "json";
 
 export class Formats {
   readonly #integer: Intl.NumberFormat;
@@ -16,6 +16,7 @@ export class Formats {
   readonly #month: Intl.DateTimeFormat;
   readonly #moment: Intl.DateTimeFormat;
   readonly #relative: Intl.RelativeTimeFormat;
+  readonly #list: Intl.ListFormat;
 
   constructor(locale?: string) {
     this.#integer = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
@@ -31,6 +32,7 @@ export class Formats {
     this.#shortDay = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", timeZone: "UTC" });
     this.#month = new Intl.DateTimeFormat(locale, { month: "short", year: "numeric", timeZone: "UTC" });
     this.#moment = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
+    this.#list = new Intl.ListFormat(locale, { type: "unit", style: "short" });
     this.#relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
   }
 
@@ -50,6 +52,8 @@ export class Formats {
         return this.#day.format(dateOf(value as Day));
       case "moment":
         return this.#moment.format(new Date(value as string));
+      case "list":
+        return (value as unknown[]).length ? this.#list.format((value as unknown[]).map(String)) : "–";
       default:
         return typeof value === "bigint" ? value.toString() : String(value);
     }

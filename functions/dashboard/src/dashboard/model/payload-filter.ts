@@ -43,7 +43,7 @@ export function parseFilter(text: string): Filter | null {
 }
 
 /** The value of what was typed: a number, boolean or text in quotes is what it is in JSON, all else is text. */
-export function valueOf(typed: string, operator: Operator): unknown {
+export function typedValue(typed: string, operator: Operator): unknown {
   if (operator === "exists") return typed.trim().toLowerCase() !== "false" && typed.trim().toLowerCase() !== "no";
   if (operator === "in") return typed.split(",").map((part) => scalarOf(part.trim()));
   return scalarOf(typed.trim());

@@ -84,5 +84,9 @@ export function stepsOf(period: Period, step: Step): Day[] {
 /** The days of a step that lie within the period. */
 export function within(start: Day, step: Step, period: Period): Period {
   const last = addDays(nextStep(start, step), -1);
-  return { start: start < period.start ? period.start : start, end: last > period.end ? period.end : last };
+  return { start: start < period.start ? period.start : start, end: earlierOf(last, period.end) };
+}
+
+function earlierOf(one: Day, other: Day): Day {
+  return one < other ? one : other;
 }

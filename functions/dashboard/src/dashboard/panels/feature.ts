@@ -49,11 +49,11 @@ export function metrics(context: PanelContext): Panel | null {
         ({ name, description, kind }): Figure => ({
           name,
           title: words(name),
-          about: description,
-          kind,
-          value: of("metrics")[name],
-          before: context.compared ? of("metricsBefore")[name] : undefined,
-          course: courses.map((values) => values[name] ?? null),
+          about: kind === "list" ? `${description} ${context.formats.value(of("metrics")[name], kind)}` : description,
+          kind: kind === "list" ? "integer" : kind,
+          value: sizeOrValue(of("metrics")[name]),
+          before: context.compared ? sizeOrValue(of("metricsBefore")[name]) : undefined,
+          course: courses.map((values) => sizeOrValue(values[name])),
           href: context.link({ metric: name }),
           chosen: name === chosen?.name,
         }),
@@ -70,6 +70,7 @@ export function metricCourse(context: PanelContext): Panel | null {
   const { feature, formats, step } = context;
   if (!of || !metric || !feature?.metricsField) return null;
   const periods = coursePeriods(context);
+  const kind = metric.kind === "list" ? "integer" : metric.kind;
   return {
     id: "course",
     title: words(metric.name),
@@ -80,13 +81,13 @@ export function metricCourse(context: PanelContext): Panel | null {
     read: (data) => {
       const values = periods.map(({ start }, index) => {
         const answer = data[`course${index}`] as Record<string, Record<string, unknown>>;
-        return [start, answer[feature.metricsField as string]?.[metric.name] ?? null] as const;
+        return [start, sizeOrValue(answer[feature.metricsField as string]?.[metric.name])] as const;
       });
       return {
         chart: {
           type: "lines",
           step,
-          kind: metric.kind,
+          kind,
           series: [words(metric.name)],
           points: values
             .filter(([, value]) => value !== null)
@@ -94,19 +95,24 @@ export function metricCourse(context: PanelContext): Panel | null {
               day,
               series: words(metric.name),
               value: value as Integer,
-              shown: formats.value(value, metric.kind),
+              shown: formats.value(value, kind),
             })),
         },
         table: {
           columns: [
             { title: words(step), kind: "day" },
-            { title: words(metric.name), kind: metric.kind },
+            { title: words(metric.name), kind },
           ],
           rows: values.map((each) => [...each]),
         },
       };
     },
   };
+}
+
+/** A list by its size. */
+function sizeOrValue(value: unknown): unknown {
+  return Array.isArray(value) ? value.length : (value ?? null);
 }
 
 function chosenMetric({ feature, state }: PanelContext): Metric | null {

@@ -5,7 +5,7 @@ import { addDays } from "../model/period";
 import type { Panel, Point } from "../model/picture";
 import { enumValue } from "../model/selection";
 import type { PanelContext } from "./context";
-import { pivot, pointsOverTime, rowsOf } from "./rows";
+import { pivot, pointsOverTime, type Row, rowsOf } from "./rows";
 
 type Values = Record<string, Integer | string | null>;
 
@@ -133,42 +133,41 @@ export function newAndReturning(context: PanelContext): Panel {
 const RETURNING = ["In the period before too", "Not in the period before"];
 
 function returningOrNot(context: PanelContext): Panel {
+  const unit = periodUnit(context);
+  const [returning, others] = RETURNING;
   return {
     id: "lifecycle",
     title: "New and returning users",
-    about: `Whether the users of a ${context.step.toLowerCase()} were active in the one before too.`,
+    about: `Whether the users of a ${unit.toLowerCase()} were active in the one before too.`,
     selections: [
       context.scope.field(
         "lifecycle",
         "aiUsage",
-        { groupBy: [enumValue(context.step)], ...context.given(), first: 1000 },
-        `${context.step.toLowerCase()} usersCount returningUsersCount`,
+        { groupBy: [enumValue(unit)], ...context.given(), first: 1000 },
+        `${unit.toLowerCase()} usersCount returningUsersCount`,
       ),
     ],
     read: (data) => {
-      const rows = rowsOf(data, "lifecycle");
-      const counts = [
-        pointsOverTime(
-          context,
-          rows,
-          () => RETURNING[0] as string,
-          (row) => row.returningUsersCount ?? 0,
-          [RETURNING[0] as string],
-        ),
-        pointsOverTime(
-          context,
-          rows,
-          () => RETURNING[1] as string,
-          (row) => Number(row.usersCount ?? 0) - Number(row.returningUsersCount ?? 0),
-          [RETURNING[1] as string],
-        ),
-      ];
-      const points = (counts[0] as Point[]).flatMap((each, index) => [each, counts[1]?.[index] as Point]);
+      const counted = rowsOf(data, "lifecycle").flatMap((row) => {
+        const back = Number(row.returningUsersCount ?? 0);
+        return [
+          { ...row, event: returning, totalCount: back },
+          { ...row, event: others, totalCount: Number(row.usersCount ?? 0) - back },
+        ] as Row[];
+      });
+      const points = pointsOverTime(
+        context,
+        counted,
+        (row) => row.event ?? "",
+        (row) => row.totalCount ?? 0,
+        RETURNING,
+        unit,
+      );
       return {
-        chart: { type: "stacked", step: context.step, kind: "integer", series: RETURNING, points },
+        chart: { type: "stacked", step: unit, kind: "integer", series: RETURNING, points },
         table: {
           columns: [
-            { title: words(context.step), kind: "day" },
+            { title: words(unit), kind: "day" },
             ...RETURNING.map((title) => ({ title, kind: "integer" as const })),
           ],
           rows: pivot(points, RETURNING),

@@ -2,7 +2,7 @@
 
 import type { AiUsageRow } from "../../generated/schema";
 import type { Integer } from "../model/format";
-import { STEP_FIELDS, stepsOf } from "../model/period";
+import { STEP_FIELDS, type Step, stepsOf } from "../model/period";
 import type { Point } from "../model/picture";
 import type { PanelContext } from "./context";
 
@@ -15,12 +15,13 @@ export function pointsOverTime(
   context: PanelContext,
   rows: readonly Row[],
   seriesOf: (row: Row) => string,
-  valueOf: (row: Row) => Integer,
+  countOf: (row: Row) => Integer,
   series: readonly string[],
+  step: Step = context.step,
 ): Point[] {
-  const field = STEP_FIELDS[context.step];
-  const values = new Map(rows.map((row) => [`${row[field]} ${seriesOf(row)}`, valueOf(row)]));
-  return stepsOf(context.period, context.step).flatMap((day) =>
+  const field = STEP_FIELDS[step];
+  const values = new Map(rows.map((row) => [`${row[field]} ${seriesOf(row)}`, countOf(row)]));
+  return stepsOf(context.period, step).flatMap((day) =>
     series.map((name) => {
       const value = values.get(`${day} ${name}`) ?? 0;
       return { day, series: name, value, shown: context.formats.integer(value) };

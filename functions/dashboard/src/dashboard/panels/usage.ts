@@ -223,7 +223,7 @@ export function breakdown(context: PanelContext, path: string): Panel {
     ],
     read: (data) => {
       const rows = rowsOf(data, "breakdown");
-      const valueOf = (row: Row) => (row.payload as Record<string, unknown>)[path] ?? null;
+      const keyOf = (row: Row) => (row.payload as Record<string, unknown>)[path] ?? null;
       const link = (value: unknown) =>
         context.link({
           filters: [
@@ -235,15 +235,15 @@ export function breakdown(context: PanelContext, path: string): Panel {
         chart: {
           type: "bars",
           bars: rows.map((row) => ({
-            label: labelOf(valueOf(row)),
+            label: labelOf(keyOf(row)),
             value: row.totalCount ?? 0,
             shown: formats.value(row.totalCount, "integer"),
-            href: link(valueOf(row)),
+            href: link(keyOf(row)),
           })),
         },
         table: {
           columns: [{ title: path, kind: "json", link: ([value]) => link(value) }, ...COUNTS],
-          rows: rows.map((row) => [valueOf(row), row.totalCount, row.usersCount]),
+          rows: rows.map((row) => [keyOf(row), row.totalCount, row.usersCount]),
         },
       };
     },

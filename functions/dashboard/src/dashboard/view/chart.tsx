@@ -129,20 +129,20 @@ function options(plot: Plot, chart: OverTime, title: string, formats: Formats, w
         tickFormat: (value: number) => (isRate ? formats.percent(value) : formats.compact(value)),
       }),
       plot.axisX({ ticks, tickSize: 0, tickFormat: (date: Date) => formats.step(date, chart.step) }),
-      ...(chart.type === "stacked" ? bars(plot, points) : lines(plot, points, chart.series)),
+      ...(chart.type === "stacked" ? bars(plot, points, chart.series) : lines(plot, points, chart.series)),
       plot.ruleY([0]),
     ],
   };
 }
 
-function bars(plot: Plot, points: Drawn[]): Markish[] {
+function bars(plot: Plot, points: Drawn[], series: string[]): Markish[] {
   const shown = points.filter(({ height }) => height !== 0);
   return [
     plot.barY(shown, {
       x: "date",
       y: "height",
       fill: "series",
-      order: "series",
+      order: series,
       ariaLabel: "label",
       channels: { value: { value: "shown", label: "" } },
       tip: { format: { x: false, y: false, fill: true, value: true } },
@@ -158,7 +158,9 @@ function lines(plot: Plot, points: Drawn[], series: string[]): Markish[] {
     title: (point: Drawn) => point.label,
   });
   return [
-    ...(series.length === 1 ? [plot.areaY(points, { x: "date", y: "height", fill: "series", fillOpacity: 0.12 })] : []),
+    ...(series.length === 1
+      ? [plot.areaY(points, { x: "date", y: "height", fill: "series", fillOpacity: 0.12, curve: "monotone-x" })]
+      : []),
     plot.lineY(points, { x: "date", y: "height", stroke: "series", strokeWidth: 2, curve: "monotone-x" }),
     plot.dot(points, {
       x: "date",

@@ -184,11 +184,13 @@ function NamespacePicker({ state, canSearch, ask, change }: PickerProps) {
         }}
       />
       {isOpen && (
-        <ul id={`${id}-list`} aria-label="Namespaces" class="options">
+        <div id={`${id}-list`} role="listbox" aria-label="Namespaces" class="options">
           {options.map((option, index) => (
-            <li
+            <div
               key={option.path}
               id={`${id}-${index}`}
+              role="option"
+              tabIndex={-1}
               aria-selected={index === active}
               onMouseDown={(event) => {
                 event.preventDefault();
@@ -196,9 +198,9 @@ function NamespacePicker({ state, canSearch, ask, change }: PickerProps) {
               }}
             >
               {option.fullPath || "everything that the token may read"}
-            </li>
+            </div>
           ))}
-        </ul>
+        </div>
       )}
     </div>
   );

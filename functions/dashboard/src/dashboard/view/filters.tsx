@@ -10,7 +10,7 @@ import {
   OPERATORS,
   type Operator,
   printFilter,
-  valueOf,
+  typedValue,
 } from "../model/payload-filter";
 
 interface FiltersProps {
@@ -26,7 +26,7 @@ export function Filters({ state, feature, change }: FiltersProps) {
   const [typed, setTyped] = useState("");
   const add = () => {
     if (!path.trim() || (operator !== "exists" && !typed.trim())) return;
-    const filter: Filter = { path: path.trim(), operator, value: valueOf(typed, operator) };
+    const filter: Filter = { path: path.trim(), operator, value: typedValue(typed, operator) };
     setPath("");
     setTyped("");
     change({ filters: [...state.filters, filter] });
@@ -80,7 +80,7 @@ export function Filters({ state, feature, change }: FiltersProps) {
             />
           </label>
         )}
-        <button>Add filter</button>
+        <button type="submit">Add filter</button>
       </form>
       {state.filters.length > 0 && (
         <ul class="chips" aria-label="Filters">

@@ -89,7 +89,7 @@ function Tools({ panel, scope, picture, search, children }: ToolsProps) {
     <div class="tools">
       {children}
       <a href={`${search}#${panel.id}`} onClick={() => copy(address, "Link")}>
-        Link
+        Copy link
       </a>
       <button type="button" onClick={() => copy(scope.query(panel.selections, panel.fragments), "Query")}>
         Copy as GraphQL

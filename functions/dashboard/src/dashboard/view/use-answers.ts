@@ -28,7 +28,6 @@ export function useAnswers(ask: Ask, scope: Scope, panels: Panel[], freshness: s
     panels.flatMap(({ fragments }) => fragments ?? []),
   );
   const [state, setState] = useState<{ query: string; answers: Answers }>({ query: "", answers: NOTHING });
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the query says all that the panels ask for
   useEffect(() => {
     const controller = new AbortController();
     setState((before) => ({ ...before, answers: { ...before.answers, busy: true } }));
