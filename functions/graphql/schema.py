@@ -7,6 +7,7 @@ from graphql import GraphQLSchema, print_schema
 
 from functions.graphql.types.events import event_bindables, event_types_text
 from functions.graphql.types.metrics import Metrics
+from functions.graphql.types.namespaces import namespaces_bindable, namespaces_text
 from functions.graphql.types.root import top_level_types
 from functions.graphql.types.scalars import SCALARS
 from functions.graphql.types.usage import usage_rows_bindables, usage_rows_text
@@ -24,11 +25,12 @@ def executable_schema(registry: Registry) -> GraphQLSchema:
     """The schema with its resolvers."""
     metrics = Metrics(registry)
     return make_executable_schema(
-        [_BASE.read_text(), event_types_text(registry), metrics.text(), usage_rows_text()],
+        [_BASE.read_text(), event_types_text(registry), metrics.text(), usage_rows_text(), namespaces_text()],
         *SCALARS,
         *event_bindables(registry),
         *metrics.bindables(),
         *usage_rows_bindables(),
         *top_level_types(registry, metrics),
+        namespaces_bindable(),
         convert_names_case=True,
     )

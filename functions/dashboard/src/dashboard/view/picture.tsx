@@ -69,7 +69,7 @@ function Bars({ bars }: { bars: Bar[] }) {
 function Triangle({ rows, title }: { rows: Extract<Chart, { type: "triangle" }>["rows"]; title: string }) {
   const width = rows[0]?.cells.length ?? 0;
   return (
-    <section class="scroll" aria-label={title}>
+    <section class="scroll" aria-label={title} tabIndex={0}>
       <table class="triangle">
         <thead>
           <tr>
@@ -108,7 +108,7 @@ function Triangle({ rows, title }: { rows: Extract<Chart, { type: "triangle" }>[
 
 export function TableView({ table, title, formats }: { table: Table; title: string; formats: Formats }) {
   return (
-    <section class="scroll" aria-label={`Table: ${title}`}>
+    <section class="scroll" aria-label={`Table: ${title}`} tabIndex={0}>
       <table>
         <thead>
           <tr>
