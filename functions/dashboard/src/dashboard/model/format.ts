@@ -33,7 +33,7 @@ export class Formats {
     this.#month = new Intl.DateTimeFormat(locale, { month: "short", year: "numeric", timeZone: "UTC" });
     this.#moment = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
     this.#list = new Intl.ListFormat(locale, { type: "unit", style: "short" });
-    this.#relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
+    this.#relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
   }
 
   /** A value of a kind; a dash for none. */

@@ -20,7 +20,8 @@ export interface Figure {
 export interface Point {
   day: Day;
   series: string;
-  value: Integer;
+  /** Null where there is none: the line has a gap. */
+  value: Integer | null;
   /** The value as the reader sees it. */
   shown: string;
 }
@@ -60,6 +61,8 @@ export interface Panel {
   fragments?: string[];
   /** Reads the answers by alias. */
   read: (data: Record<string, unknown>) => Picture;
+  /** A query of names that the picture shows, made from its data; what it answers is beside the data. */
+  follow?: (data: Record<string, unknown>) => string | null;
   /** Whether the table stands for the picture, so that it is always open. */
   tabular?: boolean;
 }

@@ -13,6 +13,8 @@ export interface Column {
 export interface Table {
   columns: Column[];
   rows: unknown[][];
+  /** The kind of each row's values, where rows differ: all columns but the first. */
+  rowKinds?: Kind[];
 }
 
 /** RFC 4180, with every digit of a number; a text that a spreadsheet would run as a formula gets a quote before it. */

@@ -89,14 +89,12 @@ export function metricCourse(context: PanelContext): Panel | null {
           step,
           kind,
           series: [words(metric.name)],
-          points: values
-            .filter(([, value]) => value !== null)
-            .map(([day, value]) => ({
-              day,
-              series: words(metric.name),
-              value: value as Integer,
-              shown: formats.value(value, kind),
-            })),
+          points: values.map(([day, value]) => ({
+            day,
+            series: words(metric.name),
+            value: value as Integer | null,
+            shown: formats.value(value, kind),
+          })),
         },
         table: {
           columns: [

@@ -46,9 +46,10 @@ export function figuresPicture(context: PanelContext, figures: Figure[]): Pictur
     table: {
       columns: [
         { title: "Figure", kind: "text" },
-        { title: periodTitle(context.period), kind: "text" },
-        ...(compared ? [{ title: periodTitle(compared), kind: "text" as const }] : []),
+        { title: periodTitle(context.period), kind: "integer" },
+        ...(compared ? [{ title: periodTitle(compared), kind: "integer" as const }] : []),
       ],
+      rowKinds: figures.map(({ kind }) => kind),
       rows: figures.map(({ title, name, value, before }) =>
         compared ? [title || words(name), value, before ?? null] : [title || words(name), value],
       ),

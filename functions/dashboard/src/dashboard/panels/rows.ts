@@ -31,9 +31,9 @@ export function pointsOverTime(
 
 /** A column a series, a row a step. */
 export function pivot(points: readonly Point[], series: readonly string[]): unknown[][] {
-  const rows = new Map<string, Map<string, Integer>>();
+  const rows = new Map<string, Map<string, Integer | null>>();
   for (const { day, series: name, value } of points) {
-    const row = rows.get(day) ?? new Map<string, Integer>();
+    const row = rows.get(day) ?? new Map<string, Integer | null>();
     rows.set(day, row.set(name, value));
   }
   return [...rows].map(([day, row]) => [day, ...series.map((name) => row.get(name) ?? null)]);

@@ -3,7 +3,7 @@
 import { stringifyExact } from "../../shared/exact-json";
 import { isNumber, words } from "../model/format";
 import type { Panel } from "../model/picture";
-import { enumValue } from "../model/selection";
+import { enumValue, literal } from "../model/selection";
 import type { PanelContext } from "./context";
 import { greatestFirst, pivot, pointsOverTime, type Row, rowsOf } from "./rows";
 
@@ -167,12 +167,19 @@ export function topUsers(context: PanelContext): Panel {
   };
 }
 
-/** The namespaces of the most events. */
+/** The namespaces of the most events, with their full paths. */
 export function topNamespaces(context: PanelContext): Panel {
   const { scope, formats } = context;
+  const named = (data: Record<string, unknown>) =>
+    rowsOf(data, "namespaces").map((row, index) => {
+      const names = data[`namespace${index}`] as { fullPath: string } | null | undefined;
+      return { ...row, name: names?.fullPath ?? row.namespacePath ?? "Without a namespace" };
+    });
+  const link = (path: unknown) => (path ? context.link({ namespace: String(path) }) : undefined);
   return {
     id: "namespaces",
     title: "Top namespaces",
+    about: "By the events in a namespace itself, without those below it.",
     selections: [
       scope.field(
         "namespaces",
@@ -181,29 +188,31 @@ export function topNamespaces(context: PanelContext): Panel {
         "namespacePath totalCount usersCount",
       ),
     ],
-    read: (data) => {
-      const rows = rowsOf(data, "namespaces");
-      const link = (path: unknown) => (path ? context.link({ namespace: String(path) }) : undefined);
-      return {
-        chart: {
-          type: "bars",
-          bars: rows.map(({ namespacePath, totalCount }) => ({
-            label: namespacePath ?? "Without a namespace",
-            value: totalCount ?? 0,
-            shown: formats.value(totalCount, "integer"),
-            href: link(namespacePath),
-          })),
-        },
-        table: {
-          columns: [{ title: "Namespace", kind: "text", link: ([path]) => link(path) ?? null }, ...COUNTS],
-          rows: rows.map(({ namespacePath, totalCount, usersCount }) => [
-            namespacePath ?? null,
-            totalCount,
-            usersCount,
-          ]),
-        },
-      };
+    follow: (data) => {
+      const fields = rowsOf(data, "namespaces").flatMap(({ namespacePath }, index) =>
+        namespacePath ? [`namespace${index}: namespace(fullPath: ${literal(namespacePath)}) { fullPath }`] : [],
+      );
+      return fields.length ? `{ ${fields.join(" ")} }` : null;
     },
+    read: (data) => ({
+      chart: {
+        type: "bars",
+        bars: named(data).map(({ namespacePath, name, totalCount }) => ({
+          label: name,
+          value: totalCount ?? 0,
+          shown: formats.value(totalCount, "integer"),
+          href: link(namespacePath && name),
+        })),
+      },
+      table: {
+        columns: [
+          { title: "Namespace", kind: "text", link: (row) => link(row[1] && row[0]) ?? null },
+          { title: "Path", kind: "text" },
+          ...COUNTS,
+        ],
+        rows: named(data).map((row) => [row.name, row.namespacePath ?? null, row.totalCount, row.usersCount]),
+      },
+    }),
   };
 }
 

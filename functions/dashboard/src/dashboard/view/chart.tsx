@@ -95,7 +95,7 @@ function options(plot: Plot, chart: OverTime, title: string, formats: Formats, w
     (point): Drawn => ({
       ...point,
       date: dateOf(point.day),
-      height: Number(point.value),
+      height: point.value === null ? Number.NaN : Number(point.value),
       label: `${formats.step(dateOf(point.day), chart.step)}, ${point.series}: ${point.shown}`,
     }),
   );
@@ -109,7 +109,7 @@ function options(plot: Plot, chart: OverTime, title: string, formats: Formats, w
     width,
     height: width < 480 ? 200 : 260,
     marginLeft: 48,
-    marginRight: 12,
+    marginRight: 24,
     marginTop: 12,
     marginBottom: 26,
     className: "plot",
@@ -136,7 +136,7 @@ function options(plot: Plot, chart: OverTime, title: string, formats: Formats, w
 }
 
 function bars(plot: Plot, points: Drawn[], series: string[]): Markish[] {
-  const shown = points.filter(({ height }) => height !== 0);
+  const shown = points.filter(({ height }) => height > 0);
   return [
     plot.barY(shown, {
       x: "date",
@@ -151,6 +151,7 @@ function bars(plot: Plot, points: Drawn[], series: string[]): Markish[] {
 }
 
 function lines(plot: Plot, points: Drawn[], series: string[]): Markish[] {
+  const known = points.filter(({ value }) => value !== null);
   const tip = plot.pointerX({
     x: "date",
     y: "height",
@@ -162,15 +163,15 @@ function lines(plot: Plot, points: Drawn[], series: string[]): Markish[] {
       ? [plot.areaY(points, { x: "date", y: "height", fill: "series", fillOpacity: 0.12, curve: "monotone-x" })]
       : []),
     plot.lineY(points, { x: "date", y: "height", stroke: "series", strokeWidth: 2, curve: "monotone-x" }),
-    plot.dot(points, {
+    plot.dot(known, {
       x: "date",
       y: "height",
       fill: "series",
       r: points.length > 120 ? 0.5 : 2,
       ariaLabel: "label",
     }),
-    plot.ruleX(points, plot.pointerX({ x: "date", strokeOpacity: 0.3 })),
-    plot.tip(points, tip),
+    plot.ruleX(known, plot.pointerX({ x: "date", strokeOpacity: 0.3 })),
+    plot.tip(known, tip),
   ];
 }
 

@@ -1,8 +1,8 @@
 /** Shows figures, bars, triangles and tables. */
 
-import { changeOf, type Formats } from "../model/format";
+import { changeOf, type Formats, type Kind } from "../model/format";
 import type { Bar, Chart, Figure } from "../model/picture";
-import type { Table } from "../model/table";
+import type { Column, Table } from "../model/table";
 import { labelOf } from "../panels/usage";
 import { Sparkline, TimeChart } from "./chart";
 import { Link } from "./link";
@@ -124,7 +124,7 @@ export function TableView({ table, title, formats }: { table: Table; title: stri
             <tr key={String(index)}>
               {table.columns.map((column, at) => (
                 <td key={column.title} class={column.kind}>
-                  <Cell column={column} row={row} value={row[at]} formats={formats} />
+                  <Cell column={column} kind={kindAt(table, index, at)} row={row} value={row[at]} formats={formats} />
                 </td>
               ))}
             </tr>
@@ -135,9 +135,22 @@ export function TableView({ table, title, formats }: { table: Table; title: stri
   );
 }
 
-function Cell(props: { column: Table["columns"][number]; row: unknown[]; value: unknown; formats: Formats }) {
-  const { column, row, value, formats } = props;
-  const text = column.kind === "json" ? labelOf(value) : formats.value(value, column.kind);
+/** The kind of a value: its column's, or its row's where rows differ. */
+function kindAt({ columns, rowKinds }: Table, row: number, column: number): Kind {
+  const own = columns[column]?.kind ?? "text";
+  return column === 0 ? own : (rowKinds?.[row] ?? own);
+}
+
+interface CellProps {
+  column: Column;
+  kind: Kind;
+  row: unknown[];
+  value: unknown;
+  formats: Formats;
+}
+
+function Cell({ column, kind, row, value, formats }: CellProps) {
+  const text = kind === "json" ? labelOf(value) : formats.value(value, kind);
   const link = column.link?.(row);
   return link ? <Link href={link}>{text}</Link> : text;
 }

@@ -32,7 +32,13 @@ export function useAnswers(ask: Ask, scope: Scope, panels: Panel[], freshness: s
     const controller = new AbortController();
     setState((before) => ({ ...before, answers: { ...before.answers, busy: true } }));
     answersOf(ask, scope, panels, query, controller.signal).then(
-      (answers) => setState({ query, answers }),
+      (answers) => {
+        setState({ query, answers });
+        void followed(ask, panels, answers, controller.signal).then((more) => {
+          if (more && !controller.signal.aborted)
+            setState({ query, answers: { ...answers, data: { ...answers.data, ...more } } });
+        });
+      },
       (error) => {
         if (!controller.signal.aborted)
           setState({ query, answers: { ...NOTHING, busy: false, problem: messageOf(error) } });
@@ -56,6 +62,16 @@ async function answersOf(
   if (data && !answer.errors?.length) return { ...NOTHING, ...done, data };
   if (answer.data && !answer.errors?.length) return { ...NOTHING, ...done, problem: UNREADABLE };
   return { ...NOTHING, ...done, ...(await oneByOne(ask, scope, panels, signal)) };
+}
+
+/** What the panels ask for once they know their data; null if nothing, or if that fails: it's just names. */
+async function followed(ask: Ask, panels: Panel[], { data }: Answers, signal: AbortSignal) {
+  const found: Record<string, unknown> = {};
+  for (const panel of panels) {
+    const query = data ? panel.follow?.(data) : null;
+    if (query) Object.assign(found, (await ask(query, signal).catch(() => null))?.data);
+  }
+  return Object.keys(found).length ? found : null;
 }
 
 /** An error of one field takes the whole answer: asks for each panel, one after the other. */
