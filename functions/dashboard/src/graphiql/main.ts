@@ -12,8 +12,7 @@ import { askForToken } from "../shared/token-form";
 import { printBigIntegers } from "./big-integers";
 import { correctTabs } from "./tabs";
 
-const QUERY = `# The newest events. Ctrl+Enter runs the query, Ctrl+Space suggests what may come next.
-{
+const QUERY = `{
   aiInstanceUsageData {
     all(first: 10) {
       nodes {

@@ -45,7 +45,6 @@ export function App({ facts, claims, ask, leave }: AppProps) {
       </a>
       <header class="top">
         <p class="brand">AI usage</p>
-        <Navigation context={context} claims={claims} />
         <p class="others">
           <a href="graphql">GraphiQL</a>
           <button type="button" onClick={leave}>
@@ -53,6 +52,7 @@ export function App({ facts, claims, ask, leave }: AppProps) {
           </button>
         </p>
       </header>
+      <Navigation context={context} claims={claims} />
       <main id="content" tabIndex={-1}>
         <h1>{title}</h1>
         {context.feature && (
@@ -93,7 +93,7 @@ function Navigation({ context, claims }: { context: PanelContext; claims: Claims
   const to = (view: State["view"]) => context.link({ view, filters: [], breakdown: null, metric: null });
   const { subject } = claims;
   return (
-    <nav aria-label="Pages">
+    <nav class="pages" aria-label="Pages">
       <ul>
         {!claims.ownOnly && (
           <li>
@@ -110,6 +110,11 @@ function Navigation({ context, claims }: { context: PanelContext; claims: Claims
             >
               My usage
             </Link>
+          </li>
+        )}
+        {facts.features.length > 0 && (
+          <li class="heading" aria-hidden="true">
+            Features
           </li>
         )}
         {facts.features.map(({ name }) => (

@@ -144,8 +144,8 @@ function bars(plot: Plot, points: Drawn[], series: string[]): Markish[] {
       fill: "series",
       order: series,
       ariaLabel: "label",
-      channels: { value: { value: "shown", label: "" } },
-      tip: { format: { x: false, y: false, fill: true, value: true } },
+      title: "label",
+      tip: true,
     }),
   ];
 }
