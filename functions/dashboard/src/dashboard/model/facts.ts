@@ -1,10 +1,11 @@
 /** What the API can answer, as its schema and its definitions say: nothing of it is known beforehand. */
 
 import type { EventDefinition, PayloadKey } from "../../generated/schema";
-import type { Kind } from "./format";
+import { type Kind, words } from "./format";
 
 export interface Metric {
   name: string;
+  title: string;
   description: string;
   kind: Kind;
 }
@@ -116,17 +117,25 @@ function featureOf(
 function metricOf(field: IntrospectedField): Metric[] {
   const type = field.type.kind === "NON_NULL" ? field.type.ofType : field.type;
   const kind = type?.kind === "LIST" ? "list" : type?.kind === "SCALAR" ? kindOf(type.name ?? "", field.name) : null;
-  return kind ? [{ name: field.name, description: field.description ?? "", kind }] : [];
+  return kind ? [{ name: field.name, title: words(field.name), description: field.description ?? "", kind }] : [];
 }
 
 /** Totals, then what the team declared, then a count for each event that is still accepted. */
 function inOrder(metrics: Metric[], events: EventDefinition[]): Metric[] {
   const counts = new Map(events.map((event) => [`${camelCase(event.name)}EventCount`, event]));
-  const rank = ({ name }: Metric) => (TOTALS.includes(name) ? 0 : counts.has(name) ? 2 : 1);
-  return metrics.filter(({ name }) => !counts.get(name)?.deprecated).sort((one, other) => rank(one) - rank(other));
+  const rank = ({ name }: Metric) => (name in TOTALS ? 0 : counts.has(name) ? 2 : 1);
+  return metrics
+    .filter(({ name }) => !counts.get(name)?.deprecated)
+    .sort((one, other) => rank(one) - rank(other))
+    .map((metric) => {
+      const event = counts.get(metric.name);
+      if (event) return { ...metric, title: words(event.name), description: event.description };
+      const total = TOTALS[metric.name];
+      return total ? { ...metric, title: total, description: "" } : metric;
+    });
 }
 
-const TOTALS = ["totalEventCount", "contributorsCount"];
+const TOTALS: Record<string, string> = { totalEventCount: "Events", contributorsCount: "Users" };
 
 function kindOf(type: string, name: string): Kind | null {
   if (type === "Long" || type === "Int") return "integer";

@@ -46,9 +46,9 @@ export function metrics(context: PanelContext): Panel | null {
         ((data[alias] as Record<string, unknown> | undefined)?.[metricsField] ?? {}) as Record<string, unknown>;
       const courses = periods.map((_, index) => of(`course${index}`));
       const figures = feature.metrics.map(
-        ({ name, description, kind }): Figure => ({
+        ({ name, title, description, kind }): Figure => ({
           name,
-          title: words(name),
+          title,
           about: kind === "list" ? `${description} ${context.formats.value(of("metrics")[name], kind)}` : description,
           kind: kind === "list" ? "integer" : kind,
           value: sizeOrValue(of("metrics")[name]),
@@ -73,7 +73,7 @@ export function metricCourse(context: PanelContext): Panel | null {
   const kind = metric.kind === "list" ? "integer" : metric.kind;
   return {
     id: "course",
-    title: words(metric.name),
+    title: metric.title,
     about: metric.description,
     wide: true,
     selections: of.selections.slice(-periods.length),
@@ -88,10 +88,10 @@ export function metricCourse(context: PanelContext): Panel | null {
           type: "lines",
           step,
           kind,
-          series: [words(metric.name)],
+          series: [metric.title],
           points: values.map(([day, value]) => ({
             day,
-            series: words(metric.name),
+            series: metric.title,
             value: value as Integer | null,
             shown: formats.value(value, kind),
           })),
@@ -99,7 +99,7 @@ export function metricCourse(context: PanelContext): Panel | null {
         table: {
           columns: [
             { title: words(step), kind: "day" },
-            { title: words(metric.name), kind },
+            { title: metric.title, kind },
           ],
           rows: values.map((each) => [...each]),
         },

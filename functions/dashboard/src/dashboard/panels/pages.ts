@@ -8,7 +8,7 @@ import { newestEvents } from "./events";
 import { metricCourse, metrics, sessions } from "./feature";
 import { totals } from "./figures";
 import { activeUsers, newAndReturning, retention, tiers } from "./people";
-import { adoption, breakdown, eventsOverTime, topNamespaces, topUsers } from "./usage";
+import { adoption, breakdown, eventsByFeature, eventsOverTime, topNamespaces, topUsers } from "./usage";
 
 export function panelsOf(context: PanelContext): Panel[] {
   const panels = PAGES[context.state.view.page](context);
@@ -39,7 +39,7 @@ const PAGES: Record<View["page"], (context: PanelContext) => (Panel | null)[]> =
   user: (context) => [
     totals(context, true),
     eventsOverTime(context, "FEATURE"),
-    adoption(context),
+    eventsByFeature(context),
     topNamespaces(context),
     newestEvents(context),
   ],

@@ -115,6 +115,46 @@ export function adoption(context: PanelContext): Panel {
   };
 }
 
+/** The events by feature. */
+export function eventsByFeature(context: PanelContext): Panel {
+  const { scope, formats } = context;
+  const link = (feature: unknown) =>
+    context.link({ view: { page: "feature", feature: String(feature).toLowerCase() }, filters: [] });
+  return {
+    id: "by-feature",
+    title: "By feature",
+    selections: [
+      scope.field(
+        "byFeature",
+        "aiUsage",
+        { groupBy: [enumValue("FEATURE")], ...context.given(), first: 1000 },
+        "feature totalCount",
+      ),
+    ],
+    read: (data) => {
+      const rows = rowsOf(data, "byFeature");
+      return {
+        chart: {
+          type: "bars",
+          bars: rows.map(({ feature, totalCount }) => ({
+            label: words(feature ?? ""),
+            value: totalCount ?? 0,
+            shown: formats.value(totalCount, "integer"),
+            href: link(feature),
+          })),
+        },
+        table: {
+          columns: [
+            { title: "Feature", kind: "text", link: ([feature]) => link(feature) },
+            { title: "Events", kind: "integer" },
+          ],
+          rows: rows.map(({ feature, totalCount }) => [(feature ?? "").toLowerCase(), totalCount]),
+        },
+      };
+    },
+  };
+}
+
 interface UserRow {
   user: { id: string; username: string | null };
   totalEventCount: number | bigint;

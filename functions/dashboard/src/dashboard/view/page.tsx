@@ -31,6 +31,7 @@ export function Page({ context, ask, formats, search, change }: PageProps) {
   }
   return (
     <>
+      {view.page === "user" && <p class="lead">{usernameOf(data)}</p>}
       {view.page !== "overview" && <Filters state={context.state} feature={context.feature} change={change} />}
       {problem && (
         <div class="problem" role="alert">
@@ -63,6 +64,11 @@ export function Page({ context, ask, formats, search, change }: PageProps) {
       )}
     </>
   );
+}
+
+function usernameOf(data: Record<string, unknown> | null): string {
+  const newest = data?.newestEvents ? eventPage(data).nodes[0] : undefined;
+  return newest?.user.username ?? "";
 }
 
 function KeyPicker({ context, change }: { context: PanelContext; change: PageProps["change"] }) {
