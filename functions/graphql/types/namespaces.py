@@ -7,6 +7,7 @@ from ariadne import QueryType
 from functions.graphql.context import Coverage, Info
 from functions.graphql.types import arguments
 from functions.graphql.types.root import NamespaceNode
+from functions.shared.grant import READ
 
 
 def namespaces_text() -> str:
@@ -37,7 +38,7 @@ def resolve_namespaces(_: Any, info: Info, search: str | None = None, first: int
     size = arguments.size("first", first)
     context.budget.take(size)
     text = search or ""
-    if size == 0 or "\0" in text or not context.grant.may_read:
+    if size == 0 or "\0" in text or READ not in context.grant.scopes:
         return []
     found = context.directory.namespaces_like(text, size)
     return [NamespaceNode(path, full_path, Coverage((path,))) for path, full_path in found]
