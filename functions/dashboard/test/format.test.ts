@@ -35,6 +35,7 @@ test("a change is a share of what was before", () => {
 test("names of definitions read as words", () => {
   expect(words("code_suggestions")).toBe("Code suggestions");
   expect(words("acceptanceRate")).toBe("Acceptance rate");
+  expect(words("ideNames")).toBe("IDE names");
   expect(words("CODE_REVIEW")).toBe("Code review");
 });
 

@@ -48,6 +48,7 @@ const FURTHER = {
   UserRetention: ["period: FurtherPeriod,", "{ cohortStart: Date! usersCount: Long! periods: [FurtherCohort!]! }"],
   UsageTiers: ["thresholds: [Int!],", "{ minimum: Long! maximum: Long usersCount: Long! }"],
   Adoption: ["product: String,", "{ feature: AiUsageFeature! seatsCount: Long! usersCount: Long! rate: Float }"],
+  Seats: ["product: String,", "{ date: Date! assignedCount: Long! }"],
   Sessions: [
     "groupBy: [AiUsageDimension!],",
     `{ sessionsCount: Long! usersCount: Long! completionRate: Float abandonmentRate: Float medianDuration: Float

@@ -127,6 +127,10 @@ export function words(name: string): string {
     .replace(/([a-z0-9])([A-Z])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`)
     .replaceAll("_", " ")
     .trim()
-    .toLowerCase();
+    .toLowerCase()
+    .replace(
+      /\b(ai|api|ci|id|ide|llm|mcp|mr|sql|url)(s?)\b/g,
+      (_, letters: string, s: string) => letters.toUpperCase() + s,
+    );
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

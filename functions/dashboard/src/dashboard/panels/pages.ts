@@ -7,7 +7,7 @@ import type { PanelContext } from "./context";
 import { newestEvents } from "./events";
 import { metricCourse, metrics, sessions } from "./feature";
 import { totals } from "./figures";
-import { activeUsers, newAndReturning, retention, tiers } from "./people";
+import { activeUsers, newAndReturning, retention, seats, tiers } from "./people";
 import { adoption, breakdown, eventsByFeature, eventsOverTime, topNamespaces, topUsers } from "./usage";
 
 export function panelsOf(context: PanelContext): Panel[] {
@@ -25,6 +25,7 @@ const PAGES: Record<View["page"], (context: PanelContext) => (Panel | null)[]> =
     topUsers(context),
     topNamespaces(context),
     tiers(context),
+    seats(context),
     retention(context),
   ],
   feature: (context) => [

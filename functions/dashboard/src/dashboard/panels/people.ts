@@ -274,6 +274,34 @@ export function tiers(context: PanelContext): Panel | null {
   };
 }
 
+/** The assigned seats of each day; null if the schema doesn't know. */
+export function seats(context: PanelContext): Panel | null {
+  const given = { startDate: context.period.start, endDate: context.period.end };
+  if (!context.has("aiSeats", given)) return null;
+  const series = ["Assigned seats"];
+  return {
+    id: "seats",
+    title: "Seats",
+    about: "Seats that are assigned at the end of the day.",
+    selections: [context.scope.field("assignedSeats", "aiSeats", given, "date assignedCount")],
+    read: (data) => {
+      const rows = rowsOf<Values>(data, "assignedSeats");
+      const isUsed = rows.some(({ assignedCount }) => Number(assignedCount) > 0);
+      const points = rows.map((row) => point(context, row, "date", "assignedCount", "Assigned seats"));
+      return {
+        chart: { type: "lines", step: "DAY", kind: "integer", series, points },
+        table: {
+          columns: [
+            { title: "Day", kind: "day" },
+            { title: "Assigned seats", kind: "integer" },
+          ],
+          rows: isUsed ? rows.map((row) => [row.date, row.assignedCount]) : [],
+        },
+      };
+    },
+  };
+}
+
 function periodUnit(context: PanelContext): "DAY" | "WEEK" | "MONTH" {
   return context.step === "DAY" && addDays(context.period.start, 13) < context.period.end ? "WEEK" : context.step;
 }

@@ -69,7 +69,7 @@ function Bars({ bars }: { bars: Bar[] }) {
 function Triangle({ rows, title }: { rows: Extract<Chart, { type: "triangle" }>["rows"]; title: string }) {
   const width = rows[0]?.cells.length ?? 0;
   return (
-    <section class="scroll" aria-label={title} tabIndex={0}>
+    <section class="scroll" aria-label={`Shares: ${title}`} tabIndex={0}>
       <table class="triangle">
         <thead>
           <tr>
@@ -87,11 +87,7 @@ function Triangle({ rows, title }: { rows: Extract<Chart, { type: "triangle" }>[
               <td>{size}</td>
               {cells.map((cell, index) =>
                 cell ? (
-                  <td
-                    key={String(index)}
-                    class={cell.share > 0.55 ? "cell strong" : "cell"}
-                    style={{ "--share": `${Math.round(cell.share * 100)}%` }}
-                  >
+                  <td key={String(index)} class="cell" style={{ "--share": `${Math.round(cell.share * 50)}%` }}>
                     {cell.shown}
                   </td>
                 ) : (
