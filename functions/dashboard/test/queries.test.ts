@@ -66,10 +66,12 @@ function withFurtherFields(from: GraphQLSchema): GraphQLSchema {
   const field = (name: string, own: string, prefix: string) =>
     `${prefix}${name}(${own} ${FILTERS}): [Further${name}!]!`;
   const fields = (prefix: string) => missing.map(([name, [own]]) => field(name, own, prefix)).join(" ");
-  if (!missing.length) return from;
   return extendSchema(
     from,
     parse(`enum FurtherPeriod { DAY WEEK MONTH } type FurtherCohort { offset: Int! usersCount: Long! rate: Float }
+      type FurtherFlow { flowType: String } extend type CodeSuggestionsMetrics {
+        furtherFlows: [FurtherFlow!]! furtherFlow: FurtherFlow furtherCount(of: String!): Long! furtherRate(of: String): Float
+      }
       ${types.join("\n")} extend type Namespace { ${fields("ai")} } extend type Query { ${fields("aiInstance")} }`),
   );
 }
@@ -151,6 +153,12 @@ test("a feature's metrics come from the schema: totals, what is declared, then i
   expect(names).not.toContain("codeSuggestionsRequestedEventCount");
   expect(feature?.metrics.find(({ name }) => name === "acceptanceRate")?.kind).toBe("rate");
   expect(feature?.metrics.find(({ name }) => name === "languages")?.kind).toBe("list");
+});
+
+test("a metric is a field of numbers or texts that needs no argument", () => {
+  const feature = factsIn(richer).features.find(({ name }) => name === "code_suggestions");
+  const further = feature?.metrics.filter(({ name }) => name.startsWith("further"));
+  expect(further?.map(({ name, kind }) => [name, kind])).toEqual([["furtherRate", "rate"]]);
 });
 
 test("without introspection, pages show what the definitions alone say", () => {

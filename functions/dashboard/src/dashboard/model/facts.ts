@@ -36,10 +36,11 @@ export const FACTS_QUERY = `{
   query: __type(name: "Query") { fields { name } }
   namespace: __type(name: "Namespace") { fields { name args { name } type { ...row } } }
   metrics: __type(name: "AiMetrics") {
-    fields { name type { ofType { name fields { name description type { kind name ofType { kind name } } } } } }
+    fields { name type { ofType { name fields { name description args { defaultValue type { kind } } type { ...value } } } } }
   }
   features: __type(name: "AiUsageFeature") { enumValues { name description } }
 }
+fragment value on __Type { kind name ofType { kind name ofType { kind name ofType { kind name } } } }
 fragment row on __Type { kind name ofType { kind name fields { name } ofType { kind name ofType { name fields { name } } } } }`;
 
 /** The part that needs no introspection, where a server forbids that. */
@@ -54,7 +55,7 @@ interface IntrospectedType {
 interface IntrospectedField {
   name: string;
   description?: string | null;
-  args?: { name: string }[];
+  args?: { name: string; defaultValue?: string | null; type?: { kind: string } }[];
   type: IntrospectedType & { ofType: (IntrospectedType & { fields?: IntrospectedField[] | null }) | null };
 }
 export interface FactsAnswer {
@@ -115,10 +116,16 @@ function featureOf(
 
 /** A field of numbers, or of a list of texts, as a metric; none for other fields. */
 function metricOf(field: IntrospectedField): Metric[] {
-  const type = field.type.kind === "NON_NULL" ? field.type.ofType : field.type;
-  const kind = type?.kind === "LIST" ? "list" : type?.kind === "SCALAR" ? kindOf(type.name ?? "", field.name) : null;
+  const type = nullable(field.type);
+  if (field.args?.some((arg) => arg.type?.kind === "NON_NULL" && arg.defaultValue === null)) return [];
+  const kind = type?.kind === "LIST" ? listKind(nullable(type.ofType)) : kindOf(type?.name ?? "", field.name);
   return kind ? [{ name: field.name, title: words(field.name), description: field.description ?? "", kind }] : [];
 }
+
+const nullable = (type: IntrospectedType | null) => (type?.kind === "NON_NULL" ? type.ofType : type);
+
+const listKind = (item: IntrospectedType | null): Kind | null =>
+  item?.kind === "SCALAR" || item?.kind === "ENUM" ? "list" : null;
 
 /** Totals, then what the team declared, then a count for each event that is still accepted. */
 function inOrder(metrics: Metric[], events: EventDefinition[]): Metric[] {
