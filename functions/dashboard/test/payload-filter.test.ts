@@ -16,6 +16,11 @@ test.each([
   expect(typedValue(typed, "eq")).toBe(value);
 });
 
+test("the beginning of a text stays text", () => {
+  expect(typedValue("1 ", "startsWith")).toBe("1 ");
+  expect(typedValue("1", "contains")).toBe(1);
+});
+
 test("a list is typed with commas", () => {
   expect(typedValue("ruby, 2, go", "in")).toEqual(["ruby", 2, "go"]);
 });

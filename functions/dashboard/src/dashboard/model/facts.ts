@@ -2,6 +2,7 @@
 
 import type { EventDefinition, PayloadKey } from "../../generated/schema";
 import { type Kind, words } from "./format";
+import { OPERATORS, type Operator } from "./payload-filter";
 
 export interface Metric {
   name: string;
@@ -29,6 +30,8 @@ export interface Facts {
   /** Arguments by field, and the fields of its rows, of `Namespace`. */
   fields: Map<string, { args: Set<string>; rows: Set<string> }>;
   canSearchNamespaces: boolean;
+  /** The operators of filters on payloads. */
+  operators: Operator[];
 }
 
 export const FACTS_QUERY = `{
@@ -39,6 +42,7 @@ export const FACTS_QUERY = `{
     fields { name type { ofType { name fields { name description args { defaultValue type { kind } } type { ...value } } } } }
   }
   features: __type(name: "AiUsageFeature") { enumValues { name description } }
+  filters: __type(name: "PayloadFilter") { inputFields { name } }
 }
 fragment value on __Type { kind name ofType { kind name ofType { kind name ofType { kind name } } } }
 fragment row on __Type { kind name ofType { kind name fields { name } ofType { kind name ofType { name fields { name } } } } }`;
@@ -63,6 +67,7 @@ export interface FactsAnswer {
   query?: { fields: { name: string }[] } | null;
   namespace?: { fields: IntrospectedField[] } | null;
   metrics?: { fields: IntrospectedField[] } | null;
+  filters?: { inputFields: { name: string }[] } | null;
   features?: { enumValues: { name: string; description: string | null }[] } | null;
 }
 
@@ -79,6 +84,9 @@ export function factsOf(answer: FactsAnswer): Facts {
         field.name,
         { args: new Set(field.args?.map(({ name }) => name)), rows: new Set(rowFields(field.type)) },
       ]),
+    ),
+    operators: OPERATORS.filter(
+      (operator) => !answer.filters || answer.filters.inputFields.some(({ name }) => name === operator),
     ),
     canSearchNamespaces: answer.query?.fields.some(({ name }) => name === "namespaces") ?? false,
   };
@@ -108,6 +116,7 @@ function featureOf(
     metrics: inOrder(
       (type?.fields ?? []).flatMap((each) => metricOf(each as IntrospectedField)),
       events,
+      descriptions.get(enumName) ?? "",
     ),
     events,
     keys: [...keys.values()],
@@ -128,7 +137,7 @@ const listKind = (item: IntrospectedType | null): Kind | null =>
   item?.kind === "SCALAR" || item?.kind === "ENUM" ? "list" : null;
 
 /** Totals, then what the team declared, then a count for each event that is still accepted. */
-function inOrder(metrics: Metric[], events: EventDefinition[]): Metric[] {
+function inOrder(metrics: Metric[], events: EventDefinition[], ofFeature: string): Metric[] {
   const counts = new Map(events.map((event) => [`${camelCase(event.name)}EventCount`, event]));
   const rank = ({ name }: Metric) => (name in TOTALS ? 0 : counts.has(name) ? 2 : 1);
   return metrics
@@ -136,7 +145,10 @@ function inOrder(metrics: Metric[], events: EventDefinition[]): Metric[] {
     .sort((one, other) => rank(one) - rank(other))
     .map((metric) => {
       const event = counts.get(metric.name);
-      if (event) return { ...metric, title: words(event.name), description: event.description };
+      if (event) {
+        const description = event.description === ofFeature ? "" : event.description;
+        return { ...metric, title: words(event.name), description };
+      }
       const total = TOTALS[metric.name];
       return total ? { ...metric, title: total, description: "" } : metric;
     });

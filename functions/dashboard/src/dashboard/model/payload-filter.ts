@@ -2,7 +2,20 @@
 
 import { parseExact, stringifyExact } from "../../shared/exact-json";
 
-export const OPERATORS = ["eq", "ne", "gt", "gte", "lt", "lte", "in", "exists"] as const;
+export const OPERATORS = [
+  "eq",
+  "ne",
+  "gt",
+  "gte",
+  "lt",
+  "lte",
+  "in",
+  "notIn",
+  "startsWith",
+  "like",
+  "contains",
+  "exists",
+] as const;
 export type Operator = (typeof OPERATORS)[number];
 
 export const OPERATOR_NAMES: Record<Operator, string> = {
@@ -13,6 +26,10 @@ export const OPERATOR_NAMES: Record<Operator, string> = {
   lt: "less than",
   lte: "at most",
   in: "is one of",
+  notIn: "is none of",
+  startsWith: "begins with",
+  like: "is like",
+  contains: "has the element",
   exists: "is there",
 };
 
@@ -29,12 +46,13 @@ export function printFilter({ path, operator, value }: Filter): string {
 
 /** The filter of a text; null if it is none. */
 export function parseFilter(text: string): Filter | null {
-  const match = /^(.+?):(eq|ne|gte?|lte?|in|exists):(.*)$/s.exec(text);
+  const match = /^(.+?):(eq|ne|gte?|lte?|in|notIn|startsWith|like|contains|exists):(.*)$/s.exec(text);
   if (!match) return null;
   const [, path, operator, json] = match as unknown as [string, string, Operator, string];
   try {
     const value = parseExact(json);
-    if (operator === "in" && !Array.isArray(value)) return null;
+    if ((operator === "in" || operator === "notIn") && !Array.isArray(value)) return null;
+    if ((operator === "startsWith" || operator === "like") && typeof value !== "string") return null;
     if (operator === "exists" && typeof value !== "boolean") return null;
     return { path, operator, value };
   } catch {
@@ -45,7 +63,8 @@ export function parseFilter(text: string): Filter | null {
 /** The value of what was typed: a number, boolean or text in quotes is what it is in JSON, all else is text. */
 export function typedValue(typed: string, operator: Operator): unknown {
   if (operator === "exists") return typed.trim().toLowerCase() !== "false" && typed.trim().toLowerCase() !== "no";
-  if (operator === "in") return typed.split(",").map((part) => scalarOf(part.trim()));
+  if (operator === "startsWith" || operator === "like") return typed;
+  if (operator === "in" || operator === "notIn") return typed.split(",").map((part) => scalarOf(part.trim()));
   return scalarOf(typed.trim());
 }
 

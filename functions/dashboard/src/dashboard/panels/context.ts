@@ -19,6 +19,8 @@ export class PanelContext {
     readonly state: State,
     today: string,
     readonly formats: Formats = new Formats(),
+    /** Whether the token reads just its own user's events. */
+    readonly ownOnly = false,
   ) {
     this.period = periodOf(state, today);
     this.compared = comparedWith(this.period, state.comparison);

@@ -34,7 +34,7 @@ const PAGES: Record<View["page"], (context: PanelContext) => (Panel | null)[]> =
     eventsOverTime(context, "EVENT"),
     sessions(context),
     ...(breakdownKey(context) ? [breakdown(context, breakdownKey(context) as string)] : []),
-    topUsers(context),
+    context.ownOnly ? null : topUsers(context),
     newestEvents(context),
   ],
   user: (context) => [

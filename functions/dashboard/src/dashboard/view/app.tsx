@@ -32,7 +32,10 @@ export function App({ facts, claims, ask, leave }: AppProps) {
     setSearch(to === "?" ? "" : to);
   }, []);
   const state = useMemo(() => viewOf(fromSearch(search), claims), [search, claims]);
-  const context = useMemo(() => new PanelContext(facts, state, dayOf(new Date()), formats), [facts, state, formats]);
+  const context = useMemo(
+    () => new PanelContext(facts, state, dayOf(new Date()), formats, claims.ownOnly),
+    [facts, state, formats, claims],
+  );
   const change = (changes: Partial<State>) => navigate(toSearch({ ...state, ...changes }) || "?");
   const title = titleOf(state, claims);
   useEffect(() => {

@@ -7,7 +7,6 @@ import {
   describeFilter,
   type Filter,
   OPERATOR_NAMES,
-  OPERATORS,
   type Operator,
   printFilter,
   typedValue,
@@ -16,10 +15,11 @@ import {
 interface FiltersProps {
   state: State;
   feature: Feature | null;
+  operators: readonly Operator[];
   change: (changes: Partial<State>) => void;
 }
 
-export function Filters({ state, feature, change }: FiltersProps) {
+export function Filters({ state, feature, operators, change }: FiltersProps) {
   const id = useId();
   const [path, setPath] = useState("");
   const [operator, setOperator] = useState<Operator>("eq");
@@ -61,7 +61,7 @@ export function Filters({ state, feature, change }: FiltersProps) {
         <label>
           <span class="unseen">Comparison</span>
           <select value={operator} onChange={(event) => setOperator(event.currentTarget.value as Operator)}>
-            {OPERATORS.map((each) => (
+            {operators.map((each) => (
               <option key={each} value={each}>
                 {OPERATOR_NAMES[each]}
               </option>
@@ -73,7 +73,7 @@ export function Filters({ state, feature, change }: FiltersProps) {
             <span class="unseen">Value</span>
             <input
               value={typed}
-              placeholder={operator === "in" ? "ruby, go" : "value"}
+              placeholder={operator === "in" || operator === "notIn" ? "ruby, go" : "value"}
               spellcheck={false}
               autocomplete="off"
               onInput={(event) => setTyped(event.currentTarget.value)}

@@ -32,7 +32,9 @@ export function Page({ context, ask, formats, search, change }: PageProps) {
   return (
     <>
       {view.page === "user" && <p class="lead">{usernameOf(data)}</p>}
-      {view.page !== "overview" && <Filters state={context.state} feature={context.feature} change={change} />}
+      {view.page !== "overview" && (
+        <Filters state={context.state} feature={context.feature} operators={context.facts.operators} change={change} />
+      )}
       {problem && (
         <div class="problem" role="alert">
           <p>{problem}</p>
