@@ -51,7 +51,7 @@ class PostgresDirectory:
 
     def usernames(self, user_ids: Iterable[int]) -> dict[int, str]:
         """The usernames that the reader may see, by user id."""
-        statement = _USERNAMES.format(username=username(_ASKED_USER, _GRANTED, everywhere=self._grant.is_everywhere))
+        statement = _USERNAMES.format(username=username(_ASKED_USER, _GRANTED, everywhere=self._grant.sees_every_name))
         values = {"users": list(user_ids), "granted": list(self._grant.namespaces)}
         return {user_id: name for user_id, name in _rows(self._database, statement, values) if name is not None}
 

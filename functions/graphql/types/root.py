@@ -97,7 +97,8 @@ def _full_path(namespace: NamespaceNode, info: Info) -> str:
 def _instance(_: None, info: Info) -> Coverage:
     """Everything that the token may read."""
     grant = info.context.grant
-    return Coverage(None if grant.is_everywhere else grant.namespaces)
+    # Own events lie anywhere: the store finds no others then, see `OwnEvents`.
+    return Coverage(None if grant.is_everywhere or grant.reads_own_only else grant.namespaces)
 
 
 def _of_instance[Result](resolve: Callable[..., Result]) -> Callable[..., Result]:
