@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ WIDTHS = {390: 844, 1280: 800, 1920: 1080}
 SCHEMES = ("light", "dark")
 _SECONDS = 30
 
-type OpenPage = Callable[..., Page]
+type OpenPage = Callable[..., AbstractContextManager[Page]]
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from playwright.sync_api import Locator
+from psycopg.types.json import Json
 
 from functions.graphql.handler import GraphqlHandler
 from functions.shared.identifier import derived_id
@@ -49,7 +50,7 @@ def reviews(handler: GraphqlHandler, database_url: str, folder: Path) -> None:
                     event,
                     1 + number % 5,
                     "27/28/",
-                    psycopg.types.json.Json(payload),
+                    Json(payload),
                 ],
             )
 

@@ -45,7 +45,7 @@ def test_use_grows_rests_at_weekends_and_some_people_lapse() -> None:
     assert sum(weekends) / len(weekends) < 0.3 * sum(weekdays) / len(weekdays)
     halves = Counter(datetime.fromisoformat(event["timestamp"]) > MONDAY_NOON - timedelta(days=45) for event in events)
     assert halves[True] > halves[False]
-    last = defaultdict(lambda: datetime.min.replace(tzinfo=UTC))
+    last: dict[int, datetime] = defaultdict(lambda: datetime.min.replace(tzinfo=UTC))
     for event in events:
         last[event["user"]["id"]] = max(last[event["user"]["id"]], datetime.fromisoformat(event["timestamp"]))
     lapsed = [moment for moment in last.values() if moment < MONDAY_NOON - timedelta(days=21)]

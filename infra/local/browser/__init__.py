@@ -72,7 +72,8 @@ def launched(packages: Path) -> Iterator["Browser"]:
     executable = os.environ.get("CHROMIUM") or folder / "chromium"
     libraries = {"LD_LIBRARY_PATH": str(folder / "al2023" / "lib"), "FONTCONFIG_PATH": str(folder / "fonts")}
     with tempfile.TemporaryDirectory(prefix="chromium.") as home, sync_playwright() as playwright:
-        environment = {**os.environ, **({} if "CHROMIUM" in os.environ else libraries), "HOME": home}
+        own = {"HOME": home} if "CHROMIUM" in os.environ else {"HOME": home, **libraries}
+        environment: dict[str, str | float | bool] = {**os.environ, **own}
         browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS, env=environment)
         try:
             yield browser
