@@ -14,7 +14,7 @@ LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-ind
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop demo unit test soak bench lint format docs reference schema lock clean
+.PHONY: help setup start stop demo unit test soak bench lint format docs reference schema lock clean pages browser
 
 help: ## Say what there is (this)
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -33,10 +33,10 @@ demo: setup ## Bring the stack up, send every event by HTTPS and by the queue, s
 unit: setup ## Run the tests that need no server
 	@$(PYTEST) tests/unit
 
-test: setup ## Run every test
+test: setup browser ## Run every test
 	@$(PYTEST)
 
-soak: setup ## Run every test, the long ones in full
+soak: setup browser ## Run every test, the long ones in full
 	@SOAK=1 $(PYTEST)
 
 bench: setup ## Run the benchmarks; `make bench ARGS=consume` runs one part
@@ -77,6 +77,13 @@ clean: ## Remove what the targets made, the local stack's data too
 	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes requirements/dev.txt
 	@$(UV) pip install --quiet --python $(PYTHON) --no-deps --editable .
 	@touch $@
+
+# The built pages and a Chromium, which tests need; where nothing changed, in tens of milliseconds.
+pages: setup ## Build the dashboard and GraphiQL, if something changed
+	@$(PYTHON) -m infra.front_end
+
+browser: pages
+	@$(PYTHON) -m infra.local.browser
 
 # Asks the package index, so it is made again only when a lock or a tool's version may have changed.
 .venv/.platforms: $(wildcard requirements/*.txt infra/local/aws.py infra/local/deploy.py \
@@ -119,6 +126,7 @@ build-RetentionFunction: EXTRA := retention
 build-RetentionFunction: CODE := functions/retention
 build-GraphqlFunction: EXTRA := graphql
 build-GraphqlFunction: CODE := functions/graphql
+build-GraphqlFunction: PAGES = $(PYTHON) -m infra.front_end --into $(ARTIFACTS_DIR)/functions/graphql/pages
 build-MigrationsFunction: EXTRA := migrations
 build-MigrationsFunction: CODE := infra/__init__.py infra/migrations
 
@@ -126,6 +134,7 @@ $(BUILDS): OWN = definitions functions/__init__.py functions/shared $(CODE)
 $(BUILDS): check-definitions
 	@$(PYTHON) -m infra.package --uv $(UV) --extra $(EXTRA) --platform "$(PLATFORM_OF_$(PACKAGES_FOR))" \
 		--into $(ARTIFACTS_DIR) $(OWN)
+	@$(PAGES)
 
 check-definitions: setup
 	@$(PYTHON) -m infra.cli definitions check --offline >&2

@@ -56,7 +56,8 @@ class RequestContext:
     @property
     def readable(self) -> "Coverage":
         """Everything that the token may read."""
-        return Coverage(None if self.grant.is_everywhere else self.grant.namespaces)
+        # Own events lie anywhere: the store finds no others then, see `OwnEvents`.
+        return Coverage(None if self.grant.is_everywhere or self.grant.reads_own_only else self.grant.namespaces)
 
 
 type Info = GraphQLResolveInfo[RequestContext]

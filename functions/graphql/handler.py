@@ -1,4 +1,4 @@
-"""`GraphqlHandler`: answers requests to `/graphql`, and serves a page to try queries."""
+"""`GraphqlHandler`: answers requests to `/graphql`, and serves the pages."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from functions.graphql.documents import DocumentCache, InvalidQuery
 from functions.graphql.execution import execute
 from functions.graphql.limits import sendable
 from functions.graphql.media_type import AnswerType, Mistake, answer_type, is_json
+from functions.graphql.pages import DASHBOARD, METHODS, Pages
 from functions.graphql.postgres.directory import PostgresDirectory
 from functions.graphql.postgres.store import PLANNER_OPTIONS, STATEMENT_SECONDS
 from functions.graphql.query.budget import MAX_SECONDS, Deadline
@@ -28,6 +29,8 @@ from functions.graphql.query.errors import (
     StoreUnavailable,
     TooManyQueries,
 )
+from functions.graphql.query.own import OwnDirectory, own_user_id
+from functions.graphql.query.store import DirectoryReader
 from functions.graphql.request import MalformedRequest, Query, RequestError, check_url_parameters, parse_query
 from functions.graphql.schema import executable_schema
 from functions.graphql.store_router import StoreRouter
@@ -48,6 +51,8 @@ _WENT_WRONG = "Something went wrong on our side; the log knows it as {}."
 _UNREACHABLE = "The database can't be reached; try again. The log knows it as {}."
 _TOO_SLOW = "The query took too long: ask for fewer days, events or namespaces."
 
+_PAGES = Path(__file__).with_name("pages")  # where the package has what the build made
+
 _TIME_LIMITS = TimeLimits(statement=STATEMENT_SECONDS, transaction=25)
 
 
@@ -61,11 +66,13 @@ def build(
     web_base_url: str | None = None,
     log_level: str = "INFO",
     registry: Registry | None = None,
+    pages: Path = _PAGES,
 ) -> "GraphqlHandler":
     """Builds the handler. The handler connects to the stores only when needed.
 
     Args:
         registry: the definitions; by default those in `definitions/`.
+        pages: the folder with the pages that the build made.
     """
     registry = registry or load()
     schema = executable_schema(registry)
@@ -79,7 +86,7 @@ def build(
         schema=schema,
         documents=DocumentCache(schema, introspection=introspection),
         introspection=introspection,
-        explorer=Path(__file__).with_name("explorer.html").read_text(),
+        pages=Pages(pages),
         cors=Cors(cors_origins),
         web_base_url=web_base_url,
     )
@@ -93,7 +100,7 @@ class GraphqlHandler:
         schema: the schema of the definitions in `registry`.
         documents: cache of parsed and validated queries.
         introspection: whether clients may read the schema, and errors may suggest names of the schema.
-        explorer: HTML of the page to try queries.
+        pages: the dashboard, and the page to try queries.
         cors: the origins whose pages may query.
         web_base_url: what addresses of users' pages begin with; None if unknown.
         max_seconds: time limit of a query.
@@ -108,7 +115,7 @@ class GraphqlHandler:
     schema: GraphQLSchema
     documents: DocumentCache
     introspection: bool
-    explorer: str
+    pages: Pages
     cors: Cors = NO_ORIGINS
     web_base_url: str | None = None
     max_seconds: float = MAX_SECONDS
@@ -130,9 +137,11 @@ class GraphqlHandler:
             return _response(500, _encode({"message": _WENT_WRONG.format(self._log_error(error))}))
 
     def _respond(self, event: dict[str, Any]) -> dict[str, Any]:
-        if event["httpMethod"] == "GET":
+        if str(event.get("resource") or "").startswith(DASHBOARD):
+            return self.pages.dashboard(event)
+        if event["httpMethod"] in METHODS:
             check_url_parameters(event.get("queryStringParameters") or ())
-            return _response(200, self.explorer, "text/html; charset=utf-8")
+            return self.pages.editor(event)
         grant = self._authorise(event)
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         if not is_json(headers.get("content-type")):
@@ -164,15 +173,22 @@ class GraphqlHandler:
         except (KeysUnavailable, RevocationsUnavailable) as error:
             raise RequestError(503, str(error)) from error
         if not grant.may_read:
-            raise RequestError(403, "The token needs the scope events:read.")
-        return grant
+            raise RequestError(403, "The token needs the scope events:read or events:read:own.")
+        if not grant.reads_own_only:
+            return grant
+        if grant.user_id is None:
+            raise RequestError(403, "The scope events:read:own needs a token whose sub is a user's id, a number.")
+        return msgspec.structs.replace(grant, namespaces=())  # such a token reads no namespace, whatever it writes to
 
     def _answer(self, grant: Grant, query: Query) -> str:
+        directory: DirectoryReader = PostgresDirectory(self.database, grant)
+        if grant.reads_own_only:
+            directory = OwnDirectory(directory, own_user_id(grant))
         context = RequestContext(
             grant,
             self.registry,
             self.stores,
-            PostgresDirectory(self.database, grant),
+            directory,
             self.now().date(),
             deadline=Deadline(self.max_seconds),
             web_base_url=self.web_base_url,
@@ -227,5 +243,5 @@ def _response(
 ) -> dict[str, Any]:
     sent = {"Content-Type": content_type, **(headers or {})}
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        sent["Allow"] = "GET, POST"
+        sent.setdefault("Allow", "GET, POST")
     return {"statusCode": status, "headers": sent, "body": body}

@@ -7,6 +7,7 @@ from graphql import GraphQLSchema, print_schema
 
 from functions.graphql.types.events import event_bindables, event_types_text
 from functions.graphql.types.metrics import Metrics
+from functions.graphql.types.namespaces import namespaces_bindable, namespaces_text
 from functions.graphql.types.people import people_bindables, people_text
 from functions.graphql.types.root import top_level_types
 from functions.graphql.types.scalars import SCALARS
@@ -26,7 +27,14 @@ def executable_schema(registry: Registry) -> GraphQLSchema:
     """The schema with its resolvers."""
     metrics = Metrics(registry)
     return make_executable_schema(
-        [_BASE.read_text(), event_types_text(registry), metrics.text(), usage_rows_text(), people_text()],
+        [
+            _BASE.read_text(),
+            event_types_text(registry),
+            metrics.text(),
+            usage_rows_text(),
+            people_text(),
+            namespaces_text(),
+        ],
         *SCALARS,
         *event_bindables(registry),
         *metrics.bindables(),
@@ -34,5 +42,6 @@ def executable_schema(registry: Registry) -> GraphQLSchema:
         *people_bindables(),
         user_type(),
         *top_level_types(registry, metrics),
+        namespaces_bindable(),
         convert_names_case=True,
     )

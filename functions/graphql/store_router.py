@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 from uuid import UUID
 
 from aws_lambda_powertools import Logger
@@ -12,6 +12,7 @@ from aws_lambda_powertools import Logger
 from functions.graphql.postgres.path_counts import PathCounts
 from functions.graphql.postgres.store import PostgresStore
 from functions.graphql.query.budget import MAX_SECONDS, Deadline
+from functions.graphql.query.own import OwnEvents, own_user_id
 from functions.graphql.query.slots import Slots
 from functions.graphql.query.store import EventStore
 from functions.shared.grant import Grant
@@ -77,6 +78,12 @@ class StoreRouter:
         if self._clickhouse_url is not None and self._is_check_due():
             self._is_caught_up = self._check(self._clickhouse_url)
             self._checked_at = time.monotonic()
+        source = self._source(grant, deadline)
+        if grant.reads_own_only:
+            return Source(source.name, cast("EventStore", OwnEvents(source.events, own_user_id(grant))))
+        return source
+
+    def _source(self, grant: Grant, deadline: Deadline) -> Source:
         slots = Slots(self._database, grant, deadline)
         if self._is_caught_up and self._client is not None:
             from functions.graphql.clickhouse.store import ClickHouseStore

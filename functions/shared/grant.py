@@ -10,6 +10,7 @@ from functions.shared.identifier import IdSpace
 from functions.shared.rejection import Rejection, quoted
 
 READ = "events:read"
+READ_OWN = "events:read:own"
 WRITE = "events:write"
 WRITE_OWN = "events:write:own"
 DIRECTORY_WRITE = "directory:write"
@@ -21,6 +22,8 @@ _MAX_NAME_CHARACTERS = 1024
 _MAX_SCOPE_CHARACTERS = 256
 _MAX_SCOPES = 100
 _MAX_NAMESPACES = 500  # leaves room for the largest event in a queue message with such a grant
+_USER_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+_MAX_USER_ID = 2**63 - 1
 _STORABLE = r"\A[^\x00\ud800-\udfff\ufffe\uffff]*\Z"  # characters that PostgreSQL and SQS accept
 
 type _Name = Annotated[str, msgspec.Meta(max_length=_MAX_NAME_CHARACTERS, pattern=_STORABLE)]
@@ -44,7 +47,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         sub: the user's id as text.
-        scopes: `events:read`, `events:write`, `events:write:own`, `directory:write`.
+        scopes: `events:read`, `events:read:own`, `events:write`, `events:write:own`, `directory:write`.
         namespaces: traversal paths that the token covers, including all namespaces below; `*` for all.
         issuer: the token's issuer; empty if the token names none.
     """
@@ -61,8 +64,24 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def may_read(self) -> bool:
-        """Whether the grant allows GraphQL queries."""
-        return READ in self.scopes
+        """Whether the grant allows GraphQL queries, about its namespaces or about its own user."""
+        return READ in self.scopes or READ_OWN in self.scopes
+
+    @property
+    def reads_own_only(self) -> bool:
+        """Whether the grant allows reading the events of its own user alone, wherever these lie."""
+        return READ_OWN in self.scopes and READ not in self.scopes
+
+    @property
+    def user_id(self) -> int | None:
+        """The user's id; None if `sub` is not one, in the only form that events have it in."""
+        is_id = _USER_ID.fullmatch(self.sub) and int(self.sub) <= _MAX_USER_ID
+        return int(self.sub) if is_id else None
+
+    @property
+    def sees_every_name(self) -> bool:
+        """Whether a username is shown wherever it was stated, to readers of everything or of themselves."""
+        return self.is_everywhere or self.reads_own_only
 
     @property
     def may_write(self) -> bool:

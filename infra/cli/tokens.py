@@ -30,7 +30,8 @@ def create_token(
     scope: Annotated[
         list[str],
         typer.Option(
-            help="events:read, events:write, events:write:own or directory:write; may be given several times."
+            help="events:read, events:read:own, events:write, events:write:own or directory:write; "
+            "may be given several times."
         ),
     ],
     namespace: Annotated[
@@ -39,11 +40,11 @@ def create_token(
     expires: Annotated[str, typer.Option(help="Lifetime from now, like 30m, 12h or 7d.")] = "1d",
 ) -> None:
     """Print a token, signed with the configured secret or, in a checkout, with that of the running local stack."""
-    from functions.shared.grant import DIRECTORY_WRITE, EVERYTHING, READ, WRITE, WRITE_OWN, is_traversal_path
+    from functions.shared.grant import DIRECTORY_WRITE, EVERYTHING, READ, READ_OWN, WRITE, WRITE_OWN, is_traversal_path
     from infra.operations.token import sign
 
     for name in scope:
-        if name not in (READ, WRITE, WRITE_OWN, DIRECTORY_WRITE):
+        if name not in (READ, READ_OWN, WRITE, WRITE_OWN, DIRECTORY_WRITE):
             raise typer.BadParameter(f"{name!r} is not a scope", param_hint="--scope")
     for path in namespace or ():
         if path != EVERYTHING and not is_traversal_path(path):

@@ -37,6 +37,7 @@ def start(
             f"\nThe stack is running. Ctrl-C stops it.\n"
             f"  events    {running.api_url}/v1/events\n"
             f"  GraphQL   {running.api_url}/graphql\n"
+            f"  dashboard {running.api_url}/dashboard\n"
             f"  queue     {running.queue_url}\n"
             f"  AWS       {running.aws_endpoint_url}\n"
             f"  database  {stack.without_password(running.database_url)}\n"
@@ -60,10 +61,10 @@ def demo(folder: Folder = DEFAULT_FOLDER) -> None:
     with _errors_reported(interrupted=INTERRUPTED):
         already = stack.running(folder)
         if already is not None:
-            show(already)
+            show(already, folder)
             return
         with stack.up(folder) as running:
-            show(running)
+            show(running, folder)
 
 
 @contextmanager

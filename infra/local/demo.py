@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,9 +17,10 @@ from clickhouse_connect.driver.client import Client
 from functions.shared import clickhouse, event_columns
 from functions.shared.catalog.registry import load
 from functions.shared.clickhouse import target_of
-from infra.local import deploy
+from infra.local import browser, deploy
 from infra.local.process import StartError
 from infra.local.stack import step, without_password
+from infra.operations.demo_data import demo_events, send
 from infra.stack_file import Stack
 
 STORED_WITHIN_SECONDS = 60
@@ -59,8 +61,13 @@ COPIED = "SELECT id FROM ai_usage_events WHERE id IN {ids:Array(UUID)}"
 DEEP_SELECT = "SELECT * FROM ai_usage_events_current WHERE payload.project_id > 1"
 SHOWN_ROWS = 10
 
+DEMO_USERS = 60
+DEMO_STORED_WITHIN_SECONDS = 300
+PICTURE = "dashboard.png"
+PICTURE_MILLISECONDS = 60_000
 
-def show(stack: Stack) -> None:
+
+def show(stack: Stack, folder: Path) -> None:
     """Sends every event that is not deprecated over HTTPS and SQS, and shows the stored events.
 
     Raises:
@@ -90,6 +97,44 @@ def show(stack: Stack) -> None:
             _wait_for_clickhouse(client, sent)
         _show_deep_select(client, stack)
     typer.echo(f"\nAll {len(sent)} events are stored.")
+    _show_dashboard(stack, folder)
+
+
+def _show_dashboard(stack: Stack, folder: Path) -> None:
+    """Fills the dashboard with events that look real, says where it is, and takes a picture of it."""
+    events = list(demo_events(load(), datetime.now(UTC), days=90, users=DEMO_USERS, seed=1, retention_months=3))
+    with step(f"Sending {len(events):,} events of 90 days that look real"):
+        send(events, deploy.client("sqs", stack.aws_endpoint_url), stack.queue_url)
+    with step("Waiting for them in PostgreSQL"):
+        _wait_for_demo_data(stack, {UUID(event["id"]) for event in events})
+    picture = _picture(stack, folder / PICTURE)
+    typer.echo(f"\nThe dashboard: {stack.api_url}/dashboard")
+    typer.echo(f"  It is there while the stack runs (make start); its token is in {folder / 'stack.json'}.")
+    if picture is not None:
+        typer.echo(f"  A picture of it: {picture}")
+
+
+def _wait_for_demo_data(stack: Stack, ids: set[UUID]) -> None:
+    give_up = time.monotonic() + DEMO_STORED_WITHIN_SECONDS
+    while (missing := len(ids) - len(_stored(stack, ids))) > 0:
+        if time.monotonic() > give_up:
+            raise StartError(f"{missing:,} events are not in PostgreSQL after {DEMO_STORED_WITHIN_SECONDS:.0f} s")
+        time.sleep(0.5)
+
+
+def _picture(stack: Stack, file: Path) -> Path | None:
+    """Saves a picture of the dashboard in the file, and returns the file; None without a browser."""
+    installed = browser.installed()
+    if installed is None:
+        return None
+    with step("Taking a picture of the dashboard"), browser.launched(installed) as running:
+        page = running.new_page(viewport={"width": 1280, "height": 800})
+        page.add_init_script(f"sessionStorage.setItem('token', {json.dumps(stack.token)})")
+        page.goto(f"{stack.api_url}/dashboard", timeout=PICTURE_MILLISECONDS)
+        page.locator(".panels svg").first.wait_for(timeout=PICTURE_MILLISECONDS)
+        page.wait_for_load_state("networkidle", timeout=PICTURE_MILLISECONDS)
+        page.screenshot(path=file, full_page=True)
+    return file
 
 
 def _events() -> Iterator[dict[str, Any]]:
@@ -167,8 +212,12 @@ def _in_clickhouse(client: Client, sent: dict[UUID, str]) -> set[UUID]:
 
 
 def _in_postgres(stack: Stack, sent: dict[UUID, str]) -> set[UUID]:
+    return _stored(stack, sent)
+
+
+def _stored(stack: Stack, ids: Iterable[UUID]) -> set[UUID]:
     with psycopg.connect(stack.database_url) as connection:
-        return {identifier for (identifier,) in connection.execute(STORED, [list(sent)])}
+        return {identifier for (identifier,) in connection.execute(STORED, [list(ids)])}
 
 
 def _in_graphql(stack: Stack) -> set[UUID]:

@@ -358,14 +358,6 @@ def test_a_query_that_is_none_is_answered_with_an_error(query: Any, api: Graphql
     assert answer["errors"][0]["message"]
 
 
-def test_the_explorer_needs_no_token_and_nothing_from_elsewhere(api: GraphqlHandler) -> None:
-    answer = api({"httpMethod": "GET", "headers": None, "body": None}, None)
-    assert answer["statusCode"] == 200
-    assert answer["headers"]["Content-Type"] == "text/html; charset=utf-8"
-    assert "<textarea" in answer["body"]
-    assert "//" not in answer["body"]
-
-
 @pytest.mark.parametrize(
     ("failure", "said"),
     [

@@ -13,7 +13,9 @@ SHARED = (".venv", ".local/tools", ".local/packages")  # slow to make and the sa
 def copy(checkout: Path) -> Path:
     """Copies the deployed files to a new folder, and returns the folder."""
     for name in FOLDERS:
-        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules", "dist")
+        )
     for name in FILES:
         shutil.copy(ROOT / name, checkout)
     for name in ("pyproject.toml", ".python-version", "requirements/dev.txt"):

@@ -23,12 +23,26 @@ _FULL_PATH_OF_PROJECT = "SELECT full_path FROM projects WHERE id = %s"
 
 _PROJECT_OF = "SELECT id, namespace_path FROM projects WHERE full_path = %s"
 
+_NAMESPACES_LIKE = """
+    SELECT path, full_path
+    FROM namespaces
+    WHERE strpos(lower(full_path), lower(%(text)s)) > 0
+      AND (
+          %(everywhere)s
+          OR EXISTS (
+              SELECT FROM unnest(%(granted)s::text[]) AS granted (path) WHERE starts_with(namespaces.path, granted.path)
+          )
+      )
+    ORDER BY length(full_path), full_path
+    LIMIT %(limit)s
+"""
+
 
 class PostgresDirectory:
     """Reads names of users, paths of namespaces, and projects from PostgreSQL.
 
     Args:
-        grant: the reader's grant, which limits the usernames to see.
+        grant: the reader's grant, which limits the usernames and the lists of namespaces to see.
     """
 
     def __init__(self, database: Database, grant: Grant) -> None:
@@ -37,7 +51,7 @@ class PostgresDirectory:
 
     def usernames(self, user_ids: Iterable[int]) -> dict[int, str]:
         """The usernames that the reader may see, by user id."""
-        statement = _USERNAMES.format(username=username(_ASKED_USER, _GRANTED, everywhere=self._grant.is_everywhere))
+        statement = _USERNAMES.format(username=username(_ASKED_USER, _GRANTED, everywhere=self._grant.sees_every_name))
         values = {"users": list(user_ids), "granted": list(self._grant.namespaces)}
         return {user_id: name for user_id, name in _rows(self._database, statement, values) if name is not None}
 
@@ -48,6 +62,17 @@ class PostgresDirectory:
     def path_of_id(self, namespace_id: int) -> str | None:
         """The traversal path of a namespace, by its id."""
         return next((path for (path,) in _rows(self._database, _PATH_OF_ID, [namespace_id])), None)
+
+    def namespaces_like(self, text: str, limit: int) -> list[tuple[str, str]]:
+        """Traversal and full paths of the reader's namespaces whose full path contains `text`, the shortest first."""
+        grant = self._grant
+        values = {
+            "text": text,
+            "everywhere": grant.is_everywhere,
+            "granted": list(grant.namespaces),
+            "limit": limit,
+        }
+        return [(path, full_path) for path, full_path in _rows(self._database, _NAMESPACES_LIKE, values)]
 
     def full_path_of(self, path: str) -> str | None:
         """The full path of a namespace, by traversal path."""

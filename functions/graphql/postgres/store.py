@@ -151,7 +151,7 @@ class PostgresStore:
             tuple(condition.as_string() for condition in conditions + further_conditions),
             direction.order,
             usernames=requested.usernames,
-            everywhere=self._grant.is_everywhere,
+            everywhere=self._grant.sees_every_name,
         )
         # Among all events the best plan depends on the values. The others have one plan, by their index, and making it
         # takes PostgreSQL as long as carrying it out.

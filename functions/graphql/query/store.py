@@ -114,6 +114,9 @@ class DirectoryReader(Protocol):
     def path_of_id(self, namespace_id: int) -> str | None:
         """The traversal path of a namespace, by its id."""
 
+    def namespaces_like(self, text: str, limit: int) -> list[tuple[str, str]]:
+        """Traversal and full paths of the reader's namespaces whose full path contains `text`, the shortest first."""
+
     def full_path_of(self, path: str) -> str | None:
         """The full path of a namespace, by traversal path."""
 

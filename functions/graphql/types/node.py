@@ -52,6 +52,9 @@ def node_resolver(
         return None if full_path is None else project_at(None, info, full_path)
 
     def user(info: Info, key: str) -> UserNode | None:
+        grant = info.context.grant
+        if grant.reads_own_only and key != grant.sub:
+            return None
         return UserNode(int(key), Usernames([int(key)], info.context.directory)) if _is_id(key) else None
 
     def event(info: Info, key: str) -> EventNode | None:

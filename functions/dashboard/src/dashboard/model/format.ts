@@ -1,0 +1,136 @@
+/** Shows values in the reader's locale; whole numbers of any size exactly. */
+
+import { type Day, dateOf, type Step } from "./period";
+
+export type Integer = number | bigint;
+export type Kind = "text" | "integer" | "decimal" | "rate" | "seconds" | "day" | "moment" | "list" | "json";
+
+export class Formats {
+  readonly #integer: Intl.NumberFormat;
+  readonly #compact: Intl.NumberFormat;
+  readonly #decimal: Intl.NumberFormat;
+  readonly #percent: Intl.NumberFormat;
+  readonly #signed: Intl.NumberFormat;
+  readonly #day: Intl.DateTimeFormat;
+  readonly #shortDay: Intl.DateTimeFormat;
+  readonly #month: Intl.DateTimeFormat;
+  readonly #moment: Intl.DateTimeFormat;
+  readonly #relative: Intl.RelativeTimeFormat;
+  readonly #list: Intl.ListFormat;
+
+  constructor(locale?: string) {
+    this.#integer = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
+    this.#compact = new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 1 });
+    this.#decimal = new Intl.NumberFormat(locale, { maximumFractionDigits: 2 });
+    this.#percent = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 });
+    this.#signed = new Intl.NumberFormat(locale, {
+      style: "percent",
+      maximumFractionDigits: 1,
+      signDisplay: "exceptZero",
+    });
+    this.#day = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeZone: "UTC" });
+    this.#shortDay = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", timeZone: "UTC" });
+    this.#month = new Intl.DateTimeFormat(locale, { month: "short", year: "numeric", timeZone: "UTC" });
+    this.#moment = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
+    this.#list = new Intl.ListFormat(locale, { type: "unit", style: "short" });
+    this.#relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+  }
+
+  /** A value of a kind; a dash for none. */
+  value(value: unknown, kind: Kind): string {
+    if (value === null || value === undefined) return "–";
+    switch (kind) {
+      case "integer":
+        return this.integer(value as Integer);
+      case "decimal":
+        return this.#decimal.format(value as number);
+      case "rate":
+        return this.#percent.format(value as number);
+      case "seconds":
+        return this.duration(Number(value));
+      case "day":
+        return this.#day.format(dateOf(value as Day));
+      case "moment":
+        return this.#moment.format(new Date(value as string));
+      case "list":
+        return (value as unknown[]).length ? this.#list.format((value as unknown[]).map(String)) : "–";
+      default:
+        return typeof value === "bigint" ? value.toString() : String(value);
+    }
+  }
+
+  integer(value: Integer): string {
+    return this.#integer.format(value);
+  }
+
+  /** A number for an axis, like 12K. */
+  compact(value: number): string {
+    return Math.abs(value) < 10 ? this.#decimal.format(value) : this.#compact.format(value);
+  }
+
+  percent(value: number): string {
+    return this.#percent.format(value);
+  }
+
+  /** A day on an axis. */
+  step(date: Date, step: Step): string {
+    return step === "MONTH" ? this.#month.format(date) : this.#shortDay.format(date);
+  }
+
+  day(day: Day): string {
+    return this.#day.format(dateOf(day));
+  }
+
+  /** Seconds as hours, minutes and seconds. */
+  duration(seconds: number): string {
+    if (seconds < 60) return `${this.#decimal.format(seconds)} s`;
+    const minutes = Math.round(seconds / 60);
+    if (minutes < 60) return `${this.integer(minutes)} min`;
+    return `${this.integer(Math.floor(minutes / 60))} h ${minutes % 60} min`;
+  }
+
+  /** How long ago a moment was. */
+  ago(moment: Date, now: Date): string {
+    const seconds = (moment.getTime() - now.getTime()) / 1000;
+    const [unit, size] = AGES.find(([, each]) => Math.abs(seconds) >= each) ?? (["second", 1] as const);
+    return this.#relative.format(Math.trunc(seconds / size), unit);
+  }
+
+  /** A change in percent, like +12.5%. */
+  change(change: number): string {
+    return this.#signed.format(change);
+  }
+}
+
+const AGES = [
+  ["day", 86_400],
+  ["hour", 3600],
+  ["minute", 60],
+] as const;
+
+/** The change from one value to another as a share; null where there is nothing to compare with. */
+export function changeOf(now: unknown, before: unknown): number | null {
+  if (!isNumber(now) || !isNumber(before) || Number(before) === 0) return null;
+  if (typeof now === "bigint" || typeof before === "bigint") {
+    return Number(((BigInt(now) - BigInt(before)) * 100_000n) / BigInt(before)) / 100_000;
+  }
+  return (now - before) / before;
+}
+
+export function isNumber(value: unknown): value is Integer {
+  return typeof value === "number" || typeof value === "bigint";
+}
+
+/** `code_suggestions` and `acceptanceRate` as words: `Code suggestions`, `Acceptance rate`. */
+export function words(name: string): string {
+  const text = name
+    .replace(/([a-z0-9])([A-Z])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`)
+    .replaceAll("_", " ")
+    .trim()
+    .toLowerCase()
+    .replace(
+      /\b(ai|api|ci|id|ide|llm|mcp|mr|sql|url)(s?)\b/g,
+      (_, letters: string, s: string) => letters.toUpperCase() + s,
+    );
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

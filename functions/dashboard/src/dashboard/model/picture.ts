@@ -1,0 +1,68 @@
+/** What a panel shows: figures, a chart, and the table behind them. */
+
+import type { Integer, Kind } from "./format";
+import type { Day, Step } from "./period";
+import type { Table } from "./table";
+
+export interface Figure {
+  name: string;
+  title: string;
+  about?: string;
+  kind: Kind;
+  value: unknown;
+  before?: unknown;
+  /** The values of the periods of a course, in their order. */
+  course?: unknown[];
+  href?: string;
+  chosen?: boolean;
+}
+
+export interface Point {
+  day: Day;
+  series: string;
+  /** Null where there is none: the line has a gap. */
+  value: Integer | null;
+  /** The value as the reader sees it. */
+  shown: string;
+}
+
+export interface Bar {
+  label: string;
+  value: Integer;
+  shown: string;
+  href?: string | undefined;
+}
+
+export type Chart =
+  | { type: "lines" | "stacked"; step: Step; series: string[]; points: Point[]; kind: Kind }
+  | { type: "bars"; bars: Bar[] }
+  | { type: "triangle"; rows: { label: string; size: string; cells: (TriangleCell | null)[] }[] };
+
+export interface TriangleCell {
+  share: number;
+  shown: string;
+}
+
+export interface Picture {
+  table: Table;
+  chart?: Chart | null;
+  figures?: Figure[];
+}
+
+/** A part of a page: what it asks for, and how it shows the answer. */
+export interface Panel {
+  /** Unique on the page; the last part of the panel's address. */
+  id: string;
+  title: string;
+  about?: string;
+  wide?: boolean;
+  /** Fields with aliases, as `Scope.field` writes them. */
+  selections: string[];
+  fragments?: string[];
+  /** Reads the answers by alias. */
+  read: (data: Record<string, unknown>) => Picture;
+  /** A query of names that the picture shows, made from its data; what it answers is beside the data. */
+  follow?: (data: Record<string, unknown>) => string | null;
+  /** Whether the table stands for the picture, so that it is always open. */
+  tabular?: boolean;
+}

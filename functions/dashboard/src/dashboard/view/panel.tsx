@@ -1,0 +1,112 @@
+/** A panel: a picture with its table, link, query, CSV and freshness. */
+
+import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+import type { Formats } from "../model/format";
+import type { Panel as PanelModel, Picture } from "../model/picture";
+import type { Scope } from "../model/selection";
+import { toCsv } from "../model/table";
+import { ChartView, Figures, TableView } from "./picture";
+
+interface PanelProps {
+  panel: PanelModel;
+  scope: Scope;
+  data: Record<string, unknown> | null;
+  problem: string | null;
+  fresh: string;
+  formats: Formats;
+  /** The search part of the page's address. */
+  search: string;
+  children?: ComponentChildren;
+}
+
+export function Panel({ panel, scope, data, problem, fresh, formats, search, children }: PanelProps) {
+  const [open, setOpen] = useState(false);
+  const picture = data && !problem ? panel.read(data) : null;
+  const isEmpty = picture !== null && !picture.table.rows.length;
+  return (
+    <section
+      id={panel.id}
+      class={panel.wide ? "panel wide" : "panel"}
+      aria-labelledby={`${panel.id}-title`}
+      aria-busy={picture === null && !problem}
+      tabIndex={-1}
+    >
+      <header>
+        <div>
+          <h2 id={`${panel.id}-title`}>{panel.title}</h2>
+          {panel.about && <p class="about">{panel.about}</p>}
+        </div>
+        {picture && (
+          <Tools panel={panel} scope={scope} picture={picture} search={search}>
+            {!panel.tabular && (
+              <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
+                Table
+              </button>
+            )}
+          </Tools>
+        )}
+      </header>
+      {children}
+      {problem && (
+        <p class="problem" role="alert">
+          {problem}
+        </p>
+      )}
+      {!picture && !problem && <div class="waiting">Loading…</div>}
+      {isEmpty && <p class="nothing">Nothing in this period.</p>}
+      {picture && !isEmpty && (
+        <>
+          {picture.figures && <Figures figures={picture.figures} formats={formats} />}
+          {picture.chart && <ChartView chart={picture.chart} title={panel.title} formats={formats} />}
+          {open && !panel.tabular && <TableView table={picture.table} title={panel.title} formats={formats} />}
+        </>
+      )}
+      {picture && <p class="fresh">{fresh}</p>}
+    </section>
+  );
+}
+
+interface ToolsProps {
+  panel: PanelModel;
+  scope: Scope;
+  picture: Picture;
+  search: string;
+  children?: ComponentChildren;
+}
+
+function Tools({ panel, scope, picture, search, children }: ToolsProps) {
+  const [said, setSaid] = useState("");
+  const copy = (text: string, what: string) => {
+    navigator.clipboard.writeText(text).then(
+      () => setSaid(`${what} copied`),
+      () => setSaid("The browser does not let this page copy."),
+    );
+    setTimeout(() => setSaid(""), 3000);
+  };
+  const address = `${location.origin}${location.pathname}${search === "?" ? "" : search}#${panel.id}`;
+  return (
+    <div class="tools">
+      {children}
+      <a href={`${search}#${panel.id}`} onClick={() => copy(address, "Link")}>
+        Copy link
+      </a>
+      <button type="button" onClick={() => copy(scope.query(panel.selections, panel.fragments), "Query")}>
+        Copy as GraphQL
+      </button>
+      <button type="button" onClick={() => download(`${panel.id}.csv`, toCsv(picture.table))}>
+        CSV
+      </button>
+      <span class="said" role="status">
+        {said}
+      </span>
+    </div>
+  );
+}
+
+function download(name: string, text: string): void {
+  const address = URL.createObjectURL(new Blob(["\ufeff", text], { type: "text/csv;charset=utf-8" }));
+  const link = Object.assign(document.createElement("a"), { href: address, download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
+}

@@ -1,0 +1,170 @@
+/** The queries of every page are answered by the schema: as it is, and with all that pages know how to show. */
+
+import { buildSchema, extendSchema, type GraphQLSchema, graphqlSync, Kind, parse, validate, visit } from "graphql";
+import { expect, test } from "vitest";
+import text from "../../graphql/schema.graphql?raw";
+import { INITIAL, type State } from "../src/dashboard/model/address";
+import { FACTS_QUERY, type Facts, type FactsAnswer, factsOf } from "../src/dashboard/model/facts";
+import { Formats } from "../src/dashboard/model/format";
+import { PanelContext } from "../src/dashboard/panels/context";
+import { freshness, panelsOf } from "../src/dashboard/panels/pages";
+
+const MAX_ALIASES = 50; // functions/graphql/limits.py
+const MAX_CHARACTERS = 10_000;
+const MAX_NODES = 10_000;
+const TODAY = "2026-11-29";
+
+const KEYS = [
+  { name: "session_id", type: "int", description: "" },
+  { name: "language", type: "str", description: "" },
+];
+const EVENTS = [
+  ["code_suggestion_shown_in_ide", "code_suggestions", false],
+  ["code_suggestions_requested", "code_suggestions", true],
+  ["request_duo_chat_response", "chat", false],
+] as const;
+
+const eventDefinitions = EVENTS.map(([name, feature, deprecated], id) => ({
+  id,
+  name,
+  feature,
+  deprecated,
+  owner: "a team",
+  description: "",
+  payload: KEYS,
+}));
+
+const FILTERS = `startDate: Date, endDate: Date, events: [AiUsageEventType!], features: [AiUsageFeature!],
+  userIds: [ID!], projectIds: [ID!], payload: [PayloadFilter!]`;
+const FURTHER = {
+  ActiveUsers: [
+    "",
+    "{ date: Date! dailyUsersCount: Long! weeklyUsersCount: Long! monthlyUsersCount: Long! stickiness: Float }",
+  ],
+  UserLifecycle: [
+    "period: FurtherPeriod,",
+    "{ periodStart: Date! newUsersCount: Long! returningUsersCount: Long! resurrectedUsersCount: Long! lapsedUsersCount: Long! }",
+  ],
+  UserRetention: ["period: FurtherPeriod,", "{ cohortStart: Date! usersCount: Long! periods: [FurtherCohort!]! }"],
+  UsageTiers: ["thresholds: [Int!],", "{ minimum: Long! maximum: Long usersCount: Long! }"],
+  Adoption: ["product: String,", "{ feature: AiUsageFeature! seatsCount: Long! usersCount: Long! rate: Float }"],
+  Seats: ["product: String,", "{ date: Date! assignedCount: Long! }"],
+  Sessions: [
+    "groupBy: [AiUsageDimension!],",
+    `{ sessionsCount: Long! usersCount: Long! completionRate: Float abandonmentRate: Float medianDuration: Float
+       p95Duration: Float }`,
+  ],
+} as const;
+
+const schema = buildSchema(text);
+const richer = withFurtherFields(schema);
+
+/** The schema with each of the fields that pages show where there are any, in the shapes that they are known in. */
+function withFurtherFields(from: GraphQLSchema): GraphQLSchema {
+  const missing = Object.entries(FURTHER).filter(([name]) => !from.getQueryType()?.getFields()[`aiInstance${name}`]);
+  const types = missing.map(([name, [, fields]]) => `type Further${name} ${fields}`);
+  const field = (name: string, own: string, prefix: string) =>
+    `${prefix}${name}(${own} ${FILTERS}): [Further${name}!]!`;
+  const fields = (prefix: string) => missing.map(([name, [own]]) => field(name, own, prefix)).join(" ");
+  return extendSchema(
+    from,
+    parse(`enum FurtherPeriod { DAY WEEK MONTH } type FurtherCohort { offset: Int! usersCount: Long! rate: Float }
+      type FurtherFlow { flowType: String } extend type CodeSuggestionsMetrics {
+        furtherFlows: [FurtherFlow!]! furtherFlow: FurtherFlow furtherCount(of: String!): Long! furtherRate(of: String): Float
+      }
+      ${types.join("\n")} extend type Namespace { ${fields("ai")} } extend type Query { ${fields("aiInstance")} }`),
+  );
+}
+
+function factsIn(of: GraphQLSchema): Facts {
+  const { data, errors } = graphqlSync({ schema: of, source: FACTS_QUERY, rootValue: { eventDefinitions } });
+  expect(errors).toBeUndefined();
+  return factsOf(JSON.parse(JSON.stringify(data)) as FactsAnswer);
+}
+
+const FEATURE: State = { ...INITIAL, view: { page: "feature", feature: "code_suggestions" } };
+const STATES: [string, State][] = [
+  ["the overview", INITIAL],
+  ["the overview of a namespace", { ...INITIAL, namespace: 'a/"b"', period: 90 }],
+  ["the overview of one day, compared with nothing", { ...INITIAL, period: 1, comparison: "none" }],
+  ["a feature", FEATURE],
+  ["a feature over ten years", { ...FEATURE, period: 3660 }],
+  [
+    "a feature in a namespace, filtered",
+    {
+      ...FEATURE,
+      namespace: "a/b",
+      period: 31,
+      breakdown: "a.b",
+      filters: [
+        { path: "language", operator: "in", value: ["ruby", 9007199254740993n] },
+        { path: "n", operator: "exists", value: true },
+      ],
+    },
+  ],
+  ["a person", { ...INITIAL, view: { page: "user", user: "7" } }],
+];
+
+test.each([
+  ["the schema", schema],
+  ["a richer schema", richer],
+])("every page asks for what %s has, within the limits", (_, each) => {
+  const facts = factsIn(each);
+  for (const [page, state] of STATES) {
+    const context = new PanelContext(facts, state, TODAY, new Formats("en-GB"));
+    const panels = panelsOf(context);
+    const query = context.scope.query(
+      [...new Set([...panels.flatMap(({ selections }) => selections), freshness(context)])],
+      panels.flatMap(({ fragments }) => fragments ?? []),
+    );
+    expect(query.length, page).toBeLessThanOrEqual(MAX_CHARACTERS);
+    const document = parse(query);
+    expect(validate(each, document), page).toEqual([]);
+    let [aliases, nodes] = [0, 0];
+    visit(document, {
+      Field({ alias }) {
+        aliases += alias ? 1 : 0;
+      },
+      Argument({ name, value }) {
+        nodes += name.value === "first" && value.kind === Kind.INT ? Number(value.value) : 0;
+      },
+    });
+    expect(aliases, page).toBeLessThanOrEqual(MAX_ALIASES);
+    expect(nodes, page).toBeLessThanOrEqual(MAX_NODES);
+    for (const panel of panels) {
+      expect(validate(each, parse(context.scope.query(panel.selections, panel.fragments))), panel.id).toEqual([]);
+    }
+  }
+});
+
+test("a schema with more has more panels", () => {
+  const panels = (facts: Facts) => panelsOf(new PanelContext(facts, INITIAL, TODAY)).map(({ id }) => id);
+  expect(panels(factsIn(richer))).toEqual(expect.arrayContaining(["retention", "tiers", "active-users", "lifecycle"]));
+  const feature = new PanelContext(factsIn(richer), FEATURE, TODAY);
+  expect(panelsOf(feature).map(({ id }) => id)).toContain("sessions");
+});
+
+test("a feature's metrics come from the schema: totals, what is declared, then its events but for deprecated ones", () => {
+  const feature = factsIn(schema).features.find(({ name }) => name === "code_suggestions");
+  const names = feature?.metrics.map(({ name }) => name) ?? [];
+  expect(names.slice(0, 2)).toEqual(["totalEventCount", "contributorsCount"]);
+  expect(names).toContain("acceptanceRate");
+  expect(names.indexOf("acceptanceRate")).toBeLessThan(names.indexOf("codeSuggestionShownInIdeEventCount"));
+  expect(names).not.toContain("codeSuggestionsRequestedEventCount");
+  expect(feature?.metrics.find(({ name }) => name === "acceptanceRate")?.kind).toBe("rate");
+  expect(feature?.metrics.find(({ name }) => name === "languages")?.kind).toBe("list");
+});
+
+test("a metric is a field of numbers or texts that needs no argument", () => {
+  const feature = factsIn(richer).features.find(({ name }) => name === "code_suggestions");
+  const further = feature?.metrics.filter(({ name }) => name.startsWith("further"));
+  expect(further?.map(({ name, kind }) => [name, kind])).toEqual([["furtherRate", "rate"]]);
+});
+
+test("without introspection, pages show what the definitions alone say", () => {
+  const facts = factsOf({ eventDefinitions });
+  const context = new PanelContext(facts, FEATURE, TODAY);
+  const panels = panelsOf(context);
+  expect(panels.map(({ id }) => id)).toEqual(["totals", "events", "breakdown", "users", "newest"]);
+  expect(validate(schema, parse(context.scope.query(panels.flatMap(({ selections }) => selections))))).toEqual([]);
+});

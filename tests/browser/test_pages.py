@@ -1,0 +1,135 @@
+"""The pages in a real Chromium."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from playwright.sync_api import Locator
+from psycopg.types.json import Json
+
+from functions.graphql.handler import GraphqlHandler
+from functions.shared.identifier import derived_id
+from tests.browser.conftest import SCHEMES, WIDTHS, OpenPage, serious_problems, take_picture, token_for
+from tests.support.clock import NOW
+from tests.support.definitions import answer_with, load_from
+
+REVIEWS = """
+    class Review(Payload):
+        \"\"\"What a review carries.\"\"\"
+
+        comments: int | None = None
+        language: str | None = None
+
+    feature = Feature("reviews", owner="review", payload=Review)
+    feature.events(review_begun=1, review_ended=2)
+    feature.metric("begunCount", events=["review_begun"], description="Reviews that were begun.")
+    feature.metric("commentsSum", sum="comments", description="Comments in all reviews.")
+"""
+BEGUN, ENDED = 41, 17
+COMMENTS = 9_007_199_254_740_993  # a double can't hold it
+
+
+@pytest.fixture
+def reviews(handler: GraphqlHandler, database_url: str, folder: Path) -> None:
+    """Gives the function a new definition, with events of the last days."""
+    answer_with(load_from(folder, reviews=REVIEWS), handler)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for number in range(BEGUN + ENDED):
+            event, comments = (1, 0) if number < BEGUN else (2, 2)
+            payload = {"language": "ruby" if number % 3 else "go", "comments": comments}
+            if number == 0:
+                payload["comments"] = COMMENTS - 2 * ENDED
+            moment = NOW - timedelta(days=number % 6, minutes=1)
+            connection.execute(
+                "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
+                " VALUES (%s, %s, %s, %s, %s, %s)",
+                [
+                    derived_id(moment, "test", number),
+                    moment,
+                    event,
+                    1 + number % 5,
+                    "27/28/",
+                    Json(payload),
+                ],
+            )
+
+
+PAGES = {"overview": "/dashboard", "feature": "/dashboard?feature=reviews", "user": "/dashboard?user=1"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_without_fault_at_every_width_in_light_and_dark(
+    name: str, reviews: None, open_page: OpenPage, installed: Path
+) -> None:
+    for width in WIDTHS:
+        for scheme in SCHEMES:
+            with open_page(PAGES[name], width, scheme, token=token_for()) as page:
+                page.locator(".panels figure, .panels table, .panels svg").first.wait_for()
+                page.wait_for_load_state("networkidle")
+                take_picture(page, f"{name}-{width}-{scheme}")
+                assert serious_problems(page, installed) == []
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_new_definition_has_its_figures_drawn(reviews: None, open_page: OpenPage) -> None:
+    with open_page("/dashboard?feature=reviews&days=7", token=token_for()) as page:
+        page.locator(".panels svg").first.wait_for()
+        page.wait_for_load_state("networkidle")
+        figures = {
+            each.get_attribute("data-metric"): each.locator(".value").inner_text()
+            for each in page.locator(".figure").all()
+        }
+        assert figures["totalEventCount"] == str(BEGUN + ENDED)
+        assert figures["begunCount"] == str(BEGUN)
+        assert figures["commentsSum"] == f"{COMMENTS:,}"
+        by_language = page.locator("#breakdown .bars li")
+        drawn = {
+            each.locator(".label").inner_text(): (each.locator(".number").inner_text(), width_of(each.locator(".bar")))
+            for each in by_language.all()
+        }
+        assert {language: count for language, (count, _) in drawn.items()} == {"ruby": "38", "go": "20"}
+        assert drawn["go"][1] / drawn["ruby"][1] == pytest.approx(20 / 38, abs=0.02)
+
+
+def test_a_token_for_ones_own_events_shows_these_alone(reviews: None, open_page: OpenPage, installed: Path) -> None:
+    token = token_for("3/", sub="2", scope="events:read:own")  # the events lie elsewhere
+    own = sum(1 + number % 5 == 2 for number in range(BEGUN + ENDED))
+    for path in ("/dashboard", "/dashboard?feature=reviews", "/dashboard?user=1", "/dashboard?namespace=27/28/"):
+        with open_page(path, token=token) as page:
+            page.locator(".panels svg, .panels .nothing, .problem").first.wait_for()
+            page.wait_for_load_state("networkidle")
+            take_picture(page, f"own-{path.partition('?')[2].partition('=')[0] or 'overview'}")
+            assert str(BEGUN + ENDED) not in [text.strip() for text in page.locator(".value").all_inner_texts()]
+            assert page.get_by_role("link", name="user 3").count() == 0
+            if path == "/dashboard?feature=reviews":
+                assert page.locator('[data-metric="totalEventCount"] .value').inner_text() == str(own)
+            assert serious_problems(page, installed) == []
+
+
+def width_of(element: Locator) -> float:
+    """The width that an element is drawn in."""
+    box = element.bounding_box()
+    assert box is not None
+    return box["width"]
+
+
+def test_without_a_token_the_page_asks_for_one_and_keeps_it_for_both_pages(reviews: None, open_page: OpenPage) -> None:
+    with open_page("/dashboard") as page:
+        page.get_by_label("Token").fill(token_for())
+        page.get_by_role("button", name="Continue").click()
+        page.locator(".panels svg").first.wait_for()
+        page.goto(page.url.replace("/dashboard", "/graphql"))
+        page.locator(".graphiql-container").wait_for()
+
+
+def test_queries_are_tried_in_graphiql(reviews: None, open_page: OpenPage, installed: Path) -> None:
+    for scheme in SCHEMES:
+        with open_page("/graphql", scheme=scheme, token=token_for()) as page:
+            page.locator(".graphiql-query-editor .view-line").first.wait_for()
+            page.wait_for_load_state("networkidle")
+            page.locator(".graphiql-execute-button").click()
+            page.get_by_text("REVIEW_BEGUN").first.wait_for()
+            page.wait_for_load_state("networkidle")
+            take_picture(page, f"graphiql-1280-{scheme}")
+            assert serious_problems(page, installed) == []
