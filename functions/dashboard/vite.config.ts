@@ -28,5 +28,5 @@ export default defineConfig({
     },
   },
   worker: { format: "es" },
-  test: { include: ["test/**/*.test.ts"] },
+  test: { include: ["test/**/*.test.ts"], testTimeout: 60_000 },
 });

@@ -63,6 +63,8 @@ export interface Panel {
   read: (data: Record<string, unknown>) => Picture;
   /** A query of names that the picture shows, made from its data; what it answers is beside the data. */
   follow?: (data: Record<string, unknown>) => string | null;
+  /** Whether the panel is left out where there is nothing to show, as for a feature without sessions. */
+  optional?: boolean;
   /** Whether the table stands for the picture, so that it is always open. */
   tabular?: boolean;
 }

@@ -136,6 +136,7 @@ export function sessions(context: PanelContext): Panel | null {
   return {
     id: "sessions",
     title: "Sessions",
+    optional: true,
     wide: true,
     selections: [
       scope.field("sessions", "aiSessions", given, selection),
@@ -144,9 +145,10 @@ export function sessions(context: PanelContext): Panel | null {
     read: (data) => {
       const [now] = rowsOf<Record<string, unknown>>(data, "sessions");
       const [before] = rowsOf<Record<string, unknown>>(data, "sessionsBefore");
+      const isNone = [now, before].every((each) => !Number(each?.sessionsCount ?? 0));
       return figuresPicture(
         context,
-        known.map(([name, kind]) => ({
+        (isNone ? [] : known).map(([name, kind]) => ({
           name,
           title: words(name),
           kind,

@@ -282,6 +282,7 @@ export function seats(context: PanelContext): Panel | null {
   return {
     id: "seats",
     title: "Seats",
+    optional: true,
     about: "Seats that are assigned at the end of the day.",
     selections: [context.scope.field("assignedSeats", "aiSeats", given, "date assignedCount")],
     read: (data) => {

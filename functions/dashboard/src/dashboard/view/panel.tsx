@@ -24,6 +24,7 @@ export function Panel({ panel, scope, data, problem, fresh, formats, search, chi
   const [open, setOpen] = useState(false);
   const picture = data && !problem ? panel.read(data) : null;
   const isEmpty = picture !== null && !picture.table.rows.length;
+  if (isEmpty && panel.optional) return null;
   return (
     <section
       id={panel.id}
