@@ -16,6 +16,7 @@ from functions.graphql.query.conditions import Compares, Condition, Differs, Equ
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import Scalar, ScalarKind
 from functions.shared import payload_value
+from functions.shared.catalog.metric import MAX_MEASURED, MEASURED_DECIMALS
 from functions.shared.clickhouse import READ_SETTINGS
 from functions.shared.payload_value import DeclaredPaths, PayloadValue, column_at, value_at
 
@@ -70,6 +71,22 @@ def integers(path: Path, values: dict[str, Any], declared: DeclaredPaths = froze
 def number(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """The number at the path as Float64, else NULL."""
     return payload_value.number(_value(path, values, declared))
+
+
+def decimal(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset(), *, whole: bool = False) -> str:
+    """The number at the path as Decimal256 of `MEASURED_DECIMALS` places, if smaller than `MAX_MEASURED`; else NULL.
+
+    Args:
+        whole: leaves out numbers that `integer` leaves out.
+    """
+    value = _value(path, values, declared)
+    integer = f"coalesce({', '.join(payload_value.integers(value))})"
+    exact = f"toDecimal256({integer}, {MEASURED_DECIMALS})"
+    if whole:
+        return exact
+    # The text of a double is its shortest decimal, which PostgreSQL stores.
+    shortest = f"toDecimal256OrNull(toString({value.fraction}), {MEASURED_DECIMALS})"
+    return f"if(isNull({integer}), if(abs({value.fraction}) < {MAX_MEASURED}, {shortest}, NULL), {exact})"
 
 
 def text(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:

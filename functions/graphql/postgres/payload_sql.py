@@ -84,6 +84,11 @@ def integer(path: Path, values: dict[str, Any]) -> Composable:
     return _INTEGER.format(numeric=_NUMERIC.format(value=_value(path, values)))
 
 
+def numeric(path: Path, values: dict[str, Any]) -> Composable:
+    """The number at the path as `numeric`; NULL without one."""
+    return _NUMERIC.format(value=_value(path, values))
+
+
 def number(path: Path, values: dict[str, Any]) -> Composable:
     """The number at the path as `double precision`; NULL without one, or outside a double's range."""
     return _NUMBER.format(numeric=_NUMERIC.format(value=_value(path, values)))

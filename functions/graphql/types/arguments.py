@@ -131,7 +131,7 @@ def select(coverage: Coverage, registry: Registry, today: date, filters: Mapping
         namespaces=coverage.namespaces,
         start=start,
         end=end,
-        event_ids=_event_ids(registry, filters.get("events"), filters.get("features")),
+        event_ids=selected_events(registry, filters.get("events"), filters.get("features")),
         user_ids=users(filters.get("user_ids")),
         project_ids=_within(coverage, projects(filters.get("project_ids"))),
         conditions=conditions(filters.get("payload") or ()),
@@ -144,7 +144,9 @@ def _within(coverage: Coverage, project_ids: tuple[int, ...] | None) -> tuple[in
     return (coverage.project_id,) if project_ids is None or coverage.project_id in project_ids else ()
 
 
-def _event_ids(registry: Registry, events: Sequence[int] | None, features: Sequence[str] | None) -> tuple[int, ...]:
+def selected_events(
+    registry: Registry, events: Sequence[int] | None, features: Sequence[str] | None
+) -> tuple[int, ...]:
     """The ids of the defined events that the filters select. Stored events without a definition are never selected."""
     return tuple(
         event.id

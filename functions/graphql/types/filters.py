@@ -1,7 +1,7 @@
 """Converts the argument `payload`, filters of the type `PayloadFilter`, to conditions."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists, Ordering
@@ -38,10 +38,19 @@ def conditions(filters: Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
     if len(filters) > MAX_FILTERS:
         raise InvalidArgument(f"payload takes at most {MAX_FILTERS} filters, not {len(filters)}.")
     found = tuple(condition for each in filters for condition in _conditions_of(each))
+    check_steps("payload", found)
+    return found
+
+
+def check_steps(argument: str, found: Iterable[Condition]) -> None:
+    """Checks how many steps the paths of all conditions have.
+
+    Raises:
+        InvalidArgument: there are more than `MAX_STEPS`.
+    """
     steps = sum(len(condition.path) for condition in found)
     if steps > MAX_STEPS:
-        raise InvalidArgument(f"payload: the paths have at most {MAX_STEPS:,} steps in all, not {steps:,}.")
-    return found
+        raise InvalidArgument(f"{argument}: the paths have at most {MAX_STEPS:,} steps in all, not {steps:,}.")
 
 
 def _conditions_of(payload_filter: Mapping[str, Any]) -> list[Condition]:
