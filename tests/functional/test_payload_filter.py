@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -17,7 +18,7 @@ from functions.ingest.event.storable import normalised
 from functions.shared.rejection import Rejection
 from tests.support.payloads import PayloadStores, fulfils, write_path
 
-OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "exists")
+OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "notIn", "like", "startsWith", "contains", "exists")
 EXAMPLES, FILTERS_EACH = (100, 20) if os.environ.get("SOAK") else (3, 20)
 
 
@@ -100,7 +101,11 @@ class Maker:
             return [self._random.choice(self._scalars)] * length
         return [self._value(depth + 1) for _ in range(length)]
 
-    def filter(self, payloads: list[dict[str, Any]]) -> dict[str, Any]:
+    def filter(self, payloads: list[dict[str, Any]], depth: int = 1) -> dict[str, Any]:
+        if depth < 3 and self._random.random() < 0.25:
+            name = self._random.choice(["not", "any", "all"])
+            inner = [self.filter(payloads, depth + 1) for _ in range(self._random.randrange(3))]
+            return {name: self.filter(payloads, depth + 1) if name == "not" else inner}
         paths: list[Path] = [*paths_in(self._random.choice(payloads)), tuple(self._keys[:2])]
         path = self._random.choice(paths)
         if self._random.random() < 0.1:
@@ -111,11 +116,21 @@ class Maker:
         for operator in self._random.sample(OPERATORS, self._random.choice([1, 1, 1, 2])):
             if operator == "exists":
                 given[operator] = self._random.choice([True, False])
-            elif operator == "in":
+            elif operator in ("like", "startsWith"):
+                given[operator] = self._pattern() if operator == "like" else self._text()[: self._random.randrange(3)]
+            elif operator in ("in", "notIn"):
                 given[operator] = self._random.choices(self._scalars, k=self._random.randrange(4))
             else:
                 given[operator] = self._random.choice(self._scalars)
         return given
+
+    def _text(self) -> str:
+        return str(self._random.choice([*filter(lambda scalar: isinstance(scalar, str), self._scalars), "a", "a%b"]))
+
+    def _pattern(self) -> str:
+        """Makes a pattern from a string, with some of its characters left open."""
+        parts = [re.sub(r"([%_\\])", r"\\\1", character) for character in self._text()]
+        return "".join(self._random.choice([part, part, part, "_", "%", ""]) for part in parts)
 
 
 def stored(payload: dict[str, Any]) -> Any:
@@ -219,6 +234,23 @@ FILTERS: list[tuple[dict[str, Any], set[int]]] = [
     ({"path": "v", "in": [1, "1", True]}, {2, 3, 5, 8}),
     ({"path": "v", "in": []}, set()),
     ({"path": "v", "gt": 1, "lt": 2}, {4}),
+    ({"path": "v", "notIn": [1, "1", True]}, PRESENT - {2, 3, 5, 8}),
+    ({"path": "v", "notIn": []}, PRESENT),
+    ({"path": "v", "like": "_"}, {5, 6, 7}),
+    ({"path": "v", "like": "%"}, {5, 6, 7}),
+    ({"path": "v", "like": "z"}, set()),
+    ({"path": "v", "like": ""}, set()),
+    ({"path": "v", "startsWith": "Z"}, {7}),
+    ({"path": "v", "startsWith": ""}, {5, 6, 7}),
+    ({"path": "v", "contains": 1}, {10}),
+    ({"path": "v", "contains": ""}, {16}),
+    ({"path": "v[3]", "contains": 7}, {16}),
+    ({"not": {"path": "v", "gt": 1}}, set(range(18)) - {4, 12, 13, 14, 17}),
+    ({"not": {"path": "v", "exists": True}, "path": "v", "exists": False}, set(range(18)) - PRESENT),
+    ({"any": [{"path": "v", "eq": 1}, {"path": "v", "startsWith": "Z"}]}, {2, 3, 7}),
+    ({"any": []}, set()),
+    ({"all": []}, set(range(18))),
+    ({"all": [{"path": "v", "gt": 1}, {"not": {"path": "v", "gt": 2}}]}, {4}),
     ({"path": "v[0]", "eq": 1}, {10}),
     ({"path": "v[0]", "exists": True}, {10, 16}),
     ({"path": "v[1]", "exists": True}, set()),
@@ -266,6 +298,16 @@ def test_as_many_filters_as_may_be_with_paths_as_long_as_may_be_are_answered(sto
     [
         ({"path": "a..b", "eq": 1}, "'a..b' is not a path"),
         ({"path": "a"}, "at least one of eq, ne"),
+        ({"eq": 1}, "a filter with eq needs a path"),
+        ({"not": {"path": "a"}}, "at least one of eq, ne"),
+        ({"any": [{"eq": 1}]}, "a filter with eq needs a path"),
+        ({"any": [{"path": "a", "eq": 1}] * 20}, "at most 20 filters, not 21"),
+        ({"path": "a", "like": 1}, "like must be a string"),
+        ({"path": "a", "like": "a\\b"}, "a backslash must stand before %, _ or another backslash"),
+        ({"path": "a", "like": "a\\\\\\"}, "a backslash must stand before %, _ or another backslash"),
+        ({"path": "a", "startsWith": None}, "startsWith must be a string"),
+        ({"path": "a", "contains": [1]}, "contains takes a string, number or boolean"),
+        ({"path": "a", "notIn": 1}, "notIn must be a list"),
         ({"path": "a", "eq": [1]}, "eq takes a string, number or boolean"),
         ({"path": "a", "gt": {"b": 1}}, "gt takes a string, number or boolean"),
         ({"path": "a", "eq": None}, "eq can't be null; use exists: false to find null and missing values"),

@@ -14,7 +14,20 @@ from psycopg import sql
 
 from functions.graphql.clickhouse import payload_sql as clickhouse_payload
 from functions.graphql.postgres import payload_sql as postgres_payload
-from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists
+from functions.graphql.query.conditions import (
+    AllOf,
+    AnyOf,
+    Compares,
+    Condition,
+    Contains,
+    Differs,
+    EqualsAny,
+    Exists,
+    Like,
+    Not,
+    PathCondition,
+    StartsWith,
+)
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import stored_number
 from functions.ingest.event.storable import normalised
@@ -114,6 +127,17 @@ def value_at(payload: Any, path: Path) -> Any:
 
 def fulfils(payload: dict[str, Any], condition: Condition) -> bool:
     """Whether a normalised payload fulfils a condition."""
+    match condition:
+        case Not(inner):
+            return not fulfils(payload, inner)
+        case AnyOf(inner):
+            return any(fulfils(payload, each) for each in inner)
+        case AllOf(inner):
+            return all(fulfils(payload, each) for each in inner)
+    return _fulfils_at_path(payload, condition)
+
+
+def _fulfils_at_path(payload: dict[str, Any], condition: PathCondition) -> bool:
     value = value_at(payload, condition.path)
     match condition:
         case Exists(_, exists):
@@ -126,6 +150,18 @@ def fulfils(payload: dict[str, Any], condition: Condition) -> bool:
             compare = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}[ordering]
             left, right = comparable(value), comparable(operand)
             return left[0] == right[0] and bool(compare(left[1], right[1]))
+        case Like(_, pattern):
+            return isinstance(value, str) and re.fullmatch(_as_expression(pattern), value, re.DOTALL) is not None
+        case StartsWith(_, prefix):
+            return isinstance(value, str) and value.startswith(prefix)
+        case Contains(_, operand):
+            return isinstance(value, list) and comparable(operand) in map(comparable, value)
+
+
+def _as_expression(pattern: str) -> str:
+    """Returns the regular expression that matches what a pattern of `like` does."""
+    parts = re.findall(r"\\.|.", pattern, re.DOTALL)
+    return "".join({"%": ".*", "_": "."}.get(part) or re.escape(part[-1]) for part in parts)
 
 
 def comparable(value: Any) -> tuple[str, Any]:

@@ -12,7 +12,20 @@ from itertools import takewhile
 from typing import Any
 
 from functions.graphql.query.bind import add_value
-from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists
+from functions.graphql.query.conditions import (
+    AllOf,
+    AnyOf,
+    Compares,
+    Condition,
+    Contains,
+    Differs,
+    EqualsAny,
+    Exists,
+    Like,
+    Not,
+    PathCondition,
+    StartsWith,
+)
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import Scalar, ScalarKind
 from functions.shared import payload_value
@@ -35,8 +48,19 @@ _COMPARES = "ifNull({value} {ordering} {operand}, false)"
 _IS_IN = "ifNull({value} IN {operands}, false)"
 
 
-def condition(condition: Condition, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
+def condition(of: Condition, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """Whether a payload fulfils the condition: true or false, never NULL."""
+    match of:
+        case Not(inner):
+            return f"(NOT {condition(inner, values, declared)})"
+        case AnyOf(inner):
+            return _any_of(condition(each, values, declared) for each in inner)
+        case AllOf(inner):
+            return f"({' AND '.join(condition(each, values, declared) for each in inner) or 'true'})"
+    return _path_condition(of, values, declared)
+
+
+def _path_condition(condition: PathCondition, values: dict[str, Any], declared: DeclaredPaths) -> str:
     value = _value(condition.path, values, declared)
     match condition:
         case Exists(_, exists):
@@ -51,6 +75,13 @@ def condition(condition: Condition, values: dict[str, Any], declared: DeclaredPa
                 _COMPARES.format(value=alternative, ordering=ordering, operand=bound)
                 for alternative in _alternatives(value, operand)
             )
+        case Like(_, pattern):
+            return f"ifNull({value.string} LIKE {_bound(pattern, 'String', values)}, false)"
+        case StartsWith(_, prefix):
+            return f"ifNull(startsWith({value.string}, {_bound(prefix, 'String', values)}), false)"
+        case Contains(_, operand):
+            is_equal = _equals_any(_extracted("element", (), values), (operand,), values)
+            return f"arrayExists(element -> {is_equal}, JSONExtractArrayRaw(ifNull({value.json}, '')))"
 
 
 def json_text(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:

@@ -35,6 +35,7 @@ TYPES = frozenset(
         "AiUsageEventConnection",
         "AiUsageEventEdge",
         "AiUsageEventType",
+        "AiUsageExclusion",
         "AiUsageFeature",
         "AiUsageHaving",
         "AiUsageMeasure",
