@@ -54,8 +54,11 @@ class Model:
 
     def _passes(self, event: Event, filters: dict[str, Any]) -> bool:
         known = self._registry.by_id.get(event.event)
+        excluded = filters.get("not") or {}
         return (
             known is not None
+            and known.name.upper() not in (excluded.get("events") or ())
+            and known.feature.name.upper() not in (excluded.get("features") or ())
             and (filters.get("events") is None or known.name.upper() in filters["events"])
             and (filters.get("features") is None or known.feature.name.upper() in filters["features"])
             and (filters.get("userIds") is None or str(event.user) in filters["userIds"])

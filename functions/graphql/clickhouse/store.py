@@ -154,7 +154,7 @@ class ClickHouseStore:
         columns += [payload_sql.json_text(path, values, self._declared) for path in paths]
         payload = "".join(f", {column}" for column in columns)
         statement = _EVENTS.format(columns=_COLUMNS, payload=payload, conditions=conditions, order=direction.order)
-        found = [_event_row(row, requested) for row in self._rows(statement, values)]
+        found = [_event_row(row, requested) for row in self._rows(selection, statement, values)]
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
@@ -163,7 +163,7 @@ class ClickHouseStore:
             return 0
         values: dict[str, Any] = {}
         statement = _COUNT.format(conditions=where_condition(selection, values, self._declared))
-        return int(self._rows(statement, values)[0][0])
+        return int(self._rows(selection, statement, values)[0][0])
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
         """See `EventStore.aggregate`."""
@@ -173,7 +173,8 @@ class ClickHouseStore:
         if rows is None:
             values: dict[str, Any] = {}
             of_events = event_rows(aggregation, values, self._declared)
-            rows = self._rows(aggregation_statement(aggregation, of_events, values), values)
+            statement = aggregation_statement(aggregation, of_events, values)
+            rows = self._rows(aggregation.selection, statement, values)
         return list(answer_rows(aggregation, rows))
 
     def _from_rollups(self, aggregation: Aggregation) -> Sequence[Sequence[Any]] | None:
@@ -191,22 +192,25 @@ class ClickHouseStore:
                 return None
             values: dict[str, Any] = {}
             of_days = rollups.rollup_rows(aggregation, counting, values, self._declared)
-            rows = self._rows_unless_missing(aggregation_statement(aggregation, of_days, values), values)
+            statement = aggregation_statement(aggregation, of_days, values)
+            rows = self._rows_unless_missing(aggregation.selection, statement, values)
             before, counting = counting, self._rollups.counting(*asked)
             if rows is None or counting == before:
                 return rows
         return None
 
-    def _rows_unless_missing(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]] | None:
+    def _rows_unless_missing(
+        self, selection: Selection, statement: str, values: Mapping[str, Any]
+    ) -> Sequence[Sequence[Any]] | None:
         try:
-            return self._rows(statement, values, also_raised=_ROLLUP_MISSING)
+            return self._rows(selection, statement, values, also_raised=_ROLLUP_MISSING)
         except ClickHouseError as error:
             if getattr(error, "code", None) in _ROLLUP_MISSING:
                 return None
             raise
 
     def _rows(
-        self, statement: str, values: Mapping[str, Any], *, also_raised: Collection[int] = ()
+        self, selection: Selection, statement: str, values: Mapping[str, Any], *, also_raised: Collection[int] = ()
     ) -> Sequence[Sequence[Any]]:
         def ask() -> Sequence[Sequence[Any]]:
             settings = _SETTINGS | {"max_execution_time": self._deadline.remaining()}
@@ -221,7 +225,7 @@ class ClickHouseStore:
             if code in also_raised:
                 raise
             if code in _LIMIT_EXCEEDED:
-                raise QueryTooSlow from error
+                raise QueryTooSlow(selection.days) from error
             if code is None or code in _UNAVAILABLE:
                 raise StoreUnavailable from error
             raise
