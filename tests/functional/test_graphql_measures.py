@@ -76,25 +76,25 @@ def test_a_group_is_measured_by_sums_averages_extremes_quantiles_and_counts(
 
 
 @pytest.mark.parametrize("store_name", ["clickhouse"])
-def test_a_query_over_thirty_years_is_answered_with_each_month(
+def test_a_query_over_twenty_years_is_answered_with_each_month(
     api: GraphqlHandler, bring: Callable[[], Any], client: Client
 ) -> None:
     bring()
     client.command(
         "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload, version)"
-        " SELECT generateUUIDv4(), toDateTime64('1996-01-15 00:00:00', 6, 'UTC') + toIntervalMonth(number % 360),"
-        " 2, number, '{\"ms\": 10}', 1 FROM numbers(3600)",
+        " SELECT generateUUIDv4(), toDateTime64('2016-01-15 00:00:00', 6, 'UTC') + toIntervalMonth(number % 120),"
+        " 2, number, '{\"ms\": 10}', 1 FROM numbers(1200)",
         settings={"max_partitions_per_insert_block": 1000},
     )
     query = """{
         aiInstanceUsage(
-            startDate: "1990-01-01", endDate: "2026-11-30", groupBy: [MONTH], orderBy: [MONTH_ASC], first: 1000,
+            startDate: "2006-01-01", endDate: "2026-11-30", groupBy: [MONTH], orderBy: [MONTH_ASC], first: 1000,
             measures: [{name: "p95", quantile: 0.95, of: "ms"}, {name: "sum", sum: "ms"}]) {
             month totalCount usersCount returningUsersCount measures { value }
         }
     }"""
     found = ask(api, query)["aiInstanceUsage"]
-    assert len(found) == 360
+    assert len(found) == 120
     assert {(row["totalCount"], row["returningUsersCount"]) for row in found} == {(10, 0)}
     assert {tuple(each["value"] for each in row["measures"]) for row in found} == {(10, 100)}
 

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path
-from functions.graphql.types.filters import conditions
 from functions.ingest.event.storable import normalised
 from functions.shared.rejection import Rejection
-from tests.support.payloads import PayloadStores, fulfils, write_path
+from tests.support.payloads import PayloadStores, conditions_of, fulfils, write_path
 
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "notIn", "like", "startsWith", "contains", "exists")
 EXAMPLES, FILTERS_EACH = (100, 20) if os.environ.get("SOAK") else (3, 20)
@@ -178,7 +177,7 @@ def test_both_stores_find_what_the_model_finds(
     ids = stores.store(payloads)
     for _ in range(FILTERS_EACH):
         filters = [maker.filter(payloads) for _ in range(random.choice([1, 1, 2]))]
-        asked = conditions(filters)
+        asked = conditions_of(filters)
         expected = {
             identifier
             for identifier, payload in zip(ids, payloads, strict=True)
@@ -271,26 +270,26 @@ def test_both_stores_compare_numbers_strings_and_booleans_each_with_their_like(s
     ids = stores.store(TABLE)
     for asked, found in FILTERS:
         numbers = {identifier: number for number, identifier in enumerate(ids)}
-        assert {numbers[identifier] for identifier in stores.in_postgres(conditions([asked]))} == found, asked
-        assert {numbers[identifier] for identifier in stores.in_clickhouse(conditions([asked]))} == found, asked
+        assert {numbers[identifier] for identifier in stores.in_postgres(conditions_of([asked]))} == found, asked
+        assert {numbers[identifier] for identifier in stores.in_clickhouse(conditions_of([asked]))} == found, asked
 
 
 def test_all_filters_must_be_passed_and_no_filter_passes_all(stores: PayloadStores) -> None:
     ids = stores.store([{"a": 1, "b": 1}, {"a": 1}, {"b": 1}])
-    asked = conditions([{"path": "a", "gte": 1, "lte": 1}, {"path": "b", "exists": False}])
+    asked = conditions_of([{"path": "a", "gte": 1, "lte": 1}, {"path": "b", "exists": False}])
     assert stores.in_postgres(asked) == stores.in_clickhouse(asked) == {ids[1]}
-    assert conditions([]) == ()
+    assert conditions_of([]) == ()
 
 
 def test_as_many_filters_as_may_be_with_paths_as_long_as_may_be_are_answered(stores: PayloadStores) -> None:
     (identifier,) = stores.store([{"a": 1}])
     everything = {"ne": 1, "gt": 1, "gte": 1, "lt": 1, "lte": 1, "in": [1], "exists": False}
     long = [{"path": ".".join("a" * 64)} | everything, *[{"path": "'" * 1024} | everything] * 19]
-    assert stores.in_postgres(conditions(long)) == stores.in_clickhouse(conditions(long)) == set()
+    assert stores.in_postgres(conditions_of(long)) == stores.in_clickhouse(conditions_of(long)) == set()
     deep = [{"path": f"a{'[0]' * 63}"} | everything, {"path": f"x{'[0].b' * 31}"} | everything]
-    assert stores.in_postgres(conditions(deep)) == stores.in_clickhouse(conditions(deep)) == set()
+    assert stores.in_postgres(conditions_of(deep)) == stores.in_clickhouse(conditions_of(deep)) == set()
     missing = [{"path": f"x{'[0].b' * 10}", "exists": False}] * 20
-    assert stores.in_postgres(conditions(missing)) == stores.in_clickhouse(conditions(missing)) == {identifier}
+    assert stores.in_postgres(conditions_of(missing)) == stores.in_clickhouse(conditions_of(missing)) == {identifier}
 
 
 @pytest.mark.parametrize(
@@ -328,20 +327,20 @@ def test_as_many_filters_as_may_be_with_paths_as_long_as_may_be_are_answered(sto
 )
 def test_a_filter_that_can_not_be_meant_is_refused_with_the_reason(asked: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        conditions([asked])
+        conditions_of([asked])
     assert said in str(refused.value)
 
 
 def test_a_thousand_values_may_be_asked_for(stores: PayloadStores) -> None:
     ids = stores.store([{"v": 999}, {"v": 999.0}, {"v": "999"}, {"v": [999]}])
-    asked = conditions([{"path": "v", "in": list(range(1000))}])
+    asked = conditions_of([{"path": "v", "in": list(range(1000))}])
     assert stores.in_postgres(asked) == stores.in_clickhouse(asked) == set(ids[:2])
-    asked = conditions([{"path": "v", "in": [f"{number}\n'\\é\t" * 4 for number in range(999)] + ["999"]}])
+    asked = conditions_of([{"path": "v", "in": [f"{number}\n'\\é\t" * 4 for number in range(999)] + ["999"]}])
     assert stores.in_postgres(asked) == stores.in_clickhouse(asked) == {ids[2]}
 
 
 def test_more_than_twenty_filters_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="at most 20 filters, not 21"):
-        conditions([{"path": "a", "eq": 1}] * 21)
+        conditions_of([{"path": "a", "eq": 1}] * 21)
     with pytest.raises(InvalidArgument, match="the paths have at most 1,000 steps in all, not 1,024"):
-        conditions([{"path": f"a{'[0]' * 63}", "eq": 1, "ne": 1}] * 8)
+        conditions_of([{"path": f"a{'[0]' * 63}", "eq": 1, "ne": 1}] * 8)

@@ -8,9 +8,8 @@ from typing import Any
 
 from functions.graphql.query.path import read_path
 from functions.graphql.query.scalar import stored_number
-from functions.graphql.types.filters import conditions
 from tests.support.metrics_model import Event, Model, lines, users
-from tests.support.payloads import fulfils, value_at
+from tests.support.payloads import conditions_of, fulfils, value_at
 
 LARGE = 10**30
 _PLACES = Decimal(10) ** -40
@@ -60,7 +59,7 @@ class MeasuresModel(Model):
         return int(exact) if exact == int(exact) else float(exact)
 
     def _count(self, events: Sequence[Event], of: Mapping[str, Any]) -> int:
-        required = conditions(of.get("payload") or ())
+        required = conditions_of(of.get("payload") or ())
         return sum(
             self._passes(event, dict(of)) and all(fulfils(event.payload, each) for each in required) for event in events
         )

@@ -30,9 +30,11 @@ from functions.graphql.query.conditions import (
 )
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import stored_number
+from functions.graphql.types.filters import conditions
 from functions.ingest.event.storable import normalised
 from functions.ingest.payload_encoder import encode_payload
 from functions.shared import clickhouse
+from functions.shared.catalog.names import upper_snake_case
 from functions.sync.sync import Sync
 
 SECONDS = 60
@@ -123,6 +125,20 @@ def value_at(payload: Any, path: Path) -> Any:
         else:
             return None
     return payload
+
+
+def conditions_of(filters: Sequence[dict[str, Any]]) -> tuple[Condition, ...]:
+    """Returns the conditions of filters that are written as in GraphQL."""
+    return conditions([_as_resolved(each) for each in filters])
+
+
+def _as_resolved(value: Any) -> Any:
+    """Returns an input with its keys in snake_case, as resolvers get it."""
+    if isinstance(value, list):
+        return [_as_resolved(item) for item in value]
+    if isinstance(value, dict):
+        return {upper_snake_case(key).lower(): _as_resolved(item) for key, item in value.items()}
+    return value
 
 
 def fulfils(payload: dict[str, Any], condition: Condition) -> bool:

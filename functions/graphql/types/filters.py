@@ -32,7 +32,10 @@ MAX_STEPS = 1000  # steps of all paths, counted once for each operator: as many 
 # Bytes of the strings of one `in`. ClickHouse takes values of up to 128 KiB, in which some characters are escaped.
 MAX_STRING_BYTES = 64 * 1024
 
-_OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "notIn", "like", "startsWith", "contains", "exists")
+# Names of the operators, by the keys that resolvers get.
+_OPERATORS = {name: name for name in ("eq", "ne", "gt", "gte", "lt", "lte", "in")}
+_OPERATORS |= {"not_in": "notIn", "like": "like", "starts_with": "startsWith", "contains": "contains"}
+_OPERATORS |= {"exists": "exists"}
 _COMBINING = ("not", "any", "all")
 _LONE_BACKSLASH = re.compile(r"(?<!\\)(?:\\\\)*\\(?![%_\\])")
 _ORDERINGS = {
@@ -47,7 +50,8 @@ def conditions(filters: Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
     """The conditions of the filters; a payload must fulfil all.
 
     Args:
-        filters: inputs of the type `PayloadFilter`, without the operators that the client did not give.
+        filters: inputs of the type `PayloadFilter` with their keys in snake_case, without the operators that the client
+            did not give.
 
     Raises:
         InvalidArgument: a path or operand is invalid, or a limit is exceeded.
@@ -78,22 +82,22 @@ def _count(payload_filter: Mapping[str, Any]) -> int:
 
 
 def _conditions_of(payload_filter: Mapping[str, Any]) -> list[Condition]:
-    given = [operator for operator in _OPERATORS if operator in payload_filter]
+    given = [(name, payload_filter[key]) for key, name in _OPERATORS.items() if key in payload_filter]
     combining = [name for name in _COMBINING if payload_filter.get(name) is not None]
     if not given and not combining:
-        raise InvalidArgument(f"payload: a filter needs at least one of {', '.join([*_OPERATORS, *_COMBINING])}.")
+        raise InvalidArgument(
+            f"payload: a filter needs at least one of {', '.join([*_OPERATORS.values(), *_COMBINING])}."
+        )
     found = [_combined(name, payload_filter[name]) for name in combining]
     if not given:
         return found
     if payload_filter.get("path") is None:
-        raise InvalidArgument(f"payload: a filter with {given[0]} needs a path.")
+        raise InvalidArgument(f"payload: a filter with {given[0][0]} needs a path.")
     try:
         path = read_path(payload_filter["path"])
     except ValueError as error:
         raise InvalidArgument(f"payload: {error}") from None
-    return [
-        condition for operator in given for condition in _of_operator(path, operator, payload_filter[operator])
-    ] + found
+    return [condition for name, operand in given for condition in _of_operator(path, name, operand)] + found
 
 
 def _combined(name: str, given: Any) -> Condition:
