@@ -50,6 +50,8 @@ _MAX_MESSAGE_CHARACTERS = 300
 _WENT_WRONG = "Something went wrong on our side; the log knows it as {}."
 _UNREACHABLE = "The database can't be reached; try again. The log knows it as {}."
 _TOO_SLOW = "The query took too long: ask for fewer days, events or namespaces."
+_TOO_SLOW_OVER_DAYS = "The query took too long over {:,} days: ask for fewer days, or for fewer events or namespaces."
+_MANY_DAYS = 31
 
 _PAGES = Path(__file__).with_name("pages")  # where the package has what the build made
 
@@ -210,7 +212,8 @@ class GraphqlHandler:
         formatted: dict[str, Any] = dict(error.formatted)
         original = error.original_error
         if isinstance(original, QueryTooSlow | psycopg.errors.QueryCanceled):
-            formatted["message"] = _TOO_SLOW
+            days = original.days if isinstance(original, QueryTooSlow) else 0
+            formatted["message"] = _TOO_SLOW_OVER_DAYS.format(days) if days > _MANY_DAYS else _TOO_SLOW
         elif isinstance(original, StoreUnavailable | psycopg.OperationalError):
             self.stores.check_again()
             formatted["message"] = _UNREACHABLE.format(self._log_error(original))

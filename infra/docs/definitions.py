@@ -71,6 +71,10 @@ def _kind(metric: Metric) -> str:
     of: dict[str, Any] = {
         "count": "number of events",
         "sum": f"total of {code(metric.path)}",
+        "avg": f"average of {code(metric.path)}",
+        "min": f"least {code(metric.path)}",
+        "max": f"greatest {code(metric.path)}",
+        "quantile": f"{metric.level:g} quantile of {code(metric.path)}",
         "distinct": f"different values of {code(metric.path)}",
         "ratio": " divided by ".join(map(code, metric.of)),
     }

@@ -119,6 +119,8 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         ("Characters of a path", "functions/graphql/query/path.py", "MAX_PATH_CHARACTERS", _QUERY),
         ("Paths of one `payload(paths:)`", _PAGE, "MAX_PAYLOAD_PATHS", _QUERY),
         ("Steps of all paths of a page", _PAGE, "MAX_PAGE_STEPS", _QUERY),
+        ("`measures`", "functions/graphql/types/usage_measures.py", "MAX_MEASURES", _QUERY),
+        ("Conditions in `having`", "functions/graphql/types/usage_measures.py", "MAX_HAVING", _QUERY),
         ("Paths in `payloadGroupBy`", "functions/graphql/types/usage.py", "MAX_GROUP_PATHS", _QUERY),
         (
             "Values in a list of distinct values",

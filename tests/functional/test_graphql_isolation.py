@@ -48,7 +48,16 @@ FITTING: dict[str, list[Any]] = {
     "events": [[Name("TROUBLESHOOT_JOB"), Name("CODE_SUGGESTION_SHOWN_IN_IDE")], [Name("REQUEST_DUO_CHAT_RESPONSE")]],
     "path": ["project_id", "language", "suggestion_size", "job.id", "tags[0]", "secret"],
     **{operator: [1, "ruby", TEXT, NUMBER, "a"] for operator in ("eq", "ne", "gt", "gte", "lt", "lte")},
-    "in": [[1, NUMBER], ["ruby", TEXT]],
+    **{key: [[1, NUMBER], ["ruby", TEXT]] for key in ("in", "notIn")},
+    **{key: ["ruby", "r", "%", TEXT] for key in ("like", "startsWith", "contains")},
+    "measures": [
+        [{"name": "sum", "sum": "suggestion_size"}, {"name": "most", "max": "project_id"}],
+        [{"name": "median", "quantile": 0.5, "of": "project_id"}, {"name": "kinds", "distinct": "language"}],
+        [{"name": "some", "count": {"payload": [{"path": "language", "eq": TEXT}]}}],
+        [{"name": "rate", "metric": "codeSuggestions.acceptanceRate"}],
+    ],
+    "having": [[{"name": "totalCount", "gt": 1}]],
+    "orderByMeasures": [[{"name": "usersCount", "direction": Name("ASC")}]],
     "paths": [["project_id", "secret"], ["job.id", "tags[0]"], ["language"]],
     "payloadGroupBy": [["language"], ["project_id", "tags[0]"], ["secret"]],
     "orderBy": [[Name("USERS_COUNT_DESC")], [Name("PREVIOUS_PERIOD_USERS_COUNT_ASC"), Name("TOTAL_COUNT_DESC")]],
@@ -59,12 +68,13 @@ FORWARDS: dict[str, list[Any]] = {"last": [], "before": []}
 BACKWARDS: dict[str, list[Any]] = {"first": [], "after": []}
 
 
-def cursors() -> list[str]:
-    """Returns page cursors of events and users, including those that the token may not read."""
+def cursors() -> list[str | None]:
+    """Returns page cursors of events and users, including those that the token may not read, and as often none."""
     moments = [NOW - timedelta(days=days) for days in (1, 3)]
     positions = [EventPosition(moment, identifier) for moment in moments for identifier in (FORBIDDEN_ID, UUID(int=5))]
     users = [UserPosition(count, user_id) for count in (44, 308) for user_id in (SHARED_USER, FORBIDDEN_USER)]
-    return [*map(to_cursor, positions), *(to_user_cursor("TOTAL_EVENT_COUNT_DESC", user) for user in users)]
+    found = [*map(to_cursor, positions), *(to_user_cursor("TOTAL_EVENT_COUNT_DESC", user) for user in users)]
+    return [*found, *([None] * len(found))]
 
 
 def queries(handler: GraphqlHandler) -> list[dict[str, Any]]:

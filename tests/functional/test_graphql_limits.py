@@ -165,6 +165,15 @@ def test_a_statement_that_clickhouse_takes_too_long_for_is_given_up(
     assert errors(api, "{ aiInstanceUsageData { all { count } } }") == [TOO_SLOW]
 
 
+def test_a_query_over_many_days_that_takes_too_long_says_over_how_many(api: GraphqlHandler, database_url: str) -> None:
+    with psycopg.connect(database_url) as blocker:
+        blocker.execute("LOCK TABLE ai_usage_events IN ACCESS EXCLUSIVE MODE")
+        api.max_seconds = 0.5
+        query = '{ aiInstanceUsage(startDate: "2006-01-01", endDate: "2025-12-31") { totalCount } }'
+        (message,) = errors(api, query)
+    assert message.startswith("The query took too long over 7,305 days: ask for fewer days, or")
+
+
 def test_a_query_that_takes_too_long_is_given_up(
     api: GraphqlHandler, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

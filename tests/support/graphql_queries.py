@@ -147,6 +147,7 @@ class QueryMaker:
     fitting: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     variables: dict[str, Any] = field(default_factory=dict)
     _declared: list[str] = field(default_factory=list)
+    _inputs: int = 0  # input objects around the value being made
 
     def along(self, way: Way) -> dict[str, Any]:
         """Returns a query for the last field of the way, with all its arguments."""
@@ -219,12 +220,19 @@ class QueryMaker:
         if isinstance(type_, GraphQLEnumType):
             return Name(self.chance.choice(sorted(type_.values)))
         if isinstance(type_, GraphQLInputObjectType):
-            return {
-                name: self._named_value(name, field.type)
-                for name, field in type_.fields.items()
-                if self._is_given(name, is_required_input_field(field), 0.4)
-            }
+            return self._input(type_)
         return self._scalar(type_.name)
+
+    def _input(self, type_: GraphQLInputObjectType) -> dict[str, Any]:
+        """Returns an input object; those within others have few fields, because some types contain themselves."""
+        self._inputs += 1
+        made = {
+            name: self._named_value(name, field.type)
+            for name, field in type_.fields.items()
+            if self._is_given(name, is_required_input_field(field), 0.4 / self._inputs**2)
+        }
+        self._inputs -= 1
+        return made
 
     def _scalar(self, name: str) -> Any:
         chance = self.chance

@@ -5,10 +5,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 from functions.graphql.query.path import read_path
-from functions.graphql.types.filters import conditions
 from functions.shared.catalog.names import camel_case
 from functions.shared.catalog.registry import Registry, load
-from tests.support.payloads import fulfils, value_at
+from tests.support.payloads import conditions_of, fulfils, value_at
 
 _WHOLE_NUMBERS = range(-(2**63), 2**64)
 DIMENSIONS = ("FEATURE", "EVENT", "USER", "NAMESPACE", "PROJECT", "DAY", "WEEK", "MONTH")
@@ -43,7 +42,7 @@ class Model:
     def selected(self, filters: dict[str, Any], within: tuple[datetime, datetime] | None = None) -> list[Event]:
         """The events that pass the filters, within the filters' days or the given period instead."""
         start, end = within or period(filters)
-        required = conditions(filters.get("payload") or ())
+        required = conditions_of(filters.get("payload") or ())
         return [
             event
             for event in self._events
@@ -54,8 +53,11 @@ class Model:
 
     def _passes(self, event: Event, filters: dict[str, Any]) -> bool:
         known = self._registry.by_id.get(event.event)
+        excluded = filters.get("not") or {}
         return (
             known is not None
+            and known.name.upper() not in (excluded.get("events") or ())
+            and known.feature.name.upper() not in (excluded.get("features") or ())
             and (filters.get("events") is None or known.name.upper() in filters["events"])
             and (filters.get("features") is None or known.feature.name.upper() in filters["features"])
             and (filters.get("userIds") is None or str(event.user) in filters["userIds"])

@@ -14,12 +14,27 @@ from psycopg import sql
 
 from functions.graphql.clickhouse import payload_sql as clickhouse_payload
 from functions.graphql.postgres import payload_sql as postgres_payload
-from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, EqualsNone, Exists
+from functions.graphql.query.conditions import (
+    AllOf,
+    AnyOf,
+    Compares,
+    Condition,
+    Contains,
+    Differs,
+    EqualsAny,
+    Exists,
+    Like,
+    Not,
+    PathCondition,
+    StartsWith,
+)
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import stored_number
+from functions.graphql.types.filters import conditions
 from functions.ingest.event.storable import normalised
 from functions.ingest.payload_encoder import encode_payload
 from functions.shared import clickhouse
+from functions.shared.catalog.names import upper_snake_case
 from functions.sync.sync import Sync
 
 SECONDS = 60
@@ -112,22 +127,57 @@ def value_at(payload: Any, path: Path) -> Any:
     return payload
 
 
+def conditions_of(filters: Sequence[dict[str, Any]]) -> tuple[Condition, ...]:
+    """Returns the conditions of filters that are written as in GraphQL."""
+    return conditions([_as_resolved(each) for each in filters])
+
+
+def _as_resolved(value: Any) -> Any:
+    """Returns an input with its keys in snake_case, as resolvers get it."""
+    if isinstance(value, list):
+        return [_as_resolved(item) for item in value]
+    if isinstance(value, dict):
+        return {upper_snake_case(key).lower(): _as_resolved(item) for key, item in value.items()}
+    return value
+
+
 def fulfils(payload: dict[str, Any], condition: Condition) -> bool:
     """Whether a normalised payload fulfils a condition."""
+    match condition:
+        case Not(inner):
+            return not fulfils(payload, inner)
+        case AnyOf(inner):
+            return any(fulfils(payload, each) for each in inner)
+        case AllOf(inner):
+            return all(fulfils(payload, each) for each in inner)
+    return _fulfils_at_path(payload, condition)
+
+
+def _fulfils_at_path(payload: dict[str, Any], condition: PathCondition) -> bool:
     value = value_at(payload, condition.path)
     match condition:
         case Exists(_, exists):
             return (value is not None) == exists
         case EqualsAny(_, operands):
             return comparable(value) in map(comparable, operands)
-        case EqualsNone(_, operands):
-            return comparable(value) not in map(comparable, operands)
         case Differs(_, operand):
             return value is not None and comparable(value) != comparable(operand)
         case Compares(_, ordering, operand):
             compare = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}[ordering]
             left, right = comparable(value), comparable(operand)
             return left[0] == right[0] and bool(compare(left[1], right[1]))
+        case Like(_, pattern):
+            return isinstance(value, str) and re.fullmatch(_as_expression(pattern), value, re.DOTALL) is not None
+        case StartsWith(_, prefix):
+            return isinstance(value, str) and value.startswith(prefix)
+        case Contains(_, operand):
+            return isinstance(value, list) and comparable(operand) in map(comparable, value)
+
+
+def _as_expression(pattern: str) -> str:
+    """Returns the regular expression that matches what a pattern of `like` does."""
+    parts = re.findall(r"\\.|.", pattern, re.DOTALL)
+    return "".join({"%": ".*", "_": "."}.get(part) or re.escape(part[-1]) for part in parts)
 
 
 def comparable(value: Any) -> tuple[str, Any]:

@@ -28,11 +28,11 @@ _INSERT = """
 # The declarations of a query's variables that are filters, and how it hands them on.
 FILTERS = """
     $startDate: Date, $endDate: Date, $events: [AiUsageEventType!], $features: [AiUsageFeature!],
-    $userIds: [ID!], $projectIds: [ID!], $payload: [PayloadFilter!]
+    $userIds: [ID!], $projectIds: [ID!], $payload: [PayloadFilter!], $not: AiUsageExclusion
 """
 GIVEN = """
     startDate: $startDate, endDate: $endDate, events: $events, features: $features,
-    userIds: $userIds, projectIds: $projectIds, payload: $payload
+    userIds: $userIds, projectIds: $projectIds, payload: $payload, not: $not
 """
 
 
@@ -64,12 +64,15 @@ def random_filters(chance: Random) -> dict[str, Any]:
     optional: dict[str, list[Any]] = {
         "events": [["CODE_SUGGESTION_SHOWN_IN_IDE", "REQUEST_DUO_CHAT_RESPONSE"], [], ["TROUBLESHOOT_JOB"]],
         "features": [["CODE_SUGGESTIONS"], ["CHAT", "CODE_REVIEW"]],
+        "not": [{"features": ["CHAT"]}, {"events": ["TROUBLESHOOT_JOB"], "features": []}],
         "userIds": [["1", "2", "99"], ["1", str(2**63 - 1)]],
         "projectIds": [["4"], ["5", "99", str(2**63 - 1)]],
         "payload": [
             [{"path": "suggestion_size", "gte": 2}],
             [{"path": "language", "in": ["ruby", "go", 1]}, {"path": "suggestion_size", "exists": True}],
             [{"path": "language", "ne": "ruby"}],
+            [{"not": {"path": "language", "in": ["ruby", "go"]}}],
+            [{"any": [{"path": "language", "startsWith": "r"}, {"path": "suggestion_size", "gte": 6}]}],
         ],
     }
     return filters | {name: chance.choice(values) for name, values in optional.items() if chance.random() < 0.3}

@@ -197,6 +197,8 @@ feature = Feature("builds", owner="o", payload=Build)
 feature.events(build_done=1)
 """
 
+ONE_KIND = "takes only one of sum, avg, min, max, quantile, distinct and ratio"
+
 # (a metric or resolver of it, what the message says)
 MISTAKES_WITH_BUILDS = [
     ('metric("a-b")', "'a-b' is not a name"),
@@ -206,8 +208,16 @@ MISTAKES_WITH_BUILDS = [
     ('metric("totalEventCount")', "'totalEventCount' is reserved"),
     ('metric("contributorsCount")', "'contributorsCount' is reserved"),
     ('metric("buildDoneEventCount")', "'buildDoneEventCount' is defined more than once"),
-    ('metric("x", sum="job.size", distinct="name")', "takes only one of sum, distinct and ratio"),
-    ('metric("x", distinct="name", ratio=("a", "b"))', "takes only one of sum, distinct and ratio"),
+    ('metric("x", sum="job.size", distinct="name")', ONE_KIND),
+    ('metric("x", distinct="name", ratio=("a", "b"))', ONE_KIND),
+    ('metric("x", avg="job.size", quantile=0.5, of="job.size")', ONE_KIND),
+    ('metric("x", quantile=0.5)', 'quantile and of belong together, like quantile=0.95, of="duration_ms"'),
+    ('metric("x", of="job.size")', "quantile and of belong together"),
+    ('metric("x", quantile=95, of="job.size")', "quantile must be a number from 0 to 1, not 95"),
+    ('metric("x", quantile="0.5", of="job.size")', "quantile must be a number from 0 to 1, not '0.5'"),
+    ('metric("x", quantile=0.5, of="name")', "needs a key of type int or float, but 'name' is str"),
+    ('metric("x", min="at")', "needs a key of type int or float, but 'at' is datetime"),
+    ('metric("x", max="other")', "names the payload key 'other'"),
     ('metric("x", events="build_done")', "events must be a list of at least one name"),
     ('metric("x", events=[])', "events must be a list of at least one name"),
     ('metric("x", events=["other"])', "names the unknown event 'other'"),

@@ -1,13 +1,13 @@
 """The statement that runs an `Aggregation` on ClickHouse."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from functions.graphql.clickhouse import payload_sql
+from functions.graphql.clickhouse import group_order, measure_sql, payload_sql
 from functions.graphql.clickhouse.where import where_condition
-from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order
-from functions.shared.catalog.metric import MAX_ADDEND
+from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind
+from functions.graphql.query.bind import add_value
 from functions.shared.payload_value import DeclaredPaths
 
 _GROUPS = """
@@ -38,16 +38,10 @@ _WITHIN_OWN_OR_PREVIOUS = """
     if(moment.2, timestamp >= {own_start:DateTime64(6, 'UTC')}, timestamp < {previous_end:DateTime64(6, 'UTC')})
 """
 
+# A quotient beyond a double's range is missing.
+_RATIO = "if(isFinite({dividend} / {divisor}), {dividend} / {divisor}, NULL)"
+
 _FEATURE = "transform(event, {known_events:Array(UInt16)}, {known_features:Array(String)}, '')"
-
-_ADDED = "if(abs({number}) < {{max_addend:Float64}}, {number}, NULL)"
-
-_VALUES = {
-    str: payload_sql.text,
-    int: payload_sql.integer,
-    float: payload_sql.number,
-    bool: payload_sql.boolean,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +53,7 @@ class Rows:
         conditions: which rows are selected.
         count: returns the expression that counts the events of the rows that fulfil a condition.
         users: returns the expression that counts their users.
-        values: returns the expression that adds up a measure's numbers, or collects its distinct values.
+        values: returns the expression of a measure at a path, of the rows that fulfil a condition.
         declared: payload paths that have a column of their own, of events.
     """
 
@@ -78,18 +72,12 @@ def event_rows(aggregation: Aggregation, values: dict[str, Any], declared: Decla
         declared: payload paths that have a column of their own.
     """
 
-    def measured(measure: Measure, counts: str) -> str:
-        if measure.kind is MeasureKind.DISTINCT:
-            value = _VALUES[measure.value_type](measure.path, values, declared)
-            return f"groupUniqArrayIf({value}, {counts})"
-        return " + ".join(f"ifNull(sumIf({number}, {counts}), 0)" for number in _numbers(measure, values, declared))
-
     return Rows(
         source="ai_usage_events FINAL",
         conditions=where_condition(aggregation.selection, values, declared),
         count=lambda counts: f"countIf({counts})",
         users=lambda counts: f"uniqExactIf(user_id, {counts})",
-        values=measured,
+        values=lambda measure, counts: measure_sql.of_events(measure, counts, values, declared),
         declared=declared,
     )
 
@@ -119,7 +107,7 @@ def aggregation_statement(aggregation: Aggregation, rows: Rows, values: dict[str
         keys += payload_sql.scalar_key(path, values, rows.declared)
     columns = [f"{key} AS key_{number}" for number, key in enumerate(keys)]
     for number, measure in enumerate(aggregation.measures):
-        columns.append(f"{_measure(number, measure, is_current, values, rows)} AS measure_{number}")
+        columns.append(f"{_measure(measure, is_current, values, rows)} AS measure_{number}")
     names = [f"key_{number}" for number in range(len(keys))]
     return _GROUPS.format(
         columns=", ".join(columns),
@@ -127,8 +115,8 @@ def aggregation_statement(aggregation: Aggregation, rows: Rows, values: dict[str
         moments=moments,
         conditions=conditions,
         groups=f"GROUP BY {', '.join(names)}" if keys else "",
-        having=_having(aggregation, rows.count(is_current), values),
-        order=_order(aggregation, names),
+        having=group_order.having(aggregation, rows.count(is_current), values),
+        order=group_order.order(aggregation),
     )
 
 
@@ -152,11 +140,12 @@ def _key(dimension: Dimension, moment: str) -> str:
             return f"toStartOfMonth({moment})"
 
 
-def _measure(number: int, measure: Measure, is_current: str, values: dict[str, Any], rows: Rows) -> str:
+def _measure(measure: Measure, is_current: str, values: dict[str, Any], rows: Rows) -> str:
     counts = is_current
     if measure.event_ids is not None:
-        values[f"events_{number}"] = list(measure.event_ids)
-        counts = f"{is_current} AND event IN {{events_{number}:Array(UInt16)}}"
+        counts += f" AND event IN {{{add_value(values, list(measure.event_ids))}:Array(UInt16)}}"
+    for condition in measure.conditions:
+        counts += f" AND {payload_sql.condition(condition, values, rows.declared)}"
     match measure.kind:
         case MeasureKind.EVENTS:
             return rows.count(counts)
@@ -166,49 +155,12 @@ def _measure(number: int, measure: Measure, is_current: str, values: dict[str, A
             return f"arrayUniq(arrayMap(event -> {_FEATURE}, groupUniqArrayIf(event, {counts})))"
         case MeasureKind.LAST_DAY:
             return f"toDate(maxOrNullIf(timestamp, {counts}))"
-        case MeasureKind.SUM | MeasureKind.DISTINCT:
-            return rows.values(measure, counts)
+        case MeasureKind.RATIO:
+            dividend, divisor = (f"toFloat64({_measure(part, is_current, values, rows)})" for part in measure.of)
+            return _RATIO.format(dividend=dividend, divisor=divisor)
         case MeasureKind.PREVIOUS_USERS:
             return rows.users(f"NOT {is_current}")
         case MeasureKind.RETURNING_USERS:
             # Users of both periods = users of one + users of the other - users of either.
             return f"{rows.users(is_current)} + {rows.users(f'NOT {is_current}')} - {rows.users('true')}"
-
-
-def _numbers(measure: Measure, values: dict[str, Any], declared: DeclaredPaths) -> Sequence[str]:
-    """Expressions whose sums make up the measure: each number is in exactly one of the expressions."""
-    if measure.value_type is int:
-        return payload_sql.integers(measure.path, values, declared)
-    values["max_addend"] = MAX_ADDEND
-    return (_ADDED.format(number=payload_sql.number(measure.path, values, declared)),)
-
-
-def _having(aggregation: Aggregation, count: str, values: dict[str, Any]) -> str:
-    conditions = []
-    if aggregation.looks_back and aggregation.is_grouped:
-        conditions.append(f"{count} > 0")
-    if aggregation.beyond is not None:
-        (order,) = aggregation.order
-        values |= {"beyond_value": aggregation.beyond.value, "beyond_user_id": aggregation.beyond.user_id}
-        beyond = "({beyond_value:Int128}, {beyond_user_id:UInt64})"
-        comparison = "<" if order.descending else ">"
-        conditions.append(f"({_ordered_by(order, aggregation)}, user_id) {comparison} {beyond}")
-    return f"HAVING {' AND '.join(conditions)}" if conditions else ""
-
-
-def _order(aggregation: Aggregation, names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    terms = [f"{_ordered_by(order, aggregation)} {_direction(order.descending)}" for order in aggregation.order]
-    terms += [f"{name} {_direction(aggregation.ties_descend)}" for name in names]
-    return f"ORDER BY {', '.join(terms)}"
-
-
-def _ordered_by(order: Order, aggregation: Aggregation) -> str:
-    if isinstance(order.by, Measure):
-        return f"measure_{aggregation.measures.index(order.by)}"
-    return f"key_{aggregation.dimensions.index(order.by)}"
-
-
-def _direction(descending: bool) -> str:
-    return "DESC" if descending else "ASC"
+    return rows.values(measure, counts)

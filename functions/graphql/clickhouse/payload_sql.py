@@ -12,10 +12,24 @@ from itertools import takewhile
 from typing import Any
 
 from functions.graphql.query.bind import add_value
-from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, EqualsNone, Exists
+from functions.graphql.query.conditions import (
+    AllOf,
+    AnyOf,
+    Compares,
+    Condition,
+    Contains,
+    Differs,
+    EqualsAny,
+    Exists,
+    Like,
+    Not,
+    PathCondition,
+    StartsWith,
+)
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import Scalar, ScalarKind
 from functions.shared import payload_value
+from functions.shared.catalog.metric import MAX_MEASURED, MEASURED_DECIMALS
 from functions.shared.clickhouse import READ_SETTINGS
 from functions.shared.payload_value import DeclaredPaths, PayloadValue, column_at, value_at
 
@@ -34,16 +48,25 @@ _COMPARES = "ifNull({value} {ordering} {operand}, false)"
 _IS_IN = "ifNull({value} IN {operands}, false)"
 
 
-def condition(condition: Condition, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
+def condition(of: Condition, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """Whether a payload fulfils the condition: true or false, never NULL."""
+    match of:
+        case Not(inner):
+            return f"(NOT {condition(inner, values, declared)})"
+        case AnyOf(inner):
+            return _any_of(condition(each, values, declared) for each in inner)
+        case AllOf(inner):
+            return f"({' AND '.join(condition(each, values, declared) for each in inner) or 'true'})"
+    return _path_condition(of, values, declared)
+
+
+def _path_condition(condition: PathCondition, values: dict[str, Any], declared: DeclaredPaths) -> str:
     value = _value(condition.path, values, declared)
     match condition:
         case Exists(_, exists):
             return value.present if exists else f"(NOT {value.present})"
         case EqualsAny(_, operands):
             return _equals_any(value, operands, values)
-        case EqualsNone(_, operands):
-            return f"(NOT {_equals_any(value, operands, values)})"
         case Differs(_, operand):
             return f"({value.present} AND NOT {_equals_any(value, (operand,), values)})"
         case Compares(_, ordering, operand):
@@ -52,6 +75,13 @@ def condition(condition: Condition, values: dict[str, Any], declared: DeclaredPa
                 _COMPARES.format(value=alternative, ordering=ordering, operand=bound)
                 for alternative in _alternatives(value, operand)
             )
+        case Like(_, pattern):
+            return f"ifNull({value.string} LIKE {_bound(pattern, 'String', values)}, false)"
+        case StartsWith(_, prefix):
+            return f"ifNull(startsWith({value.string}, {_bound(prefix, 'String', values)}), false)"
+        case Contains(_, operand):
+            is_equal = _equals_any(_extracted("element", (), values), (operand,), values)
+            return f"arrayExists(element -> {is_equal}, JSONExtractArrayRaw(ifNull({value.json}, '')))"
 
 
 def json_text(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
@@ -72,6 +102,22 @@ def integers(path: Path, values: dict[str, Any], declared: DeclaredPaths = froze
 def number(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:
     """The number at the path as Float64, else NULL."""
     return payload_value.number(_value(path, values, declared))
+
+
+def decimal(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset(), *, whole: bool = False) -> str:
+    """The number at the path as Decimal256 of `MEASURED_DECIMALS` places, if smaller than `MAX_MEASURED`; else NULL.
+
+    Args:
+        whole: leaves out numbers that `integer` leaves out.
+    """
+    value = _value(path, values, declared)
+    integer = f"coalesce({', '.join(payload_value.integers(value))})"
+    exact = f"toDecimal256({integer}, {MEASURED_DECIMALS})"
+    if whole:
+        return exact
+    # The text of a double is its shortest decimal, which PostgreSQL stores.
+    shortest = f"toDecimal256OrNull(toString({value.fraction}), {MEASURED_DECIMALS})"
+    return f"if(isNull({integer}), if(abs({value.fraction}) < {MAX_MEASURED}, {shortest}, NULL), {exact})"
 
 
 def text(path: Path, values: dict[str, Any], declared: DeclaredPaths = frozenset()) -> str:

@@ -97,7 +97,8 @@ def can_use_rollups(aggregation: Aggregation) -> bool:
     bounds = [selection.start, selection.end]
     if aggregation.looks_back:
         bounds += [aggregation.previous_start, aggregation.previous_end]
-    return not (selection.conditions or aggregation.paths) and all(map(_is_midnight, bounds))
+    of_days = not any(measure.needs_events for measure in aggregation.measures)
+    return of_days and not (selection.conditions or aggregation.paths) and all(map(_is_midnight, bounds))
 
 
 def days_of(aggregation: Aggregation) -> tuple[date, date]:
@@ -162,7 +163,8 @@ def _named(expressions: Sequence[str], names: Sequence[str]) -> str:
 def _columns_of(aggregation: Aggregation) -> dict[str, RollupMeasure]:
     measures = [
         RollupMeasure(_MEASURE_KINDS[measure.kind], tuple(map(str, measure.path)), measure.value_type)
-        for measure in aggregation.measures
+        for whole in aggregation.measures
+        for measure in whole.with_parts
         if measure.kind in _MEASURE_KINDS
     ]
     return {measure.column: measure for measure in measures}

@@ -169,9 +169,9 @@ class ClickHouseStore:
         payload = "".join(f", {column}" for column in columns)
         statement = _EVENTS.format(columns=_COLUMNS, payload=payload, conditions=conditions, order=direction.order)
         rows = (
-            self._page_rows(statement, values)
+            self._page_rows(selection, statement, values)
             if may_be_too_large(window.limit, requested)
-            else self._rows(statement, values)
+            else self._rows(selection, statement, values)
         )
         found = [_event_row(row, requested) for row in rows]
         return found[::-1] if window.backwards else found
@@ -182,7 +182,7 @@ class ClickHouseStore:
             return 0
         values: dict[str, Any] = {}
         statement = _COUNT.format(conditions=where_condition(selection, values, self._declared))
-        return int(self._rows(statement, values)[0][0])
+        return int(self._rows(selection, statement, values)[0][0])
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
         """See `EventStore.aggregate`."""
@@ -196,9 +196,9 @@ class ClickHouseStore:
             return []
         values: dict[str, Any] = {}
         if isinstance(question, Sessions):
-            rows = self._rows(sessions_statement(question, self._declared, values), values)
+            rows = self._rows(question.selection, sessions_statement(question, self._declared, values), values)
         elif isinstance(question, SeatChanges | FirstUse):
-            rows = self._rows(statement_of_events(question, self._declared, values), values)
+            rows = self._rows(question.selection, statement_of_events(question, self._declared, values), values)
         else:
             rows = self._grouped(counted_by_user(question), partial(counted_statement, question, self._declared))
         return list(map(tuple, rows))
@@ -209,7 +209,7 @@ class ClickHouseStore:
         if rows is None:
             values: dict[str, Any] = {}
             of_events = event_rows(aggregation, values, self._declared)
-            rows = self._rows(statement(of_events, values), values)
+            rows = self._rows(aggregation.selection, statement(of_events, values), values)
         return rows
 
     def _from_rollups(self, aggregation: Aggregation, statement: Statement) -> Sequence[Sequence[Any]] | None:
@@ -227,23 +227,25 @@ class ClickHouseStore:
                 return None
             values: dict[str, Any] = {}
             of_days = rollups.rollup_rows(aggregation, counting, values, self._declared)
-            rows = self._rows_unless_missing(statement(of_days, values), values)
+            rows = self._rows_unless_missing(aggregation.selection, statement(of_days, values), values)
             before, counting = counting, self._rollups.counting(*asked)
             if rows is None or counting == before:
                 return rows
         return None
 
-    def _rows_unless_missing(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]] | None:
+    def _rows_unless_missing(
+        self, selection: Selection, statement: str, values: Mapping[str, Any]
+    ) -> Sequence[Sequence[Any]] | None:
         try:
-            return self._rows(statement, values, also_raised=_ROLLUP_MISSING)
+            return self._rows(selection, statement, values, also_raised=_ROLLUP_MISSING)
         except ClickHouseError as error:
             if getattr(error, "code", None) in _ROLLUP_MISSING:
                 return None
             raise
 
-    def _page_rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+    def _page_rows(self, selection: Selection, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         try:
-            return self._rows(statement, values, _MAX_RESULT, also_raised=_RESULT_TOO_LARGE)
+            return self._rows(selection, statement, values, _MAX_RESULT, also_raised=_RESULT_TOO_LARGE)
         except ClickHouseError as error:
             if getattr(error, "code", None) in _RESULT_TOO_LARGE:
                 raise PageTooLarge from error
@@ -251,6 +253,7 @@ class ClickHouseStore:
 
     def _rows(
         self,
+        selection: Selection,
         statement: str,
         values: Mapping[str, Any],
         limits: Mapping[str, int] = MappingProxyType({}),
@@ -270,7 +273,7 @@ class ClickHouseStore:
             if code in also_raised:
                 raise
             if code in _LIMIT_EXCEEDED:
-                raise QueryTooSlow from error
+                raise QueryTooSlow(selection.days) from error
             if code is None or code in _UNAVAILABLE:
                 raise StoreUnavailable from error
             raise

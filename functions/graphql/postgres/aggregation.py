@@ -1,16 +1,18 @@
 """Runs an `Aggregation` on PostgreSQL.
 
-The statement first groups events by group, user and event type, so that it counts distinct users among few rows.
+The statement first groups events by group, user and event type, so that it counts distinct users among few rows. It
+skips this step if a measure needs single events.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import count, islice
 from typing import Any
 
 import msgspec
 from psycopg import sql
 
-from functions.graphql.postgres import payload_sql
+from functions.graphql.postgres import group_order, measure_sql, payload_sql
+from functions.graphql.postgres.measure_sql import VALUES
 from functions.graphql.postgres.where import where_condition
 from functions.graphql.query.aggregation import (
     KEY_COLUMNS,
@@ -18,22 +20,14 @@ from functions.graphql.query.aggregation import (
     Dimension,
     Measure,
     MeasureKind,
-    Order,
     answer_rows,
     empty_rows,
 )
 from functions.graphql.query.slots import SlottedConnection
-from functions.shared.catalog.metric import MAX_ADDEND
 from functions.shared.postgres import Connection
 
 _GROUPS = sql.SQL("""
-    WITH counted AS (
-        SELECT {inner_keys}{is_current} AS is_current, events.user_id, events.event,
-               count(*) AS total, max(events.timestamp) AS last{sums}
-        FROM ai_usage_events AS events {moments}
-        WHERE {conditions}
-        GROUP BY {inner_groups}is_current, events.user_id, events.event
-    )
+    WITH counted AS ({counted})
     SELECT {keys}{measures}
     FROM counted
     LEFT JOIN unnest(%(known_events)s::smallint[], %(known_features)s::text[]) AS features (event, name) USING (event)
@@ -41,6 +35,20 @@ _GROUPS = sql.SQL("""
     {having}
     {order}
     LIMIT %(limit)s
+""")
+
+_COUNTED_GROUPS = sql.SQL("""
+    SELECT {keys}{is_current} AS is_current, events.user_id, events.event,
+           count(*) AS total, max(events.timestamp) AS last{columns}
+    FROM ai_usage_events AS events {moments}
+    WHERE {conditions}
+    GROUP BY {key_names}is_current, events.user_id, events.event
+""")
+_COUNTED_EVENTS = sql.SQL("""
+    SELECT {keys}{is_current} AS is_current, events.user_id, events.event,
+           1 AS total, events.timestamp AS last{columns}
+    FROM ai_usage_events AS events {moments}
+    WHERE {conditions}
 """)
 
 # Answers one row even without any event, as `GROUP BY ()` does.
@@ -90,34 +98,6 @@ _KEYS: dict[Dimension, sql.SQL] = {
     Dimension.USER: sql.SQL("counted.user_id"),
 }
 
-_MEASURES: dict[MeasureKind, sql.SQL] = {
-    MeasureKind.EVENTS: sql.SQL("coalesce(sum(counted.total) FILTER (WHERE {counts}), 0)::bigint"),
-    MeasureKind.USERS: sql.SQL("count(DISTINCT counted.user_id) FILTER (WHERE {counts})"),
-    MeasureKind.FEATURES: sql.SQL("count(DISTINCT features.name) FILTER (WHERE {counts})"),
-    MeasureKind.LAST_DAY: sql.SQL("max(counted.last) FILTER (WHERE {counts})::date"),
-    MeasureKind.SUM: sql.SQL("coalesce(sum(counted.{sum}) FILTER (WHERE {counts}), 0)"),
-    MeasureKind.DISTINCT: sql.SQL("NULL"),
-    MeasureKind.PREVIOUS_USERS: sql.SQL("count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)"),
-    # Users of both periods = users of one + users of the other - users of either.
-    MeasureKind.RETURNING_USERS: sql.SQL("""
-        count(DISTINCT counted.user_id) FILTER (WHERE counted.is_current)
-        + count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)
-        - count(DISTINCT counted.user_id)
-    """),
-}
-_OF_EVENTS = sql.SQL("counted.is_current AND counted.event = ANY({event_ids}::smallint[])")
-
-_VALUES = {
-    str: payload_sql.text,
-    int: payload_sql.integer,
-    float: payload_sql.number,
-    bool: payload_sql.boolean,
-}
-_TOTALS = {
-    int: sql.SQL("sum({value})"),
-    float: sql.SQL("sum({value}) FILTER (WHERE abs({value}) < %(max_addend)s)"),
-}
-
 
 def read_aggregation(aggregation: Aggregation, connection: SlottedConnection | Connection) -> list[tuple[Any, ...]]:
     """Reads the rows of `EventStore.aggregate`."""
@@ -155,21 +135,23 @@ def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed
         "known_events": list(aggregation.feature_of),
         "known_features": list(aggregation.feature_of.values()),
         "limit": aggregation.limit,
-        "max_addend": MAX_ADDEND,
     }
-    measures = [_measure(number, measure, values) for number, measure in enumerate(aggregation.measures)]
+    measures = measure_sql.expressions(aggregation.measures, values)
+    counted = _COUNTED_EVENTS if measure_sql.needs_events(aggregation.measures) else _COUNTED_GROUPS
     return _GROUPS.format(
-        inner_keys=_each(sql.SQL("{} AS {}, ").format(key, _inner_name(n)) for n, key in enumerate(inner_keys)),
-        inner_groups=_each(sql.SQL("{}, ").format(_inner_name(number)) for number in range(len(inner_keys))),
-        is_current=is_current,
-        sums=_each(_sums(aggregation, values)),
-        moments=moments,
-        conditions=conditions,
+        counted=counted.format(
+            keys=_each(sql.SQL("{} AS {}, ").format(key, _inner_name(n)) for n, key in enumerate(inner_keys)),
+            key_names=_each(sql.SQL("{}, ").format(_inner_name(number)) for number in range(len(inner_keys))),
+            is_current=is_current,
+            columns=_each(measure_sql.counted_columns(aggregation.measures, values)),
+            moments=moments,
+            conditions=conditions,
+        ),
         keys=_each(sql.SQL("{}, ").format(key) for key in keys),
         measures=sql.SQL(", ").join(measures),
         groups=sql.SQL(", ").join(keys) if keys else _ONE_GROUP,
-        having=_having(aggregation, measures, values),
-        order=_order(aggregation, keys, measures),
+        having=group_order.having(aggregation, keys, measures, values),
+        order=group_order.order(aggregation, keys, measures),
     )
 
 
@@ -182,58 +164,6 @@ def _outer_keys(aggregation: Aggregation) -> list[sql.Composable]:
     inner_keys = (sql.Identifier("counted", f"key_{number}") for number in count())
     of_dimensions = [_KEYS.get(dimension) or next(inner_keys) for dimension in aggregation.dimensions]
     return [*of_dimensions, *islice(inner_keys, len(aggregation.paths) * KEY_COLUMNS)]
-
-
-def _sums(aggregation: Aggregation, values: dict[str, Any]) -> Iterable[sql.Composable]:
-    for number, measure in enumerate(aggregation.measures):
-        if measure.kind is MeasureKind.SUM:
-            total = _TOTALS[measure.value_type].format(value=_VALUES[measure.value_type](measure.path, values))
-            yield sql.SQL(", {} AS {}").format(total, sql.Identifier(f"sum_{number}"))
-
-
-def _measure(number: int, measure: Measure, values: dict[str, Any]) -> sql.Composable:
-    counts: sql.Composable = sql.SQL("counted.is_current")
-    if measure.event_ids is not None:
-        values[f"events_{number}"] = list(measure.event_ids)
-        counts = _OF_EVENTS.format(event_ids=sql.Placeholder(f"events_{number}"))
-    return _MEASURES[measure.kind].format(counts=counts, sum=sql.Identifier(f"sum_{number}"))
-
-
-def _having(aggregation: Aggregation, measures: Sequence[sql.Composable], values: dict[str, Any]) -> sql.Composable:
-    conditions: list[sql.Composable] = []
-    if aggregation.looks_back and aggregation.is_grouped:
-        conditions.append(sql.SQL("bool_or(counted.is_current)"))
-    if aggregation.beyond is not None:
-        (order,) = aggregation.order
-        values |= {"beyond_value": aggregation.beyond.value, "beyond_user_id": aggregation.beyond.user_id}
-        conditions.append(
-            sql.SQL("({}, counted.user_id) {} (%(beyond_value)s, %(beyond_user_id)s)").format(
-                _ordered_by(order, aggregation, measures), sql.SQL("<" if order.descending else ">")
-            )
-        )
-    return sql.SQL("HAVING {}").format(sql.SQL(" AND ").join(conditions)) if conditions else sql.SQL("")
-
-
-def _order(
-    aggregation: Aggregation, keys: Sequence[sql.Composable], measures: Sequence[sql.Composable]
-) -> sql.Composable:
-    if not keys:
-        return sql.SQL("")
-    terms = [
-        sql.SQL("{} {}").format(
-            _ordered_by(order, aggregation, measures), sql.SQL("DESC" if order.descending else "ASC")
-        )
-        for order in aggregation.order
-    ]
-    ties = sql.SQL("DESC" if aggregation.ties_descend else "ASC")
-    terms += [sql.SQL("{} {}").format(key, ties) for key in keys]
-    return sql.SQL("ORDER BY {}").format(sql.SQL(", ").join(terms))
-
-
-def _ordered_by(order: Order, aggregation: Aggregation, measures: Sequence[sql.Composable]) -> sql.Composable:
-    if isinstance(order.by, Measure):
-        return measures[aggregation.measures.index(order.by)]
-    return _outer_keys(aggregation)[aggregation.dimensions.index(order.by)]
 
 
 def _with_distinct(
@@ -264,7 +194,7 @@ def _distinct(
     values: dict[str, Any] = {}
     statement = _DISTINCT.format(
         key=sql.SQL("events.user_id") if by_user else sql.SQL("NULL"),
-        value=_VALUES[measure.value_type](measure.path, values),
+        value=VALUES[measure.value_type](measure.path, values),
         conditions=where_condition(selection, values),
     )
     return dict(connection.execute(statement, values, prepare=False))

@@ -3,14 +3,28 @@
 No expression raises an error, whatever a payload holds. Each function adds its bind parameters to `values`.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, LiteralString
 
 import msgspec
 from psycopg import sql
 from psycopg.sql import Composable
 
 from functions.graphql.query.bind import add_value
-from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, EqualsNone, Exists
+from functions.graphql.query.conditions import (
+    AllOf,
+    AnyOf,
+    Compares,
+    Condition,
+    Contains,
+    Differs,
+    EqualsAny,
+    Exists,
+    Like,
+    Not,
+    PathCondition,
+    StartsWith,
+)
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import Scalar, ScalarKind, stored_number
 
@@ -31,9 +45,12 @@ _PRESENT_AT_INDEX = sql.SQL("({value} IS NOT NULL)")
 
 _MISSING = sql.SQL("(NOT {present})")
 _EQUALS_ANY = sql.SQL("coalesce({value} = ANY({operands}::jsonb[]), false)")
-_EQUALS_NONE = sql.SQL("NOT coalesce({value} = ANY({operands}::jsonb[]), false)")
 _DIFFERS = sql.SQL("({present} AND coalesce({value} <> {operand}::jsonb, false))")
 _COMPARES = sql.SQL("coalesce({value} {ordering} {operand}, false)")
+_LIKE = sql.SQL("coalesce({value} LIKE {pattern}, false)")
+_STARTS_WITH = sql.SQL("coalesce(starts_with({value}, {prefix}), false)")
+_CONTAINS = sql.SQL("coalesce(jsonb_typeof({value}) = 'array' AND {value} @> {operand}::jsonb, false)")
+_NOT = sql.SQL("(NOT {})")
 
 _JSON_TEXT = sql.SQL("(CASE WHEN {present} THEN {value}::text END)")
 _NUMERIC = sql.SQL("(CASE jsonb_typeof({value}) WHEN 'number' THEN {value}::numeric END)")
@@ -58,8 +75,26 @@ _NUMBER_OR_ZERO = sql.SQL("coalesce({number}, 0)")
 _ANY_TEXT = sql.SQL("""(coalesce({text}, {boolean}::text, {integer}::text, '') COLLATE "C")""")
 
 
-def condition(condition: Condition, values: dict[str, Any]) -> Composable:
+def condition(of: Condition, values: dict[str, Any]) -> Composable:
     """Whether a payload fulfils the condition: true or false, never NULL."""
+    match of:
+        case Not(inner):
+            return _NOT.format(condition(inner, values))
+        case AnyOf(inner):
+            return _joined(" OR ", inner, "false", values)
+        case AllOf(inner):
+            return _joined(" AND ", inner, "true", values)
+    return _path_condition(of, values)
+
+
+def _joined(
+    operator: LiteralString, conditions: Sequence[Condition], empty: LiteralString, values: dict[str, Any]
+) -> Composable:
+    parts = [condition(each, values) for each in conditions]
+    return sql.SQL("({})").format(sql.SQL(operator).join(parts) if parts else sql.SQL(empty))
+
+
+def _path_condition(condition: PathCondition, values: dict[str, Any]) -> Composable:
     value = _value(condition.path, values)
     match condition:
         case Exists(path, exists):
@@ -67,13 +102,17 @@ def condition(condition: Condition, values: dict[str, Any]) -> Composable:
             return present if exists else _MISSING.format(present=present)
         case EqualsAny(_, operands):
             return _EQUALS_ANY.format(value=value, operands=_bound(list(map(_json, operands)), values))
-        case EqualsNone(_, operands):
-            return _EQUALS_NONE.format(value=value, operands=_bound(list(map(_json, operands)), values))
         case Differs(path, operand):
             return _DIFFERS.format(present=_present(path, value), value=value, operand=_bound(_json(operand), values))
         case Compares(_, ordering, operand):
             typed_value, typed_operand = _comparable(value, operand, values)
             return _COMPARES.format(value=typed_value, ordering=sql.SQL(ordering), operand=typed_operand)
+        case Like(_, pattern):
+            return _LIKE.format(value=_TEXT.format(value=value), pattern=_bound(pattern, values))
+        case StartsWith(_, prefix):
+            return _STARTS_WITH.format(value=_TEXT.format(value=value), prefix=_bound(prefix, values))
+        case Contains(_, operand):
+            return _CONTAINS.format(value=value, operand=_bound(f"[{_json(operand)}]", values))
 
 
 def json_text(path: Path, values: dict[str, Any]) -> Composable:
@@ -85,6 +124,11 @@ def json_text(path: Path, values: dict[str, Any]) -> Composable:
 def integer(path: Path, values: dict[str, Any]) -> Composable:
     """The integer at the path as `numeric`, if it fits in 64 bits, signed or unsigned; else NULL."""
     return _INTEGER.format(numeric=_NUMERIC.format(value=_value(path, values)))
+
+
+def numeric(path: Path, values: dict[str, Any]) -> Composable:
+    """The number at the path as `numeric`; NULL without one."""
+    return _NUMERIC.format(value=_value(path, values))
 
 
 def number(path: Path, values: dict[str, Any]) -> Composable:

@@ -86,7 +86,7 @@ class PostgresStore:
         """See `EventStore.events`."""
         if selection.selects_nothing:
             return []
-        found = self._read(lambda connection: self._events(selection, window, requested, connection))
+        found = self._read(selection, lambda connection: self._events(selection, window, requested, connection))
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
@@ -95,12 +95,12 @@ class PostgresStore:
             return 0
         values: dict[str, Any] = {}
         statement = _COUNT.format(conditions=where_condition(selection, values))
-        rows = self._read(lambda connection: connection.execute(statement, values, prepare=False).fetchall())
+        rows = self._read(selection, lambda connection: connection.execute(statement, values, prepare=False).fetchall())
         return int(rows[0][0])
 
     def aggregate(self, aggregation: Aggregation) -> list[tuple[Any, ...]]:
         """See `EventStore.aggregate`."""
-        return self._read(lambda connection: read_aggregation(aggregation, connection))
+        return self._read(aggregation.selection, lambda connection: read_aggregation(aggregation, connection))
 
     def people(self, question: Question | Sessions) -> list[tuple[Any, ...]]:
         """See `EventStore.people`."""
@@ -111,9 +111,11 @@ class PostgresStore:
             statement = sessions_statement(question, values)
         else:
             statement = people_statement(question, values)
-        return self._read(lambda connection: connection.execute(statement, values, prepare=False).fetchall())
+        return self._read(
+            question.selection, lambda connection: connection.execute(statement, values, prepare=False).fetchall()
+        )
 
-    def _read[Result](self, work: Callable[[SlottedConnection], Result]) -> Result:
+    def _read[Result](self, selection: Selection, work: Callable[[SlottedConnection], Result]) -> Result:
         def limited(slotted: SlottedConnection) -> Result:
             seconds = self._deadline.remaining()
             if seconds > STATEMENT_SECONDS - _TOLERANCE_SECONDS:
@@ -125,7 +127,7 @@ class PostgresStore:
         try:
             return self._slots.read(limited)
         except psycopg.errors.QueryCanceled as error:
-            raise QueryTooSlow from error
+            raise QueryTooSlow(selection.days) from error
         except psycopg.OperationalError as error:
             raise StoreUnavailable from error
 

@@ -1,6 +1,7 @@
 """`Aggregation`: measures of the selected events, in total or for each group."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import batched
@@ -8,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from functions.graphql.query.conditions import Condition
 from functions.graphql.query.days import FIRST_DAY, midnight
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import scalar_from_key
@@ -31,6 +33,14 @@ class MeasureKind(StrEnum):
     DISTINCT = "distinct"  # distinct values at a path, sorted, at most MAX_DISTINCT
     PREVIOUS_USERS = "previous_users"  # users of the previous period
     RETURNING_USERS = "returning_users"  # users of both the own and the previous period
+    TOTAL = "total"  # exact sum of the numbers at a path; None without any, as the four below
+    AVERAGE = "average"  # their average
+    LEAST = "least"  # the least
+    GREATEST = "greatest"  # the greatest
+    QUANTILE = "quantile"  # their quantile, interpolated
+    DISTINCT_COUNT = "distinct_count"  # number of distinct values at a path
+    SCALAR_COUNT = "scalar_count"  # number of distinct strings, numbers and booleans at a path
+    RATIO = "ratio"  # a measure divided by another; None if the other is 0
 
 
 class Measure(msgspec.Struct, frozen=True):
@@ -38,14 +48,48 @@ class Measure(msgspec.Struct, frozen=True):
 
     Attributes:
         event_ids: event types to measure; None for all.
-        path: payload path of SUM and DISTINCT.
-        value_type: type of the values to measure at the path; other values are left out.
+        path: payload path of what is not a number of events, users or features, or a ratio.
+        value_type: type of the values to measure at the path; other values are left out. Whole numbers are floats too.
+        level: level of QUANTILE, from 0 to 1.
+        conditions: conditions on the payloads of the events to measure.
+        of: dividend and divisor of RATIO.
+        name: tells apart two measures of one aggregation that compare as equal, like those of 1 and of true.
     """
 
     kind: MeasureKind
     event_ids: tuple[int, ...] | None = None
     path: Path = ()
     value_type: type[str | int | float | bool] = int
+    level: float = 0.0
+    conditions: tuple[Condition, ...] = ()
+    of: tuple["Measure", ...] = ()
+    name: str = ""
+
+    @property
+    def with_parts(self) -> Iterator["Measure"]:
+        """The measure, and dividend and divisor of a ratio."""
+        yield self
+        for part in self.of:
+            yield from part.with_parts
+
+    @property
+    def is_double(self) -> bool:
+        """Whether the value is a double, and not an exact number."""
+        is_sum = self.kind is MeasureKind.SUM and self.value_type is float
+        return is_sum or self.kind in (MeasureKind.AVERAGE, MeasureKind.QUANTILE, MeasureKind.RATIO)
+
+    @property
+    def needs_events(self) -> bool:
+        """Whether only single events tell the value, and not what groups of events add up to."""
+        return any(part.kind in _OF_SINGLE_EVENTS or bool(part.conditions) for part in self.with_parts)
+
+
+NUMBER_KINDS = frozenset(
+    {MeasureKind.TOTAL, MeasureKind.AVERAGE, MeasureKind.LEAST, MeasureKind.GREATEST, MeasureKind.QUANTILE}
+)
+"""Measures of the numbers at a path: decimals of `MEASURED_DECIMALS` places, smaller than `MAX_MEASURED`."""
+
+_OF_SINGLE_EVENTS = NUMBER_KINDS | {MeasureKind.DISTINCT_COUNT, MeasureKind.SCALAR_COUNT}
 
 
 KEY_COLUMNS = 3  # columns of one path's value, see `scalar_from_key`
@@ -83,11 +127,47 @@ class Order(msgspec.Struct, frozen=True):
     descending: bool
 
 
+class Having(msgspec.Struct, frozen=True):
+    """A condition on a measure of a group. A missing value fulfils none.
+
+    Attributes:
+        comparison: an operator of SQL: `=`, `<>`, `<`, `<=`, `>` or `>=`.
+    """
+
+    measure: Measure
+    comparison: str
+    operand: int | float
+
+
+class HasValue(msgspec.Struct, frozen=True):
+    """The measure of a group has a value, or has none."""
+
+    measure: Measure
+    exists: bool
+
+
+class GroupPosition(msgspec.Struct, frozen=True):
+    """Position of a group among those of an aggregation.
+
+    Attributes:
+        ordered: values of the aggregation's sort keys.
+        keys: key columns of the group: one a dimension, `KEY_COLUMNS` a path.
+    """
+
+    ordered: tuple[Any, ...]
+    keys: tuple[Any, ...]
+
+
 class UserPosition(msgspec.Struct, frozen=True):
     """Position of a user in a list that is sorted by a measure, then by user id."""
 
     value: int
     user_id: int
+
+    @property
+    def among_groups(self) -> GroupPosition:
+        """The position in an aggregation by users."""
+        return GroupPosition((self.value,), (self.user_id,))
 
 
 class Aggregation(msgspec.Struct, frozen=True):
@@ -97,9 +177,11 @@ class Aggregation(msgspec.Struct, frozen=True):
         feature_of: each event id's feature name.
         dimensions: dimensions to group by, besides the values at `paths`; without either, all events are one group.
         paths: payload paths to group by.
-        order: sort keys of the groups; ties are sorted by the groups' keys, descending if `ties_descend`.
+        order: sort keys of the groups, missing values last; ties are sorted by the groups' keys, descending if
+            `ties_descend`.
         limit: maximum number of groups.
-        beyond: answers only the users after this one; requires USER as the dimension and one measure in `order`.
+        having: conditions on the groups; measures in it must be among the aggregation's.
+        beyond: answers only the groups after this one.
     """
 
     selection: Selection
@@ -109,7 +191,8 @@ class Aggregation(msgspec.Struct, frozen=True):
     paths: tuple[Path, ...] = ()
     order: tuple[Order, ...] = ()
     limit: int = 1
-    beyond: UserPosition | None = None
+    having: tuple[Having | HasValue, ...] = ()
+    beyond: GroupPosition | None = None
     ties_descend: bool = False
 
     @property
@@ -161,11 +244,30 @@ def _period_start(period: Dimension, moment: datetime) -> datetime:
 
 
 def empty_rows(aggregation: Aggregation) -> list[tuple[Any, ...]]:
-    """The answer if no event is selected: no group, or one group of zeros."""
-    if aggregation.is_grouped:
+    """The answer if no event is selected: no group, or one group of zeros if these are not left out."""
+    if aggregation.is_grouped or aggregation.beyond is not None:
         return []
-    nothing: dict[MeasureKind, Any] = {MeasureKind.LAST_DAY: None, MeasureKind.DISTINCT: []}
-    return [tuple(nothing.get(measure.kind, 0) for measure in aggregation.measures)]
+    nothing: dict[MeasureKind, Any] = dict.fromkeys((MeasureKind.LAST_DAY, MeasureKind.RATIO, *NUMBER_KINDS))
+    nothing[MeasureKind.DISTINCT] = []
+    values = [nothing.get(measure.kind, 0) for measure in aggregation.measures]
+    measured = dict(zip(aggregation.measures, values, strict=True))
+    return [tuple(values)] if all(_has(measured[each.measure], each) for each in aggregation.having) else []
+
+
+def _has(value: Any, having: Having | HasValue) -> bool:
+    if isinstance(having, HasValue):
+        return (value is not None) == having.exists
+    return value is not None and _COMPARISONS[having.comparison](value, having.operand)
+
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "<>": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 def answer_rows(aggregation: Aggregation, rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:

@@ -4,6 +4,7 @@ Numbers compare as numbers, strings as strings, booleans as booleans. Values of 
 or greater. Null counts as missing. A missing value fulfils only `Exists(path, False)`.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 
 import msgspec
@@ -50,12 +51,63 @@ class Compares(msgspec.Struct, frozen=True):
     operand: Scalar
 
 
-class EqualsNone(msgspec.Struct, frozen=True):
-    """The path has no value, or one that equals none of the operands."""
+class Like(msgspec.Struct, frozen=True):
+    """The value at the path is a string that matches a pattern.
+
+    Attributes:
+        pattern: `%` stands for any characters, `_` for one; a backslash precedes `%`, `_` and backslash themselves.
+    """
 
     path: Path
-    operands: tuple[Scalar, ...]
+    pattern: str
 
 
-type Condition = Exists | EqualsAny | EqualsNone | Differs | Compares
-"""A condition on a payload. Operands that equal a 64-bit integer are int; only other numbers are float."""
+class StartsWith(msgspec.Struct, frozen=True):
+    """The value at the path is a string that starts with the prefix."""
+
+    path: Path
+    prefix: str
+
+
+class Contains(msgspec.Struct, frozen=True):
+    """The value at the path is an array with an element that equals the operand."""
+
+    path: Path
+    operand: Scalar
+
+
+class Not(msgspec.Struct, frozen=True):
+    """The payload does not fulfil the condition."""
+
+    condition: "Condition"
+
+
+class AnyOf(msgspec.Struct, frozen=True):
+    """The payload fulfils at least one of the conditions."""
+
+    conditions: tuple["Condition", ...]
+
+
+class AllOf(msgspec.Struct, frozen=True):
+    """The payload fulfils all of the conditions."""
+
+    conditions: tuple["Condition", ...]
+
+
+type PathCondition = Exists | EqualsAny | Differs | Compares | Like | StartsWith | Contains
+"""A condition on the value at a path. Operands that equal a 64-bit integer are int; only other numbers are float."""
+
+type Condition = PathCondition | Not | AnyOf | AllOf
+"""A condition on a payload."""
+
+
+def path_conditions(condition: Condition) -> Iterator[PathCondition]:
+    """Yields the conditions on paths that a condition consists of."""
+    match condition:
+        case Not(inner):
+            yield from path_conditions(inner)
+        case AnyOf(inner) | AllOf(inner):
+            for each in inner:
+                yield from path_conditions(each)
+        case _:
+            yield condition

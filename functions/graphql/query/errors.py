@@ -6,7 +6,15 @@ class InvalidArgument(Exception):
 
 
 class QueryTooSlow(Exception):
-    """The query exceeds its time or the store's memory."""
+    """The query exceeds its time or the store's memory.
+
+    Args:
+        days: number of days that the statement was about; 0 if unknown.
+    """
+
+    def __init__(self, days: int = 0) -> None:
+        super().__init__(days)
+        self.days = days
 
 
 class AnswerTooLarge(Exception):

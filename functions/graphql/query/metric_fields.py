@@ -9,14 +9,25 @@ import msgspec
 
 from functions.graphql.query.aggregation import Measure, MeasureKind
 from functions.graphql.query.path import Path
+from functions.graphql.query.scalar import json_number
 from functions.shared.catalog.feature import Feature
-from functions.shared.catalog.metric import Metric, value_type
+from functions.shared.catalog.metric import Metric, MetricKind, value_type
 from functions.shared.catalog.names import event_count_field
 from functions.shared.catalog.registry import Registry
 
 EVENTS = Measure(MeasureKind.EVENTS)
 USERS = Measure(MeasureKind.USERS)
 FEATURES = Measure(MeasureKind.FEATURES)
+
+
+_KINDS: dict[MetricKind, MeasureKind] = {
+    "sum": MeasureKind.SUM,
+    "avg": MeasureKind.AVERAGE,
+    "min": MeasureKind.LEAST,
+    "max": MeasureKind.GREATEST,
+    "quantile": MeasureKind.QUANTILE,
+    "distinct": MeasureKind.DISTINCT,
+}
 
 
 class Ratio(msgspec.Struct, frozen=True):
@@ -38,7 +49,7 @@ class MetricValues:
     def value_of(self, metric_field: MetricField) -> Any:
         """The value of a metric field."""
         if isinstance(metric_field, Measure):
-            return self.values[metric_field]
+            return json_number(self.values[metric_field])
         divisor = self.values[metric_field.divisor]
         ratio = self.values[metric_field.dividend] / divisor if divisor else math.inf
         return ratio if math.isfinite(ratio) else None
@@ -96,8 +107,8 @@ def _measure(metric: Metric, feature: Feature) -> Measure:
     ids = feature.ids_of(metric.events)
     if metric.kind == "count":
         return Measure(MeasureKind.EVENTS, ids)
-    kind = MeasureKind.SUM if metric.kind == "sum" else MeasureKind.DISTINCT
-    return Measure(kind, ids, path_of(metric.path), value_type(feature.payload_types, metric.path))
+    of_type = value_type(feature.payload_types, metric.path)
+    return Measure(_KINDS[metric.kind], ids, path_of(metric.path), of_type, level=metric.level)
 
 
 def path_of(keys: str) -> Path:

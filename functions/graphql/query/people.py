@@ -82,6 +82,11 @@ class SeatChanges(msgspec.Struct, frozen=True):
     since: int
 
     @property
+    def selection(self) -> Selection:
+        """The events that are read."""
+        return self.seats.selection
+
+    @property
     def selects_nothing(self) -> bool:
         """Whether the answer has no rows."""
         return self.seats.selection.selects_nothing

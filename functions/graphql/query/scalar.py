@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from enum import IntEnum
+from typing import Any
 
 type Scalar = str | int | float | bool
 
@@ -43,3 +44,22 @@ def scalar_from_key(kind: int, number: float, text: str) -> Scalar | None:
     if kind == ScalarKind.NUMBER:
         return int(text) if text else number
     return None
+
+
+def key_of_scalar(value: Scalar | None) -> tuple[int, float, str]:
+    """The key of a scalar, which `scalar_from_key` reads."""
+    match value:
+        case None:
+            return ScalarKind.NOTHING, 0.0, ""
+        case bool():
+            return ScalarKind.BOOLEAN, 0.0, "true" if value else "false"
+        case str():
+            return ScalarKind.STRING, 0.0, value
+    return ScalarKind.NUMBER, float(value), str(value) if isinstance(value, int) else ""
+
+
+def json_number(value: Any) -> Any:
+    """A decimal as an integer if it is one, else as the nearest double; any other value unchanged."""
+    if not isinstance(value, Decimal):
+        return value
+    return int(value) if value == value.to_integral_value() else float(value)

@@ -30,6 +30,11 @@ class Selection(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...] = ()
 
     @property
+    def days(self) -> int:
+        """Number of days between start and end."""
+        return (self.end - self.start).days
+
+    @property
     def selects_nothing(self) -> bool:
         """Whether no event can match."""
         return () in (self.namespaces, self.user_ids, self.project_ids, self.event_ids)

@@ -59,6 +59,11 @@ class Sessions(msgspec.Struct, frozen=True):
     limit: int
 
     @property
+    def selection(self) -> Selection:
+        """The events that are read."""
+        return self.covered
+
+    @property
     def selects_nothing(self) -> bool:
         """Whether the answer has no rows."""
         return not self.features or self.covered.selects_nothing or self.matched.selects_nothing

@@ -120,8 +120,8 @@ def select(coverage: Coverage, registry: Registry, today: date, filters: Mapping
     """The selection of a field's filters within the coverage.
 
     Args:
-        filters: the arguments `start_date`, `end_date`, `events` (ids), `features` (names), `user_ids`, `project_ids`
-            and `payload`. Each may be missing or None. Other arguments are ignored.
+        filters: the arguments `start_date`, `end_date`, `events` (ids), `features` (names), `not` (of both kinds),
+            `user_ids`, `project_ids` and `payload`. Each may be missing or None. Other arguments are ignored.
 
     Raises:
         InvalidArgument: a filter is invalid.
@@ -131,7 +131,7 @@ def select(coverage: Coverage, registry: Registry, today: date, filters: Mapping
         namespaces=coverage.namespaces,
         start=start,
         end=end,
-        event_ids=_event_ids(registry, filters.get("events"), filters.get("features")),
+        event_ids=_event_ids(registry, filters),
         user_ids=users(filters.get("user_ids")),
         project_ids=_within(coverage, projects(filters.get("project_ids"))),
         conditions=conditions(filters.get("payload") or ()),
@@ -144,7 +144,16 @@ def _within(coverage: Coverage, project_ids: tuple[int, ...] | None) -> tuple[in
     return (coverage.project_id,) if project_ids is None or coverage.project_id in project_ids else ()
 
 
-def _event_ids(registry: Registry, events: Sequence[int] | None, features: Sequence[str] | None) -> tuple[int, ...]:
+def _event_ids(registry: Registry, filters: Mapping[str, Any]) -> tuple[int, ...]:
+    selected = selected_events(registry, filters.get("events"), filters.get("features"))
+    excluded = filters.get("not") or {}
+    without = {*(excluded.get("events") or ()), *selected_events(registry, None, excluded.get("features") or ())}
+    return tuple(event_id for event_id in selected if event_id not in without)
+
+
+def selected_events(
+    registry: Registry, events: Sequence[int] | None, features: Sequence[str] | None
+) -> tuple[int, ...]:
     """The ids of the defined events that the filters select. Stored events without a definition are never selected."""
     return tuple(
         event.id

@@ -2,7 +2,12 @@
 
 import base64
 import binascii
-from datetime import UTC, datetime, timedelta
+import hashlib
+import math
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -17,6 +22,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _TIME_BYTES = 8
 _VALUES = range(-(2**127), 2**127)
 _USER_IDS = range(2**63)
+_MAX_DECIMAL = Decimal(10) ** 60
 _MALFORMED = "the text is malformed"
 
 
@@ -63,3 +69,56 @@ def from_user_cursor(sort: str, cursor: str) -> UserPosition:
     if sorted_by != sort or value not in _VALUES or user_id not in _USER_IDS:
         raise ValueError("it belongs to another order")
     return UserPosition(value, user_id)
+
+
+def to_row_cursor(shape: bytes, values: Sequence[Any]) -> str:
+    """The cursor of a row among the groups of an aggregation of this shape.
+
+    Args:
+        values: strings, integers, doubles, decimals, days and None.
+    """
+    return base64.urlsafe_b64encode(msgspec.json.encode((_digest(shape), *values))).decode()
+
+
+def from_row_cursor(shape: bytes, types: Sequence[Any], cursor: str) -> tuple[Any, ...]:
+    """The values of a cursor that `to_row_cursor` made.
+
+    Args:
+        types: types of the values.
+
+    Raises:
+        ValueError: the text is not such a cursor, or belongs to an aggregation of another shape.
+    """
+    try:
+        found = msgspec.json.decode(base64.b64decode(cursor, altchars=b"-_", validate=True), type=list[Any])
+    except (ValueError, msgspec.DecodeError) as error:
+        raise ValueError(_MALFORMED) from error
+    if found[:1] != [_digest(shape)]:
+        raise ValueError("it belongs to other groups, or to another order")
+    try:
+        values = tuple(msgspec.convert(value, kind | None) for value, kind in zip(found[1:], types, strict=True))
+    except (ValueError, msgspec.ValidationError) as error:
+        raise ValueError(_MALFORMED) from error
+    if not all(map(_is_comparable, values)):
+        raise ValueError(_MALFORMED)
+    return values
+
+
+def _is_comparable(value: Any) -> bool:
+    """Whether both stores can compare with a value."""
+    match value:
+        case str():
+            return "\0" not in value
+        case int():
+            return value in _USER_IDS
+        case float():
+            return math.isfinite(value)
+        case Decimal():
+            return value.is_finite() and abs(value) < _MAX_DECIMAL
+        case date():
+            return FIRST_DAY <= value <= LAST_DAY
+    return True
+
+
+def _digest(shape: bytes) -> str:
+    return hashlib.blake2b(shape, digest_size=9).hexdigest()

@@ -1,10 +1,25 @@
 """Converts the argument `payload`, filters of the type `PayloadFilter`, to conditions."""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from functions.graphql.query.conditions import Compares, Condition, Differs, EqualsAny, Exists, Ordering
+from functions.graphql.query.conditions import (
+    AllOf,
+    AnyOf,
+    Compares,
+    Condition,
+    Contains,
+    Differs,
+    EqualsAny,
+    Exists,
+    Like,
+    Not,
+    Ordering,
+    StartsWith,
+    path_conditions,
+)
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.path import Path, read_path
 from functions.graphql.query.scalar import Scalar, stored_number
@@ -17,7 +32,12 @@ MAX_STEPS = 1000  # steps of all paths, counted once for each operator: as many 
 # Bytes of the strings of one `in`. ClickHouse takes values of up to 128 KiB, in which some characters are escaped.
 MAX_STRING_BYTES = 64 * 1024
 
-_OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "exists")
+# Names of the operators, by the keys that resolvers get.
+_OPERATORS = {name: name for name in ("eq", "ne", "gt", "gte", "lt", "lte", "in")}
+_OPERATORS |= {"not_in": "notIn", "like": "like", "starts_with": "startsWith", "contains": "contains"}
+_OPERATORS |= {"exists": "exists"}
+_COMBINING = ("not", "any", "all")
+_LONE_BACKSLASH = re.compile(r"(?<!\\)(?:\\\\)*\\(?![%_\\])")
 _ORDERINGS = {
     "gt": Ordering.GREATER,
     "gte": Ordering.GREATER_OR_EQUAL,
@@ -30,17 +50,17 @@ def conditions(filters: Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
     """The conditions of the filters; a payload must fulfil all.
 
     Args:
-        filters: inputs of the type `PayloadFilter`, without the operators that the client did not give.
+        filters: inputs of the type `PayloadFilter` with their keys in snake_case, without the operators that the client
+            did not give.
 
     Raises:
         InvalidArgument: a path or operand is invalid, or a limit is exceeded.
     """
-    if len(filters) > MAX_FILTERS:
-        raise InvalidArgument(f"payload takes at most {MAX_FILTERS} filters, not {len(filters)}.")
+    count = sum(map(_count, filters))
+    if count > MAX_FILTERS:
+        raise InvalidArgument(f"payload takes at most {MAX_FILTERS} filters, not {count}.")
     found = tuple(condition for each in filters for condition in _conditions_of(each))
-    steps = sum(len(condition.path) for condition in found)
-    if steps > MAX_STEPS:
-        raise InvalidArgument(f"payload: the paths have at most {MAX_STEPS:,} steps in all, not {steps:,}.")
+    check_steps("payload", found)
     return found
 
 
@@ -53,15 +73,53 @@ def text_operand(name: str, text: str) -> str:
     return _text(name, text)
 
 
+def check_steps(argument: str, found: Iterable[Condition]) -> None:
+    """Checks how many steps the paths of all conditions have.
+
+    Raises:
+        InvalidArgument: there are more than `MAX_STEPS`.
+    """
+    steps = sum(len(one.path) for condition in found for one in path_conditions(condition))
+    if steps > MAX_STEPS:
+        raise InvalidArgument(f"{argument}: the paths have at most {MAX_STEPS:,} steps in all, not {steps:,}.")
+
+
+def _count(payload_filter: Mapping[str, Any]) -> int:
+    """The number of filters that a filter consists of."""
+    within = [payload_filter.get("not"), *(payload_filter.get("any") or ()), *(payload_filter.get("all") or ())]
+    return 1 + sum(_count(inner) for inner in within if inner is not None)
+
+
 def _conditions_of(payload_filter: Mapping[str, Any]) -> list[Condition]:
+    given = [(name, payload_filter[key]) for key, name in _OPERATORS.items() if key in payload_filter]
+    combining = [name for name in _COMBINING if payload_filter.get(name) is not None]
+    if not given and not combining:
+        raise InvalidArgument(
+            f"payload: a filter needs at least one of {', '.join([*_OPERATORS.values(), *_COMBINING])}."
+        )
+    found = [_combined(name, payload_filter[name]) for name in combining]
+    if not given:
+        return found
+    if payload_filter.get("path") is None:
+        raise InvalidArgument(f"payload: a filter with {given[0][0]} needs a path.")
     try:
         path = read_path(payload_filter["path"])
     except ValueError as error:
         raise InvalidArgument(f"payload: {error}") from None
-    given = [operator for operator in _OPERATORS if operator in payload_filter]
-    if not given:
-        raise InvalidArgument(f"payload: a filter needs at least one of {', '.join(_OPERATORS)}.")
-    return [_condition(path, operator, payload_filter[operator]) for operator in given]
+    return [condition for name, operand in given for condition in _of_operator(path, name, operand)] + found
+
+
+def _combined(name: str, given: Any) -> Condition:
+    if name == "not":
+        return Not(AllOf(tuple(_conditions_of(given))))
+    filters = tuple(AllOf(tuple(_conditions_of(each))) for each in given)
+    return AnyOf(filters) if name == "any" else AllOf(filters)
+
+
+def _of_operator(path: Path, operator: str, operand: Any) -> list[Condition]:
+    if operator == "notIn":
+        return [Exists(path, exists=True), Not(EqualsAny(path, _operands("notIn", operand)))]
+    return [_condition(path, operator, operand)]
 
 
 def _condition(path: Path, operator: str, operand: Any) -> Condition:
@@ -70,24 +128,38 @@ def _condition(path: Path, operator: str, operand: Any) -> Condition:
             raise InvalidArgument("payload: exists must be true or false.")
         return Exists(path, operand)
     if operator == "in":
-        return EqualsAny(path, _operands(operand))
+        return EqualsAny(path, _operands("in", operand))
+    if operator in ("like", "startsWith"):
+        if not isinstance(operand, str):
+            raise InvalidArgument(f"payload: {operator} must be a string.")
+        text = _text(operator, operand)
+        return StartsWith(path, text) if operator == "startsWith" else Like(path, _pattern(text))
     scalar = _scalar(operator, operand)
     if operator == "eq":
         return EqualsAny(path, (scalar,))
+    if operator == "contains":
+        return Contains(path, scalar)
     if operator == "ne":
         return Differs(path, scalar)
     return Compares(path, _ORDERINGS[operator], scalar)
 
 
-def _operands(operands: Any) -> tuple[Scalar, ...]:
+def _operands(operator: str, operands: Any) -> tuple[Scalar, ...]:
     if not isinstance(operands, list):
-        raise InvalidArgument("payload: in must be a list.")
+        raise InvalidArgument(f"payload: {operator} must be a list.")
     if len(operands) > MAX_VALUES:
-        raise InvalidArgument(f"payload: in takes at most {MAX_VALUES:,} values, not {len(operands):,}.")
-    scalars = tuple(_scalar("in", operand) for operand in operands)
+        raise InvalidArgument(f"payload: {operator} takes at most {MAX_VALUES:,} values, not {len(operands):,}.")
+    scalars = tuple(_scalar(operator, operand) for operand in operands)
     if sum(len(scalar.encode()) for scalar in scalars if isinstance(scalar, str)) > MAX_STRING_BYTES:
-        raise InvalidArgument(f"payload: in takes strings of at most {MAX_STRING_BYTES:,} bytes in all.")
+        raise InvalidArgument(f"payload: {operator} takes strings of at most {MAX_STRING_BYTES:,} bytes in all.")
     return scalars
+
+
+def _pattern(text: str) -> str:
+    """The pattern of `like`, in which each backslash must precede a character that it makes literal."""
+    if _LONE_BACKSLASH.search(text):
+        raise InvalidArgument("payload: in like, a backslash must stand before %, _ or another backslash.")
+    return text
 
 
 def _scalar(operator: str, operand: Any) -> Scalar:

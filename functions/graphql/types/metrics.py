@@ -163,7 +163,7 @@ def _user_aggregation(
         dimensions=(Dimension.USER,),
         order=(Order(sort.measure, descending),),
         limit=limit,
-        beyond=beyond,
+        beyond=None if beyond is None else beyond.among_groups,
         ties_descend=descending,
     )
 
@@ -256,6 +256,10 @@ def _type_text(metric_field: MetricField) -> str:
         return "Float"
     if metric_field.kind is MeasureKind.DISTINCT:
         return f"[{_GRAPHQL_TYPES[metric_field.value_type]}!]!"
+    if metric_field.kind in (MeasureKind.LEAST, MeasureKind.GREATEST):
+        return _GRAPHQL_TYPES[metric_field.value_type]
+    if metric_field.kind in (MeasureKind.AVERAGE, MeasureKind.QUANTILE):
+        return "Float"
     return "Float!" if metric_field.kind is MeasureKind.SUM and metric_field.value_type is float else "Long!"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ariadne import convert_camel_case_to_snake
 
-from functions.graphql.query.conditions import Condition, EqualsNone
+from functions.graphql.query.conditions import Condition, Not
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.types.filters import conditions
 from functions.graphql.types.sdl import description
@@ -41,7 +41,7 @@ def argument_conditions(feature: Feature, given: Mapping[str, Any]) -> tuple[Con
     """
     selected = _conditions(feature, given)
     left_out = _conditions(feature, given.get(NOT) or {})
-    return (*selected, *(EqualsNone(each.path, each.operands) for each in left_out))
+    return (*selected, *(Not(each) for each in left_out))
 
 
 def _conditions(feature: Feature, given: Mapping[str, Any]) -> Iterable[Any]:

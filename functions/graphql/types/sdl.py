@@ -11,6 +11,8 @@ FILTERS = """\
     events: [AiUsageEventType!]
     "Only events of these features."
     features: [AiUsageFeature!]
+    "Without these events."
+    not: AiUsageExclusion
     "Only events of these users."
     userIds: [ID!]
     "Only events of these projects. Events without a project are of none."

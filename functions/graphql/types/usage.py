@@ -7,12 +7,21 @@ from typing import Any
 from ariadne import EnumType, ObjectType, SchemaBindable
 
 from functions.graphql.context import Coverage, Info, Usernames, UserNode
-from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order
+from functions.graphql.query.aggregation import (
+    Aggregation,
+    Dimension,
+    Measure,
+    MeasureKind,
+    Order,
+)
 from functions.graphql.query.errors import InvalidArgument
+from functions.graphql.query.scalar import json_number
 from functions.graphql.types import arguments
 from functions.graphql.types.arguments import select
 from functions.graphql.types.lookahead import Lookahead
+from functions.graphql.types.row_places import RowPlaces
 from functions.graphql.types.sdl import FILTERS, description, order_value
+from functions.graphql.types.usage_measures import MEASURE_ARGUMENTS, RowMeasures
 
 MAX_GROUP_PATHS = 5
 
@@ -43,11 +52,23 @@ class Row:
     payload: Mapping[str, Any]
     values: Mapping[Measure, Any]
     users: Usernames
+    places: RowPlaces
+    asked: Mapping[str, Measure]
 
     def key(self, dimension: Dimension) -> Any:
         """The group's value of a dimension; None if the query does not group by the dimension."""
         key = self.keys.get(dimension)
         return UserNode(key, self.users) if dimension is Dimension.USER and key is not None else key
+
+    @property
+    def measures(self) -> list[dict[str, Any]]:
+        """What the query's `measures` are."""
+        return [{"name": name, "value": json_number(self.values[measure])} for name, measure in self.asked.items()]
+
+    @property
+    def cursor(self) -> str:
+        """The cursor of the row."""
+        return self.places.cursor(self.keys, self.payload, self.values)
 
 
 def usage_rows_text() -> str:
@@ -92,6 +113,10 @@ def resolve_usage(
     payload_group_by: Sequence[str] | None = None,
     order_by: Sequence[Order] | None = None,
     first: int | None = None,
+    after: str | None = None,
+    measures: Sequence[Mapping[str, Any]] | None = None,
+    having: Sequence[Mapping[str, Any]] | None = None,
+    order_by_measures: Sequence[Mapping[str, Any]] | None = None,
     **filters: Any,
 ) -> list[Row]:
     """Resolves `aiUsage`."""
@@ -100,26 +125,39 @@ def resolve_usage(
     context.budget.take(size)
     dimensions = tuple(dict.fromkeys(group_by or ()))
     texts = tuple(dict.fromkeys(payload_group_by or ()))
-    order = tuple(order_by or ()) or _DEFAULT_ORDER
+    row_measures = RowMeasures(measures or (), _MEASURES, context.registry)
+    order = (*row_measures.order(order_by_measures or ()), *(order_by or ())) or _DEFAULT_ORDER
     _require_grouped(order, dimensions)
+    conditions = row_measures.having(having or ())
+    places = RowPlaces(dimensions, texts, order)
     selected = Lookahead.of(info).names()
-    ordered_by = [each.by for each in order if isinstance(each.by, Measure)]
-    measures = [measure for field, measure in _MEASURES.items() if field in selected or measure in ordered_by]
+    needed = {each.by for each in order} | {each.measure for each in conditions}
+    fields = [measure for field, measure in _MEASURES.items() if field in selected or measure in needed]
+    asked = [measure for measure in row_measures.asked.values() if "measures" in selected or measure in needed]
     aggregation = Aggregation(
         select(coverage, context.registry, context.today, filters),
         context.registry.feature_of,
-        measures=tuple(measures) or (_MEASURES["totalCount"],),
+        measures=(*fields, *asked) or (_MEASURES["totalCount"],),
         dimensions=dimensions,
         paths=arguments.paths("payloadGroupBy", texts, MAX_GROUP_PATHS),
         order=order,
         limit=size,
+        having=conditions,
+        beyond=places.position(after),
     )
     if size == 0:
         return []
-    return _rows(context.events.aggregate(aggregation), aggregation, texts, info)
+    return _rows(context.events.aggregate(aggregation), aggregation, texts, places, row_measures.asked, info)
 
 
-def _rows(found: Sequence[Sequence[Any]], aggregation: Aggregation, texts: Sequence[str], info: Info) -> list[Row]:
+def _rows(
+    found: Sequence[Sequence[Any]],
+    aggregation: Aggregation,
+    texts: Sequence[str],
+    places: RowPlaces,
+    asked: Mapping[str, Measure],
+    info: Info,
+) -> list[Row]:
     dimensions = aggregation.dimensions
     first_measure = len(dimensions) + len(texts)
     user_ids = [row[dimensions.index(Dimension.USER)] for row in found] if Dimension.USER in dimensions else []
@@ -130,6 +168,8 @@ def _rows(found: Sequence[Sequence[Any]], aggregation: Aggregation, texts: Seque
             payload=dict(zip(texts, row[len(dimensions) :], strict=False)),
             values=dict(zip(aggregation.measures, row[first_measure:], strict=True)),
             users=users,
+            places=places,
+            asked=asked,
         )
         for row in found
     ]
@@ -162,9 +202,11 @@ def _field(name: str, where: str) -> str:
     groupBy: [AiUsageDimension!]
     "Paths into the payload: the events of a group have the same strings, numbers and booleans there."
     payloadGroupBy: [String!]
-{FILTERS}    "In which order: of the most events first where it is not given."
+{MEASURE_ARGUMENTS}{FILTERS}    "In which order: of the most events first where it is not given."
     orderBy: [AiUsageOrder!]
     "How many groups to return: 100 where it is not given, at most 1,000."
     first: Int
+    "Only the groups after the one with this cursor. The other arguments must be the same as those of its query."
+    after: String
 ): [AiUsageRow!]!
 """

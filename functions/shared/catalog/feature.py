@@ -165,11 +165,16 @@ class Feature:
         *,
         events: Sequence[str] | None = None,
         sum: str | None = None,  # noqa: A002 (the word that teams write)
+        avg: str | None = None,
+        min: str | None = None,  # noqa: A002
+        max: str | None = None,  # noqa: A002
+        quantile: float | None = None,
+        of: str | None = None,
         distinct: str | None = None,
         ratio: Sequence[str] | None = None,
         description: str = "",
     ) -> None:
-        """Declares a metric of the feature's events: their count, or one of `sum`, `distinct` and `ratio`.
+        """Declares a metric of the feature's events: their count, or what one of the further arguments says.
 
         The events and metrics named may be declared later.
 
@@ -177,6 +182,11 @@ class Feature:
             name: the metric's field in GraphQL.
             events: names of the events to measure; by default all of the feature's, deprecated ones included.
             sum: payload key whose numbers are added up, or keys joined by dots.
+            avg: likewise, for the average of the numbers.
+            min: likewise, for the least of the numbers.
+            max: likewise, for the greatest of the numbers.
+            quantile: level of the quantile of the numbers at `of`, from 0 to 1; 0.5 is the median.
+            of: payload key of the quantile, or keys joined by dots.
             distinct: payload key whose distinct values are listed, or keys joined by dots.
             ratio: names of two counts or sums of the feature: dividend and divisor.
 
@@ -185,7 +195,13 @@ class Feature:
         """
         try:
             metric = declared_metric(
-                name, events=events, total_of=sum, distinct=distinct, ratio=ratio, description=description
+                name,
+                events=events,
+                path_of_kind={"sum": sum, "avg": avg, "min": min, "max": max, "distinct": distinct},
+                quantile=quantile,
+                of=of,
+                ratio=ratio,
+                description=description,
             )
         except ValueError as error:
             raise DefinitionError(f"{self.file}: {error}") from error

@@ -1,4 +1,4 @@
-"""`Metric`: a count, sum, list of distinct values or ratio that a feature declares."""
+"""`Metric`: a figure that a feature declares: a count, sum, average, quantile, list of distinct values, ratio, …"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Literal
 from functions.shared.catalog.names import is_field_name
 from functions.shared.catalog.payload_type import PayloadType, describe, type_at
 
-type MetricKind = Literal["count", "sum", "distinct", "ratio"]
+type MetricKind = Literal["count", "sum", "avg", "min", "max", "quantile", "distinct", "ratio"]
 
 MAX_DISTINCT = 1000
 """Number of distinct values that a metric lists: the first ones in their order."""
@@ -16,8 +16,23 @@ MAX_DISTINCT = 1000
 MAX_ADDEND = 1e300
 """Doubles of this size or larger are not added up: one payload, or a few, would make a sum infinite."""
 
+MAX_MEASURED = 1e30
+"""Numbers of this size or larger have no part in averages, quantiles and exact totals."""
+
+MEASURED_DECIMALS = 40
+"""Decimal places of the numbers in averages and exact totals; further places are cut off."""
+
+_NUMBERS = (int, float)
+
 # Types that a metric's payload key may have.
-_KEY_TYPES: dict[MetricKind, tuple[type, ...]] = {"sum": (int, float), "distinct": (str, int, float, bool, datetime)}
+_KEY_TYPES: dict[MetricKind, tuple[type, ...]] = {
+    "sum": _NUMBERS,
+    "avg": _NUMBERS,
+    "min": _NUMBERS,
+    "max": _NUMBERS,
+    "quantile": _NUMBERS,
+    "distinct": (str, int, float, bool, datetime),
+}
 _NUMERIC: tuple[MetricKind, ...] = ("count", "sum")
 
 
@@ -27,12 +42,14 @@ class Metric:
 
     Attributes:
         name: the metric's field in GraphQL.
-        kind: `count`: number of events; `sum`: sum of the numbers at `path`; `distinct`: distinct values at `path`;
-            `ratio`: the first metric of `of` divided by the second, null if the second is 0.
+        kind: `count`: number of events; `sum`: sum of the numbers at `path`; `avg`, `min`, `max`, `quantile`: their
+            average, least, greatest, or interpolated quantile, null without any; `distinct`: distinct values at
+            `path`; `ratio`: the first metric of `of` divided by the second, null if the second is 0.
         events: names of the events to measure; empty for all of the feature's, deprecated ones included.
         path: payload key, or keys joined by dots; empty for `count` and `ratio`.
         of: names of the two metrics of a ratio; empty for the other kinds.
         description: text for the schema.
+        level: of a quantile, from 0 to 1; 0.5 is the median.
     """
 
     name: str
@@ -41,26 +58,32 @@ class Metric:
     path: str = ""
     of: tuple[str, ...] = ()
     description: str = ""
+    level: float = 0.0
 
 
 def declared_metric(
     name: str,
     *,
     events: Sequence[str] | None,
-    total_of: str | None,
-    distinct: str | None,
+    path_of_kind: Mapping[MetricKind, str | None],
+    quantile: float | None,
+    of: str | None,
     ratio: Sequence[str] | None,
     description: str,
 ) -> Metric:
     """The metric with these arguments. `metric_problems` later checks that the names in it exist.
+
+    Args:
+        path_of_kind: the payload key for each kind that takes nothing but a key; None for the kinds not given.
 
     Raises:
         ValueError: the name is not a GraphQL field name, or the arguments are contradictory.
     """
     if not is_field_name(name):
         raise ValueError(f"metric {name!r} is not a name that GraphQL allows, beginning in lower case")
-    if sum(given is not None for given in (total_of, distinct, ratio)) > 1:
-        raise ValueError(f"metric {name!r} takes only one of sum, distinct and ratio")
+    paths: dict[MetricKind, str] = {kind: path for kind, path in path_of_kind.items() if path is not None}
+    if len(paths) + (quantile is not None) + (ratio is not None) > 1:
+        raise ValueError(f"metric {name!r} takes only one of sum, avg, min, max, quantile, distinct and ratio")
     if isinstance(events, str) or (events is not None and not events):
         raise ValueError(f"metric {name!r}: events must be a list of at least one name")
     named = tuple(dict.fromkeys(events or ()))
@@ -70,11 +93,23 @@ def declared_metric(
         if isinstance(ratio, str) or len(ratio) != 2:
             raise ValueError(f"metric {name!r}: ratio must name two metrics")
         return Metric(name, "ratio", of=tuple(ratio), description=description)
-    if total_of is not None:
-        return Metric(name, "sum", named, total_of, description=description)
-    if distinct is not None:
-        return Metric(name, "distinct", named, distinct, description=description)
+    level = _level(name, quantile, of)
+    if of is not None:
+        return Metric(name, "quantile", named, of, description=description, level=level)
+    for kind, path in paths.items():
+        return Metric(name, kind, named, path, description=description)
     return Metric(name, "count", named, description=description)
+
+
+def _level(name: str, quantile: float | None, of: str | None) -> float:
+    """The level of a quantile; 0 without one."""
+    if (quantile is None) != (of is None):
+        raise ValueError(f'metric {name!r}: quantile and of belong together, like quantile=0.95, of="duration_ms"')
+    if quantile is None:
+        return 0.0
+    if type(quantile) not in (int, float) or not 0 <= quantile <= 1:
+        raise ValueError(f"metric {name!r}: quantile must be a number from 0 to 1, not {quantile!r}")
+    return float(quantile)
 
 
 def value_type(payload_types: Mapping[str, PayloadType], keys: str) -> type[str | int | float | bool]:
