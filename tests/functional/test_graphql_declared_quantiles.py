@@ -40,7 +40,7 @@ def builds(either: GraphqlHandler, folder: Path) -> GraphqlHandler:
     return either
 
 
-def test_averages_extremes_and_quantiles_are_null_without_numbers_and_else_take_those_of_the_keys_type(
+def test_averages_and_quantiles_take_paths_of_numbers_others_those_of_the_keys_type(
     builds: GraphqlHandler, insert: Insert
 ) -> None:
     assert ask(builds, QUERY) == {

@@ -90,7 +90,7 @@ def test_a_page_needs_no_token_and_loads_nothing_from_elsewhere(pages: GraphqlHa
         (f"/{SCRIPT}", "text/javascript; charset=utf-8", "public, max-age=31536000, immutable"),
     ],
 )
-def test_a_browser_keeps_what_has_a_hash_in_its_name_for_ever_and_asks_again_for_pages(
+def test_a_browser_keeps_what_has_a_hash_in_its_name_and_asks_again_for_pages(
     pages: GraphqlHandler, path: str, content_type: str, kept: str
 ) -> None:
     headers = get(pages, path)["headers"]

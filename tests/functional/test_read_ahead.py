@@ -64,7 +64,7 @@ def waiting(database_url: str) -> Iterator[Connection]:
         yield connection
 
 
-def test_the_next_message_is_read_while_postgresql_writes_unless_it_must_be_unpacked(
+def test_the_next_message_is_read_while_postgresql_writes_unless_it_is_packed(
     slow_consumer: ConsumerHandler, query: Query
 ) -> None:
     read: list[bool] = []

@@ -17,11 +17,10 @@ from functions.graphql.types import arguments
 from functions.graphql.types.arguments import select
 from functions.graphql.types.quantiles import seconds
 from functions.graphql.types.sdl import FILTERS, field_of_both
+from functions.graphql.types.usage import MAX_GROUP_PATHS
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.metric import value_type
 from functions.shared.catalog.registry import Registry
-
-MAX_GROUP_PATHS = 5
 
 _ABOUT = """\
 Sessions of {where}, in groups; those of the most sessions come first. A session has the events of one feature in one
