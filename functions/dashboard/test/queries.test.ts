@@ -1,6 +1,16 @@
 /** The queries of every page are answered by the schema: as it is, with less than pages know, and with more. */
 
-import { buildASTSchema, buildSchema, extendSchema, type GraphQLSchema, graphqlSync, Kind, parse, validate, visit } from "graphql";
+import {
+  buildASTSchema,
+  buildSchema,
+  extendSchema,
+  type GraphQLSchema,
+  graphqlSync,
+  Kind,
+  parse,
+  validate,
+  visit,
+} from "graphql";
 import { expect, test } from "vitest";
 import text from "../../graphql/schema.graphql?raw";
 import { INITIAL, type State } from "../src/dashboard/model/address";
