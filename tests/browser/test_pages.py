@@ -18,11 +18,13 @@ REVIEWS = """
     class Review(Payload):
         \"\"\"What a review carries.\"\"\"
 
+        review: int
         comments: int | None = None
         language: str | None = None
 
-    feature = Feature("reviews", owner="review", payload=Review)
+    feature = Feature("reviews", owner="review", payload=Review, session_key="review")
     feature.events(review_begun=1, review_ended=2)
+    feature.sessions(begins=["review_begun"], ends=["review_ended"])
     feature.metric("begunCount", events=["review_begun"], description="Reviews that were begun.")
     feature.metric("commentsSum", sum="comments", description="Comments in all reviews.")
 """
@@ -37,10 +39,10 @@ def reviews(handler: GraphqlHandler, database_url: str, folder: Path) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         for number in range(BEGUN + ENDED):
             event, comments = (1, 0) if number < BEGUN else (2, 2)
-            payload = {"language": "ruby" if number % 3 else "go", "comments": comments}
+            payload = {"review": number % BEGUN, "language": "ruby" if number % 3 else "go", "comments": comments}
             if number == 0:
                 payload["comments"] = COMMENTS - 2 * ENDED
-            moment = NOW - timedelta(days=number % 6, minutes=1)
+            moment = NOW - timedelta(days=number % 6 if number < BEGUN else 0, minutes=1)
             connection.execute(
                 "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
                 " VALUES (%s, %s, %s, %s, %s, %s)",
@@ -83,6 +85,7 @@ def test_a_new_definition_has_its_figures_drawn(reviews: None, open_page: OpenPa
         assert figures["totalEventCount"] == str(BEGUN + ENDED)
         assert figures["begunCount"] == str(BEGUN)
         assert figures["commentsSum"] == f"{COMMENTS:,}"
+        assert (figures["sessionsCount"], figures["completionRate"]) == (str(BEGUN), f"{ENDED / BEGUN:.1%}")
         by_language = page.locator("#breakdown .bars li")
         drawn = {
             each.locator(".label").inner_text(): (each.locator(".number").inner_text(), width_of(each.locator(".bar")))

@@ -158,5 +158,5 @@ def test_a_deployment_fills_the_projects_and_says_how_many(
     for _ in range(3):
         insert(project_id=4)
     assert migrate(database_url, REGISTRY, 3)[-1] == "filled the project of 3 events"
-    assert migrate(database_url, REGISTRY, 3) == ["recorded 24 event types of release 1"]
+    assert migrate(database_url, REGISTRY, 3) == ["recorded 41 event types of release 1"]
     assert unfilled(before) == []

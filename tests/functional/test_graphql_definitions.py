@@ -309,7 +309,8 @@ def test_the_schema_says_what_the_definition_does(builds: GraphqlHandler) -> Non
     assert answer["build"]["interfaces"] == [{"name": "AiUsageEvent"}, {"name": "Node"}]
     fields = {field["name"]: field for field in answer["build"]["fields"]}
     own = ["size", "seconds", "branch", "machine", "steps", "at"]
-    assert list(fields) == ["id", "nodeId", "timestamp", "event", "user", "namespacePath", "projectId", "payload", *own]
+    of_every_event = ["id", "nodeId", "timestamp", "event", "user", "namespacePath", "projectId", "payload", "extras"]
+    assert list(fields) == [*of_every_event, *own]
     assert fields["size"]["description"] == "in bytes"
     kinds = {name: fields[name]["type"]["name"] or fields[name]["type"]["ofType"]["name"] for name in own}
     assert kinds == {

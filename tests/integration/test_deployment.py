@@ -12,6 +12,7 @@ from infra.local import deploy
 from tests.integration.deployment import Deployment, deployed_whole, deployed_without_functions, runs_functions
 
 DAY_SECONDS = 24 * 60 * 60
+PAGES = ("/graphql", "/dashboard", "/dashboard/{path+}")
 SECRETS = {
     "DatabaseSecretArn": "test-deployed-database",
     "AuthSecretArn": "test-deployed-auth",
@@ -103,7 +104,7 @@ def test_the_api_has_the_routes_and_each_calls_its_function(deployment: Deployme
         ("/api/v4/usage_data/track_event", "POST"): ingest,
         ("/api/v4/usage_data/track_events", "POST"): ingest,
         ("/graphql", "POST"): graphql,
-        ("/graphql", "GET"): graphql,
+        **{(path, method): graphql for path in PAGES for method in ("GET", "HEAD")},
         ("/graphql", "OPTIONS"): graphql,
         ("/v1/events", "OPTIONS"): ingest,
         ("/api/v4/usage_data/track_event", "OPTIONS"): ingest,

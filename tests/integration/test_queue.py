@@ -120,7 +120,7 @@ def test_a_message_that_fails_becomes_a_dead_letter_and_its_neighbour_is_stored(
             raise RuntimeError
         return read_attributes(raw, *arguments)
 
-    monkeypatch.setattr("functions.ingest.pipeline.read_attributes", fail_on_one)
+    monkeypatch.setattr("functions.ingest.reading.read_attributes", fail_on_one)
     good, bad = event(), event(unforeseen=1)
     for one in (bad, good):
         queues.sqs.send_message(QueueUrl=queues.url, MessageBody=json.dumps(one))

@@ -78,7 +78,7 @@ def walk(
         pooled_url: URL for the consumer and GraphQL.
     """
     migrate(session_url, registry.load(), RETENTION_MONTHS)
-    assert migrate(session_url, registry.load(), RETENTION_MONTHS) == ["recorded 24 event types of release 1"]
+    assert migrate(session_url, registry.load(), RETENTION_MONTHS) == ["recorded 41 event types of release 1"]
     with ways_in(pooled_url) as ways:
         sender = {"Authorization": f"Bearer {token(namespaces=['*'], sub='1')}"}
         for attempt in ("new", "again", "and again"):
