@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -9,6 +10,7 @@ from graphql import GraphQLError, get_introspection_query, parse
 from functions.graphql import limits
 from functions.graphql.documents import DocumentCache, InvalidQuery
 from functions.graphql.handler import GraphqlHandler
+from functions.graphql.pages import Pages
 from functions.graphql.query import budget
 from functions.graphql.query.budget import MAX_SECONDS
 from functions.graphql.query.errors import InvalidArgument, QueryTooSlow
@@ -110,7 +112,9 @@ def test_without_introspection_no_message_tells_of_the_schema(closed: GraphqlHan
 
 
 def test_suggestions_are_made_where_the_schema_may_be_seen(api: GraphqlHandler) -> None:
-    assert errors(api, "{ namespac }") == ["Cannot query field 'namespac' on type 'Query'. Did you mean 'namespace'?"]
+    assert errors(api, "{ namespac }") == [
+        "Cannot query field 'namespac' on type 'Query'. Did you mean 'namespace' or 'namespaces'?"
+    ]
 
 
 def test_a_query_is_parsed_and_validated_once(api: GraphqlHandler) -> None:
@@ -225,7 +229,11 @@ def store(database_url: str, count: int, payload: dict[str, Any]) -> None:
         ({"id": "a"}, 405),
     ],
 )
-def test_a_query_is_never_taken_from_the_address(parameters: Any, status: int, api: GraphqlHandler) -> None:
+def test_a_query_is_never_taken_from_the_address(
+    parameters: Any, status: int, api: GraphqlHandler, tmp_path: Path
+) -> None:
+    (tmp_path / "graphiql.html").write_text("a page")
+    api.pages = Pages(tmp_path)
     answer = api({"httpMethod": "GET", "headers": {}, "queryStringParameters": parameters}, None)
     assert answer["statusCode"] == status
     if status == 405:

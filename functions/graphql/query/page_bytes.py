@@ -9,7 +9,7 @@ from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.store import PAYLOAD, EventRow, RequestedFields
 from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES
 
-MAX_PAGE_BYTES = 64 * 1024 * 1024
+MAX_PAGE_BYTES = 32 * 1024 * 1024
 
 
 class PageTooLarge(InvalidArgument):

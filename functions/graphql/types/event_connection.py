@@ -19,7 +19,7 @@ from functions.graphql.types.event_plan import EventPlan, EventTypes, plan_event
 from functions.graphql.types.selected_fields import variables_below
 from functions.graphql.types.user_fields import last_days
 
-_ROWS_AT_ONCE = 100  # a query may ask for each value of an event about fifty times
+_ROWS_AT_ONCE = 50  # a query may ask for each value of an event about fifty times
 
 
 class EventPage(ConnectionPage[EventRow]):
