@@ -144,7 +144,7 @@ def test_the_event_types_are_what_the_definitions_say(connection: psycopg.Connec
         (event.id, event.name, event.feature.name, event.deprecated) for _, event in sorted(REGISTRY.by_id.items())
     ]
     migrate(database_url, without_event(7), 3)
-    assert connection.execute("SELECT count(*) FROM event_types").fetchone() == (21,)
+    assert connection.execute("SELECT count(*) FROM event_types").fetchone() == (40,)
 
 
 @pytest.mark.parametrize(

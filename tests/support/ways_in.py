@@ -41,7 +41,7 @@ class WaysIn:
 
     Attributes:
         waiting: messages that the API sent.
-        outcomes: outcomes of the events, for each call of the consumer.
+        outcomes: the outcome of each group of messages that the consumer stored.
     """
 
     api: IngestHandler
@@ -74,8 +74,9 @@ class WaysIn:
         """Passes messages to the consumer, and checks that it reports none as failed."""
         attributes = {"SentTimestamp": str(round(NOW.timestamp() * 1000)), "ApproximateReceiveCount": "1"}
         records = [{"messageId": message_id, "body": body, "attributes": attributes} for body in bodies]
+        before = len(self.outcomes)
         assert self.consumer({"Records": records}, None) == {"batchItemFailures": []}
-        return self.outcomes[-1]
+        return sum(self.outcomes[before:], Outcome())
 
     def consume_waiting(self) -> Outcome:
         """Passes the API's messages to the consumer."""
@@ -86,15 +87,22 @@ class WaysIn:
 
 @dataclass
 class NotedConsumer(Consumer):
-    """A consumer that records its outcomes."""
+    """A consumer that records the outcomes of whole groups, not those of their halves."""
 
     outcomes: list[Outcome] = field(default_factory=list)
+    depth: int = 0
 
     def consume(
         self, batches: Sequence[Batch], reading: Reading | None = None, spare_work: Iterator[object] = NO_WORK
     ) -> Outcome:
-        self.outcomes.append(super().consume(batches, reading, spare_work))
-        return self.outcomes[-1]
+        self.depth += 1
+        try:
+            outcome = super().consume(batches, reading, spare_work)
+        finally:
+            self.depth -= 1
+        if self.depth == 0:
+            self.outcomes.append(outcome)
+        return outcome
 
 
 @contextmanager
