@@ -10,6 +10,7 @@ from functions.shared import settings
 from functions.shared.postgres import TimeLimits, connect
 from infra.cli import definitions, directory, dlq, erasure, namespace, rejected, tokens
 from infra.cli.environment import use_local_stack
+from infra.cli.export import export
 from infra.cli.terminal import console, errors_reported
 from infra.cli.verify import verify
 
@@ -77,6 +78,7 @@ def synchronise(
 
 
 app.command("verify")(verify)
+app.command("export")(export)
 
 
 @app.command("retention")
