@@ -1,7 +1,7 @@
 """ClickHouse has names and views for dashboards: what they show, and that they follow what PostgreSQL knows."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -16,7 +16,9 @@ from functions.sync.sync import Sync
 from functions.sync.views import COLUMNS, view_name
 from infra.operations.erasure.erase import Eraser
 from infra.operations.erasure.subject import Subject
+from tests.support import documentation
 from tests.support.clock import NOW
+from tests.support.documentation import DOCS
 from tests.support.graphql import Insert
 
 SECONDS = 60
@@ -129,3 +131,37 @@ def test_views_follow_the_definitions_and_leave_others_alone(insert: Insert, bri
     assert {view_name(feature) for feature in registry.load().features.values()} <= {
         name for (name,) in rows(client, "SELECT name FROM system.tables WHERE database = currentDatabase()")
     }
+
+
+PAGE = (DOCS / "howto" / "analyse.md").read_text()
+
+
+def test_the_examples_of_the_page_run(
+    named: None,
+    insert: Insert,
+    bring: Brought,
+    client: Client,
+    clickhouse_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = datetime.now(UTC)
+    for event in (2, 2, 3):
+        insert(now, event, 7, "27/28/", language="ruby")
+    bring()
+    answers = [rows(client, statement) for statement in documentation.blocks(PAGE, "sql")]
+    assert len(answers) == 5
+    assert all(answers)
+    assert answers[1] == [("ruby", 2, 1, 0.5)]
+    assert answers[3][0][:2] == ("root", 3)
+    (script,) = documentation.blocks(PAGE, "python")
+    monkeypatch.setenv("CLICKHOUSE_URL", clickhouse_url)
+    exec(script, {})  # noqa: S102
+    assert capsys.readouterr().out == "code_suggestions 3\n"
+
+
+def test_clickhouse_reads_the_statements_of_the_page_about_rights(client: Client) -> None:
+    statements = [text for block in documentation.blocks(PAGE, "text") for text in block.split(";") if text.strip()]
+    assert len(statements) == 12
+    for statement in statements:
+        client.query("SELECT formatQuerySingleLine({statement:String})", parameters={"statement": statement})
