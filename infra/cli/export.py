@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_MESSAGES = 2
 _MEGABYTE = 1_000_000
-_SUFFIXES = {".csv": Format.csv, ".ndjson": Format.ndjson, ".jsonl": Format.ndjson}
+_SUFFIXES = {".csv": Format.csv, ".ndjson": Format.ndjson, ".jsonl": Format.ndjson, ".parquet": Format.parquet}
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write; - for standard output.")]
 Kind = Annotated[

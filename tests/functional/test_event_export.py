@@ -17,6 +17,7 @@ from unittest.mock import patch
 from uuid import UUID
 
 import psycopg
+import pyarrow.parquet
 import pytest
 from graphql import GraphQLSchema
 from typer.testing import CliRunner, Result
@@ -113,6 +114,44 @@ def test_an_export_has_the_events_that_a_plain_model_selects(
         for row, line in zip(of_csv, found, strict=True):
             assert json.loads(row.pop("payload")) == line.pop("payload")
             assert row == {name: "" if value is None else str(value) for name, value in line.items()}
+
+
+def test_a_parquet_file_has_exact_integers_and_microseconds(
+    insert: Insert, database_url: str, schema: GraphQLSchema
+) -> None:
+    moment = NOW.replace(microsecond=123_457)
+    identifier = insert(moment, 7, 2**63 - 1, "27/", 2**63 - 2, job_id=2**64 - 1)
+    insert(moment - timedelta(hours=1), 6, 1)
+    exporter = EventExport(database_url, registry.load())
+    selection = select(Coverage(None), exporter.registry, TODAY, read_filters(schema, {}))
+    with patch("infra.operations.export.parquet.ROWS_PER_GROUP", 1):
+        content = exported(exporter, selection, Format.parquet)
+    table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
+    assert tuple(table.column_names) == COLUMNS
+    assert table.schema.field("timestamp").type == pyarrow.timestamp("us", tz="UTC")
+    assert {str(table.schema.field(name).type) for name in ("user_id", "project_id")} == {"int64"}
+    first, second = table.to_pylist()
+    assert first == {
+        "id": identifier,
+        "timestamp": moment,
+        "event": "troubleshoot_job",
+        "feature": "troubleshoot_job",
+        "user_id": 2**63 - 1,
+        "username": None,
+        "namespace_path": "27/",
+        "namespace_full_path": None,
+        "project_id": 2**63 - 2,
+        "payload": '{"job_id":18446744073709551615}',
+    }
+    assert (second["event"], second["project_id"], second["payload"]) == ("request_duo_chat_response", None, "{}")
+
+
+def test_an_empty_parquet_file_has_the_columns(database_url: str, schema: GraphQLSchema) -> None:
+    exporter = EventExport(database_url, registry.load())
+    selection = select(Coverage(None), exporter.registry, TODAY, read_filters(schema, {}))
+    table = pyarrow.parquet.read_table(pyarrow.BufferReader(exported(exporter, selection, Format.parquet)))
+    assert tuple(table.column_names) == COLUMNS
+    assert table.num_rows == 0
 
 
 def test_events_of_months_that_postgresql_lacks_come_from_clickhouse(

@@ -8,6 +8,7 @@ from typing import Protocol
 from functions.graphql.export.events import ExportedEvent
 from functions.graphql.export.formats import csv_header, csv_lines, ndjson_lines
 from infra.operations.export.output import CountedOutput
+from infra.operations.export.parquet import ParquetWriter
 
 
 class Format(StrEnum):
@@ -15,6 +16,7 @@ class Format(StrEnum):
 
     csv = "csv"
     ndjson = "ndjson"
+    parquet = "parquet"
 
 
 class Writer(Protocol):
@@ -48,7 +50,12 @@ def writer(kind: Format, output: CountedOutput, *, spreadsheet: bool) -> Writer:
 
     Args:
         spreadsheet: see `csv_lines`; for CSV only.
+
+    Raises:
+        ExportError: Parquet's library is not installed, or the file can't be written.
     """
     if kind is Format.csv:
         return LineWriter(output, csv_header(), partial(csv_lines, spreadsheet=spreadsheet))
+    if kind is Format.parquet:
+        return ParquetWriter(output)
     return LineWriter(output, b"", ndjson_lines)
