@@ -1,4 +1,4 @@
-"""`GraphqlHandler`: answers requests to `/graphql`, and serves a page to try queries."""
+"""`GraphqlHandler`: answers requests to `/graphql` and `/v1/export`, and serves a page to try queries."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ from graphql import GraphQLError, GraphQLSchema
 from functions.graphql.context import RequestContext
 from functions.graphql.documents import DocumentCache, InvalidQuery
 from functions.graphql.execution import execute
+from functions.graphql.export.answer import ROUTE as EXPORT
+from functions.graphql.export.answer import exported_file, url_parameters
 from functions.graphql.limits import check_answer
 from functions.graphql.media_type import AnswerType, Mistake, answer_type, is_json
 from functions.graphql.postgres.directory import PostgresDirectory
@@ -120,6 +122,8 @@ class GraphqlHandler:
             return _response(500, _encode({"message": _WENT_WRONG.format(self._log_error(error))}))
 
     def _respond(self, event: dict[str, Any]) -> dict[str, Any]:
+        if event.get("resource") == EXPORT:
+            return self._export(event, self._authorise(event))
         if event["httpMethod"] == "GET":
             check_url_parameters(event.get("queryStringParameters") or ())
             return _response(200, self.explorer, "text/html; charset=utf-8")
@@ -155,15 +159,27 @@ class GraphqlHandler:
             raise RequestError(403, "The token needs the scope events:read.")
         return grant
 
+    def _export(self, event: dict[str, Any], grant: Grant) -> dict[str, Any]:
+        """Answers with a file of events."""
+        try:
+            parameters = url_parameters(event)
+            file = exported_file(parameters, self._context(grant), self.schema, suggestions=self.introspection)
+        except (QueryTooSlow, psycopg.errors.QueryCanceled) as error:
+            raise RequestError(503, _TOO_SLOW) from error
+        except TooManyQueries as error:
+            raise RequestError(429, str(error)) from error
+        except (StoreUnavailable, psycopg.OperationalError) as error:
+            self.stores.check_again()
+            raise RequestError(503, _UNREACHABLE.format(self._log_error(error))) from error
+        return _response(200, file.body, headers=file.headers)
+
+    def _context(self, grant: Grant) -> RequestContext:
+        directory = PostgresDirectory(self.database, grant)
+        deadline = Deadline(self.max_seconds)
+        return RequestContext(grant, self.registry, self.stores, directory, self.now().date(), deadline=deadline)
+
     def _answer(self, grant: Grant, query: Query) -> str:
-        context = RequestContext(
-            grant,
-            self.registry,
-            self.stores,
-            PostgresDirectory(self.database, grant),
-            self.now().date(),
-            deadline=Deadline(self.max_seconds),
-        )
+        context = self._context(grant)
         document = self.documents.document(query.text)
         context.plans = document.plans
         result = execute(self.schema, document, query, context, suggestions=self.introspection)

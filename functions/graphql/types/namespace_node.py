@@ -22,6 +22,11 @@ class NamespaceNode:
     coverage: Coverage
 
 
+def whole_coverage(grant: Grant) -> Coverage:
+    """Everything that the token may read."""
+    return Coverage(None if grant.is_everywhere else grant.namespaces)
+
+
 def find_namespace(grant: Grant, directory: DirectoryReader, full_path: str) -> NamespaceNode | None:
     """The group at a full path or traversal path, else the project at a full path; None if outside the grant."""
     return find_group(grant, directory, full_path) or find_project(grant, directory, full_path)

@@ -8,7 +8,13 @@ from functions.graphql.context import Coverage, Info
 from functions.graphql.global_id import PROJECT, GlobalId
 from functions.graphql.types.event_definitions import event_definitions
 from functions.graphql.types.metrics import Metrics
-from functions.graphql.types.namespace_node import NamespaceNode, find_group, find_namespace, find_project
+from functions.graphql.types.namespace_node import (
+    NamespaceNode,
+    find_group,
+    find_namespace,
+    find_project,
+    whole_coverage,
+)
 from functions.graphql.types.node import namespace_id, node_resolver
 from functions.graphql.types.usage import resolve_usage
 from functions.shared.catalog.registry import Registry
@@ -63,8 +69,7 @@ def _full_path(namespace: NamespaceNode, info: Info) -> str:
 
 def _instance(_: None, info: Info) -> Coverage:
     """Everything that the token may read."""
-    grant = info.context.grant
-    return Coverage(None if grant.is_everywhere else grant.namespaces)
+    return whole_coverage(info.context.grant)
 
 
 def _of_instance[Result](resolve: Callable[..., Result]) -> Callable[..., Result]:
