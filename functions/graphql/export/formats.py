@@ -1,9 +1,7 @@
 """Writes exported events as CSV, and as lines of JSON."""
 
-import csv
-import io
+import re
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import msgspec
 
@@ -13,10 +11,12 @@ from functions.shared.timestamp import format_timestamp
 # A spreadsheet takes a cell that begins so for a formula.
 _BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
+_NEEDS_QUOTES = re.compile(r'[",\r\n]')
+
 
 def csv_header() -> bytes:
     """The first line of a CSV file: the names of the columns."""
-    return _csv([COLUMNS])
+    return f"{','.join(COLUMNS)}\r\n".encode()
 
 
 def csv_lines(events: Iterable[ExportedEvent], *, spreadsheet: bool = False) -> bytes:
@@ -26,8 +26,13 @@ def csv_lines(events: Iterable[ExportedEvent], *, spreadsheet: bool = False) -> 
         spreadsheet: writes an apostrophe before names that a spreadsheet would take for a formula. Names are what
             senders say; ids, times and payloads never begin like one.
     """
-    made = (event._replace(timestamp=format_timestamp(event.timestamp)) for event in events)  # type: ignore[arg-type]
-    return _csv(map(_without_formulas, made) if spreadsheet else made)
+    text = _as_text if spreadsheet else _unchanged
+    return "".join(
+        f"{event.id},{format_timestamp(event.timestamp)},{event.event},{event.feature},{event.user_id},"
+        f"{_field(text(event.username))},{event.namespace_path or ''},{_field(text(event.namespace_full_path))},"
+        f"{'' if event.project_id is None else event.project_id},{_field(event.payload)}\r\n"
+        for event in events
+    ).encode()
 
 
 def ndjson_lines(events: Iterable[ExportedEvent]) -> bytes:
@@ -35,14 +40,15 @@ def ndjson_lines(events: Iterable[ExportedEvent]) -> bytes:
     return b"".join(_ndjson(events))
 
 
-def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue().encode()
+def _field(text: str | None) -> str:
+    """A field of CSV, in quotes if it needs them. Python's module csv takes three times as long for payloads."""
+    if text is None:
+        return ""
+    return f'"{text.replace('"', '""')}"' if _NEEDS_QUOTES.search(text) else text
 
 
-def _without_formulas(event: ExportedEvent) -> ExportedEvent:
-    return event._replace(username=_as_text(event.username), namespace_full_path=_as_text(event.namespace_full_path))
+def _unchanged(name: str | None) -> str | None:
+    return name
 
 
 def _as_text(name: str | None) -> str | None:
