@@ -1,4 +1,4 @@
-"""`GraphqlHandler`: answers requests to `/graphql`, and serves the pages."""
+"""`GraphqlHandler`: answers requests to `/graphql` and `/v1/export`, and serves the pages."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ from graphql import GraphQLError, GraphQLSchema
 from functions.graphql.context import RequestContext
 from functions.graphql.documents import DocumentCache, InvalidQuery
 from functions.graphql.execution import execute
+from functions.graphql.export.answer import ROUTE as EXPORT
+from functions.graphql.export.answer import exported_file, url_parameters
 from functions.graphql.limits import sendable
 from functions.graphql.media_type import AnswerType, Mistake, answer_type, is_json
 from functions.graphql.pages import DASHBOARD, METHODS, Pages
@@ -139,6 +141,8 @@ class GraphqlHandler:
             return _response(500, _encode({"message": _WENT_WRONG.format(self._log_error(error))}))
 
     def _respond(self, event: dict[str, Any]) -> dict[str, Any]:
+        if event.get("resource") == EXPORT:
+            return self._export(event, self._authorise(event))
         if str(event.get("resource") or "").startswith(DASHBOARD):
             return self.pages.dashboard(event)
         if event["httpMethod"] in METHODS:
@@ -182,11 +186,25 @@ class GraphqlHandler:
             raise RequestError(403, "The scope events:read:own needs a token whose sub is a user's id, a number.")
         return msgspec.structs.replace(grant, namespaces=())  # such a token reads no namespace, whatever it writes to
 
-    def _answer(self, grant: Grant, query: Query) -> str:
+    def _export(self, event: dict[str, Any], grant: Grant) -> dict[str, Any]:
+        """Answers with a file of events."""
+        try:
+            parameters = url_parameters(event)
+            file = exported_file(parameters, self._context(grant), self.schema, suggestions=self.introspection)
+        except (QueryTooSlow, psycopg.errors.QueryCanceled) as error:
+            raise RequestError(503, _TOO_SLOW) from error
+        except TooManyQueries as error:
+            raise RequestError(429, str(error)) from error
+        except (StoreUnavailable, psycopg.OperationalError) as error:
+            self.stores.check_again()
+            raise RequestError(503, _UNREACHABLE.format(self._log_error(error))) from error
+        return _response(200, file.body, headers=file.headers)
+
+    def _context(self, grant: Grant) -> RequestContext:
         directory: DirectoryReader = PostgresDirectory(self.database, grant)
         if grant.reads_own_only:
             directory = OwnDirectory(directory, own_user_id(grant))
-        context = RequestContext(
+        return RequestContext(
             grant,
             self.registry,
             self.stores,
@@ -195,6 +213,9 @@ class GraphqlHandler:
             deadline=Deadline(self.max_seconds),
             web_base_url=self.web_base_url,
         )
+
+    def _answer(self, grant: Grant, query: Query) -> str:
+        context = self._context(grant)
         document = self.documents.document(query.text)
         context.plans = document.plans
         result = execute(self.schema, document, query, context, suggestions=self.introspection)

@@ -1,4 +1,4 @@
-"""Handler of the sync function, invoked every minute: moves stored events, copies new ones, and builds rollups."""
+"""Handler of the sync function, invoked every minute: moves and copies events, builds rollups, and copies names."""
 
 import time
 from contextlib import suppress
@@ -14,6 +14,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.shared import clickhouse, postgres
 from functions.shared.failure import class_and_code, redact_errors, redacted
+from functions.sync.analysis import Analysis
 from functions.sync.error import SyncError
 from functions.sync.moves import Mover, MoveReport
 from functions.sync.report import Report
@@ -41,7 +42,8 @@ def build(
     sync = Sync(database_url, clickhouse_url, cluster, durable=durable) if clickhouse_url else None
     mover = Mover(database_url, clickhouse_url, durable=durable)
     rollups = Rollups(database_url, clickhouse_url, cluster) if clickhouse_url else None
-    return SyncHandler(Logger(level=log_level), mover, sync, rollups, follow_seconds)
+    analysis = Analysis(database_url, clickhouse_url, cluster) if clickhouse_url else None
+    return SyncHandler(Logger(level=log_level), mover, sync, rollups, follow_seconds, analysis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class SyncHandler:
         sync: None if ClickHouse is disabled.
         rollups: None if ClickHouse is disabled.
         follow_seconds: how long a sync that has caught up keeps polling.
+        analysis: None if ClickHouse is disabled.
     """
 
     logger: Logger
@@ -60,6 +63,7 @@ class SyncHandler:
     sync: Sync | None
     rollups: Rollups | None = None
     follow_seconds: int = 0
+    analysis: Analysis | None = None
 
     @redact_errors(SyncError)
     def __call__(self, _: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -81,6 +85,7 @@ class SyncHandler:
         else:
             report = self._follow(self.sync, max(1, deadline - time.monotonic()))
             self._build_rollups(report, max(1, deadline - time.monotonic()))
+            self._copy_names(report, max(1, deadline - time.monotonic()))
         if isinstance(moves, Exception):
             raise moves
         report.moved, report.open_moves = moves.events, moves.open
@@ -117,6 +122,17 @@ class SyncHandler:
         if built.days or built.waiting:
             metrics.add_metric("RollupsBuilt", MetricUnit.Count, built.days)
             metrics.add_metric("OpenRollups", MetricUnit.Count, built.waiting)
+
+    def _copy_names(self, report: Report, seconds: float) -> None:
+        """Copies names and makes views. Neither GraphQL nor the sync needs them, so an error stops nothing."""
+        if self.analysis is None or report.status != "caught_up":
+            return
+        try:
+            self.analysis.run(seconds)
+        except (psycopg.Error, ClickHouseError) as error:
+            self.logger.exception(
+                "Names could not be copied", extra={"reason": _reason(error)}, exc_info=redacted(error)
+            )
 
     def _follow(self, sync: Sync, seconds: float) -> Report:
         """Runs once and, after catching up, again every few seconds until `follow_seconds` have passed."""

@@ -11,6 +11,7 @@ from functions.shared.postgres import TimeLimits, connect
 from infra.cli import definitions, directory, dlq, erasure, namespace, rejected, tokens
 from infra.cli.demo_data import demo_data
 from infra.cli.environment import use_local_stack
+from infra.cli.export import export
 from infra.cli.terminal import console, errors_reported
 from infra.cli.verify import verify
 
@@ -45,6 +46,7 @@ def synchronise(
     replay: Annotated[bool, typer.Option("--replay", help="First retry the rows that ClickHouse refused.")] = False,
 ) -> None:
     """Copy everything committed until now to ClickHouse, and wait until it is there."""
+    from functions.sync.analysis import Analysis
     from functions.sync.catch_up import catch_up
     from functions.sync.refused import count_waiting
     from functions.sync.rollups import Rollups
@@ -71,6 +73,7 @@ def synchronise(
         with connect(database_url, TimeLimits(WAIT_SECONDS, WAIT_SECONDS)) as connection:
             report = catch_up(sync, connection, WAIT_SECONDS, RUN_SECONDS)
             rollups = Rollups(database_url, url, settings.clickhouse_cluster(), rebuild_seconds=0).run(RUN_SECONDS)
+            Analysis(database_url, url, settings.clickhouse_cluster()).run(RUN_SECONDS)
             refused = count_waiting(connection)
         but = f", except {refused:,} refused rows in rejected_events" if refused else ""
         typer.echo(f"{report.rows:,} rows were copied; everything committed before is in ClickHouse{but}.")
@@ -79,6 +82,7 @@ def synchronise(
 
 app.command("verify")(verify)
 app.command("demo-data")(demo_data)
+app.command("export")(export)
 
 
 @app.command("retention")

@@ -79,6 +79,7 @@ def errors_reported() -> Iterator[None]:
     from functions.sync.error import SyncError
     from infra.operations.dead_letters import NoDeadLetterQueue
     from infra.operations.erasure.erase import ErasureError
+    from infra.operations.export.error import ExportError
     from infra.operations.moves import MoveRefused
 
     try:
@@ -88,6 +89,7 @@ def errors_reported() -> Iterator[None]:
         SyncError,
         RetentionError,
         ErasureError,
+        ExportError,
         NoDeadLetterQueue,
         MoveRefused,
         ClickHouseError,

@@ -127,6 +127,24 @@ def test_another_users_event_is_not_found_by_its_global_id(api: GraphqlHandler, 
         assert answer["data"]["node"] == ({"user": {"id": "1"}} if user == OWN else None)
 
 
+@pytest.mark.parametrize("claimed", CLAIMED, ids=str)
+def test_an_export_has_ones_own_events_alone(
+    api: GraphqlHandler, bring: Callable[[], Any], connection: psycopg.Connection, claimed: list[str] | None
+) -> None:
+    store_own(connection)
+    store_others(connection)
+    bring()
+    event = {"resource": "/v1/export", "httpMethod": "GET", "headers": bearer(namespaces=claimed)}
+    answer = api(event | {"multiValueQueryStringParameters": {"format": ["ndjson"]}}, None)
+    assert answer["statusCode"] == 200
+    events = [json.loads(line) for line in answer["body"].splitlines()]
+    assert {event["user_id"] for event in events} == {OWN}
+    assert {event["namespace_full_path"] for event in events} == {None}
+    assert TEXT not in answer["body"]
+    of_a_namespace = {"multiValueQueryStringParameters": {"namespace": ["27/28/"]}}
+    assert api(event | of_a_namespace, None)["statusCode"] == 404
+
+
 def test_with_both_scopes_the_wider_applies(api: GraphqlHandler, connection: psycopg.Connection) -> None:
     store_own(connection)
     store_others(connection)

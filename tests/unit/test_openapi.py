@@ -9,8 +9,11 @@ import msgspec
 import pytest
 import yaml
 from cfnlint.decode import cfn_yaml
+from graphql import GraphQLObjectType
 from openapi_spec_validator import validate
 
+from functions.graphql.export.answer import ROUTE as EXPORT
+from functions.graphql.schema import executable_schema
 from functions.ingest.api_handler import STATUSES
 from functions.ingest.contract import MAX_EVENTS, MAX_ID, Answer, Namespace, Project, User
 from functions.ingest.event.attributes import BaseAttributes
@@ -19,6 +22,7 @@ from functions.ingest.formats.body import JSON_TYPES, LINE_TYPES
 from functions.ingest.formats.cloud_event import CloudEvent
 from functions.ingest.formats.table import PATHS, events_of, format_of
 from functions.ingest.request import EVENTS_PATH, Request
+from functions.shared.catalog import registry
 from tests.support.checkout import ROOT
 
 GITLAB_PATHS = frozenset({gitlab.TRACK_EVENT_PATH, gitlab.TRACK_EVENTS_PATH})
@@ -27,6 +31,11 @@ GITLAB_PATHS = frozenset({gitlab.TRACK_EVENT_PATH, gitlab.TRACK_EVENTS_PATH})
 @pytest.fixture(scope="module")
 def described() -> Any:
     return yaml.safe_load((ROOT / "infra" / "openapi.yaml").read_text())
+
+
+def received(described: Any) -> dict[str, Any]:
+    """Returns the paths that receive events."""
+    return {path: methods for path, methods in described["paths"].items() if path != EXPORT}
 
 
 def references(part: Any) -> Iterator[str]:
@@ -65,13 +74,24 @@ def test_it_has_the_routes_of_the_function_in_the_template(described: Any) -> No
     preflights = {(path, "options") for path in PATHS}
     assert preflights < routes
     routes -= preflights  # only browsers send those
-    assert {(path, method) for path, methods in described["paths"].items() for method in methods} == routes
+    assert {(path, method) for path, methods in received(described).items() for method in methods} == routes
     assert {path for path, _ in routes} == PATHS
+
+
+def test_an_export_takes_the_filters_of_graphql(described: Any) -> None:
+    template = cfn_yaml.load(str(ROOT / "infra" / "template.yaml"))
+    events = template["Resources"]["GraphqlFunction"]["Properties"]["Events"].values()
+    assert (EXPORT, "GET") in {(event["Properties"]["Path"], event["Properties"]["Method"]) for event in events}
+    data = executable_schema(registry.load()).type_map["AiUsageData"]
+    assert isinstance(data, GraphQLObjectType)
+    filters = set(data.fields["all"].args) - {"first", "after", "last", "before"}
+    parameters = {parameter["name"] for parameter in described["paths"][EXPORT]["get"]["parameters"]}
+    assert parameters == filters | {"format", "namespace", "spreadsheetSafe"}
 
 
 def test_it_has_the_statuses_that_are_answered(described: Any) -> None:
     refused = {str(status) for status in STATUSES.values()}
-    for path, methods in described["paths"].items():
+    for path, methods in received(described).items():
         accepted = "200" if path in GITLAB_PATHS else "202"  # GitLab says by another status that all is well
         assert methods["post"]["responses"].keys() == {"207", accepted} | refused
 
@@ -84,7 +104,7 @@ def test_it_has_the_types_of_bodies_that_are_taken(described: Any) -> None:
 
 def test_only_one_type_of_body_has_a_schema_that_generated_clients_read(described: Any) -> None:
     # A client for several types would tell their bodies apart by `isinstance`, which Python refuses for lists.
-    for methods in described["paths"].values():
+    for methods in received(described).values():
         content = methods["post"]["requestBody"]["content"]
         read = [
             name for name, one in content.items() if name.endswith("json") and "ndjson" not in name and "schema" in one
@@ -94,7 +114,7 @@ def test_only_one_type_of_body_has_a_schema_that_generated_clients_read(describe
 
 def test_every_operation_says_what_it_is_for(described: Any) -> None:
     tags = {tag["name"] for tag in described["tags"] if tag["description"]}
-    for methods in described["paths"].values():
+    for methods in received(described).values():
         assert methods["post"]["description"]
         assert methods["post"]["summary"]
         assert set(methods["post"]["tags"]) <= tags
@@ -150,7 +170,7 @@ def test_its_limits_are_those_of_the_code(described: Any) -> None:
 
 
 def test_its_examples_are_taken(described: Any) -> None:
-    for path, methods in described["paths"].items():
+    for path, methods in received(described).items():
         for media_type, content in methods["post"]["requestBody"]["content"].items():
             if "example" in content:
                 headers = {"content-type": media_type}

@@ -1,6 +1,6 @@
 """`PostgresDirectory`: reads names of users, paths of namespaces, and projects from PostgreSQL."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, LiteralString
 
 from psycopg import sql
@@ -18,6 +18,8 @@ _PATH_OF = "SELECT path FROM namespaces WHERE full_path = %s"
 _PATH_OF_ID = "SELECT path FROM namespaces WHERE id = %s"
 
 _FULL_PATH_OF = "SELECT full_path FROM namespaces WHERE path = %s"
+
+_FULL_PATHS_OF = "SELECT path, full_path FROM namespaces WHERE path = ANY(%s) AND full_path IS NOT NULL"
 
 _FULL_PATH_OF_PROJECT = "SELECT full_path FROM projects WHERE id = %s"
 
@@ -77,6 +79,10 @@ class PostgresDirectory:
     def full_path_of(self, path: str) -> str | None:
         """The full path of a namespace, by traversal path."""
         return next((full_path for (full_path,) in _rows(self._database, _FULL_PATH_OF, [path])), None)
+
+    def full_paths_of(self, paths: Collection[str]) -> dict[str, str]:
+        """The full paths of namespaces, by traversal path."""
+        return dict(_rows(self._database, _FULL_PATHS_OF, [list(paths)]))
 
     def full_path_of_project(self, project_id: int) -> str | None:
         """The full path of a project, by its id."""

@@ -3,7 +3,7 @@
 The limit is set where the stores are asked, so that no field, page or order of the schema has to think of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -94,6 +94,10 @@ class OwnDirectory:
     def full_path_of(self, path: str) -> str | None:  # noqa: ARG002
         """See `DirectoryReader.full_path_of`."""
         return None
+
+    def full_paths_of(self, paths: Collection[str]) -> dict[str, str]:  # noqa: ARG002
+        """See `DirectoryReader.full_paths_of`."""
+        return {}
 
     def full_path_of_project(self, project_id: int) -> str | None:  # noqa: ARG002
         """See `DirectoryReader.full_path_of_project`."""

@@ -1,5 +1,6 @@
 """Protocols of the stores that events and the directory are read from, with their arguments and results."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -119,6 +120,9 @@ class DirectoryReader(Protocol):
 
     def full_path_of(self, path: str) -> str | None:
         """The full path of a namespace, by traversal path."""
+
+    def full_paths_of(self, paths: Collection[str]) -> dict[str, str]:
+        """The full paths of namespaces, by traversal path; namespaces without a known one are missing."""
 
     def full_path_of_project(self, project_id: int) -> str | None:
         """The full path of a project, by its id."""

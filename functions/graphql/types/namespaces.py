@@ -6,7 +6,7 @@ from ariadne import QueryType
 
 from functions.graphql.context import Coverage, Info
 from functions.graphql.types import arguments
-from functions.graphql.types.root import NamespaceNode
+from functions.graphql.types.namespace_node import NamespaceNode
 from functions.shared.grant import READ
 
 

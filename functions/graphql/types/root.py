@@ -1,7 +1,6 @@
 """The types `Query` and `Namespace`: resolves them down to events and metrics."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ariadne import ObjectType, QueryType
 
@@ -9,26 +8,16 @@ from functions.graphql.context import Coverage, Info
 from functions.graphql.global_id import PROJECT, GlobalId
 from functions.graphql.types.event_definitions import event_definitions
 from functions.graphql.types.metrics import Metrics
+from functions.graphql.types.namespace_node import (
+    NamespaceNode,
+    find_group,
+    find_namespace,
+    find_project,
+)
 from functions.graphql.types.node import namespace_id, node_resolver
 from functions.graphql.types.people import PEOPLE_RESOLVERS
 from functions.graphql.types.usage import resolve_usage
 from functions.shared.catalog.registry import Registry
-from functions.shared.grant import is_traversal_path
-
-
-@dataclass(frozen=True, slots=True)
-class NamespaceNode:
-    """A group or project that the token may read.
-
-    Attributes:
-        path: traversal path; of a project that of its namespace, empty if unknown.
-        known_full_path: full path; None if it was not needed to find the namespace.
-        coverage: the events of the group and of all below it, or of the project.
-    """
-
-    path: str
-    known_full_path: str | None
-    coverage: Coverage
 
 
 def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, ObjectType]:
@@ -57,35 +46,18 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
 
 
 def resolve_namespace(_: None, info: Info, full_path: str) -> NamespaceNode | None:
-    """The group at a full path or traversal path, else the project at a full path; None if outside the grant."""
-    return resolve_group(_, info, full_path) or resolve_project(_, info, full_path)
+    """See `find_namespace`."""
+    return find_namespace(info.context.grant, info.context.directory, full_path)
 
 
 def resolve_group(_: None, info: Info, full_path: str) -> NamespaceNode | None:
-    """The group at a full path or traversal path; None if unknown or outside the grant."""
-    context = info.context
-    if "\0" in full_path:
-        return None  # PostgreSQL refuses such a text
-    path = full_path if is_traversal_path(full_path) else context.directory.path_of(full_path)
-    if path is None or not context.grant.covers(path):
-        return None
-    return NamespaceNode(path, None if path == full_path else full_path, Coverage((path,)))
+    """See `find_group`."""
+    return find_group(info.context.grant, info.context.directory, full_path)
 
 
 def resolve_project(_: None, info: Info, full_path: str) -> NamespaceNode | None:
-    """The project at a full path; None if unknown or outside the grant.
-
-    The project's events are those in its namespace and below: elsewhere, senders of other namespaces may have named the
-    project. Only `*` covers a project whose namespace is unknown, and any event may belong to it.
-    """
-    context = info.context
-    if "\0" in full_path or is_traversal_path(full_path):
-        return None
-    project = context.directory.project_of(full_path)
-    if project is None or not context.grant.covers(project.namespace_path):
-        return None
-    path = project.namespace_path
-    return NamespaceNode(path or "", full_path, Coverage((path,) if path else None, project.id))
+    """See `find_project`."""
+    return find_project(info.context.grant, info.context.directory, full_path)
 
 
 def _global_id(namespace: NamespaceNode, info: Info) -> str:

@@ -15,6 +15,7 @@ from functions.shared.clickhouse import target_of
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
 from functions.shared.rollup_days import confirm_changes, record_change
 from functions.sync import rebuild
+from functions.sync.known_names import copy_names, has_names
 from functions.sync.moves import Mover
 from infra.operations.erasure import record as records
 from infra.operations.erasure import rollups
@@ -162,6 +163,8 @@ class Eraser(msgspec.Struct, frozen=True):
                 self._locked(connection, locks.SYNC, "sync"),
                 self._locked(connection, locks.ROLLUPS, "run that builds rollups"),
             ):
+                if has_names(client):
+                    copy_names(connection, client, self.cluster)  # PostgreSQL no longer has those of the subject
                 self._remove_rows(client, connection, record)
                 delete_removed_keys(connection, subject)
             erased.old_parts_seconds = seconds_of_old_parts(client)

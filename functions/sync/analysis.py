@@ -1,0 +1,63 @@
+"""Keeps in ClickHouse what dashboards and notebooks read beside the events: names, and views."""
+
+from contextlib import closing
+from dataclasses import dataclass
+
+import msgspec
+
+from functions.shared import clickhouse, locks
+from functions.shared.catalog import registry
+from functions.shared.postgres import TimeLimits, advisory_lock_released, connect
+from functions.sync.known_names import copy_names
+from functions.sync.views import make_views
+
+_GRACE_SECONDS = 10
+
+_TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
+
+
+class AnalysisReport(msgspec.Struct):
+    """What a run did.
+
+    Attributes:
+        tables: number of tables of names that were copied anew.
+        views: number of views that were made.
+    """
+
+    tables: int = 0
+    views: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Copies names to ClickHouse, and makes views.
+
+    Attributes:
+        cluster: cluster of the replicated tables; None for a single server.
+    """
+
+    database_url: str
+    clickhouse_url: str
+    cluster: str | None = None
+
+    def run(self, seconds: float) -> AnalysisReport:
+        """Brings names and views up to date; does nothing if another sync is running or ClickHouse has no events yet.
+
+        Raises:
+            psycopg.Error: the connection to PostgreSQL failed.
+            ClickHouseError: the connection to ClickHouse failed, or a statement did; a later run goes on.
+        """
+        limit = int(seconds) + _GRACE_SECONDS
+        report = AnalysisReport()
+        options = f"-c idle_session_timeout={limit}s"
+        with connect(self.database_url, TimeLimits(limit, limit), options) as control:
+            if control.execute(_TRY_LOCK, [locks.SYNC]).fetchone() != (True,):
+                return report
+            with (
+                advisory_lock_released(control, locks.SYNC),
+                closing(clickhouse.connect(self.clickhouse_url, limit)) as client,
+            ):
+                if clickhouse.readable_target_of(client) is not None:
+                    report.tables = copy_names(control, client, self.cluster)
+                    report.views = make_views(client, registry.load(), self.cluster)
+        return report
