@@ -1,5 +1,6 @@
 """`usage-events export`: writes events to a file."""
 
+import json
 import signal
 import sys
 import time
@@ -39,6 +40,10 @@ Start = Annotated[str | None, typer.Option(help="First day in UTC, like 2026-11-
 End = Annotated[str | None, typer.Option(help="Last day in UTC; default: today.")]
 Events = Annotated[list[str] | None, typer.Option("--event", help="Only events of this name; repeatable.")]
 Features = Annotated[list[str] | None, typer.Option("--feature", help="Only events of this feature; repeatable.")]
+WithoutEvents = Annotated[list[str] | None, typer.Option("--not-event", help="No events of this name; repeatable.")]
+WithoutFeatures = Annotated[
+    list[str] | None, typer.Option("--not-feature", help="No events of this feature; repeatable.")
+]
 Users = Annotated[list[str] | None, typer.Option("--user", help="Only events of the user with this id; repeatable.")]
 Projects = Annotated[
     list[str] | None, typer.Option("--project", help="Only events of the project with this id; repeatable.")
@@ -66,6 +71,8 @@ def export(
     end: End = None,
     event: Events = None,
     feature: Features = None,
+    not_event: WithoutEvents = None,
+    not_feature: WithoutFeatures = None,
     user: Users = None,
     project: Projects = None,
     payload: Payload = None,
@@ -76,6 +83,7 @@ def export(
 
     The file gets its name when it is complete. An export that fails or is stopped leaves no file.
     """
+    left_out = {"events": _enum_values(not_event), "features": _enum_values(not_feature)}
     given: dict[str, Sequence[str] | None] = {
         "startDate": [start] if start else None,
         "endDate": [end] if end else None,
@@ -84,6 +92,7 @@ def export(
         "userIds": user,
         "projectIds": project,
         "payload": payload,
+        "not": [json.dumps(left_out)] if any(left_out.values()) else None,
     }
     filters = {name: texts for name, texts in given.items() if texts}
     kind = kind or _SUFFIXES.get(output.suffix.lower(), Format.csv)

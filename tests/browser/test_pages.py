@@ -132,7 +132,7 @@ def test_queries_are_tried_in_graphiql(reviews: None, open_page: OpenPage, insta
             page.locator(".graphiql-query-editor .view-line").first.wait_for()
             page.wait_for_load_state("networkidle")
             page.locator(".graphiql-execute-button").click()
-            page.get_by_text("REVIEW_BEGUN").first.wait_for()
+            page.get_by_text("REVIEW_ENDED").first.wait_for()
             page.wait_for_load_state("networkidle")
             take_picture(page, f"graphiql-1280-{scheme}")
             assert serious_problems(page, installed) == []

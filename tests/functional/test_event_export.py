@@ -75,7 +75,7 @@ def texts(filters: dict[str, Any]) -> dict[str, list[str]]:
     """Returns GraphQL's arguments as an export takes them."""
     alone = {name: [value] for name, value in filters.items() if isinstance(value, str)}
     lists = {name: value for name, value in filters.items() if isinstance(value, list)}
-    return alone | lists | ({"payload": [json.dumps(filters["payload"])]} if "payload" in filters else {})
+    return alone | lists | {name: [json.dumps(filters[name])] for name in ("payload", "not") if name in filters}
 
 
 def expected_line(event: Event) -> tuple[Any, ...]:

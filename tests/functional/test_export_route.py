@@ -55,7 +55,7 @@ def lines(answered: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def as_text(filters: dict[str, Any]) -> dict[str, Any]:
-    return filters | ({"payload": json.dumps(filters["payload"])} if "payload" in filters else {})
+    return filters | {name: json.dumps(filters[name]) for name in ("payload", "not") if name in filters}
 
 
 def test_an_export_has_the_events_that_graphql_answers_with(

@@ -333,7 +333,7 @@ def test_the_schema_says_what_the_definition_does(builds: GraphqlHandler) -> Non
     assert list(data)[:5] == ["id", "all", "ciBuilds", "buildFigures", "buildBranches"]
     assert data["ciBuilds"]["type"]["ofType"]["name"] == "BuildEventConnection"
     assert data["buildFigures"]["description"] == "How builds\nwent."
-    filters = ["startDate", "endDate", "events", "features", "userIds", "projectIds", "payload"]
+    filters = ["startDate", "endDate", "events", "features", "not", "userIds", "projectIds", "payload"]
     assert [argument["name"] for argument in data["buildFigures"]["args"]] == filters
     pages = ["first", "after", "last", "before"]
     assert [argument["name"] for argument in data["ciBuilds"]["args"]] == [*filters, *pages]

@@ -21,6 +21,7 @@ from functions.graphql.query.errors import InvalidArgument
 
 _PAGE = ("first", "after", "last", "before")
 _MAX_EXCERPT_CHARACTERS = 200
+_EXAMPLES = {"payload": '{"path": "job.id", "gt": 1}', "not": '{"features": ["CHAT"]}'}
 
 
 def read_filters(
@@ -29,8 +30,8 @@ def read_filters(
     """Reads filters as GraphQL reads a field's arguments.
 
     Args:
-        given: texts by the filter's name. A list is given as several texts, or with commas in a text; filters of the
-            payload as JSON, one object or a list of them in a text.
+        given: texts by the filter's name. A list is given as several texts, or with commas in a text; an object, or a
+            list of objects, is given as JSON.
         suggestions: whether messages may suggest names of the schema.
 
     Returns:
@@ -61,21 +62,22 @@ def _types(schema: GraphQLSchema) -> dict[str, tuple[str, GraphQLInputType]]:
 def _value(name: str, texts: Sequence[str], input_type: GraphQLInputType) -> Any:
     """The value as JSON has it."""
     is_list = isinstance(get_nullable_type(input_type), GraphQLList)
-    if isinstance(get_named_type(input_type), GraphQLInputObjectType):
-        return [value for text in texts for value in _objects(name, text)]
+    has_objects = isinstance(get_named_type(input_type), GraphQLInputObjectType)
+    if is_list and has_objects:
+        values = [_json_value(name, text) for text in texts]
+        return [each for value in values for each in (value if isinstance(value, list) else [value])]
     if is_list:
         return [part for text in texts for part in text.split(",") if part]
     if len(texts) != 1:
         raise InvalidArgument(f"{name} takes one value, not {len(texts)}.")
-    return texts[0]
+    return _json_value(name, texts[0]) if has_objects else texts[0]
 
 
-def _objects(name: str, text: str) -> list[Any]:
+def _json_value(name: str, text: str) -> Any:
     try:
-        value = msgspec.json.decode(text)
+        return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
-        raise InvalidArgument(f'{name} must be JSON like {{"path": "job.id", "gt": 1}}.') from None
-    return value if isinstance(value, list) else [value]
+        raise InvalidArgument(f"{name} must be JSON like {_EXAMPLES.get(name, '{}')}.") from None
 
 
 def _coerced(name: str, value: Any, input_type: GraphQLInputType, *, suggestions: bool) -> Any:
