@@ -3,7 +3,7 @@
 PATH_UV := $(shell command -v uv 2>/dev/null)
 UV := $(or $(PATH_UV),$(CURDIR)/.local/tools/bin/uv)
 PYTHON := .venv/bin/python
-EXTRAS := ingest-api ingest-consumer graphql migrations sync retention
+EXTRAS := ingest-api ingest-consumer graphql migrations sync retention parquet
 PROCESSES ?= 3
 PYTEST := $(PYTHON) -m pytest --numprocesses $(PROCESSES) --no-loadscope-reorder
 LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --python-version 3.13 \
