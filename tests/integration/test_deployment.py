@@ -106,6 +106,7 @@ def test_the_api_has_the_routes_and_each_calls_its_function(deployment: Deployme
         ("/graphql", "POST"): graphql,
         **{(path, method): graphql for path in PAGES for method in ("GET", "HEAD")},
         ("/v1/export", "GET"): graphql,
+        ("/v1/export", "OPTIONS"): graphql,
         ("/graphql", "OPTIONS"): graphql,
         ("/v1/events", "OPTIONS"): ingest,
         ("/api/v4/usage_data/track_event", "OPTIONS"): ingest,
