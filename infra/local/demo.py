@@ -110,8 +110,12 @@ def _show_dashboard(stack: Stack, folder: Path) -> None:
     picture = _picture(stack, folder / PICTURE)
     typer.echo(f"\nThe dashboard: {stack.api_url}/dashboard")
     typer.echo(f"  It is there while the stack runs (make start); its token is in {folder / 'stack.json'}.")
-    if picture is not None:
-        typer.echo(f"  A picture of it: {picture}")
+    about_picture = (
+        "A picture of it needs a browser: `make browser` gets one."
+        if picture is None
+        else f"A picture of it: {picture}"
+    )
+    typer.echo(f"  {about_picture}")
 
 
 def _wait_for_demo_data(stack: Stack, ids: set[UUID]) -> None:
