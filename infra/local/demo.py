@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -44,9 +44,9 @@ QUERY = f"""{{
   }}
 }}"""
 PAGES = """
-    query ($after: String) {
+    query ($start: Date!, $after: String) {
         aiInstanceUsageData {
-            all(first: 1000, after: $after) { nodes { id } pageInfo { hasNextPage endCursor } }
+            all(startDate: $start, first: 1000, after: $after) { nodes { id } pageInfo { hasNextPage endCursor } }
         }
     }
 """
@@ -193,7 +193,9 @@ def _show_deep_select(client: Client, stack: Stack) -> None:
 
 def _wait(stack: Stack, sent: dict[UUID, str]) -> None:
     _wait_until_all(sent, lambda: _in_postgres(stack, sent), "PostgreSQL", STORED_WITHIN_SECONDS)
-    _wait_until_all(sent, lambda: _in_graphql(stack), "GraphQL", STORED_WITHIN_SECONDS)
+    _start_sync(stack)  # of a stack that ran before, GraphQL answers from ClickHouse
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+    _wait_until_all(sent, lambda: _in_graphql(stack, yesterday), "GraphQL", COPIED_WITHIN_SECONDS)
 
 
 def _wait_for_clickhouse(client: Client, sent: dict[UUID, str]) -> None:
@@ -224,11 +226,11 @@ def _stored(stack: Stack, ids: Iterable[UUID]) -> set[UUID]:
         return {identifier for (identifier,) in connection.execute(STORED, [list(ids)])}
 
 
-def _in_graphql(stack: Stack) -> set[UUID]:
+def _in_graphql(stack: Stack, start: str) -> set[UUID]:
     found: set[UUID] = set()
     after = None
     while True:
-        page = _ask(stack, PAGES, after=after)["aiInstanceUsageData"]["all"]
+        page = _ask(stack, PAGES, start=start, after=after)["aiInstanceUsageData"]["all"]
         found.update(UUID(node["id"]) for node in page["nodes"])
         if not page["pageInfo"]["hasNextPage"]:
             return found
