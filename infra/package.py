@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from infra.kept_folder import link_or_copy, rename_unless_there
+
 CACHE = Path(".local", "packages")
 COMPILED = "__pycache__"
 
@@ -33,7 +35,7 @@ def main() -> None:
         dependencies = install_dependencies(arguments.uv, arguments.extra, arguments.platform)
     except subprocess.CalledProcessError:
         sys.exit(f"The dependencies in requirements/{arguments.extra}.txt can't be installed.")
-    shutil.copytree(dependencies, arguments.into, symlinks=True, copy_function=_link_or_copy, dirs_exist_ok=True)
+    shutil.copytree(dependencies, arguments.into, symlinks=True, copy_function=link_or_copy, dirs_exist_ok=True)
     copy_own(arguments.own, arguments.into)
 
 
@@ -64,7 +66,7 @@ def install_dependencies(uv: Path, extra: str, platform: str) -> Path:
         subprocess.run(command, env={**os.environ, "PYC_INVALIDATION_MODE": "UNCHECKED_HASH"}, check=True)
         shutil.rmtree(scratch / "bin", ignore_errors=True)
         (scratch / ".lock").unlink(missing_ok=True)
-        _rename_unless_there(scratch, folder)
+        rename_unless_there(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
@@ -92,23 +94,6 @@ def _compile(module: Path, package: Path) -> None:
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
     if not compileall.compile_file(module, quiet=1, stripdir=package, invalidation_mode=unchecked):
         raise py_compile.PyCompileError(SyntaxError, SyntaxError("it can't be compiled"), str(module))
-
-
-def _rename_unless_there(scratch: Path, folder: Path) -> None:
-    """Rename the folder; where another build was faster, its folder stays."""
-    try:
-        scratch.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """Link the file, or copy it where the file system can't."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from infra import front_end
 from infra.front_end import NODE, ROOT, FrontEndError, npm_folder, npm_packages
+from infra.kept_folder import rename_unless_there
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -53,7 +54,7 @@ def install() -> Path:
         if subprocess.run([NODE, _UNPACK], cwd=folder, env=environment, check=False).returncode != 0:
             raise FrontEndError("Chromium can't be unpacked.")
         scratch.chmod(0o755)
-        front_end.rename_unless_there(scratch, unpacked)
+        rename_unless_there(scratch, unpacked)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder

@@ -1,21 +1,23 @@
 """Reads events from either store as a stream of blocks, newest first."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
 from functions.graphql.clickhouse import payload_sql
+from functions.graphql.clickhouse.store import event_row
 from functions.graphql.clickhouse.where import where_condition as in_clickhouse
 from functions.graphql.postgres.where import where_condition as in_postgresql
 from functions.graphql.query.selection import Selection
-from functions.graphql.query.store import EventRow
+from functions.graphql.query.store import EventRow, RequestedFields
 from functions.shared import clickhouse, event_columns
 from functions.shared.postgres import Connection
 
 ROWS_AT_ONCE = 2000
+
+_PAYLOAD = RequestedFields(payload=True)
 
 _POSTGRESQL = sql.SQL("""
     SELECT {columns}, NULL, events.payload::text
@@ -63,10 +65,4 @@ def of_clickhouse(client: Client, selection: Selection) -> Iterator[Sequence[Eve
     statement = _CLICKHOUSE.format(columns=", ".join(event_columns.NAMES_BESIDE_PAYLOAD), conditions=conditions)
     with client.query_row_block_stream(statement, parameters=values, settings=_SETTINGS) as stream:
         for rows in stream:
-            yield [_event_row(*row) for row in rows]
-
-
-def _event_row(
-    identifier: Any, timestamp: Any, event: int, user_id: int, path: str, project_id: int, payload: str
-) -> EventRow:
-    return identifier, timestamp.replace(tzinfo=UTC), event, user_id, path or None, project_id or None, None, payload
+            yield [event_row(row, _PAYLOAD) for row in rows]
