@@ -17,6 +17,7 @@ from functions.shared.spare_time import SpareTimeConnection
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
 
+_TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
 _UNLOCK = "SELECT pg_advisory_unlock(%s)"
 
 # psycopg logs the messages of errors that it ignores; they may quote rows.
@@ -118,6 +119,11 @@ def _apply(connection: Connection, settings: dict[str, str], *, spares_poolers: 
         connection.close()
         raise
     return row is not None and row[0] is True
+
+
+def try_advisory_lock(connection: Connection, lock: int) -> bool:
+    """Tries to take an advisory lock of the session; returns whether this connection holds it now."""
+    return connection.execute(_TRY_LOCK, [lock]).fetchone() == (True,)
 
 
 @contextmanager

@@ -7,13 +7,11 @@ import msgspec
 
 from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
-from functions.shared.postgres import TimeLimits, advisory_lock_released, connect
+from functions.shared.postgres import TimeLimits, advisory_lock_released, connect, try_advisory_lock
 from functions.sync.known_names import copy_names
 from functions.sync.views import make_views
 
 _GRACE_SECONDS = 10
-
-_TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
 
 
 class AnalysisReport(msgspec.Struct):
@@ -51,7 +49,7 @@ class Analysis:
         report = AnalysisReport()
         options = f"-c idle_session_timeout={limit}s"
         with connect(self.database_url, TimeLimits(limit, limit), options) as control:
-            if control.execute(_TRY_LOCK, [locks.SYNC]).fetchone() != (True,):
+            if not try_advisory_lock(control, locks.SYNC):
                 return report
             with (
                 advisory_lock_released(control, locks.SYNC),

@@ -12,7 +12,7 @@ import psycopg
 
 from functions.shared import clickhouse, locks
 from functions.shared.directory_lock import shared_directory_lock
-from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
+from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect, try_advisory_lock
 from functions.shared.traversal_path import namespace_upper_bound
 from functions.sync.clickhouse_moves import count_pending, may_be_pending, move_in_clickhouse
 from functions.sync.names import move_names
@@ -28,8 +28,6 @@ _OPTIONS = (
     "-c lock_timeout=5s -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off "
     "-c max_parallel_workers_per_gather=0 -c jit=off"
 )
-
-_TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
 
 _OPEN = """
     SELECT number, kind, id, old_path, opened, before_xact::text, late_xacts::text[]
@@ -167,7 +165,7 @@ class Mover:
         limit = int(seconds) + _GRACE_SECONDS
         limits = TimeLimits(statement=limit, transaction=limit)
         with connect(self.database_url, limits, f"{_OPTIONS} -c idle_session_timeout={limit}s") as connection:
-            if connection.execute(_TRY_LOCK, [locks.MOVES]).fetchone() == (True,):
+            if try_advisory_lock(connection, locks.MOVES):
                 with advisory_lock_released(connection, locks.MOVES):
                     run = _Run(connection, report, self.progress, time.monotonic() + seconds)
                     run.move_all()
@@ -180,7 +178,7 @@ class Mover:
         """Moves what only ClickHouse has, unless a sync is copying rows or changing the table."""
         connection, seconds = run.connection, max(1, run.deadline - time.monotonic())
         with closing(clickhouse.connect(url, seconds + _GRACE_SECONDS)) as client:
-            if connection.execute(_TRY_LOCK, [locks.SYNC]).fetchone() == (True,):
+            if try_advisory_lock(connection, locks.SYNC):
                 with advisory_lock_released(connection, locks.SYNC), suppress(OutOfTime):
                     run.report.events += move_in_clickhouse(connection, client, run.require_time, durable=self.durable)
             run.report.open += count_pending(connection, client)

@@ -19,7 +19,7 @@ from clickhouse_connect.driver.client import Client
 from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
 from functions.shared.clickhouse import TABLE, readable_target_of, ttl_months
-from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
+from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect, try_advisory_lock
 from functions.shared.rollup import FORMAT, RollupMeasure, rollup_measures
 from functions.shared.rollup_days import SETTLED_AFTER, UNCONFIRMED_SECONDS, first_whole_day
 from functions.shared.sync_state import read_state
@@ -39,8 +39,6 @@ _GRACE_SECONDS = 10
 
 # By chance: a PostgreSQL that was restored from a dump would count up to numbers that have rows already.
 _MAX_BUILD = 2**63 - 1
-
-_TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
 
 # The events of some months, also of days without any. What PostgreSQL knows of a day decides.
 _MONTHS = """
@@ -177,7 +175,7 @@ class Rollups:
         report = RollupReport()
         options = f"-c idle_session_timeout={limit}s"
         with connect(self.database_url, TimeLimits(limit, limit), options) as control:
-            if control.execute(_TRY_LOCK, [locks.ROLLUPS]).fetchone() != (True,):
+            if not try_advisory_lock(control, locks.ROLLUPS):
                 return report
             with (
                 advisory_lock_released(control, locks.ROLLUPS),

@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
 from functions.shared.catalog.payload_type import leaf_paths
-from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
+from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect, try_advisory_lock
 from functions.shared.sync_state import Watermark, oldest_transaction, read_watermark
 from functions.sync import rebuild, refused
 from functions.sync.changed_days import ChangedDays, dates
@@ -45,8 +45,6 @@ _GRACE_SECONDS = 10
 _LONG_SECONDS = 3600
 
 _POLL_SECONDS = 0.2
-
-_TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
 
 _SECONDS_BEHIND = "SELECT extract(epoch FROM now() - caught_up_at) FROM sync_state WHERE target = %s"
 
@@ -83,7 +81,7 @@ class Sync:
         deadline = time.monotonic() + seconds
         report = Report("out_of_time")
         with self._connect(seconds) as control:
-            if not _is_locked(control):
+            if not try_advisory_lock(control, locks.SYNC):
                 return Report("skipped", seconds_behind=_seconds_of(control.execute(_NEWEST_SECONDS_BEHIND).fetchone()))
             with (
                 advisory_lock_released(control, locks.SYNC),
@@ -286,15 +284,9 @@ class _SyncRun:
         self.sync.progress(self.report)
 
 
-def _is_locked(connection: Connection) -> bool:
-    """Tries to take the lock; returns whether this connection holds it now."""
-    row = connection.execute(_TRY_LOCK, [locks.SYNC]).fetchone()
-    return row is not None and row[0] is True
-
-
 def _wait_for_lock(connection: Connection, seconds: float) -> None:
     give_up = time.monotonic() + seconds
-    while not _is_locked(connection):
+    while not try_advisory_lock(connection, locks.SYNC):
         if time.monotonic() > give_up:
             raise SyncError(f"another sync is still running after {seconds:.0f} s")
         time.sleep(_POLL_SECONDS)
