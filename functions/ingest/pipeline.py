@@ -226,8 +226,7 @@ class Consumer:
         read_together(candidates, self.typed)
         for candidate in candidates:
             try:
-                if candidate.returned is None:
-                    transform(candidate, self.registry)
+                transform(candidate, self.registry)
                 row = candidate.row = row_of(candidate, directory, self.retention_months)
                 _require_kept_month(row, first_month)
             except Rejection as rejection:

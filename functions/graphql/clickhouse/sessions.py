@@ -69,13 +69,7 @@ def sessions_statement(question: Sessions, declared: DeclaredPaths, values: dict
         value = integer if feature.key_type is int else payload_sql.text(feature.key, values, declared)
         names.append(f"{when}, {{feature_{number}:String}}")
         session_keys.append(f"{when}, ifNull({value}, '')")
-    values |= {
-        "begins": question.begins,
-        "ends": question.ends,
-        "completes": question.completes,
-        "abandons": question.abandons,
-        "limit": question.limit,
-    }
+    values |= question.bind_values
     at_paths = [part for path in question.paths for part in payload_sql.scalar_key(path, values, declared)]
     keys = [_KEYS[dimension] for dimension in question.dimensions]
     keys += [f"first.{_FIRST_PATH + number}" for number in range(len(at_paths))]

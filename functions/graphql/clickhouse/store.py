@@ -173,7 +173,7 @@ class ClickHouseStore:
             if may_be_too_large(window.limit, requested)
             else self._rows(selection, statement, values)
         )
-        found = [_event_row(row, requested) for row in rows]
+        found = [event_row(row, requested) for row in rows]
         return found[::-1] if window.backwards else found
 
     def count(self, selection: Selection) -> int:
@@ -279,7 +279,7 @@ class ClickHouseStore:
             raise
 
 
-def _event_row(row: Sequence[Any], requested: RequestedFields) -> EventRow:
+def event_row(row: Sequence[Any], requested: RequestedFields) -> EventRow:
     """The event of a row: its columns, the payload if requested, then the value at each key and path."""
     columns = (value if convert is None else convert(value) for convert, value in zip(_CONVERSIONS, row, strict=False))
     texts = row[_COUNT_OF_COLUMNS:]

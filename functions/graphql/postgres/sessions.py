@@ -75,13 +75,7 @@ def sessions_statement(question: Sessions, values: dict[str, Any]) -> sql.Compos
         integer = _AS_TEXT.format(value=payload_sql.integer(feature.key, values))
         value = integer if feature.key_type is int else payload_sql.text(feature.key, values)
         session_keys.append(_WHEN.format(event_ids=ids, value=value))
-    values |= {
-        "begins": question.begins,
-        "ends": question.ends,
-        "completes": question.completes,
-        "abandons": question.abandons,
-        "limit": question.limit,
-    }
+    values |= question.bind_values
     at_paths = [part for path in question.paths for part in payload_sql.scalar_key(path, values)]
     path_names = [sql.Identifier(f"path_{number}") for number in range(KEY_COLUMNS * len(question.paths))]
     keys = [*(_KEYS[dimension] for dimension in question.dimensions), *path_names]

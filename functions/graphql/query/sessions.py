@@ -15,6 +15,9 @@ MEASURES = 6
 """Number of columns after the keys of a row."""
 
 
+_ROLES = ("begins", "ends", "completes", "abandons")
+
+
 class SessionFeature(msgspec.Struct, frozen=True):
     """The sessions of one feature.
 
@@ -69,24 +72,11 @@ class Sessions(msgspec.Struct, frozen=True):
         return not self.features or self.covered.selects_nothing or self.matched.selects_nothing
 
     @property
-    def begins(self) -> list[int]:
-        """The ids of all event types that begin a session."""
-        return [event_id for feature in self.features for event_id in feature.begins]
-
-    @property
-    def ends(self) -> list[int]:
-        """The ids of all event types that end a session."""
-        return [event_id for feature in self.features for event_id in feature.ends]
-
-    @property
-    def completes(self) -> list[int]:
-        """The ids of all event types that complete a session."""
-        return [event_id for feature in self.features for event_id in feature.completes]
-
-    @property
-    def abandons(self) -> list[int]:
-        """The ids of all event types that end a session without success."""
-        return [event_id for feature in self.features for event_id in feature.abandons]
+    def bind_values(self) -> dict[str, Any]:
+        """The bind parameters that both stores' statements have: the ids of each role of event, and the limit."""
+        return {role: [one for feature in self.features for one in getattr(feature, role)] for role in _ROLES} | {
+            "limit": self.limit
+        }
 
 
 def keys_of(question: Sessions, row: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -1,7 +1,6 @@
 """Page cursors: encode a position among events or users as an opaque text, and decode the text."""
 
 import base64
-import binascii
 import hashlib
 import math
 from collections.abc import Sequence
@@ -23,13 +22,13 @@ _TIME_BYTES = 8
 _VALUES = range(-(2**127), 2**127)
 _USER_IDS = range(2**63)
 _MAX_DECIMAL = Decimal(10) ** 60
-_MALFORMED = "the text is malformed"
+MALFORMED = "the text is malformed"
 
 
 def to_cursor(position: EventPosition) -> str:
     """The cursor of a position among events."""
     microseconds = to_microseconds(position.timestamp)
-    return base64.urlsafe_b64encode(microseconds.to_bytes(_TIME_BYTES, signed=True) + position.id.bytes).decode()
+    return to_text(microseconds.to_bytes(_TIME_BYTES, signed=True) + position.id.bytes)
 
 
 def from_cursor(cursor: str) -> EventPosition:
@@ -38,20 +37,20 @@ def from_cursor(cursor: str) -> EventPosition:
     Raises:
         ValueError: the text is not such a cursor.
     """
+    content = from_text(cursor)
     try:
-        content = base64.b64decode(cursor, altchars=b"-_", validate=True)
         microseconds = int.from_bytes(content[:_TIME_BYTES], signed=True)
         position = EventPosition(_EPOCH + microseconds * _MICROSECOND, UUID(bytes=content[_TIME_BYTES:]))
-    except (binascii.Error, ValueError, OverflowError) as error:
-        raise ValueError(_MALFORMED) from error
+    except (ValueError, OverflowError) as error:
+        raise ValueError(MALFORMED) from error
     if not FIRST_DAY <= position.timestamp.date() <= LAST_DAY:
-        raise ValueError(_MALFORMED)
+        raise ValueError(MALFORMED)
     return position
 
 
 def to_user_cursor(sort: str, position: UserPosition) -> str:
     """The cursor of a position among users in the order `sort`."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((sort, str(position.value), position.user_id))).decode()
+    return to_text(msgspec.json.encode((sort, str(position.value), position.user_id)))
 
 
 def from_user_cursor(sort: str, cursor: str) -> UserPosition:
@@ -60,12 +59,12 @@ def from_user_cursor(sort: str, cursor: str) -> UserPosition:
     Raises:
         ValueError: the text is not such a cursor, or belongs to another order.
     """
+    content = from_text(cursor)
     try:
-        content = base64.b64decode(cursor, altchars=b"-_", validate=True)
         sorted_by, digits, user_id = msgspec.json.decode(content, type=tuple[str, str, int])
         value = int(digits)
-    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-        raise ValueError(_MALFORMED) from error
+    except (ValueError, msgspec.DecodeError) as error:
+        raise ValueError(MALFORMED) from error
     if sorted_by != sort or value not in _VALUES or user_id not in _USER_IDS:
         raise ValueError("it belongs to another order")
     return UserPosition(value, user_id)
@@ -77,7 +76,7 @@ def to_row_cursor(shape: bytes, values: Sequence[Any]) -> str:
     Args:
         values: strings, integers, doubles, decimals, days and None.
     """
-    return base64.urlsafe_b64encode(msgspec.json.encode((_digest(shape), *values))).decode()
+    return to_text(msgspec.json.encode((_digest(shape), *values)))
 
 
 def from_row_cursor(shape: bytes, types: Sequence[Any], cursor: str) -> tuple[Any, ...]:
@@ -89,19 +88,37 @@ def from_row_cursor(shape: bytes, types: Sequence[Any], cursor: str) -> tuple[An
     Raises:
         ValueError: the text is not such a cursor, or belongs to an aggregation of another shape.
     """
+    content = from_text(cursor)
     try:
-        found = msgspec.json.decode(base64.b64decode(cursor, altchars=b"-_", validate=True), type=list[Any])
+        found = msgspec.json.decode(content, type=list[Any])
     except (ValueError, msgspec.DecodeError) as error:
-        raise ValueError(_MALFORMED) from error
+        raise ValueError(MALFORMED) from error
     if found[:1] != [_digest(shape)]:
         raise ValueError("it belongs to other groups, or to another order")
     try:
         values = tuple(msgspec.convert(value, kind | None) for value, kind in zip(found[1:], types, strict=True))
     except (ValueError, msgspec.ValidationError) as error:
-        raise ValueError(_MALFORMED) from error
+        raise ValueError(MALFORMED) from error
     if not all(map(_is_comparable, values)):
-        raise ValueError(_MALFORMED)
+        raise ValueError(MALFORMED)
     return values
+
+
+def to_text(content: bytes) -> str:
+    """The cursor with this content."""
+    return base64.urlsafe_b64encode(content).decode()
+
+
+def from_text(cursor: str) -> bytes:
+    """The content of a cursor.
+
+    Raises:
+        ValueError: the text is no cursor.
+    """
+    try:
+        return base64.b64decode(cursor, altchars=b"-_", validate=True)
+    except ValueError as error:  # binascii.Error is one, and so is what a character beyond ASCII raises
+        raise ValueError(MALFORMED) from error
 
 
 def _is_comparable(value: Any) -> bool:

@@ -1,7 +1,5 @@
 """Fields of a feature's metrics about its sessions: figures of each group, and sessions counted by user and group."""
 
-import base64
-import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +15,7 @@ from functions.graphql.query.metric_fields import path_of
 from functions.graphql.query.sessions import MEASURES, Sessions, keys_of
 from functions.graphql.types import arguments
 from functions.graphql.types.connection import ConnectionPage
+from functions.graphql.types.cursor import MALFORMED, from_text, to_text
 from functions.graphql.types.measured import TotalValues, UserMetricValues
 from functions.graphql.types.quantiles import seconds
 from functions.graphql.types.sdl import PAGE, connection, description
@@ -183,12 +182,12 @@ def _groups(
 
 
 def _to_cursor(position: GroupPosition) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode()
+    return to_text(msgspec.json.encode(position))
 
 
 def _from_cursor(cursor: str) -> GroupPosition:
+    content = from_text(cursor)
     try:
-        content = base64.b64decode(cursor, altchars=b"-_", validate=True)
         return msgspec.json.decode(content, type=GroupPosition)
-    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-        raise ValueError("the text is malformed") from error
+    except (ValueError, msgspec.DecodeError) as error:
+        raise ValueError(MALFORMED) from error
