@@ -6,7 +6,6 @@ a line for each: the number of messages that failed, and the highest memory of t
 
 import base64
 import gzip
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from uuid import uuid4
 from functions.ingest.consumer_handler import ConsumerHandler, build
 from functions.ingest.contract import MAX_EVENTS
 from functions.ingest.formats.compression import MAX_UNPACKED_BYTES
-from tests.support.process_memory import peak_megabytes
+from tests.support.process_memory import Outcome, outcomes_of, print_outcome
 from tests.support.worst_bodies import filled
 
 MAX_CONSUMER_MEGABYTES = 512
@@ -105,27 +104,13 @@ WORST_BATCHES: Mapping[str, WorstBatch] = {
 }
 
 
-class Outcome(NamedTuple):
-    """The number of failed messages, and the highest memory of the process by then."""
-
-    name: str
-    failed: int
-    megabytes: float
-
-
 def consume_worst_batches(database_url: str, messages: int = MOST_MESSAGES) -> list[Outcome]:
     """Passes all batches to one consumer in a process of its own, as Lambda would.
 
     Args:
         messages: at most so many of each batch.
     """
-    command = [sys.executable, "-m", __name__, database_url, str(messages)]
-    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
-    counted = (line.split() for line in printed if not line.startswith("{"))  # the others are metrics
-    return [
-        Outcome(name, int(failed), float(megabytes))
-        for name, (failed, megabytes) in zip(WORST_BATCHES, counted, strict=True)
-    ]
+    return outcomes_of(__name__, WORST_BATCHES, database_url, messages)
 
 
 def _record(events: Iterable[bytes]) -> dict[str, Any]:
@@ -149,7 +134,7 @@ def _main(database_url: str, messages: int) -> None:
     handler.clock = lambda: 0.0  # the consumer must not stop before the largest group
     for batch in WORST_BATCHES.values():
         failed = _consume(handler, batch._replace(messages=min(batch.messages, messages)))
-        print(f"{failed} {peak_megabytes():.1f}", flush=True)
+        print_outcome(f"{failed} failed")
 
 
 if __name__ == "__main__":

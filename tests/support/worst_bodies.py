@@ -9,7 +9,6 @@ import gzip
 import io
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
@@ -27,7 +26,7 @@ from functions.ingest.request import EVENTS_PATH
 from functions.shared.grant import EVERYTHING, WRITE
 from functions.shared.settings import AuthSettings
 from infra.operations.token import sign
-from tests.support.process_memory import peak_megabytes
+from tests.support.process_memory import Outcome, outcomes_of, print_outcome
 
 MAX_INGEST_MEGABYTES = 300
 SECRET = "a secret of thirty-two characters, at least"
@@ -140,30 +139,11 @@ WORST_BODIES: Mapping[str, WorstBody] = {
 }
 
 
-class Outcome(NamedTuple):
-    """What came of a request.
-
-    Attributes:
-        answer: like that of `WorstBody`.
-        megabytes: highest memory of the process by then, which answered the requests before, too.
-    """
-
-    name: str
-    answer: str
-    megabytes: float
-
-
 def post_worst_bodies(folder: Path) -> list[Outcome]:
     """Posts all bodies to one ingest function in a process of its own, as Lambda would."""
     for number, worst in enumerate(WORST_BODIES.values()):
         (folder / f"{number:03}.json").write_text(json.dumps(_request(worst)))
-    command = [sys.executable, "-m", __name__, str(folder)]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    answers = (line.rpartition(" ") for line in printed)
-    return [
-        Outcome(name, answer, float(megabytes))
-        for name, (answer, _, megabytes) in zip(WORST_BODIES, answers, strict=True)
-    ]
+    return outcomes_of(__name__, WORST_BODIES, folder)
 
 
 def _request(worst: WorstBody) -> dict[str, object]:
@@ -196,7 +176,7 @@ def _main(folder: Path) -> None:
     authorization = f"Bearer {sign(SECRET, '1', [WRITE], [EVERYTHING], timedelta(hours=1))}"
     for path in sorted(folder.glob("*.json")):
         answer = _answer(handler, path, authorization)
-        print(f"{answer} {peak_megabytes():.1f}")
+        print_outcome(answer)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ for each: its status, its first error if there is one, and the highest memory of
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ from functions.graphql.handler import GraphqlHandler, build
 from functions.shared.grant import EVERYTHING, READ
 from functions.shared.settings import AuthSettings
 from infra.operations.token import sign
-from tests.support.process_memory import peak_megabytes
+from tests.support.process_memory import Outcome, outcomes_of, print_outcome
 
 MAX_GRAPHQL_MEGABYTES = 400
 EVENTS = 2_000
@@ -102,14 +101,6 @@ WORST_QUERIES: Mapping[str, WorstQuery] = {
 }
 
 
-class Outcome(NamedTuple):
-    """The answer to a query, and the highest memory of the process by then."""
-
-    name: str
-    answer: str
-    megabytes: float
-
-
 def insert_large_events(connection: psycopg.Connection, newest: datetime) -> None:
     """Inserts events, each with as large a payload as an event may have: a long text, a deep object or a long list."""
     rows = []
@@ -140,13 +131,7 @@ def _large_payload(number: int) -> tuple[int, dict[str, object]]:
 
 def answer_worst_queries(database_url: str, clickhouse_url: str = "") -> list[Outcome]:
     """Answers all queries by one GraphQL function in a process of its own, as Lambda would."""
-    command = [sys.executable, "-m", __name__, database_url, clickhouse_url]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    answers = (line.rpartition(" ") for line in printed)
-    return [
-        Outcome(name, answer, float(megabytes))
-        for name, (answer, _, megabytes) in zip(WORST_QUERIES, answers, strict=True)
-    ]
+    return outcomes_of(__name__, WORST_QUERIES, database_url, clickhouse_url)
 
 
 def _answer(handler: GraphqlHandler, query: str, headers: Mapping[str, str]) -> str:
@@ -167,8 +152,7 @@ def _main(database_url: str, clickhouse_url: str) -> None:
     token = sign(SECRET, "1", [READ], [EVERYTHING], timedelta(hours=1))
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     for query in WORST_QUERIES.values():
-        answer = _answer(handler, query.text, headers)
-        print(f"{answer} {peak_megabytes():.1f}", flush=True)
+        print_outcome(_answer(handler, query.text, headers))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.worst_bodies import MAX_INGEST_MEGABYTES, WORST_BODIES, Outcome, post_worst_bodies
+from tests.support.process_memory import Outcome
+from tests.support.worst_bodies import MAX_INGEST_MEGABYTES, WORST_BODIES, post_worst_bodies
 
 
 @pytest.fixture(scope="module")
