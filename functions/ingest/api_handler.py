@@ -1,7 +1,6 @@
 """Handles the requests of `POST /v1/events` and GitLab's endpoints."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -64,8 +63,7 @@ def build(
     return IngestHandler(Logger(level=log_level), Authenticator(auth), intake, Cors(cors_origins))
 
 
-@dataclass(slots=True)
-class IngestHandler:
+class IngestHandler(msgspec.Struct):
     """Answers requests of API Gateway.
 
     Attributes:

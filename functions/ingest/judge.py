@@ -1,7 +1,6 @@
 """Decides which events of a request are accepted, ignored and rejected."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import count
 
 import msgspec
@@ -17,8 +16,7 @@ from functions.shared.rejection import Rejection
 _READ_AT_ONCE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Judge:
+class Judge(msgspec.Struct, frozen=True):
     """Judges the events of one request.
 
     Attributes:
@@ -31,7 +29,7 @@ class Judge:
     rules: AcceptanceRules
     answer: Answer
     idempotent_request: IdempotentRequest | None = None
-    accepted: list[int] = field(default_factory=list)
+    accepted: list[int] = msgspec.field(default_factory=list)
 
     def accepts_all(self, events: Events) -> bool:
         """Accepts the events of an array if all are ordinary plain events; returns whether they are."""
