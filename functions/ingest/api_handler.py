@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import boto3
@@ -105,8 +106,8 @@ class IngestHandler(msgspec.Struct):
             raise Forbidden("The token needs the scope events:write or events:write:own.")
         events = events_of(request, form)
         answer = self.intake.take_in(events, grant, self.now(), request.idempotency_key)
-        sizes = map(len, events.raw)
-        size = sum(size for size, event_id in zip(sizes, answer.ids, strict=True) if event_id is not None)
+        accepted = compress(events.raw, answer.ids)  # an id is true
+        size = sum(map(len, accepted))
         intake_metrics.count(tenant_of(grant), answer.accepted, size)
         return answer
 
