@@ -127,6 +127,7 @@ build-RetentionFunction: CODE := functions/retention
 build-GraphqlFunction: EXTRA := graphql
 build-GraphqlFunction: CODE := functions/graphql
 build-GraphqlFunction: PAGES = $(PYTHON) -m infra.front_end --into $(ARTIFACTS_DIR)/functions/graphql/pages
+build-GraphqlFunction: SCHEMA = $(PYTHON) -m infra.compiled_schema --into $(ARTIFACTS_DIR)
 build-MigrationsFunction: EXTRA := migrations
 build-MigrationsFunction: CODE := infra/__init__.py infra/migrations
 
@@ -135,6 +136,7 @@ $(BUILDS): check-definitions
 	@$(PYTHON) -m infra.package --uv $(UV) --extra $(EXTRA) --platform "$(PLATFORM_OF_$(PACKAGES_FOR))" \
 		--into $(ARTIFACTS_DIR) $(OWN)
 	@$(PAGES)
+	@$(SCHEMA)
 
 check-definitions: setup
 	@$(PYTHON) -m infra.cli definitions check --offline >&2

@@ -1,7 +1,6 @@
 """`RequestContext`: the context of the resolvers of one request, and nodes that several types share."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 
 import msgspec
@@ -17,8 +16,7 @@ from functions.shared.catalog.registry import Registry
 from functions.shared.grant import Grant
 
 
-@dataclass(slots=True)
-class RequestContext:
+class RequestContext(msgspec.Struct):
     """The context of the resolvers of one request.
 
     Attributes:
@@ -37,15 +35,15 @@ class RequestContext:
     stores: StoreRouter
     directory: DirectoryReader
     today: date
-    budget: NodeBudget = field(default_factory=NodeBudget)
-    answer_bytes: ByteBudget = field(default_factory=ByteBudget)
-    deadline: Deadline = field(default_factory=Deadline)
+    budget: NodeBudget = msgspec.field(default_factory=NodeBudget)
+    answer_bytes: ByteBudget = msgspec.field(default_factory=ByteBudget)
+    deadline: Deadline = msgspec.field(default_factory=Deadline)
     source: Source | None = None
-    plans: PlanCache = field(default_factory=PlanCache)
+    plans: PlanCache = msgspec.field(default_factory=PlanCache)
     web_base_url: str | None = None
-    last_days: dict[tuple[int, ...], Mapping[int, date]] = field(default_factory=dict)
-    made_lists: list[tuple[Path, msgspec.Raw]] = field(default_factory=list)
-    errors: list[GraphQLError] = field(default_factory=list)
+    last_days: dict[tuple[int, ...], Mapping[int, date]] = msgspec.field(default_factory=dict)
+    made_lists: list[tuple[Path, msgspec.Raw]] = msgspec.field(default_factory=list)
+    errors: list[GraphQLError] = msgspec.field(default_factory=list)
 
     @property
     def events(self) -> EventStore:
@@ -63,8 +61,7 @@ class RequestContext:
 type Info = GraphQLResolveInfo[RequestContext]
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+class Coverage(msgspec.Struct, frozen=True):
     """The events that a field covers. The source value of `AiUsageData` and the metrics.
 
     Attributes:
@@ -91,8 +88,7 @@ class Usernames:
         return self._names.get(user_id)
 
 
-@dataclass(frozen=True, slots=True)
-class UserNode:
+class UserNode(msgspec.Struct, frozen=True):
     """A user on a page."""
 
     id: int

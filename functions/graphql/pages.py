@@ -7,10 +7,11 @@ only if it encoded every request's body too.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from functions.graphql.request import RequestError
 
@@ -51,8 +52,7 @@ _NOT_BUILT = "This deployment holds no pages: they were not built."
 _NO_SUCH_PAGE = "There is no such page."
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(msgspec.Struct, frozen=True):
     text: str
     digest: str
 

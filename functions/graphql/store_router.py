@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Literal, cast
 from uuid import UUID
 
+import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.graphql.postgres.path_counts import PathCounts
@@ -32,16 +32,14 @@ _CHECK_SECONDS = 3
 _RECHECK_SECONDS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A store of events, with the name that answers show."""
 
     name: Literal["clickhouse", "postgresql"]
     events: EventStore
 
 
-@dataclass(frozen=True, slots=True)
-class _Rollups:
+class _Rollups(msgspec.Struct, frozen=True):
     """Reads from PostgreSQL which rollups of one table in ClickHouse count."""
 
     database: Database

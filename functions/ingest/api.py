@@ -6,10 +6,10 @@ with gc_frozen():
     from functions.ingest.api_handler import build
     from functions.shared import settings
 
-handler = build(
-    auth=settings.auth(),
-    queue_url=settings.queue_url(),
-    retention_months=settings.retention_months(),
-    cors_origins=settings.cors_origins(),
-    log_level=settings.log_level(),
-)
+    handler = build(
+        auth=settings.auth(),
+        queue_url=settings.queue_url(),
+        retention_months=settings.retention_months(),
+        cors_origins=settings.cors_origins(),
+        log_level=settings.log_level(),
+    )

@@ -1,9 +1,9 @@
 """Handles the requests of `POST /v1/events` and GitLab's endpoints."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import boto3
@@ -64,8 +64,7 @@ def build(
     return IngestHandler(Logger(level=log_level), Authenticator(auth), intake, Cors(cors_origins))
 
 
-@dataclass(slots=True)
-class IngestHandler:
+class IngestHandler(msgspec.Struct):
     """Answers requests of API Gateway.
 
     Attributes:
@@ -107,8 +106,8 @@ class IngestHandler:
             raise Forbidden("The token needs the scope events:write or events:write:own.")
         events = events_of(request, form)
         answer = self.intake.take_in(events, grant, self.now(), request.idempotency_key)
-        sizes = map(len, events.raw)
-        size = sum(size for size, event_id in zip(sizes, answer.ids, strict=True) if event_id is not None)
+        accepted = compress(events.raw, answer.ids)  # an id is true
+        size = sum(map(len, accepted))
         intake_metrics.count(tenant_of(grant), answer.accepted, size)
         return answer
 

@@ -98,7 +98,7 @@ class ConsumerHandler:
         group: list[Message] = []
         size = events = 0
         while waiting and self.clock() < deadline:
-            yield Upcoming.SHORT if is_read_soon(waiting[0]["body"]) else Upcoming.LONG
+            yield Upcoming.SHORT if is_read_soon(waiting[0].get("body", "")) else Upcoming.LONG
             message = self._read(waiting[0])
             if message is not None:
                 own_size, own_events = sum(map(len, message.batch.events)), len(message.batch.events)
@@ -118,10 +118,10 @@ class ConsumerHandler:
         """Returns the message; None if parsing raises. In the end SQS makes it a dead letter."""
         try:
             batch = self.read(record["body"].encode(errors="replace"), origin_of(record))
+            return Message(record["messageId"], int(record["attributes"]["ApproximateReceiveCount"]), batch)
         except Exception as error:  # noqa: BLE001 - any failure of one message must not fail the others
             self._log_failure(record["messageId"], error)
             return None
-        return Message(record["messageId"], int(record["attributes"]["ApproximateReceiveCount"]), batch)
 
     def _consume(self, group: Group, spare_work: Iterator[object] = NO_WORK) -> tuple[Outcome, set[str]]:
         """Consumes the messages; returns the outcome and the ids of the messages that were consumed.

@@ -1,6 +1,5 @@
 """Gives the events of a repeated request the same ids each time."""
 
-from dataclasses import dataclass
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
@@ -13,8 +12,7 @@ from functions.shared.rejection import Rejection
 _IDS = uuid5(NAMESPACE_URL, "https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/")
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotentRequest:
+class IdempotentRequest(msgspec.Struct, frozen=True):
     """A request with an idempotency key.
 
     Attributes:

@@ -1,7 +1,6 @@
 """Validates the events of a request and queues the accepted ones."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
@@ -25,8 +24,7 @@ class QueueUnavailable(Exception):
     """No event of the request could be queued; the sender should send the request again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intake:
+class Intake(msgspec.Struct, frozen=True):
     """Validates and queues events.
 
     Attributes:

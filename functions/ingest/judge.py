@@ -1,15 +1,14 @@
 """Decides which events of a request are accepted, ignored and rejected."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import count
 
 import msgspec
 
 from functions.ingest.contract import Answer, EventRejection
-from functions.ingest.event.attributes import BaseAttributes, are_plain, array_of, attributes_in, content_of
+from functions.ingest.event.attributes import BaseAttributes, are_plain, array_of, attributes_in, content_of, longest_of
 from functions.ingest.event.event import AcceptanceRules, read_attributes
-from functions.ingest.event.ordinary import ordinary_attributes, ordinary_ids
+from functions.ingest.event.ordinary import ordinary_ids
 from functions.ingest.formats.adapter import Events
 from functions.ingest.idempotency import IdempotentRequest
 from functions.shared.rejection import Rejection
@@ -17,8 +16,7 @@ from functions.shared.rejection import Rejection
 _READ_AT_ONCE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Judge:
+class Judge(msgspec.Struct, frozen=True):
     """Judges the events of one request.
 
     Attributes:
@@ -31,11 +29,11 @@ class Judge:
     rules: AcceptanceRules
     answer: Answer
     idempotent_request: IdempotentRequest | None = None
-    accepted: list[int] = field(default_factory=list)
+    accepted: list[int] = msgspec.field(default_factory=list)
 
     def accepts_all(self, events: Events) -> bool:
         """Accepts the events of an array if all are ordinary plain events; returns whether they are."""
-        return events.array is not None and self._accept(0, events.raw, events.array)
+        return events.array is not None and self._accept(0, events.raw, events.array, longest_of(events.raw))
 
     def judge(self, events: Events) -> None:
         """Judges all events, one small group after another."""
@@ -46,26 +44,28 @@ class Judge:
             is_plain = False
             # A refused event may not be JSON. Decoding an event that is too large may take thirty times its size.
             is_refused = not events.refused.keys().isdisjoint(range(first, first + len(some)))
-            if not is_refused and max(map(len, some)) <= self.rules.max_event_bytes:
+            longest = longest_of(some)
+            if not is_refused and longest <= self.rules.max_event_bytes:
                 array = array_of(some)
-                if self._accept(first, some, array):
+                if self._accept(first, some, array, longest):
                     continue
-                attributes, is_plain = attributes_in(array, len(some)) or attributes, are_plain(some, array)
+                attributes = attributes_in(array, len(some)) or attributes
+                is_plain = are_plain(some, array, longest)
             for index, raw, own in zip(count(first), some, attributes, strict=False):
                 self._judge_one(index, raw, own, events.refused.get(index), is_plain=is_plain)
 
-    def _accept(self, first: int, events: Sequence[msgspec.Raw], array: bytes) -> bool:
+    def _accept(self, first: int, events: Sequence[msgspec.Raw], array: bytes, longest: int) -> bool:
         """Accepts the events if they are all ordinary; returns whether they are.
 
         Args:
             first: index of the first event in the request.
             array: the events as a JSON array.
+            longest: bytes of the longest event.
         """
-        if self.idempotent_request is not None or max(map(len, events), default=0) > self.rules.max_event_bytes:
+        if self.idempotent_request is not None or longest > self.rules.max_event_bytes:
             return False
-        attributes = ordinary_attributes(array, len(events))
-        ids = attributes and ordinary_ids(attributes, len(self.accepted), self.rules)
-        if not ids or not are_plain(events, array):
+        ids = ordinary_ids(array, len(events), len(self.accepted), self.rules)
+        if ids is None or not are_plain(events, array, longest):
             return False
         self.answer.ids[first : first + len(ids)] = ids
         self.rules.batch.events += events

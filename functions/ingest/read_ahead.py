@@ -48,11 +48,16 @@ class ReadAhead:
         self._groups = groups
         self._consumer = consumer
         self._group: Group | None = None
+        self._failure: Exception | None = None
 
     def steps(self) -> Iterator[None]:
         """Reads a part of the next group for each item. Messages that may take long to read are left for later."""
         try:
             yield from self._read_messages()
+        except Exception as error:  # noqa: BLE001 - no step may raise
+            self._failure = error
+            return
+        try:
             if self._group is not None:
                 reading = self._consumer.reading([message.batch for message in self._group.messages])
                 yield from reading.steps(self._consumer.typed)
@@ -61,7 +66,13 @@ class ReadAhead:
             return
 
     def next_group(self) -> Group | None:
-        """Returns the next group; None if there is none."""
+        """Returns the next group; None if there is none.
+
+        Raises:
+            Exception: `groups` raised it, maybe while a step was made.
+        """
+        if self._failure is not None:
+            raise self._failure
         if self._group is None:
             for _ in self._read_messages(reads_long=True):
                 pass

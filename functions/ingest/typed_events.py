@@ -20,7 +20,7 @@ from typing import Annotated, Any, NamedTuple, Union
 
 import msgspec
 
-from functions.ingest.event.attributes import BASE_KEYS, are_plain, array_of, decoded_at_once
+from functions.ingest.event.attributes import BASE_KEYS, are_plain, array_of, decoded_at_once, longest_of
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, MIN_INTEGER, Payload
 from functions.shared.catalog.payload_type import payload_type
@@ -78,13 +78,14 @@ class TypedEvents:
 
     def _decoded(self, events: Sequence[msgspec.Raw]) -> Sequence[Any]:
         array = array_of(events)
-        together = decoded_at_once(self._list_decoder, array, len(events)) if are_plain(events, array) else None
+        plain = are_plain(events, array, longest_of(events))
+        together = decoded_at_once(self._list_decoder, array, len(events)) if plain else None
         if together is not None:
             return together
         return [self._decoded_alone(raw) for raw in events]
 
     def _decoded_alone(self, raw: msgspec.Raw) -> Any:
-        if not are_plain([raw], bytes(raw)):
+        if not are_plain([raw], bytes(raw), len(raw)):
             return None
         try:
             return self._decoder.decode(raw)

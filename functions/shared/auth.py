@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time
 from typing import Any
 
-import jwt
 import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.shared.grant import EVERYTHING, Grant, is_traversal_path
+from functions.shared.json_web_token import jwt
 from functions.shared.published_keys import ALGORITHMS, KeysUnavailable, PublishedKeys
 from functions.shared.revocations import Revocations, RevocationsUnavailable
 from functions.shared.settings import AuthSettings

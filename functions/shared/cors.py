@@ -5,8 +5,9 @@ https://fetch.spec.whatwg.org/#http-cors-protocol
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 ANY_ORIGIN = "*"
 PREFLIGHT = "OPTIONS"
@@ -15,8 +16,7 @@ _SECONDS = "7200"  # for which a browser remembers the answer; Chromium remember
 _EXPOSED = "Accept-Encoding, WWW-Authenticate, x-amzn-Remapped-WWW-Authenticate"
 
 
-@dataclass(frozen=True, slots=True)
-class Cors:
+class Cors(msgspec.Struct, frozen=True):
     """The origins whose pages may call the API.
 
     Tokens travel in the header `Authorization`, which a page must set itself, so no browser sends one by itself.

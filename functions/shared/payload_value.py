@@ -8,8 +8,9 @@ from clickhouse_connect.driver.binding import quote_identifier
 
 from functions.shared.clickhouse import column_of
 
-# Other ASCII characters are escaped, so that none can end the name or start a bind parameter.
-_UNSAFE = re.compile(r"[^A-Za-z0-9_%.\u0080-\U0010ffff]")
+# Other ASCII characters are escaped, so that none can end the name or start a bind parameter. A class of all characters
+# but these would do as well, but compiling it takes 5 ms.
+_UNSAFE = re.compile(r"(?![A-Za-z0-9_%.])[\x00-\x7f]")
 
 type DeclaredPaths = frozenset[tuple[str, ...]]
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from time import time
 from typing import Any
 
-import jwt
 from aws_lambda_powertools import Logger
 
 from functions.shared.failure import class_and_code
+from functions.shared.json_web_token import jwt
 
 ALGORITHMS = ("RS256", "ES256")
 

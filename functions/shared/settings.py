@@ -2,7 +2,6 @@
 
 import os
 import re
-from dataclasses import dataclass
 from urllib.parse import quote
 
 import msgspec
@@ -19,8 +18,7 @@ class SettingError(Exception):
     """A setting is missing or malformed; the message names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuthSettings:
+class AuthSettings(msgspec.Struct, frozen=True):
     """How tokens are verified: with a shared secret, or with the keys that an issuer publishes.
 
     Attributes:

@@ -1,8 +1,8 @@
 """Keeps the sync cursor, the epoch and the removed keys that wait for the sync, in PostgreSQL."""
 
-from dataclasses import dataclass
 from uuid import UUID
 
+import msgspec
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
@@ -54,8 +54,7 @@ _REWRITE = sql.SQL("UPDATE {table} SET xact_id = pg_current_xact_id() WHERE xact
 _FORGET = "DELETE FROM sync_state"
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(msgspec.Struct, frozen=True):
     """The sync cursor of one table in ClickHouse. Only the holder of the sync's lock may use it.
 
     Attributes:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from copy import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from copy import replace
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any

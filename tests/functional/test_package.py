@@ -112,6 +112,17 @@ def test_a_function_starts_with_nothing_but_its_package(
     assert result.returncode == 0, result.stderr
 
 
+def test_the_graphql_function_starts_without_parsing_its_schema(packages: Path) -> None:
+    statements = """
+from unittest.mock import patch
+with patch("ariadne.make_executable_schema", None):
+    import functions.graphql.api
+"""
+    environment = SETTINGS | {"PYTHONPATH": str(packages / "GraphqlFunction")}
+    command = [sys.executable, "-S", "-P", "-c", statements]
+    subprocess.run(command, cwd=packages, env=environment, check=True)
+
+
 @pytest.mark.parametrize(("architecture", "machine"), [("x86_64", "x86_64"), ("arm64", "aarch64")])
 def test_a_package_for_aws_holds_wheels_for_the_architecture_of_the_template(
     tmp_path: Path, architecture: str, machine: str

@@ -1,6 +1,7 @@
 """The consumer's other work while PostgreSQL works: it reads the messages that come next."""
 
 import gzip
+import io
 import json
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -16,6 +17,7 @@ from functions.ingest.consumer_handler import ConsumerHandler
 from functions.ingest.event.event import read_attributes
 from functions.ingest.message.batch import Batch
 from functions.ingest.message.replay import read_message
+from functions.shared.failure import RedactedError
 from functions.shared.grant import EVERYTHING, WRITE, Grant
 from functions.shared.postgres import Connection, TimeLimits, connect
 from functions.shared.spare_time import spare_time_used
@@ -93,6 +95,40 @@ def test_a_message_that_fails_while_it_is_read_ahead_is_reported_alone(
     monkeypatch.setattr("functions.ingest.reading.read_attributes", fail_on_some)
     assert consume(slow_consumer, queued("0"), queued("1", unforeseen=1), queued("2")) == ["1"]
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2}]
+
+
+@pytest.mark.parametrize("key", ["body", "attributes"])
+def test_a_malformed_record_that_is_read_ahead_is_reported_alone_and_logged_as_that(
+    key: str, slow_consumer: ConsumerHandler, query: Query
+) -> None:
+    log = io.StringIO()
+    slow_consumer.logger.registered_handler.setStream(log)  # type: ignore[attr-defined]
+    malformed = queued("1")
+    del malformed[key]
+    assert consume(slow_consumer, queued("0"), malformed, queued("2")) == ["1"]
+    assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2}]
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    (warned,) = [line for line in lines if line["level"] != "INFO"]
+    assert (warned["message"], warned["message_id"], warned["error"]) == (
+        "a message can't be consumed",
+        "1",
+        "KeyError",
+    )
+
+
+def test_an_error_between_messages_that_are_read_ahead_is_raised(
+    slow_consumer: ConsumerHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_on_the_third(body: str) -> bool:
+        bodies.append(body)
+        if len(bodies) == 3:
+            raise RecursionError
+        return True
+
+    bodies: list[str] = []
+    monkeypatch.setattr("functions.ingest.consumer_handler.is_read_soon", fail_on_the_third)
+    with pytest.raises(RedactedError, match="RecursionError"):
+        consume(slow_consumer, *(queued(str(number)) for number in range(4)))
 
 
 def test_what_was_read_ahead_fails_with_the_server_and_is_stored_later(

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
+from copy import replace
 from datetime import datetime, timedelta
 from random import Random
 from threading import Thread

@@ -1,7 +1,7 @@
 """A sync whose connection to ClickHouse is lost."""
 
 from contextlib import suppress
-from dataclasses import replace
+from copy import replace
 from typing import Any
 from unittest.mock import patch
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import replace
+from copy import replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path

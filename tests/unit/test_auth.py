@@ -1,7 +1,7 @@
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from copy import replace
 from typing import Any
 
 import jwt

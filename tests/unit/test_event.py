@@ -251,7 +251,7 @@ def test_many_events_read_at_once_are_what_they_are_one_by_one(texts: list[bytes
         return event, event and event.context()
 
     attributes, contents = attributes_of(raw), contents_of(raw)
-    plain = [is_json(text) and are_plain([text], b"[%b]" % text) for text in raw]
+    plain = [is_json(text) and are_plain([text], b"[%b]" % text, len(text)) for text in raw]
     assert len(attributes) == len(contents) == len(raw)
     for position in range(len(raw)):
         expected = outcome(partial(alone, position))

@@ -1,8 +1,9 @@
 """The statement that runs an `Aggregation` on ClickHouse."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from functions.graphql.clickhouse import group_order, measure_sql, payload_sql
 from functions.graphql.clickhouse.where import where_condition
@@ -44,8 +45,7 @@ _RATIO = "if(isFinite({dividend} / {divisor}), {dividend} / {divisor}, NULL)"
 _FEATURE = "transform(event, {known_events:Array(UInt16)}, {known_features:Array(String)}, '')"
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True):
     """What a statement groups: events, or rows that each stand for several events of a day.
 
     Attributes:

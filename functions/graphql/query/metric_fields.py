@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -40,8 +39,7 @@ class Ratio(msgspec.Struct, frozen=True):
 type MetricField = Measure | Ratio
 
 
-@dataclass(frozen=True, slots=True)
-class MetricValues:
+class MetricValues(msgspec.Struct, frozen=True):
     """The measured values of a group of events, which metric fields are computed from."""
 
     values: Mapping[Measure, Any]

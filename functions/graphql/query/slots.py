@@ -9,10 +9,10 @@ import random
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, LiteralString
 
+import msgspec
 import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
@@ -44,8 +44,7 @@ class _NoSlot(Exception):
     """All slots of the tenant are taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class SlottedConnection:
+class SlottedConnection(msgspec.Struct, frozen=True):
     """A connection that takes a slot for each statement, in the same round trip."""
 
     connection: Connection

@@ -1,8 +1,9 @@
 """`aiActiveUsers`: users of each day, and of the 7 and 28 days that end on it."""
 
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
+
+import msgspec
 
 from functions.graphql.context import Coverage, Info
 from functions.graphql.query.active_users import users_within
@@ -37,8 +38,7 @@ type AiActiveUsers {{
 {field_of_both("ActiveUsers", ABOUT, FILTERS, "[AiActiveUsers!]!")}"""
 
 
-@dataclass(frozen=True, slots=True)
-class ActiveUsers:
+class ActiveUsers(msgspec.Struct, frozen=True):
     """A row of `aiActiveUsers`."""
 
     date: date

@@ -4,22 +4,21 @@ https://relay.dev/graphql/connections.htm
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
 
 from functions.graphql.query.errors import InvalidArgument
 
 
-@dataclass(frozen=True, slots=True)
-class Edge[Node]:
+class Edge[Node](msgspec.Struct, frozen=True):
     """A node and its cursor."""
 
     node: Node
     cursor: str
 
 
-@dataclass(frozen=True, slots=True)
-class PageInfo:
+class PageInfo(msgspec.Struct, frozen=True):
     """Cursors of a page, and whether there are pages before and after."""
 
     has_next_page: bool
@@ -28,8 +27,7 @@ class PageInfo:
     end_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PageRequest:
+class PageRequest(msgspec.Struct, frozen=True):
     """Which page a query requests.
 
     Attributes:

@@ -7,7 +7,6 @@ import re
 import sys
 import tokenize
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from itertools import zip_longest
 from typing import Self
@@ -21,12 +20,11 @@ _REGISTERING = ("events", "deprecated_events")
 _FOR_TOOLS = re.compile(r"#\W*(noqa|nosec|type: ignore|fmt:|ruff:|mypy:|pragma:|pylint:|pyright:).*")
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(msgspec.Struct, frozen=True):
     """Descriptions in a module: of the events that it registers, by name, and of the fields of its classes."""
 
-    events: Mapping[str, str] = field(default_factory=dict)
-    fields: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    events: Mapping[str, str] = msgspec.field(default_factory=dict)
+    fields: Mapping[tuple[str, str], str] = msgspec.field(default_factory=dict)
 
 
 class Descriptions:

@@ -1,7 +1,6 @@
 """`eventDefinitions`: lists every defined event with its owner, description and payload keys."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -10,8 +9,7 @@ from functions.shared.catalog.payload_type import describe, object_class, payloa
 from functions.shared.catalog.registry import EventType, Registry
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadKey:
+class PayloadKey(msgspec.Struct, frozen=True):
     """A payload key, or a path of keys joined by dots."""
 
     name: str
@@ -19,8 +17,7 @@ class PayloadKey:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
-class EventDefinition:
+class EventDefinition(msgspec.Struct, frozen=True):
     """A defined event."""
 
     id: int

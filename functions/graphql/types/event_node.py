@@ -1,7 +1,6 @@
 """`EventNode`: a single event that a query finds by its global id."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -39,8 +38,7 @@ from functions.shared.catalog.registry import Registry
 _MAX_UUID = 2**128 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class EventNode:
+class EventNode(msgspec.Struct, frozen=True):
     """An event.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -81,8 +80,7 @@ type AiUserRetentionPeriod {{
 {field_of_both("UserRetention", _RETENTION, _PERIOD, "[AiUserRetention!]!")}"""
 
 
-@dataclass(frozen=True, slots=True)
-class Lifecycle:
+class Lifecycle(msgspec.Struct, frozen=True):
     """A row of `aiUserLifecycle`."""
 
     period_start: date
@@ -92,8 +90,7 @@ class Lifecycle:
     lapsed_users_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionPeriod:
+class RetentionPeriod(msgspec.Struct, frozen=True):
     """A row of a cohort's `periods`."""
 
     offset: int
@@ -101,8 +98,7 @@ class RetentionPeriod:
     rate: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(msgspec.Struct, frozen=True):
     """A row of `aiUserRetention`."""
 
     cohort_start: date

@@ -1,7 +1,6 @@
 """Measured values of all events or of one user's, with what it takes to measure fewer of these events."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -15,8 +14,7 @@ from functions.graphql.query.selection import Selection
 type _Request = tuple[tuple[Condition, ...], tuple[Measure, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredEvents:
+class MeasuredEvents(msgspec.Struct, frozen=True):
     """The events that values were measured of.
 
     Attributes:
@@ -31,7 +29,7 @@ class MeasuredEvents:
     coverage: Coverage
     filters: Mapping[str, Any]
     user_ids: tuple[int, ...] | None = None
-    found: dict[_Request, Mapping[int | None, Sequence[Any]]] = field(default_factory=dict)
+    found: dict[_Request, Mapping[int | None, Sequence[Any]]] = msgspec.field(default_factory=dict)
 
     def values(
         self, user_id: int | None, conditions: tuple[Condition, ...], measures: tuple[Measure, ...]
@@ -73,8 +71,7 @@ class MeasuredEvents:
         return {user_id: row for user_id, *row in self.context.events.aggregate(by_user)}
 
 
-@dataclass(frozen=True, slots=True)
-class TotalValues(MetricValues):
+class TotalValues(MetricValues, frozen=True):
     """The measured values of all events."""
 
     events: MeasuredEvents
@@ -90,8 +87,7 @@ class TotalValues(MetricValues):
         return TotalValues(found.values, self.events.where(conditions))
 
 
-@dataclass(frozen=True, slots=True)
-class UserMetricValues(MetricValues):
+class UserMetricValues(MetricValues, frozen=True):
     """The measured values of one user's events."""
 
     events: MeasuredEvents

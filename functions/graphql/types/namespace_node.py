@@ -1,14 +1,13 @@
 """`NamespaceNode`: a group or project that a token may read, found by its path."""
 
-from dataclasses import dataclass
+import msgspec
 
 from functions.graphql.context import Coverage
 from functions.graphql.query.store import DirectoryReader
 from functions.shared.grant import Grant, is_traversal_path
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceNode:
+class NamespaceNode(msgspec.Struct, frozen=True):
     """A group or project that the token may read.
 
     Attributes:

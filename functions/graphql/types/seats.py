@@ -1,7 +1,6 @@
 """`aiSeats`, `aiAdoption` and `aiTimeToFirstUse`: who has a seat, and who of them uses what."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -79,16 +78,14 @@ type AiTimeToFirstUse {{
 {field_of_both("TimeToFirstUse", _FIRST_USE, _PRODUCT + FILTERS, "AiTimeToFirstUse!")}"""
 
 
-@dataclass(frozen=True, slots=True)
-class SeatsOfDay:
+class SeatsOfDay(msgspec.Struct, frozen=True):
     """A row of `aiSeats`."""
 
     date: date
     assigned_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureAdoption:
+class FeatureAdoption(msgspec.Struct, frozen=True):
     """A row of `aiAdoption`."""
 
     feature: str | None
@@ -101,8 +98,7 @@ class FeatureAdoption:
         return self.users_count / self.seats_count if self.seats_count else None
 
 
-@dataclass(frozen=True, slots=True)
-class TimeToFirstUse:
+class TimeToFirstUse(msgspec.Struct, frozen=True):
     """The answer of `aiTimeToFirstUse`."""
 
     users_count: int

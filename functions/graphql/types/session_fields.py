@@ -1,7 +1,6 @@
 """Fields of a feature's metrics about its sessions: figures of each group, and sessions counted by user and group."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -38,8 +37,7 @@ class GroupPosition(msgspec.Struct, frozen=True, array_like=True, order=True):
     group: str
 
 
-@dataclass(frozen=True, slots=True)
-class GroupNode:
+class GroupNode(msgspec.Struct, frozen=True):
     """A group of sessions in the schema.
 
     Attributes:

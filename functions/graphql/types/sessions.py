@@ -1,7 +1,6 @@
 """`aiSessions`: sessions in groups, how many are completed or abandoned, and how long they take."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -80,8 +79,7 @@ type AiSessions {{
 _ATTRIBUTES = {Dimension.NAMESPACE: "namespace_path", Dimension.PROJECT: "project_id"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionGroup:
+class SessionGroup(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `aiSessions`."""
 
     feature: str | None = None

@@ -1,9 +1,9 @@
 """`aiUsage`: counts the selected events in groups by the dimensions and paths of the query."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from ariadne import EnumType, ObjectType, SchemaBindable
 
 from functions.graphql.context import Coverage, Info, Usernames, UserNode
@@ -44,8 +44,7 @@ _KEY_FIELDS = {Dimension.NAMESPACE: "namespacePath", Dimension.PROJECT: "project
 _DEFAULT_ORDER = (Order(_MEASURES["totalCount"], descending=True),)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """A group of events, with its keys and measures."""
 
     keys: Mapping[Dimension, Any]

@@ -1,9 +1,10 @@
 """`aiUsageTiers`: users by their number of events."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+import msgspec
 
 from functions.graphql.context import Coverage, Info
 from functions.graphql.query.errors import InvalidArgument
@@ -37,8 +38,7 @@ type AiUsageTier {{
 {field_of_both("UsageTiers", _ABOUT, _ARGUMENTS, "[AiUsageTier!]!")}"""
 
 
-@dataclass(frozen=True, slots=True)
-class UsageTier:
+class UsageTier(msgspec.Struct, frozen=True):
     """A row of `aiUsageTiers`."""
 
     minimum: int

@@ -131,18 +131,20 @@ def contents_of(events: Sequence[msgspec.Raw]) -> Sequence[dict[str, Any] | None
     return [None] * len(events) if contents is None else contents
 
 
-def are_plain(events: Sequence[msgspec.Raw], array: bytes) -> bool:
+def are_plain(events: Sequence[msgspec.Raw], array: bytes, longest: int) -> bool:
     """Whether all content of the events, which are valid JSON, can certainly be stored.
 
     Args:
         array: the events as a JSON array.
+        longest: bytes of the longest event.
     """
-    return _nest_little(events) and is_plain(array)
+    nest_little = longest <= MAX_OPENINGS or not any(may_nest_deep(bytes(raw)) for raw in events)
+    return nest_little and is_plain(array)
 
 
-def _nest_little(events: Sequence[msgspec.Raw]) -> bool:
-    longest = max(map(len, events), default=0)
-    return longest <= MAX_OPENINGS or not any(may_nest_deep(bytes(raw)) for raw in events)
+def longest_of(events: Sequence[msgspec.Raw]) -> int:
+    """Returns the bytes of the longest event; 0 without events."""
+    return max(map(len, events), default=0)
 
 
 def array_of(events: Sequence[msgspec.Raw]) -> bytes:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from functions.ingest.contract import MAX_ID, User
+from functions.ingest.contract import MAX_ID, Namespace, User
 from functions.ingest.event.attributes import CERTAINLY_SHORT, AdditionalProperties, BaseAttributes, decoded_at_once
 from functions.ingest.event.event import NO_IDS, AcceptanceRules, sent_time
 from functions.ingest.event.location import location_of
@@ -53,32 +53,58 @@ class OrdinaryAttributes(BaseAttributes, gc=False):
     additional_properties: _AdditionalProperties | None = None
 
 
+class CommonAttributes(msgspec.Struct, gc=False):
+    """The base attributes of an event of the commonest form, in which nothing has to be looked at twice."""
+
+    event: str
+    id: UUID
+    timestamp: _Moment
+    user: _User
+    namespace: Namespace | None = None
+    project_id: _NumericId | None = None
+    additional_properties: _AdditionalProperties | None = None
+    # An event that has one of these is of another form.
+    user_id: None = None
+    namespace_path: None = None
+    namespace_id: None = None
+    project: None = None
+    project_path: None = None
+
+
 _list_decoder = msgspec.json.Decoder(list[OrdinaryAttributes])
+_common_list_decoder = msgspec.json.Decoder(list[CommonAttributes])
+
+type _Attributes = Sequence[OrdinaryAttributes] | Sequence[CommonAttributes]
 
 
-def ordinary_attributes(array: bytes, count: int) -> list[OrdinaryAttributes] | None:
-    """Returns the base attributes of the events in a JSON array; None if an event is not of the usual form.
-
-    Args:
-        count: number of the events.
-    """
-    return decoded_at_once(_list_decoder, array, count)
-
-
-def ordinary_ids(attributes: Sequence[OrdinaryAttributes], first: int, rules: AcceptanceRules) -> list[UUID] | None:
+def ordinary_ids(array: bytes, count: int, first: int, rules: AcceptanceRules) -> list[UUID] | None:
     """Returns the stored ids of events that are all acceptable; None if the events must be read one by one.
 
     Args:
-        attributes: base attributes of events that are not too large, and hold no value that can't be stored.
+        array: a JSON array of events that are not too large, and hold no value that can't be stored.
+        count: number of the events.
         first: index in the batch of the first of these events.
     """
+    common = decoded_at_once(_common_list_decoder, array, count)
+    if common:
+        return _ids(common, list(map(_TIMESTAMP, common)), _namespaces(common), first, rules)
+    ordinary = decoded_at_once(_list_decoder, array, count)
+    if not ordinary or not _name_users(ordinary):
+        return None
+    return _ids(ordinary, _times(ordinary, rules), _places(ordinary), first, rules)
+
+
+def _ids(
+    attributes: _Attributes, times: Sequence[datetime], places: Set[Any], first: int, rules: AcceptanceRules
+) -> list[UUID] | None:
+    """Does what `ordinary_ids` does, given the times of the events and the arguments of `location_of`."""
     own_ids = list(map(_ID, attributes))
     if not (
         _are_accepted(attributes, rules)
         and _are_ids(own_ids)
-        and _are_in_time(attributes, rules)
-        and _name_users(attributes)
-        and _may_be_written(attributes, rules)
+        and rules.times.earliest + _ROUNDING <= min(times)
+        and max(times) <= rules.times.latest
+        and _may_be_written(attributes, places, rules)
     ):
         return None
     if rules.id_space is None and NoneType not in set(map(type, own_ids)):
@@ -86,7 +112,7 @@ def ordinary_ids(attributes: Sequence[OrdinaryAttributes], first: int, rules: Ac
     return [rules.batch.stored_id(own_id, index, rules.id_space) for index, own_id in enumerate(own_ids, first)]
 
 
-def _are_accepted(attributes: Sequence[OrdinaryAttributes], rules: AcceptanceRules) -> bool:
+def _are_accepted(attributes: _Attributes, rules: AcceptanceRules) -> bool:
     types = map(rules.event_types.get, set(map(_NAME, attributes)))
     return all(event_type is not None and not event_type.deprecated for event_type in types)
 
@@ -95,11 +121,9 @@ def _are_ids(own_ids: Sequence[UUID | None]) -> bool:
     return NO_IDS.isdisjoint(map(_NUMBER, filter(None, own_ids)))
 
 
-def _are_in_time(attributes: Sequence[OrdinaryAttributes], rules: AcceptanceRules) -> bool:
+def _times(attributes: Sequence[OrdinaryAttributes], rules: AcceptanceRules) -> list[datetime]:
     times: list[datetime] = list(map(_TIMESTAMP, attributes))
-    if NoneType in set(map(type, times)):
-        times = [_time(one, rules) for one in attributes]
-    return rules.times.earliest + _ROUNDING <= min(times) and max(times) <= rules.times.latest
+    return [_time(one, rules) for one in attributes] if NoneType in set(map(type, times)) else times
 
 
 def _time(attributes: OrdinaryAttributes, rules: AcceptanceRules) -> datetime:
@@ -112,10 +136,10 @@ def _name_users(attributes: Sequence[OrdinaryAttributes]) -> bool:
     return (kinds, id_kinds) in (({_User}, {NoneType}), ({NoneType}, {int}))
 
 
-def _may_be_written(attributes: Sequence[OrdinaryAttributes], rules: AcceptanceRules) -> bool:
+def _may_be_written(attributes: _Attributes, places: Set[Any], rules: AcceptanceRules) -> bool:
     """Whether the namespaces and projects are valid, and the sender may write there and for the users."""
     try:
-        locations = [location_of(*place) for place in _places(attributes)]
+        locations = [location_of(*place) for place in places]
         if rules.grant_restricts:
             user_ids = {one.user.id if one.user else one.user_id for one in attributes}
             _require_writable(user_ids, {location.explicit_path for location in locations}, rules.sender)
@@ -139,5 +163,10 @@ def _require_writable(user_ids: Set[Any], paths: Set[str | None], sender: Grant)
 def _places(attributes: Sequence[OrdinaryAttributes]) -> set[Any]:
     """Returns the different arguments of `location_of`; a project's id is valid and alone contradicts nothing."""
     if set(map(_OTHER_PLACE, attributes)) == {(None, None, None, None)}:
-        return {(namespace, None, None, None, None, None) for namespace in set(map(_NAMESPACE, attributes))}
+        return _namespaces(attributes)
     return set(map(_PLACE, attributes))
+
+
+def _namespaces(attributes: _Attributes) -> set[Any]:
+    """Returns the different arguments of `location_of` for events that name no other place than a namespace."""
+    return {(namespace, None, None, None, None, None) for namespace in set(map(_NAMESPACE, attributes))}

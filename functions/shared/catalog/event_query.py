@@ -2,8 +2,9 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 OUTPUT_TYPES = ("String", "Int", "Long", "Float", "Boolean", "ID", "Date", "Time", "JSON")
 
@@ -35,8 +36,7 @@ class EventQuery(Protocol):
 type ResolverFunction = Callable[[EventQuery], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Resolver:
+class Resolver(msgspec.Struct, frozen=True):
     """A field that a team adds to `AiUsageData`.
 
     Attributes:

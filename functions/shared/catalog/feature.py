@@ -6,22 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from functions.shared.catalog.context import Context
 from functions.shared.catalog.event_query import OUTPUT_TYPES, Resolver, ResolverFunction, is_output_type
+from functions.shared.catalog.graphql_names import GraphqlNames
 from functions.shared.catalog.metric import Metric, declared_metric
-from functions.shared.catalog.metrics_argument import MetricsArgument, declared_argument
+from functions.shared.catalog.metrics_argument import declared_argument
 from functions.shared.catalog.names import (
-    camel_case,
-    enum_value,
     event_count_field,
     is_field_name,
     is_graphql_name,
-    pascal_case,
 )
 from functions.shared.catalog.payload import Payload
-from functions.shared.catalog.payload_type import DeclaredKey, PayloadType, declared_keys, key_types, nested_classes
+from functions.shared.catalog.payload_type import DeclaredKey, PayloadType, declared_keys, key_types
 from functions.shared.catalog.seat import SeatEvents
 from functions.shared.catalog.session import SessionEvents
 from functions.shared.catalog.session_metrics import SessionMetrics
@@ -43,7 +39,7 @@ class DefinitionError(Exception):
     """An invalid definition; the message names the files at fault."""
 
 
-class Feature:
+class Feature(GraphqlNames):
     """A group of events owned by one team.
 
     Args:
@@ -73,19 +69,8 @@ class Feature:
         metrics_aliases: Sequence[str] = (),
     ) -> None:
         caller = sys._getframe(1).f_globals
-        self.name = name
+        super().__init__(name, payload, field, former_names, field_aliases, metrics_aliases)
         self.owner = owner
-        self.payload = payload
-        self.field = field or f"{camel_case(name)}Events"
-        self.type_name = f"{payload.__name__ if payload else pascal_case(name)}Event"
-        self.connection_type_name = f"{self.type_name}Connection"
-        self.edge_type_name = f"{self.type_name}Edge"
-        self.metrics_field = camel_case(name)
-        self.former_names = tuple(former_names)
-        self.field_aliases = tuple(field_aliases)
-        self.metrics_aliases = tuple(metrics_aliases)
-        self.metrics_type_name = f"{pascal_case(name)}Metrics"
-        self.enum_value = enum_value(name)
         self.module = caller["__name__"]
         self.description = inspect.cleandoc(caller.get("__doc__") or "")
         caller.setdefault("__features__", []).append(self)  # where the registry finds the feature
@@ -98,8 +83,6 @@ class Feature:
         self.resolvers: dict[str, Resolver] = {}
         self.seat_events: SeatEvents | None = None
         self.session_events = None if session_key is None else SessionEvents(session_key)
-        self.metrics_arguments: dict[str, MetricsArgument] = {}
-        self.session_metrics_declared: SessionMetrics | None = None
         self.assigned_users_fields: dict[str, str] = {}
         self.metrics_beside_feature: dict[str, str] = {}
         self.events_without_payload_class: set[str] = set()
@@ -363,35 +346,6 @@ class Feature:
         return register
 
     @property
-    def connection_fields(self) -> dict[str, str]:
-        """The fields of `AiUsageData` that list the events, each with the reason of its deprecation; empty if none."""
-        former = {f"{camel_case(name)}Events": f"Use `{self.field}`." for name in self.former_names}
-        return former | dict.fromkeys((self.field, *self.field_aliases), "")
-
-    @property
-    def metrics_fields(self) -> dict[str, str]:
-        """The fields with the metrics, each with the reason of its deprecation; empty if none."""
-        former = {camel_case(name): f"Use `{self.metrics_field}`." for name in self.former_names}
-        return dict.fromkeys((self.metrics_field, *self.metrics_aliases), "") | former
-
-    @property
-    def sessions_type_name(self) -> str:
-        """Name of the GraphQL type of a group of sessions; of no use without session metrics."""
-        declared = self.session_metrics_declared
-        return f"{pascal_case(self.name)}{pascal_case(declared.field) if declared else ''}"
-
-    @property
-    def user_sessions_type_name(self) -> str:
-        """Name of the GraphQL type of a user's group of sessions; of no use without such a field."""
-        declared = self.session_metrics_declared
-        return f"{pascal_case(self.name)}{pascal_case(declared.users_field or '') if declared else ''}"
-
-    @property
-    def metrics_filter_type_name(self) -> str:
-        """Name of the GraphQL type of the argument `not`."""
-        return f"{self.metrics_type_name}Filter"
-
-    @property
     def all_ids(self) -> dict[str, int]:
         """The ids of all events by name, deprecated ones included."""
         return self.event_ids | self.deprecated_ids
@@ -412,32 +366,6 @@ class Feature:
     def declared_keys(self) -> tuple[DeclaredKey, ...]:
         """The keys that the payload class declares, those of nested objects included."""
         return tuple(declared_keys(self.payload)) if self.payload else ()
-
-    @property
-    def former_type_names(self) -> dict[str, tuple[str, ...]]:
-        """Names that the types of the feature's events and metrics had under former names of the feature."""
-        names = [pascal_case(name) for name in self.former_names]
-        return {
-            type_name: tuple(former for name in names if (former := f"{name}{suffix}") != type_name)
-            for type_name, suffix in ((self.type_name, "Event"), (self.metrics_type_name, "Metrics"))
-        }
-
-    def nested_type_name(self, nested: type[msgspec.Struct]) -> str:
-        """Name of the GraphQL type for a class nested in the payload."""
-        return f"{self.type_name}{nested.__name__}"
-
-    def type_names(self) -> tuple[str, ...]:
-        """Names of all GraphQL types of the feature; a name repeats if two nested payload classes share it."""
-        nested = map(self.nested_type_name, nested_classes(self.payload) if self.payload else ())
-        own = (self.type_name, self.connection_type_name, self.edge_type_name, self.metrics_type_name)
-        former = (name for names in self.former_type_names.values() for name in names)
-        declared = self.session_metrics_declared
-        of_sessions = [self.sessions_type_name] if declared else []
-        if declared and declared.users_field:
-            name = self.user_sessions_type_name
-            of_sessions += [name, f"{name}Connection", f"{name}Edge"]
-        filters = [self.metrics_filter_type_name] if self.metrics_arguments else []
-        return (*own, *former, *filters, *of_sessions, *nested)
 
     def transformations_of(self, event_name: str) -> tuple[Transformation, ...]:
         """The transformations of one event, in the order of running."""

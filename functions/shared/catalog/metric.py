@@ -1,9 +1,10 @@
 """`Metric`: a figure that a feature declares: a count, sum, average, quantile, list of distinct values, ratio, …"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+
+import msgspec
 
 from functions.shared.catalog.names import is_field_name
 from functions.shared.catalog.payload_type import PayloadType, describe, type_at
@@ -36,8 +37,7 @@ _KEY_TYPES: dict[MetricKind, tuple[type, ...]] = {
 _NUMERIC: tuple[MetricKind, ...] = ("count", "sum")
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(msgspec.Struct, frozen=True):
     """A metric that a feature declares of its events.
 
     Attributes:

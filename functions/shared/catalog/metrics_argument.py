@@ -1,7 +1,8 @@
 """`MetricsArgument`: an argument of a feature's metrics field, which selects events by a payload key."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from functions.shared.catalog.names import is_field_name
 from functions.shared.catalog.payload_type import PayloadType, type_at
@@ -10,8 +11,7 @@ NOT = "not"
 """The argument that takes the same arguments, and leaves out the events that they select."""
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsArgument:
+class MetricsArgument(msgspec.Struct, frozen=True):
     """An argument that takes a list of values, and selects the events that have one of them.
 
     Attributes:

@@ -4,10 +4,11 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import msgspec
 
 from functions.shared.catalog.feature import DefinitionError, Feature, Transformation, function_name
 from functions.shared.catalog.metric import metric_problems
@@ -29,8 +30,7 @@ OVERRIDES = ("timestamp", "user_id", "namespace_path")
 """Keys of a transformation's result that replace the event's own attributes and do not join the payload."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventType:
+class EventType(msgspec.Struct, frozen=True):
     """A defined event.
 
     Attributes:
@@ -51,8 +51,7 @@ class EventType:
         return None if self.name in self.feature.events_without_payload_class else self.feature.payload
 
 
-@dataclass(frozen=True, slots=True)
-class Registry:
+class Registry(msgspec.Struct, frozen=True):
     """All definitions, sorted by module name."""
 
     features: Mapping[str, Feature]

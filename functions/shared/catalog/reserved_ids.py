@@ -1,11 +1,11 @@
 """`reserve_ids`: keeps ids from being used by definitions, without naming events."""
 
 import sys
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class ReservedIds:
+class ReservedIds(msgspec.Struct, frozen=True):
     """Ids that no definition may use.
 
     Attributes:

@@ -1,13 +1,13 @@
 """`SeatEvents`: which events assign and remove seats."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from functions.shared.catalog.payload_type import PayloadType, type_at
 
 
-@dataclass(frozen=True, slots=True)
-class SeatEvents:
+class SeatEvents(msgspec.Struct, frozen=True):
     """The events of a feature that say who has a seat. They do not count as use of anything.
 
     Attributes:

@@ -1,13 +1,13 @@
 """`SessionEvents`: which events begin, end and complete the sessions of a feature."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from functions.shared.catalog.payload_type import PayloadType, describe, type_at
 
 
-@dataclass(frozen=True, slots=True)
-class SessionEvents:
+class SessionEvents(msgspec.Struct, frozen=True):
     """How the events of a feature make up sessions: those with one value at a payload key, in one namespace.
 
     Attributes:

@@ -1,13 +1,13 @@
 """`SessionMetrics`: fields of a feature's metrics about its sessions, by the values at a payload key."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from functions.shared.catalog.payload_type import PayloadType, type_at
 
 
-@dataclass(frozen=True, slots=True)
-class SessionMetrics:
+class SessionMetrics(msgspec.Struct, frozen=True):
     """Fields of a feature's metrics that count sessions in groups.
 
     Attributes:

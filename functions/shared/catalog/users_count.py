@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class UsersCount:
+class UsersCount(msgspec.Struct, frozen=True):
     """A field of `AiMetrics` that counts users of several features, each user once.
 
     Attributes:
