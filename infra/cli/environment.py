@@ -19,6 +19,11 @@ def names_database() -> bool:
     return bool(os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_SECRET_ARN"))
 
 
+def names_system() -> bool:
+    """Whether the settings name a database, or a local stack runs in this checkout."""
+    return names_database() or stack_file() is not None
+
+
 def use_local_stack() -> None:
     """Points unset settings to the running local stack, unless the environment names a database."""
     file = stack_file()

@@ -10,6 +10,10 @@ import typer
 from rich.console import Console
 
 PIPED_WIDTH = 160
+NO_SYSTEM = (
+    "No local stack runs in this checkout, and no setting names a database. Start the stack (make start), or set "
+    "DATABASE_URL and what else docs/reference/settings.md names."
+)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -69,7 +73,10 @@ def past_moment(text: str, option: str) -> datetime:
 
 @contextmanager
 def errors_reported() -> Iterator[None]:
-    """Reports errors as one line on stderr, with exit code 1, instead of a stack trace."""
+    """Reports errors as one line on stderr, with exit code 1, instead of a stack trace.
+
+    A second line says how to name a system if neither a local stack nor the environment names one.
+    """
     import psycopg
     from botocore.exceptions import BotoCoreError, ClientError
     from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -77,6 +84,7 @@ def errors_reported() -> Iterator[None]:
     from functions.retention.retention import RetentionError
     from functions.shared.settings import SettingError
     from functions.sync.error import SyncError
+    from infra.cli.environment import names_system
     from infra.operations.dead_letters import NoDeadLetterQueue
     from infra.operations.erasure.erase import ErasureError
     from infra.operations.export.error import ExportError
@@ -98,6 +106,8 @@ def errors_reported() -> Iterator[None]:
         psycopg.Error,
     ) as error:
         typer.echo(_reason(error), err=True)
+        if not names_system():
+            typer.echo(NO_SYSTEM, err=True)
         raise typer.Exit(1) from None
 
 

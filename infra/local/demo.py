@@ -57,6 +57,7 @@ _EVENT = """
 """
 SELECT = _EVENT.format(columns=event_columns.ALL)
 STORED = "SELECT id FROM ai_usage_events WHERE id = ANY(%s)"
+REJECTED = "SELECT event_id, code, message FROM rejected_events WHERE event_id = ANY(%s)"
 COPIED = "SELECT id FROM ai_usage_events WHERE id IN {ids:Array(UUID)}"
 DEEP_SELECT = "SELECT * FROM ai_usage_events_current WHERE payload.project_id > 1"
 SHOWN_ROWS = 10
@@ -79,8 +80,12 @@ def show(stack: Stack, folder: Path) -> None:
         sqs = deploy.client("sqs", stack.aws_endpoint_url)
         sqs.send_message(QueueUrl=stack.queue_url, MessageBody=json.dumps(by_queue))
     sent = {UUID(event["id"]): event["event"] for event in by_https + by_queue}
-    with step("Waiting for them in PostgreSQL and GraphQL"):
-        _wait(stack, sent)
+    with step("Waiting for them in PostgreSQL"):
+        rejected = _wait_for_consumer(stack, sent)
+    _tell_of_rejected(sent, rejected)
+    sent = {identifier: name for identifier, name in sent.items() if identifier not in rejected}
+    with step("Waiting for them in GraphQL"):
+        _wait_for_graphql(stack, sent)
     answer = _ask(stack, QUERY)
     event_id = answer["aiInstanceUsageData"]["all"]["nodes"][0]["id"]
     typer.echo(f"\nGraphQL, {stack.api_url}/graphql\n{QUERY}")
@@ -96,7 +101,7 @@ def show(stack: Stack, folder: Path) -> None:
             _start_sync(stack)
             _wait_for_clickhouse(client, sent)
         _show_deep_select(client, stack)
-    typer.echo(f"\nAll {len(sent)} events are stored.")
+    typer.echo(f"\nAll {len(sent)} events are stored." if not rejected else f"\n{len(sent)} events are stored.")
     _show_dashboard(stack, folder)
 
 
@@ -191,8 +196,24 @@ def _show_deep_select(client: Client, stack: Stack) -> None:
         typer.echo(f"  … and {len(rows) - SHOWN_ROWS} more")
 
 
-def _wait(stack: Stack, sent: dict[UUID, str]) -> None:
-    _wait_until_all(sent, lambda: _in_postgres(stack, sent), "PostgreSQL", STORED_WITHIN_SECONDS)
+def _wait_for_consumer(stack: Stack, sent: dict[UUID, str]) -> dict[UUID, str]:
+    """Waits until each event is stored or rejected, and returns the reasons of the rejected ones by event id."""
+    _wait_until_all(
+        sent, lambda: _stored(stack, sent) | _rejected(stack, sent).keys(), "PostgreSQL", STORED_WITHIN_SECONDS
+    )
+    return _rejected(stack, sent)
+
+
+def _tell_of_rejected(sent: dict[UUID, str], rejected: dict[UUID, str]) -> None:
+    """Says which events of the definitions need more than the demo sends, and why."""
+    if rejected:
+        typer.echo(f"\n{len(rejected)} events were rejected: the demo does not send the context that they need.")
+        for reason in sorted({f"{sent[identifier]}: {reason}" for identifier, reason in rejected.items()}):
+            typer.echo(f"  {reason}")
+        typer.echo("  EXAMPLES in infra/local/demo.py is the context that it sends for each feature.")
+
+
+def _wait_for_graphql(stack: Stack, sent: dict[UUID, str]) -> None:
     _start_sync(stack)  # of a stack that ran before, GraphQL answers from ClickHouse
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
     _wait_until_all(sent, lambda: _in_graphql(stack, yesterday), "GraphQL", COPIED_WITHIN_SECONDS)
@@ -217,13 +238,15 @@ def _in_clickhouse(client: Client, sent: dict[UUID, str]) -> set[UUID]:
     return {identifier for (identifier,) in client.query(COPIED, parameters={"ids": list(sent)}).result_rows}
 
 
-def _in_postgres(stack: Stack, sent: dict[UUID, str]) -> set[UUID]:
-    return _stored(stack, sent)
-
-
 def _stored(stack: Stack, ids: Iterable[UUID]) -> set[UUID]:
     with psycopg.connect(stack.database_url) as connection:
         return {identifier for (identifier,) in connection.execute(STORED, [list(ids)])}
+
+
+def _rejected(stack: Stack, ids: Iterable[UUID]) -> dict[UUID, str]:
+    with psycopg.connect(stack.database_url) as connection:
+        rows = connection.execute(REJECTED, [list(ids)])
+        return {identifier: f"{code}: {message}" for identifier, code, message in rows}
 
 
 def _in_graphql(stack: Stack, start: str) -> set[UUID]:

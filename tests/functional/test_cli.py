@@ -194,6 +194,20 @@ def call(environment: dict[str, str], *arguments: str) -> Any:
         return CliRunner().invoke(app, arguments, env=environment)
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["status", "sync", "verify", "export", "rejected list", "directory show user 1", "dlq show", "definitions diff"],
+)
+def test_a_command_without_a_system_says_how_to_start_or_name_one(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call({"DATABASE_URL": "", "CLICKHOUSE_URL": ""}, *command.split())
+    assert result.exit_code == 1
+    assert "make start" in result.output
+    assert "DATABASE_URL" in result.output
+
+
 def test_sync_copies_what_is_there_and_status_tells_of_it(
     addresses: dict[str, str], store: Callable[..., None]
 ) -> None:
