@@ -15,6 +15,7 @@ export class Formats {
   readonly #shortDay: Intl.DateTimeFormat;
   readonly #month: Intl.DateTimeFormat;
   readonly #moment: Intl.DateTimeFormat;
+  readonly #time: Intl.DateTimeFormat;
   readonly #relative: Intl.RelativeTimeFormat;
   readonly #list: Intl.ListFormat;
 
@@ -32,13 +33,15 @@ export class Formats {
     this.#shortDay = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", timeZone: "UTC" });
     this.#month = new Intl.DateTimeFormat(locale, { month: "short", year: "numeric", timeZone: "UTC" });
     this.#moment = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
+    this.#time = new Intl.DateTimeFormat(locale, { timeStyle: "medium" });
     this.#list = new Intl.ListFormat(locale, { type: "unit", style: "short" });
     this.#relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
   }
 
-  /** A value of a kind; a dash for none. */
+  /** A value of a kind; a dash for none, dots for one that is not there yet. */
   value(value: unknown, kind: Kind): string {
-    if (value === null || value === undefined) return "–";
+    if (value === undefined) return "…";
+    if (value === null) return "–";
     switch (kind) {
       case "integer":
         return this.integer(value as Integer);
@@ -87,6 +90,11 @@ export class Formats {
     const minutes = Math.round(seconds / 60);
     if (minutes < 60) return `${this.integer(minutes)} min`;
     return `${this.integer(Math.floor(minutes / 60))} h ${minutes % 60} min`;
+  }
+
+  /** The time of day where the reader is. */
+  time(moment: Date): string {
+    return this.#time.format(moment);
   }
 
   /** How long ago a moment was. */

@@ -20,9 +20,10 @@ interface PanelProps {
   children?: ComponentChildren;
 }
 
-export function Panel({ panel, scope, data, problem, fresh, formats, search, children }: PanelProps) {
+export function Panel({ panel, scope, data, problem: answered, fresh, formats, search, children }: PanelProps) {
   const [open, setOpen] = useState(false);
-  const picture = data && !problem ? panel.read(data) : null;
+  const picture = data ? pictureOf(panel, data) : null;
+  const problem = data && !picture ? UNREADABLE : answered;
   const isEmpty = picture !== null && !picture.table.rows.length;
   if (isEmpty && panel.optional) return null;
   return (
@@ -66,6 +67,19 @@ export function Panel({ panel, scope, data, problem, fresh, formats, search, chi
       {picture && <p class="fresh">{fresh}</p>}
     </section>
   );
+}
+
+const UNREADABLE =
+  "The answer can't be drawn: the server may have another version than this page. Load the page again.";
+
+/** What a panel shows; null for what it can't read. */
+function pictureOf(panel: PanelModel, data: Record<string, unknown>): Picture | null {
+  try {
+    return panel.read(data);
+  } catch (error) {
+    console.error(error);
+    return null;
+  }
 }
 
 interface ToolsProps {

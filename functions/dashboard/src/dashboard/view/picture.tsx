@@ -2,8 +2,8 @@
 
 import { changeOf, type Formats, type Kind } from "../model/format";
 import type { Bar, Chart, Figure } from "../model/picture";
-import type { Column, Table } from "../model/table";
-import { labelOf } from "../panels/usage";
+import type { Table } from "../model/table";
+import { labelOf } from "../panels/groups";
 import { Sparkline, TimeChart } from "./chart";
 import { Link } from "./link";
 
@@ -108,8 +108,8 @@ export function TableView({ table, title, formats }: { table: Table; title: stri
       <table>
         <thead>
           <tr>
-            {table.columns.map(({ title: name, kind }) => (
-              <th scope="col" key={name} class={kind}>
+            {table.columns.map(({ title: name, kind }, at) => (
+              <th scope="col" key={String(at)} class={kind}>
                 {name}
               </th>
             ))}
@@ -119,8 +119,13 @@ export function TableView({ table, title, formats }: { table: Table; title: stri
           {table.rows.map((row, index) => (
             <tr key={String(index)}>
               {table.columns.map((column, at) => (
-                <td key={column.title} class={column.kind}>
-                  <Cell column={column} kind={kindAt(table, index, at)} row={row} value={row[at]} formats={formats} />
+                <td key={String(at)} class={column.kind}>
+                  <Cell
+                    kind={kindAt(table, index, at)}
+                    value={row[at]}
+                    link={at === 0 ? table.links?.[index] : undefined}
+                    formats={formats}
+                  />
                 </td>
               ))}
             </tr>
@@ -138,15 +143,13 @@ function kindAt({ columns, rowKinds }: Table, row: number, column: number): Kind
 }
 
 interface CellProps {
-  column: Column;
   kind: Kind;
-  row: unknown[];
   value: unknown;
+  link: string | undefined;
   formats: Formats;
 }
 
-function Cell({ column, kind, row, value, formats }: CellProps) {
+function Cell({ kind, value, link, formats }: CellProps) {
   const text = kind === "json" ? labelOf(value) : formats.value(value, kind);
-  const link = column.link?.(row);
   return link ? <Link href={link}>{text}</Link> : text;
 }
