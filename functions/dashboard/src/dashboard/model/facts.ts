@@ -36,6 +36,8 @@ export interface Facts {
   canSearchNamespaces: boolean;
   /** The operators of filters on payloads. */
   operators: Operator[];
+  /** Whether filters can be in groups, of which any or all must pass. */
+  canGroupFilters: boolean;
 }
 
 export const FACTS_QUERY = `{
@@ -92,6 +94,7 @@ export function factsOf(answer: FactsAnswer): Facts {
     operators: OPERATORS.filter(
       (operator) => !answer.filters || answer.filters.inputFields.some(({ name }) => name === operator),
     ),
+    canGroupFilters: answer.filters?.inputFields.some(({ name }) => name === "any") ?? false,
     canSearchNamespaces: answer.query?.fields.some(({ name }) => name === "namespaces") ?? false,
   };
 }

@@ -84,12 +84,15 @@ export class Formats {
     return this.#day.format(dateOf(day));
   }
 
-  /** Seconds as hours, minutes and seconds. */
-  duration(seconds: number): string {
-    if (seconds < 60) return `${this.#decimal.format(seconds)} s`;
-    const minutes = Math.round(seconds / 60);
-    if (minutes < 60) return `${this.integer(minutes)} min`;
-    return `${this.integer(Math.floor(minutes / 60))} h ${minutes % 60} min`;
+  /** Seconds as days, hours, minutes and seconds: the two greatest units. */
+  duration(exact: number): string {
+    if (exact < 59.5) return `${this.#decimal.format(exact)} s`;
+    const seconds = Math.round(exact);
+    const [unit, size] = DURATIONS.find(([, each]) => seconds >= each) ?? (["min", 60] as const);
+    const [nextUnit, nextSize] = DURATIONS[DURATIONS.findIndex(([name]) => name === unit) + 1] ?? ["s", 1];
+    const total = Math.round(seconds / nextSize);
+    const [whole, rest] = [Math.floor((total * nextSize) / size), total % (size / nextSize)];
+    return rest ? `${this.integer(whole)} ${unit} ${rest} ${nextUnit}` : `${this.integer(whole)} ${unit}`;
   }
 
   /** The time of day where the reader is. */
@@ -109,6 +112,12 @@ export class Formats {
     return this.#signed.format(change);
   }
 }
+
+const DURATIONS: readonly (readonly [string, number])[] = [
+  ["d", 86_400],
+  ["h", 3600],
+  ["min", 60],
+];
 
 const AGES = [
   ["day", 86_400],

@@ -42,7 +42,7 @@ export function Page({ context, ask, formats, search, change }: PageProps) {
     <>
       {view.page === "user" && <p class="lead">{usernameOf(data)}</p>}
       {view.page !== "overview" && (
-        <Filters state={context.state} feature={context.feature} operators={context.facts.operators} change={change} />
+        <Filters state={context.state} feature={context.feature} facts={context.facts} change={change} />
       )}
       {problem ? (
         <div class="problem" role="alert">

@@ -35,10 +35,8 @@ export function Panel({ panel, scope, data, problem: answered, fresh, formats, s
       tabIndex={-1}
     >
       <header>
-        <div>
-          <h2 id={`${panel.id}-title`}>{panel.title}</h2>
-          {panel.about && <p class="about">{panel.about}</p>}
-        </div>
+        <h2 id={`${panel.id}-title`}>{panel.title}</h2>
+        {panel.about && <p class="about">{panel.about}</p>}
         {picture && (
           <Tools panel={panel} scope={scope} picture={picture} search={search}>
             {!panel.tabular && (

@@ -21,7 +21,7 @@ export function Figures({ figures, formats }: { figures: Figure[]; formats: Form
               figure.title
             )}
           </h3>
-          <p class="value">{formats.value(figure.value, figure.kind)}</p>
+          <Value text={formats.value(figure.value, figure.kind)} />
           {figure.before !== undefined && <Change figure={figure} formats={formats} />}
           {figure.course && <Sparkline values={figure.course} />}
           {figure.about && <p class="about">{figure.about}</p>}
@@ -29,6 +29,12 @@ export function Figures({ figures, formats }: { figures: Figure[]; formats: Form
       ))}
     </ul>
   );
+}
+
+const LONG = 14; // characters
+
+function Value({ text }: { text: string }) {
+  return <p class={text.length > LONG ? "value long" : "value"}>{text}</p>;
 }
 
 function Change({ figure, formats }: { figure: Figure; formats: Formats }) {
