@@ -47,7 +47,7 @@ export function ConditionForm({ title, feature, operators, canGroup, add, close 
   return (
     <form
       class="controls condition"
-      aria-label={title}
+      aria-label="New filter"
       onSubmit={(event) => {
         event.preventDefault();
         submit();

@@ -65,6 +65,7 @@ export function Page({ context, ask, formats, search, change }: PageProps) {
                 fresh={freshnessOf(answers, formats)}
                 formats={formats}
                 search={search}
+                again={() => setAgain(again + 1)}
               >
                 {GROUPED.has(panel.id) && <GroupPicker context={context} change={change} />}
                 {panel.id === "newest" && data.newestEvents ? (

@@ -17,15 +17,17 @@ interface PanelProps {
   formats: Formats;
   /** The search part of the page's address. */
   search: string;
+  /** Asks for the page again. */
+  again: () => void;
   children?: ComponentChildren;
 }
 
-export function Panel({ panel, scope, data, problem: answered, fresh, formats, search, children }: PanelProps) {
+export function Panel({ panel, scope, data, problem: answered, fresh, formats, search, again, children }: PanelProps) {
   const [open, setOpen] = useState(false);
   const picture = data ? pictureOf(panel, data) : null;
   const problem = data && !picture ? UNREADABLE : answered;
   const isEmpty = picture !== null && !picture.table.rows.length;
-  if (isEmpty && panel.optional) return null;
+  if (panel.optional && !problem && (isEmpty || !picture)) return null;
   return (
     <section
       id={panel.id}
@@ -37,21 +39,15 @@ export function Panel({ panel, scope, data, problem: answered, fresh, formats, s
       <header>
         <h2 id={`${panel.id}-title`}>{panel.title}</h2>
         {panel.about && <p class="about">{panel.about}</p>}
-        {picture && (
-          <Tools panel={panel} scope={scope} picture={picture} search={search}>
-            {!panel.tabular && (
-              <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
-                Table
-              </button>
-            )}
-          </Tools>
-        )}
       </header>
       {children}
       {problem && (
-        <p class="problem" role="alert">
-          {problem}
-        </p>
+        <div class="problem" role="alert">
+          <p>{problem}</p>
+          <button type="button" onClick={again}>
+            Try again
+          </button>
+        </div>
       )}
       {!picture && !problem && <div class="waiting">Loading…</div>}
       {isEmpty && <p class="nothing">Nothing in this period.</p>}
@@ -62,7 +58,18 @@ export function Panel({ panel, scope, data, problem: answered, fresh, formats, s
           {open && !panel.tabular && <TableView table={picture.table} title={panel.title} formats={formats} />}
         </>
       )}
-      {picture && <p class="fresh">{fresh}</p>}
+      {picture && (
+        <footer>
+          <p class="fresh">{fresh}</p>
+          <Tools panel={panel} scope={scope} picture={picture} search={search}>
+            {!panel.tabular && (
+              <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
+                Table
+              </button>
+            )}
+          </Tools>
+        </footer>
+      )}
     </section>
   );
 }

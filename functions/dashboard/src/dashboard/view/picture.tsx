@@ -40,10 +40,9 @@ function Value({ text }: { text: string }) {
 function Change({ figure, formats }: { figure: Figure; formats: Formats }) {
   const change = changeOf(figure.value, figure.before);
   const direction = change === null || change === 0 ? "same" : change > 0 ? "up" : "down";
-  const arrow = { same: "", up: "▲ ", down: "▼ " }[direction];
   return (
     <p class={`change ${direction}`}>
-      {change === null ? "" : <span>{`${arrow}${formats.change(change)}`}</span>}
+      {change !== null && <span class="by">{formats.change(change)}</span>}
       <span class="before"> {`from ${formats.value(figure.before, figure.kind)}`}</span>
     </p>
   );
