@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import jwt
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Request
 
 from functions.graphql.handler import GraphqlHandler
 from infra import front_end
@@ -66,21 +66,30 @@ def address(handler: GraphqlHandler) -> Iterator[str]:
 
 @pytest.fixture
 def open_page(running_browser: Browser, address: str) -> Iterator[OpenPage]:
-    """Returns a function that opens a page; its console must stay empty, and it must load nothing from elsewhere."""
+    """Returns a function that opens a page; its console must stay empty, and it must load nothing from elsewhere.
+
+    With `may_fail`, the page may say so, and requests may fail.
+    """
     wrong: list[str] = []
 
     @contextmanager
     def opened(
-        path: str, width: int = 1280, scheme: Any = "light", *, token: str | None = None, **options: Any
+        path: str,
+        width: int = 1280,
+        scheme: Any = "light",
+        *,
+        token: str | None = None,
+        may_fail: bool = False,
+        **options: Any,
     ) -> Iterator[Page]:
         size: ViewportSize = {"width": width, "height": WIDTHS.get(width, 800)}
         context = running_browser.new_context(viewport=size, color_scheme=scheme, locale="en-GB", **options)
         context.set_default_timeout(_SECONDS * 1000)
         page = context.new_page()
-        page.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
+        page.on("console", lambda message: may_fail or wrong.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: _note_foreign(request.url, address, wrong))
-        page.on("requestfailed", lambda request: wrong.append(f"{request.url}: {request.failure}"))
+        page.on("requestfailed", lambda request: may_fail or _note_failed(request, wrong))
         if token:
             page.add_init_script(f"sessionStorage.setItem('token', {json.dumps(token)})")
         try:
@@ -97,6 +106,12 @@ def _note_foreign(url: str, address: str, wrong: list[str]) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("data", "blob") and not url.startswith(f"{address}/"):
         wrong.append(f"asks for {url}")
+
+
+def _note_failed(request: Request, wrong: list[str]) -> None:
+    """Notes a request that failed, unless the page gave it up because the reader went on."""
+    if not (request.url.endswith("/graphql") and request.failure == "net::ERR_ABORTED"):
+        wrong.append(f"{request.url}: {request.failure}")
 
 
 def token_for(*namespaces: str, sub: str = "1", scope: str = "events:read") -> str:

@@ -122,6 +122,7 @@ def test_without_a_token_the_page_asks_for_one_and_keeps_it_for_both_pages(revie
         page.get_by_label("Token").fill(token_for())
         page.get_by_role("button", name="Continue").click()
         page.locator(".panels svg").first.wait_for()
+        page.wait_for_load_state("networkidle")
         page.goto(page.url.replace("/dashboard", "/graphql"))
         page.locator(".graphiql-container").wait_for()
 

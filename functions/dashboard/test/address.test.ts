@@ -8,12 +8,14 @@ const STATES: State[] = [
   {
     ...INITIAL,
     view: { page: "feature", feature: "chat" },
+    group: "payload",
     breakdown: "job.id",
     metric: "acceptanceRate",
     filters: [
       { path: "language", operator: "eq", value: "ruby" },
       { path: "a:b", operator: "in", value: ["x", 9007199254740993n] },
       { path: "size", operator: "exists", value: false },
+      { kind: "any", filters: [{ path: "language", operator: "like", value: "%&+ #" }] },
     ],
   },
   { ...INITIAL, view: { page: "user", user: "9223372036854775807" } },

@@ -18,8 +18,11 @@ test("numbers and days are shown in the reader's locale", () => {
 
 test.each([
   [0.4, "0.4 s"],
-  [90, "2 min"],
-  [3600, "1 h 0 min"],
+  [90, "1 min 30 s"],
+  [3600, "1 h"],
+  [3599.7, "1 h"],
+  [432_000, "5 d"],
+  [90_061, "1 d 1 h"],
   [9000, "2 h 30 min"],
 ])("%d seconds are %s", (seconds, shown) => {
   expect(ENGLISH.duration(seconds)).toBe(shown);

@@ -1,5 +1,13 @@
 import { expect, test } from "vitest";
-import { describeFilter, filterArgument, typedValue } from "../src/dashboard/model/payload-filter";
+import { addFilter, changeKind, removeFilter } from "../src/dashboard/model/filter-tree";
+import {
+  describeFilter,
+  type Filter,
+  filterArgument,
+  parseFilter,
+  printFilter,
+  typedValue,
+} from "../src/dashboard/model/payload-filter";
 import { literal } from "../src/dashboard/model/selection";
 
 test.each([
@@ -39,4 +47,50 @@ test("filters become an argument of the API", () => {
 test("a filter reads as a sentence's part", () => {
   expect(describeFilter({ path: "language", operator: "ne", value: "go" })).toBe("language is not go");
   expect(describeFilter({ path: "language", operator: "exists", value: false })).toBe("language is missing");
+});
+
+const RUBY: Filter = { path: "language", operator: "eq", value: "ruby" };
+const SMALL: Filter = { path: "size", operator: "lt", value: 9007199254740993n };
+const NESTED: Filter = {
+  kind: "any",
+  filters: [RUBY, { kind: "notAll", filters: [SMALL, { kind: "none", filters: [RUBY, SMALL] }] }],
+};
+
+test("groups of filters are what the API takes", () => {
+  expect(literal(filterArgument([NESTED]))).toBe(
+    '[{any: [{path: "language", eq: "ruby"}, {not: {all: [{path: "size", lt: 9007199254740993}, ' +
+      '{not: {any: [{path: "language", eq: "ruby"}, {path: "size", lt: 9007199254740993}]}}]}}]}]',
+  );
+});
+
+test("a group is in the address as it was", () => {
+  expect(parseFilter(printFilter(NESTED))).toEqual(NESTED);
+});
+
+test.each([
+  "{",
+  "{}",
+  '{"any":[]}',
+  '{"any":[{}]}',
+  '{"any":[{"path":"a"}]}',
+  '{"any":[{"path":"a","eq":1,"ne":2}]}',
+  '{"path":"a","any":[{"path":"a","eq":1}]}',
+  '{"any":[{"path":"a","in":1}]}',
+  '{"not":[]}',
+  `${'{"not":'.repeat(20)}{"path":"a","eq":1}${"}".repeat(20)}`,
+])("%s is no filter", (text) => {
+  expect(parseFilter(text)).toBeNull();
+});
+
+test("a key may begin with a brace", () => {
+  expect(parseFilter("{a:eq:1")).toEqual({ path: "{a", operator: "eq", value: 1 });
+});
+
+test("filters are added to groups, and an empty group goes with its last filter", () => {
+  const grouped = addFilter([RUBY], [], { kind: "any", filters: [RUBY] });
+  const both = addFilter(grouped, [1], SMALL);
+  expect(both).toEqual([RUBY, { kind: "any", filters: [RUBY, SMALL] }]);
+  expect(changeKind(both, [1], "none")[1]).toMatchObject({ kind: "none" });
+  expect(removeFilter(removeFilter(both, [1, 1]), [1, 0])).toEqual([RUBY]);
+  expect(removeFilter(both, [0])).toEqual([{ kind: "any", filters: [RUBY, SMALL] }]);
 });

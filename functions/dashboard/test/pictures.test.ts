@@ -52,13 +52,14 @@ test("figures stand beside those of the compared period", () => {
 });
 
 test("a value of a payload leads to the events that carry it", () => {
-  const picture = breakdown(context({ view: { page: "feature", feature: "chat" } }), "size").read({
+  const state = { view: { page: "feature", feature: "chat" }, breakdown: "size" } as const;
+  const picture = breakdown(context(state))?.read({
     breakdown: [
       { payload: { size: 9007199254740993n }, totalCount: 2, usersCount: 1 },
       { payload: { size: null }, totalCount: 1, usersCount: 1 },
     ],
   });
-  const bars = picture.chart?.type === "bars" ? picture.chart.bars : [];
+  const bars = picture?.chart?.type === "bars" ? picture.chart.bars : [];
   expect(bars.map(({ label }) => label)).toEqual(["9007199254740993", "None"]);
   expect(bars[0]?.href).toContain("where=size%3Aeq%3A9007199254740993");
   expect(bars[1]?.href).toContain("where=size%3Aexists%3Afalse");

@@ -5,6 +5,7 @@ import {
   buildSchema,
   extendSchema,
   type GraphQLSchema,
+  getVariableValues,
   graphqlSync,
   Kind,
   parse,
@@ -16,8 +17,9 @@ import text from "../../graphql/schema.graphql?raw";
 import { INITIAL, type State } from "../src/dashboard/model/address";
 import { FACTS_QUERY, type Facts, type FactsAnswer, factsOf } from "../src/dashboard/model/facts";
 import { Formats } from "../src/dashboard/model/format";
+import { requestFor, wavesOf } from "../src/dashboard/model/requests";
 import { PanelContext } from "../src/dashboard/panels/context";
-import { freshness, panelsOf } from "../src/dashboard/panels/pages";
+import { panelsOf, questionOf } from "../src/dashboard/panels/pages";
 
 const MAX_ALIASES = 50; // functions/graphql/limits.py
 const MAX_CHARACTERS = 10_000;
@@ -94,14 +96,14 @@ test.each([
   const facts = factsIn(each);
   for (const [page, state] of STATES) {
     const context = new PanelContext(facts, state, TODAY, new Formats("en-GB"));
-    const panels = panelsOf(context);
-    const query = context.scope.query(
-      [...new Set([...panels.flatMap(({ selections }) => selections), freshness(context)])],
-      panels.flatMap(({ fragments }) => fragments ?? []),
-    );
+    const question = questionOf(context);
+    const { query, variables = {} } = requestFor(question, wavesOf(question).flat());
     expect(query.length, page).toBeLessThanOrEqual(MAX_CHARACTERS);
     const document = parse(query);
     expect(validate(each, document), page).toEqual([]);
+    const [operation] = document.definitions;
+    const declared = operation?.kind === Kind.OPERATION_DEFINITION ? (operation.variableDefinitions ?? []) : [];
+    expect(getVariableValues(each, declared, variables).errors, page).toBeUndefined();
     let [aliases, nodes] = [0, 0];
     visit(document, {
       Field({ alias }) {
@@ -113,7 +115,7 @@ test.each([
     });
     expect(aliases, page).toBeLessThanOrEqual(MAX_ALIASES);
     expect(nodes, page).toBeLessThanOrEqual(MAX_NODES);
-    for (const panel of panels) {
+    for (const panel of question.panels) {
       expect(validate(each, parse(context.scope.query(panel.selections, panel.fragments))), panel.id).toEqual([]);
     }
   }

@@ -5,7 +5,7 @@ import { Failure, send } from "../shared/api";
 import { claimsOf } from "../shared/claims";
 import { forgetToken, storedToken } from "../shared/token";
 import { askForToken } from "../shared/token-form";
-import { DEFINITIONS_QUERY, FACTS_QUERY, type FactsAnswer, factsOf } from "./model/facts";
+import { DEFINITIONS_QUERY, FACTS_QUERY, type Facts, type FactsAnswer, factsOf } from "./model/facts";
 import { App } from "./view/app";
 import type { Ask } from "./view/use-answers";
 
@@ -19,16 +19,16 @@ function start(): void {
 
 async function open(token: string): Promise<void> {
   render(<p class="waiting">Loading…</p>, page);
-  const ask: Ask = async (query, signal) => {
+  const ask: Ask = async (request, signal) => {
     try {
-      return await send(token, { query }, signal);
+      return await send(token, request, signal);
     } catch (error) {
       if (error instanceof Failure && (error.problem === "token" || error.problem === "scope")) leave(error.message);
       throw error;
     }
   };
   try {
-    const facts = factsOf(await readFacts(ask));
+    const facts = await readFacts(ask);
     render(<App facts={facts} claims={claimsOf(token)} ask={ask} leave={() => leave(null)} />, page);
   } catch (error) {
     if (storedToken()) render(<Broken message={error instanceof Error ? error.message : String(error)} />, page);
@@ -36,12 +36,14 @@ async function open(token: string): Promise<void> {
 }
 
 /** The schema and definitions; just the definitions where the server forbids to read the schema. */
-async function readFacts(ask: Ask): Promise<FactsAnswer> {
-  const answer = await ask(FACTS_QUERY);
-  if (answer.data) return answer.data as unknown as FactsAnswer;
-  const definitions = await ask(DEFINITIONS_QUERY);
-  if (definitions.data) return definitions.data as unknown as FactsAnswer;
-  throw new Error(definitions.errors?.[0]?.message ?? "The definitions can't be read.");
+async function readFacts(ask: Ask): Promise<Facts> {
+  let problem = "The definitions can't be read.";
+  for (const query of [FACTS_QUERY, DEFINITIONS_QUERY]) {
+    const answer = await ask({ query });
+    if (answer.data) return factsOf(answer.data as unknown as FactsAnswer);
+    problem = answer.errors?.[0]?.message ?? problem;
+  }
+  throw new Error(problem);
 }
 
 function leave(reason: string | null): void {

@@ -5,6 +5,9 @@ import { type Comparison, isPeriod, lastDays, type Period } from "./period";
 
 export type View = { page: "overview" } | { page: "feature"; feature: string } | { page: "user"; user: string };
 
+export const GROUPS = ["payload", "event", "user", "namespace", "project", "time"] as const;
+export type Group = (typeof GROUPS)[number];
+
 export interface State {
   view: View;
   /** A full path; null for all that the token may read. */
@@ -13,6 +16,8 @@ export interface State {
   period: number | Period;
   comparison: Comparison;
   filters: Filter[];
+  /** What to break down by; null for what suits the feature. */
+  group: Group | null;
   /** The payload key to break down by. */
   breakdown: string | null;
   /** The metric whose course is drawn. */
@@ -29,6 +34,7 @@ export const INITIAL: State = {
   period: DEFAULT_DAYS,
   comparison: "previous",
   filters: [],
+  group: null,
   breakdown: null,
   metric: null,
 };
@@ -49,6 +55,7 @@ export function toSearch(state: State): string {
   } else if (state.period !== DEFAULT_DAYS) search.set("days", String(state.period));
   if (state.comparison !== "previous") search.set("compare", state.comparison);
   if (state.view.page === "feature") {
+    if (state.group) search.set("group", state.group);
     if (state.breakdown) search.set("by", state.breakdown);
     if (state.metric) search.set("metric", state.metric);
   }
@@ -77,6 +84,7 @@ export function fromSearch(text: string): State {
       .getAll("where")
       .map(parseFilter)
       .filter((filter) => filter !== null),
+    group: GROUPS.find((each) => each === search.get("group")) ?? null,
     breakdown: search.get("by") || null,
     metric: search.get("metric") || null,
   };

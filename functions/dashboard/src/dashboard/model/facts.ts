@@ -9,6 +9,10 @@ export interface Metric {
   title: string;
   description: string;
   kind: Kind;
+  /** Whether there is no value without events; else it is zero then. */
+  nullable: boolean;
+  /** Whether it counts events or their users, so that no payload is read for it. */
+  isCount: boolean;
 }
 
 export interface Feature {
@@ -32,6 +36,8 @@ export interface Facts {
   canSearchNamespaces: boolean;
   /** The operators of filters on payloads. */
   operators: Operator[];
+  /** Whether filters can be in groups, of which any or all must pass. */
+  canGroupFilters: boolean;
 }
 
 export const FACTS_QUERY = `{
@@ -88,6 +94,7 @@ export function factsOf(answer: FactsAnswer): Facts {
     operators: OPERATORS.filter(
       (operator) => !answer.filters || answer.filters.inputFields.some(({ name }) => name === operator),
     ),
+    canGroupFilters: answer.filters?.inputFields.some(({ name }) => name === "any") ?? false,
     canSearchNamespaces: answer.query?.fields.some(({ name }) => name === "namespaces") ?? false,
   };
 }
@@ -128,7 +135,10 @@ function metricOf(field: IntrospectedField): Metric[] {
   const type = nullable(field.type);
   if (field.args?.some((arg) => arg.type?.kind === "NON_NULL" && arg.defaultValue === null)) return [];
   const kind = type?.kind === "LIST" ? listKind(nullable(type.ofType)) : kindOf(type?.name ?? "", field.name);
-  return kind ? [{ name: field.name, title: words(field.name), description: field.description ?? "", kind }] : [];
+  if (!kind) return [];
+  const { name, description } = field;
+  const about = { title: words(name), description: description ?? "", kind };
+  return [{ name, ...about, nullable: field.type.kind !== "NON_NULL", isCount: name in TOTALS }];
 }
 
 const nullable = (type: IntrospectedType | null) => (type?.kind === "NON_NULL" ? type.ofType : type);
@@ -147,7 +157,7 @@ function inOrder(metrics: Metric[], events: EventDefinition[], ofFeature: string
       const event = counts.get(metric.name);
       if (event) {
         const description = event.description === ofFeature ? "" : event.description;
-        return { ...metric, title: words(event.name), description };
+        return { ...metric, title: words(event.name), description, isCount: true };
       }
       const total = TOTALS[metric.name];
       return total ? { ...metric, title: total, description: "" } : metric;

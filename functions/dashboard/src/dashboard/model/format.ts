@@ -15,6 +15,7 @@ export class Formats {
   readonly #shortDay: Intl.DateTimeFormat;
   readonly #month: Intl.DateTimeFormat;
   readonly #moment: Intl.DateTimeFormat;
+  readonly #time: Intl.DateTimeFormat;
   readonly #relative: Intl.RelativeTimeFormat;
   readonly #list: Intl.ListFormat;
 
@@ -32,13 +33,15 @@ export class Formats {
     this.#shortDay = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", timeZone: "UTC" });
     this.#month = new Intl.DateTimeFormat(locale, { month: "short", year: "numeric", timeZone: "UTC" });
     this.#moment = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
+    this.#time = new Intl.DateTimeFormat(locale, { timeStyle: "medium" });
     this.#list = new Intl.ListFormat(locale, { type: "unit", style: "short" });
     this.#relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
   }
 
-  /** A value of a kind; a dash for none. */
+  /** A value of a kind; a dash for none, dots for one that is not there yet. */
   value(value: unknown, kind: Kind): string {
-    if (value === null || value === undefined) return "–";
+    if (value === undefined) return "…";
+    if (value === null) return "–";
     switch (kind) {
       case "integer":
         return this.integer(value as Integer);
@@ -81,12 +84,20 @@ export class Formats {
     return this.#day.format(dateOf(day));
   }
 
-  /** Seconds as hours, minutes and seconds. */
-  duration(seconds: number): string {
-    if (seconds < 60) return `${this.#decimal.format(seconds)} s`;
-    const minutes = Math.round(seconds / 60);
-    if (minutes < 60) return `${this.integer(minutes)} min`;
-    return `${this.integer(Math.floor(minutes / 60))} h ${minutes % 60} min`;
+  /** Seconds as days, hours, minutes and seconds: the two greatest units. */
+  duration(exact: number): string {
+    if (exact < 59.5) return `${this.#decimal.format(exact)} s`;
+    const seconds = Math.round(exact);
+    const [unit, size] = DURATIONS.find(([, each]) => seconds >= each) ?? (["min", 60] as const);
+    const [nextUnit, nextSize] = DURATIONS[DURATIONS.findIndex(([name]) => name === unit) + 1] ?? ["s", 1];
+    const total = Math.round(seconds / nextSize);
+    const [whole, rest] = [Math.floor((total * nextSize) / size), total % (size / nextSize)];
+    return rest ? `${this.integer(whole)} ${unit} ${rest} ${nextUnit}` : `${this.integer(whole)} ${unit}`;
+  }
+
+  /** The time of day where the reader is. */
+  time(moment: Date): string {
+    return this.#time.format(moment);
   }
 
   /** How long ago a moment was. */
@@ -101,6 +112,12 @@ export class Formats {
     return this.#signed.format(change);
   }
 }
+
+const DURATIONS: readonly (readonly [string, number])[] = [
+  ["d", 86_400],
+  ["h", 3600],
+  ["min", 60],
+];
 
 const AGES = [
   ["day", 86_400],

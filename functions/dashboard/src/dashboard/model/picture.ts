@@ -9,6 +9,7 @@ export interface Figure {
   title: string;
   about?: string;
   kind: Kind;
+  /** Undefined while it is not there yet. */
   value: unknown;
   before?: unknown;
   /** The values of the periods of a course, in their order. */
@@ -58,11 +59,13 @@ export interface Panel {
   wide?: boolean;
   /** Fields with aliases, as `Scope.field` writes them. */
   selections: string[];
+  /** Those of the fields without which the panel can't be drawn; all where they are not given. */
+  needs?: string[];
   fragments?: string[];
   /** Reads the answers by alias. */
   read: (data: Record<string, unknown>) => Picture;
-  /** A query of names that the picture shows, made from its data; what it answers is beside the data. */
-  follow?: (data: Record<string, unknown>) => string | null;
+  /** Fields of `Query` with names that the picture shows, made from its data; what they answer is beside the data. */
+  follow?: (data: Record<string, unknown>) => string[];
   /** Whether the panel is left out where there is nothing to show, as for a feature without sessions. */
   optional?: boolean;
   /** Whether the table stands for the picture, so that it is always open. */

@@ -1,4 +1,4 @@
-/** Writes GraphQL: values as literals, fields with arguments, and where a page's fields begin. */
+/** Writes GraphQL: values as literals or variables, fields with arguments, and where a page's fields begin. */
 
 /** A value of an enum, which GraphQL writes without quotes. */
 export class EnumValue {
@@ -7,7 +7,22 @@ export class EnumValue {
 
 export const enumValue = (name: string) => new EnumValue(name);
 
+/** A value that is sent beside the text of a query, which may then be long and is written once. */
+export class Variable {
+  constructor(
+    readonly name: string,
+    readonly type: string,
+    readonly value: unknown,
+  ) {}
+}
+
+export interface Request {
+  query: string;
+  variables?: Record<string, unknown>;
+}
+
 export function literal(value: unknown): string {
+  if (value instanceof Variable) return `$${value.name}`;
   if (value instanceof EnumValue) return value.name;
   if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
   if (typeof value === "bigint") return value.toString();
@@ -28,13 +43,25 @@ function entries(given: object): string {
     .join(", ");
 }
 
+/** A string of a query, in which nothing is a variable, or a variable. */
+const STRING_OR_VARIABLE = /"(?:[^"\\]|\\.)*"|\$(\w+)/g;
+
 /**
  * What the fields of a page are about: a namespace, or all that the token may read.
  *
  * A field of `Namespace` that is called `aiUsage` is called `aiInstanceUsage` in `Query`.
  */
 export class Scope {
+  readonly #variables = new Map<string, Variable>();
+
   constructor(readonly namespace: string | null) {}
+
+  /** A variable of the scope's queries. */
+  variable(name: string, type: string, value: unknown): Variable {
+    const variable = new Variable(name, type, value);
+    this.#variables.set(name, variable);
+    return variable;
+  }
 
   /** A field under an alias, like `byDay: aiUsage(groupBy: [DAY]) { day totalCount }`. */
   field(alias: string, name: string, given: Record<string, unknown>, selection: string): string {
@@ -45,8 +72,27 @@ export class Scope {
     return this.namespace === null ? name.replace(/^ai/, "aiInstance") : name;
   }
 
-  /** A whole query of these fields. */
+  /** A request for these fields. */
+  request(selections: readonly string[], fragments: readonly string[] = []): Request {
+    const text = this.#text(selections, fragments);
+    const names = [...text.matchAll(STRING_OR_VARIABLE)].flatMap(([, name]) => name ?? []);
+    const used = [...new Set(names)].flatMap((name) => this.#variables.get(name) ?? []);
+    if (!used.length) return { query: text };
+    return {
+      query: `query (${used.map(({ name, type }) => `$${name}: ${type}`).join(", ")}) ${text}`,
+      variables: Object.fromEntries(used.map(({ name, value }) => [name, value])),
+    };
+  }
+
+  /** A query of these fields without variables, to be read and copied. */
   query(selections: readonly string[], fragments: readonly string[] = []): string {
+    return this.#text(selections, fragments).replace(STRING_OR_VARIABLE, (found, name?: string) => {
+      const variable = name === undefined ? undefined : this.#variables.get(name);
+      return variable ? literal(variable.value) : found;
+    });
+  }
+
+  #text(selections: readonly string[], fragments: readonly string[]): string {
     const lines = selections.map((line) => `${this.namespace === null ? "  " : "    "}${line}`).join("\n");
     const body =
       this.namespace === null

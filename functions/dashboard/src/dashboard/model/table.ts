@@ -6,13 +6,13 @@ import type { Kind } from "./format";
 export interface Column {
   title: string;
   kind: Kind;
-  /** The address that a row's value leads to. */
-  link?: (row: readonly unknown[]) => string | null;
 }
 
 export interface Table {
   columns: Column[];
   rows: unknown[][];
+  /** The addresses that the first values of the rows lead to. */
+  links?: (string | undefined)[];
   /** The kind of each row's values, where rows differ: all columns but the first. */
   rowKinds?: Kind[];
 }

@@ -4,7 +4,7 @@ import type { State } from "../model/address";
 import { periodOf, toSearch } from "../model/address";
 import type { Facts, Feature } from "../model/facts";
 import { Formats } from "../model/format";
-import { filterArgument } from "../model/payload-filter";
+import { type Filter, filterArgument } from "../model/payload-filter";
 import { comparedWith, type Period, type Step, stepOf } from "../model/period";
 import { enumValue, Scope } from "../model/selection";
 
@@ -41,8 +41,13 @@ export class PanelContext {
       endDate: period.end,
       features: this.feature ? [enumValue(this.feature.enumValue)] : undefined,
       userIds: view.page === "user" ? [view.user] : undefined,
-      payload: view.page === "overview" ? undefined : filterArgument(filters),
+      payload: view.page === "overview" ? undefined : this.#payload(filters),
     };
+  }
+
+  #payload(filters: readonly Filter[]) {
+    const given = filterArgument(filters);
+    return given && this.scope.variable("payload", "[PayloadFilter!]", given);
   }
 
   /** Whether the schema has a field of `Namespace` that takes all these arguments and answers with this field. */

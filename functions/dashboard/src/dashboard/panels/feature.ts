@@ -1,88 +1,90 @@
-/** The panels of a feature: its metrics and their course, its sessions, its newest events. */
+/** The panels of a feature's metrics: what they are, and their course. */
 
-import type { Metric } from "../model/facts";
+import type { Feature, Metric } from "../model/facts";
 import { type Integer, words } from "../model/format";
-import { type Period, stepsOf, within } from "../model/period";
+import { type Day, STEP_FIELDS, stepsOf } from "../model/period";
 import type { Figure, Panel } from "../model/picture";
+import { enumValue } from "../model/selection";
 import type { PanelContext } from "./context";
 import { figuresPicture, nowAndBefore } from "./figures";
-import { rowsOf } from "./rows";
+import { type Row, rowsOf } from "./rows";
 
-const MAX_COURSE = 32; // the API answers at most 50 aliases
-const MAX_FILTERED_COURSE = 14; // and 10,000 characters
+const MAX_MEASURES = 20; // of one field: functions/graphql/types/usage_measures.py
+const MAX_COURSES = 3 * MAX_MEASURES;
 
-/** The periods of a course: the page's steps, joined where there are too many. */
-export function coursePeriods(context: PanelContext): Period[] {
-  const { period, step } = context;
-  const steps = stepsOf(period, step).map((start) => within(start, step, period));
-  const size = Math.ceil(steps.length / (context.state.filters.length ? MAX_FILTERED_COURSE : MAX_COURSE));
-  const joined: Period[] = [];
-  for (let first = 0; first < steps.length; first += size) {
-    const last = steps[Math.min(first + size, steps.length) - 1];
-    joined.push({ start: (steps[first] as Period).start, end: (last as Period).end });
-  }
-  return joined;
-}
+// Fields of a row of `aiUsage`, which no measure may be called.
+const ROW_FIELDS = /^(total|users|features|returningUsers|previousPeriodUsers)Count$/;
 
 /** Every metric of the feature as a figure, with its change and its course. */
 export function metrics(context: PanelContext): Panel | null {
-  const { feature, scope } = context;
+  const { feature, compared } = context;
   if (!feature?.metricsField || !feature.metrics.length) return null;
-  const { metricsField, metricsType } = feature;
-  const periods = coursePeriods(context);
-  const selection = `${metricsField} { ...figures }`;
   const chosen = chosenMetric(context);
+  // Counts are drawn before what is measured in payloads, which can take a store long.
+  const parts = partsOf(feature).map(([name]) => nowAndBefore(context, name, `${feature.metricsField} { ...${name} }`));
   return {
     id: "metrics",
     title: "Metrics",
     wide: true,
-    selections: [
-      ...nowAndBefore(context, "metrics", selection),
-      ...periods.map((period, index) => scope.field(`course${index}`, "aiMetrics", context.given(period), selection)),
-    ],
-    fragments: [`fragment figures on ${metricsType} { ${feature.metrics.map(({ name }) => name).join(" ")} }`],
+    selections: [...parts.map(([now]) => now ?? ""), ...parts.flatMap((each) => each.slice(1)), ...courses(context)],
+    needs: parts.slice(0, 1).map(([now]) => now ?? ""),
+    fragments: partsOf(feature).map(
+      ([name, of]) => `fragment ${name} on ${feature.metricsType} { ${of.map((metric) => metric.name).join(" ")} }`,
+    ),
     read: (data) => {
-      const of = (alias: string) =>
-        ((data[alias] as Record<string, unknown> | undefined)?.[metricsField] ?? {}) as Record<string, unknown>;
-      const courses = periods.map((_, index) => of(`course${index}`));
-      const figures = feature.metrics.map(
-        ({ name, title, description, kind }): Figure => ({
+      const now = valuesIn(feature, data, "");
+      const before = valuesIn(feature, data, "Before");
+      const drawn = coursesOf(context, data);
+      const figures = feature.metrics.map((metric): Figure => {
+        const { name, title, description, kind } = metric;
+        const about = kind === "list" ? `${description} ${context.formats.value(now[name], kind)}` : description;
+        return {
           name,
           title,
-          about: kind === "list" ? `${description} ${context.formats.value(of("metrics")[name], kind)}` : description,
+          about,
           kind: kind === "list" ? "integer" : kind,
-          value: sizeOrValue(of("metrics")[name]),
-          before: context.compared ? sizeOrValue(of("metricsBefore")[name]) : undefined,
-          course: courses.map((values) => sizeOrValue(values[name])),
+          value: sizeOrValue(now[name]),
+          before: compared ? sizeOrValue(before[name]) : undefined,
+          course: drawn.get(name)?.map(([, value]) => value) ?? [],
           href: context.link({ metric: name }),
           chosen: name === chosen?.name,
-        }),
-      );
-      return { ...figuresPicture(context, figures) };
+        };
+      });
+      return figuresPicture(context, figures);
     },
   };
 }
 
+/** The metrics that are counted, and those that are measured in payloads. */
+function partsOf(feature: Feature): [string, Metric[]][] {
+  const parts: [string, Metric[]][] = [
+    ["counts", feature.metrics.filter(({ isCount }) => isCount)],
+    ["measured", feature.metrics.filter(({ isCount }) => !isCount)],
+  ];
+  return parts.filter(([, of]) => of.length);
+}
+
+function valuesIn(feature: Feature, data: Record<string, unknown>, when: string): Record<string, unknown> {
+  const of = ({ metricsField }: Feature, alias: string) =>
+    (data[alias] as Record<string, object> | undefined)?.[metricsField ?? ""] ?? {};
+  return Object.assign({}, ...partsOf(feature).map(([name]) => of(feature, `${name}${when}`)));
+}
+
 /** The course of the chosen metric; the panel of the metrics has asked for it. */
 export function metricCourse(context: PanelContext): Panel | null {
-  const of = metrics(context);
   const metric = chosenMetric(context);
-  const { feature, formats, step } = context;
-  if (!of || !metric || !feature?.metricsField) return null;
-  const periods = coursePeriods(context);
+  const selections = courses(context);
+  if (!metric || !selections.length) return null;
+  const { formats, step } = context;
   const kind = metric.kind === "list" ? "integer" : metric.kind;
   return {
     id: "course",
     title: metric.title,
     about: metric.description,
     wide: true,
-    selections: of.selections.slice(-periods.length),
-    fragments: of.fragments ?? [],
+    selections,
     read: (data) => {
-      const values = periods.map(({ start }, index) => {
-        const answer = data[`course${index}`] as Record<string, Record<string, unknown>>;
-        return [start, sizeOrValue(answer[feature.metricsField as string]?.[metric.name])] as const;
-      });
+      const values = coursesOf(context, data).get(metric.name) ?? [];
       return {
         chart: {
           type: "lines",
@@ -108,54 +110,66 @@ export function metricCourse(context: PanelContext): Panel | null {
   };
 }
 
+/** The metrics by step, as many to a field as it takes. */
+function courses(context: PanelContext): string[] {
+  const { feature, scope, step } = context;
+  if (!feature?.metricsField || !context.has("aiUsage", { measures: [] })) return [];
+  return groupsOf(feature, context).map((group, index) => {
+    const measures = group.map(({ name }) => ({ name: measureName(name), metric: `${feature.metricsField}.${name}` }));
+    return scope.field(
+      `course${index}`,
+      "aiUsage",
+      {
+        groupBy: [enumValue(step)],
+        measures: scope.variable(`measures${index}`, "[AiUsageMeasure!]", measures),
+        ...context.given(),
+        first: 1000,
+      },
+      `${STEP_FIELDS[step]} measures { name value }`,
+    );
+  });
+}
+
+/** The metrics whose courses are drawn, the chosen one among them. */
+function groupsOf(feature: Feature, context: PanelContext): Metric[][] {
+  const chosen = chosenMetric(context);
+  const drawn = feature.metrics.slice(0, MAX_COURSES);
+  if (chosen && !drawn.includes(chosen)) drawn.splice(-1, 1, chosen);
+  const groups: Metric[][] = [];
+  for (let first = 0; first < drawn.length; first += MAX_MEASURES) {
+    groups.push(drawn.slice(first, first + MAX_MEASURES));
+  }
+  return groups;
+}
+
+/** The value of each drawn metric in each step; where there are no events, zero or none. */
+function coursesOf(context: PanelContext, data: Record<string, unknown>): Map<string, [Day, unknown][]> {
+  const { feature, period, step } = context;
+  const courses = new Map<string, [Day, unknown][]>();
+  if (!feature) return courses;
+  groupsOf(feature, context).forEach((group, index) => {
+    if (!data[`course${index}`]) return;
+    const byDay = new Map(rowsOf(data, `course${index}`).map((row) => [row[STEP_FIELDS[step]], valuesOf(row)]));
+    for (const { name, nullable } of group) {
+      const course = stepsOf(period, step).map((day): [Day, unknown] => {
+        const values = byDay.get(day);
+        return [day, values ? (values.get(measureName(name)) ?? null) : nullable ? null : 0];
+      });
+      courses.set(name, course);
+    }
+  });
+  return courses;
+}
+
+const valuesOf = (row: Row) => new Map((row.measures ?? []).map(({ name, value }) => [name, value]));
+
+const measureName = (name: string) => (ROW_FIELDS.test(name) ? `${name}_` : name);
+
 /** A list by its size. */
 function sizeOrValue(value: unknown): unknown {
-  return Array.isArray(value) ? value.length : (value ?? null);
+  return Array.isArray(value) ? value.length : value;
 }
 
 function chosenMetric({ feature, state }: PanelContext): Metric | null {
   return feature?.metrics.find(({ name }) => name === state.metric) ?? feature?.metrics[0] ?? null;
-}
-
-const SESSIONS = [
-  ["sessionsCount", "integer"],
-  ["usersCount", "integer"],
-  ["completionRate", "rate"],
-  ["abandonmentRate", "rate"],
-  ["medianDuration", "seconds"],
-  ["p95Duration", "seconds"],
-] as const;
-
-/** The feature's sessions; null if the schema knows none. */
-export function sessions(context: PanelContext): Panel | null {
-  const given = context.given();
-  const { compared, scope } = context;
-  if (!context.has("aiSessions", given, "sessionsCount")) return null;
-  const known = SESSIONS.filter(([name]) => context.has("aiSessions", given, name));
-  const selection = known.map(([name]) => name).join(" ");
-  return {
-    id: "sessions",
-    title: "Sessions",
-    optional: true,
-    wide: true,
-    selections: [
-      scope.field("sessions", "aiSessions", given, selection),
-      ...(compared ? [scope.field("sessionsBefore", "aiSessions", context.given(compared), selection)] : []),
-    ],
-    read: (data) => {
-      const [now] = rowsOf<Record<string, unknown>>(data, "sessions");
-      const [before] = rowsOf<Record<string, unknown>>(data, "sessionsBefore");
-      const isNone = [now, before].every((each) => !Number(each?.sessionsCount ?? 0));
-      return figuresPicture(
-        context,
-        (isNone ? [] : known).map(([name, kind]) => ({
-          name,
-          title: words(name),
-          kind,
-          value: now?.[name] ?? null,
-          before: compared ? before?.[name] : undefined,
-        })),
-      );
-    },
-  };
 }

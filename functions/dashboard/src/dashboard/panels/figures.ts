@@ -19,6 +19,7 @@ export function totals(context: PanelContext, ofOneUser = false): Panel {
     title: "Totals",
     wide: true,
     selections: nowAndBefore(context, "totals", selection),
+    needs: nowAndBefore(context, "totals", selection).slice(0, 1),
     read: (data) =>
       figuresPicture(
         context,

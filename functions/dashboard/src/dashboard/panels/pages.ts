@@ -2,13 +2,22 @@
 
 import type { View } from "../model/address";
 import type { Panel } from "../model/picture";
+import type { Question } from "../model/requests";
 import { args } from "../model/selection";
 import type { PanelContext } from "./context";
 import { newestEvents } from "./events";
-import { metricCourse, metrics, sessions } from "./feature";
+import { metricCourse, metrics } from "./feature";
 import { totals } from "./figures";
-import { activeUsers, newAndReturning, retention, seats, tiers } from "./people";
+import { activeUsers, newAndReturning, retention, tiers } from "./people";
+import { seats, timeToFirstUse } from "./seats";
+import { sessions, sessionsByFeature, sessionsByGroup } from "./sessions";
 import { adoption, breakdown, eventsByFeature, eventsOverTime, topNamespaces, topUsers } from "./usage";
+
+/** Everything that a page asks for. */
+export function questionOf(context: PanelContext): Question {
+  const isLarge = context.state.view.page !== "user"; // a user's events are few
+  return { scope: context.scope, panels: panelsOf(context), freshness: freshness(context), isLarge };
+}
 
 export function panelsOf(context: PanelContext): Panel[] {
   const panels = PAGES[context.state.view.page](context);
@@ -25,7 +34,9 @@ const PAGES: Record<View["page"], (context: PanelContext) => (Panel | null)[]> =
     topUsers(context),
     topNamespaces(context),
     tiers(context),
+    sessionsByFeature(context),
     seats(context),
+    timeToFirstUse(context),
     retention(context),
   ],
   feature: (context) => [
@@ -33,7 +44,8 @@ const PAGES: Record<View["page"], (context: PanelContext) => (Panel | null)[]> =
     metricCourse(context),
     eventsOverTime(context, "EVENT"),
     sessions(context),
-    ...(breakdownKey(context) ? [breakdown(context, breakdownKey(context) as string)] : []),
+    sessionsByGroup(context),
+    breakdown(context),
     context.ownOnly ? null : topUsers(context),
     newestEvents(context),
   ],
@@ -46,15 +58,9 @@ const PAGES: Record<View["page"], (context: PanelContext) => (Panel | null)[]> =
   ],
 };
 
-/** The payload key that the page is broken down by: at first one of texts that are no ids; null if there is no key. */
-export function breakdownKey({ state, feature }: PanelContext): string | null {
-  const keys = feature?.keys ?? [];
-  const first = keys.find(({ name, type }) => type === "str" && !/(^|_)id$/.test(name)) ?? keys[0];
-  return state.breakdown ?? first?.name ?? null;
-}
-
-/** The field that says how fresh a page is: its newest event. */
-export function freshness(context: PanelContext): string {
+/** The field that says how fresh a page is, its newest event; null if a panel asks for the newest events. */
+function freshness(context: PanelContext): string | null {
+  if (context.state.view.page !== "overview") return null;
   const given = args({ ...context.given(), first: 1 });
-  return `freshness: ${context.scope.nameOf("aiUsageData")} { all${given} { nodes { timestamp } } }`;
+  return `newestEvents: ${context.scope.nameOf("aiUsageData")} { all${given} { nodes { timestamp } } }`;
 }

@@ -2,12 +2,10 @@
 
 import { type Integer, words } from "../model/format";
 import { addDays } from "../model/period";
-import type { Panel, Point } from "../model/picture";
+import type { Panel } from "../model/picture";
 import { enumValue } from "../model/selection";
 import type { PanelContext } from "./context";
-import { pivot, pointsOverTime, type Row, rowsOf } from "./rows";
-
-type Values = Record<string, Integer | string | null>;
+import { pivot, point, pointsOverTime, type Row, rowsOf, type Values } from "./rows";
 
 const ACTIVE = [
   ["dailyUsersCount", "On the day"],
@@ -274,40 +272,6 @@ export function tiers(context: PanelContext): Panel | null {
   };
 }
 
-/** The assigned seats of each day; null if the schema doesn't know. */
-export function seats(context: PanelContext): Panel | null {
-  const given = { startDate: context.period.start, endDate: context.period.end };
-  if (!context.has("aiSeats", given)) return null;
-  const series = ["Assigned seats"];
-  return {
-    id: "seats",
-    title: "Seats",
-    optional: true,
-    about: "Seats that are assigned at the end of the day.",
-    selections: [context.scope.field("assignedSeats", "aiSeats", given, "date assignedCount")],
-    read: (data) => {
-      const rows = rowsOf<Values>(data, "assignedSeats");
-      const isUsed = rows.some(({ assignedCount }) => Number(assignedCount) > 0);
-      const points = rows.map((row) => point(context, row, "date", "assignedCount", "Assigned seats"));
-      return {
-        chart: { type: "lines", step: "DAY", kind: "integer", series, points },
-        table: {
-          columns: [
-            { title: "Day", kind: "day" },
-            { title: "Assigned seats", kind: "integer" },
-          ],
-          rows: isUsed ? rows.map((row) => [row.date, row.assignedCount]) : [],
-        },
-      };
-    },
-  };
-}
-
 function periodUnit(context: PanelContext): "DAY" | "WEEK" | "MONTH" {
   return context.step === "DAY" && addDays(context.period.start, 13) < context.period.end ? "WEEK" : context.step;
-}
-
-function point(context: PanelContext, row: Values, day: string, field: string, series: string): Point {
-  const value = (row[field] ?? 0) as Integer;
-  return { day: row[day] as string, series, value, shown: context.formats.integer(value) };
 }

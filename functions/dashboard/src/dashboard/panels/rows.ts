@@ -7,6 +7,7 @@ import type { Point } from "../model/picture";
 import type { PanelContext } from "./context";
 
 export type Row = Partial<AiUsageRow>;
+export type Values = Record<string, Integer | string | null>;
 
 export const rowsOf = <T = Row>(data: Record<string, unknown>, alias: string): T[] => (data[alias] as T[] | null) ?? [];
 
@@ -46,4 +47,10 @@ export function greatestFirst(rows: readonly Row[], nameOf: (row: Row) => string
     sums.set(nameOf(row), (sums.get(nameOf(row)) ?? 0n) + BigInt(row.totalCount ?? 0));
   }
   return [...sums].sort(([, one], [, other]) => (one < other ? 1 : one > other ? -1 : 0)).map(([name]) => name);
+}
+
+/** The point of a row that has its day and value in these fields. */
+export function point(context: PanelContext, row: Values, day: string, field: string, series: string): Point {
+  const value = (row[field] ?? 0) as Integer;
+  return { day: row[day] as string, series, value, shown: context.formats.integer(value) };
 }

@@ -1,10 +1,10 @@
 /** What is used: events by feature, adoption, the greatest users and namespaces, a payload's values. */
 
-import { stringifyExact } from "../../shared/exact-json";
-import { isNumber, words } from "../model/format";
-import type { Panel } from "../model/picture";
-import { enumValue, literal } from "../model/selection";
+import { type Integer, words } from "../model/format";
+import type { Bar, Panel } from "../model/picture";
+import { enumValue } from "../model/selection";
 import type { PanelContext } from "./context";
+import { type GroupRow, groupingOf, groupOf, ofNamespaces } from "./groups";
 import { greatestFirst, pivot, pointsOverTime, type Row, rowsOf } from "./rows";
 
 const COUNTS = [
@@ -50,6 +50,8 @@ export function eventsOverTime(context: PanelContext, by: "FEATURE" | "EVENT"): 
 export function adoption(context: PanelContext): Panel {
   const given = context.given();
   const knowsSeats = context.has("aiAdoption", given);
+  const link = (feature: unknown) =>
+    context.link({ view: { page: "feature", feature: String(feature).toLowerCase() } });
   const { scope, formats } = context;
   return {
     id: "adoption",
@@ -83,16 +85,12 @@ export function adoption(context: PanelContext): Panel {
               formats.value(row.usersCount, "integer"),
               ...(share(row) === null ? [] : [formats.value(share(row), "rate")]),
             ].join(" · "),
-            href: context.link({ view: { page: "feature", feature: (row.feature ?? "").toLowerCase() } }),
+            href: link(row.feature),
           })),
         },
         table: {
           columns: [
-            {
-              title: "Feature",
-              kind: "text",
-              link: ([feature]) => context.link({ view: { page: "feature", feature: String(feature) } }),
-            },
+            { title: "Feature", kind: "text" },
             ...COUNTS,
             { title: "Users who returned", kind: "integer" },
             ...(knowsSeats
@@ -109,6 +107,7 @@ export function adoption(context: PanelContext): Panel {
             row.returningUsersCount,
             ...(knowsSeats ? [seats.get(row.feature ?? "")?.seatsCount ?? null, share(row)] : []),
           ]),
+          links: rows.map(({ feature }) => link(feature)),
         },
       };
     },
@@ -145,10 +144,11 @@ export function eventsByFeature(context: PanelContext): Panel {
         },
         table: {
           columns: [
-            { title: "Feature", kind: "text", link: ([feature]) => link(feature) },
+            { title: "Feature", kind: "text" },
             { title: "Events", kind: "integer" },
           ],
           rows: rows.map(({ feature, totalCount }) => [(feature ?? "").toLowerCase(), totalCount]),
+          links: rows.map(({ feature }) => link(feature)),
         },
       };
     },
@@ -190,7 +190,7 @@ export function topUsers(context: PanelContext): Panel {
         },
         table: {
           columns: [
-            { title: "User", kind: "text", link: (row) => linkTo(String(row[1])) },
+            { title: "User", kind: "text" },
             { title: "Id", kind: "text" },
             { title: "Events", kind: "integer" },
             { title: "Last active on", kind: "day" },
@@ -201,6 +201,7 @@ export function topUsers(context: PanelContext): Panel {
             totalEventCount,
             lastDuoActivityOn,
           ]),
+          links: nodes.map(({ user }) => linkTo(user.id)),
         },
       };
     },
@@ -209,98 +210,65 @@ export function topUsers(context: PanelContext): Panel {
 
 /** The namespaces of the most events, with their full paths. */
 export function topNamespaces(context: PanelContext): Panel {
-  const { scope, formats } = context;
-  const named = (data: Record<string, unknown>) =>
-    rowsOf(data, "namespaces").map((row, index) => {
-      const names = data[`namespace${index}`] as { fullPath: string } | null | undefined;
-      return { ...row, name: names?.fullPath ?? row.namespacePath ?? "Without a namespace" };
-    });
-  const link = (path: unknown) => (path ? context.link({ namespace: String(path) }) : undefined);
+  const { labelOf, hrefOf, follow } = ofNamespaces(context);
   return {
     id: "namespaces",
     title: "Top namespaces",
     about: "By the events in a namespace itself, without those below it.",
     selections: [
-      scope.field(
+      context.scope.field(
         "namespaces",
         "aiUsage",
         { groupBy: [enumValue("NAMESPACE")], ...context.given(), first: 10 },
         "namespacePath totalCount usersCount",
       ),
     ],
-    follow: (data) => {
-      const fields = rowsOf(data, "namespaces").flatMap(({ namespacePath }, index) =>
-        namespacePath ? [`namespace${index}: namespace(fullPath: ${literal(namespacePath)}) { fullPath }`] : [],
-      );
-      return fields.length ? `{ ${fields.join(" ")} }` : null;
-    },
-    read: (data) => ({
-      chart: {
-        type: "bars",
-        bars: named(data).map(({ namespacePath, name, totalCount }) => ({
-          label: name,
-          value: totalCount ?? 0,
-          shown: formats.value(totalCount, "integer"),
-          href: link(namespacePath && name),
-        })),
-      },
-      table: {
-        columns: [
-          { title: "Namespace", kind: "text", link: (row) => link(row[1] && row[0]) ?? null },
-          { title: "Path", kind: "text" },
-          ...COUNTS,
-        ],
-        rows: named(data).map((row) => [row.name, row.namespacePath ?? null, row.totalCount, row.usersCount]),
-      },
-    }),
-  };
-}
-
-/** The events by the values of a payload's key. */
-export function breakdown(context: PanelContext, path: string): Panel {
-  const { scope, formats, state } = context;
-  return {
-    id: "breakdown",
-    title: `By ${path}`,
-    selections: [
-      scope.field(
-        "breakdown",
-        "aiUsage",
-        { payloadGroupBy: [path], ...context.given(), first: 15 },
-        "payload totalCount usersCount",
-      ),
-    ],
+    follow: (data) => follow(rowsOf(data, "namespaces")),
     read: (data) => {
-      const rows = rowsOf(data, "breakdown");
-      const keyOf = (row: Row) => (row.payload as Record<string, unknown>)[path] ?? null;
-      const link = (value: unknown) =>
-        context.link({
-          filters: [
-            ...state.filters,
-            value === null ? { path, operator: "exists", value: false } : { path, operator: "eq", value },
-          ],
-        });
+      const rows = rowsOf<GroupRow>(data, "namespaces");
       return {
-        chart: {
-          type: "bars",
-          bars: rows.map((row) => ({
-            label: labelOf(keyOf(row)),
-            value: row.totalCount ?? 0,
-            shown: formats.value(row.totalCount, "integer"),
-            href: link(keyOf(row)),
-          })),
-        },
+        chart: { type: "bars", bars: rows.map((row) => bar(context, labelOf(row, data), row.totalCount, hrefOf(row))) },
         table: {
-          columns: [{ title: path, kind: "json", link: ([value]) => link(value) }, ...COUNTS],
-          rows: rows.map((row) => [keyOf(row), row.totalCount, row.usersCount]),
+          columns: [{ title: "Namespace", kind: "text" }, { title: "Path", kind: "text" }, ...COUNTS],
+          rows: rows.map((row) => [labelOf(row, data), row.namespacePath ?? null, row.totalCount, row.usersCount]),
+          links: rows.map(hrefOf),
         },
       };
     },
   };
 }
 
-export function labelOf(value: unknown): string {
-  if (value === null || value === undefined) return "None";
-  if (value === "") return "(empty)";
-  return typeof value === "string" || isNumber(value) ? String(value) : stringifyExact(value);
+/** The events in the groups that the page is broken down by; null over time, and without a payload key. */
+export function breakdown(context: PanelContext): Panel | null {
+  const grouping = groupingOf(context);
+  if (!grouping || groupOf(context) === "time") return null;
+  return {
+    id: "breakdown",
+    title: `By ${grouping.title}`,
+    selections: [
+      context.scope.field(
+        "breakdown",
+        "aiUsage",
+        { ...grouping.given, ...context.given(), first: 15 },
+        `${grouping.selection} totalCount usersCount`,
+      ),
+    ],
+    follow: (data) => grouping.follow(rowsOf(data, "breakdown")),
+    read: (data) => {
+      const rows = rowsOf<GroupRow>(data, "breakdown");
+      const { labelOf, hrefOf, keyOf, kind } = grouping;
+      return {
+        chart: { type: "bars", bars: rows.map((row) => bar(context, labelOf(row, data), row.totalCount, hrefOf(row))) },
+        table: {
+          columns: [{ title: words(grouping.title), kind }, ...COUNTS],
+          rows: rows.map((row) => [kind === "text" ? labelOf(row, data) : keyOf(row), row.totalCount, row.usersCount]),
+          links: rows.map(hrefOf),
+        },
+      };
+    },
+  };
+}
+
+function bar({ formats }: PanelContext, label: string, count: unknown, href: string | undefined): Bar {
+  return { label, value: (count ?? 0) as Integer, shown: formats.value(count, "integer"), href };
 }

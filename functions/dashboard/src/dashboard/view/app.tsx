@@ -8,7 +8,8 @@ import { Formats, words } from "../model/format";
 import { dayOf } from "../model/period";
 import { PanelContext } from "../panels/context";
 import { Controls } from "./controls";
-import { Link, Navigate } from "./link";
+import { Navigate } from "./link";
+import { Navigation } from "./navigation";
 import { Page } from "./page";
 import type { Ask } from "./use-answers";
 
@@ -55,7 +56,7 @@ export function App({ facts, claims, ask, leave }: AppProps) {
           </button>
         </p>
       </header>
-      <Navigation context={context} claims={claims} />
+      <Navigation context={context} claims={claims} title={title} />
       <main id="content" tabIndex={-1}>
         <h1>{title}</h1>
         {context.feature && (
@@ -89,48 +90,4 @@ function titleOf(state: State, claims: Claims): string {
   if (view.page === "feature") return words(view.feature);
   if (view.page === "user") return view.user === claims.subject ? "My usage" : `Usage of user ${view.user}`;
   return "Overview";
-}
-
-function Navigation({ context, claims }: { context: PanelContext; claims: Claims }) {
-  const { state, facts } = context;
-  const to = (view: State["view"]) => context.link({ view, filters: [], breakdown: null, metric: null });
-  const { subject } = claims;
-  return (
-    <nav class="pages" aria-label="Pages">
-      <ul>
-        {!claims.ownOnly && (
-          <li>
-            <Link href={to({ page: "overview" })} current={state.view.page === "overview"}>
-              Overview
-            </Link>
-          </li>
-        )}
-        {subject && /^[1-9]\d*$/.test(subject) && (
-          <li>
-            <Link
-              href={to({ page: "user", user: subject })}
-              current={state.view.page === "user" && state.view.user === subject}
-            >
-              My usage
-            </Link>
-          </li>
-        )}
-        {facts.features.length > 0 && (
-          <li class="heading" aria-hidden="true">
-            Features
-          </li>
-        )}
-        {facts.features.map(({ name }) => (
-          <li key={name}>
-            <Link
-              href={to({ page: "feature", feature: name })}
-              current={state.view.page === "feature" && state.view.feature === name}
-            >
-              {words(name)}
-            </Link>
-          </li>
-        ))}
-      </ul>
-    </nav>
-  );
 }

@@ -124,9 +124,10 @@ function NamespacePicker({ state, canSearch, ask, change }: PickerProps) {
     clearTimeout(timer.current);
     if (!canSearch) return;
     timer.current = setTimeout(async () => {
-      const answer = await ask(
-        `{ namespaces(search: ${JSON.stringify(typed.trim())}, first: ${SHOWN}) { path fullPath } }`,
-      ).catch(() => null);
+      const answer = await ask({
+        query: `query ($search: String) { namespaces(search: $search, first: ${SHOWN}) { path fullPath } }`,
+        variables: { search: typed.trim() },
+      }).catch(() => null);
       setFound((answer?.data?.namespaces as Found[] | undefined) ?? []);
       setActive(-1);
     }, SEARCH_AFTER);

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { type Formats, words } from "../model/format";
 import type { PanelContext } from "../panels/context";
 import { type EventNode, type EventPage, eventPage, eventsSelection } from "../panels/events";
-import { labelOf } from "../panels/usage";
+import { labelOf } from "../panels/groups";
 import { Link } from "./link";
 import type { Ask } from "./use-answers";
 
@@ -25,7 +25,7 @@ export function EventList({ context, first, ask, formats }: EventListProps) {
     setBusy(true);
     setProblem("");
     try {
-      const answer = await ask(context.scope.query([eventsSelection(context, last?.endCursor ?? undefined)]));
+      const answer = await ask(context.scope.request([eventsSelection(context, last?.endCursor ?? undefined)]));
       const data = answer.data ? context.scope.read(answer.data) : null;
       if (data) setPages([...pages, eventPage(data)]);
       else setProblem(answer.errors?.[0]?.message ?? "The events can't be read.");

@@ -1,103 +1,139 @@
-/** Filters on payloads: shows them, takes new ones. */
+/** Filters on payloads: shows them, with their groups, and takes new ones. */
 
-import { useId, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { State } from "../model/address";
-import type { Feature } from "../model/facts";
+import type { Facts, Feature } from "../model/facts";
+import { addFilter, changeKind, type Place, removeFilter } from "../model/filter-tree";
 import {
   describeFilter,
   type Filter,
-  OPERATOR_NAMES,
-  type Operator,
-  printFilter,
-  typedValue,
+  type FilterGroup,
+  type GroupKind,
+  isGroup,
+  KIND_NAMES,
+  KINDS,
 } from "../model/payload-filter";
+import { ConditionForm } from "./condition-form";
+
+const MAX_DEPTH = 3; // groups within groups: on a phone, more can't be read
 
 interface FiltersProps {
   state: State;
   feature: Feature | null;
-  operators: readonly Operator[];
+  facts: Facts;
   change: (changes: Partial<State>) => void;
 }
 
-export function Filters({ state, feature, operators, change }: FiltersProps) {
-  const id = useId();
-  const [path, setPath] = useState("");
-  const [operator, setOperator] = useState<Operator>("eq");
-  const [typed, setTyped] = useState("");
-  const add = () => {
-    if (!path.trim() || (operator !== "exists" && !typed.trim())) return;
-    const filter: Filter = { path: path.trim(), operator, value: typedValue(typed, operator) };
-    setPath("");
-    setTyped("");
-    change({ filters: [...state.filters, filter] });
-  };
+export function Filters({ state, feature, facts, change }: FiltersProps) {
+  const editor: Editor = { feature, facts, filters: state.filters, set: (filters) => change({ filters }) };
   return (
     <section class="filters" aria-label="Filters on the payload">
-      <form
-        class="controls"
-        onSubmit={(event) => {
-          event.preventDefault();
-          add();
-        }}
-      >
+      <ConditionForm
+        title="Only events whose"
+        feature={feature}
+        operators={facts.operators}
+        canGroup={facts.canGroupFilters}
+        add={(filter) => editor.set(addFilter(state.filters, [], filter))}
+      />
+      {state.filters.length > 0 && <FilterList filters={state.filters} place={[]} editor={editor} />}
+    </section>
+  );
+}
+
+interface Editor {
+  feature: Feature | null;
+  facts: Facts;
+  /** All filters of the page. */
+  filters: Filter[];
+  set: (filters: Filter[]) => void;
+}
+
+interface ListProps {
+  filters: Filter[];
+  place: Place;
+  editor: Editor;
+}
+
+function FilterList({ filters, place, editor }: ListProps) {
+  return (
+    <ul class="chips" aria-label={place.length ? "Filters of the group" : "Filters"}>
+      {filters.map((filter, index) => {
+        const own = [...place, index];
+        return isGroup(filter) ? (
+          <li key={String(index)} class="group">
+            <Group group={filter} place={own} editor={editor} />
+          </li>
+        ) : (
+          <li key={String(index)}>
+            <bdi>{shortened(describeFilter(filter))}</bdi>
+            <Remove filter={filter} place={own} editor={editor} />
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+function Group({ group, place, editor }: { group: FilterGroup; place: Place; editor: Editor }) {
+  const [open, setOpen] = useState(false);
+  const opener = useRef<HTMLButtonElement>(null);
+  const close = () => {
+    setOpen(false);
+    requestAnimationFrame(() => opener.current?.focus());
+  };
+  return (
+    <fieldset>
+      <legend class="unseen">{`Group: ${KIND_NAMES[group.kind]}`}</legend>
+      <div class="group-head">
         <label>
-          <span>Only events whose</span>
-          <input
-            list={`${id}-keys`}
-            value={path}
-            placeholder="payload key"
-            spellcheck={false}
-            autocomplete="off"
-            onInput={(event) => setPath(event.currentTarget.value)}
-          />
-        </label>
-        <datalist id={`${id}-keys`}>
-          {feature?.keys.map(({ name, type }) => (
-            <option key={name} value={name}>
-              {type}
-            </option>
-          ))}
-        </datalist>
-        <label>
-          <span class="unseen">Comparison</span>
-          <select value={operator} onChange={(event) => setOperator(event.currentTarget.value as Operator)}>
-            {operators.map((each) => (
+          <span class="unseen">How many must pass</span>
+          <select
+            value={group.kind}
+            onChange={(event) => editor.set(changeKind(editor.filters, place, event.currentTarget.value as GroupKind))}
+          >
+            {KINDS.map((each) => (
               <option key={each} value={each}>
-                {OPERATOR_NAMES[each]}
+                {KIND_NAMES[each]}
               </option>
             ))}
           </select>
         </label>
-        {operator !== "exists" && (
-          <label>
-            <span class="unseen">Value</span>
-            <input
-              value={typed}
-              placeholder={operator === "in" || operator === "notIn" ? "ruby, go" : "value"}
-              spellcheck={false}
-              autocomplete="off"
-              onInput={(event) => setTyped(event.currentTarget.value)}
-            />
-          </label>
-        )}
-        <button type="submit">Add filter</button>
-      </form>
-      {state.filters.length > 0 && (
-        <ul class="chips" aria-label="Filters">
-          {state.filters.map((filter, index) => (
-            <li key={printFilter(filter)}>
-              {describeFilter(filter)}
-              <button
-                type="button"
-                aria-label={`Remove: ${describeFilter(filter)}`}
-                onClick={() => change({ filters: state.filters.filter((_, at) => at !== index) })}
-              >
-                ×
-              </button>
-            </li>
-          ))}
-        </ul>
+        <Remove filter={group} place={place} editor={editor} />
+      </div>
+      <FilterList filters={group.filters} place={place} editor={editor} />
+      {open ? (
+        <ConditionForm
+          title="In this group"
+          feature={editor.feature}
+          operators={editor.facts.operators}
+          canGroup={place.length < MAX_DEPTH}
+          add={(filter) => editor.set(addFilter(editor.filters, place, filter))}
+          close={close}
+        />
+      ) : (
+        <button type="button" ref={opener} onClick={() => setOpen(true)}>
+          Add to this group
+        </button>
       )}
-    </section>
+    </fieldset>
   );
+}
+
+function Remove({ filter, place, editor }: { filter: Filter; place: Place; editor: Editor }) {
+  return (
+    <button
+      type="button"
+      class="remove"
+      aria-label={`Remove: ${shortened(describeFilter(filter))}`}
+      onClick={() => editor.set(removeFilter(editor.filters, place))}
+    >
+      ×
+    </button>
+  );
+}
+
+const MAX_SHOWN = 120;
+
+function shortened(text: string): string {
+  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
 }

@@ -11,9 +11,11 @@ interface LinkProps {
   current?: boolean;
   children: ComponentChildren;
   class?: string;
+  /** Called when the link is followed within the page. */
+  onClick?: () => void;
 }
 
-export function Link({ href, current, children, ...rest }: LinkProps) {
+export function Link({ href, current, children, onClick, ...rest }: LinkProps) {
   const navigate = useContext(Navigate);
   return (
     <a
@@ -23,6 +25,7 @@ export function Link({ href, current, children, ...rest }: LinkProps) {
       onClick={(event) => {
         if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
         event.preventDefault();
+        onClick?.();
         navigate(href);
       }}
     >

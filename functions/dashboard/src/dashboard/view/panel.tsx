@@ -17,14 +17,17 @@ interface PanelProps {
   formats: Formats;
   /** The search part of the page's address. */
   search: string;
+  /** Asks for the page again. */
+  again: () => void;
   children?: ComponentChildren;
 }
 
-export function Panel({ panel, scope, data, problem, fresh, formats, search, children }: PanelProps) {
+export function Panel({ panel, scope, data, problem: answered, fresh, formats, search, again, children }: PanelProps) {
   const [open, setOpen] = useState(false);
-  const picture = data && !problem ? panel.read(data) : null;
+  const picture = data ? pictureOf(panel, data) : null;
+  const problem = data && !picture ? UNREADABLE : answered;
   const isEmpty = picture !== null && !picture.table.rows.length;
-  if (isEmpty && panel.optional) return null;
+  if (panel.optional && !problem && (isEmpty || !picture)) return null;
   return (
     <section
       id={panel.id}
@@ -34,25 +37,17 @@ export function Panel({ panel, scope, data, problem, fresh, formats, search, chi
       tabIndex={-1}
     >
       <header>
-        <div>
-          <h2 id={`${panel.id}-title`}>{panel.title}</h2>
-          {panel.about && <p class="about">{panel.about}</p>}
-        </div>
-        {picture && (
-          <Tools panel={panel} scope={scope} picture={picture} search={search}>
-            {!panel.tabular && (
-              <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
-                Table
-              </button>
-            )}
-          </Tools>
-        )}
+        <h2 id={`${panel.id}-title`}>{panel.title}</h2>
+        {panel.about && <p class="about">{panel.about}</p>}
       </header>
       {children}
       {problem && (
-        <p class="problem" role="alert">
-          {problem}
-        </p>
+        <div class="problem" role="alert">
+          <p>{problem}</p>
+          <button type="button" onClick={again}>
+            Try again
+          </button>
+        </div>
       )}
       {!picture && !problem && <div class="waiting">Loading…</div>}
       {isEmpty && <p class="nothing">Nothing in this period.</p>}
@@ -63,9 +58,33 @@ export function Panel({ panel, scope, data, problem, fresh, formats, search, chi
           {open && !panel.tabular && <TableView table={picture.table} title={panel.title} formats={formats} />}
         </>
       )}
-      {picture && <p class="fresh">{fresh}</p>}
+      {picture && (
+        <footer>
+          <p class="fresh">{fresh}</p>
+          <Tools panel={panel} scope={scope} picture={picture} search={search}>
+            {!panel.tabular && (
+              <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
+                Table
+              </button>
+            )}
+          </Tools>
+        </footer>
+      )}
     </section>
   );
+}
+
+const UNREADABLE =
+  "The answer can't be drawn: the server may have another version than this page. Load the page again.";
+
+/** What a panel shows; null for what it can't read. */
+function pictureOf(panel: PanelModel, data: Record<string, unknown>): Picture | null {
+  try {
+    return panel.read(data);
+  } catch (error) {
+    console.error(error);
+    return null;
+  }
 }
 
 interface ToolsProps {

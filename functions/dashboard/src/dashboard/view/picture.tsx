@@ -2,8 +2,8 @@
 
 import { changeOf, type Formats, type Kind } from "../model/format";
 import type { Bar, Chart, Figure } from "../model/picture";
-import type { Column, Table } from "../model/table";
-import { labelOf } from "../panels/usage";
+import type { Table } from "../model/table";
+import { labelOf } from "../panels/groups";
 import { Sparkline, TimeChart } from "./chart";
 import { Link } from "./link";
 
@@ -21,7 +21,7 @@ export function Figures({ figures, formats }: { figures: Figure[]; formats: Form
               figure.title
             )}
           </h3>
-          <p class="value">{formats.value(figure.value, figure.kind)}</p>
+          <Value text={formats.value(figure.value, figure.kind)} />
           {figure.before !== undefined && <Change figure={figure} formats={formats} />}
           {figure.course && <Sparkline values={figure.course} />}
           {figure.about && <p class="about">{figure.about}</p>}
@@ -31,13 +31,18 @@ export function Figures({ figures, formats }: { figures: Figure[]; formats: Form
   );
 }
 
+const LONG = 14; // characters
+
+function Value({ text }: { text: string }) {
+  return <p class={text.length > LONG ? "value long" : "value"}>{text}</p>;
+}
+
 function Change({ figure, formats }: { figure: Figure; formats: Formats }) {
   const change = changeOf(figure.value, figure.before);
   const direction = change === null || change === 0 ? "same" : change > 0 ? "up" : "down";
-  const arrow = { same: "", up: "▲ ", down: "▼ " }[direction];
   return (
     <p class={`change ${direction}`}>
-      {change === null ? "" : <span>{`${arrow}${formats.change(change)}`}</span>}
+      {change !== null && <span class="by">{formats.change(change)}</span>}
       <span class="before"> {`from ${formats.value(figure.before, figure.kind)}`}</span>
     </p>
   );
@@ -108,8 +113,8 @@ export function TableView({ table, title, formats }: { table: Table; title: stri
       <table>
         <thead>
           <tr>
-            {table.columns.map(({ title: name, kind }) => (
-              <th scope="col" key={name} class={kind}>
+            {table.columns.map(({ title: name, kind }, at) => (
+              <th scope="col" key={String(at)} class={kind}>
                 {name}
               </th>
             ))}
@@ -119,8 +124,13 @@ export function TableView({ table, title, formats }: { table: Table; title: stri
           {table.rows.map((row, index) => (
             <tr key={String(index)}>
               {table.columns.map((column, at) => (
-                <td key={column.title} class={column.kind}>
-                  <Cell column={column} kind={kindAt(table, index, at)} row={row} value={row[at]} formats={formats} />
+                <td key={String(at)} class={column.kind}>
+                  <Cell
+                    kind={kindAt(table, index, at)}
+                    value={row[at]}
+                    link={at === 0 ? table.links?.[index] : undefined}
+                    formats={formats}
+                  />
                 </td>
               ))}
             </tr>
@@ -138,15 +148,13 @@ function kindAt({ columns, rowKinds }: Table, row: number, column: number): Kind
 }
 
 interface CellProps {
-  column: Column;
   kind: Kind;
-  row: unknown[];
   value: unknown;
+  link: string | undefined;
   formats: Formats;
 }
 
-function Cell({ column, kind, row, value, formats }: CellProps) {
+function Cell({ kind, value, link, formats }: CellProps) {
   const text = kind === "json" ? labelOf(value) : formats.value(value, kind);
-  const link = column.link?.(row);
   return link ? <Link href={link}>{text}</Link> : text;
 }

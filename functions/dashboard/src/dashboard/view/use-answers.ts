@@ -1,17 +1,20 @@
-/** Asks for all panels of a page at once, and for each alone where that fails. */
+/** Asks for the fields of a page: in few requests where the store is fast, and else field after field. */
 
 import { useEffect, useState } from "preact/hooks";
-import { Failure, type GraphQLAnswer } from "../../shared/api";
+import { Failure, type GraphQLAnswer, type Problem } from "../../shared/api";
 import type { Panel } from "../model/picture";
-import type { Scope } from "../model/selection";
+import { needsOf, type Question, requestFor, wavesOf } from "../model/requests";
+import type { Request } from "../model/selection";
 
-export type Ask = (query: string, signal?: AbortSignal) => Promise<GraphQLAnswer>;
+export type Ask = (request: Request, signal?: AbortSignal) => Promise<GraphQLAnswer>;
 
 export interface Answers {
-  /** The fields by alias; null while there are none. */
-  data: Record<string, unknown> | null;
-  /** By panel. */
-  problems: Record<string, string>;
+  /** The fields by alias. */
+  data: Record<string, unknown>;
+  /** The fields that have been answered, as the question writes them. */
+  answered: ReadonlySet<string>;
+  /** By field. */
+  problems: ReadonlyMap<string, string>;
   /** Of the whole page. */
   problem: string | null;
   source: string | null;
@@ -19,77 +22,125 @@ export interface Answers {
   busy: boolean;
 }
 
-const NOTHING: Answers = { data: null, problems: {}, problem: null, source: null, at: null, busy: true };
+const NOTHING: Answers = {
+  data: {},
+  answered: new Set(),
+  problems: new Map(),
+  problem: null,
+  source: null,
+  at: null,
+  busy: true,
+};
 const UNREADABLE = "There is no such namespace, or the token may not read it.";
+const AT_ONCE = 2; // as many as the API lets one tenant ask
+const SLOW_STORE = "postgresql"; // it has no sums of days, so that each field takes a while
 
-export function useAnswers(ask: Ask, scope: Scope, panels: Panel[], freshness: string, again: number): Answers {
-  const query = scope.query(
-    [...new Set([...panels.flatMap(({ selections }) => selections), freshness])],
-    panels.flatMap(({ fragments }) => fragments ?? []),
-  );
-  const [state, setState] = useState<{ query: string; answers: Answers }>({ query: "", answers: NOTHING });
+/** Answers to a question, as they come; asks again when `key` changes. */
+export function useAnswers(ask: Ask, question: Question, key: string): Answers {
+  const [state, setState] = useState<{ key: string; answers: Answers }>({ key: "", answers: NOTHING });
   useEffect(() => {
     const controller = new AbortController();
-    setState((before) => ({ ...before, answers: { ...before.answers, busy: true } }));
-    answersOf(ask, scope, panels, query, controller.signal).then(
-      (answers) => {
-        setState({ query, answers });
-        void followed(ask, panels, answers, controller.signal).then((more) => {
-          if (more && !controller.signal.aborted)
-            setState({ query, answers: { ...answers, data: { ...answers.data, ...more } } });
-        });
-      },
-      (error) => {
-        if (!controller.signal.aborted)
-          setState({ query, answers: { ...NOTHING, busy: false, problem: messageOf(error) } });
-      },
-    );
+    const reading = new Reading(ask, question, controller.signal, (answers) => {
+      if (!controller.signal.aborted) setState({ key, answers });
+    });
+    void reading.run();
     return () => controller.abort();
-  }, [ask, query, again]);
-  return state.query === query ? state.answers : NOTHING;
+  }, [ask, key]);
+  return state.key === key ? state.answers : NOTHING;
 }
 
-async function answersOf(
-  ask: Ask,
-  scope: Scope,
-  panels: Panel[],
-  query: string,
-  signal: AbortSignal,
-): Promise<Answers> {
-  const answer = await ask(query, signal);
-  const data = answer.data ? scope.read(answer.data) : null;
-  const done = { source: answer.extensions?.source ?? null, at: new Date(), busy: false };
-  if (data && !answer.errors?.length) return { ...NOTHING, ...done, data };
-  if (answer.data && !answer.errors?.length) return { ...NOTHING, ...done, problem: UNREADABLE };
-  return { ...NOTHING, ...done, ...(await oneByOne(ask, scope, panels, signal)) };
+/** Whether a panel can be drawn, and what is wrong with it. */
+export function stateOf(panel: Panel, { answered, problems }: Answers): { isReady: boolean; problem: string | null } {
+  const problem = panel.selections.map((field) => problems.get(field)).find((each) => each !== undefined);
+  return { isReady: needsOf(panel).every((field) => answered.has(field)), problem: problem ?? null };
 }
 
-/** What the panels ask for once they know their data; null if nothing, or if that fails: it's just names. */
-async function followed(ask: Ask, panels: Panel[], { data }: Answers, signal: AbortSignal) {
-  const found: Record<string, unknown> = {};
-  for (const panel of panels) {
-    const query = data ? panel.follow?.(data) : null;
-    if (query) Object.assign(found, (await ask(query, signal).catch(() => null))?.data);
-  }
-  return Object.keys(found).length ? found : null;
-}
+class Reading {
+  #answers = NOTHING;
+  readonly #names: Promise<void>[] = [];
 
-/** An error of one field takes the whole answer: asks for each panel, one after the other. */
-async function oneByOne(ask: Ask, scope: Scope, panels: Panel[], signal: AbortSignal) {
-  const found: Record<string, unknown> = {};
-  const problems: Record<string, string> = {};
-  for (const panel of panels) {
+  constructor(
+    readonly ask: Ask,
+    readonly question: Question,
+    readonly signal: AbortSignal,
+    readonly tell: (answers: Answers) => void,
+  ) {}
+
+  async run(): Promise<void> {
     try {
-      const answer = await ask(scope.query(panel.selections, panel.fragments), signal);
-      const data = answer.data ? scope.read(answer.data) : null;
-      if (data && !answer.errors?.length) Object.assign(found, data);
-      else problems[panel.id] = answer.errors?.[0]?.message ?? UNREADABLE;
+      for (const [index, wave] of wavesOf(this.question).entries()) {
+        const apart = index > 0 && this.#answers.source === SLOW_STORE;
+        await inTurn(apart ? wave.map((field) => [field]) : [wave], (fields) => this.#read(fields));
+      }
+      this.#change({ busy: false });
+      await Promise.all(this.#names);
     } catch (error) {
-      if (signal.aborted || (error instanceof Failure && error.problem === "token")) throw error;
-      problems[panel.id] = messageOf(error);
+      if (!this.signal.aborted) this.#change({ busy: false, problem: messageOf(error) });
     }
   }
-  return { data: found, problems };
+
+  async #read(fields: readonly string[]): Promise<void> {
+    if (this.signal.aborted) return;
+    const answer = await answerOf(this.ask(requestFor(this.question, fields), this.signal));
+    const { errors, extensions } = answer;
+    if (extensions?.source) this.#change({ source: extensions.source });
+    const found = answer.data && !errors?.length ? this.question.scope.read(answer.data) : null;
+    if (found) this.#take(fields, found);
+    else if (!errors?.length) throw new Error(UNREADABLE);
+    else if (fields.length > 1) {
+      // An error of one field took the whole answer.
+      await inTurn(
+        fields.map((field) => [field]),
+        (alone) => this.#read(alone),
+      );
+    } else {
+      const problems = new Map(this.#answers.problems);
+      for (const field of fields) problems.set(field, errors[0]?.message ?? UNREADABLE);
+      this.#change({ problems });
+    }
+  }
+
+  #take(fields: readonly string[], found: Record<string, unknown>): void {
+    const answered = new Set([...this.#answers.answered, ...fields]);
+    this.#change({ data: { ...this.#answers.data, ...found }, answered, at: new Date() });
+    const panels = this.question.panels.filter(({ selections }) => selections.some((field) => fields.includes(field)));
+    this.#names.push(this.#readNames(panels, found));
+  }
+
+  /** Reads names that panels show once they know their data; shows none where that fails. */
+  async #readNames(panels: readonly Panel[], data: Record<string, unknown>): Promise<void> {
+    const fields = new Set(panels.flatMap((panel) => panel.follow?.(data) ?? []));
+    if (!fields.size) return;
+    const answer = await this.ask({ query: `{ ${[...fields].join(" ")} }` }, this.signal).catch(() => null);
+    if (answer?.data) this.#change({ data: { ...this.#answers.data, ...answer.data } });
+  }
+
+  #change(changes: Partial<Answers>): void {
+    this.#answers = { ...this.#answers, ...changes };
+    this.tell(this.#answers);
+  }
+}
+
+/** An answer, also where it is just a problem of this request. */
+async function answerOf(asked: Promise<GraphQLAnswer>): Promise<GraphQLAnswer> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof Failure && REQUEST_PROBLEMS.has(error.problem))
+      return { errors: [{ message: error.message }] };
+    throw error;
+  }
+}
+
+const REQUEST_PROBLEMS: ReadonlySet<Problem> = new Set<Problem>(["timeout", "server"]);
+
+/** Works through a list from its beginning, at some of it at once. */
+async function inTurn<Item>(items: readonly Item[], work: (item: Item) => Promise<void>): Promise<void> {
+  const waiting = [...items];
+  const next = async (): Promise<void> => {
+    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await work(item);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, next));
 }
 
 function messageOf(error: unknown): string {
