@@ -29,12 +29,12 @@ _OUTER: dict[MeasureKind, sql.SQL] = {
     MeasureKind.LAST_DAY: sql.SQL("max(counted.last) FILTER (WHERE {counts})::date"),
     MeasureKind.SUM: sql.SQL("coalesce(sum({value}) FILTER (WHERE {counts}), 0)"),
     MeasureKind.DISTINCT: sql.SQL("NULL"),
-    MeasureKind.PREVIOUS_USERS: sql.SQL("count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)"),
+    MeasureKind.PREVIOUS_USERS: sql.SQL("count(DISTINCT counted.user_id) FILTER (WHERE {counts_before})"),
     # Users of both periods = users of one + users of the other - users of either.
     MeasureKind.RETURNING_USERS: sql.SQL("""
-        count(DISTINCT counted.user_id) FILTER (WHERE counted.is_current)
-        + count(DISTINCT counted.user_id) FILTER (WHERE NOT counted.is_current)
-        - count(DISTINCT counted.user_id)
+        count(DISTINCT counted.user_id) FILTER (WHERE {counts})
+        + count(DISTINCT counted.user_id) FILTER (WHERE {counts_before})
+        - count(DISTINCT counted.user_id) FILTER (WHERE {matches})
     """),
     MeasureKind.TOTAL: sql.SQL("sum({value}) FILTER (WHERE {counts})"),
     MeasureKind.AVERAGE: sql.SQL("""
@@ -55,6 +55,7 @@ _RATIO = sql.SQL("""
 """)
 _OF_VALUES = NUMBER_KINDS | {MeasureKind.SUM, MeasureKind.DISTINCT_COUNT, MeasureKind.SCALAR_COUNT}
 _IS_CURRENT = sql.SQL("counted.is_current")
+_IS_BEFORE = sql.SQL("NOT counted.is_current")
 
 _TOTALS = {
     int: sql.SQL("sum({value})"),
@@ -94,14 +95,16 @@ def _expression(label: str, measure: Measure, values: dict[str, Any]) -> sql.Com
     if measure.kind is MeasureKind.RATIO:
         dividend, divisor = (_expression(f"{label}_{part}", of, values) for part, of in enumerate(measure.of))
         return _RATIO.format(dividend=dividend, divisor=divisor)
-    counts: list[sql.Composable] = [_IS_CURRENT]
+    matches: list[sql.Composable] = []
     if measure.event_ids is not None:
         event_ids = sql.Placeholder(add_value(values, list(measure.event_ids)))
-        counts.append(sql.SQL("counted.event = ANY({}::smallint[])").format(event_ids))
+        matches.append(sql.SQL("counted.event = ANY({}::smallint[])").format(event_ids))
     if measure.conditions:
-        counts.append(sql.SQL("counted.{}").format(_column("passes", label)))
+        matches.append(sql.SQL("counted.{}").format(_column("passes", label)))
     return _OUTER[measure.kind].format(
-        counts=sql.SQL(" AND ").join(counts),
+        counts=sql.SQL(" AND ").join([_IS_CURRENT, *matches]),
+        counts_before=sql.SQL(" AND ").join([_IS_BEFORE, *matches]),
+        matches=sql.SQL(" AND ").join(matches) if matches else sql.SQL("true"),
         value=sql.SQL("counted.{}").format(_column("value", label)),
         level=sql.Literal(measure.level),
     )

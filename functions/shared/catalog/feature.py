@@ -55,6 +55,8 @@ class Feature:
         former_names: names that the feature had. What GraphQL made of them still answers, marked as deprecated.
         field_aliases: further names of `field`.
         metrics_aliases: further names of the field with the feature's metrics, which is the name in camelCase.
+        counts_as_use: whether an event means that its user used something. Figures of use leave out the events of a
+            feature for which this is false, like an assigned seat, unless a query names them.
 
     Raises:
         DefinitionError: a name is not a GraphQL name, or the payload class has a type that can't be stored.
@@ -71,6 +73,7 @@ class Feature:
         former_names: Sequence[str] = (),
         field_aliases: Sequence[str] = (),
         metrics_aliases: Sequence[str] = (),
+        counts_as_use: bool = True,
     ) -> None:
         caller = sys._getframe(1).f_globals
         self.name = name
@@ -84,6 +87,7 @@ class Feature:
         self.former_names = tuple(former_names)
         self.field_aliases = tuple(field_aliases)
         self.metrics_aliases = tuple(metrics_aliases)
+        self.counts_as_use = counts_as_use
         self.metrics_type_name = f"{pascal_case(name)}Metrics"
         self.enum_value = enum_value(name)
         self.module = caller["__name__"]
