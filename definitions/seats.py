@@ -9,7 +9,7 @@ class Seat(Payload):
     product: str | None = None  # what the seat is for, like `duo_pro`
 
 
-feature = Feature("seats", owner="seat-management", payload=Seat, field="seatEvents")
+feature = Feature("seats", owner="seat-management", payload=Seat, field="seatEvents", counts_as_use=False)
 feature.events(
     seat_assigned=1001,
     seat_removed=1002,

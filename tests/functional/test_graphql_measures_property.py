@@ -63,7 +63,7 @@ EVENTS = st.builds(
         st.sampled_from(DAYS),
         st.sampled_from([0, 1, 86_399]),
     ),
-    st.sampled_from([2, 3, 2, 3, 6, 7, 32_000]),
+    st.sampled_from([2, 3, 2, 3, 6, 7, 1001, 32_000]),
     st.sampled_from([1, 2, 2**63 - 1]),
     st.sampled_from(["27/", "27/28/", "27/281/", "3/", None]),
     st.sampled_from([4, None]),
@@ -86,7 +86,7 @@ COUNTS = st.fixed_dictionaries(
     {},
     optional={
         "events": st.sampled_from([["CODE_SUGGESTION_SHOWN_IN_IDE"], ["REQUEST_DUO_CHAT_RESPONSE"], []]),
-        "features": st.sampled_from([["CODE_SUGGESTIONS"], ["CHAT", "TROUBLESHOOT_JOB"]]),
+        "features": st.sampled_from([["CODE_SUGGESTIONS"], ["CHAT", "TROUBLESHOOT_JOB"], ["SEATS"]]),
         "payload": CONDITIONS,
     },
 )
@@ -128,7 +128,9 @@ def queries(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "startDate": (TODAY - timedelta(days=start)).isoformat(),
         "endDate": (TODAY - timedelta(days=end)).isoformat(),
-        "events": draw(st.sampled_from([None, None, ["CODE_SUGGESTION_SHOWN_IN_IDE", "TROUBLESHOOT_JOB"]])),
+        "events": draw(
+            st.sampled_from([None, None, None, ["CODE_SUGGESTION_SHOWN_IN_IDE", "TROUBLESHOOT_JOB"], ["SEAT_ASSIGNED"]])
+        ),
         "payload": draw(CONDITIONS),
         "groups": draw(st.lists(st.sampled_from(DIMENSIONS), max_size=2, unique=True)),
         "paths": draw(st.lists(st.sampled_from(["v", "language", "list[0]"]), max_size=1)),

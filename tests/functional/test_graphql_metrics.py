@@ -26,6 +26,7 @@ FIGURES = """
         shownCount acceptedCount shownLinesOfCode acceptedLinesOfCode acceptanceRate languages
     }
     chat { totalEventCount contributorsCount }
+    seats { totalEventCount contributorsCount }
 """
 METRICS = f"query ({FILTERS}) {{ aiInstanceMetrics({GIVEN}) {{ {FIGURES} usersCount featuresCount }} }}"
 USERS = f"""

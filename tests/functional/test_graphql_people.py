@@ -19,7 +19,7 @@ from tests.support.people_queries import PEOPLE, SESSIONS, people
 from tests.support.random_events import TODAY, store
 from tests.support.random_people import random_people, random_people_filters
 
-NOTHING: list[dict[str, Any]] = [{"userIds": []}, {"features": []}, {"projectIds": []}, {"features": ["SEATS"]}]
+NOTHING: list[dict[str, Any]] = [{"userIds": []}, {"features": []}, {"projectIds": []}, {"events": []}]
 QUERIES = 300 if os.environ.get("SOAK") else 4
 GRANTS = [["*"], ["27/28/"], ["27/28/", "3/"]]
 

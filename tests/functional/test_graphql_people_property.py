@@ -64,7 +64,7 @@ filters = st.fixed_dictionaries(
         "endDate": st.just(str(TODAY)),
     },
     optional={
-        "features": st.sampled_from([["CHAT"], ["CHAT", "AGENT_PLATFORM"]]),
+        "features": st.sampled_from([["CHAT"], ["CHAT", "AGENT_PLATFORM"], ["CHAT", "SEATS"]]),
         "userIds": st.just(["1", "2"]),
         "projectIds": st.just(["4"]),
         "payload": st.just([{"path": "flow_type", "eq": "chat"}]),

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_DOWN, Context, Decimal
 from fractions import Fraction
 from functools import cmp_to_key, partial
+from itertools import chain
 from typing import Any
 
 from functions.graphql.query.path import read_path
 from functions.graphql.query.scalar import stored_number
-from tests.support.metrics_model import Event, Model, lines, users
+from tests.support.metrics_model import Event, Model, lines, names_events, users
 from tests.support.payloads import conditions_of, fulfils, value_at
 
 LARGE = 10**30
@@ -21,28 +22,36 @@ class MeasuresModel(Model):
 
     def rows(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Returns all expected rows, each as its keys, its measures and its number of events."""
-        groups = self._groups(self.selected(dict(query)), query["groups"], query["paths"])
+        named = [_named(measure) for measure in query["measures"]]
+        events = [
+            event
+            for event in self.selected(dict(query))
+            if names_events(query) or self.is_use(event) or any(self._passes(event, each) for each in chain(*named))
+        ]
+        groups = self._groups(events, query["groups"], query["paths"])
         if not query["groups"] and not query["paths"]:
             groups.setdefault((), [])
         found = []
         for key in sorted(groups):
-            row = self._row(key, groups[key], [], query["groups"], query["paths"])
-            row |= {each["name"]: self.measured(groups[key], each) for each in query["measures"]}
+            used = groups[key] if names_events(query) else list(filter(self.is_use, groups[key]))
+            row = self._row(key, used, [], query["groups"], query["paths"])
+            row |= {each["name"]: self.measured(groups[key], used, each) for each in query["measures"]}
             if all(_passes(row, each) for each in query["having"]):
                 found.append(row)
         for each in reversed(query["by"]):  # sorting leaves what is alike in its order
             found.sort(key=cmp_to_key(partial(_compared, each["name"], each["direction"] == "DESC")))
         return found
 
-    def measured(self, events: Sequence[Event], measure: Mapping[str, Any]) -> Any:
-        """Returns the value of one of the query's measures."""
+    def measured(self, every: Sequence[Event], events: Sequence[Event], measure: Mapping[str, Any]) -> Any:
+        """Returns the value of one of the query's measures, of every event if it names events, else of those of use."""
         (way,) = measure.keys() - {"name", "of"}
         of = measure[way]
         match way:
             case "count":
-                return self._count(events, of)
+                return self._count(every if names_events(of) else events, of)
             case "ratio":
-                return _divided(self._count(events, of["of"]), self._count(events, of["to"]))
+                parts = (of["of"], of["to"])
+                return _divided(*(self._count(every if names_events(part) else events, part) for part in parts))
             case "distinct":
                 scalars = (value_at(event.payload, read_path(of)) for event in events)
                 return len({_alike(value) for value in scalars if isinstance(value, str | bool | int | float)})
@@ -95,6 +104,13 @@ def quantile(ordered: Sequence[float], level: float) -> float | None:
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def _named(measure: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the filters of the events that a measure names."""
+    ratio = measure.get("ratio") or {}
+    counts = [dict(of) for of in (measure.get("count"), ratio.get("of"), ratio.get("to")) if of is not None]
+    return [{name: of.get(name) for name in ("events", "features")} for of in counts if names_events(of)]
 
 
 def _divided(dividend: int, divisor: int) -> float | None:

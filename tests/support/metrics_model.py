@@ -1,6 +1,6 @@
 """A plain model of the metrics, computed from a list of events."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
@@ -51,6 +51,14 @@ class Model:
             and all(fulfils(event.payload, each) for each in required)
         ]
 
+    def used(self, filters: dict[str, Any], within: tuple[datetime, datetime] | None = None) -> list[Event]:
+        """The selected events that figures of use count."""
+        return [event for event in self.selected(filters, within) if names_events(filters) or self.is_use(event)]
+
+    def is_use(self, event: Event) -> bool:
+        """Returns whether the event is of a feature that counts as use."""
+        return self._registry.by_id[event.event].feature.counts_as_use
+
     def _passes(self, event: Event, filters: dict[str, Any]) -> bool:
         known = self._registry.by_id.get(event.event)
         excluded = filters.get("not") or {}
@@ -70,13 +78,15 @@ class Model:
 
     def metrics(self, filters: dict[str, Any]) -> dict[str, Any]:
         """Returns the expected `aiMetrics` for the query `METRICS`."""
-        events = self.selected(filters)
-        return self._totals(events) | {
+        events = self.used(filters)
+        return self._totals(events, self.selected(filters)) | {
             "usersCount": users(events),
             "featuresCount": len(set(map(self.feature, events))),
         }
 
-    def _totals(self, events: Sequence[Event]) -> dict[str, Any]:
+    def _totals(self, events: Sequence[Event], every: Sequence[Event]) -> dict[str, Any]:
+        """The figures of the events that count, with those of seats, which have figures of their own."""
+        seats = [event for event in every if event.event in (1001, 1002)]
         suggestions = [event for event in events if 1 <= event.event <= 5]
         languages = [event.payload.get("language") for event in suggestions]
         shown = [event for event in suggestions if event.event == 2]
@@ -96,12 +106,14 @@ class Model:
                 "languages": sorted({found for found in languages if isinstance(found, str)}),
             },
             "chat": {"totalEventCount": len(chat), "contributorsCount": users(chat)},
+            "seats": {"totalEventCount": len(seats), "contributorsCount": users(seats)},
         }
 
     def user_metrics(self, filters: dict[str, Any], sort: str) -> list[dict[str, Any]]:
         """Returns all expected nodes of `aiUserMetrics`."""
         of_users: dict[int, list[Event]] = {}
-        for event in self.selected(filters):
+        every = self.selected(filters)
+        for event in self.used(filters):
             of_users.setdefault(event.user, []).append(event)
         name, _, direction = sort.rpartition("_")
         found = sorted(
@@ -113,7 +125,7 @@ class Model:
                 "lastDuoActivityOn": max(event.timestamp for event in events).date().isoformat(),
                 "codeSuggestionsAcceptedCount": sum(event.event == 3 for event in events),
                 "duoChatInteractionsCount": sum(event.event == 6 for event in events),
-                **self._totals(events),
+                **self._totals(events, [event for event in every if event.user == user]),
             }
             for user, events in found
         ]
@@ -122,7 +134,7 @@ class Model:
         self, filters: dict[str, Any], dimensions: Sequence[str], paths: Sequence[str], orders: Sequence[str]
     ) -> list[dict[str, Any]]:
         """Returns all expected rows of `aiUsage`."""
-        groups = self._groups(self.selected(filters), dimensions, paths)
+        groups = self._groups(self.used(filters), dimensions, paths)
         if not dimensions and not paths:
             groups.setdefault((), [])
         before = self._before(groups, filters, dimensions, paths)
@@ -146,7 +158,7 @@ class Model:
         for key in groups:
             span = previous_period(filters, {dimensions[place]: key[place] for place in places})
             if span not in found:
-                alike = self._groups(self.selected(filters, span), dimensions, paths)
+                alike = self._groups(self.used(filters, span), dimensions, paths)
                 found[span] = {}
                 for other, events in alike.items():
                     found[span].setdefault(_without(other, places), []).extend(events)
@@ -214,6 +226,11 @@ class Model:
         return {dimension.lower(): value.isoformat()}
 
 
+def names_events(filters: Mapping[str, Any]) -> bool:
+    """Returns whether the filters name events or features."""
+    return filters.get("events") is not None or filters.get("features") is not None
+
+
 def period(filters: dict[str, Any]) -> tuple[datetime, datetime]:
     """Returns the first moment of the period, and the first moment after it."""
     start, end = (date.fromisoformat(filters[name]) for name in ("startDate", "endDate"))
@@ -239,8 +256,8 @@ def _counted(events: Sequence[Event], name: str) -> int:
     """Returns the user's metric that users are sorted by."""
     if name == "CODE_SUGGESTIONS_SHOWN_LINES_OF_CODE":
         return lines([event for event in events if event.event == 2])
-    counted = {"CODE_SUGGESTIONS_ACCEPTED_COUNT": (3,), "DUO_CHAT_INTERACTIONS_COUNT": (6,)}.get(name, range(1, 23))
-    return sum(event.event in counted for event in events)
+    counted = {"CODE_SUGGESTIONS_ACCEPTED_COUNT": (3,), "DUO_CHAT_INTERACTIONS_COUNT": (6,)}.get(name)
+    return sum(counted is None or event.event in counted for event in events)
 
 
 def users(events: Iterable[Event]) -> int:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Any
 
-from tests.support.metrics_model import Event, Model
+from tests.support.metrics_model import Event, Model, names_events
 
 ASSIGNED, REMOVED = 1001, 1002
 BEGINS, COMPLETES, ENDS = (8, 9), (19,), (19, 20, 21)
@@ -16,10 +16,6 @@ ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 
 class PeopleModel(Model):
     """A list of events, and GraphQL's expected answers about people."""
-
-    def used(self, filters: dict[str, Any], within: tuple[datetime, datetime] | None = None) -> list[Event]:
-        """The selected events that are use of a feature."""
-        return [event for event in self.selected(filters, within) if event.event not in (ASSIGNED, REMOVED)]
 
     def active_users(self, filters: dict[str, Any]) -> list[dict[str, Any]]:
         """Returns the expected rows of `aiActiveUsers`."""
@@ -165,7 +161,9 @@ class PeopleModel(Model):
         return periods, users
 
     def _features(self, filters: dict[str, Any]) -> list[str]:
-        known = [event for event in self._registry.by_id.values() if event.id not in (ASSIGNED, REMOVED)]
+        known = [
+            event for event in self._registry.by_id.values() if names_events(filters) or event.feature.counts_as_use
+        ]
         return sorted(
             {
                 event.feature.name

@@ -44,7 +44,7 @@ def random_events(chance: Random) -> list[Event]:
             timestamp=midnight
             - timedelta(days=chance.choice([0, 1, 2, 6, 7, 8, 13, 14, 20, 27, 28, 29, 30, 31, 32, 45, 59, 60, 61]))
             + chance.choice(_TIMES_OF_DAY),
-            event=chance.choice([*range(1, 23), 2, 3, 6, 2, 3, 6, 32_000]),
+            event=chance.choice([*range(1, 23), 2, 3, 6, 2, 3, 6, 1001, 1001, 1002, 32_000]),
             user=chance.choice([1, 2, 3, 5, 8, 13, 2**62, 2**63 - 1]),
             path=chance.choice(PATHS),
             project=chance.choice(PROJECTS),
@@ -63,7 +63,7 @@ def random_filters(chance: Random) -> dict[str, Any]:
     }
     optional: dict[str, list[Any]] = {
         "events": [["CODE_SUGGESTION_SHOWN_IN_IDE", "REQUEST_DUO_CHAT_RESPONSE"], [], ["TROUBLESHOOT_JOB"]],
-        "features": [["CODE_SUGGESTIONS"], ["CHAT", "CODE_REVIEW"]],
+        "features": [["CODE_SUGGESTIONS"], ["CHAT", "CODE_REVIEW"], ["CHAT", "SEATS"]],
         "not": [{"features": ["CHAT"]}, {"events": ["TROUBLESHOOT_JOB"], "features": []}],
         "userIds": [["1", "2", "99"], ["1", str(2**63 - 1)]],
         "projectIds": [["4"], ["5", "99", str(2**63 - 1)]],

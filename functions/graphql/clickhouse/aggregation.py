@@ -141,11 +141,11 @@ def _key(dimension: Dimension, moment: str) -> str:
 
 
 def _measure(measure: Measure, is_current: str, values: dict[str, Any], rows: Rows) -> str:
-    counts = is_current
+    matches = []
     if measure.event_ids is not None:
-        counts += f" AND event IN {{{add_value(values, list(measure.event_ids))}:Array(UInt16)}}"
-    for condition in measure.conditions:
-        counts += f" AND {payload_sql.condition(condition, values, rows.declared)}"
+        matches.append(f"event IN {{{add_value(values, list(measure.event_ids))}:Array(UInt16)}}")
+    matches += [payload_sql.condition(condition, values, rows.declared) for condition in measure.conditions]
+    counts, counts_before = (" AND ".join([moment, *matches]) for moment in (is_current, f"NOT {is_current}"))
     match measure.kind:
         case MeasureKind.EVENTS:
             return rows.count(counts)
@@ -159,8 +159,9 @@ def _measure(measure: Measure, is_current: str, values: dict[str, Any], rows: Ro
             dividend, divisor = (f"toFloat64({_measure(part, is_current, values, rows)})" for part in measure.of)
             return _RATIO.format(dividend=dividend, divisor=divisor)
         case MeasureKind.PREVIOUS_USERS:
-            return rows.users(f"NOT {is_current}")
+            return rows.users(counts_before)
         case MeasureKind.RETURNING_USERS:
             # Users of both periods = users of one + users of the other - users of either.
-            return f"{rows.users(is_current)} + {rows.users(f'NOT {is_current}')} - {rows.users('true')}"
+            of_either = " AND ".join(matches) or "true"
+            return f"{rows.users(counts)} + {rows.users(counts_before)} - {rows.users(of_either)}"
     return rows.values(measure, counts)

@@ -1,21 +1,20 @@
 """Runs an `Aggregation` on PostgreSQL.
 
-The statement first groups events by group, user and event type, so that it counts distinct users among few rows. It
-skips this step if a measure needs single events.
+Where users are counted, the statement first groups events by group and user, and then counts rows, so that nothing has
+to be sorted. It skips this step if a measure needs single events.
 """
 
 from collections.abc import Iterable
-from itertools import count, islice
 from typing import Any
 
 import msgspec
 from psycopg import sql
 
-from functions.graphql.postgres import group_order, measure_sql, payload_sql
-from functions.graphql.postgres.measure_sql import VALUES
+from functions.graphql.postgres import group_order
+from functions.graphql.postgres.measure_sql import MeasureSql, needs_features
+from functions.graphql.postgres.payload_reader import PayloadReader
 from functions.graphql.postgres.where import where_condition
 from functions.graphql.query.aggregation import (
-    KEY_COLUMNS,
     Aggregation,
     Dimension,
     Measure,
@@ -30,36 +29,42 @@ _GROUPS = sql.SQL("""
     WITH counted AS ({counted})
     SELECT {keys}{measures}
     FROM counted
-    LEFT JOIN unnest(%(known_events)s::smallint[], %(known_features)s::text[]) AS features (event, name) USING (event)
     GROUP BY {groups}
     {having}
     {order}
     LIMIT %(limit)s
 """)
 
-_COUNTED_GROUPS = sql.SQL("""
-    SELECT {keys}{is_current} AS is_current, events.user_id, events.event,
-           count(*) AS total, max(events.timestamp) AS last{columns}
-    FROM ai_usage_events AS events {moments}
+_FOUND = sql.SQL("""
+    SELECT {keys}{is_current} AS is_current, events.user_id, events.event, events.timestamp{columns}
+    FROM ai_usage_events AS events {features} {moments}
     WHERE {conditions}
-    GROUP BY {key_names}is_current, events.user_id, events.event
 """)
-_COUNTED_EVENTS = sql.SQL("""
-    SELECT {keys}{is_current} AS is_current, events.user_id, events.event,
-           1 AS total, events.timestamp AS last{columns}
-    FROM ai_usage_events AS events {moments}
-    WHERE {conditions}
+_EVENTS = sql.SQL("SELECT found.*{path_keys} FROM ({found}) AS found")
+_USERS = sql.SQL("""
+    SELECT {keys}user_id, bool_or(is_current) AS is_current{columns}
+    FROM ({events}) AS found
+    GROUP BY {keys}user_id
+""")
+
+_FEATURES = sql.SQL("""
+    LEFT JOIN (
+        SELECT event, name COLLATE "C" AS feature, bits::bit({width}) AS feature_bit
+        FROM unnest(%(known_events)s::smallint[], %(known_features)s::text[], %(feature_bits)s::text[])
+             AS known (event, name, bits)
+    ) AS features ON features.event = events.event
 """)
 
 # Answers one row even without any event, as `GROUP BY ()` does.
 _ONE_GROUP = sql.SQL("()")
 
 _DISTINCT = sql.SQL("""
-    SELECT {key}, array_agg(DISTINCT {value})
-    FROM ai_usage_events AS events
-    WHERE {conditions} AND {value} IS NOT NULL
-    GROUP BY 1
+    SELECT key, array_agg(value)
+    FROM (SELECT DISTINCT key, {value} AS value FROM ({found}) AS found) AS distinct_values
+    WHERE value IS NOT NULL
+    GROUP BY key
 """)
+_DISTINCT_OF = sql.SQL("SELECT {key} AS key{columns} FROM ai_usage_events AS events WHERE {conditions}")
 
 # An event counts in its own group, and as one of the previous period in the group of a later moment: one in each group
 # whose previous period the event is in.
@@ -84,18 +89,16 @@ _WITHIN_OWN_OR_PREVIOUS = sql.SQL("""
     CASE WHEN moments.is_current THEN events.timestamp >= %(own_start)s ELSE events.timestamp < %(previous_end)s END
 """)
 
-# Key of each dimension in the inner grouping, and in the outer one.
-_INNER_KEYS: dict[Dimension, sql.SQL] = {
+# Key of each dimension.
+_KEYS: dict[Dimension, sql.SQL] = {
+    Dimension.FEATURE: sql.SQL("features.feature"),
+    Dimension.EVENT: sql.SQL("events.event"),
+    Dimension.USER: sql.SQL("events.user_id"),
     Dimension.NAMESPACE: sql.SQL("coalesce(events.namespace_path, '')"),
     Dimension.PROJECT: sql.SQL("coalesce(events.project_id, 0)"),
     Dimension.DAY: sql.SQL("({moment})::date"),
     Dimension.WEEK: sql.SQL("date_trunc('week', {moment})::date"),
     Dimension.MONTH: sql.SQL("date_trunc('month', {moment})::date"),
-}
-_KEYS: dict[Dimension, sql.SQL] = {
-    Dimension.FEATURE: sql.SQL('features.name COLLATE "C"'),
-    Dimension.EVENT: sql.SQL("counted.event"),
-    Dimension.USER: sql.SQL("counted.user_id"),
 }
 
 
@@ -125,45 +128,57 @@ def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed
             "previous_end": aggregation.previous_end,
         }
         conditions = sql.SQL(" AND ").join([conditions, _WITHIN_OWN_OR_PREVIOUS])
-    inner_keys: list[sql.Composable] = [
-        _INNER_KEYS[dimension].format(moment=moment) for dimension in aggregation.dimensions if dimension in _INNER_KEYS
-    ]
-    for path in aggregation.paths:
-        inner_keys += payload_sql.scalar_key(path, values)
-    keys = _outer_keys(aggregation)
-    values |= {
-        "known_events": list(aggregation.feature_of),
-        "known_features": list(aggregation.feature_of.values()),
-        "limit": aggregation.limit,
-    }
-    measures = measure_sql.expressions(aggregation.measures, values)
-    counted = _COUNTED_EVENTS if measure_sql.needs_events(aggregation.measures) else _COUNTED_GROUPS
-    return _GROUPS.format(
-        counted=counted.format(
-            keys=_each(sql.SQL("{} AS {}, ").format(key, _inner_name(n)) for n, key in enumerate(inner_keys)),
-            key_names=_each(sql.SQL("{}, ").format(_inner_name(number)) for number in range(len(inner_keys))),
-            is_current=is_current,
-            columns=_each(measure_sql.counted_columns(aggregation.measures, values)),
-            moments=moments,
-            conditions=conditions,
+    reader = PayloadReader(values)
+    path_keys = [part for path in aggregation.paths for part in reader.scalar_key(path)]
+    measures = MeasureSql(aggregation.measures, reader, values)
+    values["limit"] = aggregation.limit
+    count = len(aggregation.dimensions)
+    keys = [sql.Identifier(f"key_{number}") for number in range(count + len(path_keys))]
+    found = _FOUND.format(
+        keys=_each(
+            sql.SQL("{} AS {}, ").format(_KEYS[dimension].format(moment=moment), key)
+            for dimension, key in zip(aggregation.dimensions, keys, strict=False)
         ),
+        is_current=is_current,
+        columns=_each([_feature_bit(aggregation), measures.event_columns, reader.columns]),
+        features=_features(aggregation, values),
+        moments=moments,
+        conditions=conditions,
+    )
+    counted = _EVENTS.format(
+        found=reader.read(found),
+        path_keys=_each(
+            sql.SQL(", {} AS {}").format(part, key) for part, key in zip(path_keys, keys[count:], strict=True)
+        ),
+    )
+    if measures.by_user:
+        listed = _each(sql.SQL("{}, ").format(key) for key in keys)
+        counted = _USERS.format(keys=listed, columns=measures.user_columns, events=counted)
+    return _GROUPS.format(
+        counted=counted,
         keys=_each(sql.SQL("{}, ").format(key) for key in keys),
-        measures=sql.SQL(", ").join(measures),
+        measures=sql.SQL(", ").join(measures.expressions),
         groups=sql.SQL(", ").join(keys) if keys else _ONE_GROUP,
-        having=group_order.having(aggregation, keys, measures, values),
-        order=group_order.order(aggregation, keys, measures),
+        having=group_order.having(aggregation, keys, measures.expressions, values),
+        order=group_order.order(aggregation, keys, measures.expressions),
     )
 
 
-def _inner_name(number: int) -> sql.Identifier:
-    return sql.Identifier(f"key_{number}")
+def _features(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composable:
+    """The features of the event types, each with a bit of its own, if the statement needs them."""
+    if Dimension.FEATURE not in aggregation.dimensions and not needs_features(aggregation.measures):
+        return sql.SQL("")
+    names = list(dict.fromkeys(aggregation.feature_of.values()))
+    values |= {
+        "known_events": list(aggregation.feature_of),
+        "known_features": list(aggregation.feature_of.values()),
+        "feature_bits": [f"{1 << names.index(name):0{len(names)}b}" for name in aggregation.feature_of.values()],
+    }
+    return _FEATURES.format(width=sql.Literal(max(1, len(names))))
 
 
-def _outer_keys(aggregation: Aggregation) -> list[sql.Composable]:
-    """The keys of a group, in the order of sorting ties."""
-    inner_keys = (sql.Identifier("counted", f"key_{number}") for number in count())
-    of_dimensions = [_KEYS.get(dimension) or next(inner_keys) for dimension in aggregation.dimensions]
-    return [*of_dimensions, *islice(inner_keys, len(aggregation.paths) * KEY_COLUMNS)]
+def _feature_bit(aggregation: Aggregation) -> sql.Composable:
+    return sql.SQL(", features.feature_bit" if needs_features(aggregation.measures) else "")
 
 
 def _with_distinct(
@@ -192,11 +207,14 @@ def _distinct(
         event_ids = tuple(event for event in selection.event_ids if event in measure.event_ids)
         selection = msgspec.structs.replace(selection, event_ids=event_ids)
     values: dict[str, Any] = {}
-    statement = _DISTINCT.format(
-        key=sql.SQL("events.user_id") if by_user else sql.SQL("NULL"),
-        value=VALUES[measure.value_type](measure.path, values),
+    reader = PayloadReader(values)
+    value = reader.typed(measure.path, measure.value_type)
+    found = _DISTINCT_OF.format(
+        key=sql.SQL("events.user_id") if by_user else sql.SQL("NULL::bigint"),
+        columns=reader.columns,
         conditions=where_condition(selection, values),
     )
+    statement = _DISTINCT.format(value=value, found=reader.read(found))
     return dict(connection.execute(statement, values, prepare=False))
 
 

@@ -10,7 +10,7 @@ from functions.graphql.query.aggregation import Aggregation, GroupPosition, HasV
 from functions.graphql.query.bind import add_value
 from functions.graphql.query.scalar import stored_number
 
-_IS_CURRENT = sql.SQL("bool_or(counted.is_current)")
+_IS_CURRENT = sql.SQL("bool_or(is_current)")
 
 
 class _Term(NamedTuple):

@@ -66,13 +66,22 @@ _NUMBER = sql.SQL("""
           THEN {numeric}::double precision END)
 """)
 _KIND = sql.SQL("""
-    (CASE WHEN {boolean} IS NOT NULL THEN {a_boolean}
-          WHEN {number} IS NOT NULL THEN {a_number}
-          WHEN {text} IS NOT NULL THEN {a_string}
-          ELSE {nothing} END)
+    (CASE jsonb_typeof({value})
+        WHEN 'string' THEN {a_string}
+        WHEN 'boolean' THEN {a_boolean}
+        WHEN 'number' THEN CASE WHEN {number} IS NOT NULL THEN {a_number} ELSE {nothing} END
+        ELSE {nothing}
+    END)
 """)
 _NUMBER_OR_ZERO = sql.SQL("coalesce({number}, 0)")
-_ANY_TEXT = sql.SQL("""(coalesce({text}, {boolean}::text, {integer}::text, '') COLLATE "C")""")
+_ANY_TEXT = sql.SQL("""
+    (coalesce(
+        CASE jsonb_typeof({value})
+            WHEN 'string' THEN {value} #>> '{{}}'
+            WHEN 'boolean' THEN {value}::text
+            WHEN 'number' THEN {integer}::text
+        END, '') COLLATE "C")
+""")
 
 
 def condition(of: Condition, values: dict[str, Any]) -> Composable:
@@ -95,88 +104,90 @@ def _joined(
 
 
 def _path_condition(condition: PathCondition, values: dict[str, Any]) -> Composable:
-    value = _value(condition.path, values)
+    found = value(condition.path, values)
     match condition:
         case Exists(path, exists):
-            present = _present(path, value)
+            present = _present(path, found)
             return present if exists else _MISSING.format(present=present)
         case EqualsAny(_, operands):
-            return _EQUALS_ANY.format(value=value, operands=_bound(list(map(_json, operands)), values))
+            return _EQUALS_ANY.format(value=found, operands=_bound(list(map(_json, operands)), values))
         case Differs(path, operand):
-            return _DIFFERS.format(present=_present(path, value), value=value, operand=_bound(_json(operand), values))
+            return _DIFFERS.format(present=_present(path, found), value=found, operand=_bound(_json(operand), values))
         case Compares(_, ordering, operand):
-            typed_value, typed_operand = _comparable(value, operand, values)
+            typed_value, typed_operand = _comparable(found, operand, values)
             return _COMPARES.format(value=typed_value, ordering=sql.SQL(ordering), operand=typed_operand)
         case Like(_, pattern):
-            return _LIKE.format(value=_TEXT.format(value=value), pattern=_bound(pattern, values))
+            return _LIKE.format(value=_TEXT.format(value=found), pattern=_bound(pattern, values))
         case StartsWith(_, prefix):
-            return _STARTS_WITH.format(value=_TEXT.format(value=value), prefix=_bound(prefix, values))
+            return _STARTS_WITH.format(value=_TEXT.format(value=found), prefix=_bound(prefix, values))
         case Contains(_, operand):
-            return _CONTAINS.format(value=value, operand=_bound(f"[{_json(operand)}]", values))
+            return _CONTAINS.format(value=found, operand=_bound(f"[{_json(operand)}]", values))
 
 
 def json_text(path: Path, values: dict[str, Any]) -> Composable:
     """JSON of the value at the path; NULL without a value."""
-    value = _value(path, values)
-    return _JSON_TEXT.format(present=_present(path, value), value=value)
+    found = value(path, values)
+    return _JSON_TEXT.format(present=_present(path, found), value=found)
 
 
 def integer(path: Path, values: dict[str, Any]) -> Composable:
     """The integer at the path as `numeric`, if it fits in 64 bits, signed or unsigned; else NULL."""
-    return _INTEGER.format(numeric=_NUMERIC.format(value=_value(path, values)))
-
-
-def numeric(path: Path, values: dict[str, Any]) -> Composable:
-    """The number at the path as `numeric`; NULL without one."""
-    return _NUMERIC.format(value=_value(path, values))
-
-
-def number(path: Path, values: dict[str, Any]) -> Composable:
-    """The number at the path as `double precision`; NULL without one, or outside a double's range."""
-    return _NUMBER.format(numeric=_NUMERIC.format(value=_value(path, values)))
+    return integer_of(numeric_of(value(path, values)))
 
 
 def text(path: Path, values: dict[str, Any]) -> Composable:
     """The string at the path, else NULL. Strings sort by bytes."""
-    return _TEXT.format(value=_value(path, values))
+    return text_of(value(path, values))
 
 
-def boolean(path: Path, values: dict[str, Any]) -> Composable:
-    """The boolean at the path, else NULL."""
-    return _BOOLEAN.format(value=_value(path, values))
+def numeric_of(value: Composable) -> Composable:
+    """The number that a value is, as `numeric`; NULL if it is none."""
+    return _NUMERIC.format(value=value)
 
 
-def scalar_key(path: Path, values: dict[str, Any]) -> tuple[Composable, Composable, Composable]:
-    """Three columns to group and sort by the scalar at the path; `scalar_from_key` reads them."""
-    value = _value(path, values)
-    numeric = _NUMERIC.format(value=value)
-    as_boolean, as_number, as_text = (
-        _BOOLEAN.format(value=value),
-        _NUMBER.format(numeric=numeric),
-        _TEXT.format(value=value),
-    )
+def integer_of(numeric: Composable) -> Composable:
+    """The number if it is an integer that fits in 64 bits, signed or unsigned; else NULL."""
+    return _INTEGER.format(numeric=numeric)
+
+
+def double_of(numeric: Composable) -> Composable:
+    """The number as `double precision`; NULL outside a double's range."""
+    return _NUMBER.format(numeric=numeric)
+
+
+def text_of(value: Composable) -> Composable:
+    """The string that a value is, else NULL. Strings sort by bytes."""
+    return _TEXT.format(value=value)
+
+
+def boolean_of(value: Composable) -> Composable:
+    """The boolean that a value is, else NULL."""
+    return _BOOLEAN.format(value=value)
+
+
+def scalar_key_of(value: Composable, numeric: Composable) -> tuple[Composable, Composable, Composable]:
+    """Three columns to group and sort by the scalar that a value is; `scalar_from_key` reads them."""
+    number = double_of(numeric)
     kind = _KIND.format(
-        boolean=as_boolean,
-        number=as_number,
-        text=as_text,
+        value=value,
+        number=number,
         a_boolean=ScalarKind.BOOLEAN,
         a_number=ScalarKind.NUMBER,
         a_string=ScalarKind.STRING,
         nothing=ScalarKind.NOTHING,
     )
-    any_text = _ANY_TEXT.format(text=as_text, boolean=as_boolean, integer=_INTEGER.format(numeric=numeric))
-    return kind, _NUMBER_OR_ZERO.format(number=as_number), any_text
+    return kind, _NUMBER_OR_ZERO.format(number=number), _ANY_TEXT.format(value=value, integer=integer_of(numeric))
 
 
-def _value(path: Path, values: dict[str, Any]) -> Composable:
+def value(path: Path, values: dict[str, Any]) -> Composable:
     """The value at the path as `jsonb`; NULL for null and without a value."""
-    value: Composable = _PAYLOAD
+    found: Composable = _PAYLOAD
     for step in path:
         if isinstance(step, str):
-            value = _KEY.format(value=value, step=_bound(step, values))
+            found = _KEY.format(value=found, step=_bound(step, values))
         else:
-            value = _INDEX.format(value=value, step=_bound(f"strict $[{step}]", values))
-    return _PRESENT_OR_NULL.format(value=value)
+            found = _INDEX.format(value=found, step=_bound(f"strict $[{step}]", values))
+    return _PRESENT_OR_NULL.format(value=found)
 
 
 def _present(path: Path, value: Composable) -> Composable:

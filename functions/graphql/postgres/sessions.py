@@ -5,7 +5,7 @@ from typing import Any
 
 from psycopg import sql
 
-from functions.graphql.postgres import payload_sql
+from functions.graphql.postgres.payload_reader import PayloadReader
 from functions.graphql.postgres.people import separate_condition
 from functions.graphql.postgres.where import where_condition
 from functions.graphql.query.aggregation import KEY_COLUMNS, Dimension
@@ -13,11 +13,8 @@ from functions.graphql.query.sessions import Sessions
 
 _SESSIONS = sql.SQL("""
     WITH found AS (
-        SELECT events.id, events.timestamp, events.event, events.user_id, events.project_id,
-               coalesce(events.namespace_path, '') COLLATE "C" AS place, CASE {features} END COLLATE "C" AS feature,
-               NULLIF(CASE {session_keys} END, '') AS session_key, coalesce({matches}, false) AS matches{paths}
-        FROM ai_usage_events AS events
-        WHERE {conditions}
+        SELECT found.*, NULLIF(CASE {session_keys} END, '') AS session_key{paths}
+        FROM ({found}) AS found
     ), begun AS (
         SELECT DISTINCT ON (feature, place, session_key) *
         FROM found
@@ -48,7 +45,14 @@ _SESSIONS = sql.SQL("""
     ORDER BY {order}
     LIMIT %(limit)s
 """)
-_WHEN = sql.SQL(" WHEN events.event = ANY({event_ids}::smallint[]) THEN {value}")
+_FOUND = sql.SQL("""
+    SELECT events.id, events.timestamp, events.event, events.user_id, events.project_id,
+           coalesce(events.namespace_path, '') COLLATE "C" AS place, CASE {features} END COLLATE "C" AS feature,
+           coalesce({matches}, false) AS matches{columns}
+    FROM ai_usage_events AS events
+    WHERE {conditions}
+""")
+_WHEN = sql.SQL(" WHEN event = ANY({event_ids}::smallint[]) THEN {value}")
 _KEYS = {
     Dimension.FEATURE: sql.SQL("feature"),
     Dimension.EVENT: sql.SQL("event"),
@@ -67,24 +71,23 @@ def sessions_statement(question: Sessions, values: dict[str, Any]) -> sql.Compos
     """The statement that measures sessions; adds its bind parameters to `values`."""
     matches = separate_condition("matched", question.matched, values)
     conditions = where_condition(question.covered, values)
+    reader = PayloadReader(values)
     names, session_keys = [], []
     for number, feature in enumerate(question.features):
         ids, name = sql.Placeholder(f"events_{number}"), sql.Placeholder(f"feature_{number}")
         values |= {f"events_{number}": [*feature.begins, *feature.ends], f"feature_{number}": feature.name}
         names.append(_WHEN.format(event_ids=ids, value=name))
-        integer = _AS_TEXT.format(value=payload_sql.integer(feature.key, values))
-        value = integer if feature.key_type is int else payload_sql.text(feature.key, values)
+        value = _AS_TEXT.format(value=reader.typed(feature.key, feature.key_type))
         session_keys.append(_WHEN.format(event_ids=ids, value=value))
     values |= question.bind_values
-    at_paths = [part for path in question.paths for part in payload_sql.scalar_key(path, values)]
+    at_paths = [part for path in question.paths for part in reader.scalar_key(path)]
     path_names = [sql.Identifier(f"path_{number}") for number in range(KEY_COLUMNS * len(question.paths))]
     keys = [*(_KEYS[dimension] for dimension in question.dimensions), *path_names]
+    found = _FOUND.format(features=_each(names), matches=matches, columns=reader.columns, conditions=conditions)
     return _SESSIONS.format(
-        features=_each(names),
+        found=reader.read(found),
         session_keys=_each(session_keys),
-        matches=matches,
         paths=_each(sql.SQL(", {} AS {}").format(part, name) for part, name in zip(at_paths, path_names, strict=True)),
-        conditions=conditions,
         keys=_each(sql.SQL("{}, ").format(key) for key in keys),
         groups=sql.SQL(", ").join(keys) if keys else sql.SQL("()"),
         order=sql.SQL(", ").join([_COUNT, *keys]),

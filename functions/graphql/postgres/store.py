@@ -46,7 +46,7 @@ from functions.shared.traversal_path import namespace_upper_bound
 
 # A page needs the newest few events, which an index scan yields in order; a bitmap scan would read and sort all.
 # No parallel workers, and a memory limit for each sort and hash table, so that one query leaves room for others.
-PLANNER_OPTIONS = "-c enable_bitmapscan=off -c max_parallel_workers_per_gather=0 -c work_mem=16MB"
+PLANNER_OPTIONS = "-c enable_bitmapscan=off -c max_parallel_workers_per_gather=0 -c work_mem=16MB -c jit=off"
 
 # Time limit of the connection; a statement that starts late in its request gets the time left as its own limit.
 STATEMENT_SECONDS = 9

@@ -57,7 +57,7 @@ def total_metric_fields(registry: Registry) -> dict[str, MetricField]:
     """The metric fields of `AiMetrics`, without those within features."""
     metric_fields: dict[str, MetricField] = {"totalEventCount": EVENTS, "usersCount": USERS, "featuresCount": FEATURES}
     for count in registry.users_counts:
-        used = [name for name, feature in registry.features.items() if feature.seat_events is None]
+        used = [name for name, feature in registry.features.items() if feature.counts_as_use]
         features = [registry.features[name] for name in count.features or used]
         ids = tuple(event_id for feature in features for event_id in feature.all_ids.values())
         metric_fields[count.name] = Measure(MeasureKind.USERS, ids)

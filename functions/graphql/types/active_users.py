@@ -17,7 +17,7 @@ MONTHLY_DAYS = 28
 
 ABOUT = """\
 Users of {where} by day: those of the day, of the 7 and of the 28 days that end on it. The days before `startDate` count
-in the windows of the first days. Events of seats do not count as use.\
+in the windows of the first days. {use_only}\
 """
 
 TEXT = f"""

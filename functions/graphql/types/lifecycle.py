@@ -23,12 +23,13 @@ _PERIOD = f"""\
 
 _LIFECYCLE = """\
 Users of {where} by period: who is new, who returns, who is back, and who stays away. All earlier events that are kept
-and pass the other filters count as earlier use, whatever `startDate` is. Events of seats do not count as use.\
+and pass the other filters count as earlier use, whatever `startDate` is.
+{use_only}\
 """
 _RETENTION = """\
 Users of {where} by the period of their first use, and how many of them came back in each later period. A user whose
-first use, among all events that are kept and pass the other filters, is before these periods is in no cohort. Events of
-seats do not count as use.\
+first use, among all events that are kept and pass the other filters, is before these periods is in no cohort.
+{use_only}\
 """
 
 TEXT = f"""

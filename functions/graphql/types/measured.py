@@ -10,6 +10,7 @@ from functions.graphql.query.aggregation import Aggregation, Dimension, Measure,
 from functions.graphql.query.conditions import Condition
 from functions.graphql.query.metric_fields import MetricValues
 from functions.graphql.query.selection import Selection
+from functions.graphql.types.use import of_use
 
 type _Request = tuple[tuple[Condition, ...], tuple[Measure, ...]]
 
@@ -20,6 +21,7 @@ class MeasuredEvents(msgspec.Struct, frozen=True):
     Attributes:
         coverage: the events that the field covers.
         filters: the field's arguments.
+        counted: ids of the events that figures of use count; None for all that are selected.
         user_ids: the users on a page, whose events were measured by user; None if all events were measured together.
         found: values of those events that fulfil further conditions, by user.
     """
@@ -28,6 +30,7 @@ class MeasuredEvents(msgspec.Struct, frozen=True):
     context: RequestContext
     coverage: Coverage
     filters: Mapping[str, Any]
+    counted: frozenset[int] | None
     user_ids: tuple[int, ...] | None = None
     found: dict[_Request, Mapping[int | None, Sequence[Any]]] = msgspec.field(default_factory=dict)
 
@@ -51,7 +54,8 @@ class MeasuredEvents(msgspec.Struct, frozen=True):
 
     def where(self, conditions: tuple[Condition, ...]) -> "MeasuredEvents":
         """Those of the events that fulfil the conditions."""
-        return MeasuredEvents(self._selection_of(conditions), self.context, self.coverage, self.filters, self.user_ids)
+        selection = self._selection_of(conditions)
+        return MeasuredEvents(selection, self.context, self.coverage, self.filters, self.counted, self.user_ids)
 
     def _selection_of(self, conditions: tuple[Condition, ...]) -> Selection:
         return msgspec.structs.replace(self.selection, conditions=(*self.selection.conditions, *conditions))
@@ -60,6 +64,7 @@ class MeasuredEvents(msgspec.Struct, frozen=True):
         self, conditions: tuple[Condition, ...], measures: tuple[Measure, ...]
     ) -> Mapping[int | None, Sequence[Any]]:
         feature_of = self.context.registry.feature_of
+        measures = tuple(of_use(measure, self.counted) for measure in measures)
         selection = self._selection_of(conditions)
         if self.user_ids is None:
             (row,) = self.context.events.aggregate(Aggregation(selection, feature_of, measures))

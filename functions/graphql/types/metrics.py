@@ -6,8 +6,17 @@ from typing import Any
 from ariadne import EnumType, ObjectType, SchemaBindable
 
 from functions.graphql.context import Coverage, Info, Usernames, UserNode
-from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind, Order, UserPosition
+from functions.graphql.query.aggregation import (
+    Aggregation,
+    Dimension,
+    Having,
+    Measure,
+    MeasureKind,
+    Order,
+    UserPosition,
+)
 from functions.graphql.query.metric_fields import (
+    EVENTS,
     USERS,
     MetricField,
     MetricValues,
@@ -27,6 +36,7 @@ from functions.graphql.types.metrics_arguments import argument_conditions, argum
 from functions.graphql.types.sdl import (
     FILTERS,
     PAGE,
+    USE_ONLY,
     connection,
     deprecated,
     description,
@@ -36,6 +46,7 @@ from functions.graphql.types.sdl import (
 from functions.graphql.types.seats import assigned_users
 from functions.graphql.types.selected_measures import measures_below, measures_of
 from functions.graphql.types.session_fields import session_bindables, session_fields_text, session_types_text
+from functions.graphql.types.use import counted_ids, of_use
 from functions.graphql.types.user_sorts import UserSort, sort_aliases, user_sorts
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.names import event_count_field
@@ -107,7 +118,7 @@ class Metrics:
         context = info.context
         measures = _unique(measures_of(Lookahead.of(info), self._total, self._of_fields))
         selection = select(coverage, context.registry, context.today, filters)
-        events = MeasuredEvents(selection, context, coverage, filters)
+        events = MeasuredEvents(selection, context, coverage, filters, counted_ids(context.registry, filters))
         return TotalValues(events.values(None, (), measures).values, events)
 
     def resolve_user_metrics(self, coverage: Coverage, info: Info, **given: Any) -> ConnectionPage[UserMetricValues]:
@@ -116,6 +127,7 @@ class Metrics:
         selection = select(coverage, context.registry, context.today, given)
         page_request = arguments.page_request(given)
         sort: UserSort = given.get("sort") or self._sorts[_DEFAULT_SORT]
+        counted = counted_ids(context.registry, given)
         beyond = page_request.position(lambda cursor: from_user_cursor(sort.name, cursor))
         context.budget.take(page_request.size)
         selected = Lookahead.of(info)
@@ -124,14 +136,17 @@ class Metrics:
             for nodes in (selected.below("nodes"), selected.below("edges").below("node"))
             for measure in measures_of(nodes, self._of_user, self._of_fields)
         ]
+        measures = _unique([sort.measure, *requested])
 
         def read(limit: int) -> list[UserMetricValues]:
-            aggregation = _user_aggregation(selection, context.registry, sort, page_request, requested, limit, beyond)
+            aggregation = _user_aggregation(
+                selection, context.registry, counted, sort, page_request, measures, limit, beyond
+            )
             rows = context.events.aggregate(aggregation)
             users = Usernames((row[0] for row in rows), context.directory)
-            events = MeasuredEvents(selection, context, coverage, given, tuple(row[0] for row in rows))
+            events = MeasuredEvents(selection, context, coverage, given, counted, tuple(row[0] for row in rows))
             found = [
-                UserMetricValues(dict(zip(aggregation.measures, values, strict=True)), events, UserNode(user_id, users))
+                UserMetricValues(dict(zip(measures, values, strict=False)), events, UserNode(user_id, users))
                 for user_id, *values in rows
             ]
             return found[::-1] if page_request.backwards else found
@@ -140,7 +155,8 @@ class Metrics:
             return to_user_cursor(sort.name, UserPosition(measured.values[sort.measure], measured.user.id))
 
         def count() -> int:
-            ((users,),) = context.events.aggregate(Aggregation(selection, context.registry.feature_of, (USERS,)))
+            measure = of_use(USERS, counted)
+            ((users,),) = context.events.aggregate(Aggregation(selection, context.registry.feature_of, (measure,)))
             return int(users)
 
         return ConnectionPage(page_request, read, cursor_of, count)
@@ -149,20 +165,25 @@ class Metrics:
 def _user_aggregation(
     selection: Selection,
     registry: Registry,
+    counted: frozenset[int] | None,
     sort: UserSort,
     page_request: PageRequest,
-    requested: Sequence[Measure],
+    measures: Sequence[Measure],
     limit: int,
     beyond: UserPosition | None,
 ) -> Aggregation:
+    """The aggregation by users who have an event that counts as use, with the measures first."""
     descending = sort.descending is not page_request.backwards
+    narrowed = [of_use(measure, counted) for measure in measures]
+    used = of_use(EVENTS, counted)
     return Aggregation(
         selection,
         registry.feature_of,
-        measures=_unique([sort.measure, *requested]),
+        measures=(*narrowed, used) if counted is not None and used not in narrowed else tuple(narrowed),
         dimensions=(Dimension.USER,),
-        order=(Order(sort.measure, descending),),
+        order=(Order(of_use(sort.measure, counted), descending),),
         limit=limit,
+        having=() if counted is None else (Having(used, ">", 0),),
         beyond=None if beyond is None else beyond.among_groups,
         ties_descend=descending,
     )
@@ -267,9 +288,9 @@ def _fields(prefix: str) -> str:
     everywhere = prefix == "aiInstance"
     where = "everything that the token may read" if everywhere else "the group and of all below it, or of the project"
     return f"""\
-{description(f"Figures of {where}.")}{prefix}Metrics(
+{description(f"Figures of {where}. {USE_ONLY}")}{prefix}Metrics(
 {FILTERS}): AiMetrics!
-{description(f"Figures of each user of {where}.")}{prefix}UserMetrics(
+{description(f"Figures of each user of {where}. {USE_ONLY}")}{prefix}UserMetrics(
 {FILTERS}    "In which order: of the most events first where it is not given."
     sort: AiUserMetricsSort
 {PAGE}): AiUserMetricsConnection!

@@ -33,6 +33,12 @@ PAGE = """\
 """
 
 
+USE_ONLY = """\
+Events of features that do not count as use, like those of seats, count only where `events` or `features` names them.\
+"""
+"""A sentence in the descriptions of all figures of use."""
+
+
 def description(text: str) -> str:
     """`text` as a description in the schema; empty for an empty text."""
     return f"{print_block_string(text)}\n" if text else ""
@@ -92,7 +98,8 @@ def field_of_both(suffix: str, about: str, arguments: str, result: str) -> str:
     """The schema text of a field of `Namespace`, like `aiUsage`, and of its twin of `Query`, like `aiInstanceUsage`.
 
     Args:
-        about: what the field answers; `{where}` stands for the place whose events it is about.
+        about: what the field answers; `{where}` stands for the place whose events it is about, `{use_only}` for the
+            sentence on what counts.
     """
     places = (
         ("Namespace", "ai", "the group and of all below it, or of the project"),
@@ -101,7 +108,7 @@ def field_of_both(suffix: str, about: str, arguments: str, result: str) -> str:
     return "\n".join(
         f"""\
 extend type {parent} {{
-{description(about.format(where=f"the events of {place}"))}{prefix}{suffix}(
+{description(about.format(where=f"the events of {place}", use_only=USE_ONLY))}{prefix}{suffix}(
 {arguments}): {result}
 }}
 """

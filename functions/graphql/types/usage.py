@@ -17,11 +17,11 @@ from functions.graphql.query.aggregation import (
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.scalar import json_number
 from functions.graphql.types import arguments
-from functions.graphql.types.arguments import select
 from functions.graphql.types.lookahead import Lookahead
 from functions.graphql.types.row_places import RowPlaces
-from functions.graphql.types.sdl import FILTERS, description, order_value
+from functions.graphql.types.sdl import FILTERS, USE_ONLY, description, order_value
 from functions.graphql.types.usage_measures import MEASURE_ARGUMENTS, RowMeasures
+from functions.graphql.types.use import aggregation_of_use, counted_ids, use
 
 MAX_GROUP_PATHS = 5
 
@@ -133,8 +133,10 @@ def resolve_usage(
     needed = {each.by for each in order} | {each.measure for each in conditions}
     fields = [measure for field, measure in _MEASURES.items() if field in selected or measure in needed]
     asked = [measure for measure in row_measures.asked.values() if "measures" in selected or measure in needed]
+    counted = counted_ids(context.registry, filters)
+    further = row_measures.event_ids - counted if counted is not None else frozenset()
     aggregation = Aggregation(
-        select(coverage, context.registry, context.today, filters),
+        use(coverage, context, filters, further),
         context.registry.feature_of,
         measures=(*fields, *asked) or (_MEASURES["totalCount"],),
         dimensions=dimensions,
@@ -146,7 +148,8 @@ def resolve_usage(
     )
     if size == 0:
         return []
-    return _rows(context.events.aggregate(aggregation), aggregation, texts, places, row_measures.asked, info)
+    found = context.events.aggregate(aggregation_of_use(aggregation, counted if further else None))
+    return _rows(found, aggregation, texts, places, row_measures.asked, info)
 
 
 def _rows(
@@ -196,7 +199,7 @@ def _measure_resolver(measure: Measure) -> Any:
 
 def _field(name: str, where: str) -> str:
     return f"""\
-{description(f"The events of {where}, counted in groups.")}{name}(
+{description(f"The events of {where}, counted in groups. {USE_ONLY} Measures count all events that they name.")}{name}(
     "What the events of a group have in common; all are one group where nothing is given."
     groupBy: [AiUsageDimension!]
     "Paths into the payload: the events of a group have the same strings, numbers and booleans there."

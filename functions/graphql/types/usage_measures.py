@@ -66,6 +66,12 @@ class RowMeasures:
         parts = (part for measure in self.asked.values() for part in measure.with_parts)
         check_steps("measures", (condition for part in parts for condition in part.conditions))
 
+    @property
+    def event_ids(self) -> frozenset[int]:
+        """The ids of the events that the measures of the query name."""
+        parts = (part for measure in self.asked.values() for part in measure.with_parts)
+        return frozenset(event for part in parts for event in part.event_ids or ())
+
     def having(self, given: Sequence[Mapping[str, Any]]) -> tuple[Having | HasValue, ...]:
         """The conditions of the argument `having`.
 

@@ -17,7 +17,8 @@ MAX_THRESHOLDS = 100
 
 _ABOUT = """\
 Users of {where} by how many of the selected events they have: a row for each threshold, of the users that have as many
-or more, but fewer than the next threshold. Events of seats do not count as use.\
+or more, but fewer than the next threshold.
+{use_only}\
 """
 _ARGUMENTS = f"""\
     "Numbers of events, each the least of a tier: 1, 10, 50 and 200 where they are not given."

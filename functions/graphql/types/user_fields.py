@@ -65,7 +65,7 @@ def _last_days(user_ids: tuple[int, ...], context: RequestContext) -> Mapping[in
         namespaces=context.readable.namespaces,
         start=midnight(FIRST_DAY),
         end=midnight(LAST_DAY + timedelta(days=1)),
-        event_ids=tuple(context.registry.by_id),
+        event_ids=tuple(context.registry.use_ids),
         user_ids=user_ids,
     )
     by_user = Aggregation(

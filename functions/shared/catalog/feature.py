@@ -51,6 +51,8 @@ class Feature(GraphqlNames):
         former_names: names that the feature had. What GraphQL made of them still answers, marked as deprecated.
         field_aliases: further names of `field`.
         metrics_aliases: further names of the field with the feature's metrics, which is the name in camelCase.
+        counts_as_use: whether an event means that its user used something. Figures of use leave out the events of a
+            feature for which this is false, like an assigned seat, unless a query names them.
 
     Raises:
         DefinitionError: a name is not a GraphQL name, or the payload class has a type that can't be stored.
@@ -67,10 +69,12 @@ class Feature(GraphqlNames):
         former_names: Sequence[str] = (),
         field_aliases: Sequence[str] = (),
         metrics_aliases: Sequence[str] = (),
+        counts_as_use: bool = True,
     ) -> None:
         caller = sys._getframe(1).f_globals
         super().__init__(name, payload, field, former_names, field_aliases, metrics_aliases)
         self.owner = owner
+        self.counts_as_use = counts_as_use
         self.module = caller["__name__"]
         self.description = inspect.cleandoc(caller.get("__doc__") or "")
         caller.setdefault("__features__", []).append(self)  # where the registry finds the feature

@@ -68,6 +68,11 @@ class Registry(msgspec.Struct, frozen=True):
         return {event.id: event.feature.name for event in self.by_id.values()}
 
     @property
+    def use_ids(self) -> frozenset[int]:
+        """The ids of the events that count as use."""
+        return frozenset(event.id for event in self.by_id.values() if event.feature.counts_as_use)
+
+    @property
     def seats(self) -> Feature | None:
         """The feature whose events assign and remove seats; None if no definition declares one."""
         return next((feature for feature in self.features.values() if feature.seat_events), None)

@@ -8,7 +8,7 @@ from functions.shared.catalog.payload_type import PayloadType, type_at
 
 
 class SeatEvents(msgspec.Struct, frozen=True):
-    """The events of a feature that say who has a seat. They do not count as use of anything.
+    """The events of a feature that say who has a seat.
 
     Attributes:
         assigned: names of the events that assign a seat to their user.
