@@ -13,6 +13,8 @@ from functions.sync.views import make_views
 
 _GRACE_SECONDS = 10
 
+_RECORDED_FEATURES = "SELECT DISTINCT feature FROM event_types WHERE removed_in IS NULL"
+
 
 class AnalysisReport(msgspec.Struct):
     """What a run did.
@@ -57,5 +59,6 @@ class Analysis:
             ):
                 if clickhouse.readable_target_of(client) is not None:
                     report.tables = copy_names(control, client, self.cluster)
-                    report.views = make_views(client, registry.load(), self.cluster)
+                    recorded = [name for (name,) in control.execute(_RECORDED_FEATURES)]
+                    report.views = make_views(client, registry.load(), self.cluster, recorded)
         return report

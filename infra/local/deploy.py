@@ -124,14 +124,23 @@ def build(folder: Path, log: Path, *, for_this_machine: bool) -> None:
 
 
 def deploy(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -> dict[str, str]:
-    """Deploys the built functions, and returns the stack's outputs.
+    """Deploys the built functions anew, and returns the stack's outputs.
+
+    Raises:
+        StartError: the deployment failed; the message names the failed resources and why.
+    """
+    _remove(client("cloudformation", endpoint))
+    client("s3", endpoint).create_bucket(Bucket=ARTIFACTS_BUCKET)
+    return update(folder, endpoint, parameters, log)
+
+
+def update(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -> dict[str, str]:
+    """Deploys the built functions over what is deployed, as `sam deploy` does on AWS.
 
     Raises:
         StartError: the deployment failed; the message names the failed resources and why.
     """
     formation = client("cloudformation", endpoint)
-    _remove(formation)
-    client("s3", endpoint).create_bucket(Bucket=ARTIFACTS_BUCKET)
     overrides = [f"{name}={value}" for name, value in (local_parameters() | parameters).items()]
     arguments = [
         "deploy",

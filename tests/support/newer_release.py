@@ -40,6 +40,8 @@ def upgrade() -> None:
     op.execute("CREATE TABLE channels (name text PRIMARY KEY)")
 '''
 
+CLICKHOUSE_MIGRATION = "ALTER TABLE ai_usage_events {on_cluster} ADD COLUMN IF NOT EXISTS channel String"
+
 DEFINITION = '''\
 """Events that only the newer release knows."""
 
@@ -56,7 +58,7 @@ feature = Feature("channels", owner="channels", payload=Channel)
 feature.events(channel_opened=30001)
 '''
 
-EVENT = "channel_opened"
+EVENT, EVENT_ID = "channel_opened", 30001
 
 
 def head(versions: Path) -> str:
@@ -75,3 +77,16 @@ def write_migration(migrations: Path) -> None:
     """Adds the newer migration to the folder of PostgreSQL's migrations."""
     versions = migrations / "versions"
     (versions / f"{REVISION}_newer.py").write_text(MIGRATION.replace("{head}", head(versions)))
+
+
+def write(checkout: Path) -> None:
+    """Makes a copy of this checkout the newer release."""
+    (checkout / "definitions" / "channels.py").write_text(DEFINITION)
+    migrations = checkout / "infra" / "migrations"
+    write_migration(migrations / "postgres")
+    (migrations / "clickhouse" / "9001_newer.sql").write_text(CLICKHOUSE_MIGRATION)
+    module = checkout / "functions" / "sync" / "migrations.py"
+    before, end, after = module.read_text().partition(')\n"""All migrations in order')
+    number = before.count("    Migration(") + 2
+    added = f'    Migration({number}, "newer", _statement("9001_newer.sql")),\n'
+    module.write_text(before + added + end + after)
