@@ -99,7 +99,7 @@ class Flow(threading.Thread):
 
 @pytest.fixture(scope="module")
 def releases(open_folder: Path) -> Iterator[Releases]:
-    """This checkout as the older release, deployed; and a copy with more migrations and definitions as the newer one."""
+    """This checkout as the older release, deployed, and a copy with one migration and one feature more as the newer."""
     older, newer = checkout.copy(open_folder / "older"), checkout.copy(open_folder / "newer")
     newer_release.write(newer)
     folder = older / ".local"

@@ -154,8 +154,8 @@ def test_the_table_in_clickhouse_has_what_the_last_release_uses(
     sync: Sync, client: Client, connection: psycopg.Connection
 ) -> None:
     sync.run(SECONDS)
-    columns = dict(client.query(REQUIRED).result_rows)
-    assert USED.items() <= {name: kind for name, kind in columns.items() if name not in last_release.UNUSED}.items()
+    columns = {name: kind for name, kind in client.query(REQUIRED).result_rows}  # noqa: C416 - mypy knows no pairs here
+    assert {name: kind for name, kind in USED.items() if name not in last_release.UNUSED}.items() <= columns.items()
     assert client.query(SHAPE).result_rows == [
         ("namespace_path, event, timestamp, id", "toYYYYMM(timestamp)", "ReplacingMergeTree")
     ]
