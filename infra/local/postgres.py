@@ -5,6 +5,7 @@ or the next start of the local stack.
 """
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -24,6 +25,7 @@ from psycopg import sql
 from infra.local import ports, secret_file
 
 SYSTEM_USER = "embedded_postgres"  # PostgreSQL refuses to run as root
+USERS = Path("/etc/passwd")
 DATABASE = "ai_usage_events"
 START_SECONDS = 60
 STOP_SECONDS = 60
@@ -75,7 +77,7 @@ def start(data: Path, log: Path, database: str = DATABASE) -> str:
     A server left by a killed run is stopped first. The server keeps its port as long as that is free.
     """
     data, log = data.absolute(), log.absolute()
-    user = _system_user()
+    user = system_user()
     _make_folders(data, log, user)
     if not (data / "PG_VERSION").exists():
         _run("initdb", data, "--auth=reject", *LOCALE, f"--username={OWNER}", user=user)
@@ -215,7 +217,7 @@ def _port(data: Path) -> int | None:
     return next((int(line.removeprefix("port = ")) for line in lines if line.startswith("port = ")), None)
 
 
-def _system_user() -> str | None:
+def system_user() -> str | None:
     """Returns the user to run the server as; None for the current user, unless that is root.
 
     Raises:
@@ -223,16 +225,23 @@ def _system_user() -> str | None:
     """
     if os.geteuid() != 0:
         return None
+    # Servers start side by side in tests, and one `useradd` could undo what another has just written.
+    with USERS.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _create_user_unless_there(SYSTEM_USER)
+    return SYSTEM_USER
+
+
+def _create_user_unless_there(name: str) -> None:
     try:
-        pwd.getpwnam(SYSTEM_USER)
+        pwd.getpwnam(name)
     except KeyError:
         try:
-            subprocess.run(["useradd", "--shell", "/bin/bash", SYSTEM_USER], check=True)
+            subprocess.run(["useradd", "--shell", "/bin/bash", name], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise PostgresError(
-                f"PostgreSQL refuses to run as root, and creating the user {SYSTEM_USER} failed: {error}"
+                f"PostgreSQL refuses to run as root, and creating the user {name} failed: {error}"
             ) from error
-    return SYSTEM_USER
 
 
 def _make_folders(data: Path, log: Path, user: str | None) -> None:

@@ -89,10 +89,12 @@ def test_a_query_waits_for_a_slot(api: GraphqlHandler, bring: Callable[[], Any],
     bring()
     others = occupied(reader(HOSTILE))
     naps: list[float] = []
+    sleep = time.sleep
 
     def nap(seconds: float) -> None:
         naps.append(seconds)
         others.close()
+        sleep(seconds)  # the server gives up the locks of a closed connection a moment later
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(time, "sleep", nap)

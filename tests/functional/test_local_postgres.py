@@ -1,11 +1,14 @@
 """The local stack's PostgreSQL."""
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,6 +40,26 @@ def remember(url: str, number: int) -> None:
 def numbers(url: str) -> list[int]:
     with psycopg.connect(url) as connection:
         return [number for (number,) in connection.execute("SELECT number FROM numbers ORDER BY number")]
+
+
+def test_servers_that_start_side_by_side_create_their_user_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    users: list[str] = []
+
+    def getpwnam(name: str) -> str:
+        if name not in users:
+            raise KeyError(name)
+        return name
+
+    def useradd(command: list[str], **_: object) -> None:
+        time.sleep(0.05)
+        users.append(command[-1])
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(pwd, "getpwnam", getpwnam)
+    monkeypatch.setattr(subprocess, "run", useradd)
+    with ThreadPoolExecutor(4) as starts:
+        assert set(starts.map(lambda _: postgres.system_user(), range(4))) == {postgres.SYSTEM_USER}
+    assert users == [postgres.SYSTEM_USER]
 
 
 def test_what_is_stored_outlives_a_stop(data: Path, log: Path) -> None:

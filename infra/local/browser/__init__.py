@@ -25,6 +25,16 @@ SOURCE = Path(__file__).parent
 ARGUMENTS = ("--headless=shell", "--no-sandbox", "--no-zygote", "--disable-gpu", "--disable-dev-shm-usage")
 _UNPACK = "unpack.mjs"
 
+# The package's own configuration names folders that only Lambda has; without a font, Chromium ends at the first field.
+_FONTS = """\
+<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
+<fontconfig>
+  <dir>{fonts}</dir>
+  <cachedir>{cache}</cachedir>
+</fontconfig>
+"""
+
 
 def is_available() -> bool:
     """Whether there is a browser for this machine: one that can be installed, or one that CHROMIUM names."""
@@ -71,10 +81,12 @@ def launched(packages: Path) -> Iterator["Browser"]:
 
     folder = packages / "chromium"
     executable = os.environ.get("CHROMIUM") or folder / "chromium"
-    libraries = {"LD_LIBRARY_PATH": str(folder / "al2023" / "lib"), "FONTCONFIG_PATH": str(folder / "fonts")}
     with tempfile.TemporaryDirectory(prefix="chromium.") as home, sync_playwright() as playwright:
-        own = {"HOME": home} if "CHROMIUM" in os.environ else {"HOME": home, **libraries}
-        environment: dict[str, str | float | bool] = {**os.environ, **own}
+        environment: dict[str, str | float | bool] = {**os.environ, "HOME": home}
+        if "CHROMIUM" not in os.environ:
+            fonts = Path(home, "fonts.conf")
+            fonts.write_text(_FONTS.format(fonts=folder / "fonts", cache=Path(home, "fonts")))
+            environment |= {"LD_LIBRARY_PATH": str(folder / "al2023" / "lib"), "FONTCONFIG_FILE": str(fonts)}
         browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS, env=environment)
         try:
             yield browser
