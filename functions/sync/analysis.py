@@ -8,6 +8,7 @@ import msgspec
 from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
 from functions.shared.postgres import TimeLimits, advisory_lock_released, connect, try_advisory_lock
+from functions.shared.secret import UrlSource
 from functions.sync.known_names import copy_names
 from functions.sync.views import make_views
 
@@ -36,8 +37,8 @@ class Analysis:
         cluster: cluster of the replicated tables; None for a single server.
     """
 
-    database_url: str
-    clickhouse_url: str
+    database_url: UrlSource
+    clickhouse_url: UrlSource
     cluster: str | None = None
 
     def run(self, seconds: float) -> AnalysisReport:
