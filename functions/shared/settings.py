@@ -63,6 +63,40 @@ def database_source() -> UrlSource:
     return secret
 
 
+def database_writer_url() -> str | None:
+    """Returns the URL of the consumer's and the sync's role, for the deployment that makes the role: None for none.
+
+    It is `DATABASE_WRITER_URL`, or the secret that `DATABASE_WRITER_SECRET_ARN` names.
+    """
+    return _role_url("DATABASE_WRITER")
+
+
+def database_reader_url() -> str | None:
+    """Returns the URL of GraphQL's role: `DATABASE_READER_URL` or `DATABASE_READER_SECRET_ARN`; None for none."""
+    return _role_url("DATABASE_READER")
+
+
+def database_connections(role: str) -> int:
+    """Returns how many connections a role may have: `DATABASE_WRITER_CONNECTIONS`, `DATABASE_READER_CONNECTIONS`.
+
+    -1, the default, means that there is no limit.
+    """
+    name = f"DATABASE_{role}_CONNECTIONS"
+    text = _text(name) or "-1"
+    if text != "-1" and not (text.isascii() and text.isdecimal() and len(text) < 6):
+        raise SettingError(f"{name} must be a number of connections, or -1 for no limit, not {text!r}")
+    return int(text)
+
+
+def _role_url(name: str) -> str | None:
+    url = _text(f"{name}_URL")
+    if url is not None:
+        return checked_url(url, f"{name}_URL")
+    address = _text("DATABASE_HOST"), _text("DATABASE_PORT"), _text("DATABASE_NAME")
+    secret = _secret(f"{name}_SECRET_ARN", lambda text: url_of_secret(text, *address))
+    return None if secret is None else current_url(secret)
+
+
 def clickhouse_url() -> str | None:
     """Returns ClickHouse's URL as it is now, for a command; None if disabled."""
     source = clickhouse_source()

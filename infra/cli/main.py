@@ -110,13 +110,15 @@ def migrate_database() -> None:
     """Apply the migrations and record the definitions, as a deployment does, without its limit of an hour."""
     from infra.migrations.budget import Unfinished
     from infra.migrations.migrate import migrate
+    from infra.migrations.roles import roles_of_settings
 
     registry = definitions.load_definitions()
     use_local_stack()
     with errors_reported():
         months, accepted = settings.retention_months(), settings.accept_unreadable()
         try:
-            migrate(settings.database_url(), registry, months, RUN_SECONDS, accepted, typer.echo)
+            roles = roles_of_settings()
+            migrate(settings.database_url(), registry, months, RUN_SECONDS, accepted, roles, typer.echo)
         except (DefinitionError, Unfinished) as error:
             typer.echo(error, err=True)
             raise typer.Exit(1) from None

@@ -24,6 +24,7 @@ from functions.shared.failure import class_and_code, redact_errors, redacted
 from functions.shared.postgres import reason_of
 from infra.migrations.budget import Unfinished
 from infra.migrations.migrate import migrate
+from infra.migrations.roles import roles_of_settings
 
 _ANSWER_TIMEOUT_SECONDS = 10
 _RESERVE_SECONDS = 20  # time reserved for the answer
@@ -43,8 +44,8 @@ def build(database_url: Callable[[], str], retention_months: Callable[[], int]) 
     """
 
     def migrate_by_definitions(seconds: int, progress: Callable[[str], None]) -> None:
-        accepted = settings.accept_unreadable()
-        migrate(database_url(), registry.load(), retention_months(), seconds, accepted, progress)
+        accepted, roles = settings.accept_unreadable(), roles_of_settings()
+        migrate(database_url(), registry.load(), retention_months(), seconds, accepted, roles, progress)
 
     return MigrationsHandler(Logger(), migrate_by_definitions)
 

@@ -1,7 +1,8 @@
 """Migrates a PostgreSQL database: applies the schema's migrations, makes partitions, records the definitions."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from functions.shared import locks
 from functions.shared.catalog.registry import Registry
@@ -13,6 +14,7 @@ from infra.migrations.changes import changes
 from infra.migrations.deployed import read_deployed
 from infra.migrations.fill_projects import fill_projects
 from infra.migrations.record import record
+from infra.migrations.roles import Role, make_role
 from infra.migrations.schema import Schema
 
 DEFAULT_SECONDS = 600
@@ -24,6 +26,7 @@ def migrate(
     retention_months: int,
     seconds: float = DEFAULT_SECONDS,
     accepted: Collection[str] = (),
+    roles: Sequence[Role] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
     """Applies the migrations, makes the partitions and records the definitions.
@@ -31,6 +34,7 @@ def migrate(
     Args:
         seconds: time for all of it; also limits each statement and transaction.
         accepted: names of changes that are deployed although stored rows are no longer readable as before.
+        roles: roles of functions to make.
         progress: called with each line at once.
 
     Returns:
@@ -50,7 +54,8 @@ def migrate(
         connect(database_url, limits) as schema_connection,
     ):
         budget.retried(lambda: connection.execute("SELECT pg_advisory_lock(%s)", [locks.DEPLOYMENT]))
-        for line in _changes(connection, Schema(schema_connection), registry, retention_months, accepted, budget):
+        schema = Schema(schema_connection)
+        for line in _changes(connection, schema, registry, retention_months, accepted, roles, budget):
             progress(line)
             lines.append(line)
     return lines
@@ -62,6 +67,7 @@ def _changes(
     registry: Registry,
     retention_months: int,
     accepted: Collection[str],
+    roles: Sequence[Role],
     budget: TimeBudget,
 ) -> Iterator[str]:
     """Makes the changes one after another, and yields a line for each."""
@@ -75,6 +81,12 @@ def _changes(
             return _record_definitions(connection, registry, accepted)
 
     yield from budget.retried(recorded)
+
+    def made(role: Role) -> list[str]:
+        return list(make_role(connection, role))
+
+    for role in roles:
+        yield from budget.retried(partial(made, role))
     if filled := fill_projects(connection, budget):
         yield f"filled the project of {filled:,} events"
 

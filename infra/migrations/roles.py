@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from functions.shared import settings
 from functions.shared.postgres import Connection
 from functions.shared.session_settings import REQUIRED_SETTINGS
 
@@ -95,6 +96,25 @@ def reader(url: str, connections: int) -> Role:
     return Role(url, connections, _READ, limits)
 
 
+def roles_of_settings() -> list[Role]:
+    """Returns the roles that the settings name.
+
+    Raises:
+        SettingError: a setting is malformed, or two roles are one.
+    """
+    kinds = (
+        (writer, settings.database_writer_url(), settings.database_connections("WRITER")),
+        (reader, settings.database_reader_url(), settings.database_connections("READER")),
+    )
+    roles = [make(url, connections) for make, url, connections in kinds if url is not None]
+    names = [conninfo_to_dict(url)["user"] for url in (settings.database_url(), *(role.url for role in roles))]
+    if len(set(names)) < len(names):
+        raise settings.SettingError(
+            "DATABASE_URL, DATABASE_WRITER_URL and DATABASE_READER_URL must name different roles"
+        )
+    return roles
+
+
 def make_role(connection: Connection, role: Role) -> Iterator[str]:
     """Makes a role, or brings it up to date; yields a line for each thing that the owner may not do.
 
@@ -110,11 +130,12 @@ def make_role(connection: Connection, role: Role) -> Iterator[str]:
             connection.execute(sql.SQL(_CREATE).format(**parts))
         login = {"connections": sql.Literal(role.connections), "password": _verifier(connection, name, password)}
         yield from _if_allowed(connection, [sql.SQL(_ALTER).format(**parts, **login)], f"change the login of {name}")
-        settings = [
+        wanted = {**REQUIRED_SETTINGS, "search_path": own["path"], **role.settings}
+        own_settings = [
             sql.SQL(_SET).format(**parts, name=sql.Identifier(setting), value=_value(setting, value))
-            for setting, value in (REQUIRED_SETTINGS | {"search_path": own["path"]} | role.settings).items()
+            for setting, value in wanted.items()
         ]
-        yield from _if_allowed(connection, settings, f"change the settings of {name}")
+        yield from _if_allowed(connection, own_settings, f"change the settings of {name}")
         connection.execute(sql.SQL(_REACH).format(**parts))
         connection.execute(sql.SQL(role.rights).format(**parts))
         if role.sees_transactions:
@@ -135,7 +156,7 @@ def _verifier(connection: Connection, name: str, password: str) -> sql.Composabl
 
 
 def _value(setting: str, value: str) -> sql.Composable:
-    return sql.SQL(value) if setting in _LISTS else sql.Literal(value)  # type: ignore[arg-type]  # the owner's own
+    return sql.SQL(value) if setting in _LISTS else sql.Literal(value)
 
 
 def _if_allowed(connection: Connection, statements: Iterable[sql.Composed], what: str) -> Iterator[str]:

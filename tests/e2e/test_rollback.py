@@ -39,7 +39,8 @@ outputs = deploy.update(folder, endpoint, dict(one.split("=", 1) for one in para
 deploy.enable_binary_bodies(endpoint, outputs["ApiId"])
 """
 SECRETS = {
-    "DatabaseSecretArn": "ai-usage-events-database",
+    "DatabaseSecretArn": deploy.DATABASE_SECRET,
+    **{parameter: f"{deploy.DATABASE_SECRET}-{role}" for parameter, role in deploy.DATABASE_ROLES.items()},
     "AuthSecretArn": "ai-usage-events-auth",
     "AuthRevocationsArn": deploy.REVOKED_TOKENS,
     "ClickHouseSecretArn": "ai-usage-events-clickhouse",
