@@ -55,7 +55,7 @@ _REASONS = {
 }
 
 # Both the client and the server check that the other end is alive, also while only the server waits.
-_KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 
 # A session that holds a lock may idle while it waits for another session.
 _IDLE = {"idle_session_timeout": "0"}
@@ -84,7 +84,7 @@ def connect(source: UrlSource, limits: TimeLimits, options: str = "") -> Connect
         psycopg.OperationalError: PostgreSQL can't be reached.
     """
     connection, url = _logged_in(source, limits)
-    _apply(connection, _settings(url, limits, options) | _IDLE | _KEEPALIVES, spares_poolers=False)
+    _apply(connection, _settings(url, limits, options) | _IDLE | KEEPALIVES, spares_poolers=False)
     return connection
 
 
@@ -138,6 +138,16 @@ def _settings(url: str, limits: TimeLimits, options: str) -> dict[str, str]:
         | own
         | session_settings.parse_options(options)
     )
+
+
+def _probe(connection: Connection, settings: dict[str, str]) -> tuple[bool, bool]:
+    """Returns whether a pooler is in between, and whether the session has the settings from its role."""
+    try:
+        row = connection.execute(session_settings.has_settings(settings, connection.info.backend_pid)).fetchone()
+    except psycopg.Error:
+        connection.close()
+        raise
+    return (False, False) if row is None else (row[0] is True, row[1] is True)
 
 
 def _apply(connection: Connection, settings: dict[str, str], *, spares_poolers: bool) -> bool:
@@ -254,10 +264,14 @@ class Database:
         if self._connection is None or self._connection.closed:
             connection, self._url = _logged_in(self._source, self._limits)
             self._settings = _settings(self._url, self._limits, self._options)
-            has_pooler = _apply(connection, self._settings | _KEEPALIVES, spares_poolers=True)
+            has_pooler, is_settled = _probe(connection, self._settings | KEEPALIVES)
+            if not is_settled:
+                has_pooler = _apply(connection, self._settings | KEEPALIVES, spares_poolers=True)
             if has_pooler:
                 connection.prepare_threshold = None  # prepared statements would stay on the pooler's connection
-            self._beginning = session_settings.begin_transaction(self._settings) if has_pooler else None
+            self._beginning = (
+                session_settings.begin_transaction({} if is_settled else self._settings) if has_pooler else None
+            )
             self._connection = connection
         return self._connection
 
@@ -267,7 +281,7 @@ class Database:
         if connection.closed or self._beginning is not None:
             return
         if connection.info.transaction_status == TransactionStatus.IDLE:
-            connection.execute(session_settings.reset_session(self._settings | _KEEPALIVES))
+            connection.execute(session_settings.reset_session(self._settings | KEEPALIVES))
         else:
             connection.close()
 

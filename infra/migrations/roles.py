@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from functions.shared import settings
-from functions.shared.postgres import Connection
+from functions.shared.postgres import KEEPALIVES, Connection
 from functions.shared.session_settings import REQUIRED_SETTINGS
 
 _LISTS = ("search_path", "datestyle")  # settings whose value is a list, not one text
@@ -130,7 +130,7 @@ def make_role(connection: Connection, role: Role) -> Iterator[str]:
             connection.execute(sql.SQL(_CREATE).format(**parts))
         login = {"connections": sql.Literal(role.connections), "password": _verifier(connection, name, password)}
         yield from _if_allowed(connection, [sql.SQL(_ALTER).format(**parts, **login)], f"change the login of {name}")
-        wanted = {**REQUIRED_SETTINGS, "search_path": own["path"], **role.settings}
+        wanted = {**REQUIRED_SETTINGS, **KEEPALIVES, "search_path": own["path"], **role.settings}
         own_settings = [
             sql.SQL(_SET).format(**parts, name=sql.Identifier(setting), value=_value(setting, value))
             for setting, value in wanted.items()

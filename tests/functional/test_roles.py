@@ -28,6 +28,7 @@ from infra.migrations.migrate import migrate
 from infra.migrations.roles import reader, roles_of_settings, writer
 from tests.support.clock import NOW
 from tests.support.graphql import ask, built
+from tests.support.pooler import pooler
 from tests.support.ways_in import token, ways_in
 
 SECONDS = 60
@@ -38,6 +39,7 @@ QUERY = f"""{{
         aiMetrics({DAYS}) {{ count: totalEventCount }}
     }}
 }}"""
+STAGING = {"CREATE TEMPORARY"}  # the consumer's table of events to store
 EVENT = {
     "event": "request_duo_chat_response",
     "timestamp": NOW.isoformat(),
@@ -178,6 +180,22 @@ def test_an_owner_who_may_make_no_roles_gives_rights_to_those_that_are_there(
         assert ways.consume(json.dumps(EVENT)).stored == 1
 
 
+def test_rds_proxy_shares_the_connections_of_roles_after_each_transaction(roles: Roles, clickhouse_url: str) -> None:
+    roles.migrate()
+    with pooler(roles.writer, "transaction") as writers, ways_in(writers.url) as ways:
+        for number in range(7):  # psycopg prepares what is executed more than five times
+            assert ways.consume(json.dumps([EVENT, EVENT]), message_id=str(number)).stored == 2
+        assert set(writers.pinned) <= STAGING
+    Sync(roles.writer, clickhouse_url).run(SECONDS)
+    with pooler(roles.reader, "transaction") as readers:
+        for url in (None, clickhouse_url):
+            with built(readers.url, clickhouse_url=url) as handler:
+                for _ in range(7):
+                    assert len(ask(handler, QUERY)["namespace"]["aiUsageData"]["all"]["nodes"]) == 14
+        assert readers.pinned == []
+    assert readers.transactions > 7
+
+
 @pytest.mark.parametrize(
     ("role", "limits", "options"), [("writer", CONSUMER_LIMITS, ""), ("reader", GRAPHQL_LIMITS, PLANNER_OPTIONS)]
 )
@@ -188,10 +206,9 @@ def test_a_roles_sessions_have_all_settings_from_the_start(
     url = getattr(roles, role)
     with closing(Database(url, limits, options)) as database, psycopg.connect(url) as untouched:
         read = "SELECT name, setting FROM pg_settings"
-        wanted = dict(database.run(lambda connection: connection.execute(read).fetchall()))
-        found = dict(untouched.execute(read).fetchall())
-    keepalives = {"tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count"}
-    differing = {name for name in wanted if wanted[name] != found[name]} - keepalives
+        wanted: dict[str, str] = dict(database.run(lambda connection: connection.execute(read).fetchall()))
+        found: dict[str, str] = dict(untouched.execute(read).fetchall())
+    differing = {name for name in wanted if wanted[name] != found[name]}
     assert differing <= {"application_name"}
 
 
