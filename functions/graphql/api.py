@@ -8,8 +8,8 @@ with gc_frozen():
 
     handler = build(
         auth=settings.auth(),
-        database_url=settings.database_url(),
-        clickhouse_url=settings.clickhouse_url(),
+        database_url=settings.database_source(),
+        clickhouse_url=settings.clickhouse_source(),
         introspection=settings.graphql_introspection(),
         cors_origins=settings.cors_origins(),
         web_base_url=settings.web_base_url(),

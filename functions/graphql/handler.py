@@ -42,6 +42,7 @@ from functions.shared.cors import NO_ORIGINS, PREFLIGHT, Cors
 from functions.shared.failure import redacted
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
+from functions.shared.secret import UrlSource
 from functions.shared.settings import AuthSettings
 from functions.shared.timestamp import utc_now
 
@@ -63,8 +64,8 @@ _TIME_LIMITS = TimeLimits(statement=STATEMENT_SECONDS, transaction=25)
 def build(
     *,
     auth: AuthSettings,
-    database_url: str,
-    clickhouse_url: str | None = None,
+    database_url: UrlSource,
+    clickhouse_url: UrlSource | None = None,
     introspection: bool = True,
     cors_origins: frozenset[str] = frozenset(),
     web_base_url: str | None = None,

@@ -18,11 +18,12 @@ from functions.graphql.query.store import EventStore
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database
 from functions.shared.rollup_days import Rollup, counting_rollups, first_whole_day
+from functions.shared.secret import UrlSource
 from functions.shared.sync_state import read_state
 from functions.shared.timestamp import utc_now
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from functions.shared.clickhouse import KeptReader
 
 logger = Logger(child=True)
 
@@ -55,11 +56,11 @@ class _Rollups(msgspec.Struct, frozen=True):
 class StoreRouter:
     """Chooses the store to read events from."""
 
-    def __init__(self, database: Database, clickhouse_url: str | None) -> None:
+    def __init__(self, database: Database, clickhouse_url: UrlSource | None) -> None:
         self._database = database
         self._clickhouse_url = clickhouse_url
-        self._client: Client | None = None
-        self._checking_client: Client | None = None
+        self._reader: KeptReader | None = None
+        self._checking_reader: KeptReader | None = None
         self._is_caught_up = False
         self._declared: frozenset[tuple[str, ...]] = frozenset()
         self._target: UUID | None = None
@@ -83,14 +84,14 @@ class StoreRouter:
 
     def _source(self, grant: Grant, deadline: Deadline) -> Source:
         slots = Slots(self._database, grant, deadline)
-        if self._is_caught_up and self._client is not None:
+        if self._is_caught_up and self._reader is not None:
             from functions.graphql.clickhouse.store import ClickHouseStore
 
             rollups = None
             if self._target is not None:
                 first_day = first_whole_day(self._kept_months, utc_now().date())
                 rollups = _Rollups(self._database, self._target, first_day)
-            return Source("clickhouse", ClickHouseStore(self._client, slots, deadline, self._declared, rollups))
+            return Source("clickhouse", ClickHouseStore(self._reader, slots, deadline, self._declared, rollups))
         return Source("postgresql", PostgresStore(slots, deadline, grant, self._path_counts))
 
     def check_again(self) -> None:
@@ -100,18 +101,18 @@ class StoreRouter:
     def _is_check_due(self) -> bool:
         return self._checked_at is None or time.monotonic() > self._checked_at + _RECHECK_SECONDS
 
-    def _check(self, url: str) -> bool:
+    def _check(self, url: UrlSource) -> bool:
         """Whether ClickHouse is reachable and has caught up."""
         from clickhouse_connect.driver.exceptions import ClickHouseError
 
         from functions.shared import clickhouse
 
         try:
-            self._checking_client = self._checking_client or clickhouse.connect(url, _CHECK_SECONDS)
-            self._target = target = clickhouse.readable_target_of(self._checking_client)
-            self._kept_months = clickhouse.ttl_months(self._checking_client)
-            self._declared = clickhouse.declared_paths(self._checking_client)
-            self._client = self._client or clickhouse.connect(url, MAX_SECONDS)
+            checking = self._checking_reader = self._checking_reader or clickhouse.KeptReader(url, _CHECK_SECONDS)
+            self._target = target = clickhouse.readable_target_of(checking)
+            self._kept_months = clickhouse.ttl_months(checking)
+            self._declared = clickhouse.declared_paths(checking)
+            self._reader = self._reader or clickhouse.KeptReader(url, MAX_SECONDS)
         except ClickHouseError as error:
             logger.warning("ClickHouse can't be read", extra={"reason": clickhouse.reason_of(error)})
             return False

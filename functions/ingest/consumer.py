@@ -4,7 +4,7 @@ from functions.ingest.consumer_handler import build
 from functions.shared import settings
 
 handler = build(
-    database_url=settings.database_url(),
+    database_url=settings.database_source(),
     retention_months=settings.retention_months(),
     log_level=settings.log_level(),
 )

@@ -21,6 +21,7 @@ from functions.shared.catalog import registry
 from functions.shared.failure import redact_errors
 from functions.shared.gc_tuning import gc_disabled
 from functions.shared.postgres import Database, TimeLimits, reason_of
+from functions.shared.secret import UrlSource
 from functions.shared.spare_time import NO_WORK
 from functions.shared.tenant import QUEUE
 
@@ -35,7 +36,7 @@ MAX_IDS_LOGGED = 10
 LAST_START_SECONDS = 10
 
 
-def build(*, database_url: str, retention_months: int, log_level: str = "INFO") -> "ConsumerHandler":
+def build(*, database_url: UrlSource, retention_months: int, log_level: str = "INFO") -> "ConsumerHandler":
     """Returns the handler for these settings; opens no connections."""
     database = Database(database_url, TIME_LIMITS)
     return ConsumerHandler(Logger(level=log_level), Consumer(database, registry.load(), retention_months))

@@ -18,6 +18,7 @@ from functions.ingest.directory.named_projects import identify_projects
 from functions.ingest.erased import EventKey, EventsErased, UnerasedSlices, require_none_erased
 from functions.ingest.following import follow_move, may_have_moved, state_rejected
 from functions.ingest.message.batch import Batch
+from functions.ingest.newer_events import NewerEvents
 from functions.ingest.outcome import Outcome
 from functions.ingest.postgres.erasures import active_erasures
 from functions.ingest.postgres.errors import is_refusal, lacks_partition
@@ -60,9 +61,11 @@ class Consumer:
     retention_months: int
     known: KnownFacts = field(default_factory=KnownFacts)
     typed: TypedEvents = field(init=False)
+    newer: NewerEvents = field(init=False)
 
     def __post_init__(self) -> None:
         self.typed = TypedEvents(self.registry)
+        self.newer = NewerEvents(self.registry)
 
     def reading(self, batches: Sequence[Batch], erased: Set[EventKey] = NONE_ERASED) -> Reading:
         """Returns the events of the batches, which can be read before they are consumed."""
@@ -109,6 +112,7 @@ class Consumer:
 
     def _consume_read(self, reading: Reading, spare_work: Iterator[object]) -> Outcome:
         reading.finish()
+        self.newer.keep(reading, self.database)
         outcome, statements = reading.outcome, Statements(self.known)
         candidates = self._prepared(reading.candidates, statements, outcome)
         looks_up = _may_be_in_other_months(candidates)

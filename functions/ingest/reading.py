@@ -32,6 +32,7 @@ class Reading:
     Attributes:
         candidates: the acceptable events.
         outcome: gains the events that are ignored and rejected.
+        ignored: the events that are ignored, with their indexes and batches.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Reading:
         self._erased = erased
         self._steps = self._read()
         self.candidates: list[Candidate] = []
+        self.ignored: list[tuple[msgspec.Raw, int, Batch]] = []
         self.outcome = Outcome(erased=len(erased))
 
     def steps(self, typed: TypedEvents) -> Iterator[None]:
@@ -92,6 +94,7 @@ class Reading:
                 continue
             if event is None:
                 self.outcome.ignored += 1
+                self.ignored.append((raw, index, batch))
             else:
                 write_order = write_order_key(event.timestamp, event.id)
                 self.candidates.append(Candidate(batch, index, event, sender, write_order, event.explicit_path))

@@ -23,6 +23,7 @@ from functions.shared.clickhouse import reason_of, target_of
 from functions.shared.partitions import first_moment, wanted_months
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
 from functions.shared.rollup_days import first_whole_day, forget_rollups
+from functions.shared.secret import UrlSource
 from functions.shared.sync_state import BEGINNING, foreign_position, read_state
 from functions.shared.timestamp import months_before, utc_now
 
@@ -50,9 +51,9 @@ class Retention:
         cluster: cluster of the ClickHouse table; None for a single server.
     """
 
-    database_url: str
+    database_url: UrlSource
     months: int
-    clickhouse_url: str | None = None
+    clickhouse_url: UrlSource | None = None
     clickhouse_months: int | None = None
     cluster: str | None = None
 
@@ -64,9 +65,9 @@ class Retention:
             SettingError: a setting is missing or malformed.
         """
         return cls(
-            database_url=settings.database_url(),
+            database_url=settings.database_source(),
             months=settings.retention_months(),
-            clickhouse_url=settings.clickhouse_url(),
+            clickhouse_url=settings.clickhouse_source(),
             clickhouse_months=settings.clickhouse_retention_months(),
             cluster=settings.clickhouse_cluster(),
         )

@@ -16,6 +16,7 @@ from functions.shared.json_web_token import jwt
 from functions.shared.published_keys import ALGORITHMS, KeysUnavailable, PublishedKeys
 from functions.shared.revocations import Revocations, RevocationsUnavailable
 from functions.shared.settings import AuthSettings
+from functions.shared.signing_secrets import SigningSecrets
 
 __all__ = ["Authenticator", "KeysUnavailable", "RevocationsUnavailable", "Unauthenticated"]
 
@@ -44,6 +45,7 @@ class Authenticator:
     def __init__(self, settings: AuthSettings) -> None:
         self._settings = settings
         self._keys = PublishedKeys(settings.jwks_url, _JWKS_TIMEOUT_SECONDS) if settings.jwks_url else None
+        self._secrets = SigningSecrets(settings.secret, settings.previous_secret)
         self._revocations = Revocations(settings.revocations_arn) if settings.revocations_arn else None
         self._verified: dict[str, Any] = {}
         """Keys of the tokens that were verified before: verifying takes longer than the rest of a short request."""
@@ -71,7 +73,7 @@ class Authenticator:
             return claims  # of all that was verified, only the time can have changed
         self._verified.pop(token, None)
         try:
-            self._remember(token, self._verify_by_any(token, keys, claims))
+            self._remember(token, self._signing_key(token, keys, claims))
         except jwt.ExpiredSignatureError as error:
             raise Unauthenticated("The token has expired.") from error
         except jwt.PyJWTError as error:
@@ -80,6 +82,15 @@ class Authenticator:
             logger.warning("Verifying a token raised an unexpected error", extra={"reason": type(error).__name__})
             raise _invalid() from error
         return claims
+
+    def _signing_key(self, token: str, keys: Sequence[Any], claims: Mapping[str, Any]) -> Any:
+        """Verifies a token, perhaps with a secret that was rotated just now, and returns the key that signed it."""
+        try:
+            return self._verify_by_any(token, keys, claims)
+        except jwt.InvalidSignatureError:
+            if new := self._secrets.read_again():
+                return self._verify_by_any(token, new, claims)
+            raise
 
     def _verify_by_any(self, token: str, keys: Sequence[Any], claims: Mapping[str, Any]) -> Any:
         """Verifies a token, and returns the key that signed it."""
@@ -100,7 +111,7 @@ class Authenticator:
     def _verifying_keys(self, header: Mapping[str, Any]) -> Sequence[Any]:
         """Returns the keys, at least one, that may have signed a token with this header."""
         if self._keys is None:
-            return [secret for secret in (self._settings.secret, self._settings.previous_secret) if secret is not None]
+            return self._secrets.current()
         key_id, algorithm = header.get("kid"), header.get("alg")
         if not isinstance(key_id, str) or algorithm not in ALGORITHMS:
             self._keys.require_some()

@@ -3,12 +3,17 @@
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.query import QueryResult
 from urllib3.exceptions import MaxRetryError
+
+from functions.shared.secret import UrlSource, changed_url, current_url
 
 TABLE = "ai_usage_events"
 
@@ -108,17 +113,42 @@ _TARGET = re.compile(r"sync target ([0-9a-f-]{36})")
 _MIGRATION = re.compile(r"sync target [0-9a-f-]{36}, migration ([0-9]+)")
 
 
-def connect(url: str, timeout_seconds: float) -> Client:
-    """Connects to the server at `url`, for example `clickhouse://user:password@host:8123/database`.
+_LOGIN_REFUSED = 516
+
+
+class Reader(Protocol):
+    """What statements that read can be run on."""
+
+    def query(
+        self, query: str | None = None, parameters: Any = None, settings: dict[str, Any] | None = None
+    ) -> QueryResult:
+        """Runs a statement, and returns its rows."""
+        ...
+
+
+def connect(source: UrlSource, timeout_seconds: float) -> Client:
+    """Connects to the server at a URL, for example `clickhouse://user:password@host:8123/database`.
 
     Several threads may share the client. Query parameters of the URL become settings of every statement.
 
     Args:
+        source: the URL, or the secret that holds it. The secret is read again if the login fails.
         timeout_seconds: time limit of one statement.
 
     Raises:
         ClickHouseError: the server can't be reached.
     """
+    url = current_url(source)
+    try:
+        return _connected(url, timeout_seconds)
+    except ClickHouseError as error:
+        changed = changed_url(source, url) if _is_login_refused(error) else None
+        if changed is None:
+            raise
+        return _connected(changed, timeout_seconds)
+
+
+def _connected(url: str, timeout_seconds: float) -> Client:
     return clickhouse_connect.get_client(
         dsn=url,
         secure=urlsplit(url).scheme in ("clickhouses", "https"),
@@ -126,6 +156,49 @@ def connect(url: str, timeout_seconds: float) -> Client:
         connect_timeout=_CONNECT_TIMEOUT_SECONDS,
         send_receive_timeout=max(1, int(timeout_seconds)),
     )
+
+
+def _is_login_refused(error: ClickHouseError) -> bool:
+    return getattr(error, "code", None) == _LOGIN_REFUSED
+
+
+class KeptReader:
+    """Reads on a client that is kept between invocations, and replaced when its password was rotated."""
+
+    def __init__(self, source: UrlSource, timeout_seconds: float) -> None:
+        self._source, self._timeout_seconds = source, timeout_seconds
+        self._url: str | None = None  # of the client
+        self._client: Client | None = None
+
+    def query(
+        self, query: str | None = None, parameters: Any = None, settings: dict[str, Any] | None = None
+    ) -> QueryResult:
+        """Runs a statement, once more if the login fails and the secret has changed.
+
+        Raises:
+            ClickHouseError: the server can't be reached, or refuses the statement.
+        """
+        client = self._open()
+        try:
+            return client.query(query, parameters=parameters, settings=settings)
+        except ClickHouseError as error:
+            if not _is_login_refused(error) or changed_url(self._source, self._url or "") is None:
+                raise
+        return self._open().query(query, parameters=parameters, settings=settings)
+
+    def _open(self) -> Client:
+        url = current_url(self._source)
+        if self._client is None or url != self._url:
+            client = connect(self._source, self._timeout_seconds)
+            self.close()
+            self._client, self._url = client, current_url(self._source)
+        return self._client
+
+    def close(self) -> None:
+        """Closes the client, if any; `query` opens another one."""
+        if self._client is not None:
+            self._client.close()
+        self._client = None
 
 
 def target_comment(target: UUID, migration: int = 1, copied_month: int | None = None) -> str:
@@ -137,13 +210,13 @@ def target_comment(target: UUID, migration: int = 1, copied_month: int | None = 
     )
 
 
-def target_of(client: Client, table: str = TABLE) -> UUID | None:
+def target_of(client: Reader, table: str = TABLE) -> UUID | None:
     """Returns the id in the table's comment; None if the table is missing or has no such comment."""
     found = _TARGET.search(_comment(client, table))
     return UUID(found[1]) if found else None
 
 
-def readable_target_of(client: Client) -> UUID | None:
+def readable_target_of(client: Reader) -> UUID | None:
     """Returns the id in the table's comment; None if there is no table with versions and all columns of events."""
     comment = _comment(client, TABLE)
     target, migration = _TARGET.search(comment), _MIGRATION.search(comment)
@@ -151,31 +224,31 @@ def readable_target_of(client: Client) -> UUID | None:
     return UUID(target[1]) if target and has_versions else None
 
 
-def last_migration(client: Client) -> int:
+def last_migration(client: Reader) -> int:
     """Returns the number of the newest applied migration; 1 if the table's comment has none."""
     found = _MIGRATION.search(_comment(client, TABLE))
     return int(found[1]) if found else 1
 
 
-def copied_month(client: Client, table: str) -> int:
+def copied_month(client: Reader, table: str) -> int:
     """Returns the last month of history that a table made anew has, like 202511; 0 if it has none."""
     found = _COPIED_MONTH.search(_comment(client, table))
     return int(found[1]) if found else 0
 
 
-def columns_of(client: Client, table: str) -> frozenset[str]:
+def columns_of(client: Reader, table: str) -> frozenset[str]:
     """Returns the names of the table's columns; empty if there is no table."""
     return frozenset(name for (name,) in client.query(_COLUMNS, parameters={"table": table}).result_rows)
 
 
-def ttl_months(client: Client) -> int | None:
+def ttl_months(client: Reader) -> int | None:
     """Returns for how many months the table keeps events; None for ever."""
     rows = client.query(_ENGINE, parameters={"name": TABLE}).result_rows
     found = _TTL_MONTHS.search(rows[0][0]) if rows else None
     return int(found[1]) if found else None
 
 
-def _comment(client: Client, table: str) -> str:
+def _comment(client: Reader, table: str) -> str:
     rows = client.query(_COMMENT, parameters={"name": table}).result_rows
     return str(rows[0][0]) if rows else ""
 
@@ -188,7 +261,7 @@ def column_of(path: Sequence[str]) -> str:
     return _COLUMN_PREFIX + "/".join(path)
 
 
-def declared_paths(client: Client, table: str = TABLE) -> frozenset[tuple[str, ...]]:
+def declared_paths(client: Reader, table: str = TABLE) -> frozenset[tuple[str, ...]]:
     """Returns the declared paths that have a column; empty if there is no table."""
     names = columns_of(client, table)
     return frozenset(

@@ -2,8 +2,6 @@
 
 from datetime import UTC, date, datetime
 
-from psycopg import sql
-
 from functions.shared import locks
 from functions.shared.postgres import Connection
 
@@ -19,16 +17,8 @@ _PARTITIONS = """
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s)"
 
-_CREATE = """
-    CREATE TABLE IF NOT EXISTS {partition} (
-        LIKE ai_usage_events INCLUDING ALL,
-        CONSTRAINT {unique_id} UNIQUE (id)
-    )
-"""
-
-_ATTACH = """
-    ALTER TABLE ai_usage_events ATTACH PARTITION {partition} FOR VALUES FROM ({start}) TO ({end})
-"""
+# A function of the owner's, because roles that own no table make partitions too.
+_MAKE = "SELECT make_event_partition(%s)"
 
 
 def month_of(day: date) -> date:
@@ -76,17 +66,5 @@ def make_partitions(connection: Connection, months: list[date]) -> list[str]:
         present = set(partitions(connection))
         missing = [month for month in months if partition_name(month) not in present]
         for month in missing:
-            _make_partition(connection, month)
+            connection.execute(_MAKE, [month])
     return [partition_name(month) for month in missing]
-
-
-def _make_partition(connection: Connection, month: date) -> None:
-    name = partition_name(month)
-    parts = {
-        "partition": sql.Identifier(name),
-        "unique_id": sql.Identifier(f"{name}_id_key"),
-        "start": sql.Literal(month.isoformat() + " 00:00:00+00"),
-        "end": sql.Literal(later_month(month, 1).isoformat() + " 00:00:00+00"),
-    }
-    connection.execute(sql.SQL(_CREATE).format(**parts))
-    connection.execute(sql.SQL(_ATTACH).format(**parts))

@@ -1,6 +1,7 @@
 """Connects to PostgreSQL with time limits and keeps connections between invocations."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,6 +14,7 @@ from psycopg.sql import Composed
 
 from functions.shared import session_settings
 from functions.shared.failure import class_and_code
+from functions.shared.secret import SECONDS_PER_ATTEMPT, UrlSource, changed_url, current_url
 from functions.shared.spare_time import SpareTimeConnection
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
@@ -25,6 +27,12 @@ logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 _CONNECT_TIMEOUT_SECONDS = 5
 _MAX_REASON_CHARACTERS = 500
+
+# While a password is rotated, PostgreSQL has the new one some seconds before the secret does, or after.
+_ROTATION_SECONDS = 5
+
+# A failed connection is no failed login, but the database may also have moved to another address.
+_SECONDS_PER_ADDRESS = 30
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _REASONS = {
@@ -47,7 +55,7 @@ _REASONS = {
 }
 
 # Both the client and the server check that the other end is alive, also while only the server waits.
-_KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 
 # A session that holds a lock may idle while it waits for another session.
 _IDLE = {"idle_session_timeout": "0"}
@@ -60,7 +68,7 @@ class TimeLimits(msgspec.Struct, frozen=True):
     transaction: int
 
 
-def connect(url: str, limits: TimeLimits, options: str = "") -> Connection:
+def connect(source: UrlSource, limits: TimeLimits, options: str = "") -> Connection:
     """Connects in autocommit mode with a session of its own; `connection.transaction()` opens a transaction.
 
     The connection has time limits, so that a frozen function holds neither a lock nor the watermark, keepalives on both
@@ -68,14 +76,36 @@ def connect(url: str, limits: TimeLimits, options: str = "") -> Connection:
     session`).
 
     Args:
+        source: the URL, or the secret that holds it. The secret is read again if the login fails.
         options: further settings, for example `-c enable_bitmapscan=off`.
 
     Raises:
         psycopg.OperationalError: PostgreSQL can't be reached.
     """
-    connection = _connected(url, limits)
-    _apply(connection, _settings(url, limits, options) | _IDLE | _KEEPALIVES, spares_poolers=False)
+    connection, url = _logged_in(source, limits)
+    _apply(connection, _settings(url, limits, options) | _IDLE | KEEPALIVES, spares_poolers=False)
     return connection
+
+
+def _logged_in(source: UrlSource, limits: TimeLimits) -> tuple[Connection, str]:
+    """Connects, perhaps with a password that is being rotated just now; returns the connection and its URL."""
+    url, give_up = current_url(source), time.monotonic() + _ROTATION_SECONDS
+    while True:
+        try:
+            return _connected(url, limits), url
+        except psycopg.OperationalError as error:
+            is_refused = _is_login_refused(error)
+            changed = changed_url(source, url, SECONDS_PER_ATTEMPT if is_refused else _SECONDS_PER_ADDRESS)
+            if changed is None and (isinstance(source, str) or not is_refused or time.monotonic() > give_up):
+                raise
+            if changed is None:
+                time.sleep(SECONDS_PER_ATTEMPT)
+            url = changed or url
+
+
+def _is_login_refused(error: psycopg.OperationalError) -> bool:
+    """Whether PostgreSQL refused a password (SQLSTATE 28P01, which libpq does not tell during a login)."""
+    return error.pgconn is not None and error.pgconn.used_password
 
 
 def _connected(url: str, limits: TimeLimits) -> Connection:
@@ -107,6 +137,16 @@ def _settings(url: str, limits: TimeLimits, options: str) -> dict[str, str]:
         | own
         | session_settings.parse_options(options)
     )
+
+
+def _probe(connection: Connection, settings: dict[str, str]) -> tuple[bool, bool]:
+    """Returns whether a pooler is in between, and whether the session has the settings from its role."""
+    try:
+        row = connection.execute(session_settings.has_settings(settings, connection.info.backend_pid)).fetchone()
+    except psycopg.Error:
+        connection.close()
+        raise
+    return (False, False) if row is None else (row[0] is True, row[1] is True)
 
 
 def _apply(connection: Connection, settings: dict[str, str], *, spares_poolers: bool) -> bool:
@@ -160,10 +200,12 @@ class Database:
     the settings. Without a pooler, the settings are applied once to the session.
     """
 
-    def __init__(self, url: str, limits: TimeLimits, options: str = "") -> None:
-        self._url = url
+    def __init__(self, source: UrlSource, limits: TimeLimits, options: str = "") -> None:
+        self._source = source
         self._limits = limits
-        self._settings = _settings(url, limits, options)
+        self._options = options
+        self._url: str | None = None  # of the connection
+        self._settings: dict[str, str] = {}
         self._connection: Connection | None = None
         self._beginning: Composed | None = None  # None without a pooler
 
@@ -216,12 +258,19 @@ class Database:
         return result
 
     def _open(self) -> Connection:
+        if current_url(self._source) != self._url:
+            self.close()  # the session would survive, but the secret may name another role now
         if self._connection is None or self._connection.closed:
-            connection = _connected(self._url, self._limits)
-            has_pooler = _apply(connection, self._settings | _KEEPALIVES, spares_poolers=True)
+            connection, self._url = _logged_in(self._source, self._limits)
+            self._settings = _settings(self._url, self._limits, self._options)
+            has_pooler, is_settled = _probe(connection, self._settings | KEEPALIVES)
+            if not is_settled:
+                has_pooler = _apply(connection, self._settings | KEEPALIVES, spares_poolers=True)
             if has_pooler:
                 connection.prepare_threshold = None  # prepared statements would stay on the pooler's connection
-            self._beginning = session_settings.begin_transaction(self._settings) if has_pooler else None
+            self._beginning = (
+                session_settings.begin_transaction({} if is_settled else self._settings) if has_pooler else None
+            )
             self._connection = connection
         return self._connection
 
@@ -231,7 +280,7 @@ class Database:
         if connection.closed or self._beginning is not None:
             return
         if connection.info.transaction_status == TransactionStatus.IDLE:
-            connection.execute(session_settings.reset_session(self._settings | _KEEPALIVES))
+            connection.execute(session_settings.reset_session(self._settings | KEEPALIVES))
         else:
             connection.close()
 

@@ -1,12 +1,12 @@
 """Fetches and caches the keys that an issuer publishes (a JWKS)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from time import time
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from functions.shared.allowance import Allowance
 from functions.shared.failure import class_and_code
 from functions.shared.json_web_token import jwt
 
@@ -23,34 +23,6 @@ logger = Logger(child=True)
 
 class KeysUnavailable(Exception):
     """The issuer's keys can't be fetched; the message may be sent to the client."""
-
-
-@dataclass(slots=True)
-class Allowance:
-    """Limits how often an action is allowed: `max_at_once` times at once, then once per `seconds`.
-
-    Attributes:
-        max_at_once: number of actions allowed at once.
-        seconds: time until one more action is allowed.
-    """
-
-    max_at_once: int
-    seconds: float
-    _left: float = field(init=False)
-    _counted_at: float = field(init=False, default=0.0)
-
-    def __post_init__(self) -> None:
-        self._left = self.max_at_once
-
-    def take(self, now: float) -> bool:
-        """Whether the action is allowed now; counts it if so."""
-        earned = (now - self._counted_at) / self.seconds
-        self._left = min(self.max_at_once, self._left + max(0.0, earned))
-        self._counted_at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 class PublishedKeys:

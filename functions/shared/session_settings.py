@@ -41,6 +41,7 @@ REQUIRED_SETTINGS = {
 
 # Names are qualified because another search path may still be active.
 _HAS_POOLER = sql.SQL("pg_catalog.int4ne(pg_catalog.pg_backend_pid(), {process})")
+_BEGIN = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE")
 _LOCAL, _OF_SESSION = sql.SQL("true"), sql.SQL("false")
 
 _OPTION = re.compile(r"(?:-c\s*|--)([\w.]+)=(\S+)")
@@ -76,6 +77,23 @@ def apply_settings(settings: Mapping[str, str], process: int, *, spares_poolers:
     return sql.SQL("SELECT {}, {}").format(has_pooler, calls)
 
 
+def has_settings(settings: Mapping[str, str], process: int) -> sql.Composed:
+    """Returns the statement that asks whether a pooler is in between, and whether a session has these settings already.
+
+    A role may have them (`ALTER ROLE … SET`). Then nothing has to be set, and RDS Proxy can share the connection: it
+    dedicates one to a client that sets something.
+
+    Args:
+        settings: a value counts as another one if PostgreSQL shows it in another way, like 60s, which it shows as 1min.
+        process: the server's process id as reported to the client.
+    """
+    equal = sql.SQL("pg_catalog.current_setting({}) OPERATOR(pg_catalog.=) {}")
+    all_equal = sql.SQL(" AND ").join(
+        equal.format(sql.Literal(name), sql.Literal(one)) for name, one in settings.items()
+    )
+    return sql.SQL("SELECT {}, {}").format(_HAS_POOLER.format(process=sql.Literal(str(process))), all_equal)
+
+
 def reset_session(settings: Mapping[str, str]) -> sql.Composed:
     """Returns the statements that reset a session and apply its settings again."""
     return sql.SQL("RESET ALL; SELECT {}").format(_calls(settings, is_local=_OF_SESSION))
@@ -83,9 +101,11 @@ def reset_session(settings: Mapping[str, str]) -> sql.Composed:
 
 def begin_transaction(settings: Mapping[str, str]) -> sql.Composed:
     """Returns the statements that begin a transaction with settings of its own, in one round trip."""
+    if not settings:
+        return sql.Composed([_BEGIN])
     # The time limit starts when it is set, unless one is already running.
     calls = _calls({"transaction_timeout": "0"}, is_local=_LOCAL), _calls(settings, is_local=_LOCAL)
-    return sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE; SELECT {}, {}").format(*calls)
+    return sql.SQL("{}; SELECT {}, {}").format(_BEGIN, *calls)
 
 
 def confine_transaction(seconds: int) -> sql.Composed:

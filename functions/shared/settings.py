@@ -2,60 +2,117 @@
 
 import os
 import re
-from urllib.parse import quote
+from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
 from functions.shared.cors import ANY_ORIGIN
+from functions.shared.database_url import checked_url, url_of_secret, verified_url
+from functions.shared.secret import Secret, UrlSource, current_url
+from functions.shared.setting_error import SettingError
+from functions.shared.signing_secrets import SecretSource, SigningSecrets, parse_secrets
 
-MIN_SECRET_BYTES = 32  # the hash size of HS256; RFC 7518 forbids shorter keys
+__all__ = ["AuthSettings", "SettingError"]
+
 _ORIGIN = re.compile(r"https?://[^/?#@\s*\"\',]+", re.ASCII)
 _BASE_URL = re.compile(r"https?://[^/?#@\s*\"\',]+(/[^?#\s\"\']*)?", re.ASCII)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-
-
-class SettingError(Exception):
-    """A setting is missing or malformed; the message names it."""
 
 
 class AuthSettings(msgspec.Struct, frozen=True):
     """How tokens are verified: with a shared secret, or with the keys that an issuer publishes.
 
     Attributes:
+        secret: the secrets that sign tokens, as a text or as the secret in Secrets Manager that holds them.
         previous_secret: also accepted, while the secret is being replaced.
         max_lifetime: longest lifetime of a token in seconds; None for no limit.
         client_id_as_audience: whether `client_id` is the audience of a token without `aud`, as Cognito's tokens need.
         revocations_arn: secret that lists the revoked tokens; None if tokens can't be revoked.
     """
 
-    secret: str | None = None
+    secret: SecretSource = None
     jwks_url: str | None = None
     issuer: str | None = None
     audience: str | None = None
-    previous_secret: str | None = None
+    previous_secret: SecretSource = None
     max_lifetime: int | None = None
     client_id_as_audience: bool = False
     revocations_arn: str | None = None
 
 
 def database_url() -> str:
-    """Returns PostgreSQL's URL: `DATABASE_URL`, or the secret that `DATABASE_SECRET_ARN` names."""
-    url = _secret("DATABASE_URL", "DATABASE_SECRET_ARN")
-    if url is None:
+    """Returns PostgreSQL's URL as it is now, for a command; functions that stay warm use `database_source`."""
+    return current_url(database_source())
+
+
+def database_source() -> UrlSource:
+    """Returns PostgreSQL's URL: `DATABASE_URL`, or the secret that `DATABASE_SECRET_ARN` names.
+
+    `DATABASE_SSLMODE` and `DATABASE_CA` say how connections verify the server. A secret without an address is completed
+    by `DATABASE_HOST`, `DATABASE_PORT` and `DATABASE_NAME`.
+    """
+    mode, ca = _text("DATABASE_SSLMODE"), _text("DATABASE_CA")
+    url = _text("DATABASE_URL")
+    if url is not None:
+        return verified_url(checked_url(url, "DATABASE_URL"), mode, ca)
+    address = _text("DATABASE_HOST"), _text("DATABASE_PORT"), _text("DATABASE_NAME")
+    secret = _secret("DATABASE_SECRET_ARN", lambda text: verified_url(url_of_secret(text, *address), mode, ca))
+    if secret is None:
         raise SettingError("DATABASE_URL or DATABASE_SECRET_ARN must be set")
-    if url.startswith("{"):
-        return _url_of_rds_secret(url)
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise SettingError("DATABASE_URL must start with postgresql://")
-    return url
+    return secret
+
+
+def database_writer_url() -> str | None:
+    """Returns the URL of the consumer's and the sync's role, for the deployment that makes the role: None for none.
+
+    It is `DATABASE_WRITER_URL`, or the secret that `DATABASE_WRITER_SECRET_ARN` names.
+    """
+    return _role_url("DATABASE_WRITER")
+
+
+def database_reader_url() -> str | None:
+    """Returns the URL of GraphQL's role: `DATABASE_READER_URL` or `DATABASE_READER_SECRET_ARN`; None for none."""
+    return _role_url("DATABASE_READER")
+
+
+def database_connections(role: str) -> int:
+    """Returns how many connections a role may have: `DATABASE_WRITER_CONNECTIONS`, `DATABASE_READER_CONNECTIONS`.
+
+    -1, the default, means that there is no limit.
+    """
+    name = f"DATABASE_{role}_CONNECTIONS"
+    text = _text(name) or "-1"
+    if text != "-1" and not (text.isascii() and text.isdecimal() and len(text) < 6):
+        raise SettingError(f"{name} must be a number of connections, or -1 for no limit, not {text!r}")
+    return int(text)
+
+
+def _role_url(name: str) -> str | None:
+    url = _text(f"{name}_URL")
+    if url is not None:
+        return checked_url(url, f"{name}_URL")
+    address = _text("DATABASE_HOST"), _text("DATABASE_PORT"), _text("DATABASE_NAME")
+    secret = _secret(f"{name}_SECRET_ARN", lambda text: url_of_secret(text, *address))
+    return None if secret is None else current_url(secret)
 
 
 def clickhouse_url() -> str | None:
+    """Returns ClickHouse's URL as it is now, for a command; None if disabled."""
+    source = clickhouse_source()
+    return None if source is None else current_url(source)
+
+
+def clickhouse_source() -> UrlSource | None:
     """Returns ClickHouse's URL: `CLICKHOUSE_URL`, or the secret in `CLICKHOUSE_SECRET_ARN`; None if disabled."""
-    url = _secret("CLICKHOUSE_URL", "CLICKHOUSE_SECRET_ARN")
-    if url and not url.startswith(("clickhouse://", "clickhouses://", "http://", "https://")):
+    url = _text("CLICKHOUSE_URL")
+    return _secret("CLICKHOUSE_SECRET_ARN", _clickhouse_url) if url is None else _clickhouse_url(url)
+
+
+def _clickhouse_url(url: str) -> str:
+    if not url.startswith(("clickhouse://", "clickhouses://", "http://", "https://")):
         raise SettingError("CLICKHOUSE_URL must start with clickhouse:// or, for TLS, clickhouses://")
-    return url or None
+    return url
 
 
 def clickhouse_cluster() -> str | None:
@@ -103,20 +160,19 @@ def auth() -> AuthSettings:
     Raises:
         SettingError: settings are missing, malformed or contradictory.
     """
+    has_secret = bool(_text("AUTH_SECRET") or _text("AUTH_SECRET_ARN"))
+    if has_secret == bool(_text("AUTH_JWKS_URL")):
+        raise SettingError("exactly one of AUTH_SECRET (or AUTH_SECRET_ARN) and AUTH_JWKS_URL must be set")
     settings = AuthSettings(
-        secret=_secret("AUTH_SECRET", "AUTH_SECRET_ARN"),
+        secret=_signing_secret("AUTH_SECRET", "AUTH_SECRET_ARN"),
         jwks_url=_text("AUTH_JWKS_URL"),
         issuer=_text("AUTH_ISSUER"),
         audience=_text("AUTH_AUDIENCE"),
-        previous_secret=_secret("AUTH_SECRET_PREVIOUS", "AUTH_SECRET_PREVIOUS_ARN"),
+        previous_secret=_signing_secret("AUTH_SECRET_PREVIOUS", "AUTH_SECRET_PREVIOUS_ARN"),
         max_lifetime=_auth_max_lifetime(),
         client_id_as_audience=_switch("AUTH_CLIENT_ID_AS_AUDIENCE", "off"),
         revocations_arn=auth_revocations_arn(),
     )
-    if (settings.secret is None) == (settings.jwks_url is None):
-        raise SettingError("exactly one of AUTH_SECRET (or AUTH_SECRET_ARN) and AUTH_JWKS_URL must be set")
-    _require_secret_length("AUTH_SECRET", settings.secret)
-    _require_secret_length("AUTH_SECRET_PREVIOUS", settings.previous_secret)
     if settings.jwks_url:
         _require_issuer(settings)
     if settings.client_id_as_audience and not settings.audience:
@@ -125,10 +181,13 @@ def auth() -> AuthSettings:
 
 
 def auth_secret() -> str | None:
-    """Returns the secret that signs tokens: `AUTH_SECRET`, or the one that `AUTH_SECRET_ARN` names; None if unset."""
-    secret = _secret("AUTH_SECRET", "AUTH_SECRET_ARN")
-    _require_secret_length("AUTH_SECRET", secret)
-    return secret
+    """Returns the secret that signs tokens: the newest of `AUTH_SECRET` or `AUTH_SECRET_ARN`; None if unset."""
+    return next(iter(SigningSecrets(_signing_secret("AUTH_SECRET", "AUTH_SECRET_ARN")).current()), None)
+
+
+def _signing_secret(name: str, arn_name: str) -> SecretSource:
+    text = _text(name)
+    return parse_secrets(text, name) if text is not None else _secret(arn_name, partial(parse_secrets, name=name))
 
 
 def auth_revocations_arn() -> str | None:
@@ -145,13 +204,6 @@ def _require_issuer(settings: AuthSettings) -> None:
         raise SettingError("AUTH_SECRET_PREVIOUS must not be set with AUTH_JWKS_URL: it only accompanies AUTH_SECRET")
     if not (settings.jwks_url or "").startswith(("https://", "http://")):
         raise SettingError("AUTH_JWKS_URL must start with https://")
-
-
-def _require_secret_length(name: str, secret: str | None) -> None:
-    if secret is not None and len(secret.encode()) < MIN_SECRET_BYTES:
-        raise SettingError(
-            f"{name} (or the secret that {name}_ARN names) needs at least {MIN_SECRET_BYTES} bytes to resist guessing"
-        )
 
 
 def _auth_max_lifetime() -> int | None:
@@ -228,36 +280,6 @@ def _text(name: str) -> str | None:
     return os.environ.get(name, "").strip() or None
 
 
-def _secret(name: str, arn_name: str) -> str | None:
-    value, arn = _text(name), _text(arn_name)
-    if value is not None or arn is None:
-        return value
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        answer = boto3.client("secretsmanager").get_secret_value(SecretId=arn)
-        return str(answer["SecretString"]).strip()
-    except (BotoCoreError, ClientError, KeyError) as error:
-        raise SettingError(f"the secret that {arn_name} names can't be read: {error}") from error
-
-
-class _RdsSecret(msgspec.Struct):
-    """Secret that RDS and Aurora store in Secrets Manager for a database."""
-
-    username: str
-    password: str
-    host: str
-    port: int = 5432
-    dbname: str = "postgres"
-
-
-def _url_of_rds_secret(text: str) -> str:
-    try:
-        secret = msgspec.json.decode(text, type=_RdsSecret)
-    except msgspec.DecodeError as error:
-        raise SettingError(
-            f"the secret that DATABASE_SECRET_ARN names is neither a URL nor the JSON that RDS stores: {error}"
-        ) from error
-    user, password = quote(secret.username, safe=""), quote(secret.password, safe="")
-    return f"postgresql://{user}:{password}@{secret.host}:{secret.port}/{secret.dbname}"
+def _secret[Value](name: str, parse: Callable[[str], Value]) -> Secret[Value] | None:
+    arn = _text(name)
+    return None if arn is None else Secret(name, arn, parse)

@@ -8,10 +8,13 @@ import msgspec
 from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
 from functions.shared.postgres import TimeLimits, advisory_lock_released, connect, try_advisory_lock
+from functions.shared.secret import UrlSource
 from functions.sync.known_names import copy_names
 from functions.sync.views import make_views
 
 _GRACE_SECONDS = 10
+
+_RECORDED_FEATURES = "SELECT DISTINCT feature FROM event_types WHERE removed_in IS NULL"
 
 
 class AnalysisReport(msgspec.Struct):
@@ -34,8 +37,8 @@ class Analysis:
         cluster: cluster of the replicated tables; None for a single server.
     """
 
-    database_url: str
-    clickhouse_url: str
+    database_url: UrlSource
+    clickhouse_url: UrlSource
     cluster: str | None = None
 
     def run(self, seconds: float) -> AnalysisReport:
@@ -57,5 +60,6 @@ class Analysis:
             ):
                 if clickhouse.readable_target_of(client) is not None:
                     report.tables = copy_names(control, client, self.cluster)
-                    report.views = make_views(client, registry.load(), self.cluster)
+                    recorded = [name for (name,) in control.execute(_RECORDED_FEATURES)]
+                    report.views = make_views(client, registry.load(), self.cluster, recorded)
         return report

@@ -7,8 +7,8 @@ with gc_frozen():
     from functions.sync.handler import build
 
     handler = build(
-        database_url=settings.database_url(),
-        clickhouse_url=settings.clickhouse_url(),
+        database_url=settings.database_source(),
+        clickhouse_url=settings.clickhouse_source(),
         cluster=settings.clickhouse_cluster(),
         durable=settings.clickhouse_durable_inserts(),
         follow_seconds=settings.sync_follow_seconds(),

@@ -14,6 +14,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.shared import clickhouse, postgres
 from functions.shared.failure import class_and_code, redact_errors, redacted
+from functions.shared.secret import UrlSource
 from functions.sync.analysis import Analysis
 from functions.sync.error import SyncError
 from functions.sync.moves import Mover, MoveReport
@@ -31,8 +32,8 @@ _POLL_SECONDS = 2
 
 def build(
     *,
-    database_url: str,
-    clickhouse_url: str | None,
+    database_url: UrlSource,
+    clickhouse_url: UrlSource | None,
     cluster: str | None = None,
     durable: bool = True,
     follow_seconds: int = 0,

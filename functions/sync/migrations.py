@@ -2,8 +2,14 @@
 
 The table's comment records the newest applied migration, so that the record always belongs to the table. ClickHouse has
 no transactions: a migration that was interrupted before it was recorded is applied again, so each must be repeatable.
+
+The functions of the release before run meanwhile, and again after a rollback. So a migration only adds: no column that
+the last release uses (`infra.migrations.last_release`) is dropped, renamed or retyped, and none is added that an insert
+must name. A migration takes no time: what rewrites parts is left to ClickHouse's own background work (`mutations_sync =
+0`), and what makes the table anew goes on run after run, as `functions.sync.rebuild` does.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +36,8 @@ _ADD_COLUMNS = "ALTER TABLE {table} {on_cluster} {columns}"
 
 # ClickHouse computes the value from the payload for old parts, and stores it on insert and merge; no part is rewritten.
 _ADD_COLUMN = "ADD COLUMN IF NOT EXISTS {column} Dynamic MATERIALIZED payload.{path}"
+
+_logger = logging.getLogger(__name__)
 
 type PayloadPath = tuple[str, ...]
 
@@ -104,10 +112,14 @@ def record(
 def migrate(client: Client, cluster: str | None, target: UUID) -> None:
     """Applies the missing migrations. The caller must hold the lock of the sync.
 
+    A table that a newer release has migrated further stays as it is.
+
     Raises:
         ClickHouseError: a migration failed; the next call applies it again.
     """
     last = last_migration(client)
+    if last > NEWEST:
+        _logger.warning("Left the table as a newer release made it: this release does not know migration %d", last)
     for migration in MIGRATIONS:
         if migration.number > last:
             migration.apply(client, parts(cluster, target))

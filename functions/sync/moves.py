@@ -13,6 +13,7 @@ import psycopg
 from functions.shared import clickhouse, locks
 from functions.shared.directory_lock import shared_directory_lock
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect, try_advisory_lock
+from functions.shared.secret import UrlSource
 from functions.shared.traversal_path import namespace_upper_bound
 from functions.sync.clickhouse_moves import count_pending, may_be_pending, move_in_clickhouse
 from functions.sync.names import move_names
@@ -147,8 +148,8 @@ class Mover:
         durable: whether inserts into ClickHouse wait as those of the sync do.
     """
 
-    database_url: str
-    clickhouse_url: str | None = None
+    database_url: UrlSource
+    clickhouse_url: UrlSource | None = None
     progress: Callable[[MoveReport], None] = lambda _: None
     durable: bool = True
 
@@ -174,7 +175,7 @@ class Mover:
             report.open += _count_open(connection)
         return report
 
-    def _move_in_clickhouse(self, url: str, run: "_Run") -> None:
+    def _move_in_clickhouse(self, url: UrlSource, run: "_Run") -> None:
         """Moves what only ClickHouse has, unless a sync is copying rows or changing the table."""
         connection, seconds = run.connection, max(1, run.deadline - time.monotonic())
         with closing(clickhouse.connect(url, seconds + _GRACE_SECONDS)) as client:

@@ -22,6 +22,7 @@ from functions.shared.clickhouse import TABLE, readable_target_of, ttl_months
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect, try_advisory_lock
 from functions.shared.rollup import FORMAT, RollupMeasure, rollup_measures
 from functions.shared.rollup_days import SETTLED_AFTER, UNCONFIRMED_SECONDS, first_whole_day
+from functions.shared.secret import UrlSource
 from functions.shared.sync_state import read_state
 from functions.shared.timestamp import utc_now
 from functions.sync.rollup_tables import RollupTables
@@ -156,8 +157,8 @@ class Rollups:
         max_outdated_builds: how many builds that do not count stay.
     """
 
-    database_url: str
-    clickhouse_url: str
+    database_url: UrlSource
+    clickhouse_url: UrlSource
     cluster: str | None = None
     measures: Collection[RollupMeasure] | None = None
     rebuild_seconds: float = REBUILD_SECONDS

@@ -15,6 +15,7 @@ from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
 from functions.shared.catalog.payload_type import leaf_paths
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect, try_advisory_lock
+from functions.shared.secret import UrlSource
 from functions.shared.sync_state import Watermark, oldest_transaction, read_watermark
 from functions.sync import rebuild, refused
 from functions.sync.changed_days import ChangedDays, dates
@@ -62,8 +63,8 @@ class Sync:
         durable: whether inserts wait for a quorum of replicas or for the disk of a single server.
     """
 
-    database_url: str
-    clickhouse_url: str
+    database_url: UrlSource
+    clickhouse_url: UrlSource
     cluster: str | None = None
     progress: Callable[[Report], None] = lambda _: None
     chunk_bytes: int = CHUNK_BYTES

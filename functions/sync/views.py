@@ -1,7 +1,7 @@
 """Makes views in ClickHouse for dashboards and notebooks: of all events, and of each feature with typed columns."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -57,10 +57,14 @@ def view_name(feature: Feature) -> str:
     return f"{ALL_EVENTS}_{feature.name}"
 
 
-def make_views(client: Client, registry: Registry, cluster: str | None) -> int:
+def make_views(client: Client, registry: Registry, cluster: str | None, recorded: Collection[str] = ()) -> int:
     """Makes missing and outdated views, and drops those of former features; returns how many were made.
 
-    A table or view of the same name that somebody else made stays as it is.
+    A table or view of the same name that somebody else made stays as it is, and so does a view of a feature that only
+    a newer release defines.
+
+    Args:
+        recorded: names of the features that PostgreSQL has recorded, those of a newer release too.
 
     Raises:
         ClickHouseError: ClickHouse did not answer or returned an error.
@@ -74,8 +78,9 @@ def make_views(client: Client, registry: Registry, cluster: str | None) -> int:
     ]
     for text in outdated:
         client.command(text)
+    kept = {*wanted, *(f"{ALL_EVENTS}_{feature}" for feature in recorded)}
     for name, comment in relations.items():
-        if comment.startswith(_COMMENT) and name not in wanted:
+        if comment.startswith(_COMMENT) and name not in kept:
             view = quote_identifier(name)
             client.command(_DROP.format(view=view, on_cluster=migrations.on_cluster(cluster)))
     return len(outdated)

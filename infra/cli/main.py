@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from functions.shared import settings
+from functions.shared.catalog.feature import DefinitionError
 from functions.shared.postgres import TimeLimits, connect
 from infra.cli import definitions, directory, dlq, erasure, namespace, rejected, tokens
 from infra.cli.demo_data import demo_data
@@ -102,6 +103,25 @@ def retain(
             typer.echo(line)
         if report.failure:
             raise RetentionError(report.failure)
+
+
+@app.command("migrate")
+def migrate_database() -> None:
+    """Apply the migrations and record the definitions, as a deployment does, without its limit of an hour."""
+    from infra.migrations.budget import Unfinished
+    from infra.migrations.migrate import migrate
+    from infra.migrations.roles import roles_of_settings
+
+    registry = definitions.load_definitions()
+    use_local_stack()
+    with errors_reported():
+        months, accepted = settings.retention_months(), settings.accept_unreadable()
+        try:
+            roles = roles_of_settings()
+            migrate(settings.database_url(), registry, months, RUN_SECONDS, accepted, roles, typer.echo)
+        except (DefinitionError, Unfinished) as error:
+            typer.echo(error, err=True)
+            raise typer.Exit(1) from None
 
 
 @app.command("status")

@@ -9,6 +9,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 import psutil
@@ -27,6 +28,10 @@ STACK = "ai-usage-events"
 ARTIFACTS_BUCKET = "ai-usage-events-artifacts"
 REVOKED_TOKENS = "ai-usage-events-revoked-tokens"
 DEPLOY_SECONDS = 600
+
+DATABASE_SECRET = "ai-usage-events-database"  # noqa: S105 - the name of one
+DATABASE_ROLES = {"DatabaseWriterSecretArn": "writer", "DatabaseReaderSecretArn": "reader"}
+"""Role that the deployment makes, by the template's parameter for its secret."""
 
 
 def client(service: Any, endpoint: str, config: Config | None = None) -> Any:
@@ -65,6 +70,20 @@ def put_secret(name: str, value: str, endpoint: str) -> str:
         return str(manager.create_secret(Name=name, SecretString=value)["ARN"])
     except manager.exceptions.ResourceExistsException:
         return str(manager.put_secret_value(SecretId=name, SecretString=value)["ARN"])
+
+
+def put_role_secrets(folder: Path, database_url: str, endpoint: str) -> dict[str, str]:
+    """Stores the logins of the database's roles, and returns the template's parameters that name the secrets.
+
+    The deployment makes the roles, with passwords from the folder.
+    """
+    parts = urlsplit(database_url)
+    parameters = {}
+    for parameter, role in DATABASE_ROLES.items():
+        password = secret_file.read_or_create(folder / f"{role}_password")
+        url = parts._replace(netloc=f"{role}:{password}@{parts.hostname}:{parts.port}").geturl()
+        parameters[parameter] = put_secret(f"{DATABASE_SECRET}-{role}", url, endpoint)
+    return parameters
 
 
 def create_revocation_list(endpoint: str) -> str:
@@ -124,14 +143,23 @@ def build(folder: Path, log: Path, *, for_this_machine: bool) -> None:
 
 
 def deploy(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -> dict[str, str]:
-    """Deploys the built functions, and returns the stack's outputs.
+    """Deploys the built functions anew, and returns the stack's outputs.
+
+    Raises:
+        StartError: the deployment failed; the message names the failed resources and why.
+    """
+    _remove(client("cloudformation", endpoint))
+    client("s3", endpoint).create_bucket(Bucket=ARTIFACTS_BUCKET)
+    return update(folder, endpoint, parameters, log)
+
+
+def update(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -> dict[str, str]:
+    """Deploys the built functions over what is deployed, as `sam deploy` does on AWS.
 
     Raises:
         StartError: the deployment failed; the message names the failed resources and why.
     """
     formation = client("cloudformation", endpoint)
-    _remove(formation)
-    client("s3", endpoint).create_bucket(Bucket=ARTIFACTS_BUCKET)
     overrides = [f"{name}={value}" for name, value in (local_parameters() | parameters).items()]
     arguments = [
         "deploy",

@@ -165,7 +165,8 @@ def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) 
         deploy.build(folder, logs / "build.log", for_this_machine=running_endpoint is None)
     with step("Deploying the functions"):
         parameters = {
-            "DatabaseSecretArn": deploy.put_secret("ai-usage-events-database", database_url, endpoint),
+            "DatabaseSecretArn": deploy.put_secret(deploy.DATABASE_SECRET, database_url, endpoint),
+            **deploy.put_role_secrets(folder, database_url, endpoint),
             "AuthSecretArn": deploy.put_secret("ai-usage-events-auth", auth_secret, endpoint),
             "AuthRevocationsArn": deploy.create_revocation_list(endpoint),
         }

@@ -1,12 +1,14 @@
 """Fills the project of rows that were stored before `ai_usage_events` had the column `project_id`."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import psycopg
 from psycopg import sql
 
 from functions.shared.partitions import later_month, month_of
 from functions.shared.postgres import Connection
+from infra.migrations.budget import TimeBudget
 
 _DAY = timedelta(days=1)
 
@@ -27,27 +29,32 @@ _FILL = sql.SQL("""
 _DONE = "DELETE FROM partitions_without_projects WHERE name = %s"
 
 
-def fill_projects(connection: Connection) -> int:
+def fill_projects(connection: Connection, budget: TimeBudget) -> int:
     """Fills the partitions that lack projects, a day in a transaction, and returns the number of filled rows.
 
     Repeatable: a call that is interrupted leaves the rest to the next one. A partition is done when a call finds no
     row to fill: during a deployment, consumers of the former version may still store rows without a project.
+
+    Raises:
+        Unfinished: the time ended before.
     """
     total = 0
     for (name,) in connection.execute(_UNFILLED).fetchall():
-        filled = _fill(name, connection)
+        filled = _fill(name, connection, budget)
         if filled == 0:
             connection.execute(_DONE, [name])
         total += filled
     return total
 
 
-def _fill(partition: str, connection: Connection) -> int:
+def _fill(partition: str, connection: Connection, budget: TimeBudget) -> int:
     statement = _FILL.format(partition=sql.Identifier(partition))
+
+    def fill_day(day: datetime) -> int:
+        return connection.execute(statement, {"start": day, "end": day + _DAY}).rowcount
+
     try:
-        return sum(
-            connection.execute(statement, {"start": day, "end": day + _DAY}).rowcount for day in _days_of(partition)
-        )
+        return sum(budget.retried(partial(fill_day, day)) for day in _days_of(partition))
     except psycopg.errors.UndefinedTable:
         return 0  # the retention has dropped the partition
 

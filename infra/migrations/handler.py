@@ -1,6 +1,13 @@
-"""Handler of the stack's custom resource: applies the migrations at each deployment."""
+"""Handler of the stack's custom resource: applies the migrations at each deployment.
+
+CloudFormation waits up to an hour for the answer, but an invocation ends after fifteen minutes at most. If the time
+ends before the migrations do, the handler invokes its function again with the same request, and leaves the answer to
+the last invocation. CloudFormation invokes the function asynchronously. So if the next invocation can't be requested (a
+VPC may have no way to Lambda's API), the handler raises, and Lambda retries the request.
+"""
 
 import json
+import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +22,19 @@ from functions.shared.catalog import registry
 from functions.shared.catalog.feature import DefinitionError
 from functions.shared.failure import class_and_code, redact_errors, redacted
 from functions.shared.postgres import reason_of
+from infra.migrations.budget import Unfinished
 from infra.migrations.migrate import migrate
+from infra.migrations.roles import roles_of_settings
 
 _ANSWER_TIMEOUT_SECONDS = 10
 _RESERVE_SECONDS = 20  # time reserved for the answer
 _MAX_REASON_CHARACTERS = 1000
 
-type Migrate = Callable[[int], list[str]]
-"""Applies the migrations with a time limit in seconds per statement and transaction; returns one line per change."""
+_DEFAULT_TOTAL_SECONDS = 3600  # for which CloudFormation waits unless it is told otherwise
+_BEGUN_AT = "BegunAt"  # key that the handler adds to the request for the next invocation
+
+type Migrate = Callable[[int, Callable[[str], None]], object]
+"""Applies the migrations within some seconds, and calls the function with a line for each change."""
 
 
 def build(database_url: Callable[[], str], retention_months: Callable[[], int]) -> "MigrationsHandler":
@@ -31,8 +43,9 @@ def build(database_url: Callable[[], str], retention_months: Callable[[], int]) 
     CloudFormation thus learns which setting is wrong; a function that fails to start would keep it waiting.
     """
 
-    def migrate_by_definitions(seconds: int) -> list[str]:
-        return migrate(database_url(), registry.load(), retention_months(), seconds, settings.accept_unreadable())
+    def migrate_by_definitions(seconds: int, progress: Callable[[str], None]) -> None:
+        accepted, roles = settings.accept_unreadable(), roles_of_settings()
+        migrate(database_url(), registry.load(), retention_months(), seconds, accepted, roles, progress)
 
     return MigrationsHandler(Logger(), migrate_by_definitions)
 
@@ -43,27 +56,59 @@ def put_answer(url: str, answer: dict[str, Any]) -> None:
     urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_SECONDS).close()  # noqa: S310 - CloudFormation's own URL
 
 
+def invoke_again(function: str, event: dict[str, Any]) -> None:
+    """Invokes the function asynchronously.
+
+    Raises:
+        BotoCoreError: Lambda's API does not answer.
+        ClientError: Lambda's API refused.
+    """
+    import boto3
+    from botocore.config import Config
+
+    config = Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 2})
+    boto3.client("lambda", config=config).invoke(
+        FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode()
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class MigrationsHandler:
     """Applies the migrations when the stack is created or updated.
 
     Attributes:
         send: called with CloudFormation's URL and the answer.
+        invoke: called with the function's ARN and the request, if the migrations need more time.
+        clock: seconds since 1970, which the next invocation has to understand too.
     """
 
     logger: Logger
     migrate: Migrate
     send: Callable[[str, dict[str, Any]], None] = put_answer
+    invoke: Callable[[str, dict[str, Any]], None] = invoke_again
+    clock: Callable[[], float] = time.time
 
-    @redact_errors()
+    @redact_errors(Unfinished)
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-        """Answers CloudFormation's request; if the migrations fail, CloudFormation rolls the deployment back."""
+        """Answers CloudFormation's request; if the migrations fail, CloudFormation rolls the deployment back.
+
+        Returns:
+            The answer, or the request to the next invocation.
+        """
+        begun_at = float(event.get(_BEGUN_AT, self.clock()))
+        seconds = context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS
+        total = float(event.get("ResourceProperties", {}).get("TotalSeconds", _DEFAULT_TOTAL_SECONDS))
+        left = begun_at + total - _RESERVE_SECONDS - self.clock()
         try:
             if event["RequestType"] != "Delete":
-                seconds = context.get_remaining_time_in_millis() // 1000 - _RESERVE_SECONDS
-                for line in self.migrate(seconds):
-                    self.logger.info(line)
+                self.migrate(max(1, int(min(seconds, left))), self.logger.info)
             status, reason = "SUCCESS", ""
+        except Unfinished as unfinished:
+            if left > seconds:
+                return self._go_on(event | {_BEGUN_AT: begun_at}, context, unfinished)
+            reason = f"After {total:.0f} s, {unfinished}."[:_MAX_REASON_CHARACTERS]
+            self.logger.warning("The migrations did not end in time", extra={"reason": reason})
+            status = "FAILED"
         except Exception as error:
             reason = _reason(error)[:_MAX_REASON_CHARACTERS]
             self.logger.exception("The migrations failed", extra={"reason": reason}, exc_info=redacted(error))
@@ -78,6 +123,22 @@ class MigrationsHandler:
         }
         self.send(event["ResponseURL"], answer)
         return answer
+
+    def _go_on(self, event: dict[str, Any], context: LambdaContext, unfinished: Unfinished) -> dict[str, Any]:
+        """Has the next invocation continue.
+
+        Raises:
+            Unfinished: it can't be requested. Lambda then retries this request.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self.invoke(context.invoked_function_arn, event)
+        except (BotoCoreError, ClientError) as error:
+            self.logger.warning("Lambda's API can't be asked to go on", extra={"reason": class_and_code(error)})
+            raise unfinished from error
+        self.logger.info("The next invocation goes on")
+        return event
 
 
 def _reason(error: Exception) -> str:

@@ -1,24 +1,21 @@
 """Migrates a PostgreSQL database: applies the schema's migrations, makes partitions, records the definitions."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-
-import sqlalchemy
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from functools import partial
 
 from functions.shared import locks
 from functions.shared.catalog.registry import Registry
 from functions.shared.partitions import make_partitions, wanted_months
 from functions.shared.postgres import Connection, TimeLimits, connect
+from infra.migrations.budget import LOCK_SECONDS, TimeBudget
 from infra.migrations.change import find, require_accepted
 from infra.migrations.changes import changes
 from infra.migrations.deployed import read_deployed
 from infra.migrations.fill_projects import fill_projects
 from infra.migrations.record import record
+from infra.migrations.roles import Role, make_role
+from infra.migrations.schema import Schema
 
 DEFAULT_SECONDS = 600
 
@@ -27,58 +24,71 @@ def migrate(
     database_url: str,
     registry: Registry,
     retention_months: int,
-    seconds: int = DEFAULT_SECONDS,
+    seconds: float = DEFAULT_SECONDS,
     accepted: Collection[str] = (),
+    roles: Sequence[Role] = (),
+    progress: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
     """Applies the migrations, makes the partitions and records the definitions.
 
     Args:
-        seconds: time limit of each statement and transaction.
+        seconds: time for all of it; also limits each statement and transaction.
         accepted: names of changes that are deployed although stored rows are no longer readable as before.
+        roles: roles of functions to make.
+        progress: called with each line at once.
 
     Returns:
         One line per change.
 
     Raises:
         DefinitionError: stored rows would no longer be readable as before.
+        Unfinished: the time ended before. The next call goes on.
         psycopg.OperationalError: PostgreSQL can't be reached.
     """
-    limits = TimeLimits(statement=seconds, transaction=seconds)
-    with connect(database_url, limits) as connection, connect(database_url, limits) as schema_connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", [locks.DEPLOYMENT])
-        lines = upgrade_schema(schema_connection)
-        partitions = make_partitions(connection, wanted_months(datetime.now(UTC).date(), retention_months))
-        lines += [f"made partition {name}" for name in partitions]
-        with connection.transaction():
-            lines += _record_definitions(connection, registry, accepted)
-        if filled := fill_projects(connection):
-            lines.append(f"filled the project of {filled:,} events")
+    budget = TimeBudget(seconds)
+    limit = max(1, int(seconds))
+    limits = TimeLimits(statement=limit, transaction=limit)
+    lines = []
+    with (
+        connect(database_url, limits, f"-c lock_timeout={LOCK_SECONDS}s") as connection,
+        connect(database_url, limits) as schema_connection,
+    ):
+        budget.retried(lambda: connection.execute("SELECT pg_advisory_lock(%s)", [locks.DEPLOYMENT]))
+        schema = Schema(schema_connection)
+        for line in _changes(connection, schema, registry, retention_months, accepted, roles, budget):
+            progress(line)
+            lines.append(line)
     return lines
 
 
-def upgrade_schema(own_connection: Connection) -> list[str]:
-    """Applies the missing migrations in one transaction, which also closes the connection.
+def _changes(
+    connection: Connection,
+    schema: Schema,
+    registry: Registry,
+    retention_months: int,
+    accepted: Collection[str],
+    roles: Sequence[Role],
+    budget: TimeBudget,
+) -> Iterator[str]:
+    """Makes the changes one after another, and yields a line for each."""
+    yield from schema.upgrade(connection, budget)
+    months = wanted_months(datetime.now(UTC).date(), retention_months)
+    for name in budget.retried(lambda: make_partitions(connection, months)):
+        yield f"made partition {name}"
 
-    A newer release may have migrated the database further. Its schema stays, so that an older release can be deployed
-    again.
+    def recorded() -> list[str]:
+        with connection.transaction():
+            return _record_definitions(connection, registry, accepted)
 
-    Returns:
-        A line if the schema is that of a newer release.
-    """
-    own_connection.set_autocommit(False)
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("postgres")))
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://", creator=lambda: own_connection, poolclass=sqlalchemy.NullPool
-    )
-    with engine.begin() as connection:
-        applied = MigrationContext.configure(connection).get_current_revision()
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-        if applied is not None and applied not in known:
-            return [f"left the schema as a newer release made it: this release does not know the migration {applied}"]
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    return []
+    yield from budget.retried(recorded)
+
+    def made(role: Role) -> list[str]:
+        return list(make_role(connection, role))
+
+    for role in roles:
+        yield from budget.retried(partial(made, role))
+    if filled := fill_projects(connection, budget):
+        yield f"filled the project of {filled:,} events"
 
 
 def _record_definitions(connection: Connection, registry: Registry, accepted: Collection[str]) -> list[str]:

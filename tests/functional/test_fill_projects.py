@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from functions.shared.partitions import first_moment, later_month, month_of, partition_name
+from infra.migrations.budget import TimeBudget, Unfinished
 from infra.migrations.fill_projects import fill_projects
 from infra.migrations.migrate import migrate
 from tests.functional.test_migrations import REGISTRY
@@ -49,6 +50,10 @@ def before(connection: psycopg.Connection) -> psycopg.Connection:
     return connection
 
 
+def fill(connection: psycopg.Connection) -> int:
+    return fill_projects(connection, TimeBudget(60))
+
+
 def projects(connection: psycopg.Connection) -> dict[str, int | None]:
     rows = connection.execute("SELECT id, project_id FROM ai_usage_events").fetchall()
     return {str(identifier): project for identifier, project in rows}
@@ -68,7 +73,7 @@ def test_only_a_payloads_project_id_that_is_one_is_filled_in(before: psycopg.Con
         [NOW, [json.dumps(payload) for payload in ([4], "project_id", 4, None)]],
     )
     expected |= dict.fromkeys((str(identifier) for (identifier,) in others), None)
-    assert fill_projects(before) == 3
+    assert fill(before) == 3
     assert projects(before) == expected
 
 
@@ -76,7 +81,7 @@ def test_filling_is_a_change_that_the_sync_copies_and_no_removal(before: psycopg
     filled, unchanged = insert(project_id=4), insert()
     versions = "SELECT id::text, xact_id::text::bigint FROM ai_usage_events"
     stored: dict[str, int] = dict(before.execute(versions).fetchall())
-    fill_projects(before)
+    fill(before)
     after: dict[str, int] = dict(before.execute(versions).fetchall())
     assert after[filled] > max(stored.values())
     assert after[unchanged] == stored[unchanged]
@@ -90,28 +95,28 @@ def test_an_interrupted_fill_goes_on_where_it_stopped(
     moments = [*first, *middle, *last]  # in the order of filling
     expected = {insert(moment, project_id=1 + number): 1 + number for number, moment in enumerate(moments)}
     ids = list(expected)
-    before.execute("SET lock_timeout = '100ms'")
+    before.execute("SET lock_timeout = '10ms'")
     with psycopg.connect(database_url) as other:
         other.execute("SELECT FROM ai_usage_events WHERE id = %s FOR UPDATE", [ids[3]])
         for _ in range(2):
-            with pytest.raises(psycopg.errors.LockNotAvailable):
-                fill_projects(before)
+            with pytest.raises(Unfinished):
+                fill_projects(before, TimeBudget(0.5))
         assert [projects(before)[identifier] for identifier in ids] == [1, 2, 3, None, None, None]
-    assert fill_projects(before) == 3
+    assert fill(before) == 3
     assert projects(before) == expected
 
 
 def test_a_partition_is_done_when_a_fill_finds_nothing_more(before: psycopg.Connection, insert: Insert) -> None:
     insert(project_id=4)
-    assert fill_projects(before) == 1
+    assert fill(before) == 1
     assert unfilled(before) == NAMES[-1:]
     late = insert(project_id=5)  # by a consumer of before, while the first call was running
-    assert fill_projects(before) == 1
+    assert fill(before) == 1
     assert projects(before)[late] == 5
-    assert fill_projects(before) == 0
+    assert fill(before) == 0
     assert unfilled(before) == []
     kept = insert(project_id=6)  # by a plain INSERT, which need not name the project
-    assert fill_projects(before) == 0
+    assert fill(before) == 0
     assert projects(before)[kept] is None
 
 
@@ -119,7 +124,7 @@ def test_a_fill_leaves_out_partitions_that_the_retention_dropped(before: psycopg
     kept, lost = insert(project_id=4), insert(first_moment(MONTHS[0]), project_id=4)
     before.execute(f"DROP TABLE {NAMES[0]}")
     before.execute("INSERT INTO partitions_without_projects VALUES ('ai_usage_events_199901')")
-    assert fill_projects(before) == 1
+    assert fill(before) == 1
     assert projects(before) == {kept: 4}
     assert lost not in projects(before)
     assert unfilled(before) == NAMES[-1:]
@@ -132,7 +137,7 @@ def test_a_partition_that_is_dropped_while_it_is_filled_stops_nothing(
     insert(project_id=4)
     with psycopg.connect(database_url, autocommit=True) as other:
         dropping = DroppingConnection(before, other, NAMES[-1])
-        assert fill_projects(dropping) == 1  # type: ignore[arg-type]
+        assert fill(dropping) == 1  # type: ignore[arg-type]
     assert projects(before) == {kept: 4}
 
 

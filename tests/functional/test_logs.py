@@ -403,10 +403,10 @@ def test_graphql_logs_no_contents_whatever_its_stores_lack(
     if fault == "away":
         port = ports.free()
         graphql.database.close()
-        monkeypatch.setattr(graphql.database, "_url", f"postgresql://{MARKER}:{MARKER}@127.0.0.1:{port}/x".lower())
-        client = graphql.stores._client
-        if client is not None:
-            monkeypatch.setattr(client, "url", f"http://127.0.0.1:{port}")
+        monkeypatch.setattr(graphql.database, "_source", f"postgresql://{MARKER}:{MARKER}@127.0.0.1:{port}/x".lower())
+        reader = graphql.stores._reader
+        if reader is not None:
+            monkeypatch.setattr(reader, "_source", f"http://127.0.0.1:{port}")
     asked(graphql, logs)
     logged = logs.text()
     assert MARKER not in logged

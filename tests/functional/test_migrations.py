@@ -1,6 +1,6 @@
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import replace
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -8,13 +8,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from aws_lambda_powertools import Logger
+from botocore.exceptions import EndpointConnectionError
 
 from functions.shared import settings
 from functions.shared.catalog import registry
 from functions.shared.catalog.feature import DefinitionError
 from functions.shared.catalog.registry import EventType, Registry
 from functions.shared.partitions import later_month, partition_name, wanted_months
-from infra.migrations.handler import build
+from infra.migrations.budget import Unfinished
+from infra.migrations.handler import MigrationsHandler, build
 from infra.migrations.migrate import migrate
 from tests.support.clock import NOW
 from tests.support.lambda_context import FakeContext
@@ -222,3 +225,76 @@ def test_the_deployment_is_told_whether_the_migrations_went_well(
     (answer,) = cloudformation.answers
     assert reason in answer.pop("Reason")
     assert answer == names | {"Status": status, "PhysicalResourceId": "migrations"}
+
+
+class Lambda:
+    """Invokes the migrations as Lambda does; migrations need a few invocations.
+
+    Args:
+        unfinished: invocations that the migrations outlive.
+        refuses: whether Lambda's API does not answer.
+    """
+
+    def __init__(self, unfinished: int, *, refuses: bool = False) -> None:
+        self.now = 1000.0
+        self.answers: list[dict[str, Any]] = []
+        self.seconds: list[int] = []
+        self._unfinished = unfinished
+        self._refuses = refuses
+        self._requests: list[dict[str, Any]] = []
+
+    def invoke(self, _: str, event: dict[str, Any]) -> None:
+        if self._refuses:
+            raise EndpointConnectionError(endpoint_url="https://lambda.us-east-1.amazonaws.com")
+        self._requests.append(json.loads(json.dumps(event)))
+
+    def migrate(self, seconds: int, _: Callable[[str], None]) -> None:
+        self.seconds.append(seconds)
+        self.now += seconds
+        if len(self.seconds) <= self._unfinished:
+            raise Unfinished("the time ended")
+
+    def run(self, event: dict[str, Any]) -> None:
+        handler = MigrationsHandler(
+            Logger(), self.migrate, lambda _, answer: self.answers.append(answer), self.invoke, lambda: self.now
+        )
+        self._requests.append(event)
+        while self._requests:
+            handler(self._requests.pop(), FakeContext())
+
+
+REQUEST = {
+    "RequestType": "Update",
+    "StackId": "stack",
+    "RequestId": "request",
+    "LogicalResourceId": "Migrations",
+    "ResponseURL": "https://answer",
+}
+
+
+@pytest.mark.parametrize(
+    ("unfinished", "total", "seconds", "status"),
+    [
+        (0, "3600", [100], "SUCCESS"),
+        (3, "3600", [100] * 4, "SUCCESS"),
+        (3, "360", [100, 100, 100, 40], "SUCCESS"),
+        (9, "360", [100, 100, 100, 40], "FAILED"),
+    ],
+)
+def test_migrations_go_on_until_the_deployment_no_longer_waits(
+    unfinished: int, total: str, seconds: list[int], status: str
+) -> None:
+    function = Lambda(unfinished)
+    function.run(REQUEST | {"ResourceProperties": {"TotalSeconds": total}})
+    (answer,) = function.answers
+    assert (answer["Status"], function.seconds) == (status, seconds)
+    assert answer["Reason"] == ("" if status == "SUCCESS" else "After 360 s, the time ended.")
+
+
+def test_lambda_repeats_the_request_if_it_can_not_be_asked_to_go_on() -> None:
+    function = Lambda(1, refuses=True)
+    with pytest.raises(Unfinished):
+        function.run(REQUEST)
+    assert function.answers == []
+    function.run(REQUEST)
+    assert [answer["Status"] for answer in function.answers] == ["SUCCESS"]

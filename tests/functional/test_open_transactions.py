@@ -65,7 +65,7 @@ def test_a_transaction_in_another_database_does_not_stop_the_sync(
 def test_an_open_transaction_of_this_database_is_awaited_and_named(
     sync: Sync, client: Client, connection: psycopg.Connection, elsewhere: psycopg.Connection
 ) -> None:
-    with psycopg.connect(sync.database_url) as late:
+    with psycopg.connect(str(sync.database_url)) as late:
         late.execute("SELECT pg_sleep(0.02)")
         waited_for = store(late)
         store(connection)
@@ -77,7 +77,7 @@ def test_an_open_transaction_of_this_database_is_awaited_and_named(
         assert report.oldest_transaction_seconds is not None
         assert report.oldest_transaction_seconds >= 0.02
         with patch.dict(os.environ):
-            environment = {"DATABASE_URL": sync.database_url, "CLICKHOUSE_URL": sync.clickhouse_url}
+            environment = {"DATABASE_URL": str(sync.database_url), "CLICKHOUSE_URL": str(sync.clickhouse_url)}
             result = CliRunner().invoke(app, ["status"], env=environment)
         assert f"process {late.info.backend_pid}, open since" in result.output
         assert f"database {late.info.dbname}" in result.output
@@ -91,7 +91,7 @@ def test_what_the_sync_waits_for_is_in_its_log_line_and_a_metric(
 ) -> None:
     logger = Logger(service=str(uuid4()), level="INFO")  # whose lines go to this test's output
     handler = replace(build(database_url=sync.database_url, clickhouse_url=sync.clickhouse_url), logger=logger)
-    with psycopg.connect(sync.database_url) as late:
+    with psycopg.connect(str(sync.database_url)) as late:
         store(late)
         handler({}, FakeContext())
         output = capsys.readouterr().out
@@ -108,11 +108,11 @@ def test_a_role_without_statistics_rights_still_copies_and_names_the_session(
     connection.execute("CREATE ROLE modest LOGIN PASSWORD 'modest'")
     try:
         connection.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO modest")
-        address = sync.database_url.partition("://")[2].rpartition("@")[2]
+        address = str(sync.database_url).partition("://")[2].rpartition("@")[2]
         own = Sync(f"postgresql://modest:modest@{address}", sync.clickhouse_url)
         store(connection)
         assert own.run(SECONDS).rows == 1
-        with psycopg.connect(sync.database_url) as late:
+        with psycopg.connect(str(sync.database_url)) as late:
             store(late)
             report = own.run(SECONDS)
             unknown = "open since an unknown time (the role may not read it)"
@@ -138,12 +138,12 @@ def test_no_row_is_missed_while_transactions_come_and_go_in_several_databases(
 ) -> None:
     """Each writer uses a new connection for each transaction, so that the server reuses process slots."""
     over = threading.Event()
-    other_url = f"{sync.database_url.rpartition('/')[0]}/postgres"
+    other_url = f"{str(sync.database_url).rpartition('/')[0]}/postgres"
 
     def write(seed: int) -> set[UUID]:
         random, stored = Random(seed), set()
         for _ in range(ROUNDS):
-            with psycopg.connect(sync.database_url) as own:
+            with psycopg.connect(str(sync.database_url)) as own:
                 own.execute(WRITE)
                 own.execute("SELECT pg_sleep(%s)", [random.random() / 50])
                 identifier = store(own)

@@ -29,6 +29,7 @@ from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
 from functions.shared.partitions import later_month, make_partitions, month_of, partition_name, partitions
 from functions.shared.postgres import Connection, Database, TimeLimits
+from functions.shared.secret import UrlSource
 from functions.shared.timestamp import months_before
 from functions.sync.sync import Sync
 from infra.local import ports
@@ -99,7 +100,7 @@ class Stores:
         return {name for (name,) in rows} & {partition_name(OLD), partition_name(OLDER)}
 
     def connect(self, options: str = "") -> Connection:
-        return psycopg.connect(self.retention.database_url, options=options)
+        return psycopg.connect(str(self.retention.database_url), options=options)
 
     def detach(self, month: date) -> None:
         self.connection.execute(f"ALTER TABLE ai_usage_events DETACH PARTITION {partition_name(month)}")
@@ -214,7 +215,7 @@ def test_a_month_later_the_next_partition_is_made_and_the_last_one_dropped(store
     assert (report.made, report.dropped) == ([partition_name(NEXT)], [partition_name(later_month(OLD, 1))])
 
 
-def handler(stores: Stores, clickhouse_url: str | None) -> RetentionHandler:
+def handler(stores: Stores, clickhouse_url: UrlSource | None) -> RetentionHandler:
     """Returns the function with these settings and a fixed clock."""
     return replace(build(replace(stores.retention, clickhouse_url=clickhouse_url)), now=lambda: NOW)
 
@@ -627,7 +628,7 @@ class Writers:
 
 def test_writers_at_full_speed_do_not_fail_while_partitions_come_and_go(stores: Stores) -> None:
     retention = replace(stores.retention, clickhouse_url=None)
-    writers = Writers(retention.database_url, threading.Event())
+    writers = Writers(str(retention.database_url), threading.Event())
     earlier = months_before(NOW, 3)
     with ThreadPoolExecutor(4) as pool, stores.connect() as reader:
         writing = [pool.submit(writers.insert) for _ in range(2)]

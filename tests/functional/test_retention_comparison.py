@@ -287,7 +287,7 @@ def test_a_failing_clickhouse_keeps_the_partition_and_fails_the_run(
     stores.sync()
     lose(stores)
     assert stores.retention.clickhouse_url
-    with serve_front(stores.retention.clickhouse_url) as front:
+    with serve_front(str(stores.retention.clickhouse_url)) as front:
         front.refused = {statement: code}
         report = replace(stores, retention=replace(stores.retention, clickhouse_url=front.url)).retain()
     assert (report.dropped, report.kept[0].unsynced_rows) == ([], None)

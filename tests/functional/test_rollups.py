@@ -70,7 +70,7 @@ def test_a_rollup_is_not_used_for_a_metric_that_was_declared_later(sync: Sync, c
     of_languages, of_sizes = (
         Aggregation(selection(), registry.load().feature_of, (measure,)) for measure in (languages, sizes)
     )
-    with open_stores(sync.database_url, sync.clickhouse_url, client) as stores:
+    with open_stores(str(sync.database_url), str(sync.clickhouse_url), client) as stores:
         assert (stores.uses_rollups(of_sizes), stores.uses_rollups(of_languages)) == (True, False)
         assert stores.with_rollups.aggregate(of_languages) == [(["go"],)]
         assert build(sync).days > 0
@@ -86,7 +86,7 @@ def test_an_erasure_leaves_nothing_in_rollups_and_the_next_build_counts_the_othe
     insert(THEN, event=2, user_id=6, path="1/", language="go")
     insert(THEN - timedelta(days=1), event=2, user_id=6, path="1/", language="go")
     build(sync)
-    assert Eraser(sync.database_url, sync.clickhouse_url).erase(subject, "a test").clickhouse == "done"
+    assert Eraser(str(sync.database_url), str(sync.clickhouse_url)).erase(subject, "a test").clickhouse == "done"
     holding = """
         SELECT count()
         FROM ai_usage_daily_totals
@@ -94,7 +94,7 @@ def test_an_erasure_leaves_nothing_in_rollups_and_the_next_build_counts_the_othe
     """
     of_user = "SELECT count() FROM ai_usage_daily_users WHERE user_id = 5 OR namespace_path = '1/2/'"
     assert [client.query(statement).result_rows for statement in (holding, of_user)] == [[(0,)], [(0,)]]
-    with open_stores(sync.database_url, sync.clickhouse_url, client) as stores:
+    with open_stores(str(sync.database_url), str(sync.clickhouse_url), client) as stores:
         stores.require_equal(aggregations(selection()))
         assert build(sync).days == 1
         stores.require_equal(aggregations(selection()))
@@ -107,7 +107,7 @@ def test_rollups_do_not_count_once_events_of_their_days_moved(
     build(sync)
     connection.execute("UPDATE ai_usage_events SET namespace_path = '3/'")
     sync.run(SECONDS)
-    with open_stores(sync.database_url, sync.clickhouse_url, client) as stores:
+    with open_stores(str(sync.database_url), str(sync.clickhouse_url), client) as stores:
         stores.require_equal(aggregations(selection(namespaces=("1/",))) + aggregations(selection(namespaces=("3/",))))
         assert build(sync).days == 1
         stores.require_equal(aggregations(selection(namespaces=("1/",))) + aggregations(selection(namespaces=("3/",))))

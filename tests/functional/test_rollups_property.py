@@ -178,7 +178,7 @@ def session(sync: Sync, connection: psycopg.Connection, client: Client) -> Sessi
 def both(session: Session, client: Client) -> Iterator[Stores]:
     """Both ways to read ClickHouse, for all examples together."""
     session.copy()
-    with open_stores(session.sync.database_url, session.sync.clickhouse_url, client) as stores:
+    with open_stores(str(session.sync.database_url), str(session.sync.clickhouse_url), client) as stores:
         yield stores
 
 

@@ -1,10 +1,11 @@
-"""A stand-in for a pooler like PgBouncer: refuses startup options, and shares a few connections between clients.
+"""A stand-in for a pooler like PgBouncer or RDS Proxy: refuses startup options, and shares a few connections.
 
 The pooler knows only as much of PostgreSQL's protocol as shows where a message and a transaction end:
 https://www.postgresql.org/docs/current/protocol-message-formats.html
 """
 
 import os
+import re
 import secrets
 import select
 import selectors
@@ -12,9 +13,10 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -26,6 +28,14 @@ type Mode = Literal["session", "transaction"]
 TRACKED = ("client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings", "application_name")
 TAKEN = {"user", "database", *(name.lower() for name in TRACKED)}
 REPORTED = (*TRACKED, "server_version", "server_encoding", "integer_datetimes", "IntervalStyle", "is_superuser")
+
+# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html
+PINS = re.compile(
+    r"(?:^|;)\s*(?:SET (?!TRANSACTION)|RESET|PREPARE|EXECUTE|DEALLOCATE|DISCARD|DECLARE|LISTEN|LOAD|CREATE TEMP)\w*"
+    r"|\b(?:nextval|setval|set_config|pg(?:_try)?_advisory_(?:un)?lock(?:_shared|_all)?)\(",
+    re.IGNORECASE,
+)
+MAX_UNPINNED_BYTES = 16 * 1024
 
 _SSL, _GSS, _CANCEL = 80877103, 80877104, 80877102
 _CONNECTIONS: dict[Mode, int] = {"session": 8, "transaction": 2}
@@ -109,6 +119,7 @@ class Pooler:
     Attributes:
         refused: startup parameters for which clients were refused.
         transactions: number of transactions of all clients.
+        pinned: why RDS Proxy would have kept a connection for one client from then on.
     """
 
     def __init__(self, url: str, mode: Mode) -> None:
@@ -122,6 +133,7 @@ class Pooler:
         self._clients: set[socket.socket] = set()
         self.refused: list[str] = []
         self.transactions = 0
+        self.pinned: list[str] = []
 
     @property
     def url(self) -> str:
@@ -196,7 +208,8 @@ class Pooler:
                 return
             with self._borrowed(own) as server:
                 self._serving[key] = server
-                if not _relayed(client, server, first, own, stays=self._mode == "session"):
+                note = partial(_note_pins, self.pinned)
+                if not _relayed(client, server, first, own, note, stays=self._mode == "session"):
                     return
                 self._serving[key] = None
 
@@ -234,17 +247,38 @@ class Pooler:
                 self._free.notify()
 
 
+def _note_pins(pinned: list[str], kind: bytes, body: bytes) -> None:
+    """Notes why RDS Proxy would pin the client's session because of a message."""
+    if kind not in (b"Q", b"P"):
+        return
+    name, _, rest = body.partition(b"\0") if kind == b"P" else (b"", b"", body)
+    statement = rest.partition(b"\0")[0].decode()
+    if name:
+        pinned.append(f"prepared statement {name.decode()}")
+    if len(statement) > MAX_UNPINNED_BYTES:
+        pinned.append(f"a statement of {len(statement):,} bytes")
+    pinned += [found[0] for found in PINS.finditer(statement)]
+
+
 def _relayed(
-    client: socket.socket, server: _Server, first: tuple[bytes, bytes], own: dict[str, str], *, stays: bool
+    client: socket.socket,
+    server: _Server,
+    first: tuple[bytes, bytes],
+    own: dict[str, str],
+    note: Callable[[bytes, bytes], None],
+    *,
+    stays: bool,
 ) -> bool:
     """Relays messages both ways until a transaction ends; returns whether the client is still connected.
 
     Args:
+        note: called with each message of the client.
         stays: whether to relay until the client disconnects.
 
     Raises:
         ConnectionError: a side closed the connection within a transaction.
     """
+    note(*first)
     server.socket.sendall(_message(*first))
     is_idle = False
     with selectors.DefaultSelector() as selector:
@@ -262,6 +296,7 @@ def _relayed(
                             return False
                         raise ConnectionError
                     is_idle = False
+                    note(kind, body)
                     server.socket.sendall(_message(kind, body))
                     continue
                 kind, body = read_message(server.socket)

@@ -1,12 +1,16 @@
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import boto3
 import pytest
+from cryptography import x509
 from moto import mock_aws
+from psycopg.conninfo import conninfo_to_dict
 
-from functions.shared import settings
+from functions.shared import database_url, settings
+from functions.shared.signing_secrets import SigningSecrets
 from tests.support.documentation import DOCS
 from tests.support.environment import SETTINGS
 
@@ -26,6 +30,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (settings.database_url, {}, "DATABASE_URL or DATABASE_SECRET_ARN"),
         (settings.database_url, {"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
+        (settings.database_url, {"DATABASE_URL": "postgresql://a:b@c"}, "DATABASE_URL .* name of the database"),
+        (settings.database_url, {"DATABASE_URL": "postgresql://a:b@c/d", "DATABASE_SSLMODE": "on"}, "DATABASE_SSLMODE"),
+        (
+            settings.database_url,
+            {"DATABASE_URL": "postgresql://a:b@c/d", "DATABASE_CA": "/none"},
+            "DATABASE_CA .* file",
+        ),
+        (settings.database_url, {"DATABASE_URL": "postgresql://a:b@c/d", "DATABASE_CA": "-----BEGIN"}, "DATABASE_CA"),
         (settings.queue_url, {}, "QUEUE_URL"),
         (settings.queue_url, {"QUEUE_URL": " "}, "QUEUE_URL"),
         (settings.auth, {}, "AUTH_SECRET"),
@@ -34,6 +46,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (settings.auth, {"AUTH_SECRET": "x" * 31}, "AUTH_SECRET .* 32 bytes"),
         (settings.auth, {"AUTH_SECRET": "x" * 31 + " "}, "AUTH_SECRET .* 32 bytes"),
         (settings.auth_secret, {"AUTH_SECRET": "x" * 31}, "AUTH_SECRET .* 32 bytes"),
+        (settings.auth, {"AUTH_SECRET": json.dumps([LONG, "x" * 31])}, "AUTH_SECRET .* 32 bytes"),
+        (settings.auth, {"AUTH_SECRET": json.dumps([LONG] * 3)}, "AUTH_SECRET .* one or two"),
+        (settings.auth, {"AUTH_SECRET": f"[{LONG}]"}, "AUTH_SECRET .* no JSON list"),
         (settings.auth, {"AUTH_SECRET": LONG, "AUTH_SECRET_PREVIOUS": "x" * 31}, "AUTH_SECRET_PREVIOUS .* 32 bytes"),
         (settings.auth, ISSUER | {"AUTH_SECRET_PREVIOUS": LONG}, "AUTH_SECRET_PREVIOUS"),
         (settings.auth, ISSUER | {"AUTH_JWKS_URL": "file:///keys"}, "AUTH_JWKS_URL"),
@@ -80,23 +95,102 @@ def test_introspection_is_on_unless_it_is_turned_off(
     assert settings.graphql_introspection() is introspection
 
 
+LOGIN = {"username": "us er", "password": "p@ss/"}
+WHOLE = LOGIN | {"engine": "postgres", "host": "db", "port": 5433, "dbname": "events"}
+ADDRESS = {"DATABASE_HOST": "cluster.rds", "DATABASE_PORT": "5434", "DATABASE_NAME": "usage"}
+
+
 @mock_aws
 @pytest.mark.parametrize(
-    ("secret", "url"),
+    ("secret", "given", "url"),
     [
-        ("postgresql://a:b@c:5432/d", "postgresql://a:b@c:5432/d"),
-        (
-            json.dumps({"username": "us er", "password": "p@ss/", "host": "db", "port": 5433, "dbname": "events"}),
-            "postgresql://us%20er:p%40ss%2F@db:5433/events",
-        ),
+        ("postgresql://a:b@c:5432/d", {}, "postgresql://a:b@c:5432/d"),
+        (json.dumps(WHOLE), {}, "postgresql://us%20er:p%40ss%2F@db:5433/events"),
+        (json.dumps(WHOLE | {"port": "5433"}), {}, "postgresql://us%20er:p%40ss%2F@db:5433/events"),
+        (json.dumps(WHOLE), ADDRESS, "postgresql://us%20er:p%40ss%2F@cluster.rds:5434/usage"),
+        (json.dumps(LOGIN), ADDRESS, "postgresql://us%20er:p%40ss%2F@cluster.rds:5434/usage"),
+        (json.dumps(LOGIN), ADDRESS | {"DATABASE_PORT": ""}, "postgresql://us%20er:p%40ss%2F@cluster.rds:5432/usage"),
+        (json.dumps(WHOLE | {"host": "fd00::1"}), {}, "postgresql://us%20er:p%40ss%2F@[fd00::1]:5433/events"),
     ],
 )
-def test_the_database_comes_from_a_secret_as_a_url_or_as_rds_keeps_it(
-    secret: str, url: str, monkeypatch: pytest.MonkeyPatch
+def test_the_database_is_found_by_every_shape_of_its_secret(
+    secret: str, given: dict[str, str], url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arn = boto3.client("secretsmanager").create_secret(Name="database", SecretString=secret)["ARN"]
-    monkeypatch.setenv("DATABASE_SECRET_ARN", arn)
-    assert settings.database_url() == url
+    for name, value in (given | {"DATABASE_SECRET_ARN": arn}).items():
+        monkeypatch.setenv(name, value)
+    assert settings.database_url().partition("?")[0] == url
+
+
+@mock_aws
+@pytest.mark.parametrize(
+    ("secret", "given", "named"),
+    [
+        (json.dumps(LOGIN), {}, "DATABASE_HOST"),
+        (json.dumps(LOGIN), {"DATABASE_HOST": "db"}, "DATABASE_NAME"),
+        (json.dumps(WHOLE | {"dbname": ""}), {}, "DATABASE_NAME"),
+        (json.dumps(WHOLE | {"port": "first"}), {}, "DATABASE_PORT"),
+        (json.dumps({"username": "a"}), ADDRESS, "neither a URL nor the JSON"),
+        ("postgresql://a:b@c", {}, "name of the database"),
+        ("postgresql://a:b@c/d", ADDRESS, "DATABASE_HOST"),
+    ],
+)
+def test_a_secret_without_an_address_is_an_error_that_names_what_adds_it(
+    secret: str, given: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = boto3.client("secretsmanager").create_secret(Name="database", SecretString=secret)["ARN"]
+    for name, value in (given | {"DATABASE_SECRET_ARN": arn}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(settings.SettingError, match=named):
+        settings.database_url()
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "expected"),
+    [
+        ("postgresql://a@db.example/d", {}, {"sslmode": "verify-full", "sslrootcert": "rds_ca.pem"}),
+        ("postgresql://a@db.example/d", {"DATABASE_SSLMODE": "require"}, {"sslmode": "require"}),
+        ("postgresql://a@db.example/d", {"DATABASE_SSLMODE": "disable"}, {"sslmode": "disable"}),
+        ("postgresql://a@db.example/d?sslmode=require", {}, {"sslmode": "require"}),
+        ("postgresql://a@db.example/d?sslmode=verify-ca", {}, {"sslmode": "verify-ca", "sslrootcert": "rds_ca.pem"}),
+        ("postgresql://a@db.example/d?sslrootcert=mine", {}, {"sslmode": "verify-full", "sslrootcert": "mine"}),
+        ("postgresql://a@127.0.0.1,db.example/d", {}, {"sslmode": "verify-full", "sslrootcert": "rds_ca.pem"}),
+        ("postgresql://a@127.0.0.1:5432/d?hostaddr=10.0.0.1", {}, {"sslmode": "verify-full"}),
+        ("postgresql://a@127.0.0.1:5432/d", {}, {}),
+        ("postgresql://a@[::1]:5432/d", {}, {}),
+        ("postgresql://a@localhost/d?connect_timeout=3", {}, {}),
+        ("postgresql:///d?host=/run/postgresql", {}, {}),
+        ("postgresql://a@localhost/d", {"DATABASE_SSLMODE": "verify-full"}, {"sslmode": "verify-full"}),
+    ],
+)
+def test_a_server_elsewhere_is_verified_unless_a_setting_says_otherwise(
+    url: str, given: dict[str, str], expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (given | {"DATABASE_URL": url}).items():
+        monkeypatch.setenv(name, value)
+    known = conninfo_to_dict(settings.database_url())
+    assert {name: Path(str(known[name])).name for name in expected} == expected
+    assert ("sslmode" in known) is bool(expected)
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")  # of one of RDS's roots
+def test_the_certificates_of_rds_are_roots_that_are_valid_for_years() -> None:
+    roots = x509.load_pem_x509_certificates(database_url._RDS_BUNDLE.read_bytes())
+    for root in roots:
+        root.verify_directly_issued_by(root)
+        assert root.not_valid_after_utc > datetime(2031, 1, 1, tzinfo=UTC)
+    names = {str(root.subject.rfc4514_string()) for root in roots}
+    for region in ("us-east-1", "eu-west-1", "ap-northeast-1"):
+        assert sum(region in name for name in names) >= 3
+
+
+@mock_aws
+def test_a_signing_secret_may_be_a_list_of_the_new_and_the_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = json.dumps([LONG, LONG[::-1] + "y"])
+    arn = boto3.client("secretsmanager").create_secret(Name="signing", SecretString=text)["ARN"]
+    monkeypatch.setenv("AUTH_SECRET_ARN", arn)
+    assert settings.auth_secret() == LONG
+    assert SigningSecrets(settings.auth().secret).current() == (LONG, LONG[::-1] + "y")
 
 
 @mock_aws
@@ -104,7 +198,8 @@ def test_the_secret_that_is_being_replaced_is_read_as_well(monkeypatch: pytest.M
     arn = boto3.client("secretsmanager").create_secret(Name="previous", SecretString=f"{LONG}\n")["ARN"]
     monkeypatch.setenv("AUTH_SECRET", LONG[::-1])
     monkeypatch.setenv("AUTH_SECRET_PREVIOUS_ARN", arn)
-    assert settings.auth().previous_secret == LONG
+    found = settings.auth()
+    assert SigningSecrets(found.secret, found.previous_secret).current() == (LONG[::-1], LONG)
 
 
 @mock_aws

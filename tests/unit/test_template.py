@@ -45,6 +45,7 @@ def statements(template: Any, function: str) -> list[Any]:
     return [
         statement["Fn::If"][1] if "Fn::If" in statement else statement
         for policy in template["Resources"][function]["Properties"]["Policies"]
+        if "Statement" in policy
         for statement in policy["Statement"]
     ]
 
@@ -131,6 +132,32 @@ def test_a_function_may_do_what_it_needs_alone(template: Any, function: str, act
         action = statement["Action"]
         allowed.update([action] if isinstance(action, str) else action)
     assert allowed == actions
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_may_decrypt_its_secrets_where_a_key_is_named(template: Any, function: str) -> None:
+    decrypt = {"Fn::If": ["HasSecretsKeys", {"Ref": "DecryptSecrets"}, {"Ref": "AWS::NoValue"}]}
+    assert decrypt in template["Resources"][function]["Properties"]["Policies"]
+    (statement,) = template["Resources"]["DecryptSecrets"]["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Action"], statement["Resource"]) == ("kms:Decrypt", {"Ref": "SecretsKeyArns"})
+    secrets = str(statement["Condition"]["StringEquals"]["kms:EncryptionContext:SecretARN"])
+    assert all(name in secrets for name in template["Parameters"] if "Secret" in name and name.endswith("Arn"))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_only_what_needs_the_database_is_in_the_vpc(template: Any, function: str) -> None:
+    assert "VpcConfig" not in template["Globals"]["Function"]
+    properties = template["Resources"][function]["Properties"]
+    needs_database = "DATABASE_SECRET_ARN" in properties["Environment"]["Variables"]
+    assert needs_database is (function != "IngestFunction")
+    assert ("VpcConfig" in properties) is needs_database
+
+
+@pytest.mark.parametrize("function", [name for name in FUNCTIONS if name != "IngestFunction"])
+def test_what_reaches_the_database_has_every_setting_of_it(template: Any, function: str) -> None:
+    variables = template["Resources"][function]["Properties"]["Environment"]["Variables"]
+    of_database = {name for name in SETTINGS if name.startswith("DATABASE_")} - {"DATABASE_URL"}
+    assert of_database == {name for name in variables if name.startswith("DATABASE_")}
 
 
 @pytest.mark.parametrize("function", [name for name in FUNCTIONS if name != "MigrationsFunction"])

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import psycopg
-from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.graphql.clickhouse import payload_sql, rollups
@@ -26,6 +25,7 @@ from functions.graphql.query.sessions import Sessions
 from functions.graphql.query.slots import Slots
 from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
 from functions.shared import event_columns
+from functions.shared.clickhouse import Reader
 from functions.shared.payload_value import DeclaredPaths
 
 MAX_MEMORY_BYTES = 1024**3
@@ -141,7 +141,7 @@ class ClickHouseStore:
 
     def __init__(
         self,
-        client: Client,
+        client: Reader,
         slots: Slots,
         deadline: Deadline,
         declared: DeclaredPaths = frozenset(),

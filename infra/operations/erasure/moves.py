@@ -9,6 +9,7 @@ from contextlib import closing
 
 from functions.shared import clickhouse
 from functions.shared.postgres import Connection
+from functions.shared.secret import UrlSource
 from functions.sync.clickhouse_moves import count_pending
 from functions.sync.moves import Mover
 
@@ -47,7 +48,7 @@ def finish_moves(
     )
 
 
-def _pending_in_clickhouse(connection: Connection, url: str | None) -> int:
+def _pending_in_clickhouse(connection: Connection, url: UrlSource | None) -> int:
     if url is None:
         return 0
     with closing(clickhouse.connect(url, _CLICKHOUSE_SECONDS)) as client:

@@ -1,0 +1,13 @@
+"""What the last release relies on, so that its code works while and after the next one is deployed.
+
+Whoever makes a release sets `REVISION` to its newest migration, and `UNUSED` to what its code no longer uses.
+"""
+
+REVISION = "0011"
+"""Newest migration of PostgreSQL that the last release has."""
+
+CLICKHOUSE_MIGRATION = 3
+"""Newest migration of ClickHouse that the last release has."""
+
+UNUSED = frozenset[str]()
+"""Tables, columns (`table.column`), keys and triggers that the last release has, but that its code no longer uses."""
