@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import msgspec
 from graphql import GraphQLError, GraphQLResolveInfo
@@ -11,6 +12,7 @@ from graphql.pyutils import Path
 from functions.graphql.global_id import USER, GlobalId
 from functions.graphql.plan_cache import PlanCache
 from functions.graphql.query.budget import ByteBudget, Deadline, NodeBudget
+from functions.graphql.query.reads import MeasuredEvents, Reads
 from functions.graphql.query.store import DirectoryReader, EventStore
 from functions.graphql.store_router import Source, StoreRouter
 from functions.shared.catalog.registry import Registry
@@ -30,6 +32,8 @@ class RequestContext:
         last_days: the day of each user's last event, of the users on a page, by the ids of all of them.
         made_lists: lists, as JSON, that belong at these paths of the answer, where the executor's lists are empty.
         errors: errors within the made lists.
+        resolving: the field that is being resolved; None before the first, and in an export.
+        reads: how long the reads of events took.
     """
 
     grant: Grant
@@ -46,12 +50,25 @@ class RequestContext:
     last_days: dict[tuple[int, ...], Mapping[int, date]] = field(default_factory=dict)
     made_lists: list[tuple[Path, msgspec.Raw]] = field(default_factory=list)
     errors: list[GraphQLError] = field(default_factory=list)
+    resolving: GraphQLResolveInfo[Any] | None = None
+    reads: Reads = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reads = Reads(self._field_name)
 
     @property
     def events(self) -> EventStore:
         """The store of events, the same for the whole request."""
-        self.source = self.source or self.stores.current(self.grant, self.deadline)
+        if self.source is None:
+            source = self.stores.current(self.grant, self.deadline)
+            self.source = Source(source.name, MeasuredEvents(source.events, self.reads))
+            self.reads.source = source.name
         return self.source.events
+
+    def _field_name(self) -> str:
+        """Names the field that is being resolved, for metrics."""
+        info = self.resolving
+        return f"{info.parent_type.name}.{info.field_name}" if info else "export"
 
     @property
     def readable(self) -> "Coverage":
