@@ -10,6 +10,7 @@ from graphql.pyutils import Path
 from functions.graphql.global_id import USER, GlobalId
 from functions.graphql.plan_cache import PlanCache
 from functions.graphql.query.budget import ByteBudget, Deadline, NodeBudget
+from functions.graphql.query.reads import MeasuredEvents, Reads
 from functions.graphql.query.store import DirectoryReader, EventStore
 from functions.graphql.store_router import Source, StoreRouter
 from functions.shared.catalog.registry import Registry
@@ -28,6 +29,7 @@ class RequestContext(msgspec.Struct):
         last_days: the day of each user's last event, of the users on a page, by the ids of all of them.
         made_lists: lists, as JSON, that belong at these paths of the answer, where the executor's lists are empty.
         errors: errors within the made lists.
+        reads: how long the reads of events took.
     """
 
     grant: Grant
@@ -44,11 +46,15 @@ class RequestContext(msgspec.Struct):
     last_days: dict[tuple[int, ...], Mapping[int, date]] = msgspec.field(default_factory=dict)
     made_lists: list[tuple[Path, msgspec.Raw]] = msgspec.field(default_factory=list)
     errors: list[GraphQLError] = msgspec.field(default_factory=list)
+    reads: Reads = msgspec.field(default_factory=Reads)
 
     @property
     def events(self) -> EventStore:
         """The store of events, the same for the whole request."""
-        self.source = self.source or self.stores.current(self.grant, self.deadline)
+        if self.source is None:
+            source = self.stores.current(self.grant, self.deadline)
+            self.source = Source(source.name, MeasuredEvents(source.events, self.reads))
+            self.reads.source = source.name
         return self.source.events
 
     @property

@@ -54,6 +54,7 @@ def _fill_in(data: Any, path: Path, made: msgspec.Raw) -> None:
 def _within_limits(resolve: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:
     """Resolves a field, unless the deadline is over or the answer is too large."""
     info.context.deadline.remaining()
+    info.context.reads.resolving = info.parent_type, info.field_name
     value = resolve(source, info, **arguments)
     if isinstance(value, str):
         info.context.answer_bytes.take(len(value))

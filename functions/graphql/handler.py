@@ -1,7 +1,7 @@
 """`GraphqlHandler`: answers requests to `/graphql` and `/v1/export`, and serves the pages."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -33,9 +33,11 @@ from functions.graphql.query.errors import (
 )
 from functions.graphql.query.own import OwnDirectory, own_user_id
 from functions.graphql.query.store import DirectoryReader
+from functions.graphql.query_metrics import QueryMetrics
 from functions.graphql.request import MalformedRequest, Query, RequestError, check_url_parameters, parse_query
 from functions.graphql.schema import executable_schema
 from functions.graphql.store_router import StoreRouter
+from functions.shared import correlation
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog.registry import Registry, load
 from functions.shared.cors import NO_ORIGINS, PREFLIGHT, Cors
@@ -110,6 +112,7 @@ class GraphqlHandler:
         web_base_url: what addresses of users' pages begin with; None if unknown.
         max_seconds: time limit of a query.
         now: returns the present moment, in UTC.
+        metrics: measures the answer to the present request.
     """
 
     logger: Logger
@@ -125,18 +128,25 @@ class GraphqlHandler:
     web_base_url: str | None = None
     max_seconds: float = MAX_SECONDS
     now: Callable[[], datetime] = utc_now
+    metrics: QueryMetrics = field(default_factory=QueryMetrics)
 
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
         """Answers API Gateway's request."""
+        request_id, self.metrics = correlation.begin(event), QueryMetrics()
         if event.get("httpMethod") == PREFLIGHT:
-            return self.cors.preflight(event, "GET, POST")
-        return self.cors.allowed(self._answered(event), event)
+            answer = self.cors.preflight(event, "GET, POST")
+        else:
+            self.logger.append_keys(request_id=request_id)
+            answer = self.cors.allowed(self._answered(event), event)
+            self.metrics.emit(request_id)
+        return correlation.answered(answer, request_id)
 
     def _answered(self, event: dict[str, Any]) -> dict[str, Any]:
         try:
             return self._respond(event)
         except RequestError as error:
             self.logger.info("refused", extra={"status": error.status})
+            self.metrics.has_failed |= error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
             return _response(error.status, _encode({"message": str(error)}), headers=error.headers)
         except Exception as error:  # noqa: BLE001 - the answer names the log entry of any error
             return _response(500, _encode({"message": _WENT_WRONG.format(self._log_error(error))}))
@@ -169,6 +179,7 @@ class GraphqlHandler:
         except AnswerTooLarge as error:
             return answered.status(Mistake.QUERY), _encode({"errors": [{"message": str(error)}]})
         except QueryTooSlow:  # before the query's first field
+            self.metrics.has_failed = True
             status = 503 if answered is AnswerType.GRAPHQL else 200
             return status, _encode({"errors": [{"message": _TOO_SLOW}]})
 
@@ -205,7 +216,7 @@ class GraphqlHandler:
         directory: DirectoryReader = PostgresDirectory(self.database, grant)
         if grant.reads_own_only:
             directory = OwnDirectory(directory, own_user_id(grant))
-        return RequestContext(
+        context = RequestContext(
             grant,
             self.registry,
             self.stores,
@@ -214,6 +225,8 @@ class GraphqlHandler:
             deadline=Deadline(self.max_seconds),
             web_base_url=self.web_base_url,
         )
+        self.metrics.reads = context.reads
+        return context
 
     def _answer(self, grant: Grant, query: Query) -> str:
         context = self._context(grant)
@@ -234,6 +247,7 @@ class GraphqlHandler:
         formatted: dict[str, Any] = dict(error.formatted)
         original = error.original_error
         if isinstance(original, QueryTooSlow | psycopg.errors.QueryCanceled):
+            self.metrics.has_failed = True
             days = original.days if isinstance(original, QueryTooSlow) else 0
             formatted["message"] = _TOO_SLOW_OVER_DAYS.format(days) if days > _MANY_DAYS else _TOO_SLOW
         elif isinstance(original, StoreUnavailable | psycopg.OperationalError):
@@ -247,6 +261,7 @@ class GraphqlHandler:
 
     def _log_error(self, error: Exception) -> str:
         """Logs an unexpected error under a new id, and returns the id."""
+        self.metrics.has_failed = True
         error_id = str(uuid4())
         self.logger.error("A request failed", extra={"error_id": error_id}, exc_info=redacted(error))
         return error_id

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from itertools import compress
+from time import perf_counter
 from typing import Any
 
 import boto3
@@ -18,7 +19,7 @@ from functions.ingest.formats.compression import TooLarge
 from functions.ingest.formats.table import events_of, format_of
 from functions.ingest.intake import Intake, QueueUnavailable
 from functions.ingest.request import Request, UnsupportedEncoding, UnsupportedMediaType, read_request
-from functions.shared import queue
+from functions.shared import correlation, queue
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog import registry
 from functions.shared.cors import NO_ORIGINS, PREFLIGHT, Cors
@@ -27,6 +28,7 @@ from functions.shared.rejection import Rejection
 from functions.shared.settings import AuthSettings
 from functions.shared.tenant import tenant_of
 from functions.shared.timestamp import utc_now
+from functions.shared.tracing import span
 
 # API Gateway gives up after 29 s, and then the sender can't know whether its events were queued. SQS calls may take
 # 17 s, because fetching the issuer's keys and the list of revoked tokens may take 5 s each before them.
@@ -59,7 +61,7 @@ def build(
     log_level: str = "INFO",
 ) -> "IngestHandler":
     """Returns the handler for these settings; opens no connections."""
-    send = partial(queue.send, boto3.client("sqs", config=PATIENCE), queue_url)
+    send = partial(queue.send_for_request, boto3.client("sqs", config=PATIENCE), queue_url)
     intake = Intake(registry.load(), retention_months, send)
     return IngestHandler(Logger(level=log_level), Authenticator(auth), intake, Cors(cors_origins))
 
@@ -81,35 +83,48 @@ class IngestHandler(msgspec.Struct):
     @redact_errors()
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
         """Answers a request with the outcome of each event, or with the reason why the whole request was refused."""
+        request_id = correlation.begin(event)
         if event.get("httpMethod") == PREFLIGHT:
-            return self.cors.preflight(event, "POST")
-        return self.cors.allowed(self._answered(event), event)
+            answer = self.cors.preflight(event, "POST")
+        else:
+            self.logger.append_keys(request_id=request_id)
+            answer = self.cors.allowed(self._answered(event, request_id), event)
+        return correlation.answered(answer, request_id)
 
-    def _answered(self, event: dict[str, Any]) -> dict[str, Any]:
+    def _answered(self, event: dict[str, Any], request_id: str) -> dict[str, Any]:
+        start = perf_counter()
         request = read_request(event)
         form = format_of(request)
         try:
-            answer = self._answer(request, form)
+            answer, tenant, size = self._answer(request, form)
         except tuple(STATUSES) as error:
+            status = STATUSES[type(error)]
             code = error.code if isinstance(error, Rejection) else type(error).__name__
-            self.logger.info("refused", extra={"status": STATUSES[type(error)], "reason": code})
-            return _response(STATUSES[type(error)], {"message": str(error)}, _headers(error))
+            self.logger.info("refused", extra={"status": status, "reason": code})
+            intake_metrics.count_refused(status, code, _milliseconds_since(start), request_id)
+            return _response(status, {"message": str(error)}, _headers(error))
+        intake_metrics.count_answer(answer, tenant, size, _milliseconds_since(start), request_id)
         self.logger.info(
             "taken in",
             extra={"accepted": answer.accepted, "ignored": answer.ignored, "rejected": len(answer.rejected)},
         )
         return _response(*form.answer(answer))
 
-    def _answer(self, request: Request, form: RequestFormat) -> Answer:
-        grant = self.authenticator.grant(form.credentials(request.headers))
+    def _answer(self, request: Request, form: RequestFormat) -> tuple[Answer, str, int]:
+        """Returns the answer, the tenant, and the size of the accepted events in bytes, unpacked."""
+        with span("verify token"):
+            grant = self.authenticator.grant(form.credentials(request.headers))
         if not grant.may_write:
             raise Forbidden("The token needs the scope events:write or events:write:own.")
         events = events_of(request, form)
-        answer = self.intake.take_in(events, grant, self.now(), request.idempotency_key)
+        with span("take in"):
+            answer = self.intake.take_in(events, grant, self.now(), request.idempotency_key)
         accepted = compress(events.raw, answer.ids)  # an id is true
-        size = sum(map(len, accepted))
-        intake_metrics.count(tenant_of(grant), answer.accepted, size)
-        return answer
+        return answer, tenant_of(grant), sum(map(len, accepted))
+
+
+def _milliseconds_since(start: float) -> float:
+    return round((perf_counter() - start) * 1000, 1)
 
 
 def _headers(error: Exception) -> Mapping[str, str]:

@@ -2,21 +2,23 @@
 
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from time import monotonic
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
 from typing import Any
 
 import psycopg
 from aws_lambda_powertools import Logger
 
 from functions.ingest import intake_metrics
+from functions.ingest.consumer_metrics import BatchMetrics
 from functions.ingest.message.batch import Batch, is_read_soon
 from functions.ingest.message.origin import Origin, origin_of
 from functions.ingest.message.replay import read_message
 from functions.ingest.outcome import Outcome
 from functions.ingest.pipeline import Consumer
 from functions.ingest.read_ahead import Group, Message, ReadAhead, Upcoming
+from functions.shared import correlation
 from functions.shared.catalog import registry
 from functions.shared.failure import redact_errors
 from functions.shared.gc_tuning import gc_disabled
@@ -24,6 +26,7 @@ from functions.shared.postgres import Database, TimeLimits, reason_of
 from functions.shared.secret import UrlSource
 from functions.shared.spare_time import NO_WORK
 from functions.shared.tenant import QUEUE
+from functions.shared.tracing import span
 
 TIME_LIMITS = TimeLimits(statement=45, transaction=50)
 
@@ -32,6 +35,7 @@ TIME_LIMITS = TimeLimits(statement=45, transaction=50)
 MAX_BYTES_AT_ONCE = 32 * 1024 * 1024
 MAX_EVENTS_AT_ONCE = 5_000  # an event takes much more memory than its bytes
 MAX_IDS_LOGGED = 10
+MAX_REQUESTS_LOGGED = 5_000  # a line of the log may have 256 KB
 # Counted from the start of the invocation. A transaction may take 50 s more, and the function has at least 60 s.
 LAST_START_SECONDS = 10
 
@@ -51,6 +55,8 @@ class ConsumerHandler:
         max_bytes: maximum bytes of messages consumed together; one message alone may be larger.
         max_events: maximum events of messages consumed together.
         clock: returns seconds like `time.monotonic`.
+        metrics: counts what becomes of the present batch.
+        requests: ids of the requests that the present messages are of, by the messages' ids.
     """
 
     logger: Logger
@@ -59,33 +65,48 @@ class ConsumerHandler:
     max_bytes: int = MAX_BYTES_AT_ONCE
     max_events: int = MAX_EVENTS_AT_ONCE
     clock: Callable[[], float] = monotonic
+    metrics: BatchMetrics = field(default_factory=BatchMetrics)
+    requests: dict[str, str] = field(default_factory=dict)
 
     @redact_errors()
     @gc_disabled()
-    def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
+    def __call__(self, event: dict[str, Any], context: object) -> dict[str, Any]:
         """Stores the messages, and reports the failed ones, which SQS then delivers again."""
-        deadline = self.clock() + LAST_START_SECONDS
-        records = event["Records"]
+        start, deadline = perf_counter(), self.clock() + LAST_START_SECONDS
+        records, self.metrics = event["Records"], BatchMetrics()
+        self.requests = {record["messageId"]: correlation.request_of(record) for record in records}
+        invocation = correlation.invocation_of(context)
+        self.logger.append_keys(invocation=invocation)
         waiting, done = deque(records), set[str]()
         ahead = ReadAhead(self._groups(waiting, deadline), self.consumer)
         try:
             while group := ahead.next_group():
-                outcome, stored_ids = self._consume(group, ahead.steps())
+                with span("store"):
+                    outcome, stored_ids = self._consume(group, ahead.steps())
                 done |= stored_ids
                 if stored_ids:
-                    self._log(outcome, len(stored_ids))
-                    intake_metrics.count_erased(outcome.erased)
-                    _count_published([message.batch for message in group.messages if message.id in stored_ids])
+                    self._log(outcome, stored_ids)
+                    batches = [message.batch for message in group.messages if message.id in stored_ids]
+                    self.metrics.add(outcome, batches)
+                    _count_published(batches)
                 if self.clock() >= deadline:
                     break
             if left := ahead.messages + len(waiting):
                 self.logger.warning("no time is left for some messages", extra={"messages": left})
         except psycopg.Error as error:
+            self.metrics.has_database_failed = True
             self.logger.warning(
                 "PostgreSQL did not store the batch",
-                extra={"messages": len(records) - len(done), "sqlstate": error.sqlstate, "reason": reason_of(error)},
+                extra={
+                    "messages": len(records) - len(done),
+                    "sqlstate": error.sqlstate,
+                    "reason": reason_of(error),
+                    "requests": self._requests_of(self.requests.keys() - done),
+                },
             )
         failed = [record["messageId"] for record in records if record["messageId"] not in done]
+        milliseconds = round((perf_counter() - start) * 1000, 1)
+        self.metrics.emit(len(records), len(failed), milliseconds, invocation)
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
     def _groups(self, waiting: deque[dict[str, Any]], deadline: float) -> Iterator[Upcoming | list[Message]]:
@@ -150,11 +171,12 @@ class ConsumerHandler:
         )
         return first + second, first_ids | second_ids
 
-    def _log(self, outcome: Outcome, messages: int) -> None:
+    def _log(self, outcome: Outcome, message_ids: Set[str]) -> None:
         self.logger.info(
             "consumed",
             extra={
-                "messages": messages,
+                "messages": len(message_ids),
+                "requests": self._requests_of(message_ids),
                 "stored": outcome.stored,
                 "duplicates": outcome.duplicates,
                 "ignored": outcome.ignored,
@@ -170,8 +192,14 @@ class ConsumerHandler:
         """Logs where the code failed on a message. Omits the error's text, which may quote the message."""
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{frame.filename}:{frame.lineno}"
-        extra = {"message_id": message_id, "error": type(error).__name__, "where": where}
+        request_id = self.requests[message_id]
+        extra = {"message_id": message_id, "request_id": request_id, "error": type(error).__name__, "where": where}
         self.logger.error("a message can't be consumed", extra=extra)
+        self.metrics.unconsumable += 1
+
+    def _requests_of(self, message_ids: Iterable[str]) -> list[str]:
+        """Returns the ids of the requests of the messages, for the log."""
+        return sorted({self.requests[message_id] for message_id in message_ids})[:MAX_REQUESTS_LOGGED]
 
 
 def _count_published(batches: Sequence[Batch]) -> None:

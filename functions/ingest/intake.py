@@ -14,6 +14,7 @@ from functions.ingest.idempotency import IdempotentRequest
 from functions.ingest.judge import Judge
 from functions.ingest.message.batch import Batch
 from functions.shared.catalog.registry import Registry
+from functions.shared.correlation import ATTRIBUTE_BYTES
 from functions.shared.grant import Grant
 
 type Send = Callable[[Sequence[bytes]], set[int]]
@@ -59,7 +60,7 @@ class Intake(msgspec.Struct, frozen=True):
 
     def _queue(self, batch: Batch, accepted: Sequence[int], answer: Answer) -> None:
         """Sends the batch in as few messages as possible; adds the events that the queue did not take to `answer`."""
-        messages = list(batch.messages(MAX_MESSAGE_BYTES))
+        messages = list(batch.messages(MAX_MESSAGE_BYTES - ATTRIBUTE_BYTES))
         unsent = self.send([msgspec.json.encode(message) for message in messages])
         if messages and len(unsent) == len(messages):
             raise QueueUnavailable("The queue can't be reached; send the request again.")

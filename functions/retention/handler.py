@@ -6,16 +6,14 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from functions.retention.report import Report
+from functions.retention import retention_metrics
 from functions.retention.retention import Retention, RetentionError
+from functions.shared.correlation import invocation_of
 from functions.shared.failure import redact_errors
 from functions.shared.timestamp import utc_now
-
-metrics = Metrics(namespace="AiUsageEvents")
 
 # Time reserved for the answer.
 RESERVE_SECONDS = 10
@@ -52,22 +50,14 @@ class RetentionHandler:
             RetentionError: work was left undone.
         """
         request = msgspec.convert(event, Request)
+        invocation = invocation_of(context)
+        self.logger.append_keys(invocation=invocation)
         seconds = max(1, context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
         report = self.retention.run(self.now(), seconds, dry_run=request.dry_run)
         answer: dict[str, Any] = msgspec.to_builtins(report)
         self.logger.info("retained", extra=answer)
         if not request.dry_run:
-            _count(report)
+            retention_metrics.count(report, invocation)
             if report.failure:
                 raise RetentionError(report.failure)
         return answer
-
-
-def _count(report: Report) -> None:
-    unsynced = sum(kept.unsynced_rows or 0 for kept in report.kept)
-    metrics.add_metric("PartitionsMade", MetricUnit.Count, len(report.made))
-    metrics.add_metric("PartitionsDropped", MetricUnit.Count, len(report.dropped))
-    metrics.add_metric("PartitionsBusy", MetricUnit.Count, len(report.busy))
-    metrics.add_metric("UnsyncedRowsInOldPartitions", MetricUnit.Count, unsynced)
-    metrics.add_metric("RejectedEventsDeleted", MetricUnit.Count, report.rejected_events_deleted)
-    metrics.flush_metrics()

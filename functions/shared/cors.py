@@ -13,7 +13,7 @@ ANY_ORIGIN = "*"
 PREFLIGHT = "OPTIONS"
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9_ ,-]{1,1000}")
 _SECONDS = "7200"  # for which a browser remembers the answer; Chromium remembers none for longer
-_EXPOSED = "Accept-Encoding, WWW-Authenticate, x-amzn-Remapped-WWW-Authenticate"
+_EXPOSED = "Accept-Encoding, WWW-Authenticate, X-Request-Id, x-amzn-Remapped-WWW-Authenticate"
 
 
 class Cors(msgspec.Struct, frozen=True):

@@ -2,27 +2,30 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import psycopg
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from functions.shared import clickhouse, postgres
+from functions.shared.correlation import invocation_of
+from functions.shared.database_health import database_health
 from functions.shared.failure import class_and_code, redact_errors, redacted
+from functions.shared.metrics import Values
 from functions.shared.secret import UrlSource
+from functions.shared.tracing import span
+from functions.sync import sync_metrics
 from functions.sync.analysis import Analysis
 from functions.sync.error import SyncError
 from functions.sync.moves import Mover, MoveReport
 from functions.sync.report import Report
 from functions.sync.rollups import Rollups
 from functions.sync.sync import Sync
-
-metrics = Metrics(namespace="AiUsageEvents")
+from functions.sync.sync_metrics import SyncMetrics
 
 # Time reserved for the last chunks and the response.
 RESERVE_SECONDS = 30
@@ -47,7 +50,7 @@ def build(
     return SyncHandler(Logger(level=log_level), mover, sync, rollups, follow_seconds, analysis)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SyncHandler:
     """Runs the mover, then the sync, and then builds rollups at each invocation.
 
@@ -57,6 +60,7 @@ class SyncHandler:
         rollups: None if ClickHouse is disabled.
         follow_seconds: how long a sync that has caught up keeps polling.
         analysis: None if ClickHouse is disabled.
+        metrics: counts what the present invocation does.
     """
 
     logger: Logger
@@ -65,14 +69,17 @@ class SyncHandler:
     rollups: Rollups | None = None
     follow_seconds: int = 0
     analysis: Analysis | None = None
+    metrics: SyncMetrics = field(default_factory=SyncMetrics)
 
     @redact_errors(SyncError)
     def __call__(self, _: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Returns what was copied and how far ClickHouse is behind; raises if the sync can't continue."""
+        self.metrics, invocation = SyncMetrics(), invocation_of(context)
+        self.logger.append_keys(invocation=invocation)
         try:
             report = self._report(context)
         finally:
-            metrics.flush_metrics()
+            self.metrics.emit(self._database_health(), invocation)
         answer: dict[str, Any] = msgspec.to_builtins(report)
         self.logger.info("synced", extra=answer)
         return answer
@@ -81,7 +88,7 @@ class SyncHandler:
         deadline = time.monotonic() + max(1, context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
         moves = self._move((deadline - time.monotonic()) / (1 if self.sync is None else 2))
         if self.sync is None:
-            metrics.add_metric("SyncedRows", MetricUnit.Count, 0)
+            self.metrics.add(sync_metrics.SYNCED_ROWS, 0)
             report = Report("disabled", reason="CLICKHOUSE_URL is not set")
         else:
             report = self._follow(self.sync, max(1, deadline - time.monotonic()))
@@ -95,16 +102,17 @@ class SyncHandler:
     def _move(self, seconds: float) -> MoveReport | Exception:
         """Moves stored events; returns an error instead of raising it, because the sync must go on all the same."""
         try:
-            report = self.mover.run(seconds)
+            with span("move"):
+                report = self.mover.run(seconds)
         except Exception as error:
-            metrics.add_metric("MoveFailures", MetricUnit.Count, 1)
+            self.metrics.add(sync_metrics.MOVE_FAILURES, 1)
             self.logger.exception(
                 "Events could not be moved", extra={"reason": _reason(error)}, exc_info=redacted(error)
             )
             return error
         if report.events or report.open:
-            metrics.add_metric("MovedEvents", MetricUnit.Count, report.events)
-            metrics.add_metric("OpenMoves", MetricUnit.Count, report.open)
+            self.metrics.add(sync_metrics.MOVED_EVENTS, report.events)
+            self.metrics.add(sync_metrics.OPEN_MOVES, report.open)
         return report
 
     def _build_rollups(self, report: Report, seconds: float) -> None:
@@ -112,17 +120,18 @@ class SyncHandler:
         if self.rollups is None or report.status != "caught_up":
             return
         try:
-            built = self.rollups.run(seconds)
+            with span("build rollups"):
+                built = self.rollups.run(seconds)
         except (psycopg.Error, ClickHouseError) as error:
-            metrics.add_metric("RollupFailures", MetricUnit.Count, 1)
+            self.metrics.add(sync_metrics.ROLLUP_FAILURES, 1)
             self.logger.exception(
                 "Rollups could not be built", extra={"reason": _reason(error)}, exc_info=redacted(error)
             )
             return
         report.rollups, report.open_rollups = built.days, built.waiting
         if built.days or built.waiting:
-            metrics.add_metric("RollupsBuilt", MetricUnit.Count, built.days)
-            metrics.add_metric("OpenRollups", MetricUnit.Count, built.waiting)
+            self.metrics.add(sync_metrics.ROLLUPS_BUILT, built.days)
+            self.metrics.add(sync_metrics.OPEN_ROLLUPS, built.waiting)
 
     def _copy_names(self, report: Report, seconds: float) -> None:
         """Copies names and makes views. Neither GraphQL nor the sync needs them, so an error stops nothing."""
@@ -135,6 +144,14 @@ class SyncHandler:
                 "Names could not be copied", extra={"reason": _reason(error)}, exc_info=redacted(error)
             )
 
+    def _database_health(self) -> Values:
+        """Returns metrics of the database, whether the sync failed or not; none if the database can't be asked."""
+        try:
+            return database_health(self.mover.database_url)
+        except psycopg.Error as error:
+            self.logger.warning("The database's health is unknown", extra={"reason": _reason(error)})
+            return {}
+
     def _follow(self, sync: Sync, seconds: float) -> Report:
         """Runs once and, after catching up, again every few seconds until `follow_seconds` have passed."""
         start = time.monotonic()
@@ -146,20 +163,21 @@ class SyncHandler:
 
     def _run(self, sync: Sync, seconds: float) -> Report:
         try:
-            report = sync.run(seconds)
+            with span("copy"):
+                report = sync.run(seconds)
         except Exception as error:
-            metrics.add_metric("SyncFailures", MetricUnit.Count, 1)
+            self.metrics.add(sync_metrics.FAILURES, 1)
             with suppress(psycopg.Error):
-                _count_lag(sync.seconds_behind())
+                self.metrics.set_lag(sync.seconds_behind())
             self.logger.exception("The sync failed", extra={"reason": _reason(error)}, exc_info=redacted(error))
             raise
-        metrics.add_metric("SyncedRows", MetricUnit.Count, report.rows)
-        metrics.add_metric("SyncedChunks", MetricUnit.Count, report.chunks)
-        metrics.add_metric("SyncedBytes", MetricUnit.Bytes, report.bytes)
-        metrics.add_metric("SyncRefusedRows", MetricUnit.Count, report.refused)
-        _count_lag(report.seconds_behind)
-        if report.oldest_transaction_seconds is not None:
-            metrics.add_metric("SyncOldestTransactionSeconds", MetricUnit.Seconds, report.oldest_transaction_seconds)
+        self.metrics.add(sync_metrics.SYNCED_ROWS, report.rows)
+        self.metrics.add(sync_metrics.SYNCED_CHUNKS, report.chunks)
+        self.metrics.add(sync_metrics.SYNCED_BYTES, report.bytes)
+        self.metrics.add(sync_metrics.REFUSED_ROWS, report.refused)
+        self.metrics.set_lag(report.seconds_behind)
+        self.metrics.add(sync_metrics.FAILURES, 0)
+        self.metrics.set(sync_metrics.OLDEST_TRANSACTION, report.oldest_transaction_seconds)
         return report
 
 
@@ -174,8 +192,3 @@ def _reason(error: Exception) -> str:
             return postgres.reason_of(error)
         case _:
             return class_and_code(error)
-
-
-def _count_lag(seconds_behind: float | None) -> None:
-    if seconds_behind is not None:
-        metrics.add_metric("SyncSecondsBehind", MetricUnit.Seconds, seconds_behind)

@@ -61,6 +61,7 @@ def post(api: IngestHandler, body: Any, scope: str = "events:write", **request: 
     headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}", "Content-Type": "application/json"}
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
     answer = api({"headers": headers, "body": text, "isBase64Encoded": False} | request, None)
+    assert answer["headers"].pop("X-Request-Id")
     challenge = {"WWW-Authenticate": answer["headers"].get("WWW-Authenticate")} if answer["statusCode"] == 401 else {}
     assert answer["headers"] == {"Content-Type": "application/json"} | challenge
     return answer["statusCode"], json.loads(answer["body"])

@@ -268,6 +268,7 @@ def test_the_function_answers_and_counts_what_it_did(stores: Stores, capsys: pyt
         "PartitionsMade": 0,
         "PartitionsDropped": 1,
         "PartitionsBusy": 0,
+        "PartitionsKept": 1,
         "UnsyncedRowsInOldPartitions": 2,
         "RejectedEventsDeleted": 0,
     }

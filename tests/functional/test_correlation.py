@@ -1,0 +1,164 @@
+"""One id leads from a request to its answer, its messages, its batch, and the log lines of all of them."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aws_lambda_powertools import Logger
+
+from functions.graphql.handler import GraphqlHandler
+from functions.ingest.api_handler import IngestHandler
+from functions.ingest.consumer_handler import ConsumerHandler
+from functions.ingest.contract import MAX_MESSAGE_BYTES
+from functions.shared import correlation
+from functions.shared.cors import Cors
+from functions.shared.queue import _size
+from infra.operations.dead_letters import redrive
+from tests.functional.test_ingest_api import CHAT, api, sqs
+from tests.support.consuming import Queues, consume
+from tests.support.graphql import built
+from tests.support.lambda_context import FakeContext
+from tests.support.ways_in import token
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+__all__ = ["api", "sqs"]  # fixtures
+
+REQUEST = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
+
+
+class Context(FakeContext):
+    """A context of an invocation with an id."""
+
+    aws_request_id = "an-invocation"
+
+
+def sent(body: Any, request_id: Any = REQUEST) -> dict[str, Any]:
+    """Returns a request as API Gateway passes it to the function."""
+    return {
+        "httpMethod": "POST",
+        "headers": {"Authorization": f"Bearer {token()}", "Content-Type": "application/json"},
+        "body": json.dumps(body),
+        "isBase64Encoded": False,
+        "requestContext": {"requestId": request_id},
+    }
+
+
+class Log:
+    """What the functions of this process log."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Returns the lines since the last call."""
+        lines = [json.loads(line) for line in self.stream.getvalue().splitlines()]
+        self.stream.truncate(self.stream.seek(0))
+        return lines
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """The log of the functions, which share one logger in this process."""
+    log, handler = Log(), Logger().registered_handler
+    assert isinstance(handler, logging.StreamHandler)
+    before = handler.setStream(log.stream)
+    yield log
+    handler.setStream(before)
+
+
+def test_a_request_is_found_by_its_id_from_the_answer_to_the_stored_batch(
+    queues: Queues, api: IngestHandler, consumer: ConsumerHandler, log: Log
+) -> None:
+    answer = api(sent([CHAT, CHAT]), None)
+    assert answer["headers"][correlation.HEADER] == REQUEST
+    assert [line["request_id"] for line in log.lines()] == [REQUEST]
+    consumer({"Records": queues.records()}, Context())
+    (line,) = log.lines()
+    assert (line["message"], line["requests"], line["invocation"], line["stored"]) == (
+        "consumed",
+        [REQUEST],
+        "an-invocation",
+        2,
+    )
+
+
+def test_a_refused_request_has_its_id_in_answer_and_log(api: IngestHandler, log: Log) -> None:
+    refused = api(sent(CHAT) | {"headers": {}}, None)
+    assert (refused["statusCode"], refused["headers"][correlation.HEADER]) == (401, REQUEST)
+    assert [(line["message"], line["request_id"]) for line in log.lines()] == [("refused", REQUEST)]
+
+
+@pytest.mark.parametrize("given", [None, "", "two words", "x" * 65, 5, "an\nid"])
+def test_a_request_without_a_usable_id_gets_one(given: Any, api: IngestHandler) -> None:
+    first, second = (api(sent(CHAT, given), None)["headers"][correlation.HEADER] for _ in range(2))
+    assert len({first, second, given}) == 3
+
+
+def test_a_page_of_another_origin_may_read_the_id(api: IngestHandler) -> None:
+    api.cors = Cors(frozenset({"https://page.example.com"}))
+    event = sent(CHAT)
+    event["headers"]["Origin"] = "https://page.example.com"
+    assert correlation.HEADER in api(event, None)["headers"]["Access-Control-Expose-Headers"]
+
+
+def test_a_batch_that_is_not_stored_names_its_requests(
+    queues: Queues, api: IngestHandler, consumer: ConsumerHandler, connection: Any, log: Log
+) -> None:
+    api(sent(CHAT), None)
+    connection.execute("ALTER TABLE ai_usage_events RENAME TO elsewhere")
+    log.lines()
+    consumer({"Records": queues.records()}, None)
+    assert [(line["message"], line["requests"]) for line in log.lines()] == [
+        ("PostgreSQL did not store the batch", [REQUEST])
+    ]
+
+
+def test_a_message_straight_on_the_queue_is_known_by_its_own_id(
+    queues: Queues, consumer: ConsumerHandler, log: Log
+) -> None:
+    queues.send(json.dumps(CHAT))
+    queues.send(json.dumps(CHAT), **{correlation.ATTRIBUTE: "not an id, but a text"})
+    records = queues.records()
+    consume(consumer, *records)
+    (line,) = log.lines()
+    assert line["requests"] == sorted(record["messageId"] for record in records)
+
+
+def test_a_redriven_message_keeps_the_id_of_its_request(queues: Queues, consumer: ConsumerHandler) -> None:
+    queues.bury(json.dumps(CHAT), **{correlation.ATTRIBUTE: REQUEST})
+    redrive(queues.sqs, queues.dead_letter_url, queues.url)
+    assert [correlation.request_of(record) for record in queues.records()] == [REQUEST]
+
+
+def test_four_full_messages_with_their_ids_fit_into_one_call(sqs: "SQSClient", api: IngestHandler) -> None:
+    attribute: Any = {correlation.ATTRIBUTE: {"DataType": "String", "StringValue": "x" * 64}}
+    assert _size(attribute) <= correlation.ATTRIBUTE_BYTES
+    text = {"text": "x" * 60_000}
+    assert api(sent([CHAT | text] * 17), None)["statusCode"] == 202
+    url = sqs.list_queues()["QueueUrls"][0]
+    sizes = []
+    while messages := sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"]).get("Messages"):
+        sizes += [len(one["Body"].encode()) + _size(one["MessageAttributes"]) for one in messages]
+    assert len(sizes) == 5
+    assert max(sizes) <= MAX_MESSAGE_BYTES
+
+
+def test_a_query_has_its_id_in_answer_and_log(log: Log) -> None:
+    with built("postgresql://nobody@127.0.0.1:1/nothing") as handler:
+        answer = ask_of(handler)
+    assert answer["headers"][correlation.HEADER] == REQUEST
+    (line,) = [line for line in log.lines() if line["level"] == "ERROR"]
+    assert line["request_id"] == REQUEST
+    assert line["error_id"] in answer["body"]
+
+
+def ask_of(handler: GraphqlHandler) -> dict[str, Any]:
+    query = {"query": "{ aiInstanceUsageData { all { nodes { id } } } }"}
+    event = sent(query)
+    event["headers"]["Authorization"] = f"Bearer {token(scope='events:read', namespaces=['*'])}"
+    return handler(event, None)
