@@ -133,6 +133,7 @@ def test_views_follow_the_definitions_and_leave_others_alone(insert: Insert, bri
     }
 
 
+ASSIGNED, REMOVED = 1001, 1002
 PAGE = (DOCS / "howto" / "analyse.md").read_text()
 
 
@@ -148,16 +149,20 @@ def test_the_examples_of_the_page_run(
     now = datetime.now(UTC)
     for event in (2, 2, 3):
         insert(now, event, 7, "27/28/", language="ruby")
+    for user in (7, 8, 9):
+        insert(now - timedelta(days=29), ASSIGNED, user, "27/28/", product="duo_pro")
+    insert(now, REMOVED, 9, "27/28/", product="duo_pro")
     bring()
     answers = [rows(client, statement) for statement in documentation.blocks(PAGE, "sql")]
-    assert len(answers) == 5
+    assert len(answers) == 6
     assert all(answers)
     assert answers[1] == [("ruby", 2, 1, 0.5)]
-    assert answers[3][0][:2] == ("root", 3)
+    assert answers[2] == [("8", "duo_pro")], "user 7 uses the seat, user 9 has it no more"
+    assert answers[4][0][:2] == ("root", 3)
     (script,) = documentation.blocks(PAGE, "python")
     monkeypatch.setenv("CLICKHOUSE_URL", clickhouse_url)
     exec(script, {})  # noqa: S102
-    assert capsys.readouterr().out == "code_suggestions 3\n"
+    assert capsys.readouterr().out == "code_suggestions 3\nseats 4\n"
 
 
 def test_clickhouse_reads_the_statements_of_the_page_about_rights(client: Client) -> None:
