@@ -82,7 +82,7 @@ clean: ## Remove what the targets made, the local stack's data too
 pages: setup ## Build the dashboard and GraphiQL, if something changed
 	@$(PYTHON) -m infra.front_end
 
-browser: pages
+browser: pages ## Install a Chromium, for the tests of the pages and the picture of `make demo`
 	@$(PYTHON) -m infra.local.browser
 
 # Asks the package index, so it is made again only when a lock or a tool's version may have changed.
