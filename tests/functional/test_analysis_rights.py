@@ -94,7 +94,7 @@ NAMES = "SELECT namespace_full_path, username FROM events ORDER BY 1"
 LANGUAGES = "SELECT language FROM events_code_suggestions ORDER BY 1"
 
 
-def test_the_user_reads_events_and_nothing_else_and_writes_nothing(data: Path) -> None:
+def test_the_user_reads_events_or_those_of_a_namespace_and_nothing_else(data: Path) -> None:
     assert answers(
         data,
         {},
@@ -104,9 +104,6 @@ def test_the_user_reads_events_and_nothing_else_and_writes_nothing(data: Path) -
         "INSERT INTO ai_usage_users (id) VALUES (1)",
         "ALTER TABLE ai_usage_events DELETE WHERE true",
     ) == ["acme/team\troot\nother\troot", "go\nruby", *["refused"] * 3]
-
-
-def test_a_user_with_the_pages_policies_reads_a_namespace_without_names(data: Path) -> None:
     assert POLICIES.keys() == {f"ai_usage_{name}" for name in ("events", "namespaces", "projects", "users")}
     assert answers(data, POLICIES, NAMES, LANGUAGES) == ["acme/team\t\\N", "ruby"]
 
