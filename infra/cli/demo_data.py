@@ -10,6 +10,8 @@ from infra.cli.environment import use_local_stack
 from infra.cli.terminal import errors_reported
 from infra.stack_file import stack_file
 
+_EVENTS_BETWEEN_MESSAGES = 5_000
+
 
 def demo_data(
     *,
@@ -44,5 +46,10 @@ def demo_data(
             seed=seed,
             retention_months=settings.retention_months(),
         )
-        sent = send(events, boto3.client("sqs"), queue, lambda count: typer.echo(f"{count:,} events …", err=True))
+        sent = send(events, boto3.client("sqs"), queue, _tell)
     typer.echo(f"{sent:,} events were sent. They are shown within a minute.")
+
+
+def _tell(count: int) -> None:
+    if count % _EVENTS_BETWEEN_MESSAGES == 0:
+        typer.echo(f"{count:,} events …", err=True)

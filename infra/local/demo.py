@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import batched
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -61,6 +62,7 @@ REJECTED = "SELECT event_id, code, message FROM rejected_events WHERE event_id =
 COPIED = "SELECT id FROM ai_usage_events WHERE id IN {ids:Array(UUID)}"
 DEEP_SELECT = "SELECT * FROM ai_usage_events_current WHERE payload.project_id > 1"
 SHOWN_ROWS = 10
+IDS_A_QUERY = 1000
 
 DEMO_USERS = 60
 DEMO_STORED_WITHIN_SECONDS = 300
@@ -96,7 +98,7 @@ def show(stack: Stack, folder: Path) -> None:
         row = cursor.fetchone()
         for column, value in zip(cursor.description or (), row or (), strict=True):
             typer.echo(f"  {column.name:<15}{json.dumps(value) if isinstance(value, dict) else value}")
-    with closing(clickhouse.connect(stack.clickhouse_url, COPIED_WITHIN_SECONDS)) as client:
+    with closing(_clickhouse(stack)) as client:
         with step("Copying them to ClickHouse, without waiting for the sync's next minute"):
             _start_sync(stack)
             _wait_for_clickhouse(client, sent)
@@ -110,8 +112,12 @@ def _show_dashboard(stack: Stack, folder: Path) -> None:
     events = list(demo_events(load(), datetime.now(UTC), days=90, users=DEMO_USERS, seed=1, retention_months=3))
     with step(f"Sending {len(events):,} events of 90 days that look real"):
         send(events, deploy.client("sqs", stack.aws_endpoint_url), stack.queue_url)
+    ids = {UUID(event["id"]) for event in events}
     with step("Waiting for them in PostgreSQL"):
-        _wait_for_demo_data(stack, {UUID(event["id"]) for event in events})
+        _wait_for_demo_data(ids, lambda: _stored(stack, ids), "PostgreSQL")
+    with step("Waiting for them in ClickHouse"), closing(_clickhouse(stack)) as client:
+        _start_sync(stack)
+        _wait_for_demo_data(ids, lambda: _in_clickhouse(client, ids), "ClickHouse")
     picture = _picture(stack, folder / PICTURE)
     typer.echo(f"\nThe dashboard: {stack.api_url}/dashboard")
     typer.echo(f"  It is there while the stack runs (make start); its token is in {folder / 'stack.json'}.")
@@ -123,12 +129,16 @@ def _show_dashboard(stack: Stack, folder: Path) -> None:
     typer.echo(f"  {about_picture}")
 
 
-def _wait_for_demo_data(stack: Stack, ids: set[UUID]) -> None:
+def _wait_for_demo_data(ids: set[UUID], found: Callable[[], set[UUID]], where: str) -> None:
     give_up = time.monotonic() + DEMO_STORED_WITHIN_SECONDS
-    while (missing := len(ids) - len(_stored(stack, ids))) > 0:
+    while (missing := len(ids) - len(found())) > 0:
         if time.monotonic() > give_up:
-            raise StartError(f"{missing:,} events are not in PostgreSQL after {DEMO_STORED_WITHIN_SECONDS:.0f} s")
+            raise StartError(f"{missing:,} events are not in {where} after {DEMO_STORED_WITHIN_SECONDS:.0f} s")
         time.sleep(0.5)
+
+
+def _clickhouse(stack: Stack) -> Client:
+    return clickhouse.connect(stack.clickhouse_url, COPIED_WITHIN_SECONDS)
 
 
 def _picture(stack: Stack, file: Path) -> Path | None:
@@ -232,10 +242,14 @@ def _wait_until_all(sent: dict[UUID, str], found: Callable[[], set[UUID]], where
         time.sleep(0.2)
 
 
-def _in_clickhouse(client: Client, sent: dict[UUID, str]) -> set[UUID]:
+def _in_clickhouse(client: Client, ids: Iterable[UUID]) -> set[UUID]:
     if target_of(client) is None:  # the sync has not created the table yet
         return set()
-    return {identifier for (identifier,) in client.query(COPIED, parameters={"ids": list(sent)}).result_rows}
+    return {
+        identifier
+        for some in batched(ids, IDS_A_QUERY, strict=False)
+        for (identifier,) in client.query(COPIED, parameters={"ids": list(some)}).result_rows
+    }
 
 
 def _stored(stack: Stack, ids: Iterable[UUID]) -> set[UUID]:
