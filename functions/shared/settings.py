@@ -232,11 +232,12 @@ def _secret(name: str, arn_name: str) -> str | None:
     value, arn = _text(name), _text(arn_name)
     if value is not None or arn is None:
         return value
-    import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
+    from functions.shared import aws
+
     try:
-        answer = boto3.client("secretsmanager").get_secret_value(SecretId=arn)
+        answer = aws.session().client("secretsmanager").get_secret_value(SecretId=arn)
         return str(answer["SecretString"]).strip()
     except (BotoCoreError, ClientError, KeyError) as error:
         raise SettingError(f"the secret that {arn_name} names can't be read: {error}") from error
