@@ -7,7 +7,6 @@ from itertools import compress
 from time import perf_counter
 from typing import Any
 
-import boto3
 import msgspec
 from aws_lambda_powertools import Logger
 from botocore.config import Config
@@ -19,7 +18,7 @@ from functions.ingest.formats.compression import TooLarge
 from functions.ingest.formats.table import events_of, format_of
 from functions.ingest.intake import Intake, QueueUnavailable
 from functions.ingest.request import Request, UnsupportedEncoding, UnsupportedMediaType, read_request
-from functions.shared import correlation, queue
+from functions.shared import aws, correlation, queue
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog import registry
 from functions.shared.cors import NO_ORIGINS, PREFLIGHT, Cors
@@ -61,7 +60,7 @@ def build(
     log_level: str = "INFO",
 ) -> "IngestHandler":
     """Returns the handler for these settings; opens no connections."""
-    send = partial(queue.send_for_request, boto3.client("sqs", config=PATIENCE), queue_url)
+    send = partial(queue.send_for_request, aws.session().client("sqs", config=PATIENCE), queue_url)
     intake = Intake(registry.load(), retention_months, send)
     return IngestHandler(Logger(level=log_level), Authenticator(auth), intake, Cors(cors_origins))
 

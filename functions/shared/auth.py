@@ -44,6 +44,9 @@ class Authenticator:
 
     def __init__(self, settings: AuthSettings) -> None:
         self._settings = settings
+        if settings.secret is not None:
+            # PyJWT uses it for each secret: better at the start than within the first request.
+            import cryptography.x509.base  # noqa: F401
         self._keys = PublishedKeys(settings.jwks_url, _JWKS_TIMEOUT_SECONDS) if settings.jwks_url else None
         self._secrets = SigningSecrets(settings.secret, settings.previous_secret)
         self._revocations = Revocations(settings.revocations_arn) if settings.revocations_arn else None

@@ -111,12 +111,13 @@ class Revocations:
             self._read_at = now
 
     def _secrets_manager(self) -> Any:
-        import boto3
         from botocore.config import Config
+
+        from functions.shared import aws
 
         if self._client is None:
             patience = Config(
                 connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, retries={"total_max_attempts": 2}
             )
-            self._client = boto3.client("secretsmanager", config=patience)
+            self._client = aws.session().client("secretsmanager", config=patience)
         return self._client

@@ -7,19 +7,36 @@ import pytest
 
 from functions.shared.json_web_token import import_when_used
 
-UNUSED = """
+CERTIFICATES = "cryptography.x509.base"
+VERIFIES_BY_PUBLISHED_KEYS = f"""
 import sys
-from functions.shared import auth
-assert "cryptography.x509.base" not in sys.modules
+from functions.shared.auth import Authenticator, jwt
+from functions.shared.settings import AuthSettings
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+Authenticator(AuthSettings(jwks_url="https://issuer"))
+for algorithm, name, key in (
+    (jwt.algorithms.ECAlgorithm, "ES256", ec.generate_private_key(ec.SECP256R1())),
+    (jwt.algorithms.RSAAlgorithm, "RS256", rsa.generate_private_key(65537, 2048)),
+):
+    published = jwt.PyJWK(algorithm.to_jwk(key.public_key(), as_dict=True), name)
+    assert jwt.decode(jwt.encode({{"sub": "1"}}, key, name), published, [name]) == {{"sub": "1"}}
+assert {CERTIFICATES!r} not in sys.modules
 from cryptography import x509
-assert "cryptography.x509.base" not in sys.modules
 assert x509.Certificate.__name__ == "Certificate"
-assert "cryptography.x509.base" in sys.modules
+assert {CERTIFICATES!r} in sys.modules
+"""
+STARTS_WITH_A_SECRET = f"""
+import sys
+from functions.shared.auth import Authenticator
+from functions.shared.settings import AuthSettings
+Authenticator(AuthSettings(secret="a secret of thirty-two characters, at least"))
+assert {CERTIFICATES!r} in sys.modules
 """
 
 
-def test_certificates_are_imported_when_something_of_them_is_used() -> None:
-    subprocess.run([sys.executable, "-c", UNUSED], check=True)
+@pytest.mark.parametrize("program", [VERIFIES_BY_PUBLISHED_KEYS, STARTS_WITH_A_SECRET], ids=["keys", "secret"])
+def test_certificates_are_imported_at_the_start_for_a_secret_and_else_when_used(program: str) -> None:
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_module_that_is_missing_is_missed_at_once() -> None:

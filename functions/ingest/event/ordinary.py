@@ -2,6 +2,8 @@
 
 Each check is stricter than the rule in `event.py` that it stands for, or is that rule, run once for equal values.
 Events that fail a check are read one by one, so that every rule and every message has one place.
+
+Events of the commonest form have a class of their own, whose types leave out what other forms have to be asked for.
 """
 
 from collections.abc import Sequence, Set
