@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
 from functions.graphql.handler import _TIME_LIMITS as GRAPHQL_LIMITS
@@ -26,7 +27,9 @@ from functions.sync.rollups import Rollups
 from functions.sync.sync import Sync
 from infra.migrations.migrate import migrate
 from infra.migrations.roles import reader, roles_of_settings, writer
+from tests.support import documentation
 from tests.support.clock import NOW
+from tests.support.documentation import DOCS
 from tests.support.graphql import ask, built
 from tests.support.pooler import pooler
 from tests.support.ways_in import token, ways_in
@@ -210,6 +213,21 @@ def test_a_roles_sessions_have_all_settings_from_the_start(
         found: dict[str, str] = dict(untouched.execute(read).fetchall())
     differing = {name for name in wanted if wanted[name] != found[name]}
     assert differing <= {"application_name"}
+
+
+def test_the_statements_for_readers_in_clickhouse_are_right_and_graphql_needs_no_more(
+    roles: Roles, clickhouse_url: str, client: Client
+) -> None:
+    statements = documentation.blocks((DOCS / "howto" / "isolate-load.md").read_text(), "sql")[0].split(";\n")
+    for statement in statements:
+        assert "Query" in str(client.command(f"EXPLAIN AST {statement.strip().rstrip(';')}"))
+    roles.migrate()
+    with ways_in(roles.writer) as ways:
+        assert ways.consume(json.dumps(EVENT)).stored == 1
+    Sync(roles.writer, clickhouse_url).run(SECONDS)
+    limits = "readonly=2&max_memory_usage_for_user=8000000000&max_concurrent_queries_for_user=20"
+    with built(roles.reader, clickhouse_url=f"{clickhouse_url}?{limits}") as handler:
+        assert ask(handler, QUERY)["namespace"]["aiMetrics"] == {"count": 1}
 
 
 def test_settings_name_different_roles_with_limits(monkeypatch: pytest.MonkeyPatch) -> None:
