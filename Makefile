@@ -42,7 +42,7 @@ soak: setup browser ## Run every test, the long ones in full
 bench: setup ## Run the benchmarks; `make bench ARGS=consume` runs one part
 	@$(PYTHON) -m tests.bench $(ARGS)
 
-lint: setup docs .venv/.platforms ## Check format, rules, types, imports and locks; build the documentation
+lint: setup docs .venv/.platforms .venv/.templates ## Check format, rules, types, imports, locks and templates; build the documentation
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@$(PYTHON) -m mypy
@@ -87,8 +87,13 @@ browser: pages
 
 # Asks the package index, so it is made again only when a lock or a tool's version may have changed.
 .venv/.platforms: $(wildcard requirements/*.txt infra/local/aws.py infra/local/deploy.py \
-		tests/integration/localstack.py tests/platforms.py) | .venv/.ready
+		tests/integration/localstack.py tests/platforms.py tests/templates.py) | .venv/.ready
 	@$(PYTHON) -m tests.platforms
+	@touch $@
+
+# Takes most of a minute, so it is made again only when a template or a tool's version may have changed.
+.venv/.templates: $(wildcard infra/*.yaml infra/local/deploy.py tests/templates.py) requirements/dev.txt | .venv/.ready
+	@$(PYTHON) -m tests.templates
 	@touch $@
 
 # Only where no uv is on the PATH.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infra.local import aws, deploy, tools
+from tests import templates
 from tests.integration import localstack
 
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
@@ -37,6 +38,7 @@ def installations() -> list[Installation]:
         ),
         Installation(aws.MINISTACK, (aws.MINISTACK,)),
         Installation(deploy.SAM, (deploy.SAM,)),
+        Installation(templates.CHECKOV, (templates.CHECKOV,)),
         Installation(localstack.LOCALSTACK, (localstack.LOCALSTACK, "--exclude-newer", localstack.RELEASED)),
     ]
 

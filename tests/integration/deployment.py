@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from botocore.exceptions import WaiterError
+from botocore.exceptions import ClientError, WaiterError
 from localstack_client.session import Session
 
 from infra.local import deploy
@@ -33,12 +33,14 @@ class Deployment(NamedTuple):
         resources: the physical id of each resource, by its name in the template.
         refused: reason for each resource of the whole template that could not be made, by name.
         functions: whether the functions were deployed.
+        template: the expanded template without functions; empty if the functions were deployed.
     """
 
     outputs: dict[str, str]
     resources: dict[str, str]
     refused: dict[str, str]
     functions: bool
+    template: str = ""
 
 
 def runs_functions(endpoint: str) -> bool:
@@ -76,10 +78,21 @@ def deployed_without_functions(session: Session, parameters: dict[str, str]) -> 
             if event["ResourceStatus"] == "CREATE_FAILED" and event.get("ResourceStatusReason")
         }
         processed = formation.get_template(StackName=whole, TemplateStage="Processed")["TemplateBody"]
-        stack = _create(session, name, json.dumps(without_functions(processed)), parameters)
+        template = json.dumps(without_functions(processed))
+        stack = _create(session, name, template, parameters)
         assert stack["StackStatus"] == "CREATE_COMPLETE", stack.get("StackStatusReason")
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        yield Deployment(outputs, _resources(session, name), refused, functions=False)
+        yield Deployment(outputs, _resources(session, name), refused, functions=False, template=template)
+
+
+@contextmanager
+def deployed_beside(session: Session, deployment: Deployment, parameters: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Deploys another stack of the same expanded template while the block runs; yields its physical ids."""
+    name = f"twin-{secrets.token_hex(4)}"
+    with _deleted_afterwards(session, name):
+        stack = _create(session, name, deployment.template, parameters)
+        assert stack["StackStatus"] == "CREATE_COMPLETE", stack.get("StackStatusReason")
+        yield _resources(session, name)
 
 
 def without_functions(template: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +153,8 @@ def _deleted_afterwards(session: Session, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        session.client("cloudformation").delete_stack(StackName=name)
+        with suppress(ClientError):  # LocalStack fails to delete a stack whose parameter is a list of several values
+            session.client("cloudformation").delete_stack(StackName=name)
 
 
 def _with_a_package(session: Session) -> str:

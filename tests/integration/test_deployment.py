@@ -9,7 +9,13 @@ import pytest
 from localstack_client.session import Session
 
 from infra.local import deploy
-from tests.integration.deployment import Deployment, deployed_whole, deployed_without_functions, runs_functions
+from tests.integration.deployment import (
+    Deployment,
+    deployed_beside,
+    deployed_whole,
+    deployed_without_functions,
+    runs_functions,
+)
 
 DAY_SECONDS = 24 * 60 * 60
 PAGES = ("/graphql", "/dashboard", "/dashboard/{path+}")
@@ -18,6 +24,10 @@ SECRETS = {
     "AuthSecretArn": "test-deployed-auth",
     "ClickHouseSecretArn": "test-deployed-clickhouse",
 }
+PUBLISHERS = {
+    "PublisherTopicArns": "arn:aws:sns:us-east-1:000000000000:first,arn:aws:sns:us-east-1:000000000000:second",
+    "PublisherAccountIds": "111111111111",
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +35,7 @@ def deployment(
     session: Session, endpoint: str, open_folder: Path, postgres_server: str, clickhouse_server: str
 ) -> Iterator[Deployment]:
     values = (postgres_server, "a secret of thirty-two characters, at least", clickhouse_server)
-    parameters = {
+    parameters = PUBLISHERS | {
         parameter: deploy.put_secret(name, value, endpoint)
         for (parameter, name), value in zip(SECRETS.items(), values, strict=True)
     }
@@ -62,6 +72,27 @@ def test_a_queue_is_encrypted_and_keeps_messages_of_a_mebibyte_for_fourteen_days
     assert queue["SqsManagedSseEnabled"] == "true"
     assert queue["MessageRetentionPeriod"] == str(14 * DAY_SECONDS)
     assert queue["MaximumMessageSize"] == str(1024 * 1024)
+
+
+def test_the_queue_lets_in_those_who_were_named(deployment: Deployment, session: Session) -> None:
+    policy = json.loads(attributes(session, deployment.outputs["QueueUrl"])["Policy"])
+    topics, accounts = policy["Statement"]
+    assert topics["Condition"] == {"ArnEquals": {"aws:SourceArn": PUBLISHERS["PublisherTopicArns"].split(",")}}
+    assert "111111111111" in json.dumps(accounts["Principal"])
+    assert topics["Resource"] == accounts["Resource"] == deployment.outputs["QueueArn"]
+
+
+def test_a_second_stack_lives_in_the_same_account(deployment: Deployment, session: Session, endpoint: str) -> None:
+    if deployment.functions:
+        pytest.skip("the whole stack has the name that samconfig.toml gives it")
+    arns = {
+        parameter: session.client("secretsmanager").describe_secret(SecretId=name)["ARN"]
+        for parameter, name in SECRETS.items()
+    }
+    with deployed_beside(session, deployment, deploy.local_parameters() | arns) as resources:
+        shared = {name for name, physical in resources.items() if physical == deployment.resources.get(name)}
+        assert shared <= {"ApiStage"}  # a stage's name is within its API
+        assert {"SyncFunctionSchedule", "EventQueue", "DeadLetterAlarm"} <= resources.keys()
 
 
 def attributes(session: Session, url: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Properties of infra/template.yaml."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ from functions.ingest.consumer_handler import LAST_START_SECONDS, TIME_LIMITS
 from functions.shared import queue as queue_module
 from tests.support.checkout import ROOT
 from tests.support.environment import SETTINGS
+from tests.templates import TEMPLATES
 
 TEMPLATE = ROOT / "infra" / "template.yaml"
 DAY_SECONDS = 24 * 60 * 60
@@ -50,10 +52,18 @@ def statements(template: Any, function: str) -> list[Any]:
     ]
 
 
-def test_the_template_is_without_fault() -> None:
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.stem)
+def test_a_template_is_without_fault(template: Path) -> None:
     linter = Path(sys.executable).with_name("cfn-lint")
-    result = subprocess.run([linter, TEMPLATE], capture_output=True, text=True, check=False)
+    result = subprocess.run([linter, template], capture_output=True, text=True, check=False)
     assert (result.stdout, result.returncode) == ("", 0)
+
+
+def test_every_accepted_finding_of_checkov_has_its_reason() -> None:
+    lines = (ROOT / "infra" / "checkov.yaml").read_text().partition("skip-check:\n")[2].splitlines()
+    accepted = [line for line in lines if line.lstrip().startswith("- ")]
+    assert 0 < len(accepted) <= 12
+    assert all(re.fullmatch(r"  - CKV_AWS_\d+ +# \w.{20,}", line) for line in accepted)
 
 
 @pytest.mark.parametrize("queue", ["EventQueue", "DeadLetterQueue"])

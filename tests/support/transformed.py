@@ -1,0 +1,76 @@
+"""The templates as CloudFormation gets them, and a stand-in for how it decides on their rules."""
+
+import json
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from infra.local import deploy, tools
+from infra.stack_file import REGION
+from tests.support.checkout import ROOT
+
+_TRANSFORM = """
+import json, sys
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+class Policies:
+    def load(self):
+        return {}
+
+text = open(sys.argv[1]).read().replace("CodeUri: ..", "CodeUri: s3://packages/function")
+print(json.dumps(transform(yaml_parse(text), {}, Policies())))
+"""
+
+
+@cache
+def transformed() -> Any:
+    """Returns infra/template.yaml as SAM's transformation makes it, by the translator of sam's own environment."""
+    run = (tools.uvx(), "--quiet", "--python", tools.base_python(), "--from", deploy.SAM)
+    command: list[str | Path] = [*run, "python", "-c", _TRANSFORM, ROOT / "infra" / "template.yaml"]
+    environment = os.environ | {"AWS_DEFAULT_REGION": REGION, "VIRTUAL_ENV": "", "PYTHONPATH": ""}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def refusals(template: Any, parameters: dict[str, str]) -> list[str]:
+    """Returns what CloudFormation would say of the parameters, from the template's rules.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-rules.html
+    """
+    defaults = {name: str(known.get("Default", "")) for name, known in template["Parameters"].items()}
+    values: dict[str, Any] = defaults | parameters
+    for name, known in template["Parameters"].items():
+        if known["Type"] == "CommaDelimitedList":
+            values[name] = values[name].split(",")
+    return [
+        assertion["AssertDescription"]
+        for rule in template["Rules"].values()
+        if _evaluated(rule.get("RuleCondition", True), values)
+        for assertion in rule["Assertions"]
+        if not _evaluated(assertion["Assert"], values)
+    ]
+
+
+def _evaluated(expression: Any, values: dict[str, Any]) -> Any:
+    match expression:
+        case {"Ref": name}:
+            return values[name]
+        case {"Fn::Not": [inner]}:
+            return not _evaluated(inner, values)
+        case {"Fn::And": inner}:
+            return all(_evaluated(one, values) for one in inner)
+        case {"Fn::Or": inner}:
+            return any(_evaluated(one, values) for one in inner)
+        case {"Fn::Equals": [left, right]}:
+            return _evaluated(left, values) == _evaluated(right, values)
+        case {"Fn::Contains": [texts, text]}:
+            return _evaluated(text, values) in texts
+        case {"Fn::EachMemberEquals": [texts, text]}:
+            return all(one == text for one in _evaluated(texts, values))
+        case dict():
+            raise AssertionError(f"a rule may not use {expression}")
+    return expression
