@@ -233,4 +233,4 @@ def test_settings_name_different_roles_with_limits(monkeypatch: pytest.MonkeyPat
         roles_of_settings()
     monkeypatch.setenv("DATABASE_WRITER_CONNECTIONS", "many")
     with pytest.raises(SettingError, match="DATABASE_WRITER_CONNECTIONS must be a number"):
-        settings.database_connections("WRITER")
+        settings.database_writer_connections()
