@@ -68,32 +68,37 @@ def database_writer_url() -> str | None:
 
     It is `DATABASE_WRITER_URL`, or the secret that `DATABASE_WRITER_SECRET_ARN` names.
     """
-    return _role_url("DATABASE_WRITER")
+    return _role_url("DATABASE_WRITER_URL", "DATABASE_WRITER_SECRET_ARN")
 
 
 def database_reader_url() -> str | None:
     """Returns the URL of GraphQL's role: `DATABASE_READER_URL` or `DATABASE_READER_SECRET_ARN`; None for none."""
-    return _role_url("DATABASE_READER")
+    return _role_url("DATABASE_READER_URL", "DATABASE_READER_SECRET_ARN")
 
 
-def database_connections(role: str) -> int:
-    """Returns how many connections a role may have: `DATABASE_WRITER_CONNECTIONS`, `DATABASE_READER_CONNECTIONS`.
+def database_writer_connections() -> int:
+    """Returns how many connections the writer may have: `DATABASE_WRITER_CONNECTIONS`; -1, the default, for any."""
+    return _connections("DATABASE_WRITER_CONNECTIONS")
 
-    -1, the default, means that there is no limit.
-    """
-    name = f"DATABASE_{role}_CONNECTIONS"
+
+def database_reader_connections() -> int:
+    """Returns how many connections the reader may have: `DATABASE_READER_CONNECTIONS`; -1, the default, for any."""
+    return _connections("DATABASE_READER_CONNECTIONS")
+
+
+def _connections(name: str) -> int:
     text = _text(name) or "-1"
     if text != "-1" and not (text.isascii() and text.isdecimal() and len(text) < 6):
         raise SettingError(f"{name} must be a number of connections, or -1 for no limit, not {text!r}")
     return int(text)
 
 
-def _role_url(name: str) -> str | None:
-    url = _text(f"{name}_URL")
+def _role_url(name: str, arn_name: str) -> str | None:
+    url = _text(name)
     if url is not None:
-        return checked_url(url, f"{name}_URL")
+        return checked_url(url, name)
     address = _text("DATABASE_HOST"), _text("DATABASE_PORT"), _text("DATABASE_NAME")
-    secret = _secret(f"{name}_SECRET_ARN", lambda text: url_of_secret(text, *address))
+    secret = _secret(arn_name, lambda text: url_of_secret(text, *address))
     return None if secret is None else current_url(secret)
 
 

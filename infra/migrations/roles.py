@@ -103,8 +103,8 @@ def roles_of_settings() -> list[Role]:
         SettingError: a setting is malformed, or two roles are one.
     """
     kinds = (
-        (writer, settings.database_writer_url(), settings.database_connections("WRITER")),
-        (reader, settings.database_reader_url(), settings.database_connections("READER")),
+        (writer, settings.database_writer_url(), settings.database_writer_connections()),
+        (reader, settings.database_reader_url(), settings.database_reader_connections()),
     )
     roles = [make(url, connections) for make, url, connections in kinds if url is not None]
     names = [conninfo_to_dict(url)["user"] for url in (settings.database_url(), *(role.url for role in roles))]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import clickhouse_connect
+import httpx
 import msgspec
 import pytest
 
@@ -84,13 +85,22 @@ class Flow(threading.Thread):
     def run(self) -> None:
         while not self._end.wait(PAUSE_SECONDS):
             sent, published = (self._event | {"id": str(uuid4())} for _ in range(2))
-            answer = post(self._stack, sent)
-            if answer.status_code == 202:
+            answer = self._answer(sent)
+            if answer is not None and answer.status_code == 202:
                 self.accepted.append(sent["id"])
-            else:
+            elif answer is not None:
                 self.refused.append(answer.text)
             publish(self._stack, published)
             self.accepted.append(published["id"])
+
+    def _answer(self, event: dict[str, Any]) -> httpx.Response | None:
+        """Sends the event again, as producers do, until there is an answer; returns None if the flow is to end."""
+        while not self._end.is_set():
+            try:
+                return post(self._stack, event)
+            except httpx.TransportError:
+                self._end.wait(PAUSE_SECONDS)
+        return None
 
     def stop(self) -> None:
         """Ends the flow, and waits for its last answer."""

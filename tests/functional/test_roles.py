@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
 from functions.graphql.handler import _TIME_LIMITS as GRAPHQL_LIMITS
@@ -26,7 +27,9 @@ from functions.sync.rollups import Rollups
 from functions.sync.sync import Sync
 from infra.migrations.migrate import migrate
 from infra.migrations.roles import reader, roles_of_settings, writer
+from tests.support import documentation
 from tests.support.clock import NOW
+from tests.support.documentation import DOCS
 from tests.support.graphql import ask, built
 from tests.support.pooler import pooler
 from tests.support.ways_in import token, ways_in
@@ -212,6 +215,12 @@ def test_a_roles_sessions_have_all_settings_from_the_start(
     assert differing <= {"application_name"}
 
 
+def test_clickhouse_understands_the_pages_statements_for_readers(client: Client) -> None:
+    text = documentation.blocks((DOCS / "howto" / "isolate-load.md").read_text(), "sql")[0]
+    for statement in filter(None, map(str.strip, text.split(";"))):
+        assert client.command(f"EXPLAIN AST {statement}")
+
+
 def test_settings_name_different_roles_with_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://one@127.0.0.1/events")
     assert roles_of_settings() == []
@@ -224,4 +233,4 @@ def test_settings_name_different_roles_with_limits(monkeypatch: pytest.MonkeyPat
         roles_of_settings()
     monkeypatch.setenv("DATABASE_WRITER_CONNECTIONS", "many")
     with pytest.raises(SettingError, match="DATABASE_WRITER_CONNECTIONS must be a number"):
-        settings.database_connections("WRITER")
+        settings.database_writer_connections()

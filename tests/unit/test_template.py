@@ -166,8 +166,10 @@ def test_only_what_needs_the_database_is_in_the_vpc(template: Any, function: str
 @pytest.mark.parametrize("function", [name for name in FUNCTIONS if name != "IngestFunction"])
 def test_what_reaches_the_database_has_every_setting_of_it(template: Any, function: str) -> None:
     variables = template["Resources"][function]["Properties"]["Environment"]["Variables"]
-    of_database = {name for name in SETTINGS if name.startswith("DATABASE_")} - {"DATABASE_URL"}
-    assert of_database == {name for name in variables if name.startswith("DATABASE_")}
+    of_database = {name for name in SETTINGS if name.startswith("DATABASE_") and not name.endswith("_URL")}
+    of_roles = {name for name in of_database if name.startswith(("DATABASE_READER_", "DATABASE_WRITER_"))}
+    expected = of_database if function == "MigrationsFunction" else of_database - of_roles
+    assert expected == {name for name in variables if name.startswith("DATABASE_")}
 
 
 @pytest.mark.parametrize("function", [name for name in FUNCTIONS if name != "MigrationsFunction"])
@@ -211,3 +213,59 @@ def test_every_alarm_of_our_own_metrics_is_of_one_that_a_function_emits(template
     assert {"SyncSecondsBehind", "SyncOldestTransactionSeconds"} <= {alarm["MetricName"] for alarm in alarms}
     for alarm in alarms:
         assert f'add_metric("{alarm["MetricName"]}"' in code
+
+
+def variables_of(template: Any, function: str) -> Any:
+    return template["Resources"][function]["Properties"]["Environment"]["Variables"]
+
+
+@pytest.mark.parametrize(
+    ("function", "parameter"),
+    [
+        ("ConsumerFunction", "DatabaseWriterSecretArn"),
+        ("SyncFunction", "DatabaseWriterSecretArn"),
+        ("GraphqlFunction", "DatabaseReaderSecretArn"),
+    ],
+)
+def test_a_function_logs_in_with_a_role_of_its_own_and_reads_no_other_login(
+    template: Any, function: str, parameter: str
+) -> None:
+    login = variables_of(template, function)["DATABASE_SECRET_ARN"]["Fn::If"]
+    assert login[1:] == [{"Ref": parameter}, {"Ref": "DatabaseSecretArn"}]
+    read = [statement for statement in statements(template, function) if "secretsmanager" in str(statement["Action"])]
+    assert {"Fn::If": login} in [resource for one in read for resource in listed(one["Resource"])]
+    assert {"Ref": "DatabaseSecretArn"} not in [resource for one in read for resource in listed(one["Resource"])]
+
+
+@pytest.mark.parametrize("function", ["RetentionFunction", "MigrationsFunction"])
+def test_what_changes_tables_logs_in_as_their_owner(template: Any, function: str) -> None:
+    assert variables_of(template, function)["DATABASE_SECRET_ARN"] == {"Ref": "DatabaseSecretArn"}
+    assert variables_of(template, function)["DATABASE_HOST"] == {"Ref": "DatabaseHost"}
+
+
+@pytest.mark.parametrize("function", ["ConsumerFunction", "GraphqlFunction"])
+def test_what_runs_through_a_proxy_connects_to_its_address(template: Any, function: str) -> None:
+    host = variables_of(template, function)["DATABASE_HOST"]["Fn::If"]
+    assert host == ["HasDatabaseProxy", {"Ref": "DatabaseProxyHost"}, {"Ref": "DatabaseHost"}]
+
+
+@pytest.mark.parametrize("name", ["Ingest", "Consumer", "Graphql", "Sync"])
+def test_executions_can_be_kept_for_a_function(template: Any, name: str) -> None:
+    kept = template["Resources"][f"{name}Function"]["Properties"]["ReservedConcurrentExecutions"]["Fn::If"]
+    assert kept == [f"Reserves{name}", {"Ref": f"{name}ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]
+    assert template["Parameters"][f"{name}ReservedConcurrency"]["Default"] == ""
+
+
+def test_migrations_may_go_on_by_invoking_themselves_alone(template: Any) -> None:
+    policy = template["Resources"]["MigrationsGoOnPolicy"]["Properties"]
+    assert policy["Roles"] == [{"Ref": "MigrationsFunctionRole"}]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "lambda:InvokeFunction"
+    assert statement["Resource"] == {"Fn::GetAtt": ["MigrationsFunction", "Arn"]}
+    migrations = template["Resources"]["Migrations"]
+    assert migrations["DependsOn"] == "MigrationsGoOnPolicy"
+    assert migrations["Properties"]["ServiceTimeout"] == {"Ref": "MigrationsTotalTimeout"}
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
