@@ -15,7 +15,7 @@ FRESH_SECONDS = 300
 SECONDS_PER_ATTEMPT = 1
 """A secret is read at most this often, however often logins fail."""
 
-_SECONDS_AFTER_FAILURE = 10
+_SECONDS_AFTER_FAILURE = 60
 _CONNECT_SECONDS = 2
 _READ_SECONDS = 3
 

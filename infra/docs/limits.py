@@ -83,6 +83,12 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         ("Namespaces in a token", _GRANT, "_MAX_NAMESPACES", "401"),
         ("Scopes in a token", _GRANT, "_MAX_SCOPES", "401"),
         (
+            "Secrets that sign tokens, while one replaces the other",
+            "functions/shared/signing_secrets.py",
+            "MAX_SECRETS",
+            "The functions do not start, or keep those that they have",
+        ),
+        (
             "The list of revoked tokens",
             "functions/shared/revocations.py",
             "MAX_LIST_BYTES",

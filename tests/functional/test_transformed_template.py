@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from infra.local import deploy
 from tests.support.transformed import refusals, transformed
 
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:name-AbCdEf"
@@ -59,6 +60,10 @@ def test_parameters_that_could_not_work_are_refused(parameters: dict[str, str], 
     assert len(said) == len(refused)
     for name, reason in zip(refused, said, strict=True):
         assert name in reason
+
+
+def test_the_parameters_of_the_local_stack_could_work_on_aws_too() -> None:
+    assert refusals(transformed(), GOOD | deploy.local_parameters()) == []
 
 
 def statements(value: Any) -> Iterator[dict[str, Any]]:
