@@ -106,12 +106,13 @@ def test_no_field_of_the_schema_shows_anything_of_anybody_else(
     store_others(connection)
     store_seats(connection, OTHER, TEXT, NUMBER + 10**6)
     bring()
-    shown_to_all = 0
     for query, answer in zip(asked, without, strict=True):
         assert own(api, query) == answer, query
         assert TEXT not in json.dumps(answer), query
-        shown_to_all += request(api, query, "*") != answer
-    assert shown_to_all > len(asked) // 20
+    shown_to_all = [
+        request(api, query, "*") != answer for query, answer in zip(asked[::10], without[::10], strict=True)
+    ]
+    assert sum(shown_to_all) > len(shown_to_all) // 20  # so that there was something to be seen
 
 
 @pytest.mark.parametrize("claimed", CLAIMED, ids=str)
