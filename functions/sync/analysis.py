@@ -1,7 +1,7 @@
 """Keeps in ClickHouse what dashboards and notebooks read beside the events: names, and views."""
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -9,7 +9,7 @@ from functions.shared import clickhouse, locks
 from functions.shared.catalog import registry
 from functions.shared.postgres import TimeLimits, advisory_lock_released, connect, try_advisory_lock
 from functions.shared.secret import UrlSource
-from functions.sync.known_names import copy_names
+from functions.sync.known_names import Looks, copy_names
 from functions.sync.views import make_views
 
 _GRACE_SECONDS = 10
@@ -35,11 +35,13 @@ class Analysis:
 
     Attributes:
         cluster: cluster of the replicated tables; None for a single server.
+        looks: what earlier runs saw of the names.
     """
 
     database_url: UrlSource
     clickhouse_url: UrlSource
     cluster: str | None = None
+    looks: Looks = field(default_factory=dict)
 
     def run(self, seconds: float) -> AnalysisReport:
         """Brings names and views up to date; does nothing if another sync is running or ClickHouse has no events yet.
@@ -59,7 +61,7 @@ class Analysis:
                 closing(clickhouse.connect(self.clickhouse_url, limit)) as client,
             ):
                 if clickhouse.readable_target_of(client) is not None:
-                    report.tables = copy_names(control, client, self.cluster)
+                    report.tables = copy_names(control, client, self.cluster, self.looks)
                     recorded = [name for (name,) in control.execute(_RECORDED_FEATURES)]
                     report.views = make_views(client, registry.load(), self.cluster, recorded)
         return report

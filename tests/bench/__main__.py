@@ -11,7 +11,20 @@ import typer
 from msgspec.structs import replace
 from rich.console import Console
 
-from tests.bench import analysis, cold, consume, end_to_end, fairness, ingest, machine, memory, pages, results, sync
+from tests.bench import (
+    analysis,
+    cold,
+    consume,
+    end_to_end,
+    export,
+    fairness,
+    ingest,
+    machine,
+    memory,
+    pages,
+    results,
+    sync,
+)
 from tests.bench.measure import Measurement
 
 FOLDER = Path(".local/bench")
@@ -40,6 +53,7 @@ PARTS = {
     "sync": Part("The sync copies events to ClickHouse", sync.measure),
     "pages": Part("GraphQL reads pages of events from PostgreSQL", pages.measure),
     "analysis": Part("GraphQL searches and counts events in ClickHouse", analysis.measure),
+    "export": Part("Events are exported as CSV", export.measure),
     "memory": Part("The functions take in the worst that may reach them", memory.measure),
     "fair": Part("A tenant is answered while another asks for as much as it can", fairness.measure),
     "end_to_end": Part("Events go through the local stack", end_to_end.measure),

@@ -10,6 +10,7 @@ from clickhouse_connect.driver.client import Client
 
 from functions.shared.catalog import registry
 from functions.shared.clickhouse import columns_of
+from functions.sync import known_names
 from functions.sync.analysis import Analysis, AnalysisReport
 from functions.sync.known_names import TABLES
 from functions.sync.sync import Sync
@@ -102,6 +103,33 @@ def test_names_follow_what_postgresql_knows_and_are_copied_only_if_they_changed(
     assert rows(client, "SELECT username, namespace_full_path FROM events") == [("admin", None)]
     assert rows(client, "SELECT count() FROM ai_usage_users") == [(2,)]
     assert rows(client, "SELECT count() FROM ai_usage_namespaces") == [(0,)]
+
+
+def test_a_process_reads_names_again_only_after_a_change(
+    named: None,
+    connection: psycopg.Connection,
+    insert: Insert,
+    sync: Sync,
+    database_url: str,
+    clickhouse_url: str,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(known_names, "PAUSES", 0)
+    insert(NOW, 6, 7, "27/28/")
+    sync.run(SECONDS)
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    analysis = Analysis(database_url, clickhouse_url)
+    assert analysis.run(SECONDS) == AnalysisReport(len(TABLES), VIEWS)
+    with connection.transaction():
+        connection.execute("LOCK TABLE users, namespaces, projects IN ACCESS EXCLUSIVE MODE")
+        assert analysis.run(SECONDS) == AnalysisReport(0, 0)  # reads none of them, or would wait
+    connection.execute("UPDATE users SET username = 'admin' WHERE id = 7")
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    assert analysis.run(SECONDS) == AnalysisReport(1, 0)
+    client.command("TRUNCATE TABLE ai_usage_users")
+    assert analysis.run(SECONDS) == AnalysisReport(1, 0)
+    assert rows(client, "SELECT username FROM events") == [("admin",)]
 
 
 def test_an_erasure_removes_the_names(

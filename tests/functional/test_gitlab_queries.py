@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.graphql.handler import GraphqlHandler
+from functions.graphql.query.cut_text import cut
 from tests.support.clock import NOW
 from tests.support.graphql import Insert, ask, request
 
@@ -155,6 +156,21 @@ def test_sessions_of_each_user_are_counted_by_flow(either: GraphqlHandler, inser
     nodes = {node["user"]["id"]: node for node in ask(either, by_user)["aiInstanceUserMetrics"]["nodes"]}
     assert [flow["sessionsCount"] for flow in nodes["1"]["agentPlatform"]["flowMetrics"]] == [3, 1]
     assert nodes["2"]["agentPlatform"]["userFlowCounts"] == {"nodes": [{"flowType": None}, {"flowType": "chat"}]}
+
+
+def test_sessions_of_the_longest_flows_can_be_paged_past(either: GraphqlHandler, insert: Insert) -> None:
+    flows = sorted([f"{'x' * 15_000}{end}" for end in "abc"], key=lambda text: cut(text, 1_800))
+    for number, flow in enumerate(flows):
+        session(insert, number, flow, 1)
+    for forward, size, beyond in ((True, "first", "after"), (False, "last", "before")):
+        seen, cursor = [], None
+        for _ in flows:
+            found = ask(either, USER_FLOWS, **{size: 1, beyond: cursor})["aiInstanceMetrics"]["agentPlatform"]
+            page = found["userFlowCounts"]
+            seen += [node["flowType"] for node in page["nodes"]]
+            cursor = page["pageInfo"]["endCursor"]
+            assert page["count"] == len(flows)
+        assert seen == (flows if forward else flows[::-1])
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "bm8=", "W10="])

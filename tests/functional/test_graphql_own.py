@@ -3,7 +3,10 @@
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
+from random import Random
 from typing import Any
+from uuid import UUID
 
 import jwt
 import msgspec
@@ -13,9 +16,10 @@ import pytest
 from functions.graphql.handler import GraphqlHandler
 from functions.graphql.query.own import OwnDirectory, OwnEvents
 from functions.graphql.query.store import DirectoryReader
-from tests.functional.test_graphql_isolation import COUNT, NUMBER, TEXT, name, queries, store
+from tests.functional.test_graphql_isolation import COUNT, FITTING, FORWARDS, NUMBER, TEXT, name, queries, store
 from tests.support.clock import NOW
 from tests.support.graphql import SECRET, request
+from tests.support.graphql_queries import QueryMaker, ways
 
 OWN, OTHER = 1, NUMBER
 PLACES = ("27/28/", "27/29/", None)
@@ -47,6 +51,16 @@ def store_own(connection: psycopg.Connection) -> None:
     connection.execute("INSERT INTO users (id, username) VALUES (%s, 'root')", [OWN])
 
 
+def store_seats(connection: psycopg.Connection, user: int, product: str, first_id: int) -> None:
+    """Stores a seat that the user has since ten days in each of the places."""
+    for number, path in enumerate(PLACES):
+        connection.execute(
+            "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
+            " VALUES (%s, %s, 1001, %s, %s, %s)",
+            [UUID(int=first_id + number), NOW - timedelta(days=10), user, path, json.dumps({"product": product})],
+        )
+
+
 def store_others(connection: psycopg.Connection) -> None:
     for number, path in enumerate((*PLACES, "27/", "3/")):
         store(connection, path, OTHER, forbidden=True, first_id=NUMBER + 10_000 * number)
@@ -75,6 +89,30 @@ def test_no_answer_depends_on_anybody_else(
         shown_to_all += request(api, query, "*") != answer
     assert shown_to_all > COUNT // 30  # so that there was something to be seen
     assert shown_to_own > COUNT // 60
+
+
+def test_no_field_of_the_schema_shows_anything_of_anybody_else(
+    api: GraphqlHandler, bring: Callable[[], Any], connection: psycopg.Connection
+) -> None:
+    store_own(connection)
+    store_seats(connection, OWN, "duo", 10**6)
+    bring()
+    asked = [
+        QueryMaker(api.schema, Random(number), fitting=FITTING | FORWARDS | {"after": [None]}).along(way)
+        for number, way in enumerate(ways(api.schema))
+        if way[0][0] not in ("__schema", "__type")
+    ]
+    without = [own(api, query) for query in asked]
+    store_others(connection)
+    store_seats(connection, OTHER, TEXT, NUMBER + 10**6)
+    bring()
+    for query, answer in zip(asked, without, strict=True):
+        assert own(api, query) == answer, query
+        assert TEXT not in json.dumps(answer), query
+    shown_to_all = [
+        request(api, query, "*") != answer for query, answer in zip(asked[::10], without[::10], strict=True)
+    ]
+    assert sum(shown_to_all) > len(shown_to_all) // 20  # so that there was something to be seen
 
 
 @pytest.mark.parametrize("claimed", CLAIMED, ids=str)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from functions.graphql.handler import GraphqlHandler
+from functions.graphql.query.cut_text import cut
 from functions.shared import clickhouse
 from tests.support.clock import NOW
 from tests.support.graphql import Insert, ask, request
@@ -206,3 +207,19 @@ def test_an_argument_that_can_not_be_used_is_named(arguments: str, said: str, ap
     assert status == 200
     (error,) = answer["errors"]
     assert said in error["message"]
+
+
+def test_a_group_of_the_longest_text_can_be_paged_past(either: GraphqlHandler, insert: Insert) -> None:
+    begins = "é" * 8_000
+    texts = ["\n" * 8_000, *sorted([f"{begins}{end}" for end in "abc"], key=lambda text: cut(text, 1_800))]
+    for text in reversed(texts):
+        insert(path="27/", long=text)
+    query = """query ($after: String) {
+        aiInstanceUsage(payloadGroupBy: ["long"], first: 1, after: $after) { payload cursor }
+    }"""
+    found: list[str] = []
+    after = None
+    while rows := ask(either, query, after=after)["aiInstanceUsage"]:
+        found += [row["payload"]["long"] for row in rows]
+        after = rows[-1]["cursor"]
+    assert found == texts

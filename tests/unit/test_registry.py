@@ -496,6 +496,7 @@ def test_the_shipped_definitions_keep_their_names_and_ids() -> None:
         46: "resolve_feature_discovery_search",
     }
     assert {event.id for event in registry.events.values() if event.deprecated} == {1, 5}
+    assert registry.by_id.keys() - registry.use_ids == {1001, 1002}
     assert {name: feature.field for name, feature in registry.features.items()} == {
         "agent_platform": "agentPlatformEvents",
         "ai_catalog": "aiCatalogEvents",

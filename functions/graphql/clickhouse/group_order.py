@@ -3,10 +3,12 @@
 Groups have the columns `key_0`, `key_1`, … and `measure_0`, `measure_1`, …
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from functions.graphql.query.aggregation import (
+    KEY_COLUMNS,
     Aggregation,
     Dimension,
     GroupPosition,
@@ -16,6 +18,8 @@ from functions.graphql.query.aggregation import (
     Order,
 )
 from functions.graphql.query.bind import add_value
+from functions.graphql.query.cut_text import cut_at
+from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import stored_number
 from functions.shared.catalog.metric import MEASURED_DECIMALS
 
@@ -29,7 +33,9 @@ _TYPES: dict[Dimension, str] = {
     Dimension.WEEK: "Date32",
     Dimension.MONTH: "Date32",
 }
-_TYPES_OF_PATH = ("UInt64", "Float64", "String")
+_TYPES_OF_PATH = ("UInt64", "Float64", "String", "String")
+_BEGINNING = "substringUTF8({text}, 1, {length})"
+_DIGEST = "if(lengthUTF8({text}) > {length}, lower(hex(MD5({text}))), '')"
 
 # A decimal of this size or larger does not fit in a Decimal256 of `MEASURED_DECIMALS` places. No measure is as large.
 _MAX_DECIMAL = Decimal(10) ** 35
@@ -73,8 +79,8 @@ def order(aggregation: Aggregation) -> str:
 
 def _terms(aggregation: Aggregation) -> list[_Term]:
     types = [_TYPES[dimension] for dimension in aggregation.dimensions]
-    types += _TYPES_OF_PATH * len(aggregation.paths)
-    keys = [_Term(f"key_{number}", aggregation.ties_descend, kind) for number, kind in enumerate(types)]
+    sorted_by = sort_keys(types, aggregation.paths)
+    keys = [_Term(expression, aggregation.ties_descend, kind) for expression, kind in sorted_by]
 
     def term(order: Order) -> _Term:
         if isinstance(order.by, Measure):
@@ -82,6 +88,17 @@ def _terms(aggregation: Aggregation) -> list[_Term]:
         return keys[aggregation.dimensions.index(order.by)]._replace(descending=order.descending)
 
     return [*map(term, aggregation.order), *keys]
+
+
+def sort_keys(types: Sequence[str], paths: Sequence[Path]) -> list[tuple[str, str]]:
+    """What groups are sorted by, each with its type: their dimensions, of the given types, and their paths."""
+    sorted_by = [(f"key_{number}", kind) for number, kind in enumerate(types)]
+    length = cut_at(paths)
+    for number in range(len(types), len(types) + KEY_COLUMNS * len(paths), KEY_COLUMNS):
+        kind, value, text = (f"key_{number + column}" for column in range(KEY_COLUMNS))
+        beginning, digest = (form.format(text=text, length=length) for form in (_BEGINNING, _DIGEST))
+        sorted_by += zip((kind, value, beginning, digest), _TYPES_OF_PATH, strict=True)
+    return sorted_by
 
 
 def _name(aggregation: Aggregation, measure: Measure) -> str:

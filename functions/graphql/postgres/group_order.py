@@ -2,15 +2,30 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import batched
 from typing import Any, NamedTuple
 
 from psycopg import sql
 
-from functions.graphql.query.aggregation import Aggregation, GroupPosition, HasValue, Having, Measure, Order
+from functions.graphql.query.aggregation import (
+    KEY_COLUMNS,
+    Aggregation,
+    GroupPosition,
+    HasValue,
+    Having,
+    Measure,
+    Order,
+)
 from functions.graphql.query.bind import add_value
+from functions.graphql.query.cut_text import cut_at
+from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import stored_number
 
 _IS_CURRENT = sql.SQL("bool_or(is_current)")
+
+
+_BEGINNING = sql.SQL("left({text}, {length})")
+_DIGEST = sql.SQL("""CASE WHEN length({text}) > {length} THEN md5({text}) ELSE '' END COLLATE "C\"""")
 
 
 class _Term(NamedTuple):
@@ -63,7 +78,17 @@ def _terms(aggregation: Aggregation, keys: Sequence[sql.Composable], measures: S
             return _Term(measures[aggregation.measures.index(order.by)], order.descending, order.by)
         return _Term(keys[aggregation.dimensions.index(order.by)], order.descending)
 
-    return [*map(term, aggregation.order), *(_Term(key, aggregation.ties_descend) for key in keys)]
+    sorted_by = sort_keys(keys, len(aggregation.dimensions), aggregation.paths)
+    return [*map(term, aggregation.order), *(_Term(key, aggregation.ties_descend) for key in sorted_by)]
+
+
+def sort_keys(keys: Sequence[sql.Composable], dimensions: int, paths: Sequence[Path]) -> list[sql.Composable]:
+    """What groups are sorted by, from their keys: one a dimension, `KEY_COLUMNS` a path."""
+    sorted_by = list(keys[:dimensions])
+    length = sql.Literal(cut_at(paths))
+    for kind, number, text in batched(keys[dimensions:], KEY_COLUMNS, strict=True):
+        sorted_by += [kind, number, *(form.format(text=text, length=length) for form in (_BEGINNING, _DIGEST))]
+    return sorted_by
 
 
 def _is_beyond(terms: Sequence[_Term], position: GroupPosition, values: dict[str, Any]) -> sql.Composable:

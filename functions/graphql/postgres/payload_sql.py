@@ -140,6 +140,22 @@ def text(path: Path, values: dict[str, Any]) -> Composable:
     return text_of(value(path, values))
 
 
+def number(path: Path, values: dict[str, Any]) -> Composable:
+    """The number at the path as `double precision`; NULL without one, or outside a double's range."""
+    return double_of(numeric_of(value(path, values)))
+
+
+def boolean(path: Path, values: dict[str, Any]) -> Composable:
+    """The boolean at the path, else NULL."""
+    return boolean_of(value(path, values))
+
+
+def scalar_key(path: Path, values: dict[str, Any]) -> tuple[Composable, Composable, Composable]:
+    """Three columns to group and sort by the scalar at the path; `scalar_from_key` reads them."""
+    found = value(path, values)
+    return scalar_key_of(found, numeric_of(found))
+
+
 def numeric_of(value: Composable) -> Composable:
     """The number that a value is, as `numeric`; NULL if it is none."""
     return _NUMERIC.format(value=value)
@@ -167,16 +183,16 @@ def boolean_of(value: Composable) -> Composable:
 
 def scalar_key_of(value: Composable, numeric: Composable) -> tuple[Composable, Composable, Composable]:
     """Three columns to group and sort by the scalar that a value is; `scalar_from_key` reads them."""
-    number = double_of(numeric)
+    as_number = double_of(numeric)
     kind = _KIND.format(
         value=value,
-        number=number,
+        number=as_number,
         a_boolean=ScalarKind.BOOLEAN,
         a_number=ScalarKind.NUMBER,
         a_string=ScalarKind.STRING,
         nothing=ScalarKind.NOTHING,
     )
-    return kind, _NUMBER_OR_ZERO.format(number=number), _ANY_TEXT.format(value=value, integer=integer_of(numeric))
+    return kind, _NUMBER_OR_ZERO.format(number=as_number), _ANY_TEXT.format(value=value, integer=integer_of(numeric))
 
 
 def value(path: Path, values: dict[str, Any]) -> Composable:

@@ -21,11 +21,22 @@ from functions.graphql.query.people import (
 from functions.graphql.query.periods import Period
 from functions.graphql.query.selection import Selection
 
+# A user's periods are first gathered as bits: a hash table of users and periods would not fit in memory.
 _ACTIVITY = sql.SQL("""
-    WITH used AS (
-        SELECT DISTINCT events.user_id, {number} AS period
-        FROM ai_usage_events AS events
-        WHERE {conditions}
+    WITH gathered AS (
+        SELECT user_id, period / 60 AS block, bit_or(1::bigint << (period %% 60)) AS periods
+        FROM (
+            SELECT events.user_id, {number} AS period
+            FROM ai_usage_events AS events
+            WHERE {conditions}
+            OFFSET 0
+        ) AS found
+        GROUP BY 1, 2
+    ), used AS (
+        SELECT user_id, block * 60 + place AS period
+        FROM gathered
+        CROSS JOIN generate_series(0, 59) AS place
+        WHERE (periods >> place) & 1 = 1
     ), compared AS (
         SELECT period, coalesce(period - {earlier} OVER (PARTITION BY user_id ORDER BY period), 0) AS distance
         FROM used

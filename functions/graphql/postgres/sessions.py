@@ -1,14 +1,16 @@
 """Measures sessions on PostgreSQL."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from psycopg import sql
 
+from functions.graphql.postgres.group_order import sort_keys
 from functions.graphql.postgres.payload_reader import PayloadReader
 from functions.graphql.postgres.people import separate_condition
 from functions.graphql.postgres.where import where_condition
 from functions.graphql.query.aggregation import KEY_COLUMNS, Dimension
+from functions.graphql.query.bind import add_value
 from functions.graphql.query.sessions import Sessions
 
 _SESSIONS = sql.SQL("""
@@ -37,14 +39,20 @@ _SESSIONS = sql.SQL("""
         JOIN ended USING (feature, place, session_key)
         WHERE matches
     )
+    {answer}
+""")
+_ANSWER = sql.SQL("""
     SELECT {keys}count(*), count(DISTINCT user_id), count(*) FILTER (WHERE is_completed),
            count(*) FILTER (WHERE is_abandoned), percentile_cont(0.5) WITHIN GROUP (ORDER BY duration),
            percentile_cont(0.95) WITHIN GROUP (ORDER BY duration)
     FROM sessions
     GROUP BY {groups}
+    {having}
     ORDER BY {order}
     LIMIT %(limit)s
 """)
+_ONLY_COUNT = sql.SQL("SELECT count(*) FROM (SELECT FROM sessions GROUP BY {groups}) AS groups")
+_HAVING = sql.SQL("HAVING ROW(-count(*), {keys}) {after} ROW({position})")
 _FOUND = sql.SQL("""
     SELECT events.id, events.timestamp, events.event, events.user_id, events.project_id,
            coalesce(events.namespace_path, '') COLLATE "C" AS place, CASE {features} END COLLATE "C" AS feature,
@@ -63,7 +71,6 @@ _KEYS = {
     Dimension.WEEK: sql.SQL("date_trunc('week', timestamp)::date"),
     Dimension.MONTH: sql.SQL("date_trunc('month', timestamp)::date"),
 }
-_COUNT = sql.SQL("count(*) DESC")
 _AS_TEXT = sql.SQL("{value}::text")
 
 
@@ -88,9 +95,29 @@ def sessions_statement(question: Sessions, values: dict[str, Any]) -> sql.Compos
         found=reader.read(found),
         session_keys=_each(session_keys),
         paths=_each(sql.SQL(", {} AS {}").format(part, name) for part, name in zip(at_paths, path_names, strict=True)),
+        answer=_answer(question, keys, values),
+    )
+
+
+def _answer(question: Sessions, keys: Sequence[sql.Composable], values: dict[str, Any]) -> sql.Composable:
+    groups = sql.SQL(", ").join(keys) if keys else sql.SQL("()")
+    if question.only_count:
+        return _ONLY_COUNT.format(groups=groups)
+    sorted_by = sort_keys(keys, len(question.dimensions), question.paths)
+    having: sql.Composable = sql.SQL("")
+    if question.beyond is not None:
+        (count,) = question.beyond.ordered
+        position = [sql.Placeholder(add_value(values, value)) for value in (-count, *question.beyond.keys)]
+        after = sql.SQL("<" if question.backwards else ">")
+        having = _HAVING.format(keys=sql.SQL(", ").join(sorted_by), after=after, position=sql.SQL(", ").join(position))
+    count_direction, direction = ("ASC", "DESC") if question.backwards else ("DESC", "ASC")
+    order = [sql.SQL("count(*) {}").format(sql.SQL(count_direction))]
+    order += [sql.SQL("{} {}").format(key, sql.SQL(direction)) for key in sorted_by]
+    return _ANSWER.format(
         keys=_each(sql.SQL("{}, ").format(key) for key in keys),
-        groups=sql.SQL(", ").join(keys) if keys else sql.SQL("()"),
-        order=sql.SQL(", ").join([_COUNT, *keys]),
+        groups=groups,
+        having=having,
+        order=sql.SQL(", ").join(order),
     )
 
 

@@ -151,7 +151,8 @@ class GroupPosition(msgspec.Struct, frozen=True):
 
     Attributes:
         ordered: values of the aggregation's sort keys.
-        keys: key columns of the group: one a dimension, `KEY_COLUMNS` a path.
+        keys: sort keys of the group that its own keys make: one a dimension; for each path the kind and number of
+            its value, and the two of its `cut` text.
     """
 
     ordered: tuple[Any, ...]

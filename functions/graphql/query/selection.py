@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 
 from functions.graphql.query.conditions import Condition
+from functions.graphql.query.days import FIRST_DAY, midnight
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -31,8 +32,8 @@ class Selection(msgspec.Struct, frozen=True):
 
     @property
     def days(self) -> int:
-        """Number of days between start and end."""
-        return (self.end - self.start).days
+        """Number of days between start and end; 0 for all days from the first on, which no reader counts."""
+        return 0 if self.start == midnight(FIRST_DAY) else (self.end - self.start).days
 
     @property
     def selects_nothing(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from functions.graphql.query.aggregation import KEY_COLUMNS, Dimension
+from functions.graphql.query.aggregation import KEY_COLUMNS, Dimension, GroupPosition
 from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import scalar_from_key
 from functions.graphql.query.selection import Selection
@@ -50,6 +50,10 @@ class Sessions(msgspec.Struct, frozen=True):
     the beginning to the last end, None or NaN if none has ended. Groups of the most sessions come first, then by keys.
 
     Attributes:
+        beyond: answers only the groups after this one, whose `ordered` is its number of sessions; before it if
+            `backwards`.
+        backwards: answers the last groups instead of the first, in the opposite order.
+        only_count: answers one row with the number of groups.
         covered: the events that sessions are made of.
         matched: what the first event of a session must match.
     """
@@ -60,11 +64,14 @@ class Sessions(msgspec.Struct, frozen=True):
     dimensions: tuple[Dimension, ...]
     paths: tuple[Path, ...]
     limit: int
+    beyond: GroupPosition | None = None
+    backwards: bool = False
+    only_count: bool = False
 
     @property
     def selection(self) -> Selection:
-        """The events that are read."""
-        return self.covered
+        """The events that are asked about; more are read."""
+        return self.matched
 
     @property
     def selects_nothing(self) -> bool:

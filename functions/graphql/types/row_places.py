@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from functions.graphql.query.aggregation import Dimension, GroupPosition, Measure, Order
+from functions.graphql.query.cut_text import cut, cut_at
 from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.scalar import key_of_scalar
 from functions.graphql.types.cursor import from_row_cursor, to_row_cursor
@@ -50,7 +51,8 @@ class RowPlaces:
         ]
         values += columns.values()
         for text in self._texts:
-            values += key_of_scalar(payload[text])
+            kind, number, written = key_of_scalar(payload[text])
+            values += [kind, number, *cut(written, cut_at(self._texts))]
         return to_row_cursor(self._shape, values)
 
     def position(self, cursor: str | None) -> GroupPosition | None:
@@ -66,7 +68,7 @@ class RowPlaces:
             for each in self._order
         ]
         types += [_COLUMN_TYPES[dimension] for dimension in self._dimensions]
-        types += [int, float, str] * len(self._texts)
+        types += [int, float, str, str] * len(self._texts)
         try:
             values = from_row_cursor(self._shape, types, cursor)
         except ValueError as error:

@@ -1,20 +1,19 @@
 """Fields of a feature's metrics about its sessions: figures of each group, and sessions counted by user and group."""
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import msgspec
 from ariadne import ObjectType, SchemaBindable
 
 from functions.graphql.context import Info, Usernames, UserNode
-from functions.graphql.query.aggregation import Dimension
-from functions.graphql.query.errors import InvalidArgument
+from functions.graphql.query.aggregation import Dimension, GroupPosition
+from functions.graphql.query.cut_text import cut, cut_at
 from functions.graphql.query.metric_fields import path_of
 from functions.graphql.query.sessions import MEASURES, Sessions, keys_of
 from functions.graphql.types import arguments
 from functions.graphql.types.connection import ConnectionPage
-from functions.graphql.types.cursor import MALFORMED, from_text, to_text
+from functions.graphql.types.cursor import MALFORMED, from_row_cursor, to_row_cursor
 from functions.graphql.types.measured import TotalValues, UserMetricValues
 from functions.graphql.types.quantiles import seconds
 from functions.graphql.types.sdl import PAGE, connection, description
@@ -24,17 +23,12 @@ from functions.shared.catalog.names import camel_case
 from functions.shared.catalog.session_metrics import SessionMetrics
 
 MAX_GROUPS = 1000
-MAX_USER_GROUPS = 50_000
 _NODES_OF_A_STATEMENT = 10  # each user on a page has a statement of its own
 _PERCENT = 100
 
-
-class GroupPosition(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """Position of a user's group of sessions: most sessions first, then by user, then by group."""
-
-    fewer_sessions: int
-    user_id: int
-    group: str
+# Values of a cursor: the number of sessions, the user's id, and the sort keys of the value at the path.
+_SHAPE = b"groups of sessions by user"
+_TYPES = (int, int, int, float, str, str)
 
 
 class GroupNode(msgspec.Struct, frozen=True):
@@ -42,6 +36,7 @@ class GroupNode(msgspec.Struct, frozen=True):
 
     Attributes:
         group: the text that the sessions are grouped by; None without one.
+        position: where the group is among all.
         median_execution_time: seconds; None if no session has ended.
     """
 
@@ -51,16 +46,12 @@ class GroupNode(msgspec.Struct, frozen=True):
     users_count: int
     completed_count: int
     median_execution_time: float | None
+    position: GroupPosition
 
     @property
     def completion_rate(self) -> float:
         """How many of a hundred sessions are completed."""
         return _PERCENT * self.completed_count / self.sessions_count
-
-    @property
-    def position(self) -> GroupPosition:
-        """Where the group is among all."""
-        return GroupPosition(-self.sessions_count, self.user.id if self.user else 0, self.group or "")
 
 
 def session_types_text(feature: Feature) -> str:
@@ -119,7 +110,7 @@ def session_bindables(feature: Feature, metrics_type: ObjectType) -> Iterator[Sc
 def _groups_resolver(feature: Feature, declared: SessionMetrics) -> Any:
     def resolve(measured: TotalValues | UserMetricValues, info: Info) -> list[GroupNode]:
         info.context.budget.take(_NODES_OF_A_STATEMENT)
-        return _groups(feature, declared, measured, (), MAX_GROUPS)
+        return _groups(measured, _question(feature, declared, measured, (), MAX_GROUPS))
 
     return resolve
 
@@ -129,37 +120,34 @@ def _users_resolver(feature: Feature, declared: SessionMetrics) -> Any:
         page_request = arguments.page_request(given)
         beyond = page_request.position(_from_cursor)
         info.context.budget.take(page_request.size)
-
-        @cache
-        def groups() -> list[GroupNode]:
-            found = _groups(feature, declared, measured, (Dimension.USER,), MAX_USER_GROUPS)
-            if len(found) == MAX_USER_GROUPS:
-                raise InvalidArgument(
-                    f"{declared.users_field} has {MAX_USER_GROUPS:,} groups or more: ask for fewer days."
-                )
-            return found
+        question = msgspec.structs.replace(
+            _question(feature, declared, measured, (Dimension.USER,), 0),
+            beyond=beyond,
+            backwards=page_request.backwards,
+        )
 
         def read(limit: int) -> list[GroupNode]:
-            if page_request.backwards:
-                before = [group for group in groups() if beyond is None or group.position < beyond]
-                return before[max(0, len(before) - limit) :]
-            return [group for group in groups() if beyond is None or group.position > beyond][:limit]
+            found = _groups(measured, msgspec.structs.replace(question, limit=limit))
+            return found[::-1] if page_request.backwards else found
 
-        return ConnectionPage(page_request, read, lambda node: _to_cursor(node.position), lambda: len(groups()))
+        def count() -> int:
+            rows = measured.events.context.events.people(msgspec.structs.replace(question, only_count=True))
+            return int(rows[0][0]) if rows else 0
+
+        return ConnectionPage(page_request, read, lambda node: _to_cursor(node.position), count)
 
     return resolve
 
 
-def _groups(
+def _question(
     feature: Feature,
     declared: SessionMetrics,
     measured: TotalValues | UserMetricValues,
     dimensions: tuple[Dimension, ...],
     limit: int,
-) -> list[GroupNode]:
-    """The groups of sessions, in the order of their positions."""
+) -> Sessions:
     events, sessions = measured.events, session_feature(feature)
-    question = Sessions(
+    return Sessions(
         covered=covered_sessions(events.coverage, events.context, [sessions]),
         matched=measured.selection,
         features=(sessions,),
@@ -167,25 +155,31 @@ def _groups(
         paths=(path_of(declared.by),),
         limit=limit,
     )
-    rows = events.context.events.people(question)
+
+
+def _groups(measured: TotalValues | UserMetricValues, question: Sessions) -> list[GroupNode]:
+    """The groups of sessions, in the question's order."""
+    context = measured.events.context
+    rows = context.events.people(question)
     keys = [keys_of(question, row) for row in rows]
-    users = Usernames((user_id for of_dimensions, _ in keys for user_id in of_dimensions), events.context.directory)
+    users = Usernames((user_id for of_dimensions, _ in keys for user_id in of_dimensions), context.directory)
     groups = []
     for (of_dimensions, (group,)), row in zip(keys, rows, strict=True):
         count, of_users, completed, _, median, _ = row[-MEASURES:]
         user = UserNode(of_dimensions[0], users) if of_dimensions else None
+        *columns, written = row[:-MEASURES]
+        position = GroupPosition((count,), (*columns, *cut(written, cut_at(question.paths))))
         text = group if isinstance(group, str) else None
-        groups.append(GroupNode(text, user, count, of_users, completed, seconds(median)))
-    return sorted(groups, key=lambda group: group.position)
+        groups.append(GroupNode(text, user, count, of_users, completed, seconds(median), position))
+    return groups
 
 
 def _to_cursor(position: GroupPosition) -> str:
-    return to_text(msgspec.json.encode(position))
+    return to_row_cursor(_SHAPE, (*position.ordered, *position.keys))
 
 
 def _from_cursor(cursor: str) -> GroupPosition:
-    content = from_text(cursor)
-    try:
-        return msgspec.json.decode(content, type=GroupPosition)
-    except (ValueError, msgspec.DecodeError) as error:
-        raise ValueError(MALFORMED) from error
+    count, *keys = from_row_cursor(_SHAPE, _TYPES, cursor)
+    if None in (count, *keys):
+        raise ValueError(MALFORMED)
+    return GroupPosition((count,), tuple(keys))

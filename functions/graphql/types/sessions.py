@@ -122,10 +122,11 @@ def resolve_sessions(
     size = arguments.size("first", first)
     context.budget.take(size)
     texts = tuple(dict.fromkeys(payload_group_by or ()))
-    features = tuple(_session_features(context.registry))
+    matched = select(coverage, context.registry, context.today, filters)
+    features = tuple(_session_features(context.registry, matched))
     question = Sessions(
         covered=covered_sessions(coverage, context, features),
-        matched=select(coverage, context.registry, context.today, filters),
+        matched=matched,
         features=features,
         dimensions=tuple(dict.fromkeys(group_by or ())),
         paths=arguments.paths("payloadGroupBy", texts, MAX_GROUP_PATHS),
@@ -174,10 +175,13 @@ def covered_sessions(coverage: Coverage, context: RequestContext, features: Sequ
     return msgspec.structs.replace(covered, event_ids=ids)
 
 
-def _session_features(registry: Registry) -> Iterator[SessionFeature]:
+def _session_features(registry: Registry, matched: Selection) -> Iterator[SessionFeature]:
+    """The sessions of the features that have an event which may begin a selected session."""
     for feature in registry.features.values():
         if feature.session_events is not None:
-            yield session_feature(feature)
+            sessions = session_feature(feature)
+            if not set(sessions.begins).isdisjoint(matched.event_ids):
+                yield sessions
 
 
 def session_feature(feature: Feature) -> SessionFeature:
