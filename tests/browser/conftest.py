@@ -86,10 +86,11 @@ def open_page(running_browser: Browser, address: str) -> Iterator[OpenPage]:
         context = running_browser.new_context(viewport=size, color_scheme=scheme, locale="en-GB", **options)
         context.set_default_timeout(_SECONDS * 1000)
         page = context.new_page()
-        page.on("console", lambda message: may_fail or wrong.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: _note_foreign(request.url, address, wrong))
-        page.on("requestfailed", lambda request: may_fail or _note_failed(request, wrong))
+        if not may_fail:
+            page.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
+            page.on("requestfailed", lambda request: _note_failed(request, wrong))
         if token:
             page.add_init_script(f"sessionStorage.setItem('token', {json.dumps(token)})")
         try:

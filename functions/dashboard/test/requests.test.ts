@@ -18,15 +18,11 @@ function question(changes: Partial<Question> = {}): Question {
     panel("users", ["users"]),
   ];
   for (const each of panels.slice(0, 1)) each.fragments = ["fragment counts on Metrics { total }"];
-  return { scope: new Scope(null), panels, freshness: "newest", isLarge: true, ...changes };
+  return { scope: new Scope(null), panels, freshness: "newest", ...changes };
 }
 
 test("what the first panel can't be drawn without is asked for first, all else after it", () => {
   expect(wavesOf(question())).toEqual([["now { ...counts }"], ["course", "users", "before { ...counts }", "newest"]]);
-});
-
-test("a page of few events is one request", () => {
-  expect(wavesOf(question({ isLarge: false }))).toHaveLength(1);
 });
 
 test("a request has the fragments that its fields spread, and no others", () => {

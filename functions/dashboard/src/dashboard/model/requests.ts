@@ -9,16 +9,13 @@ export interface Question {
   panels: Panel[];
   /** A field that no panel needs; it comes last. */
   freshness: string | null;
-  /** Whether the first panel has a request of its own, so that it is drawn before the others are read. */
-  isLarge: boolean;
 }
 
 /** The fields that the first panel needs, then those that the others need, then those that panels can be drawn without. */
-export function wavesOf({ panels, freshness, isLarge }: Question): string[][] {
+export function wavesOf({ panels, freshness }: Question): string[][] {
   const needed = panels.map(needsOf);
   const others = [...panels.flatMap(({ selections }) => selections), ...(freshness ? [freshness] : [])];
   const all = [...new Set([...needed.flat(), ...others])];
-  if (!isLarge) return [all];
   const first = new Set(needed[0]);
   return [[...first], all.filter((field) => !first.has(field))].filter(({ length }) => length);
 }

@@ -34,6 +34,7 @@ const NOTHING: Answers = {
 const UNREADABLE = "There is no such namespace, or the token may not read it.";
 const AT_ONCE = 2; // as many as the API lets one tenant ask
 const SLOW_STORE = "postgresql"; // it has no sums of days, so that each field takes a while
+const SLOW = 400; // milliseconds for the first fields: the others together would take the server too long
 
 /** Answers to a question, as they come; asks again when `key` changes. */
 export function useAnswers(ask: Ask, question: Question, key: string): Answers {
@@ -68,9 +69,11 @@ class Reading {
 
   async run(): Promise<void> {
     try {
-      for (const [index, wave] of wavesOf(this.question).entries()) {
-        const apart = index > 0 && this.#answers.source === SLOW_STORE;
+      let apart = false;
+      for (const wave of wavesOf(this.question)) {
+        const start = performance.now();
         await inTurn(apart ? wave.map((field) => [field]) : [wave], (fields) => this.#read(fields));
+        apart = this.#answers.source === SLOW_STORE || performance.now() - start > SLOW;
       }
       this.#change({ busy: false });
       await Promise.all(this.#names);
