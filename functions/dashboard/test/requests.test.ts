@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Panel } from "../src/dashboard/model/picture";
-import { type Question, requestFor, wavesOf } from "../src/dashboard/model/requests";
+import { batchesOf, type Question, requestFor, wavesOf } from "../src/dashboard/model/requests";
 import { Scope } from "../src/dashboard/model/selection";
 
 const panel = (id: string, selections: string[], needs?: string[]): Panel => ({
@@ -23,6 +23,14 @@ function question(): Question {
 
 test("what the first panel can't be drawn without is asked for first, all else after it", () => {
   expect(wavesOf(question())).toEqual([["now { ...counts }"], ["course", "users", "before { ...counts }", "newest"]]);
+});
+
+test.each([
+  [20, [["a", "b", "c", "d", "e"]]],
+  [250, [["a", "b"], ["c", "d"], ["e"]]],
+  [5000, [["a"], ["b"], ["c"], ["d"], ["e"]]],
+])("after a first answer within %d ms, the others are asked for in %j", (milliseconds, batches) => {
+  expect(batchesOf(["a", "b", "c", "d", "e"], milliseconds)).toEqual(batches);
 });
 
 test("a request has the fragments that its fields spread, and no others", () => {

@@ -20,6 +20,20 @@ export function wavesOf({ panels, freshness }: Question): string[][] {
   return [[...first], all.filter((field) => !first.has(field))].filter(({ length }) => length);
 }
 
+const BATCH = 600; // milliseconds that the fields of a request may take
+
+/**
+ * Fields in as many requests as draw the page steadily: all in one where answers come fast.
+ *
+ * @param milliseconds how long the first answer took.
+ */
+export function batchesOf(fields: readonly string[], milliseconds: number): string[][] {
+  const size = Math.max(1, Math.floor(BATCH / Math.max(1, milliseconds)));
+  const batches: string[][] = [];
+  for (let first = 0; first < fields.length; first += size) batches.push(fields.slice(first, first + size));
+  return batches;
+}
+
 /** The fields without which a panel can't be drawn. */
 export const needsOf = (panel: Panel) => panel.needs ?? panel.selections;
 
