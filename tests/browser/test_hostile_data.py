@@ -12,7 +12,7 @@ from psycopg.types.json import Json
 
 from functions.graphql.handler import GraphqlHandler
 from functions.shared.identifier import derived_id
-from tests.browser.conftest import OpenPage, serious_problems, take_picture, token_for
+from tests.browser.conftest import OpenPage, serious_problems, take_picture, token_for, wait_until_read
 from tests.support.clock import NOW
 from tests.support.definitions import answer_with, load_from
 
@@ -49,13 +49,6 @@ def insert(handler: GraphqlHandler, database_url: str, folder: Path) -> Any:
                 )
 
     return inserted
-
-
-def wait_until_read(page: Page) -> None:
-    """Waits until a page has its panels, and everything that they ask for."""
-    page.locator(".panels .panel").first.wait_for()
-    page.locator("progress").wait_for(state="detached")
-    page.wait_for_load_state("networkidle")
 
 
 def wait_for_events(page: Page, count: int) -> None:
