@@ -32,7 +32,10 @@ export function Controls({ state, period, formats, canSearch, showNamespace, ask
           <option value="none">nothing</option>
         </select>
       </label>
-      <p class="period-in-words">{`${formats.day(period.start)} – ${formats.day(period.end)}`}</p>
+      <p class="period-in-words">
+        {state.namespace && <span class="in-print">{`${state.namespace}, `}</span>}
+        {`${formats.day(period.start)} – ${formats.day(period.end)}`}
+      </p>
     </form>
   );
 }
