@@ -1,10 +1,12 @@
 """Pages that show names, values and answers that nobody expects."""
 
 import json
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import jwt
 import psycopg
 import pytest
 from playwright.sync_api import Page, Route
@@ -15,6 +17,7 @@ from functions.shared.identifier import derived_id
 from tests.browser.conftest import OpenPage, serious_problems, take_picture, token_for, wait_until_read
 from tests.support.clock import NOW
 from tests.support.definitions import answer_with, load_from
+from tests.support.graphql import SECRET
 
 NOTES = """
     class Note(Payload):
@@ -111,6 +114,16 @@ def test_pages_of_hardly_any_events_say_so(count: int, insert: Any, open_page: O
             take_picture(page, f"events-{count}-{name.partition('=')[0] or 'overview'}")
             assert page.locator(".problem").count() == 0
             assert serious_problems(page, installed) == []
+
+
+def test_a_token_without_namespaces_shows_no_events_and_says_so(insert: Any, open_page: OpenPage) -> None:
+    insert({"text": "of others"})
+    claims = {"sub": "7", "scope": "events:read", "namespaces": [], "exp": time.time() + 60}
+    for path in ("/dashboard", "/dashboard?feature=notes", "/dashboard?user=7"):
+        with open_page(path, token=jwt.encode(claims, SECRET), may_fail=True) as page:
+            page.locator(".panels .nothing, .problem, .token-form .problem:not(:empty)").first.wait_for()
+            take_picture(page, f"no-namespaces-{path.partition('?')[2].partition('=')[0] or 'overview'}")
+            assert page.get_by_text("of others").count() == 0
 
 
 @pytest.mark.parametrize(
