@@ -151,6 +151,7 @@ def _picture(stack: Stack, file: Path) -> Path | None:
         page.add_init_script(f"sessionStorage.setItem('token', {json.dumps(stack.token)})")
         page.goto(f"{stack.api_url}/dashboard", timeout=PICTURE_MILLISECONDS)
         page.locator(".panels svg").first.wait_for(timeout=PICTURE_MILLISECONDS)
+        page.locator("progress").wait_for(state="detached", timeout=PICTURE_MILLISECONDS)
         page.wait_for_load_state("networkidle", timeout=PICTURE_MILLISECONDS)
         page.screenshot(path=file, full_page=True)
     return file

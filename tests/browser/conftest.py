@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import jwt
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 OUTPUT = Path(".local", "screenshots")
 WIDTHS = {390: 844, 1280: 800, 1920: 1080}
-SCHEMES = ("light", "dark")
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 _SECONDS = 30
 
 type OpenPage = Callable[..., AbstractContextManager[Page]]
@@ -86,10 +86,11 @@ def open_page(running_browser: Browser, address: str) -> Iterator[OpenPage]:
         context = running_browser.new_context(viewport=size, color_scheme=scheme, locale="en-GB", **options)
         context.set_default_timeout(_SECONDS * 1000)
         page = context.new_page()
-        page.on("console", lambda message: may_fail or wrong.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: _note_foreign(request.url, address, wrong))
-        page.on("requestfailed", lambda request: may_fail or _note_failed(request, wrong))
+        if not may_fail:
+            page.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
+            page.on("requestfailed", lambda request: _note_failed(request, wrong))
         if token:
             page.add_init_script(f"sessionStorage.setItem('token', {json.dumps(token)})")
         try:
@@ -118,6 +119,13 @@ def token_for(*namespaces: str, sub: str = "1", scope: str = "events:read") -> s
     """A token for the namespaces; for all where none is named."""
     claims = {"sub": sub, "scope": scope, "namespaces": namespaces or ["*"], "exp": time.time() + 3600}
     return jwt.encode(claims, SECRET)
+
+
+def wait_until_read(page: Page) -> None:
+    """Waits until the dashboard has its panels, and everything that they ask for."""
+    page.locator(".panels .panel").first.wait_for()
+    page.locator("progress").wait_for(state="detached")
+    page.wait_for_load_state("networkidle")
 
 
 def take_picture(page: Page, name: str) -> None:

@@ -1,10 +1,12 @@
 """Pages that show names, values and answers that nobody expects."""
 
 import json
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import jwt
 import psycopg
 import pytest
 from playwright.sync_api import Page, Route
@@ -12,9 +14,10 @@ from psycopg.types.json import Json
 
 from functions.graphql.handler import GraphqlHandler
 from functions.shared.identifier import derived_id
-from tests.browser.conftest import OpenPage, serious_problems, take_picture, token_for
+from tests.browser.conftest import OpenPage, serious_problems, take_picture, token_for, wait_until_read
 from tests.support.clock import NOW
 from tests.support.definitions import answer_with, load_from
+from tests.support.graphql import SECRET
 
 NOTES = """
     class Note(Payload):
@@ -49,13 +52,6 @@ def insert(handler: GraphqlHandler, database_url: str, folder: Path) -> Any:
                 )
 
     return inserted
-
-
-def wait_until_read(page: Page) -> None:
-    """Waits until a page has its panels, and everything that they ask for."""
-    page.locator(".panels .panel").first.wait_for()
-    page.locator("progress").wait_for(state="detached")
-    page.wait_for_load_state("networkidle")
 
 
 def wait_for_events(page: Page, count: int) -> None:
@@ -118,6 +114,16 @@ def test_pages_of_hardly_any_events_say_so(count: int, insert: Any, open_page: O
             take_picture(page, f"events-{count}-{name.partition('=')[0] or 'overview'}")
             assert page.locator(".problem").count() == 0
             assert serious_problems(page, installed) == []
+
+
+def test_a_token_without_namespaces_shows_no_events_and_says_so(insert: Any, open_page: OpenPage) -> None:
+    insert({"text": "of others"})
+    claims = {"sub": "7", "scope": "events:read", "namespaces": [], "exp": time.time() + 60}
+    for path in ("/dashboard", "/dashboard?feature=notes", "/dashboard?user=7"):
+        with open_page(path, token=jwt.encode(claims, SECRET), may_fail=True) as page:
+            page.locator(".panels .nothing, .problem, .token-form .problem:not(:empty)").first.wait_for()
+            take_picture(page, f"no-namespaces-{path.partition('?')[2].partition('=')[0] or 'overview'}")
+            assert page.get_by_text("of others").count() == 0
 
 
 @pytest.mark.parametrize(
@@ -222,13 +228,15 @@ def test_filters_nest_with_the_keyboard_alone(insert: Any, open_page: OpenPage, 
         page.keyboard.press("Tab")
         page.keyboard.type("one")
         page.keyboard.press("Tab")
-        page.keyboard.type("in a group: at")
+        page.keyboard.press("ArrowDown")  # in a group, of which at least one must pass
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
+        wait_for_events(page, 1)
         page.get_by_role("button", name="Add to this group").press("Enter")
         page.keyboard.type("number")
         page.keyboard.press("Tab")
-        page.keyboard.type("greater")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")  # greater than
         page.keyboard.press("Tab")
         page.keyboard.type("2")
         page.keyboard.press("Enter")

@@ -10,7 +10,7 @@ from psycopg.types.json import Json
 
 from functions.graphql.handler import GraphqlHandler
 from functions.shared.identifier import derived_id
-from tests.browser.conftest import SCHEMES, WIDTHS, OpenPage, serious_problems, take_picture, token_for
+from tests.browser.conftest import SCHEMES, WIDTHS, OpenPage, serious_problems, take_picture, token_for, wait_until_read
 from tests.support.clock import NOW
 from tests.support.definitions import answer_with, load_from
 
@@ -65,10 +65,11 @@ def test_a_page_is_without_fault_at_every_width_in_light_and_dark(
     name: str, reviews: None, open_page: OpenPage, installed: Path
 ) -> None:
     for width in WIDTHS:
-        for scheme in SCHEMES:
-            with open_page(PAGES[name], width, scheme, token=token_for()) as page:
-                page.locator(".panels figure, .panels table, .panels svg").first.wait_for()
-                page.wait_for_load_state("networkidle")
+        with open_page(PAGES[name], width, token=token_for()) as page:
+            wait_until_read(page)
+            page.locator(".panels svg").first.wait_for()
+            for scheme in SCHEMES:
+                page.emulate_media(color_scheme=scheme)
                 take_picture(page, f"{name}-{width}-{scheme}")
                 assert serious_problems(page, installed) == []
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -76,8 +77,7 @@ def test_a_page_is_without_fault_at_every_width_in_light_and_dark(
 
 def test_a_new_definition_has_its_figures_drawn(reviews: None, open_page: OpenPage) -> None:
     with open_page("/dashboard?feature=reviews&days=7", token=token_for()) as page:
-        page.locator(".panels svg").first.wait_for()
-        page.wait_for_load_state("networkidle")
+        wait_until_read(page)
         figures = {
             each.get_attribute("data-metric"): each.locator(".value").inner_text()
             for each in page.locator(".figure").all()
@@ -100,8 +100,7 @@ def test_a_token_for_ones_own_events_shows_these_alone(reviews: None, open_page:
     own = sum(1 + number % 5 == 2 for number in range(BEGUN + ENDED))
     for path in ("/dashboard", "/dashboard?feature=reviews", "/dashboard?user=1", "/dashboard?namespace=27/28/"):
         with open_page(path, token=token) as page:
-            page.locator(".panels svg, .panels .nothing, .problem").first.wait_for()
-            page.wait_for_load_state("networkidle")
+            wait_until_read(page)
             take_picture(page, f"own-{path.partition('?')[2].partition('=')[0] or 'overview'}")
             assert str(BEGUN + ENDED) not in [text.strip() for text in page.locator(".value").all_inner_texts()]
             assert page.get_by_role("link", name="user 3").count() == 0
@@ -137,3 +136,53 @@ def test_queries_are_tried_in_graphiql(reviews: None, open_page: OpenPage, insta
             page.wait_for_load_state("networkidle")
             take_picture(page, f"graphiql-1280-{scheme}")
             assert serious_problems(page, installed) == []
+
+
+def test_sessions_are_drawn_by_what_the_reader_chooses(reviews: None, open_page: OpenPage) -> None:
+    with open_page("/dashboard?feature=reviews&days=7", token=token_for()) as page:
+        wait_until_read(page)
+        begun = {"ruby": "27 · 40.7%", "go": "14 · 42.9%"}
+        assert texts_of(page.locator("#sessions-by .bars li")) == begun
+        page.locator("#breakdown").get_by_label("Group by").select_option("event")
+        page.locator("#breakdown").get_by_text("Review ended").wait_for()
+        wait_until_read(page)
+        assert texts_of(page.locator("#breakdown .bars li")) == {"Review begun": "41", "Review ended": "17"}
+        page.locator("#breakdown").get_by_label("Group by").select_option("time")
+        page.locator("#sessions-by svg").wait_for()
+        assert page.url.endswith("&group=time")
+
+
+def texts_of(bars: Locator) -> dict[str, str]:
+    """The numbers of bars by their labels."""
+    return {each.locator(".label").inner_text(): each.locator(".number").inner_text() for each in bars.all()}
+
+
+def test_seats_lead_to_the_time_to_first_use(handler: GraphqlHandler, database_url: str, open_page: OpenPage) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for user in range(1, 4):
+            for event, hours in ((1001, 50), (6, 50 - user * 10)):
+                moment = NOW - timedelta(hours=hours)
+                connection.execute(
+                    "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
+                    " VALUES (%s, %s, %s, %s, '27/28/', %s)",
+                    [derived_id(moment, "seat", user), moment, event, user, Json({"product": "duo"})],
+                )
+    with open_page("/dashboard", token=token_for()) as page:
+        wait_until_read(page)
+        drawn = {
+            each.get_attribute("data-metric"): each.locator(".value").inner_text()
+            for each in page.locator("#first-use .figure").all()
+        }
+        assert drawn == {"usersCount": "3", "medianSeconds": "20 h", "p90Seconds": "1 d 4 h"}
+        assert page.locator("#seats svg").count() == 1
+        assert page.locator("#adoption .number").first.inner_text() == "3 · 100%"
+
+
+def test_a_printed_page_has_its_pictures_and_no_controls(reviews: None, open_page: OpenPage) -> None:
+    with open_page("/dashboard?feature=reviews", 1280, token=token_for()) as page:
+        wait_until_read(page)
+        page.emulate_media(media="print")
+        take_picture(page, "print-1280")
+        assert page.locator("#course svg").is_visible()
+        assert not page.get_by_role("button").filter(visible=True).count()
+        assert not page.get_by_role("combobox").filter(visible=True).count()

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Panel } from "../src/dashboard/model/picture";
-import { type Question, requestFor, wavesOf } from "../src/dashboard/model/requests";
+import { batchesOf, type Question, requestFor, wavesOf } from "../src/dashboard/model/requests";
 import { Scope } from "../src/dashboard/model/selection";
 
 const panel = (id: string, selections: string[], needs?: string[]): Panel => ({
@@ -11,22 +11,26 @@ const panel = (id: string, selections: string[], needs?: string[]): Panel => ({
   read: () => ({ table: { columns: [], rows: [] } }),
 });
 
-function question(changes: Partial<Question> = {}): Question {
+function question(): Question {
   const panels = [
     panel("figures", ["now { ...counts }", "before { ...counts }", "course"], ["now { ...counts }"]),
     panel("course", ["course"]),
     panel("users", ["users"]),
   ];
   for (const each of panels.slice(0, 1)) each.fragments = ["fragment counts on Metrics { total }"];
-  return { scope: new Scope(null), panels, freshness: "newest", isLarge: true, ...changes };
+  return { scope: new Scope(null), panels, freshness: "newest" };
 }
 
 test("what the first panel can't be drawn without is asked for first, all else after it", () => {
   expect(wavesOf(question())).toEqual([["now { ...counts }"], ["course", "users", "before { ...counts }", "newest"]]);
 });
 
-test("a page of few events is one request", () => {
-  expect(wavesOf(question({ isLarge: false }))).toHaveLength(1);
+test.each([
+  [20, [["a", "b", "c", "d", "e"]]],
+  [250, [["a", "b"], ["c", "d"], ["e"]]],
+  [5000, [["a"], ["b"], ["c"], ["d"], ["e"]]],
+])("after a first answer within %d ms, the others are asked for in %j", (milliseconds, batches) => {
+  expect(batchesOf(["a", "b", "c", "d", "e"], milliseconds)).toEqual(batches);
 });
 
 test("a request has the fragments that its fields spread, and no others", () => {

@@ -9,18 +9,29 @@ export interface Question {
   panels: Panel[];
   /** A field that no panel needs; it comes last. */
   freshness: string | null;
-  /** Whether the first panel has a request of its own, so that it is drawn before the others are read. */
-  isLarge: boolean;
 }
 
 /** The fields that the first panel needs, then those that the others need, then those that panels can be drawn without. */
-export function wavesOf({ panels, freshness, isLarge }: Question): string[][] {
+export function wavesOf({ panels, freshness }: Question): string[][] {
   const needed = panels.map(needsOf);
   const others = [...panels.flatMap(({ selections }) => selections), ...(freshness ? [freshness] : [])];
   const all = [...new Set([...needed.flat(), ...others])];
-  if (!isLarge) return [all];
   const first = new Set(needed[0]);
   return [[...first], all.filter((field) => !first.has(field))].filter(({ length }) => length);
+}
+
+const BATCH = 600; // milliseconds that the fields of a request may take
+
+/**
+ * Fields in as many requests as draw the page steadily: all in one where answers come fast.
+ *
+ * @param milliseconds how long the first answer took.
+ */
+export function batchesOf(fields: readonly string[], milliseconds: number): string[][] {
+  const size = Math.max(1, Math.floor(BATCH / Math.max(1, milliseconds)));
+  const batches: string[][] = [];
+  for (let first = 0; first < fields.length; first += size) batches.push(fields.slice(first, first + size));
+  return batches;
 }
 
 /** The fields without which a panel can't be drawn. */

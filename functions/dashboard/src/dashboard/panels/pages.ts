@@ -15,8 +15,7 @@ import { adoption, breakdown, eventsByFeature, eventsOverTime, topNamespaces, to
 
 /** Everything that a page asks for. */
 export function questionOf(context: PanelContext): Question {
-  const isLarge = context.state.view.page !== "user"; // a user's events are few
-  return { scope: context.scope, panels: panelsOf(context), freshness: freshness(context), isLarge };
+  return { scope: context.scope, panels: panelsOf(context), freshness: freshness(context) };
 }
 
 export function panelsOf(context: PanelContext): Panel[] {

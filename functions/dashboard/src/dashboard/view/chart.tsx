@@ -105,6 +105,7 @@ function options(plot: Plot, chart: OverTime, title: string, formats: Formats, w
   const first = formats.step(dateOf(days[0] ?? "2000-01-01"), chart.step);
   const last = formats.step(dateOf(days.at(-1) ?? "2000-01-01"), chart.step);
   const isRate = chart.kind === "rate";
+  const isFlat = points.every(({ height }) => !height);
   return {
     width,
     height: width < 480 ? 200 : 260,
@@ -120,11 +121,11 @@ function options(plot: Plot, chart: OverTime, title: string, formats: Formats, w
       chart.type === "stacked"
         ? { type: "band", padding: days.length > 40 ? 0.1 : 0.25, label: null, domain: days.map(dateOf) }
         : { type: "utc", label: null },
-    y: { label: null, nice: true, zero: true },
+    y: { label: null, ...(isFlat ? { domain: [0, 1] } : { nice: true, zero: true }) },
     marks: [
       plot.gridY({ ticks: 4 }),
       plot.axisY({
-        ticks: 4,
+        ticks: isFlat ? [0] : 4,
         tickSize: 0,
         tickFormat: (value: number) => (isRate ? formats.percent(value) : formats.compact(value)),
       }),

@@ -1,6 +1,6 @@
 /** Asks for a condition on the payload, alone or as the first one of a group. */
 
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Feature } from "../model/facts";
 import {
   type Filter,
@@ -31,7 +31,8 @@ export function ConditionForm({ title, feature, operators, canGroup, add, close 
   const [typed, setTyped] = useState("");
   const [kind, setKind] = useState<GroupKind | "">("");
   const isOpened = close !== undefined;
-  useEffect(() => {
+  // Before the next key arrives, which belongs into the form.
+  useLayoutEffect(() => {
     if (isOpened) first.current?.focus();
   }, [isOpened]);
   const submit = () => {

@@ -32,7 +32,10 @@ export function Controls({ state, period, formats, canSearch, showNamespace, ask
           <option value="none">nothing</option>
         </select>
       </label>
-      <p class="period-in-words">{`${formats.day(period.start)} – ${formats.day(period.end)}`}</p>
+      <p class="period-in-words">
+        {state.namespace && <span class="in-print">{`${state.namespace}, `}</span>}
+        {`${formats.day(period.start)} – ${formats.day(period.end)}`}
+      </p>
     </form>
   );
 }
@@ -110,6 +113,11 @@ interface PickerProps {
 const SEARCH_AFTER = 200; // milliseconds without a key
 const SHOWN = 12;
 
+function saidOf(count: number): string {
+  if (count === 0) return "No namespace is called so.";
+  return count < SHOWN ? "" : "There may be more: type on.";
+}
+
 /** A combobox after the ARIA pattern: typing searches, arrows choose, Enter takes. */
 function NamespacePicker({ state, canSearch, ask, change }: PickerProps) {
   const id = useId();
@@ -118,17 +126,29 @@ function NamespacePicker({ state, canSearch, ask, change }: PickerProps) {
   const [open, setOpen] = useState(false);
   const [active, setActive] = useState(-1);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const searching = useRef<AbortController | undefined>(undefined);
+  const [said, setSaid] = useState("");
   useEffect(() => setText(state.namespace ?? ""), [state.namespace]);
 
   const search = (typed: string) => {
     clearTimeout(timer.current);
+    searching.current?.abort(); // an older answer must not come after a newer one
     if (!canSearch) return;
+    const controller = new AbortController();
+    searching.current = controller;
     timer.current = setTimeout(async () => {
-      const answer = await ask({
-        query: `query ($search: String) { namespaces(search: $search, first: ${SHOWN}) { path fullPath } }`,
-        variables: { search: typed.trim() },
-      }).catch(() => null);
-      setFound((answer?.data?.namespaces as Found[] | undefined) ?? []);
+      setSaid("Searching…");
+      const answer = await ask(
+        {
+          query: `query ($search: String) { namespaces(search: $search, first: ${SHOWN}) { path fullPath } }`,
+          variables: { search: typed.trim() },
+        },
+        controller.signal,
+      ).catch(() => null);
+      if (controller.signal.aborted) return;
+      const namespaces = answer?.data?.namespaces as Found[] | undefined;
+      setFound(namespaces ?? []);
+      setSaid(namespaces ? saidOf(namespaces.length) : "The namespaces can't be read.");
       setActive(-1);
     }, SEARCH_AFTER);
   };
@@ -203,6 +223,9 @@ function NamespacePicker({ state, canSearch, ask, change }: PickerProps) {
           ))}
         </div>
       )}
+      <p class={isOpen ? "found" : "unseen"} role="status">
+        {isOpen ? said : ""}
+      </p>
     </div>
   );
 }

@@ -62,7 +62,7 @@ function Bars({ bars }: { bars: Bar[] }) {
         <li key={`${bar.label} ${index}`}>
           <span class="label">{bar.href ? <Link href={bar.href}>{bar.label}</Link> : bar.label}</span>
           <span class="track">
-            <span class="bar" style={{ width: `${(Number(bar.value) / greatest) * 100}%` }} />
+            <span class="bar" style={{ width: barWidth(bar, greatest) }} />
           </span>
           <span class="number">{bar.shown}</span>
         </li>
@@ -70,6 +70,10 @@ function Bars({ bars }: { bars: Bar[] }) {
     </ol>
   );
 }
+
+/** The share of the greatest one; a value that is not zero can be seen. */
+const barWidth = ({ value }: Bar, greatest: number) =>
+  Number(value) > 0 ? `max(2px, ${(Number(value) / greatest) * 100}%)` : "0";
 
 function Triangle({ rows, title }: { rows: Extract<Chart, { type: "triangle" }>["rows"]; title: string }) {
   const width = rows[0]?.cells.length ?? 0;

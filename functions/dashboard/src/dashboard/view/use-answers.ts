@@ -1,9 +1,9 @@
-/** Asks for the fields of a page: in few requests where the store is fast, and else field after field. */
+/** Asks for the fields of a page: in few requests where answers come fast, and else field after field. */
 
 import { useEffect, useState } from "preact/hooks";
 import { Failure, type GraphQLAnswer, type Problem } from "../../shared/api";
 import type { Panel } from "../model/picture";
-import { needsOf, type Question, requestFor, wavesOf } from "../model/requests";
+import { batchesOf, needsOf, type Question, requestFor, wavesOf } from "../model/requests";
 import type { Request } from "../model/selection";
 
 export type Ask = (request: Request, signal?: AbortSignal) => Promise<GraphQLAnswer>;
@@ -33,7 +33,6 @@ const NOTHING: Answers = {
 };
 const UNREADABLE = "There is no such namespace, or the token may not read it.";
 const AT_ONCE = 2; // as many as the API lets one tenant ask
-const SLOW_STORE = "postgresql"; // it has no sums of days, so that each field takes a while
 
 /** Answers to a question, as they come; asks again when `key` changes. */
 export function useAnswers(ask: Ask, question: Question, key: string): Answers {
@@ -68,9 +67,12 @@ class Reading {
 
   async run(): Promise<void> {
     try {
-      for (const [index, wave] of wavesOf(this.question).entries()) {
-        const apart = index > 0 && this.#answers.source === SLOW_STORE;
-        await inTurn(apart ? wave.map((field) => [field]) : [wave], (fields) => this.#read(fields));
+      let batches = (fields: string[]) => [fields];
+      for (const wave of wavesOf(this.question)) {
+        const start = performance.now();
+        await inTurn(batches(wave), (fields) => this.#read(fields));
+        const milliseconds = performance.now() - start;
+        batches = (fields) => batchesOf(fields, milliseconds);
       }
       this.#change({ busy: false });
       await Promise.all(this.#names);
