@@ -115,7 +115,7 @@ def _condition(alarm: dict[str, Any]) -> str:
         names = "; ".join(f"`{query['Id']}`: {_metric(query['MetricStat']['Metric'])}" for query in queries)
         what = f"{code(result['Expression'])} ({names})"
     else:
-        statistic = alarm.get("Statistic", alarm.get("ExtendedStatistic"))
+        statistic: str = alarm.get("Statistic") or alarm["ExtendedStatistic"]
         what = f"the {statistic.lower()} of {_metric(alarm)}"
     periods, some = alarm["EvaluationPeriods"], alarm.get("DatapointsToAlarm")
     times = f"{periods} periods of {_period(alarm)} s in a row" if periods > 1 else f"a period of {_period(alarm)} s"

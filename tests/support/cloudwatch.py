@@ -87,18 +87,12 @@ def _is_raised(alarm: Mapping[str, Any], metrics: Metrics, now: float) -> bool:
     periods = alarm["EvaluationPeriods"]
     points = [_point(alarm, metrics, now, number) for number in range(periods + EXTRA_POINTS)]
     real = [point for point in points if point is not None]
-    if None in points[:periods] and len(real) >= periods:
-        considered: list[float | None] = [*real[:periods]]  # further back there is enough
-    else:
-        considered = [*points[:periods]]
-        missing = considered.count(None)
-        older = [point for point in points[periods:] if point is not None][:missing]
-        considered = [point for point in considered if point is not None] + older
-        considered += [None] * (periods - len(considered))
+    considered: list[float | None] = [*real[:periods]]  # those further back stand in for missing ones
+    considered += [None] * (periods - len(considered))
     compare, threshold = _COMPARISONS[alarm["ComparisonOperator"]], float(alarm["Threshold"])
     is_missing_bad = {"breaching": True, "notBreaching": False}[alarm["TreatMissingData"]]
     bad = sum(is_missing_bad if point is None else compare(point, threshold) for point in considered)
-    return bad >= alarm.get("DatapointsToAlarm", periods)
+    return bad >= int(alarm.get("DatapointsToAlarm", periods))
 
 
 def _point(alarm: Mapping[str, Any], metrics: Metrics, now: float, number: int) -> float | None:

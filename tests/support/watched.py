@@ -167,8 +167,8 @@ class Watched:
         self.queue = [one for one in self.queue if one.receives < self.max_receives]
 
     def _request(self, event: dict[str, Any], body: Any) -> dict[str, Any]:
-        claims = {"sub": "5", "scope": "events:write events:read", "namespaces": ["*"]}
-        claims["exp"] = round(utc_now().timestamp()) + 600
+        expiry = round(utc_now().timestamp()) + 600
+        claims = {"sub": "5", "scope": "events:write events:read", "namespaces": ["*"], "exp": expiry}
         headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}", "Content-Type": "application/json"}
         return {"httpMethod": "POST", "headers": headers, "body": json.dumps(body), "isBase64Encoded": False} | event
 
