@@ -1,5 +1,6 @@
-"""Tables from `infra/template.yaml`: parameters, environment variables of the functions, and alarms."""
+"""Tables from `infra/template.yaml` and its nested stacks: parameters, environment variables, and alarms."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from infra.docs.markdown import code, codes, table
 
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 
-_COMPARISONS = {"GreaterThanThreshold": ">"}
+_COMPARISONS = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": "≥", "LessThanThreshold": "<"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -31,7 +32,11 @@ _Loader.add_multi_constructor("!", _tagged)
 
 def template() -> dict[str, Any]:
     """Returns the template as plain data."""
-    loaded: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - a SafeLoader that knows tags
+    return _load(TEMPLATE)
+
+
+def _load(file: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.load(file.read_text(), _Loader)  # noqa: S506 - a SafeLoader that knows tags
     return loaded
 
 
@@ -70,23 +75,62 @@ def environment() -> str:
 
 
 def alarms() -> str:
-    """Returns a table of the alarms: subject and threshold."""
-    rows = [[code(name), properties["AlarmDescription"], _condition(properties)] for name, properties in _alarms()]
+    """Returns a table of the alarms: meaning, and when they are raised."""
+    loaded = _load(TEMPLATE.with_name("alarms.yaml"))["Resources"]
+    rows = [
+        [_link(name), _meaning(alarm["Properties"]), _condition(alarm["Properties"])] for name, alarm in loaded.items()
+    ]
     return table(["alarm", "meaning", "raised if"], rows)
 
 
-def _alarms() -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, resource in template()["Resources"].items():
-        if resource["Type"] == "AWS::CloudWatch::Alarm":
-            yield name, resource["Properties"]
+def objectives() -> str:
+    """Returns a table of the alarms of objectives: which objective, and when they are raised."""
+    loaded = _load(TEMPLATE.with_name("objectives.yaml"))["Resources"]
+    rows = []
+    for name, alarm in loaded.items():
+        if alarm["Type"] != "AWS::CloudWatch::CompositeAlarm":
+            continue
+        parts = re.findall(r"\w+", alarm["Properties"]["AlarmRule"]["Sub"].replace("ALARM", "").replace("AND", ""))
+        limits = {part: loaded[part]["Properties"] for part in parts}
+        share = {properties["Threshold"] for properties in limits.values()}
+        periods = " and ".join(f"{_period(properties):,} s" for properties in limits.values())
+        rows.append([_link(name), _meaning(alarm["Properties"]), f"over {share.pop():.2%} failed in {periods}"])
+    return table(["alarm", "meaning", "raised if"], rows)
+
+
+def _link(name: str) -> str:
+    return f"[{code(name)}](../howto/runbook.md#{name.lower()})"
+
+
+def _meaning(properties: dict[str, Any]) -> str:
+    """Returns an alarm's description without its link."""
+    text: str = properties["AlarmDescription"]["Sub"]
+    return text.rpartition("${RunbookUrl}")[0].strip()
 
 
 def _condition(alarm: dict[str, Any]) -> str:
     comparison = _COMPARISONS[alarm["ComparisonOperator"]]
-    metric = f"{code(alarm['MetricName'])} of {code(alarm['Namespace'])}"
-    periods = alarm["EvaluationPeriods"]
-    times = f"{periods} periods of {alarm['Period']} s in a row" if periods > 1 else f"a period of {alarm['Period']} s"
-    return f"the {alarm['Statistic'].lower()} of {metric} is {comparison} {alarm['Threshold']} in {times}"
+    if "Metrics" in alarm:
+        result, *queries = alarm["Metrics"]
+        names = "; ".join(f"`{query['Id']}`: {_metric(query['MetricStat']['Metric'])}" for query in queries)
+        what = f"{code(result['Expression'])} ({names})"
+    else:
+        statistic: str = alarm.get("Statistic") or alarm["ExtendedStatistic"]
+        what = f"the {statistic.lower()} of {_metric(alarm)}"
+    periods, some = alarm["EvaluationPeriods"], alarm.get("DatapointsToAlarm")
+    times = f"{periods} periods of {_period(alarm)} s in a row" if periods > 1 else f"a period of {_period(alarm)} s"
+    if some:
+        times = f"{some} of {periods} periods of {_period(alarm)} s"
+    return f"{what} is {comparison} {alarm['Threshold']} in {times}"
+
+
+def _metric(metric: dict[str, Any]) -> str:
+    return f"{code(metric['MetricName'])} of {code(metric['Namespace'])}"
+
+
+def _period(alarm: dict[str, Any]) -> int:
+    seconds: int = alarm["Period"] if "Period" in alarm else alarm["Metrics"][1]["MetricStat"]["Period"]
+    return seconds
 
 
 def _range(parameter: dict[str, Any]) -> str:

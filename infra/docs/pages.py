@@ -21,6 +21,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "limit-constants": limits.constants_table,
     "limits": limits.limits,
     "metrics": metrics.metrics,
+    "objectives": deployment.objectives,
     "parameters": deployment.parameters,
     "publisher-limits": limits.publisher_limits,
     "schema": schema.schema,

@@ -203,18 +203,6 @@ def test_a_functions_logs_do_not_stay_for_ever(template: Any, function: str) -> 
     assert template["Resources"][group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
-def test_every_alarm_of_our_own_metrics_is_of_one_that_a_function_emits(template: Any) -> None:
-    code = "".join(file.read_text() for file in (ROOT / "functions").rglob("handler.py"))
-    alarms = [
-        resource["Properties"]
-        for resource in template["Resources"].values()
-        if resource["Type"] == "AWS::CloudWatch::Alarm" and resource["Properties"]["Namespace"] == "AiUsageEvents"
-    ]
-    assert {"SyncSecondsBehind", "SyncOldestTransactionSeconds"} <= {alarm["MetricName"] for alarm in alarms}
-    for alarm in alarms:
-        assert f'add_metric("{alarm["MetricName"]}"' in code
-
-
 def variables_of(template: Any, function: str) -> Any:
     return template["Resources"][function]["Properties"]["Environment"]["Variables"]
 
@@ -269,3 +257,11 @@ def test_migrations_may_go_on_by_invoking_themselves_alone(template: Any) -> Non
 
 def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def test_every_function_knows_its_stack_and_whether_it_is_traced(template: Any) -> None:
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["STACK_NAME"] == {"Ref": "AWS::StackName"}
+    assert variables["TRACING"] == {"Fn::If": ["HasTracing", "on", "off"]}
+    assert template["Globals"]["Function"]["Tracing"] == {"Ref": "Tracing"}
+    assert template["Parameters"]["Tracing"]["Default"] == "Disabled"

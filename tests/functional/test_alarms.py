@@ -1,0 +1,213 @@
+"""Each fault raises its own alarm within five minutes, on metrics that the real functions emitted."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+
+import psycopg
+import pytest
+
+from functions.graphql import query_metrics
+from functions.ingest import api_handler
+from functions.shared import locks
+from functions.shared.partitions import later_month, month_of, partition_name
+from functions.shared.timestamp import utc_now
+from tests.support.watched import HOUR, NO_CLICKHOUSE, Watched, built_sync, watched, without_postgresql
+
+MINUTES = 5
+UNKNOWN = {"event": "unknown", "user_id": 1}
+SOAK = pytest.mark.skipif(not os.environ.get("SOAK"), reason="waits for a transaction to be a quarter of an hour old")
+
+type Fault = Callable[[Watched, psycopg.Connection], object]
+
+
+@pytest.fixture
+def stack(database_url: str, clickhouse_url: str, capsys: pytest.CaptureFixture[str]) -> Iterator[Watched]:
+    with watched(database_url, clickhouse_url, capsys) as stack:
+        yield stack
+
+
+def none(stack: Watched, connection: psycopg.Connection) -> None:
+    pass
+
+
+def postgresql_stopped(stack: Watched, connection: psycopg.Connection) -> None:
+    without_postgresql(stack)
+
+
+def poison_message(stack: Watched, connection: psycopg.Connection) -> None:
+    read = stack.consumer.read
+
+    def failing(body: bytes, origin: Any) -> Any:
+        if b"poison" in body:
+            raise RecursionError
+        return read(body, origin)
+
+    stack.consumer.read = failing
+    stack.send([b'"poison"'])
+
+
+def dead_letter(stack: Watched, connection: psycopg.Connection) -> None:
+    poison_message(stack, connection)
+    stack.max_receives = 1
+
+
+def consumer_does_not_start(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.consumer = None  # type: ignore[assignment]  # calling it fails
+
+
+def consumer_is_throttled(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.throttled.add("Consumer")
+
+
+def consumer_is_not_invoked(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.due.remove(stack.store)
+
+
+def ingest_does_not_start(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.ingest = None  # type: ignore[assignment]  # calling it fails
+
+
+def queue_is_away(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.ingest.intake = type(stack.ingest.intake)(
+        stack.ingest.intake.registry, 3, lambda bodies: set(range(len(bodies)))
+    )
+
+
+def rejected_by_ingest(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.events = lambda: [UNKNOWN] * 10
+
+
+def rejected_by_the_consumer(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.published = [[UNKNOWN] * 10]
+
+
+def sync_is_not_invoked(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.due.remove(stack.copy)
+
+
+def clickhouse_is_away(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.sync = built_sync(stack.sync.mover.database_url, NO_CLICKHOUSE)
+
+
+def sync_makes_no_progress(stack: Watched, connection: psycopg.Connection) -> None:
+    connection.execute("SELECT pg_advisory_lock(%s)", [locks.SYNC])  # another sync holds it and does nothing
+    connection.execute("UPDATE sync_state SET caught_up_at = caught_up_at - interval '20 minutes'")
+
+
+def row_is_refused_by_clickhouse(stack: Watched, connection: psycopg.Connection) -> None:
+    connection.execute(
+        "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload)"
+        " VALUES (gen_random_uuid(), now(), 6, -1, '{}')"
+    )
+
+
+def retention_is_not_invoked(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.now += 25 * HOUR + 56 * 60
+    stack.minutes(1)
+    stack.repeat(7 * HOUR)  # all but the retention ran meanwhile
+
+
+def retention_fails(stack: Watched, connection: psycopg.Connection) -> None:
+    connection.execute("SELECT pg_advisory_lock(%s)", [locks.RETENTION])
+    stack.due.append(stack.retain)
+
+
+def partition_must_be_kept(stack: Watched, connection: psycopg.Connection) -> None:
+    month = later_month(month_of(utc_now().date()), -5)
+    name, end = partition_name(month), later_month(month, 1)
+    connection.execute(f"CREATE TABLE {name} PARTITION OF ai_usage_events FOR VALUES FROM ('{month}') TO ('{end}')")
+    connection.execute(
+        "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload)"
+        f" VALUES (gen_random_uuid(), '{month}', 6, 1, '{{}}')"
+    )
+    stack.due.insert(0, stack.retain)
+
+
+def partition_is_missing(stack: Watched, connection: psycopg.Connection) -> None:
+    connection.execute(f"DROP TABLE {partition_name(later_month(month_of(utc_now().date()), 1))}")
+
+
+def requests_are_slow(stack: Watched, connection: psycopg.Connection) -> None:
+    clock = iter(range(1_000_000))
+    stack.patches.enter_context(patch.object(api_handler, "perf_counter", lambda: 6.0 * next(clock)))
+
+
+def queries_are_slow(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.patches.enter_context(patch.object(query_metrics, "perf_counter", lambda: time.perf_counter() + 6))
+
+
+FAULTS: dict[Fault, set[str]] = {
+    none: set(),
+    postgresql_stopped: {"ConsumerDatabaseAlarm", "OldestMessageAlarm", "QueryFailuresAlarm", "SyncAlarm"},
+    poison_message: {"ConsumerCodeAlarm", "OldestMessageAlarm"},
+    dead_letter: {"ConsumerCodeAlarm", "DeadLetterAlarm"},
+    consumer_does_not_start: {"ConsumerErrorsAlarm", "OldestMessageAlarm"},
+    consumer_is_throttled: {"ThrottlesAlarm", "OldestMessageAlarm"},
+    consumer_is_not_invoked: {"OldestMessageAlarm"},
+    ingest_does_not_start: {"ApiErrorsAlarm", "IngestFastBurnAlarm", "IngestSlowBurnAlarm"},
+    queue_is_away: {"ApiErrorsAlarm", "IngestFastBurnAlarm", "IngestSlowBurnAlarm"},
+    rejected_by_ingest: {"IngestRejectionsAlarm"},
+    rejected_by_the_consumer: {"ConsumerRejectionsAlarm"},
+    sync_is_not_invoked: {"SyncScheduleAlarm"},
+    clickhouse_is_away: {"SyncAlarm"},
+    sync_makes_no_progress: {"SyncLagAlarm"},
+    row_is_refused_by_clickhouse: {"SyncRefusedAlarm"},
+    retention_is_not_invoked: {"RetentionScheduleAlarm"},
+    retention_fails: {"RetentionAlarm"},
+    partition_must_be_kept: {"PartitionsKeptAlarm"},
+    partition_is_missing: {"PartitionsMissingAlarm"},
+    requests_are_slow: {"IngestLatencyAlarm"},
+    queries_are_slow: {"QueryLatencyAlarm"},
+}
+
+
+def alarmed(found: set[str]) -> set[str]:
+    """Returns those of the alarms that notify somebody."""
+    return {name for name in found if name.endswith("Alarm")}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_fault_raises_its_own_alarms_within_five_minutes(
+    fault: Fault, stack: Watched, connection: psycopg.Connection
+) -> None:
+    fault(stack, connection)
+    assert alarmed(stack.minutes(MINUTES)) == FAULTS[fault]
+
+
+def test_many_late_messages_burn_the_objective_of_delivery(stack: Watched) -> None:
+    stack.ingest.now = lambda: utc_now() - timedelta(seconds=90)
+    stack.minutes(1)
+    stack.repeat(50 * 60)
+    assert alarmed(stack.minutes(1)) == {"DeliveryFastBurnAlarm"}
+    stack.ingest.now = utc_now
+    stack.minutes(5)
+    assert alarmed(stack.minutes(1)) == set()
+
+
+def test_many_slow_queries_burn_their_objective(stack: Watched) -> None:
+    queries_are_slow(stack, None)  # type: ignore[arg-type]  # needs no connection
+    stack.minutes(1)
+    stack.repeat(50 * 60)
+    assert alarmed(stack.minutes(1)) == {"QueryFastBurnAlarm", "QueryLatencyAlarm"}
+    stack.repeat(2 * HOUR)
+    assert alarmed(stack.minutes(1)) == {"QueryFastBurnAlarm", "QueryLatencyAlarm", "QuerySlowBurnAlarm"}
+
+
+@SOAK
+def test_an_old_transaction_raises_its_alarms(
+    stack: Watched, connection: psycopg.Connection, database_url: str
+) -> None:
+    stack.due = [stack.copy]
+    raised: set[str] = set()
+    with psycopg.connect(database_url) as open_connection:
+        open_connection.execute("SELECT pg_current_xact_id()")
+        for minute in range(18):
+            stack.retain()
+            raised = alarmed(stack.minutes(1))
+            assert "SyncOldestTransactionAlarm" in raised or minute < 7
+            time.sleep(60)
+    assert {"DatabaseTransactionAlarm", "SyncOldestTransactionAlarm"} <= raised

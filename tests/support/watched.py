@@ -1,0 +1,256 @@
+"""A stack whose functions run in this process, minute by minute, while what they emit is kept as metrics.
+
+The functions and both stores are real. What AWS itself counts (of functions, the API and the queue) is counted here as
+its documentation says. A minute takes as long as its work; its metrics get the time of the simulated minute.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
+
+import jwt
+import pytest
+
+from functions.graphql.handler import GraphqlHandler
+from functions.graphql.store_router import StoreRouter
+from functions.ingest.api_handler import IngestHandler
+from functions.ingest.api_handler import build as build_ingest
+from functions.ingest.consumer_handler import ConsumerHandler
+from functions.ingest.consumer_handler import build as build_consumer
+from functions.retention.handler import RetentionHandler
+from functions.retention.handler import build as build_retention
+from functions.retention.retention import Retention
+from functions.shared.postgres import Database, TimeLimits
+from functions.shared.settings import AuthSettings
+from functions.shared.timestamp import utc_now
+from functions.sync.handler import SyncHandler, build
+from tests.support.checkout import ROOT
+from tests.support.cloudwatch import Metrics, load_alarms, raised
+from tests.support.consuming import ACCOUNT
+from tests.support.emitted_metrics import emitted
+from tests.support.graphql import built
+from tests.support.lambda_context import FakeContext
+from tests.support.ways_in import SECRET
+
+STACK = "watched"
+FUNCTIONS = ("Ingest", "Consumer", "Graphql", "Sync", "Retention")
+PARAMETERS = {
+    "StackName": STACK,
+    "StageName": "live",
+    "QueueName": "queue",
+    "DeadLetterQueueName": "dead",
+    "ClickHouse": "on",
+} | {f"{name}Function": name for name in FUNCTIONS}
+MINUTE = 60
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+VISIBILITY_SECONDS = 360
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+NO_CLICKHOUSE = "clickhouse://default@127.0.0.1:1/default"
+QUERY = "{ aiInstanceUsageData { all(first: 1) { nodes { id } } } }"
+
+
+@dataclass
+class Waiting:
+    """A message in the queue."""
+
+    body: bytes
+    sent_at: float
+    id: str = field(default_factory=lambda: str(uuid4()))
+    receives: int = 0
+    visible_at: float = 0
+
+
+@dataclass
+class Watched:
+    """The stack.
+
+    Attributes:
+        now: the simulated time in seconds.
+        due: what runs each minute; a fault takes something away or adds to it.
+        events: makes the events that a request sends each minute.
+        published: bodies that are published on the queue each minute.
+        max_receives: after so many receives a message is a dead letter.
+        throttled: functions that Lambda does not run.
+        patches: what a fault replaced, until the test is over.
+    """
+
+    capsys: pytest.CaptureFixture[str]
+    ingest: IngestHandler
+    consumer: ConsumerHandler
+    graphql: GraphqlHandler
+    sync: SyncHandler
+    retention: RetentionHandler
+    metrics: Metrics = field(default_factory=Metrics)
+    alarms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    now: float = 30 * DAY
+    due: list[Callable[[], None]] = field(default_factory=list)
+    events: Callable[[], list[Any]] = lambda: [{"event": "request_duo_chat_response", "user_id": 1}]
+    published: list[Any] = field(default_factory=list)
+    queue: list[Waiting] = field(default_factory=list)
+    dead: list[Waiting] = field(default_factory=list)
+    max_receives: int = 300
+    throttled: set[str] = field(default_factory=set)
+    patches: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        for file in ("alarms", "objectives"):
+            self.alarms |= load_alarms(ROOT / "infra" / f"{file}.yaml", PARAMETERS)
+        self.ingest.intake = replace(self.ingest.intake, send=self.send)
+        self.due = [self.post, self.store, self.ask, self.copy]
+
+    def send(self, bodies: Sequence[bytes]) -> set[int]:
+        """Puts messages on the queue."""
+        self.queue += [Waiting(body, self.now) for body in bodies]
+        return set()
+
+    def minutes(self, number: int) -> set[str]:
+        """Lets minutes pass; returns the alarms that were raised at the end of any of them."""
+        found: set[str] = set()
+        for _ in range(number):
+            for step in tuple(self.due):
+                step()
+            self._count_messages()
+            self.now += MINUTE
+            found |= raised(self.alarms, self.metrics, self.now)
+        return found
+
+    def repeat(self, seconds: float) -> None:
+        """Makes every minute of so long before this one like the last, except for the retention's metrics."""
+        begin, end = self.now - seconds, self.now - MINUTE
+        for key, values in self.metrics.values.items():
+            last = [value for time, value in values if time >= end]
+            if "Retention" not in str(key):
+                values[:] = [(time, value) for time, value in values if not begin <= time < end]
+                values += [(self.now - at, value) for at in range(2 * MINUTE, int(seconds), MINUTE) for value in last]
+
+    def post(self) -> None:
+        """Sends the minute's events, and publishes its messages."""
+        answer = self._invoke("Ingest", self.ingest, self._request({}, self.events()))
+        self._count_answer(answer)
+        for body in self.published:
+            self.send([json.dumps(body).encode()])
+
+    def ask(self) -> None:
+        """Sends a query."""
+        self._count_answer(self._invoke("Graphql", self.graphql, self._request({}, {"query": QUERY})))
+
+    def copy(self) -> None:
+        """Runs the sync."""
+        self._invoke("Sync", self.sync, {})
+
+    def retain(self) -> None:
+        """Runs the retention."""
+        self._invoke("Retention", self.retention, {})
+
+    def store(self) -> None:
+        """Passes the visible messages to the consumer."""
+        batch = [message for message in self.queue if message.visible_at <= self.now]
+        if not batch:
+            return
+        if "Consumer" in self.throttled:  # the poller waits; no message is received
+            self._count("AWS/Lambda", "Throttles", {"FunctionName": "Consumer"}, 1)
+            return
+        for message in batch:
+            message.receives += 1
+            message.visible_at = self.now + VISIBILITY_SECONDS
+        answer = self._invoke("Consumer", self.consumer, {"Records": [_record(message) for message in batch]})
+        if answer is not None:
+            failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+            self.queue = [one for one in self.queue if one not in batch or one.id in failed]
+        self.dead += [one for one in self.queue if one.receives >= self.max_receives]
+        self.queue = [one for one in self.queue if one.receives < self.max_receives]
+
+    def _request(self, event: dict[str, Any], body: Any) -> dict[str, Any]:
+        expiry = round(utc_now().timestamp()) + 600
+        claims = {"sub": "5", "scope": "events:write events:read", "namespaces": ["*"], "exp": expiry}
+        headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}", "Content-Type": "application/json"}
+        return {"httpMethod": "POST", "headers": headers, "body": json.dumps(body), "isBase64Encoded": False} | event
+
+    def _invoke(self, name: str, function: Callable[..., Any], event: dict[str, Any]) -> Any:
+        """Returns the function's answer, None if it fails; keeps what it emits, and what Lambda counts."""
+        named, failed = {"FunctionName": name}, 0
+        environment = {"POWERTOOLS_SERVICE_NAME": name.lower(), "STACK_NAME": STACK}
+        self.capsys.readouterr()
+        with patch.dict("os.environ", environment):
+            try:
+                answer = function(event, FakeContext())
+            except Exception:  # noqa: BLE001 - as Lambda does
+                answer, failed = None, 1
+        for one in emitted(self.capsys.readouterr().out):
+            self._count("AiUsageEvents", one.name, one.dimensions, *one.values)
+        self._count("AWS/Lambda", "Invocations", named, 1)
+        self._count("AWS/Lambda", "Errors", named, failed)
+        self._count("AWS/Lambda", "Throttles", named, 0)
+        return answer
+
+    def _count_answer(self, answer: Any) -> None:
+        status = answer["statusCode"] if answer else 502
+        self._count("AWS/ApiGateway", "5XXError", {"ApiName": STACK, "Stage": "live"}, int(status >= 500))
+
+    def _count_messages(self) -> None:
+        """Counts the queue at the end of the minute, the oldest message without those that failed three times."""
+        end = self.now + MINUTE
+        ages = [end - one.sent_at for one in self.queue if one.receives < 3]
+        oldest = max(ages, default=0)
+        self._count("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": "queue"}, oldest)
+        self._count("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": "dead"}, len(self.dead))
+
+    def _count(self, namespace: str, name: str, dimensions: Any, *values: float) -> None:
+        self.metrics.record(namespace, name, dimensions, self.now, *values)
+
+
+def _record(message: Waiting) -> dict[str, Any]:
+    sent = str(round(utc_now().timestamp() * 1000))
+    return {
+        "messageId": message.id,
+        "body": message.body.decode(),
+        "attributes": {"SentTimestamp": sent, "ApproximateReceiveCount": str(message.receives)},
+    }
+
+
+@contextmanager
+def watched(database_url: str, clickhouse_url: str, capsys: pytest.CaptureFixture[str]) -> Iterator[Watched]:
+    """Yields a stack that has been healthy for a day."""
+    with patch.dict("os.environ", ACCOUNT):
+        ingest = build_ingest(auth=AuthSettings(secret=SECRET), queue_url="https://queue", retention_months=3)
+    consumer = build_consumer(database_url=database_url, retention_months=3)
+    retention = build_retention(Retention(database_url, 3, clickhouse_url))
+    logger = logging.getLogger(ingest.logger.name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # what is emitted is read from the standard output
+    try:
+        with (
+            built(database_url, clickhouse_url=clickhouse_url) as graphql,
+            closing(consumer.consumer.database),
+            ExitStack() as patches,
+        ):
+            sync = built_sync(database_url, clickhouse_url)
+            stack = Watched(capsys, ingest, consumer, graphql, sync, retention, patches=patches)
+            stack.minutes(2)
+            stack.retain()
+            stack.repeat(7 * HOUR)
+            yield stack
+    finally:
+        logger.setLevel(level)
+
+
+def built_sync(database_url: str, clickhouse_url: str) -> SyncHandler:
+    """Returns the sync without what it does beside copying events, which takes most of its time."""
+    sync = build(database_url=database_url, clickhouse_url=clickhouse_url)
+    sync.rollups = sync.analysis = None
+    return sync
+
+
+def without_postgresql(stack: Watched) -> None:
+    """Makes PostgreSQL unreachable for all functions."""
+    database = Database(NOWHERE, TimeLimits(5, 5))
+    stack.consumer.consumer.database = database
+    stack.graphql.database = database
+    stack.graphql.stores = StoreRouter(database, None)
+    stack.sync = built_sync(NOWHERE, NO_CLICKHOUSE)

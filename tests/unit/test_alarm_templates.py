@@ -1,0 +1,136 @@
+"""Properties of the nested stacks that watch: infra/alarms.yaml, infra/objectives.yaml and infra/dashboard.yaml."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.decode import cfn_yaml
+
+from functions.shared.metrics import NAMESPACE
+from infra.docs.metrics import emitted
+from tests.support.checkout import ROOT
+from tests.support.cloudwatch import load_alarms
+from tests.support.watched import PARAMETERS
+
+NAMES = ("alarms", "objectives", "dashboard")
+FILES = [ROOT / "infra" / f"{name}.yaml" for name in NAMES]
+RUNBOOK = ROOT / "docs" / "howto" / "runbook.md"
+MAX_PERIOD_SECONDS = 7 * 24 * 60 * 60
+EMITTED = {(function, metric.name) for function, metric in emitted()}
+
+
+def alarms(stack: str = "a-stack") -> dict[str, dict[str, Any]]:
+    """Returns all alarms of a stack."""
+    parameters = PARAMETERS | {"StackName": stack, "AlarmTopicArn": "a-topic"}
+    loaded = [load_alarms(file, parameters) for file in FILES[:2]]
+    return loaded[0] | loaded[1]
+
+
+ALARMS = alarms()
+NOTIFYING = {name for name, alarm in ALARMS.items() if "AlarmActions" in alarm}
+
+
+def metrics(alarm: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the metrics that an alarm looks at."""
+    if "MetricName" in alarm:
+        yield alarm
+    for query in alarm.get("Metrics", []):
+        if "MetricStat" in query:
+            yield query["MetricStat"]["Metric"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_a_template_is_without_fault(file: Path) -> None:
+    linter = Path(sys.executable).with_name("cfn-lint")
+    result = subprocess.run([linter, file], capture_output=True, text=True, check=False)
+    assert (result.stdout, result.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("nested", "name"), [("Watch", "alarms"), ("Objectives", "objectives"), ("Dashboard", "dashboard")]
+)
+def test_the_stack_gives_a_nested_stack_its_parameters(nested: str, name: str) -> None:
+    template = cfn_yaml.load(str(ROOT / "infra" / "template.yaml"))
+    properties = template["Resources"][nested]["Properties"]
+    content = cfn_yaml.load(str(ROOT / "infra" / f"{name}.yaml"))
+    assert properties["TemplateURL"] == f"{name}.yaml"
+    assert set(properties["Parameters"]) == set(content["Parameters"])
+    assert template["Resources"][nested]["Condition"] == "HasAlarms"
+
+
+def test_every_alarm_of_our_own_metrics_is_of_one_that_the_function_emits() -> None:
+    watched = [metric for alarm in ALARMS.values() for metric in metrics(alarm) if metric["Namespace"] == NAMESPACE]
+    assert len(watched) > 20
+    for metric in watched:
+        dimensions = {one["Name"]: one["Value"] for one in metric["Dimensions"]}
+        assert dimensions.keys() == {"stack", "service"}
+        assert (dimensions["service"], metric["MetricName"]) in EMITTED
+
+
+def test_two_stacks_share_no_name_and_no_metric() -> None:
+    first, second = (alarms(stack) for stack in ("first", "second"))
+    assert all(alarm["AlarmName"] == f"first-{name}" for name, alarm in first.items())
+    for name, alarm in first.items():
+        of_both = {str(metric) for one in (alarm, second[name]) for metric in metrics(one)}
+        own = [metric for metric in metrics(alarm) if metric["Namespace"] in (NAMESPACE, "AWS/ApiGateway")]
+        assert not own or len(of_both) > len(list(metrics(alarm)))
+
+
+def test_without_clickhouse_nothing_watches_it() -> None:
+    parameters = PARAMETERS | {"ClickHouse": "off"}
+    left = [name for file in FILES[:2] for name in load_alarms(file, parameters)]
+    assert {name for name in ALARMS if name not in left and name in NOTIFYING} == {
+        "LagFastBurnAlarm",
+        "LagSlowBurnAlarm",
+        "SyncLagAlarm",
+        "SyncOldestTransactionAlarm",
+        "SyncRefusedAlarm",
+        "SyncScheduleAlarm",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(NOTIFYING))
+def test_an_alarm_that_notifies_links_to_its_entry_of_the_runbook(name: str) -> None:
+    alarm = ALARMS[name]
+    assert (alarm["AlarmActions"], alarm["OKActions"]) == (["a-topic"], ["a-topic"])
+    assert alarm["AlarmDescription"].endswith(f" docs/howto/runbook.md#{name.lower()}")
+    assert f"### {name}\n" in RUNBOOK.read_text()
+
+
+def test_the_runbook_has_no_entry_without_an_alarm() -> None:
+    assert set(re.findall(r"^### (\w+Alarm)$", RUNBOOK.read_text(), re.MULTILINE)) == NOTIFYING
+
+
+def test_an_alarm_that_notifies_nobody_is_a_part_of_one_that_does() -> None:
+    rules = " ".join(alarm.get("AlarmRule", "") for alarm in ALARMS.values())
+    for name in ALARMS.keys() - NOTIFYING:
+        assert f'ALARM("{ALARMS[name]["AlarmName"]}")' in rules
+
+
+def test_cloudwatch_takes_the_alarms_periods() -> None:
+    for name, alarm in ALARMS.items():
+        if alarm["Type"] == "AWS::CloudWatch::CompositeAlarm":
+            continue
+        stats = [query["MetricStat"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
+        (period,) = {stat["Period"] for stat in stats} or {alarm["Period"]}
+        assert period % 60 == 0, name
+        longest = MAX_PERIOD_SECONDS if period >= 3600 else 24 * 60 * 60
+        assert period * alarm["EvaluationPeriods"] <= longest, name
+
+
+def test_the_dashboard_shows_metrics_that_functions_emit() -> None:
+    content = cfn_yaml.load(str(FILES[2]))
+    text = content["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    widgets = json.loads(text)["widgets"]
+    shown = [metric for widget in widgets for metric in widget["properties"].get("metrics", []) if len(metric) > 1]
+    own = [metric for metric in shown if metric[0] == NAMESPACE]
+    assert len(own) > 20
+    for metric in own:
+        assert metric[2:4] == ["stack", "${StackName}"]
+        assert (metric[5], metric[1]) in EMITTED
+    assert set(re.findall(r"\$\{(\w+)\}", text)) <= content["Parameters"].keys()
