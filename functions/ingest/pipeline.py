@@ -13,10 +13,8 @@ from msgspec.structs import replace
 
 from functions.ingest.cached_iterable import CachedIterable
 from functions.ingest.directory.directory import BatchDirectory
-from functions.ingest.directory.fact_writer import FactWriter
 from functions.ingest.directory.known_facts import KnownFacts
 from functions.ingest.directory.named_projects import identify_projects
-from functions.ingest.directory.users import BatchUsers
 from functions.ingest.erased import EventKey, EventsErased, UnerasedSlices, require_none_erased
 from functions.ingest.following import follow_move, may_have_moved, state_rejected
 from functions.ingest.message.batch import Batch
@@ -27,6 +25,7 @@ from functions.ingest.postgres.events import RejectedRow, write_events, write_re
 from functions.ingest.postgres.rejected_events import rejected_row
 from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, is_mid_month, neighbouring_month
 from functions.ingest.reading import NONE_ERASED, Reading
+from functions.ingest.statements import Statements
 from functions.ingest.transform import (
     Candidate,
     prefetch,
@@ -48,8 +47,6 @@ _PATH, _PROJECT = attrgetter("event.explicit_path"), attrgetter("event.project")
 _PREFETCHER = attrgetter("event.type.feature.prefetcher")
 _TIME_IS_ASSIGNED, _TIMESTAMP = attrgetter("event.time_is_assigned"), attrgetter("event.timestamp")
 _DAY, _WRITE_ORDER = attrgetter("event.timestamp.day"), attrgetter("write_order")
-_ROW = attrgetter("row")
-_PLACE = attrgetter("namespace_path", "project_id")
 
 _ROWS_AT_ONCE = 100  # small enough for PostgreSQL to write one slice while the next one is made
 
@@ -112,12 +109,11 @@ class Consumer:
 
     def _consume_read(self, reading: Reading, spare_work: Iterator[object]) -> Outcome:
         reading.finish()
-        outcome, directory, users = reading.outcome, BatchDirectory(self.known), BatchUsers()
-        candidates = self._prepared(reading.candidates, directory, users, outcome)
+        outcome, statements = reading.outcome, Statements(self.known)
+        candidates = self._prepared(reading.candidates, statements, outcome)
         looks_up = _may_be_in_other_months(candidates)
         ordered = candidates if looks_up else sorted(candidates, key=_WRITE_ORDER)
-        facts = FactWriter(directory, users, self.known)
-        slices = CachedIterable(self._slices(candidates, ordered, directory, users, facts, outcome))
+        slices = CachedIterable(self._slices(candidates, ordered, statements, outcome))
         conflicts: list[RejectedRow] = []
 
         def write(connection: Connection) -> None:
@@ -130,13 +126,13 @@ class Consumer:
                 conflicts[:] = _conflicts(rows, candidates)
                 write_rejected([*outcome.rejected, *conflicts], connection)
                 with spare_time_used(connection, spare_work):
-                    facts.write(connection)
+                    statements.facts.write(connection)
 
         with ExitStack() as undone:
             undone.callback(self.known.forget)
             self._write(write, outcome)
             undone.pop_all()
-        facts.after_commit(self.database)
+        statements.facts.after_commit(self.database)
         outcome.accepted -= len(conflicts)
         outcome.rejected += conflicts
         return outcome
@@ -160,20 +156,19 @@ class Consumer:
         (row,) = outcome.rejected
         return outcome if self.database.run(partial(_write_unless_erased, row)) else Outcome(erased=1)
 
-    def _prepared(
-        self, candidates: list[Candidate], directory: BatchDirectory, users: BatchUsers, outcome: Outcome
-    ) -> list[Candidate]:
+    def _prepared(self, candidates: list[Candidate], statements: Statements, outcome: Outcome) -> list[Candidate]:
         """Runs the lookups that must precede the first write, because writing occupies the connection.
 
         Returns:
             The candidates that were not rejected.
         """
+        directory = statements.directory
         if any(project.is_unidentified for project in set(map(_PROJECT, candidates))):
             unidentified = [(one.event, one.sender) for one in candidates if one.event.project.is_unidentified]
             self.database.run(partial(identify_projects, unidentified))
         if may_have_moved(candidates, directory, self.database):
             passed = _passing(partial(follow_move, directory=directory), candidates, outcome)
-            state_rejected(set(candidates).difference(passed), directory, users)
+            state_rejected(set(candidates).difference(passed), directory, statements.users)
             candidates = passed
         if None in map(_PATH, candidates):
             for candidate in candidates:
@@ -193,32 +188,17 @@ class Consumer:
         return candidates
 
     def _slices(
-        self,
-        candidates: Sequence[Candidate],
-        ordered: Sequence[Candidate],
-        directory: BatchDirectory,
-        users: BatchUsers,
-        facts: FactWriter,
-        outcome: Outcome,
+        self, candidates: Sequence[Candidate], ordered: Sequence[Candidate], statements: Statements, outcome: Outcome
     ) -> Iterator[list[Row]]:
         """Yields the rows in the order of `ordered`, and adds failing candidates to the rejected events.
 
-        Statements about users and namespaces are collected last, while PostgreSQL still processes the rows.
+        Statements about users and namespaces are collected last. Each step of that yields no rows, so that PostgreSQL
+        gets the rows of before meanwhile.
         """
         for some in batched(ordered, _ROWS_AT_ONCE, strict=False):
-            yield self._rows(some, directory, outcome)
-        known_sender, is_authoritative = None, False
-        for candidate in candidates:
-            event, row, sender = candidate.event, candidate.row, candidate.sender
-            if sender is not known_sender:  # senders share their grants
-                known_sender, is_authoritative = sender, sender.is_authoritative
-            directory.add_event(event, sender, candidate.batch.received_at)
-            if is_authoritative and row is not None:
-                username = event.username if row.user_id == event.user_id else None
-                path = candidate.moved_from or row.namespace_path
-                users.add_event(row.user_id, username, row.timestamp, path, sender)
-        directory.rows.update(map(_PLACE, filter(None, map(_ROW, candidates))))
-        facts.prepare()
+            yield self._rows(some, statements.directory, outcome)
+        for _ in statements.steps(candidates):
+            yield []
 
     def _rows(self, candidates: Sequence[Candidate], directory: BatchDirectory, outcome: Outcome) -> list[Row]:
         rows = []

@@ -1,7 +1,7 @@
 """Writes what a batch of events states about namespaces, projects and users."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import NamedTuple
 
@@ -48,11 +48,17 @@ class FactWriter:
         self._new_names: _Pairs = {}
         self._usernames: dict[int, str] = {}
 
-    def prepare(self) -> None:
-        """Prepares the statements by what is known; if nothing else becomes known, `write` only sends them."""
+    def prepare(self) -> Iterator[None]:
+        """Prepares a part of the statements for each item, by what is known.
+
+        If nothing else becomes known, `write` only sends them.
+        """
         self._directory.collect_statements()
+        yield
         if self._known.holds(self._directory.stated):
-            self._draft = self._drafted()
+            names = self._sorted_names()
+            yield
+            self._draft = self._drafted(names)
 
     def write(self, connection: Connection) -> None:
         """Writes all statements. Call it last in the transaction that stores the events, because other batches wait."""
@@ -92,7 +98,7 @@ class FactWriter:
         self._read(connection)
         draft, self._draft = self._draft, None
         if draft is None or draft.as_of != self._known.state:
-            draft = self._drafted()
+            draft = self._drafted(self._sorted_names())
         restated = draft.restated
         if restated is None:
             raise _NeedsExclusiveLock
@@ -105,9 +111,9 @@ class FactWriter:
             raise _NeedsExclusiveLock
         self._waiting = restated.write(connection)
 
-    def _drafted(self) -> "_Draft":
+    def _drafted(self, names: "_Names") -> "_Draft":
         """Sorts what the batch states by what is known."""
-        names, as_of = self._sorted_names(), self._known.state
+        as_of = self._known.state
         if names.renamed or self._changes_subjects():
             return _Draft(as_of, names, [], None)
         restated = self._restated(names, self._directory.stated)

@@ -255,6 +255,7 @@ def _copy(
         copy.write(_HEADER)
         for rows in _in_order(slices, conflicts):
             copy.write(_packed(rows))
+            connection.pgconn.flush()  # what the socket did not take before, so that PostgreSQL always has work
         copy.write(_TRAILER)
     return cursor.rowcount
 
