@@ -8,7 +8,8 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from copy import replace
+from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
@@ -26,6 +27,7 @@ from functions.retention.handler import RetentionHandler
 from functions.retention.handler import build as build_retention
 from functions.retention.retention import Retention
 from functions.shared.postgres import Database, TimeLimits
+from functions.shared.secret import UrlSource
 from functions.shared.settings import AuthSettings
 from functions.shared.timestamp import utc_now
 from functions.sync.handler import SyncHandler, build
@@ -240,7 +242,7 @@ def watched(database_url: str, clickhouse_url: str, capsys: pytest.CaptureFixtur
         logger.setLevel(level)
 
 
-def built_sync(database_url: str, clickhouse_url: str) -> SyncHandler:
+def built_sync(database_url: UrlSource, clickhouse_url: UrlSource) -> SyncHandler:
     """Returns the sync without what it does beside copying events, which takes most of its time."""
     sync = build(database_url=database_url, clickhouse_url=clickhouse_url)
     sync.rollups = sync.analysis = None
