@@ -14,7 +14,7 @@ import {
 } from "graphql";
 import { expect, test } from "vitest";
 import text from "../../graphql/schema.graphql?raw";
-import { INITIAL, type State } from "../src/dashboard/model/address";
+import { GROUPS, INITIAL, type State } from "../src/dashboard/model/address";
 import { FACTS_QUERY, type Facts, type FactsAnswer, factsOf } from "../src/dashboard/model/facts";
 import { Formats } from "../src/dashboard/model/format";
 import { requestFor, wavesOf } from "../src/dashboard/model/requests";
@@ -82,9 +82,11 @@ const STATES: [string, State][] = [
       filters: [
         { path: "language", operator: "in", value: ["ruby", 9007199254740993n] },
         { path: "n", operator: "exists", value: true },
+        { kind: "none", filters: [{ path: "language", operator: "like", value: "x".repeat(10_000) }] },
       ],
     },
   ],
+  ...GROUPS.map((group): [string, State] => [`a feature by ${group}`, { ...FEATURE, group }]),
   ["a person", { ...INITIAL, view: { page: "user", user: "7" } }],
 ];
 
