@@ -120,7 +120,7 @@ def releases(open_folder: Path) -> Iterator[Releases]:
         yield Releases(stack, older, newer)
 
 
-def test_nothing_is_lost_or_refused_when_a_release_is_rolled_back_and_deployed_again(releases: Releases) -> None:
+def test_a_release_rolled_back_and_deployed_again_loses_and_refuses_nothing(releases: Releases) -> None:
     stack = releases.stack
     own = Flow(stack, OWN)
     own.start()

@@ -185,7 +185,7 @@ def is_accepted(authenticator: Authenticator, signed_with: str) -> bool:
     return False
 
 
-def test_tokens_of_a_new_secret_are_accepted_at_once_and_those_of_the_old_one_until_it_is_taken_out(
+def test_new_tokens_are_accepted_at_once_and_old_ones_until_their_secret_goes(
     signing: Callable[..., None], clock: Clock
 ) -> None:
     authenticator = Authenticator(settings.auth())
