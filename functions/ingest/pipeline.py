@@ -1,6 +1,6 @@
 """Turns the events of messages into rows or rejected rows, and writes both."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,7 +44,7 @@ from functions.shared.rejection import Rejection
 from functions.shared.spare_time import NO_WORK, spare_time_used
 
 # `map` calls these in C, which takes a fraction of the time of a loop in Python.
-_PATH, _PROJECT = attrgetter("event.explicit_path"), attrgetter("event.project")
+_PATH = attrgetter("event.explicit_path")
 _PREFETCHER = attrgetter("event.type.feature.prefetcher")
 _TIME_IS_ASSIGNED, _TIMESTAMP = attrgetter("event.time_is_assigned"), attrgetter("event.timestamp")
 _DAY, _WRITE_ORDER = attrgetter("event.timestamp.day"), attrgetter("write_order")
@@ -167,14 +167,17 @@ class Consumer:
             The candidates that were not rejected.
         """
         directory = statements.directory
-        if any(project.is_unidentified for project in set(map(_PROJECT, candidates))):
+        places = _of_each_place(candidates)
+        if any(one.event.project.is_unidentified for one in places):
             unidentified = [(one.event, one.sender) for one in candidates if one.event.project.is_unidentified]
             self.database.run(partial(identify_projects, unidentified))
-        if may_have_moved(candidates, directory, self.database):
+            places = _of_each_place(candidates)
+        if may_have_moved(places, directory, self.database):
             passed = _passing(partial(follow_move, directory=directory), candidates, outcome)
             state_rejected(set(candidates).difference(passed), directory, statements.users)
             candidates = passed
-        if None in map(_PATH, candidates):
+        names_every_path = None not in map(_PATH, places)
+        if not names_every_path:
             for candidate in candidates:
                 directory.add_event(candidate.event, candidate.sender, candidate.batch.received_at)
             self.database.run(directory.load_known)
@@ -183,7 +186,7 @@ class Consumer:
             candidates = _passing(_read_to_prefetch, candidates, outcome)
             failed = prefetch((candidate for candidate in candidates if candidate.prefetches), self.database)
             candidates = _passing(partial(_require_prefetched, failed=failed), candidates, outcome)
-        if None in map(_PATH, candidates):
+        if not names_every_path:
             for some in batched(candidates, _ROWS_AT_ONCE, strict=False):
                 take_typed_payloads((candidate for candidate in some if not candidate.names_its_path), self.typed)
             candidates = _passing(partial(_transform_to_find_namespace, registry=self.registry), candidates, outcome)
@@ -258,6 +261,11 @@ def _passing(step: Callable[[Candidate], object], candidates: Iterable[Candidate
         else:
             passed.append(candidate)
     return passed
+
+
+def _of_each_place(candidates: Iterable[Candidate]) -> Collection[Candidate]:
+    """Returns one candidate for each namespace and project. Events that name the same share the references to them."""
+    return {(id(one.event.namespace), id(one.event.project)): one for one in candidates}.values()
 
 
 def _find_namespace(candidate: Candidate, directory: BatchDirectory) -> None:

@@ -35,7 +35,7 @@ _MAX_REASON_CHARACTERS = 200
 _USED_KEYS = (*OVERRIDES, "project_id")
 
 
-class Candidate(msgspec.Struct, eq=False):
+class Candidate(msgspec.Struct, eq=False, gc=False):
     """An event on its way to a row.
 
     Attributes:

@@ -597,8 +597,9 @@ def test_batches_that_change_and_restate_facts_at_once_agree_on_the_newest(
     assert alone[0] == concurrently
 
 
-def test_a_batch_that_finds_another_name_meanwhile_writes_all_of_its_own(
-    database_url: str, consumer: Consumer, query: Query
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_a_batch_that_finds_a_name_of_another_consumer_writes_all_of_its_own(
+    name: str, database_url: str, consumer: Consumer, query: Query
 ) -> None:
     def say(days_ago: float, names: dict[int, str]) -> list[dict[str, Any]]:
         return [
@@ -609,11 +610,11 @@ def test_a_batch_that_finds_another_name_meanwhile_writes_all_of_its_own(
     consumer.consume([batch(say(9, {1: "first"}), None)])
     other = Consumer(Database(database_url, TimeLimits(30, 30)), registry.load(), 3)
     other.consume([batch(say(8, {2: "x"}), None)])
-    consumer.consume([batch(say(7, {2: "y", 3: "z"}), None)])
+    consumer.consume([batch(say(7, {2: name, 3: "z"}), None)])
     other.database.close()
     names = query("SELECT user_id, username FROM user_names ORDER BY user_id")
-    assert [(row["user_id"], row["username"]) for row in names] == [(1, "first"), (2, "y"), (3, "z")]
-    assert [row["username"] for row in query("SELECT username FROM users ORDER BY id")] == ["first", "y", "z"]
+    assert [(row["user_id"], row["username"]) for row in names] == [(1, "first"), (2, name), (3, "z")]
+    assert [row["username"] for row in query("SELECT username FROM users ORDER BY id")] == ["first", name, "z"]
 
 
 def test_the_newest_name_is_right_after_another_consumer_changed_it(

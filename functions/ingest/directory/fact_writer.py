@@ -1,7 +1,7 @@
 """Writes what a batch of events states about namespaces, projects and users."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from functions.ingest.directory.moves import repeat_moves
 from functions.ingest.directory.subjects import change_subjects
 from functions.ingest.directory.user_names import (
     add_names,
+    add_new_names,
     change_names,
     differing_names,
     write_overall_names,
@@ -102,7 +103,7 @@ class FactWriter:
         restated = draft.restated
         if restated is None:
             raise _NeedsExclusiveLock
-        if draft.new and not add_names(draft.new, connection):
+        if draft.new and not self._add(draft.new, connection):
             if differing_names(draft.new, connection):
                 raise _NeedsExclusiveLock
             restated.add_names(draft.new)  # names that other batches wrote meanwhile are restated
@@ -182,7 +183,7 @@ class FactWriter:
         if not names.new:
             return []
         stated = self._users.stated(names.new)
-        if add_names(stated, connection):
+        if self._add(stated, connection):
             self._new_names = names.new
             return []
         for source, users in names.new.items():
@@ -191,6 +192,15 @@ class FactWriter:
         if not differing:
             self._new_names = names.new
         return differing
+
+    def _add(self, stated: Sequence[StatedNames], connection: Connection) -> bool:
+        """Writes names of users that have none in the namespace; returns whether that was true of all of them."""
+        known = self._known
+        if not known.others_name_users and add_new_names(stated, connection):
+            return True
+        added = add_names(stated, connection)
+        known.others_name_users = not added
+        return added
 
     def _write_users(self, names: "_Names", connection: Connection) -> list[int]:
         """Writes activity days, and names of users without a name; returns the users that have another name."""

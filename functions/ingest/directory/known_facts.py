@@ -69,6 +69,7 @@ class KnownFacts:
         version: version of the directory that the facts are of.
         usernames: overall name by user id; None if nobody named the user.
         active_on: day of the last activity by user id.
+        others_name_users: whether users had names lately that were not in the cache, because others wrote them.
     """
 
     def __init__(self) -> None:
@@ -85,6 +86,7 @@ class KnownFacts:
         self.names: defaultdict[str, dict[int, str | None]] = defaultdict(dict)
         self.usernames: dict[int, str | None] = {}
         self.active_on: dict[int, date] = {}
+        self.others_name_users = True
 
     def refresh(self, connection: Connection) -> None:
         """Removes facts that changed since the last call; everything if rows were deleted."""

@@ -32,7 +32,7 @@ _MAX_TIME_AHEAD = timedelta(days=1)
 NO_IDS = frozenset({0, 2**128 - 1})  # the nil and the max UUID, which programs send when they have no id
 
 
-class Event(msgspec.Struct):
+class Event(msgspec.Struct, gc=False):
     """An event that can be accepted.
 
     Attributes:

@@ -15,7 +15,7 @@ _DAYS_NEAR_THE_BEGINNING = 2
 _EARLIEST_DAY_NEAR_THE_END = 27  # in February
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A row of `ai_usage_events`.
 
     Attributes:
