@@ -147,14 +147,6 @@ def test_the_api_has_the_routes_and_each_calls_its_function(deployment: Deployme
     assert stage["deploymentId"] in deployment.resources.values()
 
 
-def test_the_alarm_watches_the_dead_letter_queue(deployment: Deployment, session: Session) -> None:
-    name = deployment.resources["DeadLetterAlarm"]
-    (alarm,) = session.client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"]
-    queue = deployment.outputs["DeadLetterQueueUrl"].rpartition("/")[2]
-    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": queue}]
-    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
-
-
 @pytest.mark.parametrize(
     ("function", "secrets"),
     [

@@ -13,6 +13,13 @@ WAIT = {"Delay": 1, "MaxAttempts": 120}
 FURTHER = {"GraphqlLogs": "graphql-logs", "IngestLogs": "ingest-logs"}
 
 
+def dead_letter_alarm(session: Session, watched: str) -> None:
+    """Checks the dimensions of an alarm as CloudWatch has them."""
+    name = f"{watched}-DeadLetterAlarm"
+    (alarm,) = session.client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": PARAMETERS["DeadLetterQueueName"]}]
+
+
 @pytest.mark.parametrize("name", ["alarms", "objectives", "dashboard"])
 def test_cloudformation_makes_what_watches_a_stack(session: Session, endpoint: str, name: str) -> None:
     formation, watched = session.client("cloudformation"), f"test-{secrets.token_hex(4)}"
@@ -29,6 +36,8 @@ def test_cloudformation_makes_what_watches_a_stack(session: Session, endpoint: s
     try:
         formation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig=WAIT)
         resources = formation.describe_stack_resources(StackName=stack)["StackResources"]
+        if name == "alarms":
+            dead_letter_alarm(session, watched)
         assert json.dumps(resources, default=str).count(watched) >= len(resources)
     finally:
         formation.delete_stack(StackName=stack)
