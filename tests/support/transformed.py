@@ -11,17 +11,21 @@ from infra.local import deploy, tools
 from infra.stack_file import REGION
 from tests.support.checkout import ROOT
 
-_TRANSFORM = """
+BUCKET = "packages"
+PACKAGE = "function"
+"""Where the functions' packages are for the transformed template."""
+
+_TRANSFORM = f"""
 import json, sys
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
 class Policies:
     def load(self):
-        return {}
+        return {{}}
 
-text = open(sys.argv[1]).read().replace("CodeUri: ..", "CodeUri: s3://packages/function")
-print(json.dumps(transform(yaml_parse(text), {}, Policies())))
+text = open(sys.argv[1]).read().replace("CodeUri: ..", "CodeUri: s3://{BUCKET}/{PACKAGE}")
+print(json.dumps(transform(yaml_parse(text), {{}}, Policies())))
 """
 
 
