@@ -107,7 +107,7 @@ def roles_of_settings() -> list[Role]:
         (reader, settings.database_reader_url(), settings.database_reader_connections()),
     )
     roles = [make(url, connections) for make, url, connections in kinds if url is not None]
-    names = [conninfo_to_dict(url)["user"] for url in (settings.database_url(), *(role.url for role in roles))]
+    names = [conninfo_to_dict(url).get("user") for url in (settings.database_url(), *(role.url for role in roles))]
     if len(set(names)) < len(names):
         raise settings.SettingError(
             "DATABASE_URL, DATABASE_WRITER_URL and DATABASE_READER_URL must name different roles"

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from functions.shared.partitions import make_partitions, wanted_months
+from functions.shared.partitions import later_month, partition_name, wanted_months
 from functions.shared.postgres import TimeLimits, connect
 from infra.migrations import last_release
 from infra.migrations.budget import LOCK_SECONDS, TimeBudget
@@ -19,6 +19,7 @@ from tests.support.newer_release import write_migration
 from tests.support.schema_changes import Catalog, blocking, broken
 
 LIMITS = TimeLimits(statement=60, transaction=60)
+PARTITION = "CREATE TABLE {name} PARTITION OF ai_usage_events FOR VALUES FROM ('{start}') TO ('{end}')"
 CHANGES = {
     "ALTER TABLE users ADD COLUMN locale text": (),
     "ALTER TABLE users ADD COLUMN locale text NOT NULL DEFAULT 'en'": (),
@@ -72,7 +73,10 @@ def released(administration: psycopg.Connection, postgres_server: str, tmp_path:
     url = f"{postgres_server.rpartition('/')[0]}/{name}"
     upgrade(url, folder)
     with connect(url, LIMITS) as connection:
-        make_partitions(connection, wanted_months(NOW.date(), 3))
+        for month in wanted_months(NOW.date(), 3):
+            connection.execute(
+                PARTITION.format(name=partition_name(month), start=month, end=later_month(month, 1)).encode()
+            )
     yield url
     administration.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
