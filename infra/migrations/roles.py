@@ -91,6 +91,7 @@ def reader(url: str, connections: int) -> Role:
         "enable_bitmapscan": "off",
         "max_parallel_workers_per_gather": "0",
         "work_mem": "16MB",
+        "jit": "off",
         "default_transaction_read_only": "on",
     }
     return Role(url, connections, _READ, limits)

@@ -92,7 +92,7 @@ def test_a_second_stack_lives_in_the_same_account(deployment: Deployment, sessio
     with deployed_beside(session, deployment, deploy.local_parameters() | arns) as resources:
         shared = {name for name, physical in resources.items() if physical == deployment.resources.get(name)}
         assert shared <= {"ApiStage"}  # a stage's name is within its API
-        assert {"SyncFunctionSchedule", "EventQueue", "DeadLetterAlarm"} <= resources.keys()
+        assert {"SyncFunctionSchedule", "EventQueue", "DeadLetterQueue"} <= resources.keys()
 
 
 def attributes(session: Session, url: str) -> dict[str, str]:

@@ -86,7 +86,7 @@ def hostile_readers(
 
 def _listen(reader: "subprocess.Popen[str]", lines: list[str]) -> None:
     assert reader.stdout is not None
-    lines.extend(line.strip() for line in reader.stdout)
+    lines.extend(line.strip() for line in reader.stdout if not line.startswith('{"_aws"'))  # metrics
 
 
 def main(namespace: str, start: str) -> None:
