@@ -19,7 +19,7 @@ WARM_UP = 2
 ENVIRONMENT = ACCOUNT | {
     "AUTH_SECRET": "a secret of thirty-two characters, at least",
     "QUEUE_URL": "https://queue",
-    "DATABASE_URL": "postgresql://database",
+    "DATABASE_URL": "postgresql://database/events",
     "CLICKHOUSE_URL": "clickhouse://clickhouse",
 }
 
