@@ -14,6 +14,7 @@ from infra.cli.demo_data import demo_data
 from infra.cli.doctor import doctor
 from infra.cli.environment import use_local_stack
 from infra.cli.export import export
+from infra.cli.load import load
 from infra.cli.terminal import console, errors_reported
 from infra.cli.verify import verify
 
@@ -86,6 +87,7 @@ app.command("verify")(verify)
 app.command("doctor")(doctor)
 app.command("demo-data")(demo_data)
 app.command("export")(export)
+app.command("load")(load)
 
 
 @app.command("retention")

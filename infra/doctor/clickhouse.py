@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from urllib.parse import urlsplit
 
+from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -71,5 +72,5 @@ def _check_rights(client: Client) -> Iterator[Finding]:
 
 
 def _has(client: Client, right: str) -> bool:
-    where = "*.*" if right in _EVERYWHERE else "{database:Identifier}.*"
-    return str(client.command(f"CHECK GRANT {right} ON {where}", parameters={"database": client.database})) == "1"
+    where = "*" if right in _EVERYWHERE else quote_identifier(str(client.database))
+    return str(client.command(f"CHECK GRANT {right} ON {where}.*")) == "1"
