@@ -207,7 +207,7 @@ def test_clickhouse_is_well_and_lacks_what_only_a_cluster_needs(
     assert only(problems(clickhouse.check_clickhouse(system))) == (
         "ClickHouse: privileges",
         Outcome.FAILED,
-        "lacks CLUSTER, SYSTEM SYNC REPLICA",
+        "lacks SYSTEM SYNC REPLICA",
     )
 
 

@@ -57,11 +57,18 @@ class Second:
 
 
 class Figures:
-    """Collects what several producers and one watcher saw."""
+    """Collects what several producers and one watcher saw.
+
+    Attributes:
+        seconds: what was sent, by the second of the run.
+        reasons: numbers of failed requests.
+        unsent: events that producers had no time for.
+    """
 
     def __init__(self) -> None:
         self.seconds = defaultdict[int, Second](Second)
         self.reasons = Counter[str]()
+        self.unsent = 0
         self._pending = dict[UUID, Sent]()
         self._lock = threading.Lock()
 
@@ -84,6 +91,11 @@ class Figures:
         with self._lock:
             self.seconds[second].failed += events
             self.reasons[reason] += 1
+
+    def late(self, events: int) -> None:
+        """Records events that were not sent, because earlier requests took too long."""
+        with self._lock:
+            self.unsent += events
 
     def pending(self) -> dict[UUID, Sent]:
         """Returns the accepted events that were not shown yet."""
@@ -118,6 +130,8 @@ class Figures:
         yield f"Accepted: {total.accepted:,} events in {elapsed:,.1f} s, {total.accepted / elapsed:,.1f} a second."
         if total.refused or total.failed:
             yield f"Not accepted: {total.refused:,} events were refused, {total.failed:,} were in failed requests."
+        if self.unsent:
+            yield f"Not sent: {self.unsent:,} events, because requests took too long for this rate."
         for reason, number in self.reasons.most_common():
             yield f"  {number:,} requests: {reason}"
         yield f"Time of a request:          {_percentiles(total.requests)}"

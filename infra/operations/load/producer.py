@@ -42,7 +42,10 @@ class Producer:
         """Sends until the seconds are over; `start` is the moment at which the run began."""
         sent, begin = 0, start + self.offset
         for second in range(self.seconds):
-            if self.stop.wait(max(0, begin + second - time.monotonic())) or time.monotonic() > start + self.seconds:
+            if self.stop.wait(max(0, begin + second - time.monotonic())):
+                return
+            if time.monotonic() > start + self.seconds:
+                self.figures.late(int(self.rate * self.seconds) - sent)
                 return
             due = int(self.rate * (second + 1)) - sent
             sent += due
