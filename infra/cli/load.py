@@ -128,8 +128,7 @@ def _progress(seconds: int) -> Iterator[Callable[[float, "Figures"], None]]:
         task = bar.add_task("sending", total=seconds)
 
         def show(elapsed: float, figures: "Figures") -> None:
-            total = figures.total()
-            text = f"{total.accepted:,} accepted, {total.on_the_way:,} on their way"
+            text = f"{figures.accepted:,} accepted, {figures.on_the_way:,} on their way"
             bar.update(task, completed=min(elapsed, seconds), description=text)
 
         yield show
@@ -144,5 +143,4 @@ class _Lines:
     def __call__(self, elapsed: float, figures: "Figures") -> None:
         if elapsed - self._told_at >= _SECONDS_BETWEEN_MESSAGES:
             self._told_at = elapsed
-            total = figures.total()
-            typer.echo(f"{total.accepted:,} events accepted, {total.on_the_way:,} on their way …", err=True)
+            typer.echo(f"{figures.accepted:,} events accepted, {figures.on_the_way:,} on their way …", err=True)

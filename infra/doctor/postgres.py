@@ -106,7 +106,7 @@ def check_migrations(connection: Connection) -> Iterator[Finding]:
         remedy = "Nothing, after a rollback. Otherwise check out the release that is deployed."
         yield warning(check, f"revision {applied} is of a newer release than this one", remedy, Page.RELEASE)
     elif steps := _count(connection, _OPEN_STEPS):
-        yield failed(check, f"{steps} steps of the migrations are not finished", _MIGRATE, Page.RELEASE)
+        yield failed(check, f"steps of the migrations that are not finished: {steps}", _MIGRATE, Page.RELEASE)
     else:
         yield ok(check, f"at revision {applied}, the newest of this release")
     yield _check_partitions(connection)

@@ -116,6 +116,12 @@ NEXT = partition_name(wanted_months(NOW.date(), 0)[1])
         ),
         ("UPDATE alembic_version SET version_num = '0012'", "migrations", "failed", "at revision 0012;"),
         ("UPDATE alembic_version SET version_num = '9999'", "migrations", "warning", "revision 9999 is of a newer"),
+        (
+            "INSERT INTO migration_steps (revision, number, name) VALUES ('0013', 9, 'fill a column')",
+            "migrations",
+            "failed",
+            "steps of the migrations that are not finished: 1",
+        ),
         (f"DROP TABLE {NEXT}", "partitions", "failed", f"missing: {NEXT}"),
         ("ALTER ROLE {writer} CONNECTION LIMIT 9999", "connections", "failed", "the roles may have 9999 together"),
     ],
@@ -157,6 +163,16 @@ def test_what_an_owner_lacks_is_found(
     wrong = [one for one in problems(postgres.check_postgres(of(roles))) if one[0] == "PostgreSQL, owner: privileges"]
     assert only(wrong)[1] == outcome
     assert only(wrong)[2].startswith(found)
+
+
+def test_the_login_of_another_role_is_not_taken_for_the_owners(roles: Roles) -> None:
+    roles.migrate()
+    found = problems(postgres.check_postgres(System(owner=roles.writer)))
+    assert [(check, outcome) for check, outcome, _ in found] == [("PostgreSQL, owner: privileges", Outcome.FAILED)] * 2
+    assert [text.partition(" ai_usage")[0] for _, _, text in found] == [
+        "may not create tables in its schema, as the migrations do",
+        "does not own",
+    ]
 
 
 def test_a_wrong_password_is_the_login_that_failed(roles: Roles) -> None:

@@ -63,12 +63,13 @@ class Figures:
         seconds: what was sent, by the second of the run.
         reasons: numbers of failed requests.
         unsent: events that producers had no time for.
+        accepted: events that were accepted until now.
     """
 
     def __init__(self) -> None:
         self.seconds = defaultdict[int, Second](Second)
         self.reasons = Counter[str]()
-        self.unsent = 0
+        self.unsent = self.accepted = 0
         self._pending = dict[UUID, Sent]()
         self._lock = threading.Lock()
 
@@ -83,6 +84,7 @@ class Figures:
             row = self.seconds[second]
             row.requests.append(took)
             row.accepted += len(ids)
+            self.accepted += len(ids)
             row.refused += refused
             self._pending.update(dict.fromkeys(ids, Sent(second, sent_at)))
 
@@ -96,6 +98,11 @@ class Figures:
         """Records events that were not sent, because earlier requests took too long."""
         with self._lock:
             self.unsent += events
+
+    @property
+    def on_the_way(self) -> int:
+        """Number of accepted events that were not shown yet."""
+        return len(self._pending)
 
     def pending(self) -> dict[UUID, Sent]:
         """Returns the accepted events that were not shown yet."""

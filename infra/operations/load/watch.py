@@ -1,5 +1,6 @@
 """Looks which events a system shows: in PostgreSQL, or in GraphQL."""
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -31,7 +32,7 @@ _PAGE = """
     }
 """
 
-_CLOCKS_DIFFER = timedelta(minutes=5)
+_CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 class Found(NamedTuple):
@@ -99,24 +100,27 @@ class GraphqlWatch:
 
     def __init__(self, client: httpx.Client, url: str) -> None:
         self._client, self._url = client, url
-        self._since = datetime.now(UTC) - _CLOCKS_DIFFER
 
     def look(self, pending: Mapping[UUID, Sent]) -> Found:
         """Returns the events that are shown; what was rejected can't be seen here."""
+        if not pending:
+            return Found(set(), set())
+        age = time.monotonic() - min(sent.moment for sent in pending.values())
+        since = datetime.now(UTC) - timedelta(seconds=age) - _CLOCKS_DIFFER
         shown, after, more = set[UUID](), None, True
         while more and len(shown) < len(pending):
-            page = self._page(after)
+            page = self._page(since, after)
             if page is None:
                 break
             nodes = page["nodes"]
             shown |= {UUID(node["id"]) for node in nodes} & pending.keys()
             after = page["pageInfo"]["endCursor"]
-            is_recent = bool(nodes) and datetime.fromisoformat(nodes[-1]["timestamp"]) > self._since
+            is_recent = bool(nodes) and datetime.fromisoformat(nodes[-1]["timestamp"]) > since
             more = page["pageInfo"]["hasNextPage"] and is_recent
         return Found(shown, set())
 
-    def _page(self, after: str | None) -> Any:
-        variables = {"start": self._since.date().isoformat(), "after": after}
+    def _page(self, since: datetime, after: str | None) -> Any:
+        variables = {"start": since.date().isoformat(), "after": after}
         try:
             answer = self._client.post(self._url, json={"query": _PAGE, "variables": variables}).json()
         except (httpx.HTTPError, ValueError):
