@@ -3,20 +3,27 @@
 import csv
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import httpx
 import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 from werkzeug.serving import make_server
 
+from functions.graphql.handler import GraphqlHandler
 from infra.cli import app
-from infra.operations.load.figures import Figures, percentile
+from infra.operations.load.figures import Figures, Sent, percentile
+from infra.operations.load.watch import GraphqlWatch
 from tests.support.gateway import Gateway
+from tests.support.graphql import Insert
+from tests.support.page_server import serving
 from tests.support.ways_in import WaysIn, token
 
 if TYPE_CHECKING:
@@ -103,6 +110,18 @@ def test_a_system_that_accepts_nothing_fails_with_its_answers(
     assert "20 were in failed requests" in result.output
     away = run("--url", "http://127.0.0.1:1", "--seconds", "1", "--rate", "2")
     assert (away.exit_code, "2 requests: ConnectError" in away.output) == (1, True)
+
+
+def test_graphql_is_paged_until_every_event_is_found(api: GraphqlHandler, insert: Insert) -> None:
+    api.now = lambda: datetime.now(UTC)
+    stored = {UUID(insert(datetime.now(UTC))): Sent(0, time.monotonic()) for _ in range(1010)}
+    missing = {uuid4(): Sent(0, time.monotonic())}
+    headers = {"Authorization": f"Bearer {token(namespaces=['*'], scope='events:read')}"}
+    with serving(api) as url, httpx.Client(headers=headers) as client:
+        watch = GraphqlWatch(client, f"{url}/graphql")
+        assert watch.look(stored | missing).shown == stored.keys()
+        assert watch.look({}).shown == set()
+        assert GraphqlWatch(client, "http://127.0.0.1:1/graphql").look(missing).shown == set()
 
 
 @pytest.mark.parametrize(
