@@ -15,7 +15,11 @@ ACCOUNT = {
 
 
 class Stack(msgspec.Struct, frozen=True):
-    """Addresses and secrets of the running stack."""
+    """Addresses and secrets of the running stack.
+
+    Attributes:
+        database_writer_secret_arn: secret with the login of the database's writer, like that of its reader.
+    """
 
     api_url: str
     queue_url: str
@@ -26,6 +30,8 @@ class Stack(msgspec.Struct, frozen=True):
     token: str
     auth_secret: str
     auth_revocations_arn: str
+    database_writer_secret_arn: str = ""
+    database_reader_secret_arn: str = ""
 
 
 def stack_file() -> Path | None:

@@ -11,6 +11,8 @@ _VARIABLES = {
     "QUEUE_URL": "queue_url",
     "AWS_ENDPOINT_URL": "aws_endpoint_url",
     "AUTH_REVOCATIONS_ARN": "auth_revocations_arn",
+    "DATABASE_WRITER_SECRET_ARN": "database_writer_secret_arn",
+    "DATABASE_READER_SECRET_ARN": "database_reader_secret_arn",
 }
 
 

@@ -11,8 +11,10 @@ from functions.shared.catalog.feature import DefinitionError
 from functions.shared.postgres import TimeLimits, connect
 from infra.cli import definitions, directory, dlq, erasure, namespace, rejected, tokens
 from infra.cli.demo_data import demo_data
+from infra.cli.doctor import doctor
 from infra.cli.environment import use_local_stack
 from infra.cli.export import export
+from infra.cli.load import load
 from infra.cli.terminal import console, errors_reported
 from infra.cli.verify import verify
 
@@ -82,8 +84,10 @@ def synchronise(
 
 
 app.command("verify")(verify)
+app.command("doctor")(doctor)
 app.command("demo-data")(demo_data)
 app.command("export")(export)
+app.command("load")(load)
 
 
 @app.command("retention")

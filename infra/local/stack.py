@@ -188,6 +188,8 @@ def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) 
         token=sign(auth_secret, "1", [READ, WRITE], [EVERYTHING], TOKEN_LIFE),
         auth_secret=auth_secret,
         auth_revocations_arn=parameters["AuthRevocationsArn"],
+        database_writer_secret_arn=parameters["DatabaseWriterSecretArn"],
+        database_reader_secret_arn=parameters["DatabaseReaderSecretArn"],
     )
 
 

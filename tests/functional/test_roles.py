@@ -1,10 +1,8 @@
 """The roles of the database: the owner migrates, the writer stores and copies, the reader only reads."""
 
-import itertools
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import psycopg
@@ -17,7 +15,6 @@ from functions.graphql.postgres.store import PLANNER_OPTIONS
 from functions.ingest.consumer_handler import TIME_LIMITS as CONSUMER_LIMITS
 from functions.retention.retention import Retention
 from functions.shared import settings
-from functions.shared.catalog import registry
 from functions.shared.partitions import month_of, partition_name, partitions
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.settings import SettingError
@@ -25,10 +22,10 @@ from functions.sync.analysis import Analysis
 from functions.sync.moves import Mover
 from functions.sync.rollups import Rollups
 from functions.sync.sync import Sync
-from infra.migrations.migrate import migrate
-from infra.migrations.roles import reader, roles_of_settings, writer
+from infra.migrations.roles import roles_of_settings
 from tests.support import documentation
 from tests.support.clock import NOW
+from tests.support.database_roles import Roles, database_roles
 from tests.support.documentation import DOCS
 from tests.support.graphql import ask, built
 from tests.support.pooler import pooler
@@ -50,47 +47,11 @@ EVENT = {
     "namespace": {"path": "27/", "full_path": "acme"},
 }
 
-_numbers = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Roles:
-    """An empty database whose owner is no superuser, but may make roles, as the master user of RDS.
-
-    Attributes:
-        owner: URL of the database for its owner.
-        writer: URL for the writer, which the migrations make.
-        reader: URL for the reader, which the migrations make.
-    """
-
-    owner: str
-    writer: str
-    reader: str
-
-    def migrate(self, writers: int = -1, readers: int = -1) -> list[str]:
-        """Deploys to the database."""
-        roles = writer(self.writer, writers), reader(self.reader, readers)
-        return migrate(self.owner, registry.load(), 3, SECONDS, (), roles)
-
 
 @pytest.fixture
 def roles(postgres_server: str) -> Iterator[Roles]:
-    server, _, _ = postgres_server.rpartition("/")
-    name = f"roles_{next(_numbers)}"
-    users = [f"{name}_{kind}" for kind in ("owner", "writer", "reader")]
-    owner, *others = map(sql.Identifier, users)
-    host = server.rpartition("@")[2]
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as administration:
-        administration.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE PASSWORD 'secret'").format(owner))
-        administration.execute(sql.SQL("GRANT pg_read_all_stats TO {} WITH ADMIN OPTION").format(owner))
-        administration.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), owner))
-        urls = [f"postgresql://{user}:secret@{host}/{name}" for user in users]
-        with psycopg.connect(f"{server}/{name}", autocommit=True) as own:
-            own.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(owner))
-        yield Roles(*urls)
-        administration.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-        for role in (*others, owner):
-            administration.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(role))
+    with database_roles(postgres_server) as roles:
+        yield roles
 
 
 def test_an_events_whole_way_needs_no_more_rights_than_each_role_has(roles: Roles, clickhouse_url: str) -> None:

@@ -1,0 +1,319 @@
+"""What `usage-events doctor` finds wrong, each time because a test made it wrong."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import boto3
+import psycopg
+import pytest
+from psycopg import sql
+from typer.testing import CliRunner
+
+from functions.shared.partitions import partition_name, wanted_months
+from infra import doctor as examination
+from infra.cli import app
+from infra.doctor import account, clickhouse, network, postgres
+from infra.doctor.finding import Finding, Outcome, Page
+from infra.doctor.system import System, read_system
+from infra.local import ports
+from tests.support.checkout import ROOT
+from tests.support.clock import NOW
+from tests.support.consuming import Queues
+from tests.support.database_roles import Roles, database_roles
+from tests.support.tls_front import Authority, tls_front
+
+Problems = list[tuple[str, Outcome, str]]
+
+
+@pytest.fixture
+def roles(postgres_server: str) -> Iterator[Roles]:
+    with database_roles(postgres_server) as roles:
+        yield roles
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Leaves no setting of this machine's, and no local stack, to the commands."""
+    for name in list(os.environ):
+        if name.startswith(("DATABASE_", "CLICKHOUSE_", "AUTH_", "AWS_", "QUEUE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def problems(found: Iterator[Finding]) -> Problems:
+    """Returns what is not ok, and checks that each problem comes with advice."""
+    wrong = [finding for finding in found if finding.outcome != Outcome.OK]
+    assert all(finding.remedy and finding.page for finding in wrong)
+    return [(finding.check, finding.outcome, finding.found) for finding in wrong]
+
+
+def of(roles: Roles) -> System:
+    return System(owner=roles.owner, writer=roles.writer, reader=roles.reader)
+
+
+def only(found: Problems) -> tuple[str, Outcome, str]:
+    """Returns the one problem."""
+    assert len(found) == 1, found
+    return found[0]
+
+
+def as_owner(roles: Roles, statement: str) -> None:
+    names = {kind: sql.Identifier(str(urlsplit(getattr(roles, kind)).username)) for kind in ("writer", "reader")}
+    with psycopg.connect(roles.owner, autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(**names))
+
+
+def test_roles_that_a_deployment_makes_have_all_they_need_and_no_more(roles: Roles) -> None:
+    roles.migrate()
+    assert problems(postgres.check_postgres(of(roles))) == []
+
+
+NEXT = partition_name(wanted_months(NOW.date(), 0)[1])
+
+
+@pytest.mark.parametrize(
+    ("statement", "check", "outcome", "found"),
+    [
+        ("REVOKE INSERT ON users FROM {writer}", "writer: privileges", "failed", "lacks INSERT users"),
+        ("REVOKE SELECT ON event_types FROM {reader}", "reader: privileges", "failed", "lacks SELECT event_types"),
+        (
+            "REVOKE EXECUTE ON FUNCTION make_event_partition FROM {writer}",
+            "writer: privileges",
+            "failed",
+            "lacks EXECUTE make_event_partition",
+        ),
+        (
+            "GRANT UPDATE ON users TO {reader}",
+            "reader: privileges",
+            "warning",
+            "may more than it needs: UPDATE users",
+        ),
+        (
+            "GRANT TRUNCATE ON users TO {writer}",
+            "writer: privileges",
+            "warning",
+            "may more than it needs: TRUNCATE users",
+        ),
+        (
+            "GRANT CREATE ON SCHEMA public TO {writer}",
+            "writer: privileges",
+            "warning",
+            "may more than it needs: CREATE in the schema",
+        ),
+        (
+            "GRANT SELECT ON erasures TO {reader}",
+            "reader: privileges",
+            "warning",
+            "may more than it needs: SELECT erasures",
+        ),
+        (
+            "ALTER ROLE {reader} IN DATABASE {database} RESET default_transaction_read_only",
+            "reader: privileges",
+            "warning",
+            "its transactions are not read-only by default",
+        ),
+        ("UPDATE alembic_version SET version_num = '0012'", "migrations", "failed", "at revision 0012;"),
+        ("UPDATE alembic_version SET version_num = '9999'", "migrations", "warning", "revision 9999 is of a newer"),
+        (
+            "INSERT INTO migration_steps (revision, number, name) VALUES ('0013', 9, 'fill a column')",
+            "migrations",
+            "failed",
+            "steps of the migrations that are not finished: 1",
+        ),
+        (f"DROP TABLE {NEXT}", "partitions", "failed", f"missing: {NEXT}"),
+        ("ALTER ROLE {writer} CONNECTION LIMIT 9999", "connections", "failed", "the roles may have 9999 together"),
+    ],
+)
+def test_what_is_wrong_with_a_database_is_found(
+    statement: str, check: str, outcome: str, found: str, roles: Roles
+) -> None:
+    roles.migrate()
+    as_owner(roles, statement.replace("{database}", roles.owner.rpartition("/")[2]))
+    name, how, what = only(problems(postgres.check_postgres(of(roles))))
+    assert (name.endswith(check), how) == (True, outcome)
+    assert what.startswith(found)
+
+
+def test_a_database_before_its_first_deployment_is_told_from_a_broken_one(roles: Roles) -> None:
+    found = problems(postgres.check_postgres(System(owner=roles.owner)))
+    assert found == [("PostgreSQL: migrations", Outcome.FAILED, "the database has no tables yet")]
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome", "found"),
+    [
+        ("ALTER ROLE {owner} SUPERUSER", "warning", "is a superuser, which it need not be"),
+        ("ALTER ROLE {owner} NOCREATEROLE", "warning", "may not make the roles of functions"),
+        ("REVOKE pg_read_all_stats FROM {owner} CASCADE", "warning", "can't see since when other roles'"),
+        ("ALTER SCHEMA public OWNER TO postgres", "failed", "may not create tables in its schema"),
+    ],
+)
+def test_what_an_owner_lacks_is_found(
+    change: str, outcome: str, found: str, roles: Roles, administration: psycopg.Connection
+) -> None:
+    roles.migrate()
+    server = administration.info
+    owner = sql.Identifier(str(urlsplit(roles.owner).username))
+    address = f"host={server.host} port={server.port} user={server.user} password={server.password}"
+    with psycopg.connect(f"{address} dbname={roles.owner.rpartition('/')[2]}", autocommit=True) as connection:
+        statement = change.replace("TO postgres", f"TO {server.user}")
+        connection.execute(sql.SQL(statement).format(owner=owner))
+    wrong = [one for one in problems(postgres.check_postgres(of(roles))) if one[0] == "PostgreSQL, owner: privileges"]
+    assert only(wrong)[1] == outcome
+    assert only(wrong)[2].startswith(found)
+
+
+def test_the_login_of_another_role_is_not_taken_for_the_owners(roles: Roles) -> None:
+    roles.migrate()
+    found = problems(postgres.check_postgres(System(owner=roles.writer)))
+    assert [(check, outcome) for check, outcome, _ in found] == [("PostgreSQL, owner: privileges", Outcome.FAILED)] * 2
+    assert [text.partition(" ai_usage")[0] for _, _, text in found] == [
+        "may not create tables in its schema, as the migrations do",
+        "does not own",
+    ]
+
+
+def test_a_wrong_password_is_the_login_that_failed(roles: Roles) -> None:
+    roles.migrate()
+    system = of(roles)
+    system.writer = roles.writer.replace(":secret@", ":wrong@")
+    check, outcome, found = only(problems(postgres.check_postgres(system)))
+    assert (check, outcome) == ("PostgreSQL, writer: login", Outcome.FAILED)
+    assert "password authentication failed" in found
+    assert "wrong" not in found
+
+
+def test_a_certificate_of_a_stranger_fails_and_one_unverified_warns(tmp_path: Path, database_url: str) -> None:
+    ours, strangers = (Authority.made_in(tmp_path, name) for name in ("ours", "strangers"))
+    with tls_front(database_url, ours.server(tmp_path, "127.0.0.1")) as url:
+        verified = f"{url}?sslmode=verify-full&sslrootcert="
+        assert only(problems(postgres.check_postgres(System(owner=f"{verified}{strangers.certificate}"))))[:2] == (
+            "PostgreSQL, owner: TLS",
+            Outcome.FAILED,
+        )
+        found = list(postgres.check_postgres(System(owner=f"{verified}{ours.certificate}")))
+        assert Finding("PostgreSQL, owner: TLS", Outcome.OK, "encrypted, and the server's certificate is verified") in (
+            found
+        )
+        checks = problems(postgres.check_postgres(System(owner=f"{url}?sslmode=require")))
+        assert ("PostgreSQL, owner: TLS", Outcome.WARNING) in [check[:2] for check in checks]
+
+
+def test_servers_that_do_not_answer_are_named() -> None:
+    port = ports.free()
+    system = System(
+        owner=f"postgresql://one:secret@127.0.0.1:{port}/events",
+        clickhouse="clickhouse://one:secret@no-such-host.invalid/events",
+    )
+    found = {check: text for check, outcome, text in problems(network.check_network(system)) if outcome == "failed"}
+    assert found == {
+        "Network: PostgreSQL": f"127.0.0.1:{port} can't be reached: Connection refused",
+        "Network: ClickHouse": "no-such-host.invalid has no address",
+    }
+
+
+def test_clickhouse_is_well_and_lacks_what_only_a_cluster_needs(
+    clickhouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = System(clickhouse=clickhouse_url)
+    assert problems(clickhouse.check_clickhouse(system)) == []
+    monkeypatch.setenv("CLICKHOUSE_CLUSTER", "main")
+    assert only(problems(clickhouse.check_clickhouse(system))) == (
+        "ClickHouse: privileges",
+        Outcome.FAILED,
+        "lacks SYSTEM SYNC REPLICA",
+    )
+
+
+def test_a_wrong_password_or_a_stopped_server_of_clickhouse_fails(clickhouse_url: str) -> None:
+    parts = urlsplit(clickhouse_url)
+    wrong = parts._replace(netloc=f"default:wrong@{parts.hostname}:{parts.port}").geturl()
+    away = parts._replace(netloc=f"default:wrong@{parts.hostname}:{ports.free()}").geturl()
+    for url in (wrong, away):
+        check, outcome, _ = only(problems(clickhouse.check_clickhouse(System(clickhouse=url))))
+        assert (check, outcome) == ("ClickHouse: login", Outcome.FAILED)
+
+
+def test_versions_that_are_too_old_fail(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "MIN_VERSION", 99)
+    found = problems(postgres.check_postgres(System(owner=database_url)))
+    assert ("PostgreSQL: version", Outcome.FAILED) in [check[:2] for check in found]
+    assert clickhouse._check_version("25.7.1.1").outcome == Outcome.FAILED
+    assert clickhouse._check_version("26.1.1.1").outcome == Outcome.OK
+
+
+def test_settings_and_secrets_that_can_not_be_read_are_named(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "DATABASE_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:none",
+        "DATABASE_WRITER_URL": "mysql://127.0.0.1/events",
+        "CLICKHOUSE_URL": "ftp://127.0.0.1",
+        "AUTH_SECRET": "short",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    system = read_system(dict(os.environ))
+    failures = {check: found for check, outcome, found in problems(iter(system.findings)) if outcome == "failed"}
+    assert failures.keys() == {"Settings: database", "Settings: writer", "Settings: ClickHouse", "Settings: tokens"}
+    assert "that DATABASE_SECRET_ARN names can't be read" in failures["Settings: database"]
+    assert "at least 32 bytes" in failures["Settings: tokens"]
+    assert system.is_on_aws
+
+
+def test_a_queue_and_a_list_of_revoked_tokens_are_read(
+    queues: Queues, administration: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = boto3.client("secretsmanager").create_secret(Name="revoked", SecretString="{}")["ARN"]
+    monkeypatch.setenv("AUTH_REVOCATIONS_ARN", arn)
+
+    def found(url: str) -> Problems:
+        made = problems(account.check_account(System(queue=url, is_on_aws=True)))
+        return [one for one in made if one[0] != "AWS: executions of functions"]
+
+    assert found(queues.url) == []
+    assert only(found(queues.dead_letter_url))[1:] == (Outcome.FAILED, "has no dead-letter queue")
+    assert only(found(f"{queues.url}-other"))[:2] == ("AWS: queue", Outcome.FAILED)
+    boto3.client("secretsmanager").put_secret_value(SecretId=arn, SecretString="no list")
+    assert only(found(queues.url))[:2] == ("AWS: revoked tokens", Outcome.FAILED)
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_the_exit_code_says_whether_a_check_failed(
+    is_broken: bool, roles: Roles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roles.migrate()
+    monkeypatch.setenv("DATABASE_URL", roles.owner)
+    monkeypatch.setenv(
+        "DATABASE_WRITER_URL", roles.writer.replace(":secret@", ":wrong@") if is_broken else roles.writer
+    )
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == int(is_broken), result.output
+    lines = result.output.splitlines()
+    assert lines[-1].endswith("1 failed" if is_broken else "0 failed")
+    assert any(line.startswith("warning Settings: reader: not set") for line in lines)
+    assert any(line.strip() == f"See {Page.ROLES}." for line in lines)
+
+
+def test_every_page_and_heading_that_advice_names_is_there(slugs: Callable[[str], set[str]]) -> None:
+    for page in Page:
+        path, _, heading = page.partition("#")
+        assert not heading or heading in slugs((ROOT / path).read_text()), page
+        assert (ROOT / path).is_file()
+
+
+@pytest.fixture
+def slugs() -> Callable[[str], set[str]]:
+    """Returns a function that returns the anchors of a page's headings."""
+
+    def slugs(text: str) -> set[str]:
+        titles = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+        kept = ["".join(one for one in title.lower() if one.isalnum() or one in " -") for title in titles]
+        return {one.replace(" ", "-") for one in kept}
+
+    return slugs
+
+
+def test_examining_nothing_says_what_is_missing() -> None:
+    found = list(examination.examine({}))
+    assert [one.check for one in found if one.outcome == Outcome.FAILED] == ["Settings: database"]
