@@ -96,7 +96,7 @@ class Watched:
     published: list[Any] = field(default_factory=list)
     queue: list[Waiting] = field(default_factory=list)
     dead: list[Waiting] = field(default_factory=list)
-    max_receives: int = 300
+    max_receives: int = 1000
     throttled: set[str] = field(default_factory=set)
     patches: ExitStack = field(default_factory=ExitStack)
 
@@ -201,6 +201,8 @@ class Watched:
         ages = [end - one.sent_at for one in self.queue if one.receives < 3]
         oldest = max(ages, default=0)
         self._count("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": "queue"}, oldest)
+        visible = sum(one.visible_at <= end for one in self.queue)
+        self._count("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": "queue"}, visible)
         self._count("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": "dead"}, len(self.dead))
 
     def _count(self, namespace: str, name: str, dimensions: Any, *values: float) -> None:
