@@ -6,6 +6,7 @@ its documentation says. A minute takes as long as its work; its metrics get the 
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from copy import replace
@@ -242,6 +243,8 @@ def watched(database_url: str, clickhouse_url: str, capsys: pytest.CaptureFixtur
             yield stack
     finally:
         logger.setLevel(level)
+        handler: Any = ingest.logger.registered_handler
+        handler.stream = sys.__stdout__  # that of the test ends with it, and later tests use the same handler
 
 
 def built_sync(database_url: UrlSource, clickhouse_url: UrlSource) -> SyncHandler:
