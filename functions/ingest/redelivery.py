@@ -26,7 +26,7 @@ LONGEST_DELAY_SECONDS = 240
 FAILURE_SECONDS = 5
 """A batch that PostgreSQL fails on takes at least this time, which limits how many messages are received meanwhile."""
 
-MAX_BATCH_ENTRIES = 10
+_MAX_ENTRIES = 10
 _CALL_SECONDS = 4  # for connecting and reading, and some for ending the invocation
 _CONNECT_SECONDS = 1
 _READ_SECONDS = 2
@@ -87,7 +87,7 @@ class Redelivery:
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
-        for some in batched(records, MAX_BATCH_ENTRIES, strict=False):
+        for some in batched(records, _MAX_ENTRIES, strict=False):
             if seconds_left() < _CALL_SECONDS:
                 return
             receives = [_receives(record) if failed(record["messageId"]) else 1 for record in some]
