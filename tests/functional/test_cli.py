@@ -136,7 +136,7 @@ def test_a_token_is_signed_with_the_secret_of_the_settings_or_of_the_running_sta
 
 
 @pytest.mark.parametrize(("namespaces", "fits"), [(400, True), (500, False)])
-def test_a_token_that_does_not_fit_into_the_gateways_headers_is_printed_with_a_warning(
+def test_a_token_that_does_not_fit_into_headers_is_printed_with_a_warning(
     namespaces: int, fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AUTH_SECRET", SECRET)
