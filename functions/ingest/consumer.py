@@ -7,4 +7,5 @@ handler = build(
     database_url=settings.database_source(),
     retention_months=settings.retention_months(),
     log_level=settings.log_level(),
+    queue_url=settings.queue_url(),
 )

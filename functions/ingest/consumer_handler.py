@@ -1,5 +1,6 @@
 """Handles messages of the queue: transforms their events and stores them in PostgreSQL."""
 
+import math
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -18,6 +19,7 @@ from functions.ingest.message.replay import read_message
 from functions.ingest.outcome import Outcome
 from functions.ingest.pipeline import Consumer
 from functions.ingest.read_ahead import Group, Message, ReadAhead, Upcoming
+from functions.ingest.redelivery import Redelivery
 from functions.shared import correlation
 from functions.shared.catalog import registry
 from functions.shared.failure import redact_errors
@@ -40,10 +42,17 @@ MAX_REQUESTS_LOGGED = 5_000  # a line of the log may have 256 KB
 LAST_START_SECONDS = 10
 
 
-def build(*, database_url: UrlSource, retention_months: int, log_level: str = "INFO") -> "ConsumerHandler":
-    """Returns the handler for these settings; opens no connections."""
-    database = Database(database_url, TIME_LIMITS)
-    return ConsumerHandler(Logger(level=log_level), Consumer(database, registry.load(), retention_months))
+def build(
+    *, database_url: UrlSource, retention_months: int, log_level: str = "INFO", queue_url: str | None = None
+) -> "ConsumerHandler":
+    """Returns the handler for these settings; opens no connections.
+
+    Args:
+        queue_url: the queue in which the handler delays messages that were not stored; None if it does not.
+    """
+    consumer = Consumer(Database(database_url, TIME_LIMITS), registry.load(), retention_months)
+    redelivery = None if queue_url is None else Redelivery(queue_url)
+    return ConsumerHandler(Logger(level=log_level), consumer, redelivery=redelivery)
 
 
 @dataclass(slots=True)
@@ -57,6 +66,9 @@ class ConsumerHandler:
         clock: returns seconds like `time.monotonic`.
         metrics: counts what becomes of the present batch.
         requests: ids of the requests that the present messages are of, by the messages' ids.
+        unconsumable: ids of the present messages on which the code fails.
+        redelivery: delays messages that were not stored; None leaves them to the queue's visibility timeout.
+        proven_events: most events that were stored together since PostgreSQL last failed.
     """
 
     logger: Logger
@@ -67,13 +79,16 @@ class ConsumerHandler:
     clock: Callable[[], float] = monotonic
     metrics: BatchMetrics = field(default_factory=BatchMetrics)
     requests: dict[str, str] = field(default_factory=dict)
+    unconsumable: set[str] = field(default_factory=set)
+    redelivery: Redelivery | None = None
+    proven_events: int = 0
 
     @redact_errors()
     @gc_disabled()
     def __call__(self, event: dict[str, Any], context: object) -> dict[str, Any]:
         """Stores the messages, and reports the failed ones, which SQS then delivers again."""
         start, deadline = perf_counter(), self.clock() + LAST_START_SECONDS
-        records, self.metrics = event["Records"], BatchMetrics()
+        records, self.metrics, self.unconsumable = event["Records"], BatchMetrics(), set()
         self.requests = {record["messageId"]: correlation.request_of(record) for record in records}
         invocation = correlation.invocation_of(context)
         self.logger.append_keys(invocation=invocation)
@@ -87,6 +102,7 @@ class ConsumerHandler:
                 if stored_ids:
                     self._log(outcome, stored_ids)
                     batches = [message.batch for message in group.messages if message.id in stored_ids]
+                    self.proven_events = max(self.proven_events, sum(len(batch.events) for batch in batches))
                     self.metrics.add(outcome, batches)
                     _count_published(batches)
                 if self.clock() >= deadline:
@@ -94,7 +110,7 @@ class ConsumerHandler:
             if left := ahead.messages + len(waiting):
                 self.logger.warning("no time is left for some messages", extra={"messages": left})
         except psycopg.Error as error:
-            self.metrics.has_database_failed = True
+            self.metrics.has_database_failed, self.proven_events = True, 0
             self.logger.warning(
                 "PostgreSQL did not store the batch",
                 extra={
@@ -104,18 +120,30 @@ class ConsumerHandler:
                     "requests": self._requests_of(self.requests.keys() - done),
                 },
             )
-        failed = [record["messageId"] for record in records if record["messageId"] not in done]
-        milliseconds = round((perf_counter() - start) * 1000, 1)
-        self.metrics.emit(len(records), len(failed), milliseconds, invocation)
-        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+        failed = [record for record in records if record["messageId"] not in done]
+        seconds = perf_counter() - start
+        self.metrics.emit(len(records), len(failed), round(seconds * 1000, 1), invocation)
+        self._postpone(failed, seconds, _seconds_left(context))
+        return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in failed]}
+
+    def _postpone(
+        self, records: Sequence[dict[str, Any]], seconds_taken: float, seconds_left: Callable[[], float]
+    ) -> None:
+        """Delays messages that were not stored, the longer the more often they failed."""
+        if self.redelivery is None or not records:
+            return
+        has_database_failed = self.metrics.has_database_failed
+        self.redelivery.postpone(records, lambda one: has_database_failed or one in self.unconsumable, seconds_left)
+        if has_database_failed:
+            self.redelivery.slow_down(seconds_taken, seconds_left)
 
     def _groups(self, waiting: deque[dict[str, Any]], deadline: float) -> Iterator[Upcoming | list[Message]]:
         """Yields groups of messages to consume together; a message over the limits forms its own group.
 
         A group gets smaller the more often its messages were delivered, because PostgreSQL may fail on many events but
-        not on few. Messages for which no time is left before `deadline` stay in `waiting`. The messages read by then
-        are consumed all the same, so slow messages don't block the queue. Before a message is read, yields what reading
-        it may take.
+        not on few. Once PostgreSQL stores them, as after an outage, groups double. Messages for which no time is left
+        before `deadline` stay in `waiting`. The messages read by then are consumed all the same, so slow messages don't
+        block the queue. Before a message is read, yields what reading it may take.
         """
         group: list[Message] = []
         size = events = 0
@@ -124,9 +152,8 @@ class ConsumerHandler:
             message = self._read(waiting[0])
             if message is not None:
                 own_size, own_events = sum(map(len, message.batch.events)), len(message.batch.events)
-                group_max_bytes, group_max_events = (
-                    limit // message.deliveries for limit in (self.max_bytes, self.max_events)
-                )
+                share = min(1.0, max(1 / message.deliveries, 2 * self.proven_events / self.max_events))
+                group_max_bytes, group_max_events = (int(limit * share) for limit in (self.max_bytes, self.max_events))
                 if group and (size + own_size > group_max_bytes or events + own_events > group_max_events):
                     yield group
                     group, size, events = [], 0, 0
@@ -196,10 +223,17 @@ class ConsumerHandler:
         extra = {"message_id": message_id, "request_id": request_id, "error": type(error).__name__, "where": where}
         self.logger.error("a message can't be consumed", extra=extra)
         self.metrics.unconsumable += 1
+        self.unconsumable.add(message_id)
 
     def _requests_of(self, message_ids: Iterable[str]) -> list[str]:
         """Returns the ids of the requests of the messages, for the log."""
         return sorted({self.requests[message_id] for message_id in message_ids})[:MAX_REQUESTS_LOGGED]
+
+
+def _seconds_left(context: object) -> Callable[[], float]:
+    """Returns a function that returns the seconds until Lambda ends the invocation."""
+    remaining: Callable[[], int] | None = getattr(context, "get_remaining_time_in_millis", None)
+    return (lambda: math.inf) if remaining is None else (lambda: remaining() / 1000)
 
 
 def _count_published(batches: Sequence[Batch]) -> None:

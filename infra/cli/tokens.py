@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Tokens for the HTTPS routes.", no_args_is_help=True)
 
+_LONGEST_FOR_GATEWAY = 9_728
+"""Characters of a token for which API Gateway has room: 10,240 bytes of headers, less 512 for the other headers."""
+
 Jtis = Annotated[list[str] | None, typer.Option(help="Token id (claim jti); may be given several times.")]
 Sub = Annotated[str | None, typer.Option(help="Id of the user whose tokens to revoke or restore.")]
 
@@ -50,7 +53,14 @@ def create_token(
         if path != EVERYTHING and not is_traversal_path(path):
             raise typer.BadParameter(f"{path!r} is neither * nor like 27/28/", param_hint="--namespace")
     valid_for = duration(expires, "--expires")
-    typer.echo(sign(_auth_secret(), sub, scope, namespace or (), valid_for))
+    token = sign(_auth_secret(), sub, scope, namespace or (), valid_for)
+    typer.echo(token)
+    if len(token) > _LONGEST_FOR_GATEWAY:
+        typer.echo(
+            f"The token has {len(token):,} characters, but API Gateway takes 10,240 bytes of headers: name fewer or"
+            " shorter namespaces, or their common root.",
+            err=True,
+        )
 
 
 @app.command("revoke")

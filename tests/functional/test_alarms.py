@@ -141,12 +141,12 @@ def queries_are_slow(stack: Watched, connection: psycopg.Connection) -> None:
 
 FAULTS: dict[Fault, set[str]] = {
     none: set(),
-    postgresql_stopped: {"ConsumerDatabaseAlarm", "OldestMessageAlarm", "QueryFailuresAlarm", "SyncAlarm"},
-    poison_message: {"ConsumerCodeAlarm", "OldestMessageAlarm"},
+    postgresql_stopped: {"ConsumerDatabaseAlarm", "QueryFailuresAlarm", "SyncAlarm"},
+    poison_message: {"ConsumerCodeAlarm"},
     dead_letter: {"ConsumerCodeAlarm", "DeadLetterAlarm"},
-    consumer_does_not_start: {"ConsumerErrorsAlarm", "OldestMessageAlarm"},
-    consumer_is_throttled: {"ThrottlesAlarm", "OldestMessageAlarm"},
-    consumer_is_not_invoked: {"OldestMessageAlarm"},
+    consumer_does_not_start: {"ConsumerErrorsAlarm"},
+    consumer_is_throttled: {"ThrottlesAlarm"},
+    consumer_is_not_invoked: {"ConsumerIdleAlarm"},
     ingest_does_not_start: {"ApiErrorsAlarm", "IngestFastBurnAlarm", "IngestSlowBurnAlarm"},
     queue_is_away: {"ApiErrorsAlarm", "IngestFastBurnAlarm", "IngestSlowBurnAlarm"},
     rejected_by_ingest: {"IngestRejectionsAlarm"},
@@ -175,6 +175,19 @@ def test_a_fault_raises_its_own_alarms_within_five_minutes(
 ) -> None:
     fault(stack, connection)
     assert alarmed(stack.minutes(MINUTES)) == FAULTS[fault]
+
+
+def test_a_batch_of_a_killed_consumer_does_not_raise_the_alarm_of_waiting_messages(stack: Watched) -> None:
+    consumer, stack.consumer = stack.consumer, None  # type: ignore[assignment]  # calling it fails
+    raised = stack.minutes(1)
+    stack.consumer = consumer
+    assert alarmed(raised | stack.minutes(10)) == {"ConsumerErrorsAlarm"}
+
+
+def test_messages_that_are_not_stored_in_time_raise_their_alarm(stack: Watched) -> None:
+    stack.due.remove(stack.store)
+    assert "OldestMessageAlarm" not in stack.minutes(7)
+    assert "OldestMessageAlarm" in stack.minutes(3)
 
 
 def test_many_late_messages_burn_the_objective_of_delivery(stack: Watched) -> None:

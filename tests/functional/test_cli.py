@@ -135,6 +135,18 @@ def test_a_token_is_signed_with_the_secret_of_the_settings_or_of_the_running_sta
     assert (created["sub"], created["scope"], created["namespaces"]) == ("5", "events:read events:write", ["27/", "*"])
 
 
+@pytest.mark.parametrize(("namespaces", "fits"), [(400, True), (500, False)])
+def test_a_token_that_does_not_fit_into_headers_is_printed_with_a_warning(
+    namespaces: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTH_SECRET", SECRET)
+    named = [argument for number in range(namespaces) for argument in ("--namespace", f"1234567/{1000 + number}/")]
+    result = CliRunner().invoke(app, [*ARGUMENTS, *named])
+    assert result.exit_code == 0
+    assert len(claims(result.stdout)["namespaces"]) == namespaces  # type: ignore[arg-type]
+    assert ("10,240 bytes of headers" not in result.stderr) is fits
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -6,6 +6,7 @@ its documentation says. A minute takes as long as its work; its metrics get the 
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from copy import replace
@@ -96,7 +97,7 @@ class Watched:
     published: list[Any] = field(default_factory=list)
     queue: list[Waiting] = field(default_factory=list)
     dead: list[Waiting] = field(default_factory=list)
-    max_receives: int = 300
+    max_receives: int = 1000
     throttled: set[str] = field(default_factory=set)
     patches: ExitStack = field(default_factory=ExitStack)
 
@@ -201,6 +202,8 @@ class Watched:
         ages = [end - one.sent_at for one in self.queue if one.receives < 3]
         oldest = max(ages, default=0)
         self._count("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": "queue"}, oldest)
+        visible = sum(one.visible_at <= end for one in self.queue)
+        self._count("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": "queue"}, visible)
         self._count("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": "dead"}, len(self.dead))
 
     def _count(self, namespace: str, name: str, dimensions: Any, *values: float) -> None:
@@ -240,6 +243,8 @@ def watched(database_url: str, clickhouse_url: str, capsys: pytest.CaptureFixtur
             yield stack
     finally:
         logger.setLevel(level)
+        handler: Any = ingest.logger.registered_handler
+        handler.stream = sys.__stdout__  # that of the test ends with it, and later tests use the same handler
 
 
 def built_sync(database_url: UrlSource, clickhouse_url: UrlSource) -> SyncHandler:

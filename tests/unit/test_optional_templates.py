@@ -7,7 +7,7 @@ from cfnlint.decode import cfn_yaml
 
 from tests.support.checkout import ROOT
 
-ENDPOINTS = {"secretsmanager": "Interface", "lambda": "Interface", "s3": "Gateway"}
+ENDPOINTS = {"secretsmanager": "Interface", "sqs": "Interface", "lambda": "Interface", "s3": "Gateway"}
 
 
 def read(name: str) -> Any:

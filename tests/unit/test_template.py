@@ -11,6 +11,7 @@ import pytest
 from cfnlint.decode import cfn_yaml
 
 from functions.ingest.consumer_handler import LAST_START_SECONDS, TIME_LIMITS
+from functions.ingest.redelivery import FAILURE_SECONDS, LONGEST_DELAY_SECONDS
 from functions.shared import queue as queue_module
 from tests.support.checkout import ROOT
 from tests.support.environment import SETTINGS
@@ -18,6 +19,7 @@ from tests.templates import TEMPLATES
 
 TEMPLATE = ROOT / "infra" / "template.yaml"
 DAY_SECONDS = 24 * 60 * 60
+MAX_IN_FLIGHT = 120_000  # of a standard queue
 FUNCTIONS = (
     "IngestFunction",
     "ConsumerFunction",
@@ -74,8 +76,16 @@ def test_a_queue_is_encrypted_and_keeps_its_messages_for_fourteen_days(template:
 
 
 def test_a_day_without_postgresql_sends_nothing_to_the_dead_letter_queue(parameters: dict[str, Any]) -> None:
-    assert int(parameters["VisibilityTimeout"]) * int(parameters["MaxReceiveCount"]) > DAY_SECONDS
+    shortest = min(int(parameters["VisibilityTimeout"]), LONGEST_DELAY_SECONDS / 2)
+    assert shortest * int(parameters["MaxReceiveCount"]) > DAY_SECONDS
     assert int(parameters["MaxReceiveCount"]) <= 1000
+
+
+def test_an_outage_keeps_in_flight_messages_far_below_the_limit_of_sqs(template: Any) -> None:
+    default = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
+    received_per_second = default["ConsumerConcurrency"] * default["ConsumerBatchSize"] / FAILURE_SECONDS
+    longest = max(LONGEST_DELAY_SECONDS, default["VisibilityTimeout"])
+    assert received_per_second * longest < 0.75 * MAX_IN_FLIGHT
 
 
 def test_a_batch_is_not_tried_again_while_it_may_still_be_stored(parameters: dict[str, Any]) -> None:
@@ -128,7 +138,13 @@ def test_a_function_may_do_nothing_to_all_resources(template: Any, function: str
         ("IngestFunction", {"sqs:SendMessage", "secretsmanager:GetSecretValue"}),
         (
             "ConsumerFunction",
-            {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "secretsmanager:GetSecretValue"},
+            {
+                "sqs:ReceiveMessage",
+                "sqs:DeleteMessage",
+                "sqs:ChangeMessageVisibility",
+                "sqs:GetQueueAttributes",
+                "secretsmanager:GetSecretValue",
+            },
         ),
         ("SyncFunction", {"secretsmanager:GetSecretValue"}),
         ("RetentionFunction", {"secretsmanager:GetSecretValue"}),
