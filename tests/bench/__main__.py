@@ -1,8 +1,11 @@
 """`python -m tests.bench`: runs every benchmark and its baseline in the same run."""
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -31,7 +34,7 @@ FOLDER = Path(".local/bench")
 RESULTS = Path(".local/bench.json")
 BUSY = 0.2  # processors that others keep busy; with more, the ratios say little
 
-console = Console(width=160)
+console = Console(width=160, file=sys.stdout)
 
 
 class Part(NamedTuple):
@@ -74,7 +77,8 @@ def main(
     logging.disable(logging.WARNING)
     FOLDER.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    found = [one for name in PARTS if not parts or name in parts for one in _measured(name, PARTS[name])]
+    with Path(os.devnull).open("w") as metrics, redirect_stdout(metrics):
+        found = [one for name in PARTS if not parts or name in parts for one in _measured(name, PARTS[name])]
     console.print(results.table(found))
     console.print(f"All of it took {time.monotonic() - start:.0f} s")
 
