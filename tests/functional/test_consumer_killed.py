@@ -46,7 +46,13 @@ def test_a_consumer_that_is_killed_at_any_line_stores_every_event_once_in_the_en
         [sys.executable, "-m", "tests.support.killed_consumer", file],
         cwd=ROOT,
         # On macOS a forked process may not ask Kerberos, as libpq would.
-        env=os.environ | {"DATABASE_URL": database_url, "PYTHONPATH": str(ROOT), "PGGSSENCMODE": "disable"},
+        env=os.environ
+        | {
+            "DATABASE_URL": database_url,
+            "QUEUE_URL": "http://127.0.0.1:9/events",
+            "PYTHONPATH": str(ROOT),
+            "PGGSSENCMODE": "disable",
+        },
         capture_output=True,
         text=True,
         check=False,
