@@ -66,7 +66,6 @@ class ConsumerHandler:
         clock: returns seconds like `time.monotonic`.
         metrics: counts what becomes of the present batch.
         requests: ids of the requests that the present messages are of, by the messages' ids.
-        unconsumable: ids of the present messages on which the code fails.
         redelivery: delays messages that were not stored; None leaves them to the queue's visibility timeout.
         proven_events: most events that were stored together since PostgreSQL last failed.
     """
@@ -79,7 +78,6 @@ class ConsumerHandler:
     clock: Callable[[], float] = monotonic
     metrics: BatchMetrics = field(default_factory=BatchMetrics)
     requests: dict[str, str] = field(default_factory=dict)
-    unconsumable: set[str] = field(default_factory=set)
     redelivery: Redelivery | None = None
     proven_events: int = 0
 
@@ -88,7 +86,7 @@ class ConsumerHandler:
     def __call__(self, event: dict[str, Any], context: object) -> dict[str, Any]:
         """Stores the messages, and reports the failed ones, which SQS then delivers again."""
         start, deadline = perf_counter(), self.clock() + LAST_START_SECONDS
-        records, self.metrics, self.unconsumable = event["Records"], BatchMetrics(), set()
+        records, self.metrics = event["Records"], BatchMetrics()
         self.requests = {record["messageId"]: correlation.request_of(record) for record in records}
         invocation = correlation.invocation_of(context)
         self.logger.append_keys(invocation=invocation)
@@ -132,9 +130,11 @@ class ConsumerHandler:
         """Delays messages that were not stored, the longer the more often they failed."""
         if self.redelivery is None or not records:
             return
-        has_database_failed = self.metrics.has_database_failed
-        self.redelivery.postpone(records, lambda one: has_database_failed or one in self.unconsumable, seconds_left)
-        if has_database_failed:
+        metrics = self.metrics
+        self.redelivery.postpone(
+            records, lambda one: metrics.has_database_failed or one in metrics.unconsumable, seconds_left
+        )
+        if metrics.has_database_failed:
             self.redelivery.slow_down(seconds_taken, seconds_left)
 
     def _groups(self, waiting: deque[dict[str, Any]], deadline: float) -> Iterator[Upcoming | list[Message]]:
@@ -222,8 +222,7 @@ class ConsumerHandler:
         request_id = self.requests[message_id]
         extra = {"message_id": message_id, "request_id": request_id, "error": type(error).__name__, "where": where}
         self.logger.error("a message can't be consumed", extra=extra)
-        self.metrics.unconsumable += 1
-        self.unconsumable.add(message_id)
+        self.metrics.unconsumable.add(message_id)
 
     def _requests_of(self, message_ids: Iterable[str]) -> list[str]:
         """Returns the ids of the requests of the messages, for the log."""

@@ -46,14 +46,14 @@ class BatchMetrics:
     """Counts what becomes of a batch.
 
     Attributes:
-        unconsumable: number of messages on which the code fails.
+        unconsumable: ids of the messages on which the code fails.
         has_database_failed: whether PostgreSQL refused the batch, in whole or in part.
     """
 
     counts: Counter[Metric] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     ages: list[float] = field(default_factory=list)
-    unconsumable: int = 0
+    unconsumable: set[str] = field(default_factory=set)
     has_database_failed: bool = False
 
     def add(self, outcome: Outcome, batches: Iterable[Batch]) -> None:
@@ -82,7 +82,7 @@ class BatchMetrics:
             BATCH_MESSAGES: messages,
             BATCH_MILLISECONDS: milliseconds,
             UNSTORED_MESSAGES: unstored,
-            UNCONSUMABLE_MESSAGES: self.unconsumable,
+            UNCONSUMABLE_MESSAGES: len(self.unconsumable),
             DATABASE_FAILURES: int(self.has_database_failed),
             REJECTED_EVENTS: self.codes.total(),
         }
