@@ -47,12 +47,10 @@ def random_delay(receives: int) -> int:
 
 def sqs() -> "SQSClient":
     """Returns a client that gives up early: the function's time may be nearly over."""
-    from botocore.config import Config
-
     from functions.shared import aws
 
-    patience = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, retries={"total_max_attempts": 1})
-    return aws.session().client("sqs", config=patience)
+    client: SQSClient = aws.impatient_client("sqs", _CONNECT_SECONDS, _READ_SECONDS, attempts=1)
+    return client
 
 
 @dataclass

@@ -1,9 +1,11 @@
 """The session that functions make their clients of AWS with, which knows the services that they use."""
 
 from functools import cache
+from typing import Any
 
 import boto3
 import botocore.session
+from botocore.config import Config
 from botocore.loaders import Loader
 
 SERVICES = ("secretsmanager", "sqs")
@@ -15,6 +17,20 @@ def session() -> boto3.Session:
     inner = botocore.session.get_session()
     inner.register_component("data_loader", _Loader())
     return boto3.Session(botocore_session=inner)
+
+
+def impatient_client(service: Any, connect_seconds: int, read_seconds: int, attempts: int = 2) -> Any:
+    """Returns a client that gives up early, because the time of a function is limited.
+
+    Args:
+        connect_seconds: time limit of connecting, for each attempt.
+        read_seconds: time limit of waiting for bytes of the answer, for each attempt.
+        attempts: how often a call is tried in all.
+    """
+    patience = Config(
+        connect_timeout=connect_seconds, read_timeout=read_seconds, retries={"total_max_attempts": attempts}
+    )
+    return session().client(service, config=patience)
 
 
 class _Loader(Loader):

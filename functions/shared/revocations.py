@@ -111,13 +111,8 @@ class Revocations:
             self._read_at = now
 
     def _secrets_manager(self) -> Any:
-        from botocore.config import Config
-
         from functions.shared import aws
 
         if self._client is None:
-            patience = Config(
-                connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, retries={"total_max_attempts": 2}
-            )
-            self._client = aws.session().client("secretsmanager", config=patience)
+            self._client = aws.impatient_client("secretsmanager", _CONNECT_SECONDS, _READ_SECONDS)
         return self._client

@@ -99,9 +99,6 @@ def changed_url(source: UrlSource, former: str, min_age: float = SECONDS_PER_ATT
 
 def secrets_manager() -> Any:
     """Returns a client of Secrets Manager that gives up early, because a function's start may take 10 s in all."""
-    from botocore.config import Config
-
     from functions.shared import aws
 
-    patience = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, retries={"total_max_attempts": 2})
-    return aws.session().client("secretsmanager", config=patience)
+    return aws.impatient_client("secretsmanager", _CONNECT_SECONDS, _READ_SECONDS)
