@@ -16,11 +16,10 @@ from moto import mock_aws
 from functions.ingest.consumer_handler import ConsumerHandler
 from functions.ingest.event.event import read_attributes
 from functions.ingest.redelivery import FAILURE_SECONDS, LONGEST_DELAY_SECONDS, Redelivery
-from functions.shared.catalog import registry
 from infra.local import postgres
-from infra.migrations.migrate import migrate
 from tests.support.consuming import ACCOUNT, Queues
 from tests.support.simulated_queue import SimulatedQueue, delaying
+from tests.support.stoppable_postgres import start, stoppable_postgres
 
 HOUR = 60 * 60
 RECOVERY_SECONDS = 300
@@ -31,17 +30,8 @@ EVENT = {"event": "request_duo_chat_response", "user_id": 1}
 def server(postgres_folder: Path) -> Iterator[Path]:
     """Data folder of a server that tests may stop; its URL is `database_url`."""
     data = postgres_folder / "away" / "data"
-    try:
-        with psycopg.connect(start(data), autocommit=True) as administration:
-            administration.execute("ALTER SYSTEM SET fsync = off")
-        migrate(start(data), registry.load(), 3)
+    with stoppable_postgres(data, 3):
         yield data
-    finally:
-        postgres.stop(data)
-
-
-def start(data: Path) -> str:
-    return postgres.start(data, data.parent / "postgres.log", "events")
 
 
 @pytest.fixture

@@ -23,13 +23,12 @@ from functions.ingest.message.replay import read_message
 from functions.ingest.outcome import Outcome
 from functions.ingest.pipeline import Consumer
 from functions.ingest.postgres import events
-from functions.shared.catalog import registry
 from functions.shared.partitions import month_of, partition_name, wanted_months
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.timestamp import format_timestamp
 from infra.local import postgres
-from infra.migrations.migrate import migrate
 from tests.support.consuming import consume
+from tests.support.stoppable_postgres import start, stoppable_postgres
 
 RETENTION_MONTHS = 3
 LONG = TimeLimits(statement=30, transaction=30)
@@ -47,18 +46,8 @@ type Said = Callable[[], dict[str, Any]]
 def server(postgres_folder: Path) -> Iterator[Path]:
     """Data folder of a server that allows few connections and that tests may stop; its URL is `database_url`."""
     data = postgres_folder / "faulty" / "data"
-    try:
-        with psycopg.connect(start(data), autocommit=True) as administration:
-            administration.execute("ALTER SYSTEM SET fsync = off")
-            administration.execute(f"ALTER SYSTEM SET max_connections = {MOST_CONNECTIONS}")
-        migrate(start(data), registry.load(), RETENTION_MONTHS)
+    with stoppable_postgres(data, RETENTION_MONTHS, f"max_connections = {MOST_CONNECTIONS}"):
         yield data
-    finally:
-        postgres.stop(data)
-
-
-def start(data: Path) -> str:
-    return postgres.start(data, data.parent / "postgres.log", "events")
 
 
 @pytest.fixture
