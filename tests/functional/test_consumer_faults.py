@@ -357,6 +357,22 @@ def test_rows_that_only_postgresql_refuses_are_found_and_rejected_alone(
         query(permit)
 
 
+def test_an_event_that_a_unique_index_of_others_refuses_is_no_duplicate(
+    consumer: ConsumerHandler, query: Query, said: Said
+) -> None:
+    now = datetime.now(UTC)
+    query(f"CREATE UNIQUE INDEX only_one ON {partition_name(month_of(now.date()))} (user_id) WHERE user_id = 666")
+    try:
+        consume(consumer, record(event(user_id=666, timestamp=format_timestamp(now))))
+        said()
+        events = [event(user_id=user_id, timestamp=format_timestamp(now)) for user_id in (665, 666, 667)]
+        assert consume(consumer, record(events, "other")) == []
+        line = said()
+        assert (line["stored"], line["duplicates"], line["codes"]) == (2, 0, {"refused_by_postgresql": 1})
+    finally:
+        query("DROP INDEX only_one")
+
+
 def test_a_row_that_postgresql_refused_is_stored_when_its_message_is_read_once_more(
     consumer: ConsumerHandler, query: Query
 ) -> None:

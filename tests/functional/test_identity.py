@@ -48,6 +48,7 @@ MONTH = datetime(NOW.year, NOW.month, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 STORED = "SELECT id::text, user_id FROM ai_usage_events ORDER BY user_id"
 CODES = "SELECT code FROM rejected_events ORDER BY code"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 def post(ways: WaysIn, events: Any, sender: dict[str, Any], key: str = "") -> Any:
@@ -237,25 +238,44 @@ def test_an_id_in_two_months_from_several_threads_is_one_row(
     assert query("SELECT count(*) FROM claimed_ids") == [{"count": 0}]
 
 
+def row(number: int, timestamp: datetime, user_id: int = 1) -> Row:
+    """Returns a row whose id is a number."""
+    identifier = UUID(int=number)
+    write_order = write_order_key(timestamp, identifier)
+    return Row(identifier, timestamp, 6, user_id, None, None, b"{}", write_order, neighbouring_month(timestamp))
+
+
+def write(connection: psycopg.Connection, *rows: Row, looks_up: bool = False) -> Written:
+    """Writes rows in a transaction, a slice for each."""
+    with connection.transaction():
+        return write_events([[one] for one in rows], connection, looks_up=looks_up)
+
+
 @pytest.mark.parametrize("is_looked_up_at_first", [True, False])
 def test_an_id_whose_event_was_given_a_time_near_another_month_is_looked_up_there(
     is_looked_up_at_first: bool, connection: psycopg.Connection
 ) -> None:
-    def row(number: int, timestamp: datetime, user_id: int = 1) -> Row:
-        identifier = UUID(int=number)
-        write_order = write_order_key(timestamp, identifier)
-        return Row(identifier, timestamp, 6, user_id, None, None, b"{}", write_order, neighbouring_month(timestamp))
-
-    def write(*rows: Row, looks_up: bool) -> Written:
-        with connection.transaction():
-            return write_events([[one] for one in rows], connection, looks_up=looks_up)
-
     far = MONTH + 100 * HOUR
-    assert write(row(1, MONTH - HOUR), row(2, MONTH - HOUR), looks_up=True) == (2, [])
+    assert write(connection, row(1, MONTH - HOUR), row(2, MONTH - HOUR), looks_up=True) == (2, [])
     again, taken = row(1, MONTH + HOUR), row(2, MONTH + HOUR, user_id=2)
-    written = write(row(3, far), again, taken, row(4, far), looks_up=is_looked_up_at_first)
+    written = write(connection, row(3, far), again, taken, row(4, far), looks_up=is_looked_up_at_first)
     assert written == (2, [taken])
-    assert write(row(3, far), row(5, far), row(5, MONTH + HOUR), looks_up=is_looked_up_at_first) == (1, [])
+    rows = row(3, far), row(5, far), row(5, MONTH + HOUR)
+    assert write(connection, *rows, looks_up=is_looked_up_at_first) == (1, [])
+
+
+def test_rows_that_another_transaction_stores_after_the_look_up_are_not_stored_twice(
+    connection: psycopg.Connection, database_url: str, query: Query
+) -> None:
+    far = MONTH + 100 * HOUR
+    write(connection, row(1, far))
+    with psycopg.connect(database_url, autocommit=True) as own, ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            write_events([[row(2, far), row(3, far, user_id=2)]], connection, looks_up=False)
+            waiting = pool.submit(write, own, *(row(number, far) for number in range(1, 6)))
+            while query(WAITING) == [{"count": 0}]:
+                sleep(0.01)
+        assert waiting.result() == (2, [row(3, far)])
 
 
 @pytest.mark.parametrize(
@@ -272,9 +292,6 @@ def test_an_id_whose_event_was_given_a_time_near_another_month_is_looked_up_ther
 )
 def test_a_month_is_near_for_less_than_48_hours(moment: datetime, months: int) -> None:
     assert neighbouring_month(moment) == (month_number(moment) + months if months else NO_OTHER_MONTH)
-
-
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 def test_ids_without_times_do_not_wait_for_another_tenants_transaction(

@@ -31,11 +31,14 @@ REPORTED = (*TRACKED, "server_version", "server_encoding", "integer_datetimes", 
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html
 PINS = re.compile(
-    r"(?:^|;)\s*(?:SET (?!TRANSACTION)|RESET|PREPARE|EXECUTE|DEALLOCATE|DISCARD|DECLARE|LISTEN|LOAD|CREATE TEMP)\w*"
+    r"(?:^|;)\s*(?:SET (?!TRANSACTION)|RESET|PREPARE|EXECUTE|DEALLOCATE|DISCARD|DECLARE|LISTEN|LOAD)\w*"
     r"|\b(?:nextval|setval|set_config|pg(?:_try)?_advisory_(?:un)?lock(?:_shared|_all)?)\(",
     re.IGNORECASE,
 )
 MAX_UNPINNED_BYTES = 16 * 1024
+
+# A temporary table pins too, and with PgBouncer stays on a connection that serves other clients next.
+TEMPORARY = re.compile(r"\bCREATE\s+(?:(?:LOCAL|GLOBAL)\s+)?TEMP\w*|\bINTO\s+TEMP\w*", re.IGNORECASE)
 
 _SSL, _GSS, _CANCEL = 80877103, 80877104, 80877102
 _CONNECTIONS: dict[Mode, int] = {"session": 8, "transaction": 2}
@@ -117,7 +120,7 @@ class Pooler:
     """Listens on a free port, and serves each client in a thread.
 
     Attributes:
-        refused: startup parameters for which clients were refused.
+        refused: startup parameters, and statements that make temporary tables, for which clients were refused.
         transactions: number of transactions of all clients.
         pinned: why RDS Proxy would have kept a connection for one client from then on.
     """
@@ -208,10 +211,30 @@ class Pooler:
                 return
             with self._borrowed(own) as server:
                 self._serving[key] = server
-                note = partial(_note_pins, self.pinned)
+                note = partial(self._note, has_sessions=self._mode == "session")
                 if not _relayed(client, server, first, own, note, stays=self._mode == "session"):
                     return
                 self._serving[key] = None
+
+    def _note(self, kind: bytes, body: bytes, *, has_sessions: bool) -> None:
+        """Notes why RDS Proxy would pin the client's session because of a message.
+
+        Raises:
+            ConnectionError: the message would leave a temporary table to other clients.
+        """
+        if kind not in (b"Q", b"P"):
+            return
+        name, _, rest = body.partition(b"\0") if kind == b"P" else (b"", b"", body)
+        statement = rest.partition(b"\0")[0].decode()
+        temporary = [found[0] for found in TEMPORARY.finditer(statement)]
+        if temporary and not has_sessions:
+            self.refused += temporary
+            raise ConnectionError(temporary)
+        if name:
+            self.pinned.append(f"prepared statement {name.decode()}")
+        if len(statement) > MAX_UNPINNED_BYTES:
+            self.pinned.append(f"a statement of {len(statement):,} bytes")
+        self.pinned += temporary + [found[0] for found in PINS.finditer(statement)]
 
     @contextmanager
     def _borrowed(self, own: dict[str, str] | None) -> Iterator[_Server]:
@@ -245,19 +268,6 @@ class Pooler:
                     server.close()
                     self._count -= 1
                 self._free.notify()
-
-
-def _note_pins(pinned: list[str], kind: bytes, body: bytes) -> None:
-    """Notes why RDS Proxy would pin the client's session because of a message."""
-    if kind not in (b"Q", b"P"):
-        return
-    name, _, rest = body.partition(b"\0") if kind == b"P" else (b"", b"", body)
-    statement = rest.partition(b"\0")[0].decode()
-    if name:
-        pinned.append(f"prepared statement {name.decode()}")
-    if len(statement) > MAX_UNPINNED_BYTES:
-        pinned.append(f"a statement of {len(statement):,} bytes")
-    pinned += [found[0] for found in PINS.finditer(statement)]
 
 
 def _relayed(

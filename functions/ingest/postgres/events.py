@@ -12,29 +12,15 @@ from psycopg import sql
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
-from functions.ingest.postgres.known_ids import KnownIds, conflicting, identity_of, ids_locked
+from functions.ingest.postgres.known_ids import KnownIds, identity_of, ids_locked, without_stored
 from functions.ingest.postgres.row import EVERY_MONTH, NO_OTHER_MONTH, Row
 from functions.shared import event_columns
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
 
-_COLUMNS = sql.SQL(event_columns.ALL)
-
-_COPY = sql.SQL("COPY ai_usage_events ({columns}) FROM STDIN (FORMAT BINARY)").format(columns=_COLUMNS)
-
-_MAKE_STAGING = sql.SQL("""
-    CREATE TEMPORARY TABLE IF NOT EXISTS staged_events ({columns}) ON COMMIT DELETE ROWS
-""").format(columns=sql.SQL(event_columns.ALL_WITH_TYPES))
-
-_COPY_TO_STAGING = sql.SQL("COPY staged_events ({columns}) FROM STDIN (FORMAT BINARY)").format(columns=_COLUMNS)
-
-_INSERT_STAGED = sql.SQL("""
-    INSERT INTO ai_usage_events ({columns})
-    SELECT {columns}
-    FROM staged_events
-    ORDER BY date_trunc('month', timestamp, 'UTC'), id
-    ON CONFLICT DO NOTHING
-""").format(columns=_COLUMNS)
+_COPY = sql.SQL("COPY ai_usage_events ({columns}) FROM STDIN (FORMAT BINARY)").format(
+    columns=sql.SQL(event_columns.ALL)
+)
 
 # Waits for transactions that replay these rows and have not marked them yet, so the next statement sees the marks.
 _AWAIT_REPLAYS = "SELECT FROM rejected_events WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
@@ -137,14 +123,14 @@ def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, loo
     rows = [row for some in slices for row in some]
     looked_up = [row for row in rows if row.other_month != NO_OTHER_MONTH]
     if is_stored and not looked_up:
-        return _write_staged(rows, connection)
+        return _write_unstored(rows, connection)
     with ids_locked(looked_up, connection):
         unknown, conflicts = _without_known(rows, connection)
         unknown.sort(key=attrgetter("write_order"))
         try:
             written = _write_new([unknown], connection)
         except UniqueViolation:
-            written = _write_staged(unknown, connection)
+            written = _write_unstored(unknown, connection)
     return Written(written.stored, conflicts + written.conflicts)
 
 
@@ -178,15 +164,30 @@ def _write_new(slices: Iterable[Sequence[Row]], connection: Connection) -> Writt
     """
     conflicts: list[Row] = []
     with connection.transaction():
-        return Written(_copy(_COPY, slices, connection, conflicts), conflicts)
+        return Written(_copy(slices, connection, conflicts), conflicts)
 
 
-def _write_staged(rows: Sequence[Row], connection: Connection) -> Written:
-    """Stores only the rows that are not stored yet."""
-    connection.execute(_MAKE_STAGING)
-    _copy(_COPY_TO_STAGING, [rows], connection, [])
-    stored = connection.execute(_INSERT_STAGED).rowcount
-    return Written(stored, conflicting(rows, connection))
+def _write_unstored(rows: Sequence[Row], connection: Connection) -> Written:
+    """Stores only the rows that are not stored yet.
+
+    Another transaction may store some of them after the look-up. The copy waits for that transaction, and the next
+    look-up sees what it stored.
+
+    Raises:
+        UniqueViolation: PostgreSQL refuses a row whose id is not stored, because of an index that others made.
+    """
+    unknown, conflicts = without_stored(rows, connection)
+    while True:
+        try:
+            written = _write_new([unknown], connection)
+        except UniqueViolation:
+            unknown_before = unknown
+            unknown, others = without_stored(unknown_before, connection)
+            if len(unknown) == len(unknown_before):
+                raise
+            conflicts += others
+        else:
+            return Written(written.stored, conflicts + written.conflicts)
 
 
 def _without_known(rows: Sequence[Row], connection: Connection) -> tuple[list[Row], list[Row]]:
@@ -247,11 +248,9 @@ def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator
         yield from _in_order([sorted(moved, key=attrgetter("write_order"))], conflicts)
 
 
-def _copy(
-    statement: sql.Composed, slices: Iterable[Sequence[Row]], connection: Connection, conflicts: list[Row]
-) -> int:
+def _copy(slices: Iterable[Sequence[Row]], connection: Connection, conflicts: list[Row]) -> int:
     cursor = connection.cursor()
-    with cursor.copy(statement) as copy:
+    with cursor.copy(_COPY) as copy:
         copy.write(_HEADER)
         for rows in _in_order(slices, conflicts):
             copy.write(_packed(rows))

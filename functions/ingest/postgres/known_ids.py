@@ -77,18 +77,23 @@ def identity_of(row: Row) -> Identity:
     return row.event, row.user_id
 
 
-def conflicting(rows: Iterable[Row], connection: Connection) -> list[Row]:
-    """Returns the rows whose id is stored in the same month for an event with another name or user."""
+def without_stored(rows: Iterable[Row], connection: Connection) -> tuple[list[Row], list[Row]]:
+    """Splits off the rows whose id is stored in the same month.
+
+    Returns:
+        The rows that are not stored, and the rows whose id belongs to an event with another name or user.
+    """
     by_month: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         by_month[row.month].append(row)
-    conflicts = []
+    unknown, conflicts = list[Row](), list[Row]()
     for month, some in by_month.items():
         stored = {
             identifier: identity for identifier, _, identity in _stored([row.id for row in some], month, connection)
         }
+        unknown += [row for row in some if row.id not in stored]
         conflicts += [row for row in some if stored.get(row.id, identity_of(row)) != identity_of(row)]
-    return conflicts
+    return unknown, conflicts
 
 
 def _stored(ids: list[UUID], month: int, connection: Connection) -> Iterator[tuple[UUID, int, Identity]]:
