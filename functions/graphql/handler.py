@@ -22,7 +22,6 @@ from functions.graphql.limits import sendable
 from functions.graphql.media_type import AnswerType, Mistake, answer_type, is_json
 from functions.graphql.pages import DASHBOARD, METHODS, Pages
 from functions.graphql.postgres.directory import PostgresDirectory
-from functions.graphql.postgres.store import PLANNER_OPTIONS, STATEMENT_SECONDS
 from functions.graphql.query.budget import MAX_SECONDS, Deadline
 from functions.graphql.query.errors import (
     AnswerTooLarge,
@@ -43,7 +42,8 @@ from functions.shared.catalog.registry import Registry, load
 from functions.shared.cors import NO_ORIGINS, PREFLIGHT, Cors
 from functions.shared.failure import redacted
 from functions.shared.grant import Grant
-from functions.shared.postgres import Database, TimeLimits
+from functions.shared.postgres import Database
+from functions.shared.role_settings import GRAPHQL_LIMITS, GRAPHQL_OPTIONS
 from functions.shared.secret import UrlSource
 from functions.shared.settings import AuthSettings
 from functions.shared.timestamp import utc_now
@@ -59,8 +59,6 @@ _TOO_SLOW_OVER_DAYS = "The query took too long over {:,} days: ask for fewer day
 _MANY_DAYS = 31
 
 _PAGES = Path(__file__).with_name("pages")  # where the package has what the build made
-
-_TIME_LIMITS = TimeLimits(statement=STATEMENT_SECONDS, transaction=25)
 
 
 def build(
@@ -83,7 +81,7 @@ def build(
     """
     registry = registry or load()
     schema = executable_schema(registry)
-    database = Database(database_url, _TIME_LIMITS, PLANNER_OPTIONS)
+    database = Database(database_url, GRAPHQL_LIMITS, GRAPHQL_OPTIONS)
     return GraphqlHandler(
         logger=Logger(level=log_level),
         authenticator=Authenticator(auth),

@@ -24,13 +24,12 @@ from functions.shared import correlation
 from functions.shared.catalog import registry
 from functions.shared.failure import redact_errors
 from functions.shared.gc_tuning import gc_disabled
-from functions.shared.postgres import Database, TimeLimits, reason_of
+from functions.shared.postgres import Database, reason_of
+from functions.shared.role_settings import CONSUMER_LIMITS
 from functions.shared.secret import UrlSource
 from functions.shared.spare_time import NO_WORK
 from functions.shared.tenant import QUEUE
 from functions.shared.tracing import span
-
-TIME_LIMITS = TimeLimits(statement=45, transaction=50)
 
 # Limits the unpacked bytes consumed together, while as much may be read ahead. One gzip message holds up to 20 MB and
 # 10,000 events.
@@ -50,7 +49,7 @@ def build(
     Args:
         queue_url: the queue in which the handler delays messages that were not stored; None if it does not.
     """
-    consumer = Consumer(Database(database_url, TIME_LIMITS), registry.load(), retention_months)
+    consumer = Consumer(Database(database_url, CONSUMER_LIMITS), registry.load(), retention_months)
     redelivery = None if queue_url is None else Redelivery(queue_url)
     return ConsumerHandler(Logger(level=log_level), consumer, redelivery=redelivery)
 

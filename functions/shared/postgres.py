@@ -67,6 +67,14 @@ class TimeLimits(msgspec.Struct, frozen=True):
     statement: int
     transaction: int
 
+    def settings(self) -> dict[str, str]:
+        """Returns the limits as settings of PostgreSQL."""
+        return {
+            "statement_timeout": f"{self.statement}s",
+            "transaction_timeout": f"{self.transaction}s",
+            "idle_in_transaction_session_timeout": f"{self.transaction}s",
+        }
+
 
 def connect(source: UrlSource, limits: TimeLimits, options: str = "") -> Connection:
     """Connects in autocommit mode with a session of its own; `connection.transaction()` opens a transaction.
@@ -127,14 +135,9 @@ def _connected(url: str, limits: TimeLimits) -> Connection:
 
 def _settings(url: str, limits: TimeLimits, options: str) -> dict[str, str]:
     given = str(psycopg.conninfo.conninfo_to_dict(url).get("options", ""))
-    own = {
-        "statement_timeout": f"{limits.statement}s",
-        "transaction_timeout": f"{limits.transaction}s",
-        "idle_in_transaction_session_timeout": f"{limits.transaction}s",
-    }
     return (
         session_settings.with_required_settings(session_settings.parse_options(given))
-        | own
+        | limits.settings()
         | session_settings.parse_options(options)
     )
 

@@ -1,19 +1,13 @@
-"""Checks what the roles of PostgreSQL may do: all that the functions need, and no more.
-
-`infra/migrations/roles.py` gives the rights; a test compares them with what is checked here.
-"""
+"""Checks what the roles of PostgreSQL may do: all that the functions need, and no more."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from functions.shared.postgres import Connection
 from infra.doctor.finding import Finding, Page, failed, listed, ok, warning
+from infra.migrations import rights
 
-_READ, _WRITE = frozenset({"SELECT"}), frozenset({"INSERT", "UPDATE", "DELETE"})
-_ALL = (*sorted(_READ | _WRITE), "TRUNCATE", "REFERENCES", "TRIGGER")
-
-_OF_DEPLOYMENTS = frozenset({"alembic_version", "migration_steps", "releases", "payload_keys"})
-_OF_OPERATORS = frozenset({"rejected_events", "rejection_history", "erasures", "exports", "directory_changes"})
+_ALL = (*sorted(rights.READ | rights.WRITE), "TRUNCATE", "REFERENCES", "TRIGGER")
 
 _REDEPLOY = "Deploy again, or run `usage-events migrate`: a deployment gives the roles their rights."
 
@@ -23,7 +17,6 @@ _ABOUT_ROLE = """
         role.rolcreaterole,
         pg_has_role('pg_read_all_stats', 'USAGE'),
         current_schema() IS NOT NULL AND has_schema_privilege(current_schema(), 'CREATE'),
-        has_database_privilege(current_database(), 'TEMPORARY'),
         current_setting('default_transaction_read_only') = 'on'
     FROM pg_roles role
     WHERE role.rolname = current_user
@@ -57,7 +50,6 @@ class _About:
     may_make_roles: bool
     sees_transactions: bool
     may_create: bool
-    may_stage: bool
     is_read_only: bool
 
 
@@ -103,8 +95,6 @@ def _check_owner(check: str, about: _About, tables: list[_Table], *, has_roles: 
     if foreign := [table.name for table in tables if not table.is_own]:
         remedy = "Give the tables to this role with ALTER TABLE … OWNER TO, or use the role that made them."
         yield failed(check, f"does not own {listed(foreign)}, so it can't change them", remedy, Page.NEEDS)
-    if not about.may_stage:
-        yield failed(check, "may not make temporary tables", "GRANT TEMPORARY ON DATABASE to the role.", Page.NEEDS)
     if has_roles and not about.may_make_roles and not about.is_superuser:
         remedy = "Give the role CREATEROLE, or make the roles by hand, and see what a deployment logs."
         yield warning(check, "may not make the roles of functions", remedy, Page.ROLES)
@@ -123,12 +113,10 @@ def _check_other(
         remedy = "Make a role for these functions alone: a deployment makes one under a name that is free."
         yield warning(check, "is a superuser, so nothing is denied", remedy, Page.ROLES)
         return
-    needed = _needed_by_writer if is_writer else _needed_by_reader
+    needed = rights.of_writer if is_writer else rights.of_reader
     lacking, excess = _differences(tables, needed)
     if is_writer and tables and not makes_partitions:
         lacking.append("EXECUTE make_event_partition")
-    if is_writer and not about.may_stage:
-        lacking.append("TEMPORARY on the database")
     if not tables:
         lacking.append("any table of the migrations")
     if lacking:
@@ -145,23 +133,15 @@ def _check_other(
         yield warning(check, "its transactions are not read-only by default", _REDEPLOY, Page.ROLES)
 
 
-def _differences(tables: list[_Table], needed: Callable[[_Table], frozenset[str]]) -> tuple[list[str], list[str]]:
+def _differences(tables: list[_Table], needed: Callable[[str], frozenset[str]]) -> tuple[list[str], list[str]]:
     """Returns the rights that are missing and those that are too many, like `INSERT users`."""
     lacking, excess = list[str](), list[str]()
     for table in tables:
-        wanted = needed(table)
+        wanted = needed(table.name)
         # A partition is read and written through its table, unless the role has rights to the partition as well.
         lacking += [f"{right} {table.name}" for right in sorted(wanted - table.privileges) if not table.is_partition]
         excess += [f"{right} {table.name}" for right in sorted(table.privileges - wanted)]
     return lacking, excess
-
-
-def _needed_by_writer(table: _Table) -> frozenset[str]:
-    return _READ if table.name in _OF_DEPLOYMENTS else _READ | _WRITE
-
-
-def _needed_by_reader(table: _Table) -> frozenset[str]:
-    return frozenset() if table.name in _OF_OPERATORS else _READ
 
 
 def _blind(check: str) -> Finding:

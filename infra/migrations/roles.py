@@ -15,7 +15,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from functions.shared import settings
 from functions.shared.postgres import KEEPALIVES, Connection
-from functions.shared.session_settings import REQUIRED_SETTINGS
+from functions.shared.role_settings import CONSUMER_LIMITS, GRAPHQL_LIMITS, GRAPHQL_OPTIONS
+from functions.shared.session_settings import REQUIRED_SETTINGS, parse_options
+from infra.migrations import rights
 
 _LISTS = ("search_path", "datestyle")  # settings whose value is a list, not one text
 
@@ -36,9 +38,8 @@ _REACH = """
 
 # Partitions are made by the retention, too, between two deployments.
 _WRITE = """
-    GRANT TEMPORARY ON DATABASE {database} TO {role};
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};
-    REVOKE INSERT, UPDATE, DELETE ON alembic_version, migration_steps, releases, payload_keys FROM {role};
+    REVOKE INSERT, UPDATE, DELETE ON {of_deployments} FROM {role};
     GRANT EXECUTE ON FUNCTION make_event_partition TO {role};
     ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};
 """
@@ -46,7 +47,7 @@ _WRITE = """
 # Partitions are read through their table. What was refused, erased and exported is for operators.
 _READ = """
     GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};
-    REVOKE SELECT ON rejected_events, rejection_history, erasures, exports, directory_changes FROM {role};
+    REVOKE SELECT ON {of_operators} FROM {role};
 """
 
 # The sync needs to know since when the transactions of other roles have been open.
@@ -74,27 +75,13 @@ class Role:
 
 def writer(url: str, connections: int) -> Role:
     """The role of the consumer and the sync. The limits are those of the consumer; the sync sets its own."""
-    limits = {
-        "statement_timeout": "45s",
-        "transaction_timeout": "50s",
-        "idle_in_transaction_session_timeout": "50s",
-    }
-    return Role(url, connections, _WRITE, limits, sees_transactions=True)
+    return Role(url, connections, _WRITE, CONSUMER_LIMITS.settings(), sees_transactions=True)
 
 
 def reader(url: str, connections: int) -> Role:
     """The role of GraphQL."""
-    limits = {
-        "statement_timeout": "9s",
-        "transaction_timeout": "25s",
-        "idle_in_transaction_session_timeout": "25s",
-        "enable_bitmapscan": "off",
-        "max_parallel_workers_per_gather": "0",
-        "work_mem": "16MB",
-        "jit": "off",
-        "default_transaction_read_only": "on",
-    }
-    return Role(url, connections, _READ, limits)
+    own = GRAPHQL_LIMITS.settings() | parse_options(GRAPHQL_OPTIONS) | {"default_transaction_read_only": "on"}
+    return Role(url, connections, _READ, own)
 
 
 def roles_of_settings() -> list[Role]:
@@ -126,6 +113,7 @@ def make_role(connection: Connection, role: Role) -> Iterator[str]:
     own = _own_names(connection)
     identifiers = {"role": name, "database": own["database"], "schema": own["schema"]}
     parts: dict[str, sql.Composable] = {key: sql.Identifier(value) for key, value in identifiers.items()}
+    parts |= {"of_deployments": _identifiers(rights.OF_DEPLOYMENTS), "of_operators": _identifiers(rights.OF_OPERATORS)}
     with connection.transaction():
         if connection.execute(_EXISTS, [name]).fetchone() is None:
             connection.execute(sql.SQL(_CREATE).format(**parts))
@@ -154,6 +142,10 @@ def _own_names(connection: Connection) -> dict[str, str]:
 def _verifier(connection: Connection, name: str, password: str) -> sql.Composable:
     """The password as PostgreSQL stores it, because statements may be logged."""
     return sql.Literal(connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode())
+
+
+def _identifiers(names: Iterable[str]) -> sql.Composable:
+    return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
 def _value(setting: str, value: str) -> sql.Composable:

@@ -92,7 +92,7 @@ def test_a_page_of_projects_is_read_in_order_from_their_index(
     connection: psycopg.Connection,
     plans: list[str],
 ) -> None:
-    connection.execute("SET enable_bitmapscan = off")  # as `PLANNER_OPTIONS`
+    connection.execute("SET enable_bitmapscan = off")  # as `GRAPHQL_OPTIONS`
     selection = Selection(namespaces, MOMENT - timedelta(days=7), MOMENT, tuple(load().by_id), project_ids=projects)
     slots: Any = Unslotted(connection)
     reader = PostgresStore(slots, Deadline(), Grant("1", (), (EVERYTHING,)), PathCounts())

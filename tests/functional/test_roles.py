@@ -4,19 +4,18 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
-from functions.graphql.handler import _TIME_LIMITS as GRAPHQL_LIMITS
-from functions.graphql.postgres.store import PLANNER_OPTIONS
-from functions.ingest.consumer_handler import TIME_LIMITS as CONSUMER_LIMITS
 from functions.retention.retention import Retention
 from functions.shared import settings
 from functions.shared.partitions import month_of, partition_name, partitions
 from functions.shared.postgres import Database, TimeLimits
+from functions.shared.role_settings import CONSUMER_LIMITS, GRAPHQL_LIMITS, GRAPHQL_OPTIONS
 from functions.shared.settings import SettingError
 from functions.sync.analysis import Analysis
 from functions.sync.moves import Mover
@@ -39,7 +38,6 @@ QUERY = f"""{{
         aiMetrics({DAYS}) {{ count: totalEventCount }}
     }}
 }}"""
-STAGING = {"CREATE TEMPORARY"}  # the consumer's table of events to store
 EVENT = {
     "event": "request_duo_chat_response",
     "timestamp": NOW.isoformat(),
@@ -144,24 +142,37 @@ def test_an_owner_who_may_make_no_roles_gives_rights_to_those_that_are_there(
         assert ways.consume(json.dumps(EVENT)).stored == 1
 
 
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE TEMP TABLE mine (id int)", "BEGIN; CREATE LOCAL TEMPORARY TABLE mine ON COMMIT DROP AS TABLE a"],
+)
+def test_the_stand_in_for_a_pooler_refuses_temporary_tables(statement: str, database_url: str) -> None:
+    with pooler(database_url, "transaction") as shared, psycopg.connect(shared.url, autocommit=True) as connection:
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute(statement.encode())
+        assert len(shared.refused) == 1
+
+
 def test_rds_proxy_shares_the_connections_of_roles_after_each_transaction(roles: Roles, clickhouse_url: str) -> None:
     roles.migrate()
     with pooler(roles.writer, "transaction") as writers, ways_in(writers.url) as ways:
         for number in range(7):  # psycopg prepares what is executed more than five times
             assert ways.consume(json.dumps([EVENT, EVENT]), message_id=str(number)).stored == 2
-        assert set(writers.pinned) <= STAGING
+            known, new = ({**EVENT, "id": str(UUID(int=one, version=4))} for one in (number, number + 1))
+            assert ways.consume(json.dumps([known, new]), message_id=f"again {number}").duplicates == bool(number)
+        assert (writers.pinned, writers.refused) == ([], [])
     Sync(roles.writer, clickhouse_url).run(SECONDS)
     with pooler(roles.reader, "transaction") as readers:
         for url in (None, clickhouse_url):
             with built(readers.url, clickhouse_url=url) as handler:
                 for _ in range(7):
-                    assert len(ask(handler, QUERY)["namespace"]["aiUsageData"]["all"]["nodes"]) == 14
+                    assert len(ask(handler, QUERY)["namespace"]["aiUsageData"]["all"]["nodes"]) == 22
         assert readers.pinned == []
     assert readers.transactions > 7
 
 
 @pytest.mark.parametrize(
-    ("role", "limits", "options"), [("writer", CONSUMER_LIMITS, ""), ("reader", GRAPHQL_LIMITS, PLANNER_OPTIONS)]
+    ("role", "limits", "options"), [("writer", CONSUMER_LIMITS, ""), ("reader", GRAPHQL_LIMITS, GRAPHQL_OPTIONS)]
 )
 def test_a_roles_sessions_have_all_settings_from_the_start(
     role: str, limits: TimeLimits, options: str, roles: Roles

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from cfnlint.decode import cfn_yaml
 
-from functions.ingest.consumer_handler import LAST_START_SECONDS, TIME_LIMITS
+from functions.ingest.consumer_handler import LAST_START_SECONDS
 from functions.ingest.redelivery import FAILURE_SECONDS, LONGEST_DELAY_SECONDS
 from functions.shared import queue as queue_module
+from functions.shared.role_settings import CONSUMER_LIMITS
 from tests.support.checkout import ROOT
 from tests.support.environment import SETTINGS
 from tests.templates import TEMPLATES
@@ -98,7 +99,7 @@ def test_on_aws_the_visibility_is_six_times_the_functions_time(template: Any) ->
 
 
 def test_the_consumer_has_time_for_a_transaction_that_begins_last(template: Any) -> None:
-    longest = LAST_START_SECONDS + TIME_LIMITS.transaction
+    longest = LAST_START_SECONDS + CONSUMER_LIMITS.transaction
     assert template["Parameters"]["ConsumerTimeout"]["MinValue"] >= longest
 
 

@@ -42,14 +42,9 @@ from functions.graphql.query.sessions import Sessions
 from functions.graphql.query.slots import Slots, SlottedConnection
 from functions.graphql.query.store import EventRow, PageWindow, RequestedFields
 from functions.shared.grant import Grant
+from functions.shared.role_settings import GRAPHQL_LIMITS
 from functions.shared.traversal_path import namespace_upper_bound
 
-# A page needs the newest few events, which an index scan yields in order; a bitmap scan would read and sort all.
-# No parallel workers, and a memory limit for each sort and hash table, so that one query leaves room for others.
-PLANNER_OPTIONS = "-c enable_bitmapscan=off -c max_parallel_workers_per_gather=0 -c work_mem=16MB -c jit=off"
-
-# Time limit of the connection; a statement that starts late in its request gets the time left as its own limit.
-STATEMENT_SECONDS = 9
 _TOLERANCE_SECONDS = 1
 _LIMIT = "SELECT set_config('statement_timeout', %s, true)"
 
@@ -118,7 +113,7 @@ class PostgresStore:
     def _read[Result](self, selection: Selection, work: Callable[[SlottedConnection], Result]) -> Result:
         def limited(slotted: SlottedConnection) -> Result:
             seconds = self._deadline.remaining()
-            if seconds > STATEMENT_SECONDS - _TOLERANCE_SECONDS:
+            if seconds > GRAPHQL_LIMITS.statement - _TOLERANCE_SECONDS:
                 return work(slotted)  # the connection's own limit is close enough
             with slotted.connection.transaction():
                 slotted.connection.execute(_LIMIT, [f"{seconds:.3f}s"])

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable
 
-from functions.ingest.consumer_handler import TIME_LIMITS
 from functions.shared.postgres import Connection
+from functions.shared.role_settings import CONSUMER_LIMITS
 from functions.shared.sync_state import oldest_transaction, read_watermark
 
 _POLL_SECONDS = 0.2
 
-READING_SECONDS = TIME_LIMITS.transaction + 10
+READING_SECONDS = CONSUMER_LIMITS.transaction + 10
 """A transaction that has written nothing for longer is no consumer's, since theirs are ended by then; a dump, say."""
 
 # A consumer that read the erasures before this one was recorded holds a lock on the table until its transaction ends,
