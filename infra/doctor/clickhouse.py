@@ -14,6 +14,8 @@ from infra.doctor.system import System
 
 MIN_VERSION = (25, 8)
 NEEDED = ("SELECT", "INSERT", "ALTER TABLE", "CREATE TABLE", "DROP TABLE", "CREATE VIEW", "DROP VIEW")
+NEEDED_OF_SYSTEM = ("system.parts", "system.mutations", "system.merge_tree_settings")
+"""Tables of ClickHouse itself that few users may read without a grant."""
 NEEDED_ON_CLUSTER = ("CLUSTER", "SYSTEM SYNC REPLICA")
 TOO_MUCH = ("ACCESS MANAGEMENT", "SYSTEM SHUTDOWN", "FILE", "URL")
 
@@ -59,10 +61,11 @@ def _check_version(text: str) -> Finding:
 def _check_rights(client: Client) -> Iterator[Finding]:
     check = "ClickHouse: privileges"
     needed = NEEDED + (NEEDED_ON_CLUSTER if settings.clickhouse_cluster() else ())
-    lacking = [right for right in needed if not _has(client, right)]
-    excess = [right for right in TOO_MUCH if _has(client, right)]
+    lacking = [right for right in needed if not _has(client, right, _place_of(client, right))]
+    lacking += [f"SELECT ON {table}" for table in NEEDED_OF_SYSTEM if not _has(client, "SELECT", table)]
+    excess = [right for right in TOO_MUCH if _has(client, right, _place_of(client, right))]
     if lacking:
-        remedy = "GRANT them on the database to the user."
+        remedy = "GRANT them to the user, on the database if no table is named."
         yield failed(check, f"lacks {listed(lacking)}", remedy, Page.CLICKHOUSE)
     if excess:
         remedy = "Make a user with the rights on the database alone."
@@ -71,6 +74,9 @@ def _check_rights(client: Client) -> Iterator[Finding]:
         yield ok(check, "all that is needed, and no more")
 
 
-def _has(client: Client, right: str) -> bool:
-    where = "*" if right in _EVERYWHERE else quote_identifier(str(client.database))
-    return str(client.command(f"CHECK GRANT {right} ON {where}.*")) == "1"
+def _has(client: Client, right: str, where: str) -> bool:
+    return str(client.command(f"CHECK GRANT {right} ON {where}")) == "1"
+
+
+def _place_of(client: Client, right: str) -> str:
+    return "*.*" if right in _EVERYWHERE else f"{quote_identifier(str(client.database))}.*"

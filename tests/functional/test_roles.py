@@ -8,7 +8,6 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
 from functions.retention.retention import Retention
@@ -22,10 +21,8 @@ from functions.sync.moves import Mover
 from functions.sync.rollups import Rollups
 from functions.sync.sync import Sync
 from infra.migrations.roles import roles_of_settings
-from tests.support import documentation
 from tests.support.clock import NOW
 from tests.support.database_roles import Roles, database_roles
-from tests.support.documentation import DOCS
 from tests.support.graphql import ask, built
 from tests.support.pooler import pooler
 from tests.support.ways_in import token, ways_in
@@ -185,12 +182,6 @@ def test_a_roles_sessions_have_all_settings_from_the_start(
         found: dict[str, str] = dict(untouched.execute(read).fetchall())
     differing = {name for name in wanted if wanted[name] != found[name]}
     assert differing <= {"application_name"}
-
-
-def test_clickhouse_understands_the_pages_statements_for_readers(client: Client) -> None:
-    text = documentation.blocks((DOCS / "howto" / "isolate-load.md").read_text(), "sql")[0]
-    for statement in filter(None, map(str.strip, text.split(";"))):
-        assert client.command(f"EXPLAIN AST {statement}")
 
 
 def test_settings_name_different_roles_with_limits(monkeypatch: pytest.MonkeyPatch) -> None:
