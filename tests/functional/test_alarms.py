@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -126,6 +127,13 @@ def partition_must_be_kept(stack: Watched, connection: psycopg.Connection) -> No
     stack.due.insert(0, stack.retain)
 
 
+def connections_are_taken(stack: Watched, connection: psycopg.Connection) -> None:
+    (allowed,) = connection.execute("SELECT current_setting('max_connections')::int").fetchone() or (0,)
+    for _ in range(allowed * 85 // 100):  # as another application would
+        other = psycopg.connect(connection.info.dsn, password=connection.info.password)
+        stack.patches.enter_context(closing(other))
+
+
 def partition_is_missing(stack: Watched, connection: psycopg.Connection) -> None:
     connection.execute(f"DROP TABLE {partition_name(later_month(month_of(utc_now().date()), 1))}")
 
@@ -158,6 +166,7 @@ FAULTS: dict[Fault, set[str]] = {
     retention_is_not_invoked: {"RetentionScheduleAlarm"},
     retention_fails: {"RetentionAlarm"},
     partition_must_be_kept: {"PartitionsKeptAlarm"},
+    connections_are_taken: {"DatabaseConnectionsAlarm"},
     partition_is_missing: {"PartitionsMissingAlarm"},
     requests_are_slow: {"IngestLatencyAlarm"},
     queries_are_slow: {"QueryLatencyAlarm"},
