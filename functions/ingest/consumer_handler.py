@@ -166,6 +166,7 @@ class ConsumerHandler:
         """Returns the message; None if parsing raises. In the end SQS makes it a dead letter."""
         try:
             batch = self.read(record["body"].encode(errors="replace"), origin_of(record))
+            batch.request_id = self.requests[record["messageId"]]
             return Message(record["messageId"], int(record["attributes"]["ApproximateReceiveCount"]), batch)
         except Exception as error:  # noqa: BLE001 - any failure of one message must not fail the others
             self._log_failure(record["messageId"], error)

@@ -52,12 +52,17 @@ def list_rejected(
 def show(identifier: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
     """Print a rejected event: its reason, the sender's grant, earlier attempts and the body.
 
-    ID is an id from the list, or the event id that the sender received; several rejected events may share an event id.
+    ID is an id from the list, the event id that the sender received, or the id of the request that a log names. Several
+    rejected events may share an event id or a request.
     """
-    from infra.operations.rejected_events import history, of_event, read
+    from infra.operations.rejected_events import history, of_event, of_request, read
 
     with _database() as connection:
-        found = read(connection, [identifier]) or read(connection, of_event(connection, identifier))
+        found = (
+            read(connection, [identifier])
+            or read(connection, of_event(connection, identifier))
+            or read(connection, of_request(connection, str(identifier)))
+        )
         former = [history(connection, event.id) for event in found]
     if not found:
         typer.echo(f"There is no rejected event {identifier}.", err=True)
@@ -169,6 +174,8 @@ def _lines(event: "RejectedEvent", former: "list[FormerAttempt]") -> Iterator[st
     yield f"id           {event.id}"
     if event.event_id is not None:
         yield f"event id     {event.event_id}"
+    if event.request_id is not None:
+        yield f"request      {printable(event.request_id)}"
     yield f"event        {printable(event.event or 'unknown')}"
     yield f"received at  {event.received_at.astimezone(UTC).isoformat()}"
     yield f"source       {event.source}"

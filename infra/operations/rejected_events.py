@@ -30,13 +30,15 @@ _FIND = """
 """
 
 _READ = """
-    SELECT id, event_id, received_at, source, code, message, body, sender_grant, attempts, replayed_at
+    SELECT id, event_id, request_id, received_at, source, code, message, body, sender_grant, attempts, replayed_at
     FROM rejected_events
     WHERE id = ANY(%s)
     ORDER BY received_at, id
 """
 
 _OF_EVENT = "SELECT id FROM rejected_events WHERE event_id = %s ORDER BY received_at, id"
+
+_OF_REQUEST = "SELECT id FROM rejected_events WHERE request_id = %s ORDER BY received_at, id"
 
 _COUNT = """
     SELECT source, code, count(*) FILTER (WHERE replayed_at IS NULL) AS waiting,
@@ -81,10 +83,13 @@ class RejectedEvent:
 
     Attributes:
         event_id: id under which the event is to be stored, as the sender was told; None if unknown.
+        request_id: id of the request with which the event came, or of the message if it was sent to the queue; None if
+            unknown.
     """
 
     id: UUID
     event_id: UUID | None
+    request_id: str | None
     received_at: datetime
     source: str
     code: str
@@ -162,6 +167,11 @@ def read(connection: Connection, ids: Sequence[UUID]) -> list[RejectedEvent]:
 def of_event(connection: Connection, event_id: UUID) -> list[UUID]:
     """Returns the ids of rows whose event is to be stored under `event_id`, oldest first."""
     return [identifier for (identifier,) in connection.execute(_OF_EVENT, [event_id])]
+
+
+def of_request(connection: Connection, request_id: str) -> list[UUID]:
+    """Returns the ids of rows whose events came with a request or message, oldest first."""
+    return [identifier for (identifier,) in connection.execute(_OF_REQUEST, [request_id])]
 
 
 def count(connection: Connection, ids: Sequence[UUID]) -> list[ReasonCount]:

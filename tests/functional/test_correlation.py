@@ -3,11 +3,15 @@
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+import psycopg
 import pytest
 from aws_lambda_powertools import Logger
+from typer.testing import CliRunner
 
 from functions.graphql.handler import GraphqlHandler
 from functions.ingest.api_handler import IngestHandler
@@ -16,6 +20,7 @@ from functions.ingest.contract import MAX_MESSAGE_BYTES
 from functions.shared import correlation
 from functions.shared.cors import Cors
 from functions.shared.queue import _size
+from infra.cli import app
 from infra.operations.dead_letters import redrive
 from tests.functional.test_ingest_api import CHAT, api, sqs
 from tests.support.consuming import Queues, consume
@@ -85,6 +90,26 @@ def test_a_request_is_found_by_its_id_from_the_answer_to_the_stored_batch(
         "an-invocation",
         2,
     )
+
+
+def test_a_rejected_event_is_found_by_the_id_of_its_request(
+    queues: Queues, api: IngestHandler, consumer: ConsumerHandler, connection: psycopg.Connection, database_url: str
+) -> None:
+    api(sent([CHAT, {"event": "troubleshoot_job"}]), None)
+    queues.send('{"event": "unknown"}')
+    records = queues.records()
+    for _ in range(2):  # a redelivery changes nothing
+        consume(consumer, *records)
+    (direct,) = (record["messageId"] for record in records if "unknown" in record["body"])
+    known: dict[str, str] = dict(connection.execute("SELECT code, request_id FROM rejected_events").fetchall())
+    assert known == {"invalid_payload": REQUEST, "unknown_event": direct}
+    with patch.dict(os.environ, {"DATABASE_URL": database_url, "QUEUE_URL": queues.url}):
+        shown = CliRunner().invoke(app, ["rejected", "show", REQUEST])
+        assert (shown.exit_code, f"request      {REQUEST}\n" in shown.output) == (0, True)
+        assert CliRunner().invoke(app, ["rejected", "replay", "--code", "invalid_payload"]).exit_code == 0
+    queues.consume(consumer)
+    rows = connection.execute("SELECT attempts, request_id FROM rejected_events ORDER BY attempts").fetchall()
+    assert rows == [(1, direct), (2, REQUEST)]
 
 
 def test_a_refused_request_has_its_id_in_answer_and_log(api: IngestHandler, log: Log) -> None:

@@ -37,7 +37,8 @@ TABLES = {
     "last_deployed_at timestamp with time zone",
     "payload_keys": "feature text, path text, type text, required boolean, release integer, removed_in integer",
     "rejected_events": "id uuid, received_at timestamp with time zone, source text, code text, message text, "
-    "body text, sender_grant jsonb, attempts integer, replayed_at timestamp with time zone, event_id uuid",
+    "body text, sender_grant jsonb, attempts integer, replayed_at timestamp with time zone, event_id uuid, "
+    "request_id text",
     "claimed_ids": "id uuid",
     "sync_state": "target text, xact_id xid8, id uuid, updated_at timestamp with time zone, "
     "caught_up_at timestamp with time zone, epoch integer",

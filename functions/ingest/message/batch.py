@@ -47,6 +47,7 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
         grant: the sender's grant; None if the events were sent directly to the queue.
         replayed: set if the event is a replay.
         refused: rejections by index; empty while a batch is on the queue.
+        request_id: id of the request or message that the logs name; empty while a batch is on the queue.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Batch(msgspec.Struct, tag_field="kind", tag=KIND, omit_defaults=True):
     grant: Grant | None = None
     replayed: Replayed | None = None
     refused: dict[int, Rejection] = {}
+    request_id: str | None = None
 
     @property
     def sender(self) -> Grant:

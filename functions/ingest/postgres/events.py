@@ -36,11 +36,11 @@ _INSERT_REJECTED = """
         ON CONFLICT DO NOTHING
     )
     INSERT INTO rejected_events AS known (
-        id, received_at, source, code, message, body, sender_grant, attempts, event_id
+        id, received_at, source, code, message, body, sender_grant, attempts, event_id, request_id
     )
     VALUES (
         %(id)s, %(received_at)s, %(source)s, %(code)s, %(message)s, %(body)s, %(sender_grant)s, %(attempts)s,
-        %(event_id)s
+        %(event_id)s, %(request_id)s
     )
     ON CONFLICT (id) DO UPDATE SET
         code = excluded.code,
@@ -48,6 +48,7 @@ _INSERT_REJECTED = """
         body = excluded.body,
         attempts = excluded.attempts,
         event_id = coalesce(known.event_id, excluded.event_id),
+        request_id = coalesce(known.request_id, excluded.request_id),
         replayed_at = NULL
     WHERE known.attempts < excluded.attempts
 """
@@ -91,6 +92,7 @@ class RejectedRow(msgspec.Struct, frozen=True):
         body: the event as received; the assigned id and time are added to an event without an id.
         attempts: number of rejections, including this one.
         event_id: id under which the event is stored, if known.
+        request_id: id of the request or message that the logs name. A replayed event keeps the id of its first one.
     """
 
     id: UUID
@@ -102,6 +104,7 @@ class RejectedRow(msgspec.Struct, frozen=True):
     sender_grant: Grant | None
     attempts: int = 1
     event_id: UUID | None = None
+    request_id: str | None = None
 
 
 def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, looks_up: bool) -> Written:

@@ -33,6 +33,7 @@ def rejected_row(raw: msgspec.Raw, index: int, batch: Batch, rejection: Rejectio
         sender_grant=batch.grant,
         attempts=replayed.attempts + 1 if replayed else 1,
         event_id=None if content is None else _event_id(content, index, batch),
+        request_id=batch.request_id,
     )
 
 
