@@ -11,9 +11,11 @@ from psycopg import sql
 
 from functions.shared.partitions import later_month, partition_name, wanted_months
 from functions.shared.postgres import TimeLimits, connect
+from functions.sync.migrations import NEWEST
 from infra.migrations import last_release
 from infra.migrations.budget import LOCK_SECONDS, TimeBudget
 from infra.migrations.schema import FOLDER, Schema
+from tests.support.checkout import ROOT
 from tests.support.clock import NOW
 from tests.support.newer_release import write_migration
 from tests.support.schema_changes import Catalog, blocking, broken
@@ -100,6 +102,15 @@ def test_what_the_last_release_uses_is_there_after_all_migrations(
         assert list(blocking(before, Catalog.of(connection))) == []
         upgrade(released, folder)
         assert list(broken(before, Catalog.of(connection), last_release.UNUSED)) == []
+
+
+def test_a_release_tells_its_newest_migrations() -> None:
+    revisions = sorted(file.name[:4] for file in (FOLDER / "versions").glob("[0-9]*.py"))
+    assert last_release.REVISION in revisions
+    _, _, unreleased = (ROOT / "CHANGELOG.md").read_text().partition("\n## [Unreleased]\n")
+    assert unreleased
+    if not unreleased.partition("\n## ")[0].strip():
+        assert (revisions[-1], NEWEST) == (last_release.REVISION, last_release.CLICKHOUSE_MIGRATION)
 
 
 @pytest.mark.parametrize("change", CHANGES)
