@@ -1,4 +1,4 @@
-"""Properties of infra/network.yaml and infra/database.yaml."""
+"""Properties of infra/network.yaml, infra/database.yaml and infra/account.yaml, and policies of all templates."""
 
 from typing import Any
 
@@ -6,7 +6,13 @@ import pytest
 from cfnlint.decode import cfn_yaml
 
 from tests.support.checkout import ROOT
+from tests.support.policies import statements, wide_parts
+from tests.templates import TEMPLATES
 
+# Parts of a policy that are *, because AWS has no other way.
+WIDE = {
+    "S3Endpoint": ({"Principal"}, "AWS takes no other principal in the policy of a gateway endpoint"),
+}
 ENDPOINTS = {"secretsmanager": "Interface", "sqs": "Interface", "lambda": "Interface", "s3": "Gateway"}
 
 
@@ -28,6 +34,14 @@ def resources(template: Any, kind: str) -> dict[str, Any]:
 )
 def test_outputs_of_a_template_are_parameters_of_the_next(made_by: str, needed_by: str, names: set[str]) -> None:
     assert names <= read(made_by)["Outputs"].keys() & read(needed_by)["Parameters"].keys()
+
+
+@pytest.mark.parametrize("name", [template.stem for template in TEMPLATES])
+def test_a_policy_names_everything_only_where_aws_has_no_other_way(name: str) -> None:
+    for resource, made in read(name)["Resources"].items():
+        for statement in statements(made):
+            allowed, _ = WIDE.get(resource, (set(), ""))
+            assert wide_parts(statement) == allowed, resource
 
 
 def test_the_services_that_functions_call_have_endpoints() -> None:
