@@ -84,44 +84,62 @@ class ConsumerHandler:
     @gc_disabled()
     def __call__(self, event: dict[str, Any], context: object) -> dict[str, Any]:
         """Stores the messages, and reports the failed ones, which SQS then delivers again."""
-        start, deadline = perf_counter(), self.clock() + LAST_START_SECONDS
-        records, self.metrics = event["Records"], BatchMetrics()
+        start, records = perf_counter(), event["Records"]
+        invocation = self._begin(records, context)
+        done = self._store(records, self.clock() + LAST_START_SECONDS)
+        failed = [record for record in records if record["messageId"] not in done]
+        seconds = perf_counter() - start
+        self.metrics.emit(len(records), len(failed), round(seconds * 1000, 1), invocation)
+        self._postpone(failed, seconds, _seconds_left(context))
+        return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in failed]}
+
+    def _begin(self, records: Sequence[dict[str, Any]], context: object) -> str | None:
+        """Begins the metrics and the log of an invocation; returns the invocation's id."""
+        self.metrics = BatchMetrics()
         self.requests = {record["messageId"]: correlation.request_of(record) for record in records}
         invocation = correlation.invocation_of(context)
         self.logger.append_keys(invocation=invocation)
+        return invocation
+
+    def _store(self, records: Sequence[dict[str, Any]], deadline: float) -> set[str]:
+        """Stores messages until PostgreSQL fails or no time is left; returns the ids of those that were consumed."""
         waiting, done = deque(records), set[str]()
         ahead = ReadAhead(self._groups(waiting, deadline), self.consumer)
         try:
             while group := ahead.next_group():
                 with span("store"):
                     outcome, stored_ids = self._consume(group, ahead.steps())
-                done |= stored_ids
                 if stored_ids:
-                    self._log(outcome, stored_ids)
-                    batches = [message.batch for message in group.messages if message.id in stored_ids]
-                    self.proven_events = max(self.proven_events, sum(len(batch.events) for batch in batches))
-                    self.metrics.add(outcome, batches)
-                    _count_published(batches)
+                    done |= stored_ids
+                    self._note_stored(group, outcome, stored_ids)
                 if self.clock() >= deadline:
                     break
             if left := ahead.messages + len(waiting):
                 self.logger.warning("no time is left for some messages", extra={"messages": left})
         except psycopg.Error as error:
-            self.metrics.has_database_failed, self.proven_events = True, 0
-            self.logger.warning(
-                "PostgreSQL did not store the batch",
-                extra={
-                    "messages": len(records) - len(done),
-                    "sqlstate": error.sqlstate,
-                    "reason": reason_of(error),
-                    "requests": self._requests_of(self.requests.keys() - done),
-                },
-            )
-        failed = [record for record in records if record["messageId"] not in done]
-        seconds = perf_counter() - start
-        self.metrics.emit(len(records), len(failed), round(seconds * 1000, 1), invocation)
-        self._postpone(failed, seconds, _seconds_left(context))
-        return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in failed]}
+            self._note_database_failure(error, self.requests.keys() - done)
+        return done
+
+    def _note_stored(self, group: Group, outcome: Outcome, message_ids: Set[str]) -> None:
+        """Logs and counts what became of the messages of a group."""
+        self._log(outcome, message_ids)
+        batches = [message.batch for message in group.messages if message.id in message_ids]
+        self.proven_events = max(self.proven_events, sum(len(batch.events) for batch in batches))
+        self.metrics.add(outcome, batches)
+        _count_published(batches)
+
+    def _note_database_failure(self, error: psycopg.Error, message_ids: Set[str]) -> None:
+        """Logs and counts that PostgreSQL stored none of the messages."""
+        self.metrics.has_database_failed, self.proven_events = True, 0
+        self.logger.warning(
+            "PostgreSQL did not store the batch",
+            extra={
+                "messages": len(message_ids),
+                "sqlstate": error.sqlstate,
+                "reason": reason_of(error),
+                "requests": self._requests_of(message_ids),
+            },
+        )
 
     def _postpone(
         self, records: Sequence[dict[str, Any]], seconds_taken: float, seconds_left: Callable[[], float]
