@@ -4,7 +4,7 @@ import csv
 import math
 import statistics
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -41,21 +41,23 @@ class Watched:
 
     Attributes:
         process_id: that of the stack; all others are below it.
-        query: asks GraphQL what a reader asks.
+        query: asks GraphQL what a reader asks, and returns whether it was answered.
         parts: how many parts the run has.
         part_seconds: time between two measurements of memory.
         query_seconds: time between two queries.
         memory: for each part, the largest resident memory of a process in MB, by column.
-        queries: for each part, the seconds that its queries took.
+        queries: for each part, the seconds that its answered queries took.
+        unanswered: for each part, how many queries had no answer.
     """
 
     process_id: int
-    query: Callable[[], object]
+    query: Callable[[], bool]
     parts: int
     part_seconds: float
     query_seconds: float
     memory: list[dict[str, float]] = field(default_factory=list)
     queries: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    unanswered: Counter[int] = field(default_factory=Counter)
     _asked_at: float = 0
     _asking: Future[None] | None = None
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
@@ -73,8 +75,10 @@ class Watched:
 
     def _ask(self, part: int) -> None:
         begin = time.monotonic()
-        self.query()
-        self.queries[part].append(time.monotonic() - begin)
+        if self.query():
+            self.queries[part].append(time.monotonic() - begin)
+        else:
+            self.unanswered[part] += 1
 
     def close(self) -> None:
         """Waits for the last query."""
@@ -95,7 +99,8 @@ class Watched:
             "stored": [value for row in seconds for value in row.shown],
             "query": self.queries[number],
         }
-        return {"accepted": float(sum(row.accepted for row in seconds))} | {
+        counts = {"accepted": float(sum(row.accepted for row in seconds)), "unanswered": float(self.unanswered[number])}
+        return counts | {
             f"{name}_p{percent}": round(percentile(values[name], percent), 3)
             for name in TIMES
             for percent in (50, 95, 99)
