@@ -105,17 +105,19 @@ $(CURDIR)/.local/tools/bin/uv:
 # Packages: `sam build` makes build-<resource> for each function of infra/template.yaml. A package holds the locked
 # dependencies of its own extra (installed once into .local/packages), the definitions and its own code.
 #
-# Packages for AWS hold wheels for the architecture that the template names. With PACKAGES_FOR=host they hold wheels for
-# this machine: the local stack and the tests run the functions here. An empty platform is uv's own idea of the machine.
+# Packages for AWS hold wheels for the template's parameter Architecture, whose folder below infra/architectures has a
+# Makefile that passes it on. With PACKAGES_FOR=host they hold wheels for this machine: the local stack and the tests run
+# the functions here. An empty platform is uv's own idea of the machine.
 PACKAGES_FOR ?= template
-PLATFORM_Linux-x86_64 := x86_64-manylinux_2_28
-PLATFORM_Linux-aarch64 := aarch64-manylinux_2_28
+ARCHITECTURE ?= x86_64
+PLATFORM_x86_64 := x86_64-manylinux_2_28
+PLATFORM_arm64 := aarch64-manylinux_2_28
+PLATFORM_Linux-x86_64 := $(PLATFORM_x86_64)
+PLATFORM_Linux-aarch64 := $(PLATFORM_arm64)
 PLATFORM_Darwin-arm64 := aarch64-apple-darwin
 HOST = $(shell uname -sm | tr ' ' '-')
-ARCHITECTURE = $(shell sed -n 's/^ *Architectures: *\[\([a-z0-9_]*\)\].*/\1/p' infra/template.yaml)
 PLATFORM_OF_host = $(PLATFORM_$(HOST))
-PLATFORM_OF_template = $(or $(PLATFORM_Linux-$(subst arm64,aarch64,$(ARCHITECTURE))),$(error \
-	infra/template.yaml names no architecture that packages can be made for))
+PLATFORM_OF_template = $(or $(PLATFORM_$(ARCHITECTURE)),$(error There are no packages for $(ARCHITECTURE)))
 
 BUILDS := $(addprefix build-,IngestFunction ConsumerFunction SyncFunction RetentionFunction GraphqlFunction \
 	MigrationsFunction)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
@@ -72,7 +71,6 @@ def load(
         with httpx.Client(headers=headers, timeout=_REQUEST_SECONDS, limits=limits) as client:
             run = Load(client, f"{base}/v1/events", rate, seconds, producers, users, wait)
             with closing(_watch(shown_in, client, base)) as watch, _progress(seconds) as progress:
-                begin = time.monotonic()
                 try:
                     figures = run.run(load_definitions(), watch, progress)
                 except LoadError as error:
@@ -80,7 +78,7 @@ def load(
                     raise typer.Exit(1) from None
         if csv is not None:
             figures.write_csv(csv)
-    for line in figures.lines(min(seconds, time.monotonic() - begin), watch.name):
+    for line in figures.lines(seconds, watch.name):
         typer.echo(line)
     total = figures.total()
     if total.on_the_way:

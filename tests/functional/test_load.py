@@ -144,6 +144,8 @@ def test_every_accepted_event_is_shown_rejected_or_on_its_way() -> None:
     assert (total.accepted, total.refused, total.rejected, total.on_the_way) == (10, 2, 1, 3)
     assert figures.pending().keys() == set(ids[7:])
     assert total.shown == [2.0] * 6
+    figures.answered(8, 110.0, 0.1, [uuid4()], 0)
+    assert "  in the second half:       p50 0.100 s" in "\n".join(figures.lines(10, "GraphQL"))
     figures.late(7)
     assert "Not sent: 7 events" in "\n".join(figures.lines(10, "GraphQL"))
 

@@ -9,6 +9,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
+from cfnlint.decode import cfn_yaml
 from packaging.requirements import Requirement
 
 from tests.support import checkout
@@ -24,6 +25,8 @@ FUNCTIONS = (
 )
 IN_EVERY_PACKAGE = {"functions/__init__.py", "functions/shared"}
 COMPILED = "__pycache__"
+MACHINES = {"x86_64": 0x3E, "arm64": 0xB7}
+"""Number of each architecture in the header of an ELF file (`e_machine`)."""
 UNCHECKED = 0b01  # PEP 552: the source is not looked at
 HEADER_BYTES = 16
 SETTINGS = {
@@ -123,28 +126,36 @@ with patch("ariadne.make_executable_schema", None):
     subprocess.run(command, cwd=packages, env=environment, check=True)
 
 
-@pytest.mark.parametrize(("architecture", "machine"), [("x86_64", "x86_64"), ("arm64", "aarch64")])
-def test_a_package_for_aws_holds_wheels_for_the_architecture_of_the_template(
-    tmp_path: Path, architecture: str, machine: str
+@pytest.mark.parametrize(
+    ("architecture", "function"), [("x86_64", "IngestFunction"), *(("arm64", function) for function, *_ in FUNCTIONS)]
+)
+def test_a_package_for_aws_holds_machine_code_for_the_architecture_of_the_template(
+    tmp_path: Path, architecture: str, function: str
 ) -> None:
-    copy = checkout.copy(tmp_path / "checkout")
-    template = copy / "infra" / "template.yaml"
-    template.write_text(template.read_text().replace("Architectures: [x86_64]", f"Architectures: [{architecture}]"))
-    result = build("IngestFunction", tmp_path / "package", copy, packages_for="template")
+    folder = checkout.ROOT / "infra" / "architectures" / architecture
+    result = build(function, tmp_path / "package", folder, packages_for="template")
     assert result.returncode == 0, result.stderr
-    tags = [wheel.read_text() for wheel in tmp_path.glob("package/*.dist-info/WHEEL")]
-    compiled = re.findall(r"^Tag: \S+(linux\S*|macosx\S*)", "".join(tags), re.MULTILINE)
-    assert compiled
-    assert all(tag.startswith("linux") and tag.endswith(f"_{machine}") for tag in compiled)
+    libraries = list((tmp_path / "package").rglob("*.so*"))
+    assert libraries
+    assert {library.read_bytes()[:4] for library in libraries} == {b"\x7fELF"}
+    assert {int.from_bytes(library.read_bytes()[18:20], "little") for library in libraries} == {MACHINES[architecture]}
+
+
+def test_each_architecture_that_the_template_allows_has_a_folder_for_sam_build() -> None:
+    template = cfn_yaml.load(str(checkout.ROOT / "infra" / "template.yaml"))
+    allowed = template["Parameters"]["Architecture"]["AllowedValues"]
+    assert allowed == list(MACHINES)
+    assert {file.parent.name for file in checkout.ROOT.glob("infra/architectures/*/Makefile")} == set(allowed)
+    function = template["Globals"]["Function"]
+    assert function["Architectures"] == [{"Ref": "Architecture"}]
+    assert function["CodeUri"] == {"Fn::Sub": "architectures/${Architecture}"}
 
 
 def test_a_package_for_an_unknown_architecture_is_not_made(tmp_path: Path) -> None:
-    copy = checkout.copy(tmp_path / "checkout")
-    template = copy / "infra" / "template.yaml"
-    template.write_text(template.read_text().replace("Architectures: [x86_64]", "Architectures: [riscv64]"))
-    result = build("IngestFunction", tmp_path / "package", copy, packages_for="template")
+    command = ["make", "build-IngestFunction", f"ARTIFACTS_DIR={tmp_path}", "ARCHITECTURE=riscv64"]
+    result = subprocess.run(command, cwd=checkout.ROOT, capture_output=True, text=True, check=False)
     assert result.returncode != 0
-    assert "infra/template.yaml names no architecture" in result.stderr
+    assert "There are no packages for riscv64" in result.stderr
 
 
 def test_contradicting_definitions_are_not_built_and_both_files_are_named(tmp_path: Path) -> None:

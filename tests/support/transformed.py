@@ -24,8 +24,9 @@ class Policies:
     def load(self):
         return {{}}
 
-text = open(sys.argv[1]).read().replace("CodeUri: ..", "CodeUri: s3://{BUCKET}/{PACKAGE}")
-print(json.dumps(transform(yaml_parse(text), {{}}, Policies())))
+template = yaml_parse(open(sys.argv[1]).read())
+template["Globals"]["Function"]["CodeUri"] = "s3://{BUCKET}/{PACKAGE}"
+print(json.dumps(transform(template, {{}}, Policies())))
 """
 
 

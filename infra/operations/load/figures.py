@@ -118,10 +118,10 @@ class Figures:
             for identifier in rejected:
                 self.seconds[self._pending.pop(identifier).second].rejected += 1
 
-    def total(self) -> Second:
-        """Returns the sums over the run."""
+    def total(self, since: float = 0) -> Second:
+        """Returns the sums over the seconds of the run from `since` on."""
         with self._lock:
-            rows = list(self.seconds.values())
+            rows = [row for second, row in self.seconds.items() if second >= since]
             return Second(
                 sum(row.accepted for row in rows),
                 sum(row.refused for row in rows),
@@ -141,8 +141,11 @@ class Figures:
             yield f"Not sent: {self.unsent:,} events, because requests took too long for this rate."
         for reason, number in self.reasons.most_common():
             yield f"  {number:,} requests: {reason}"
+        half = self.total(since=elapsed / 2)  # functions that start make the first seconds slow
         yield f"Time of a request:          {_percentiles(total.requests)}"
+        yield f"  in the second half:       {_percentiles(half.requests)}"
         yield f"From sending to {where + ':':<12}{_percentiles(total.shown)}"
+        yield f"  in the second half:       {_percentiles(half.shown)}"
         if total.rejected:
             yield f"Rejected by the consumer: {total.rejected:,}; `usage-events rejected list` shows the reasons."
         yield f"Still on their way: {total.on_the_way:,}"
