@@ -47,6 +47,7 @@ _WRITE = """
 _READ = """
     GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};
     REVOKE SELECT ON rejected_events, rejection_history, erasures, exports, directory_changes FROM {role};
+    REVOKE SELECT ON reprocessings FROM {role};
 """
 
 # The sync needs to know since when the transactions of other roles have been open.
