@@ -13,7 +13,9 @@ _READ, _WRITE = frozenset({"SELECT"}), frozenset({"INSERT", "UPDATE", "DELETE"})
 _ALL = (*sorted(_READ | _WRITE), "TRUNCATE", "REFERENCES", "TRIGGER")
 
 _OF_DEPLOYMENTS = frozenset({"alembic_version", "migration_steps", "releases", "payload_keys"})
-_OF_OPERATORS = frozenset({"rejected_events", "rejection_history", "erasures", "exports", "directory_changes"})
+_OF_OPERATORS = frozenset(
+    {"rejected_events", "rejection_history", "erasures", "exports", "directory_changes", "reprocessings"}
+)
 
 _REDEPLOY = "Deploy again, or run `usage-events migrate`: a deployment gives the roles their rights."
 
