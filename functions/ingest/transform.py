@@ -20,9 +20,9 @@ from functions.ingest.postgres.row import EVERY_MONTH, Row, neighbouring_month, 
 from functions.ingest.typed_events import TypedEvents
 from functions.ingest.undeclared import require_few_undeclared
 from functions.shared.catalog.context import Context
-from functions.shared.catalog.feature import CODE_ERRORS, Transformation, function_name
+from functions.shared.catalog.feature import CODE_ERRORS, Feature, Transformation, function_name
 from functions.shared.catalog.payload import MAX_PAYLOAD_BYTES, Payload, converted
-from functions.shared.catalog.registry import OVERRIDES, Registry
+from functions.shared.catalog.registry import OVERRIDES, EventType, Registry
 from functions.shared.catalog.source import taken
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection, Database
@@ -81,8 +81,13 @@ class Candidate(msgspec.Struct, eq=False, gc=False):
     @property
     def returned_project_id(self) -> int | None:
         """Returns the project id from a transformation, if it is a valid id."""
-        project_id = self.returned.get("project_id") if self.returned else None
-        return project_id if type(project_id) is int and 0 < project_id < 2**63 else None
+        return project_id_of(self.returned) if self.returned else None
+
+
+def project_id_of(returned: Mapping[str, Any]) -> int | None:
+    """Returns the project id among the results of transformations, if it is a valid id."""
+    project_id = returned.get("project_id")
+    return project_id if type(project_id) is int and 0 < project_id < 2**63 else None
 
 
 def read_together(candidates: Iterable[Candidate], typed: TypedEvents) -> None:
@@ -133,11 +138,11 @@ def prefetch(candidates: Iterable[Candidate], database: Database) -> dict[str, R
     failed = {}
     for name, group in groups.items():
         try:
-            prefetched = database.run_confined(partial(_prefetched, group), PREFETCH_SECONDS)
+            results = database.run_confined(partial(_prefetched, group), PREFETCH_SECONDS)
         except Rejection as rejection:
             failed[name] = rejection
             continue
-        for candidate, additional in zip(group, prefetched, strict=True):
+        for candidate, additional in zip(group, results, strict=True):
             read_context(candidate).update(additional)
     return failed
 
@@ -152,8 +157,20 @@ def transform(candidate: Candidate, registry: Registry) -> None:
     """
     if candidate.returned is not None:
         return
-    event_type = candidate.event.type
     context = read_context(candidate)
+    candidate.encoded, candidate.returned = transformed(context, candidate.event.type, registry)
+    candidate.content = candidate.context = None
+
+
+def transformed(context: Context, event_type: EventType, registry: Registry) -> tuple[bytes, dict[str, Any]]:
+    """Runs the transformations of an event, which add their results to the context.
+
+    Returns:
+        The JSON of the payload, and the results that are not only part of the payload.
+
+    Raises:
+        Rejection: a transformation raised, or returned something that can't be stored.
+    """
     payload_class = event_type.payload_class
     try:
         returned = taken(context, event_type.sources)
@@ -173,9 +190,7 @@ def transform(candidate: Candidate, registry: Registry) -> None:
             encoded = _encoded(payload, payload_class)
     except CODE_ERRORS as error:
         raise _as_rejection(error) from error
-    candidate.encoded = encoded
-    candidate.returned = {key: returned[key] for key in _USED_KEYS if key in returned}
-    candidate.content = candidate.context = None
+    return encoded, {key: returned[key] for key in _USED_KEYS if key in returned}
 
 
 def row_of(candidate: Candidate, directory: BatchDirectory, retention_months: int) -> Row:
@@ -230,17 +245,24 @@ def _returned(transformation: Transformation, context: Context) -> dict[str, Any
 
 def _prefetched(group: Sequence[Candidate], connection: Connection) -> Sequence[Mapping[str, Any]]:
     """Runs the prefetch of the group's feature within the open transaction."""
-    feature = group[0].event.type.feature
-    contexts = [read_context(candidate) for candidate in group]
+    return prefetched([read_context(candidate) for candidate in group], group[0].event.type.feature, connection)
+
+
+def prefetched(contexts: Sequence[Context], feature: Feature, connection: Connection) -> Sequence[Mapping[str, Any]]:
+    """Runs the prefetch of a feature within the open transaction; returns what it adds to each context.
+
+    Raises:
+        Rejection: the prefetch failed.
+    """
     try:
-        prefetched = feature.prefetcher(contexts, connection) if feature.prefetcher else contexts
+        additional = feature.prefetcher(contexts, connection) if feature.prefetcher else contexts
     except CODE_ERRORS as error:
         if connection.broken and not _is_timeout(error):
             raise
         raise Rejection("prefetch_failed", f"The prefetch of {feature.name} failed: {_reason(error)}") from error
-    if not _is_a_dict_for_each(prefetched, len(group)):
+    if not _is_a_dict_for_each(additional, len(contexts)):
         raise Rejection("prefetch_failed", f"The prefetch of {feature.name} did not return a dict for each context.")
-    return prefetched
+    return additional
 
 
 def _is_a_dict_for_each(prefetched: object, count: int) -> bool:

@@ -29,3 +29,6 @@ QUERY_SLOTS = 4_197_010
 
 ROLLUPS = 4_197_011
 """Building rollups of days in ClickHouse."""
+
+REPROCESS = 4_197_021
+"""Running transformations again on stored events."""

@@ -89,6 +89,8 @@ def errors_reported() -> Iterator[None]:
     from infra.operations.erasure.erase import ErasureError
     from infra.operations.export.error import ExportError
     from infra.operations.moves import MoveRefused
+    from infra.operations.reprocess.saved import SavedError
+    from infra.operations.reprocess.transaction import ReprocessError
 
     try:
         yield
@@ -100,6 +102,8 @@ def errors_reported() -> Iterator[None]:
         ExportError,
         NoDeadLetterQueue,
         MoveRefused,
+        ReprocessError,
+        SavedError,
         ClickHouseError,
         BotoCoreError,
         ClientError,

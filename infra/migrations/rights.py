@@ -6,7 +6,7 @@ WRITE = frozenset({"INSERT", "UPDATE", "DELETE"})
 OF_DEPLOYMENTS = ("alembic_version", "migration_steps", "releases", "payload_keys")
 """Tables that the owner alone writes."""
 
-OF_OPERATORS = ("rejected_events", "rejection_history", "erasures", "exports", "directory_changes")
+OF_OPERATORS = ("rejected_events", "rejection_history", "erasures", "exports", "directory_changes", "reprocessings")
 """Tables that hold what was refused, erased and exported, which the reader does not read."""
 
 

@@ -30,7 +30,7 @@ AS_BEFORE_MOVES = """
     ALTER TABLE directory_version DROP COLUMN rows_removed_in;
     DROP TABLE namespace_moves_in_clickhouse, namespace_moves;
     DROP INDEX facts_path, projects_namespace_path, user_names_namespace_path;
-    DROP TABLE migration_steps;
+    DROP TABLE reprocessings, migration_steps;
     DROP FUNCTION make_event_partition;
     UPDATE alembic_version SET version_num = '0008';
     INSERT INTO facts (kind, id, attribute, value, stated_at) VALUES

@@ -1,0 +1,1 @@
+"""Runs transformations again on stored events."""
