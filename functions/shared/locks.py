@@ -29,3 +29,6 @@ QUERY_SLOTS = 4_197_010
 
 ROLLUPS = 4_197_011
 """Building rollups of days in ClickHouse."""
+
+REFILL = 4_197_019
+"""Filling a new database from ClickHouse."""

@@ -89,6 +89,7 @@ def errors_reported() -> Iterator[None]:
     from infra.operations.erasure.erase import ErasureError
     from infra.operations.export.error import ExportError
     from infra.operations.moves import MoveRefused
+    from infra.operations.refill.error import RefillError
 
     try:
         yield
@@ -100,6 +101,7 @@ def errors_reported() -> Iterator[None]:
         ExportError,
         NoDeadLetterQueue,
         MoveRefused,
+        RefillError,
         ClickHouseError,
         BotoCoreError,
         ClientError,
