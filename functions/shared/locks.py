@@ -32,3 +32,6 @@ ROLLUPS = 4_197_011
 
 REPROCESS = 4_197_021
 """Running transformations again on stored events."""
+
+REFILL = 4_197_019
+"""Filling a new database from ClickHouse."""

@@ -32,6 +32,8 @@ RESERVE_SECONDS = 30
 
 _POLL_SECONDS = 2
 
+REFILL = "run `usage-events refill`, or drop the table ai_usage_directory if that PostgreSQL no longer counts"
+
 
 def build(
     *,
@@ -134,11 +136,12 @@ class SyncHandler:
             self.metrics.add(sync_metrics.OPEN_ROLLUPS, built.waiting)
 
     def _copy_names(self, report: Report, seconds: float) -> None:
-        """Copies names and makes views. Neither GraphQL nor the sync needs them, so an error stops nothing."""
+        """Copies the directory and names, and makes views; an error stops nothing that GraphQL or the sync needs."""
         if self.analysis is None or report.status != "caught_up":
             return
         try:
-            self.analysis.run(seconds)
+            if self.analysis.run(seconds).is_of_another:
+                self.logger.warning("ClickHouse keeps the directory of another PostgreSQL", extra={"reason": REFILL})
         except (psycopg.Error, ClickHouseError) as error:
             self.logger.exception(
                 "Names could not be copied", extra={"reason": _reason(error)}, exc_info=redacted(error)

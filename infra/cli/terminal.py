@@ -89,6 +89,7 @@ def errors_reported() -> Iterator[None]:
     from infra.operations.erasure.erase import ErasureError
     from infra.operations.export.error import ExportError
     from infra.operations.moves import MoveRefused
+    from infra.operations.refill.error import RefillError
     from infra.operations.reprocess.saved import SavedError
     from infra.operations.reprocess.transaction import ReprocessError
 
@@ -104,6 +105,7 @@ def errors_reported() -> Iterator[None]:
         MoveRefused,
         ReprocessError,
         SavedError,
+        RefillError,
         ClickHouseError,
         BotoCoreError,
         ClientError,

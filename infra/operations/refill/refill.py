@@ -1,0 +1,247 @@
+"""Fills a new PostgreSQL from ClickHouse. It may be interrupted at any point; the next run goes on."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import msgspec
+from clickhouse_connect.driver.client import Client
+from psycopg import sql
+from psycopg.errors import LockNotAvailable
+
+from functions.shared import clickhouse, locks
+from functions.shared.clickhouse import readable_target_of
+from functions.shared.partitions import partitions
+from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
+from infra.operations.refill import record as records
+from infra.operations.refill.directory import KeptDirectory, tables_with_rows
+from infra.operations.refill.error import RefillError
+from infra.operations.refill.month import Excluded, Month
+from infra.operations.refill.record import Record
+from infra.operations.refill.thresholds import EPOCH_FACTOR, Translation, thresholds_of, translated_version
+
+_RUN_SECONDS = 24 * 60 * 60
+
+_LOCK = "SELECT pg_advisory_lock(%s)"
+
+_IS_MIGRATED = "SELECT to_regclass('refilled_months') IS NOT NULL"
+
+_HAS_EVENTS = "SELECT EXISTS (SELECT FROM ai_usage_events)"
+
+_NEWEST_VERSION = "SELECT max(version) FROM ai_usage_events"
+
+# Every call takes a transaction number.
+_OLDEST_OPEN = """
+    SELECT least(
+        pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+        pg_current_xact_id()::text::bigint
+    )
+"""
+
+_TRANSLATE_MOVE = """
+    UPDATE namespace_moves
+    SET before_xact = %(before)s::text::xid8, late_xacts = %(late)s::text[]::xid8[]
+    WHERE number = %(number)s
+"""
+
+_UNFINISHED_ERASURES = "SELECT DISTINCT kind, subject FROM erasures WHERE finished_at IS NULL AND subject IS NOT NULL"
+
+_ANALYZE = sql.SQL("ANALYZE {table}")
+
+
+class Refilled(msgspec.Struct):
+    """What a run found or did.
+
+    Attributes:
+        directory_rows: number of rows of the directory, by table.
+        complete_to: everything committed before was copied from the lost PostgreSQL; None if unknown.
+        events: by month, number of events in ClickHouse that PostgreSQL lacked when the run began.
+        added: number of events that this run added.
+        was_finished: whether an earlier run had finished, so that there was nothing to do.
+        unfinished_erasures: users and namespaces whose erasure must be repeated, because it was interrupted.
+    """
+
+    directory_rows: dict[str, int]
+    complete_to: datetime | None = None
+    events: dict[date, int] = {}
+    added: int = 0
+    was_finished: bool = False
+    unfinished_erasures: list[str] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Refill:
+    """The stores of a refill.
+
+    Attributes:
+        progress: called with sentences about what goes on.
+        wait_seconds: longest wait for a running sync, for another refill, and for open transactions.
+    """
+
+    database_url: str
+    clickhouse_url: str
+    progress: Callable[[str], None] = lambda _: None
+    wait_seconds: float = 60
+
+    def run(self, *, dry_run: bool = False) -> Refilled:
+        """Restores the directory in one transaction, and then the events, the newest month first.
+
+        Raises:
+            RefillError: the database is not migrated or not empty, ClickHouse lacks what is needed, or another process
+                holds a lock for too long.
+            psycopg.Error: the connection to PostgreSQL failed.
+            ClickHouseError: the connection to ClickHouse failed, or a statement did.
+        """
+        limits, options = TimeLimits(_RUN_SECONDS, _RUN_SECONDS), f"-c lock_timeout={self.wait_seconds:.0f}s"
+        with (
+            connect(self.database_url, limits, options) as connection,
+            closing(clickhouse.connect(self.clickhouse_url, _RUN_SECONDS)) as client,
+        ):
+            _require_migrated(connection)
+            with _locked(connection, locks.REFILL, "refill"), _locked(connection, locks.ERASURE, "erasure"):
+                return self._run(connection, client, dry_run=dry_run)
+
+    def _run(self, connection: Connection, client: Client, *, dry_run: bool) -> Refilled:
+        kept, known = KeptDirectory(client), records.read(connection)
+        refilled = Refilled(kept.counts)
+        if not known:
+            record = _planned(connection, client, kept)
+            if not dry_run:
+                self.progress(f"Restoring {sum(kept.counts.values()):,} rows of the directory …")
+                _begin(connection, kept, record)
+                self.progress("The directory is restored: functions may use this database from now on.")
+            known = [*_earlier(kept), record]
+        elif known[-1].finished_at is not None:
+            refilled.was_finished = True
+        record, refilled.complete_to = known[-1], known[-1].complete_to
+        excluded = _excluded(connection, kept, dry_run=dry_run)
+        refilled.unfinished_erasures = [*map("user {}".format, excluded.users)]
+        refilled.unfinished_erasures += map("namespace {}".format, excluded.paths)
+        if not refilled.was_finished:
+            xact_id = translated_version([one.translation for one in known])
+            for month in _months(connection):
+                filling = Month(connection, client, month, record.epoch, record.last_xact, xact_id, excluded)
+                self._fill(filling, refilled, dry_run=dry_run)
+            if not dry_run:
+                records.finish(connection, record)
+        return refilled
+
+    def _fill(self, month: Month, refilled: Refilled, *, dry_run: bool) -> None:
+        """Fills one month, or only counts its events."""
+        steps = list(month.steps())
+        refilled.events[month.month] = events = sum(step.events for step in steps)
+        if dry_run or not steps:
+            return
+        done = 0
+        for step in steps:
+            refilled.added += month.fill(step)
+            done += step.events
+            self.progress(f"{month.month:%Y-%m}: {done:,} of {events:,} events …")
+        table = sql.Identifier(f"ai_usage_events_{month.month:%Y%m}")
+        month.connection.execute(_ANALYZE.format(table=table))
+
+
+def _require_migrated(connection: Connection) -> None:
+    if connection.execute(_IS_MIGRATED).fetchone() != (True,) or not partitions(connection):
+        raise RefillError("the database is not migrated: run `usage-events migrate`")
+
+
+def _planned(connection: Connection, client: Client, kept: KeptDirectory) -> Record:
+    """Returns what a refill of this database is to record.
+
+    Raises:
+        RefillError: the database or ClickHouse is not as it must be.
+    """
+    target = readable_target_of(client)
+    if target is None:
+        raise RefillError("ClickHouse has no table of events")
+    if not kept.is_whole:
+        raise RefillError("ClickHouse keeps no whole copy of a directory: the sync has never finished one")
+    _require_empty(connection)
+    newest = int(client.query(_NEWEST_VERSION).result_rows[0][0])
+    thresholds = thresholds_of((before, late) for _, before, late in _moves(kept))
+    complete = [row["caught_up_at"] for row in kept.rows("sync_state") if row["target"] == str(target)]
+    return Record(
+        epoch=newest // EPOCH_FACTOR + 1,
+        target=str(target),
+        thresholds=thresholds,
+        last_xact=len(thresholds) + 1,
+        complete_to=datetime.fromisoformat(complete[0]) if complete and complete[0] else None,
+    )
+
+
+def _require_empty(connection: Connection) -> None:
+    names = tables_with_rows(connection)
+    if connection.execute(_HAS_EVENTS).fetchone() == (True,):
+        names.insert(0, "ai_usage_events")
+    if names:
+        raise RefillError(
+            f"the database is not empty: {', '.join(names)} have rows; a refill needs a new database, which no function"
+            " uses yet"
+        )
+
+
+def _begin(connection: Connection, kept: KeptDirectory, record: Record) -> None:
+    """Restores the directory, and records the refill, in one transaction; no sync runs meanwhile."""
+    with _locked(connection, locks.SYNC, "sync"):
+        _use_up_numbers(connection, record.last_xact)
+        with connection.transaction():
+            _require_empty(connection)
+            kept.restore(connection)
+            _translate_moves(connection, kept, record.translation)
+            records.begin(connection, record)
+
+
+def _use_up_numbers(connection: Connection, last: int) -> None:
+    """Makes the server's transactions have greater numbers than the refilled rows."""
+    while int(connection.execute(_OLDEST_OPEN).fetchall()[0][0]) <= last:
+        pass
+
+
+def _translate_moves(connection: Connection, kept: KeptDirectory, translation: Translation) -> None:
+    moves = [
+        {"number": number, "before": translation.of(before), "late": [str(translation.of(one)) for one in late]}
+        for number, before, late in _moves(kept)
+    ]
+    connection.cursor().executemany(_TRANSLATE_MOVE, moves)
+
+
+def _moves(kept: KeptDirectory) -> list[tuple[int, int, Sequence[int]]]:
+    """Returns number, `before_xact` and `late_xacts` of each move."""
+    rows = kept.rows("namespace_moves")
+    return [(row["number"], int(row["before_xact"]), [int(one) for one in row["late_xacts"]]) for row in rows]
+
+
+def _earlier(kept: KeptDirectory) -> list[Record]:
+    """Returns the refills of databases that were lost before."""
+    return sorted((msgspec.convert(row, Record) for row in kept.rows("refills")), key=lambda record: record.epoch)
+
+
+def _excluded(connection: Connection, kept: KeptDirectory, *, dry_run: bool) -> Excluded:
+    found: list[tuple[str, str]] = connection.execute(_UNFINISHED_ERASURES).fetchall()
+    if dry_run and not found:
+        rows = kept.rows("erasures")
+        found = [(row["kind"], row["subject"]) for row in rows if not row["finished_at"] and row["subject"]]
+    users = {int(subject) for kind, subject in found if kind == "user"}
+    return Excluded(sorted(users), sorted({subject for kind, subject in found if kind == "namespace"}))
+
+
+def _months(connection: Connection) -> list[date]:
+    """Returns the months that PostgreSQL keeps, newest first."""
+    return [date(int(name[-6:-2]), int(name[-2:]), 1) for name in reversed(partitions(connection))]
+
+
+@contextmanager
+def _locked(connection: Connection, lock: int, holder: str) -> Iterator[None]:
+    """Holds an advisory lock within the block.
+
+    Raises:
+        RefillError: another process holds the lock for too long.
+    """
+    try:
+        connection.execute(_LOCK, [lock])
+    except LockNotAvailable as error:
+        raise RefillError(f"another {holder} does not end") from error
+    with advisory_lock_released(connection, lock):
+        yield

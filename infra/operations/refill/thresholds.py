@@ -1,0 +1,70 @@
+"""Gives refilled rows transaction numbers that a new server has passed, and that keep the meaning of recorded moves.
+
+A move of a namespace takes along the rows of transactions before it. The transactions of the lost server have numbers
+that the new server has not come to yet. Only the order between a row and the moves matters. So the numbers of the moves
+become 2, 3, 4 and so on, in their order, and a row gets the greatest of these that is not above its own number, or 1.
+
+A row in ClickHouse has the number of the server from which it was copied. If that server was itself refilled, a row
+that was not copied again has the number of the server before, and is translated as that refill did.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from functions.sync.chunks import TRANSACTION_DIGITS
+
+EPOCH_FACTOR = 10**TRANSACTION_DIGITS
+
+
+class Translation(NamedTuple):
+    """How a refill translates transaction numbers.
+
+    Attributes:
+        epoch: first epoch of rows that were copied from the refilled database.
+        thresholds: numbers of the lost database on which moves depend, in their order.
+    """
+
+    epoch: int
+    thresholds: Sequence[int]
+
+    @property
+    def last(self) -> int:
+        """Returns the greatest number of a refilled row."""
+        return len(self.thresholds) + 1
+
+    def of(self, number: int) -> int:
+        """Returns what becomes of a number.
+
+        >>> [Translation(2, [10, 20]).of(number) for number in (9, 10, 19, 20, 99)]
+        [1, 2, 2, 3, 3]
+        """
+        return 1 + bisect_right(self.thresholds, number)
+
+
+def thresholds_of(moves: Iterable[tuple[int, Sequence[int]]]) -> list[int]:
+    """Returns the numbers on which moves depend.
+
+    Args:
+        moves: of each move, the number before which transactions count, and the later ones that count too.
+    """
+    found = set[int]()
+    for before, late in moves:
+        found.add(before)
+        for number in late:
+            found |= {number, number + 1}
+    return sorted(found)
+
+
+def translated_version(translations: Iterable[Translation]) -> str:
+    """Returns ClickHouse's expression for the number of a refilled row.
+
+    Args:
+        translations: of all refills in their order, the present one last.
+    """
+    expression = f"(version % {EPOCH_FACTOR})"
+    for one in translations:
+        numbers = ", ".join(map(str, one.thresholds))
+        count = f"arrayCount(number -> number <= {expression}, [{numbers}])" if numbers else "0"
+        expression = f"if(version < {one.epoch * EPOCH_FACTOR}, 1 + {count}, {expression})"
+    return expression
