@@ -20,6 +20,7 @@ from functions.ingest.outcome import Outcome
 from functions.ingest.pipeline import Consumer
 from functions.ingest.read_ahead import Group, Message, ReadAhead, Upcoming
 from functions.ingest.redelivery import Redelivery
+from functions.ingest.turn import in_turn
 from functions.shared import correlation
 from functions.shared.catalog import registry
 from functions.shared.failure import redact_errors
@@ -86,7 +87,7 @@ class ConsumerHandler:
     def __call__(self, event: dict[str, Any], context: object) -> dict[str, Any]:
         """Stores the messages, and reports the failed ones, which SQS then delivers again."""
         start, deadline = perf_counter(), self.clock() + LAST_START_SECONDS
-        records, self.metrics = event["Records"], BatchMetrics()
+        records, self.metrics = in_turn(event["Records"]), BatchMetrics()
         self.requests = {record["messageId"]: correlation.request_of(record) for record in records}
         invocation = correlation.invocation_of(context)
         self.logger.append_keys(invocation=invocation)
