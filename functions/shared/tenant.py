@@ -54,7 +54,7 @@ def root_of(path: str) -> str:
     >>> root_of("27/28/")
     '27/'
     """
-    return path[: path.index("/") + 1]
+    return f"{path.partition('/')[0]}/"
 
 
 def _hashed(text: str) -> str:

@@ -15,6 +15,7 @@ from infra.cli.doctor import doctor
 from infra.cli.environment import use_local_stack
 from infra.cli.export import export
 from infra.cli.load import load
+from infra.cli.tenants import tenants
 from infra.cli.terminal import console, errors_reported
 from infra.cli.verify import verify
 
@@ -88,6 +89,7 @@ app.command("doctor")(doctor)
 app.command("demo-data")(demo_data)
 app.command("export")(export)
 app.command("load")(load)
+app.command("tenants")(tenants)
 
 
 @app.command("retention")

@@ -46,7 +46,7 @@ _WRITE = """
 # Partitions are read through their table. What was refused, erased and exported is for operators.
 _READ = """
     GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};
-    REVOKE SELECT ON rejected_events, rejection_history, erasures, exports, directory_changes FROM {role};
+    REVOKE SELECT ON rejected_events, rejection_history, erasures, exports, directory_changes, tenant_usage FROM {role};
 """
 
 # The sync needs to know since when the transactions of other roles have been open.

@@ -251,11 +251,11 @@ def test_an_id_whose_event_was_given_a_time_near_another_month_is_looked_up_ther
             return write_events([[one] for one in rows], connection, looks_up=looks_up)
 
     far = MONTH + 100 * HOUR
-    assert write(row(1, MONTH - HOUR), row(2, MONTH - HOUR), looks_up=True) == (2, [])
+    assert write(row(1, MONTH - HOUR), row(2, MONTH - HOUR), looks_up=True)[:2] == (2, [])
     again, taken = row(1, MONTH + HOUR), row(2, MONTH + HOUR, user_id=2)
     written = write(row(3, far), again, taken, row(4, far), looks_up=is_looked_up_at_first)
-    assert written == (2, [taken])
-    assert write(row(3, far), row(5, far), row(5, MONTH + HOUR), looks_up=is_looked_up_at_first) == (1, [])
+    assert written[:2] == (2, [taken])
+    assert write(row(3, far), row(5, far), row(5, MONTH + HOUR), looks_up=is_looked_up_at_first)[:2] == (1, [])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from functions.ingest.postgres.known_ids import KnownIds, conflicting, identity_of, ids_locked
-from functions.ingest.postgres.row import EVERY_MONTH, NO_OTHER_MONTH, Row
+from functions.ingest.postgres.row import EVERY_MONTH, NO_OTHER_MONTH, Row, write_order_key
+from functions.ingest.postgres.usage import BatchUsage
 from functions.shared import event_columns
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
@@ -34,6 +35,7 @@ _INSERT_STAGED = sql.SQL("""
     FROM staged_events
     ORDER BY date_trunc('month', timestamp, 'UTC'), id
     ON CONFLICT DO NOTHING
+    RETURNING timestamp, id
 """).format(columns=_COLUMNS)
 
 # Waits for transactions that replay these rows and have not marked them yet, so the next statement sees the marks.
@@ -86,10 +88,12 @@ class Written(NamedTuple):
     Attributes:
         stored: number of rows that were stored.
         conflicts: rows whose id belongs to an event with another name or user.
+        usage: what the rows add to the usage of their tenants.
     """
 
     stored: int
     conflicts: list[Row]
+    usage: BatchUsage
 
 
 class _LookUpNeeded(Exception):
@@ -129,23 +133,25 @@ def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, loo
     is_stored = False
     if not looks_up:
         try:
-            return _write_new(_without_look_up(slices), connection)
+            usage = BatchUsage()
+            return _write_new(usage.offered(_without_look_up(slices)), connection, usage)
         except _LookUpNeeded:
             pass
         except UniqueViolation:
             is_stored = True
-    rows = [row for some in slices for row in some]
+    usage = BatchUsage()
+    rows = [row for some in usage.offered(slices) for row in some]
     looked_up = [row for row in rows if row.other_month != NO_OTHER_MONTH]
     if is_stored and not looked_up:
-        return _write_staged(rows, connection)
+        return _write_staged(rows, connection, usage)
     with ids_locked(looked_up, connection):
         unknown, conflicts = _without_known(rows, connection)
         unknown.sort(key=attrgetter("write_order"))
         try:
-            written = _write_new([unknown], connection)
+            written = _write_new([unknown], connection, usage)
         except UniqueViolation:
-            written = _write_staged(unknown, connection)
-    return Written(written.stored, conflicts + written.conflicts)
+            written = _write_staged(unknown, connection, usage)
+    return Written(written.stored, conflicts + written.conflicts, usage)
 
 
 def write_rejected(rows: Sequence[RejectedRow], connection: Connection) -> None:
@@ -170,23 +176,26 @@ def _without_look_up(slices: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]
         yield rows
 
 
-def _write_new(slices: Iterable[Sequence[Row]], connection: Connection) -> Written:
-    """Stores rows that are not stored yet.
+def _write_new(slices: Iterable[Sequence[Row]], connection: Connection, usage: BatchUsage) -> Written:
+    """Stores rows that are not stored yet, and counts them as stored.
 
     Raises:
         UniqueViolation: a row is stored already. No row was stored.
     """
     conflicts: list[Row] = []
     with connection.transaction():
-        return Written(_copy(_COPY, slices, connection, conflicts), conflicts)
+        number = _copy(_COPY, usage.storing(_in_order(slices, conflicts)), connection)
+    return Written(number, conflicts, usage)
 
 
-def _write_staged(rows: Sequence[Row], connection: Connection) -> Written:
-    """Stores only the rows that are not stored yet."""
+def _write_staged(rows: Sequence[Row], connection: Connection, usage: BatchUsage) -> Written:
+    """Stores only the rows that are not stored yet, and counts them as stored."""
     connection.execute(_MAKE_STAGING)
-    _copy(_COPY_TO_STAGING, [rows], connection, [])
-    stored = connection.execute(_INSERT_STAGED).rowcount
-    return Written(stored, conflicting(rows, connection))
+    firsts = [row for some in _in_order([rows], []) for row in some]
+    _copy(_COPY_TO_STAGING, [firsts], connection)
+    stored = {write_order_key(timestamp, identifier) for timestamp, identifier in connection.execute(_INSERT_STAGED)}
+    usage.count_stored(row for row in firsts if row.write_order in stored)
+    return Written(len(stored), conflicting(rows, connection), usage)
 
 
 def _without_known(rows: Sequence[Row], connection: Connection) -> tuple[list[Row], list[Row]]:
@@ -247,13 +256,11 @@ def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator
         yield from _in_order([sorted(moved, key=attrgetter("write_order"))], conflicts)
 
 
-def _copy(
-    statement: sql.Composed, slices: Iterable[Sequence[Row]], connection: Connection, conflicts: list[Row]
-) -> int:
+def _copy(statement: sql.Composed, slices: Iterable[Sequence[Row]], connection: Connection) -> int:
     cursor = connection.cursor()
     with cursor.copy(statement) as copy:
         copy.write(_HEADER)
-        for rows in _in_order(slices, conflicts):
+        for rows in slices:
             copy.write(_packed(rows))
             connection.pgconn.flush()  # what the socket did not take before, so that PostgreSQL always has work
         copy.write(_TRAILER)
