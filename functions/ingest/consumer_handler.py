@@ -20,6 +20,7 @@ from functions.ingest.outcome import Outcome
 from functions.ingest.pipeline import Consumer
 from functions.ingest.read_ahead import Group, Message, ReadAhead, Upcoming
 from functions.ingest.redelivery import Redelivery
+from functions.ingest.turn import in_turn
 from functions.shared import correlation
 from functions.shared.catalog import registry
 from functions.shared.failure import redact_errors
@@ -84,7 +85,7 @@ class ConsumerHandler:
     @gc_disabled()
     def __call__(self, event: dict[str, Any], context: object) -> dict[str, Any]:
         """Stores the messages, and reports the failed ones, which SQS then delivers again."""
-        start, records = perf_counter(), event["Records"]
+        start, records = perf_counter(), in_turn(event["Records"])
         invocation = self._begin(records, context)
         done = self._store(records, self.clock() + LAST_START_SECONDS)
         failed = [record for record in records if record["messageId"] not in done]

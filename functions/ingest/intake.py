@@ -1,7 +1,8 @@
 """Validates the events of a request and queues the accepted ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 from uuid import uuid4
 
 import msgspec
@@ -13,12 +14,17 @@ from functions.ingest.formats.table import plain_events
 from functions.ingest.idempotency import IdempotentRequest
 from functions.ingest.judge import Judge
 from functions.ingest.message.batch import Batch
+from functions.ingest.turn import group_of_message
 from functions.shared.catalog.registry import Registry
 from functions.shared.correlation import ATTRIBUTE_BYTES
 from functions.shared.grant import Grant
 
-type Send = Callable[[Sequence[bytes]], set[int]]
-"""Sends messages, and returns the indexes of the messages that could not be sent."""
+
+class Send(Protocol):
+    """Sends messages to the queue."""
+
+    def __call__(self, bodies: Sequence[bytes], *, groups: Sequence[str | None]) -> set[int]:
+        """Sends messages, each with its group, and returns the indexes of the messages that could not be sent."""
 
 
 class QueueUnavailable(Exception):
@@ -61,7 +67,8 @@ class Intake(msgspec.Struct, frozen=True):
     def _queue(self, batch: Batch, accepted: Sequence[int], answer: Answer) -> None:
         """Sends the batch in as few messages as possible; adds the events that the queue did not take to `answer`."""
         messages = list(batch.messages(MAX_MESSAGE_BYTES - ATTRIBUTE_BYTES))
-        unsent = self.send([msgspec.json.encode(message) for message in messages])
+        groups = [group_of_message(message.events, message.grant) for message in messages]
+        unsent = self.send([msgspec.json.encode(message) for message in messages], groups=groups)
         if messages and len(unsent) == len(messages):
             raise QueueUnavailable("The queue can't be reached; send the request again.")
         answer.accepted = len(accepted)

@@ -25,6 +25,7 @@ from functions.ingest.postgres.errors import is_refusal, lacks_partition
 from functions.ingest.postgres.events import RejectedRow, write_events, write_rejected
 from functions.ingest.postgres.rejected_events import rejected_row
 from functions.ingest.postgres.row import NO_OTHER_MONTH, Row, is_mid_month, neighbouring_month
+from functions.ingest.postgres.usage import write_usage
 from functions.ingest.reading import NONE_ERASED, Reading
 from functions.ingest.statements import Statements
 from functions.ingest.transform import (
@@ -125,12 +126,14 @@ class Consumer:
                 erasures = active_erasures(connection)
                 kept = UnerasedSlices(slices, candidates, erasures)
                 with spare_time_used(connection, spare_work):
-                    outcome.stored, rows = write_events(kept, connection, looks_up=looks_up)
+                    written = write_events(kept, connection, looks_up=looks_up)
+                outcome.stored = written.stored
                 require_none_erased(zip(outcome.rejected_keys, outcome.rejected, strict=True), erasures)
-                conflicts[:] = _conflicts(rows, candidates)
+                conflicts[:] = _conflicts(written.conflicts, candidates)
                 write_rejected([*outcome.rejected, *conflicts], connection)
                 with spare_time_used(connection, spare_work):
                     statements.facts.write(connection)
+                write_usage(written.usage, connection)
 
         with ExitStack() as undone:
             undone.callback(self.known.forget)

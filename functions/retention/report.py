@@ -25,6 +25,7 @@ class Report(msgspec.Struct):
     Attributes:
         made: missing partitions that were created, and detached ones that were attached again.
         busy: partitions in use by others; the next run continues with them.
+        usage_counts_deleted: daily counts of tenants that are no longer kept.
         erased_users_forgotten: erasures from which the user's id was removed.
         clickhouse_ttl: `set to 24 months` or `removed`; None if nothing had to be done.
         failure: why work was left undone; empty otherwise.
@@ -37,6 +38,7 @@ class Report(msgspec.Struct):
     busy: list[str] = []
     rejected_events_deleted: int = 0
     erased_users_forgotten: int = 0
+    usage_counts_deleted: int = 0
     clickhouse_ttl: str | None = None
     failure: str = ""
 
@@ -60,5 +62,7 @@ class Report(msgspec.Struct):
         yield f"rejected events {would}deleted: {self.rejected_events_deleted:,}"
         if self.erased_users_forgotten:
             yield f"ids of erased users {would}removed from erasures: {self.erased_users_forgotten:,}"
+        if self.usage_counts_deleted:
+            yield f"daily counts of tenants {would}deleted: {self.usage_counts_deleted:,}"
         if self.clickhouse_ttl is not None:
             yield f"ClickHouse's TTL: {would}{self.clickhouse_ttl}"

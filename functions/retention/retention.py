@@ -18,6 +18,7 @@ from functions.retention.erasures import count_forgettable, forget_users
 from functions.retention.partition_maintenance import ClickHouseState, PartitionMaintenance
 from functions.retention.rejected_events import count_rejected, delete_rejected
 from functions.retention.report import Report
+from functions.retention.tenant_usage import count_old, fold_and_delete
 from functions.shared import clickhouse, locks, settings
 from functions.shared.clickhouse import reason_of, target_of
 from functions.shared.partitions import first_moment, wanted_months
@@ -100,6 +101,7 @@ class Retention:
                 before, oldest = months_before(now, self.months), first_moment(partitions.oldest_month())
                 report.rejected_events_deleted = remove_rejected(connection, before, oldest)
                 report.erased_users_forgotten = (count_forgettable if dry_run else forget_users)(connection)
+                report.usage_counts_deleted = (count_old if dry_run else fold_and_delete)(connection)
                 report.add_failure(state.away)
                 if client:
                     self._set_clickhouse_ttl(connection, client, report)

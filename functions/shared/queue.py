@@ -31,12 +31,17 @@ logger = Logger(child=True)
 
 
 def send(
-    client: "SQSClient", queue_url: str, bodies: Sequence[bytes], attributes: Sequence[Attributes] | None = None
+    client: "SQSClient",
+    queue_url: str,
+    bodies: Sequence[bytes],
+    attributes: Sequence[Attributes] | None = None,
+    groups: Sequence[str | None] | None = None,
 ) -> set[int]:
     """Sends each of `bodies` as a message.
 
     Args:
         attributes: message attributes, one mapping per body.
+        groups: the group of each message, whose turn the message takes in the queue; None for no group.
 
     Returns:
         Indexes of the messages that the queue did not accept after retries. Once the queue can't be reached, the rest
@@ -44,32 +49,34 @@ def send(
     """
     unsent: set[int] = set()
     is_reached = True
-    of_each = attributes or [{}] * len(bodies)
+    of_each, group_of_each = attributes or [{}] * len(bodies), groups or [None] * len(bodies)
     sizes = [len(body) + _size(own) for body, own in zip(bodies, of_each, strict=True)]
-    for group in _groups(sizes):
-        left = set(group)
+    for indexes in _batches(sizes):
+        left = set(indexes)
         if is_reached:
-            entries = {index: _entry(index, bodies, of_each) for index in group}
-            left, is_reached = _send_group(client, queue_url, entries)
+            entries = {index: _entry(index, bodies[index], of_each[index], group_of_each[index]) for index in indexes}
+            left, is_reached = _send_batch(client, queue_url, entries)
         unsent |= left
     return unsent
 
 
-def send_for_request(client: "SQSClient", queue_url: str, bodies: Sequence[bytes]) -> set[int]:
+def send_for_request(
+    client: "SQSClient", queue_url: str, bodies: Sequence[bytes], groups: Sequence[str | None] | None = None
+) -> set[int]:
     """Like `send`, with the id of the present request as a message attribute."""
     request_id = correlation.current()
     if request_id is None:
-        return send(client, queue_url, bodies)
+        return send(client, queue_url, bodies, groups=groups)
     attributes: Attributes = {correlation.ATTRIBUTE: {"DataType": "String", "StringValue": request_id}}
-    return send(client, queue_url, bodies, [attributes] * len(bodies))
+    return send(client, queue_url, bodies, [attributes] * len(bodies), groups)
 
 
-def _entry(
-    index: int, bodies: Sequence[bytes], attributes: Sequence[Attributes]
-) -> "SendMessageBatchRequestEntryTypeDef":
-    entry: SendMessageBatchRequestEntryTypeDef = {"Id": str(index), "MessageBody": bodies[index].decode()}
-    if attributes[index]:
-        entry["MessageAttributes"] = attributes[index]
+def _entry(index: int, body: bytes, attributes: Attributes, group: str | None) -> "SendMessageBatchRequestEntryTypeDef":
+    entry: SendMessageBatchRequestEntryTypeDef = {"Id": str(index), "MessageBody": body.decode()}
+    if attributes:
+        entry["MessageAttributes"] = attributes
+    if group is not None:
+        entry["MessageGroupId"] = group
     return entry
 
 
@@ -84,21 +91,21 @@ def _size(attributes: Attributes) -> int:
     )
 
 
-def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Splits indexes of messages into groups that fit in one SendMessageBatch call."""
-    group: list[int] = []
+def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Splits indexes of messages into batches that fit in one SendMessageBatch call."""
+    batch: list[int] = []
     total = 0
     for index, size in enumerate(sizes):
-        if len(group) == MAX_BATCH_ENTRIES or total + size > MAX_BATCH_BYTES:
-            yield group
-            group, total = [], 0
-        group.append(index)
+        if len(batch) == MAX_BATCH_ENTRIES or total + size > MAX_BATCH_BYTES:
+            yield batch
+            batch, total = [], 0
+        batch.append(index)
         total += size
-    if group:
-        yield group
+    if batch:
+        yield batch
 
 
-def _send_group(
+def _send_batch(
     client: "SQSClient", queue_url: str, unsent: dict[int, "SendMessageBatchRequestEntryTypeDef"]
 ) -> tuple[set[int], bool]:
     """Returns the indexes of messages that the queue did not accept, and whether it can be reached."""

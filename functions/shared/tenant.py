@@ -1,12 +1,18 @@
 """Names the tenant of a token, for counting events and bytes and for sharing limits."""
 
+from hashlib import sha256
+
 from functions.shared.grant import Grant
 
 EVERYONE = "*"
 NOBODY = "none"
 QUEUE = "queue"
 
+MAX_GROUP_CHARACTERS = 128
+"""Longest `MessageGroupId` that SQS accepts."""
+
 _MAX_ROOTS_NAMED = 5
+_HASH_CHARACTERS = 32
 
 
 def tenant_of(grant: Grant) -> str:
@@ -23,3 +29,33 @@ def tenant_of(grant: Grant) -> str:
     roots = grant.root_namespaces
     more = f"+{len(roots) - _MAX_ROOTS_NAMED}" if len(roots) > _MAX_ROOTS_NAMED else ""
     return ",".join(roots[:_MAX_ROOTS_NAMED]) + more or NOBODY
+
+
+def tenant_group(grant: Grant) -> str:
+    """Returns the name of those who share a rate and a turn in the queue: all senders with the same root namespaces.
+
+    A token without root namespaces that writes its own user's events alone forms a group with that user's other tokens.
+    The name has at most `MAX_GROUP_CHARACTERS` characters, and no id of a user.
+
+    >>> tenant_group(Grant(sub="1", scopes=(), namespaces=("27/28/", "9/")))
+    '27/,9/'
+    """
+    if grant.is_unlimited:
+        return EVERYONE
+    roots = ",".join(grant.root_namespaces)
+    if not roots:
+        return f"user-{_hashed(f'{grant.issuer} {grant.sub}')}"
+    return roots if len(roots) <= MAX_GROUP_CHARACTERS else f"roots-{_hashed(roots)}"
+
+
+def root_of(path: str) -> str:
+    """Returns the root namespace of a traversal path.
+
+    >>> root_of("27/28/")
+    '27/'
+    """
+    return f"{path.partition('/')[0]}/"
+
+
+def _hashed(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]

@@ -17,6 +17,7 @@ from infra.cli.export import export
 from infra.cli.load import load
 from infra.cli.refill import refill
 from infra.cli.reprocess import reprocess
+from infra.cli.tenants import tenants
 from infra.cli.terminal import console, errors_reported
 from infra.cli.verify import verify
 
@@ -92,6 +93,7 @@ app.command("export")(export)
 app.command("load")(load)
 app.command("reprocess")(reprocess)
 app.command("refill")(refill)
+app.command("tenants")(tenants)
 
 
 @app.command("retention")

@@ -6,7 +6,15 @@ WRITE = frozenset({"INSERT", "UPDATE", "DELETE"})
 OF_DEPLOYMENTS = ("alembic_version", "migration_steps", "releases", "payload_keys")
 """Tables that the owner alone writes."""
 
-OF_OPERATORS = ("rejected_events", "rejection_history", "erasures", "exports", "directory_changes", "reprocessings")
+OF_OPERATORS = (
+    "rejected_events",
+    "rejection_history",
+    "erasures",
+    "exports",
+    "directory_changes",
+    "reprocessings",
+    "tenant_usage",
+)
 """Tables that hold what was refused, erased and exported, which the reader does not read."""
 
 

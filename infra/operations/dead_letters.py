@@ -28,6 +28,7 @@ class DeadLetter(msgspec.Struct):
         origin: original id and sent time, kept when the message is redriven.
         receives: number of receives from the queue and the dead-letter queue.
         receipt: SQS receipt handle, to delete the message or make it visible again.
+        group: group of the message, kept when the message is redriven; None if it has none.
     """
 
     id: str
@@ -36,6 +37,7 @@ class DeadLetter(msgspec.Struct):
     body: str
     attributes: "dict[str, MessageAttributeValueOutputTypeDef]"
     receipt: str
+    group: str | None = None
 
 
 class RedriveSummary(msgspec.Struct):
@@ -93,7 +95,7 @@ def redrive(client: "SQSClient", dead_letter_url: str, queue_url: str) -> Redriv
         for letters in _received(client, dead_letter_url, unsent):
             bodies = [letter.body.encode() for letter in letters]
             attributes = [letter.attributes | {ATTRIBUTE: letter.origin.attribute} for letter in letters]
-            refused = queue.send(client, queue_url, bodies, attributes)
+            refused = queue.send(client, queue_url, bodies, attributes, [letter.group for letter in letters])
             unsent.update((letters[index].id, letters[index].receipt) for index in refused)
             _delete(client, dead_letter_url, [letter for index, letter in enumerate(letters) if index not in refused])
             done.sent += len(letters) - len(refused)
@@ -132,6 +134,7 @@ def _letter(message: "MessageTypeDef") -> DeadLetter:
         message["Body"],
         attributes,
         message["ReceiptHandle"],
+        system_attributes.get("MessageGroupId"),
     )
 
 

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import batched
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import msgspec
 from psycopg.rows import class_row
 
 from functions.ingest.message.replay import Replay
+from functions.ingest.turn import group_of_message
 from functions.shared import queue
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
@@ -151,6 +152,19 @@ class ReplaySummary:
     skipped: int
 
 
+class _Claimed(NamedTuple):
+    """A row to replay.
+
+    Attributes:
+        message: body of the message; None if it would be too large.
+        group: group of the message; None if it has none.
+    """
+
+    rejected_id: UUID
+    message: bytes | None
+    group: str | None = None
+
+
 def find(
     connection: Connection, code: str | None = None, event: str | None = None, since: datetime | None = None
 ) -> list[UUID]:
@@ -195,13 +209,14 @@ def replay(connection: Connection, client: "SQSClient", queue_url: str, ids: Seq
     for some in batched(ids, _MAX_SENT_AT_ONCE, strict=False):
         with connection.transaction():
             claimed = list(_claim(connection, list(some)))
-            messages = {identifier: message for identifier, message in claimed if message is not None}
-            refused = queue.send(client, queue_url, list(messages.values()))
-            taken = [identifier for index, identifier in enumerate(messages) if index not in refused]
+            sendable = [one for one in claimed if one.message is not None]
+            bodies, groups = [one.message or b"" for one in sendable], [one.group for one in sendable]
+            refused = queue.send(client, queue_url, bodies, groups=groups)
+            taken = [one.rejected_id for index, one in enumerate(sendable) if index not in refused]
             connection.execute(_MARK, [taken])
         sent += len(taken)
         unsent += len(refused)
-        too_large += [identifier for identifier, message in claimed if message is None]
+        too_large += [one.rejected_id for one in claimed if one.message is None]
     row = connection.execute(_COUNT_OF_SYNC, [ids]).fetchone()
     of_sync = int(row[0]) if row else 0
     return ReplaySummary(sent, unsent, too_large, of_sync, len(ids) - sent - unsent - len(too_large) - of_sync)
@@ -214,13 +229,14 @@ def delete(connection: Connection, ids: Sequence[UUID]) -> int:
     )
 
 
-def _claim(connection: Connection, ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:
-    """Locks the waiting rows and yields each with its message; None if the message would be too large."""
+def _claim(connection: Connection, ids: list[UUID]) -> Iterator[_Claimed]:
+    """Locks the waiting rows and yields each with its message."""
     for rejected_id, attempts, received_at, body, grant, event_id in connection.execute(_CLAIM, [ids]):
         try:
             sender = grant and msgspec.convert(grant, Grant)
             replay = Replay(rejected_id, attempts, received_at, body, sender, event_id)
         except msgspec.ValidationError:  # the grant is older than the limits on grants
-            yield rejected_id, None
+            yield _Claimed(rejected_id, None)
         else:
-            yield rejected_id, replay.message(queue.MAX_BATCH_BYTES)
+            group = group_of_message([body.encode(errors="replace")], sender)
+            yield _Claimed(rejected_id, replay.message(queue.MAX_BATCH_BYTES), group)

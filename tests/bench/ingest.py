@@ -44,7 +44,7 @@ def measure(_: Path) -> Iterator[Measurement]:
     yield against("ingest_messages", sum(map(len, sent)), "bytes", len(body.encode()))
 
 
-def _taken(sent: list[bytes], bodies: Sequence[bytes]) -> set[int]:
+def _taken(sent: list[bytes], bodies: Sequence[bytes], *, groups: Sequence[str | None]) -> set[int]:
     sent[:] = bodies
     return set()
 

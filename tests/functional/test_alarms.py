@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -47,7 +47,7 @@ def poison_message(stack: Watched, connection: psycopg.Connection) -> None:
         return read(body, origin)
 
     stack.consumer.read = failing
-    stack.send([b'"poison"'])
+    stack.send([b'"poison"'], groups=[None])
 
 
 def dead_letter(stack: Watched, connection: psycopg.Connection) -> None:
@@ -72,9 +72,10 @@ def ingest_does_not_start(stack: Watched, connection: psycopg.Connection) -> Non
 
 
 def queue_is_away(stack: Watched, connection: psycopg.Connection) -> None:
-    stack.ingest.intake = type(stack.ingest.intake)(
-        stack.ingest.intake.registry, 3, lambda bodies: set(range(len(bodies)))
-    )
+    def send(bodies: Sequence[bytes], *, groups: Sequence[str | None]) -> set[int]:
+        return set(range(len(bodies)))
+
+    stack.ingest.intake = type(stack.ingest.intake)(stack.ingest.intake.registry, 3, send)
 
 
 def rejected_by_ingest(stack: Watched, connection: psycopg.Connection) -> None:

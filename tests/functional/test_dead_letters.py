@@ -104,7 +104,7 @@ def test_what_the_queue_does_not_take_stays_a_dead_letter(queues: Queues, monkey
     send = queues.sqs.send_message_batch
     refused: list[str] = []
 
-    def refuse_each_third(_: Any, _url: str, bodies: list[bytes], attributes: Any) -> set[int]:
+    def refuse_each_third(_: Any, _url: str, bodies: list[bytes], *_others: Any) -> set[int]:
         indexes = set(range(0, len(bodies), 3))
         refused.extend("x" for _ in indexes)
         entries = [{"Id": str(index), "MessageBody": bodies[index].decode()} for index in range(len(bodies))]

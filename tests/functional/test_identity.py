@@ -256,12 +256,12 @@ def test_an_id_whose_event_was_given_a_time_near_another_month_is_looked_up_ther
     is_looked_up_at_first: bool, connection: psycopg.Connection
 ) -> None:
     far = MONTH + 100 * HOUR
-    assert write(connection, row(1, MONTH - HOUR), row(2, MONTH - HOUR), looks_up=True) == (2, [])
+    assert write(connection, row(1, MONTH - HOUR), row(2, MONTH - HOUR), looks_up=True)[:2] == (2, [])
     again, taken = row(1, MONTH + HOUR), row(2, MONTH + HOUR, user_id=2)
     written = write(connection, row(3, far), again, taken, row(4, far), looks_up=is_looked_up_at_first)
-    assert written == (2, [taken])
+    assert written[:2] == (2, [taken])
     rows = row(3, far), row(5, far), row(5, MONTH + HOUR)
-    assert write(connection, *rows, looks_up=is_looked_up_at_first) == (1, [])
+    assert write(connection, *rows, looks_up=is_looked_up_at_first)[:2] == (1, [])
 
 
 def test_rows_that_another_transaction_stores_after_the_look_up_are_not_stored_twice(
@@ -275,7 +275,7 @@ def test_rows_that_another_transaction_stores_after_the_look_up_are_not_stored_t
             waiting = pool.submit(write, own, *(row(number, far) for number in range(1, 6)))
             while query(WAITING) == [{"count": 0}]:
                 sleep(0.01)
-        assert waiting.result() == (2, [row(3, far)])
+        assert waiting.result()[:2] == (2, [row(3, far)])
 
 
 @pytest.mark.parametrize(

@@ -263,8 +263,8 @@ def test_an_event_rejected_again_during_its_replay_has_that_time_in_its_history(
     with ThreadPoolExecutor(1) as pool:
         consuming: list[Future[None]] = []
 
-        def send_and_have_it_consumed(*arguments: Any) -> set[int]:
-            refused = send(*arguments)
+        def send_and_have_it_consumed(*arguments: Any, **named: Any) -> set[int]:
+            refused = send(*arguments, **named)
             consuming.append(pool.submit(queues.consume, consumer))
             give_up = time.monotonic() + 60
             while not query(WAITING_FOR_A_LOCK):
@@ -405,7 +405,7 @@ def test_what_the_queue_does_not_take_waits_on(
 ) -> None:
     for number in range(3):
         insert(query, {"event": "unknown", "number": number}, received_at=NOW + timedelta(seconds=number))
-    monkeypatch.setattr(queue, "send", lambda *_: {1})
+    monkeypatch.setattr(queue, "send", lambda *_, **__: {1})
     result = command("replay")
     assert result.exit_code == 1
     assert "2 events are on the queue again.\n1 were not accepted by the queue and are still waiting." in result.output

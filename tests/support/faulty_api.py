@@ -49,7 +49,7 @@ class FaultyApi(ThreadingHTTPServer):
         self.connections = 0
         self.written: dict[str, set[bytes]] = {}
         self.accepted: list[str] = []
-        self.intake = Intake(registry.load(), 3, send=lambda _: set())
+        self.intake = Intake(registry.load(), 3, send=_all)
 
     @property
     def url(self) -> str:
@@ -74,8 +74,12 @@ class FaultyApi(ThreadingHTTPServer):
         return answer
 
 
-def _all_but_the_last(messages: Sequence[bytes]) -> set[int]:
-    return {len(messages) - 1} if len(messages) > 1 else set()
+def _all(bodies: Sequence[bytes], *, groups: Sequence[str | None]) -> set[int]:
+    return set()
+
+
+def _all_but_the_last(bodies: Sequence[bytes], *, groups: Sequence[str | None]) -> set[int]:
+    return {len(bodies) - 1} if len(bodies) > 1 else set()
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -107,7 +107,7 @@ class Watched:
         self.ingest.intake = replace(self.ingest.intake, send=self.send)
         self.due = [self.post, self.store, self.ask, self.copy]
 
-    def send(self, bodies: Sequence[bytes]) -> set[int]:
+    def send(self, bodies: Sequence[bytes], *, groups: Sequence[str | None]) -> set[int]:  # noqa: ARG002
         """Puts messages on the queue."""
         self.queue += [Waiting(body, self.now) for body in bodies]
         return set()
@@ -137,7 +137,7 @@ class Watched:
         answer = self._invoke("Ingest", self.ingest, self._request({}, self.events()))
         self._count_answer(answer)
         for body in self.published:
-            self.send([json.dumps(body).encode()])
+            self.send([json.dumps(body).encode()], groups=[None])
 
     def ask(self) -> None:
         """Sends a query."""

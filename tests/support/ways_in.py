@@ -50,7 +50,8 @@ class WaysIn:
     waiting: list[bytes] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def send(self, bodies: Sequence[bytes]) -> set[int]:
+    def send(self, bodies: Sequence[bytes], *, groups: Sequence[str | None]) -> set[int]:
+        assert len(groups) == len(bodies)
         assert all(len(body) <= QUEUE_BYTES for body in bodies)
         self.waiting += bodies
         return set()

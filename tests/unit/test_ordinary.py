@@ -108,7 +108,7 @@ def taken_in(body: bytes, grant: Grant, key: str | None = None) -> tuple[Answer,
     """Returns the answer to a body, and the messages on the queue."""
     sent: list[bytes] = []
 
-    def send(bodies: Any) -> set[int]:
+    def send(bodies: Any, *, groups: Any) -> set[int]:
         sent.extend(bodies)
         return set()
 

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from functions.ingest.postgres.known_ids import KnownIds, identity_of, ids_locked, without_stored
 from functions.ingest.postgres.row import EVERY_MONTH, NO_OTHER_MONTH, Row
+from functions.ingest.postgres.usage import BatchUsage
 from functions.shared import event_columns
 from functions.shared.grant import Grant
 from functions.shared.postgres import Connection
@@ -73,10 +74,12 @@ class Written(NamedTuple):
     Attributes:
         stored: number of rows that were stored.
         conflicts: rows whose id belongs to an event with another name or user.
+        usage: what the rows add to the usage of their tenants.
     """
 
     stored: int
     conflicts: list[Row]
+    usage: BatchUsage
 
 
 class _LookUpNeeded(Exception):
@@ -118,23 +121,25 @@ def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, loo
     is_stored = False
     if not looks_up:
         try:
-            return _write_new(_without_look_up(slices), connection)
+            usage = BatchUsage()
+            return _write_new(usage.offered(_without_look_up(slices)), connection, usage)
         except _LookUpNeeded:
             pass
         except UniqueViolation:
             is_stored = True
-    rows = [row for some in slices for row in some]
+    usage = BatchUsage()
+    rows = [row for some in usage.offered(slices) for row in some]
     looked_up = [row for row in rows if row.other_month != NO_OTHER_MONTH]
     if is_stored and not looked_up:
-        return _write_unstored(rows, connection)
+        return _write_unstored(rows, connection, usage)
     with ids_locked(looked_up, connection):
         unknown, conflicts = _without_known(rows, connection)
         unknown.sort(key=attrgetter("write_order"))
         try:
-            written = _write_new([unknown], connection)
+            written = _write_new([unknown], connection, usage)
         except UniqueViolation:
-            written = _write_unstored(unknown, connection)
-    return Written(written.stored, conflicts + written.conflicts)
+            written = _write_unstored(unknown, connection, usage)
+    return Written(written.stored, conflicts + written.conflicts, usage)
 
 
 def write_rejected(rows: Sequence[RejectedRow], connection: Connection) -> None:
@@ -159,19 +164,20 @@ def _without_look_up(slices: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]
         yield rows
 
 
-def _write_new(slices: Iterable[Sequence[Row]], connection: Connection) -> Written:
-    """Stores rows that are not stored yet.
+def _write_new(slices: Iterable[Sequence[Row]], connection: Connection, usage: BatchUsage) -> Written:
+    """Stores rows that are not stored yet, and counts them as stored.
 
     Raises:
         UniqueViolation: a row is stored already. No row was stored.
     """
     conflicts: list[Row] = []
     with connection.transaction():
-        return Written(_copy(slices, connection, conflicts), conflicts)
+        number = _copy(usage.storing(_in_order(slices, conflicts)), connection)
+    return Written(number, conflicts, usage)
 
 
-def _write_unstored(rows: Sequence[Row], connection: Connection) -> Written:
-    """Stores only the rows that are not stored yet.
+def _write_unstored(rows: Sequence[Row], connection: Connection, usage: BatchUsage) -> Written:
+    """Stores only the rows that are not stored yet, and counts them as stored.
 
     Another transaction may store some of them after the look-up. The copy waits for that transaction, and the next
     look-up sees what it stored.
@@ -182,7 +188,7 @@ def _write_unstored(rows: Sequence[Row], connection: Connection) -> Written:
     unknown, conflicts = without_stored(rows, connection)
     while True:
         try:
-            written = _write_new([unknown], connection)
+            written = _write_new([unknown], connection, usage)
         except UniqueViolation:
             unknown_before = unknown
             unknown, others = without_stored(unknown_before, connection)
@@ -190,7 +196,7 @@ def _write_unstored(rows: Sequence[Row], connection: Connection) -> Written:
                 raise
             conflicts += others
         else:
-            return Written(written.stored, conflicts + written.conflicts)
+            return Written(written.stored, conflicts + written.conflicts, usage)
 
 
 def _without_known(rows: Sequence[Row], connection: Connection) -> tuple[list[Row], list[Row]]:
@@ -251,11 +257,11 @@ def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator
         yield from _in_order([sorted(moved, key=attrgetter("write_order"))], conflicts)
 
 
-def _copy(slices: Iterable[Sequence[Row]], connection: Connection, conflicts: list[Row]) -> int:
+def _copy(slices: Iterable[Sequence[Row]], connection: Connection) -> int:
     cursor = connection.cursor()
     with cursor.copy(_COPY) as copy:
         copy.write(_HEADER)
-        for rows in _in_order(slices, conflicts):
+        for rows in slices:
             copy.write(_packed(rows))
             connection.pgconn.flush()  # what the socket did not take before, so that PostgreSQL always has work
         copy.write(_TRAILER)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from functions.ingest.contract import MAX_MESSAGE_BYTES
 from functions.ingest.publisher.destination import TIMEOUT_SECONDS, Sender, Sent, Unacceptable, Unavailable, fault
+from functions.ingest.turn import by_turn
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -49,18 +50,32 @@ class _QueueSender:
         self._client: SQSClient | None = None
 
     def send(self, events: Sequence[bytes]) -> Sent:
+        first, *further = by_turn(events)
+        self._send_message(*first)
+        accepted = len(first[1])
+        for group, some in further:
+            try:
+                self._send_message(group, some)
+            except (Unavailable, Unacceptable) as error:  # those of the first message have arrived
+                return Sent(accepted=accepted, again=some, again_code=error.code)
+            accepted += len(some)
+        return Sent(accepted=accepted)
+
+    def _send_message(self, group: str | None, events: Sequence[bytes]) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        body = b"[%b]" % b",".join(events)
+        body = (b"[%b]" % b",".join(events)).decode()
         try:
             if self._client is None:
                 self._client = self._make_client()
-            self._client.send_message(QueueUrl=self._queue_url, MessageBody=body.decode())
+            if group is None:
+                self._client.send_message(QueueUrl=self._queue_url, MessageBody=body)
+            else:
+                self._client.send_message(QueueUrl=self._queue_url, MessageBody=body, MessageGroupId=group)
         except ClientError as error:
             raise _fault(error) from error
         except BotoCoreError as error:
             raise Unavailable("unreachable", f"{type(error).__name__}: {error}") from error
-        return Sent(accepted=len(events))
 
     def close(self) -> None:
         if self._client is not None:

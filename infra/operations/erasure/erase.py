@@ -32,6 +32,7 @@ from infra.operations.erasure.names import delete_names
 from infra.operations.erasure.record import Record
 from infra.operations.erasure.rejected_events import delete_rejected
 from infra.operations.erasure.subject import Subject
+from infra.operations.erasure.usage import delete_usage
 from infra.operations.erasure.writers import WritersRemain, wait_for_writers
 
 _STATEMENT_SECONDS = 600
@@ -136,6 +137,7 @@ class Eraser(msgspec.Struct, frozen=True):
         wait_for_writers(connection, self.wait_seconds, self.progress)
         shared = delete_rejected(connection, record)
         delete_names(connection, record)
+        delete_usage(connection, record)
         records.postgresql_done(connection, record)
         return shared
 

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0019"
-down_revision = "0013"
+down_revision = "0017"
 
 # A database that is restored from a dump has the id of the former one, and one that is refilled takes it over. A
 # database with another id must not replace the copy.

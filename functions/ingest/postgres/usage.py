@@ -1,0 +1,89 @@
+"""Counts what each tenant uses: events and bytes, by the root namespace that each event lies in."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import NamedTuple
+
+from functions.ingest.postgres.row import Row
+from functions.shared.postgres import Connection
+from functions.shared.tenant import NOBODY, root_of
+
+_PATH = attrgetter("namespace_path")
+
+# The backends that run at the same time rarely have the same number, see migration 0017. All transactions write in the
+# same order, and write nothing after that, so no two of them wait for each other.
+_ADD = """
+    INSERT INTO tenant_usage AS known (day, tenant, shard, events, stored, bytes)
+    SELECT (now() AT TIME ZONE 'UTC')::date, tenant, pg_backend_pid() %% 8, events, stored, bytes
+    FROM unnest(%(tenants)s::text[], %(events)s::bigint[], %(stored)s::bigint[], %(bytes)s::bigint[])
+        AS counted (tenant, events, stored, bytes)
+    ORDER BY tenant
+    ON CONFLICT (day, tenant, shard) DO UPDATE SET
+        events = known.events + excluded.events,
+        stored = known.stored + excluded.stored,
+        bytes = known.bytes + excluded.bytes
+"""
+
+
+class TenantUsage(NamedTuple):
+    """What a tenant used.
+
+    Attributes:
+        events: number of events that became rows, those included that were stored before.
+        stored: number of events that were stored.
+        bytes: size of the payloads of the stored events as JSON.
+    """
+
+    events: int = 0
+    stored: int = 0
+    bytes: int = 0
+
+
+class BatchUsage:
+    """What the rows of a batch add to the usage of their tenants."""
+
+    def __init__(self) -> None:
+        # Counted by path: there are far fewer paths than rows, and counting paths takes no code in Python.
+        self._events: Counter[str | None] = Counter()
+        self._stored: Counter[str | None] = Counter()
+        self._bytes: Counter[str | None] = Counter()
+
+    def offered(self, slices: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]:
+        """Yields the slices, and counts their rows."""
+        self._events.clear()
+        for rows in slices:
+            self._events.update(map(_PATH, rows))
+            yield rows
+
+    def storing(self, slices: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]:
+        """Yields the slices, and counts their rows, and none of before, as stored."""
+        stored, size = self._stored, self._bytes
+        stored.clear()
+        size.clear()
+        for rows in slices:
+            for row in rows:
+                path = row.namespace_path
+                stored[path] += 1
+                size[path] += len(row.payload)
+            yield rows
+
+    def by_tenant(self) -> dict[str, TenantUsage]:
+        """Returns what each tenant used, by its root namespace; `none` for events without a namespace."""
+        usage: dict[str, TenantUsage] = {}
+        for path, events in self._events.items():
+            tenant = root_of(path) if path else NOBODY
+            known = usage.get(tenant, TenantUsage())
+            usage[tenant] = TenantUsage(
+                known.events + events, known.stored + self._stored[path], known.bytes + self._bytes[path]
+            )
+        return usage
+
+
+def write_usage(usage: BatchUsage, connection: Connection) -> None:
+    """Adds the usage of a batch to that of the day. Must be the last statement of the transaction that stores it."""
+    of_tenants = usage.by_tenant()
+    if of_tenants:
+        events, stored, sizes = zip(*of_tenants.values(), strict=True)
+        values = {"tenants": list(of_tenants), "events": list(events), "stored": list(stored), "bytes": list(sizes)}
+        connection.execute(_ADD, values)
