@@ -141,7 +141,7 @@ function declared({ name }: Metric, feature: string, definitions: readonly Metri
   const found = definitions.find((each) => each.feature === feature && each.name === name);
   if (!found) return {};
   const { description, unit } = found;
-  return { ...(description && { description }), ...(unit && { unit }) };
+  return { description, ...(unit && { unit }) };
 }
 
 /** A field of numbers, or of a list of texts, as a metric; none for other fields. */
