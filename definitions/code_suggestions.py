@@ -36,12 +36,14 @@ feature.metric(
     "shownLinesOfCode",
     sum="suggestion_size",
     events=["code_suggestion_shown_in_ide"],
+    unit="lines",
     description="Lines of the suggestions that were shown.",
 )
 feature.metric(
     "acceptedLinesOfCode",
     sum="suggestion_size",
     events=["code_suggestion_accepted_in_ide"],
+    unit="lines",
     description="Lines of the suggestions that were taken.",
 )
 feature.metric(

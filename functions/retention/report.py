@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from functions.shared.counted import counted
+
 
 class KeptPartition(msgspec.Struct, frozen=True, omit_defaults=True):
     """An old partition that is not dropped.
@@ -54,7 +56,7 @@ class Report(msgspec.Struct):
         for name in self.dropped:
             yield f"{name}: {would}dropped"
         for kept in self.kept:
-            rows = "" if kept.unsynced_rows is None else f" ({kept.unsynced_rows:,} rows)"
+            rows = "" if kept.unsynced_rows is None else f" ({counted(kept.unsynced_rows, 'row')})"
             ids = f", like {', '.join(kept.missing_ids)}" if kept.missing_ids else ""
             yield f"{kept.partition}: {would}kept, since {kept.reason}{rows}{ids}"
         for name in self.busy:

@@ -1,4 +1,8 @@
-"""Copies the names that PostgreSQL has to small tables in ClickHouse, whole, whenever one of them has changed."""
+"""Copies the names that PostgreSQL has to small tables in ClickHouse, whole, whenever one of them has changed.
+
+A copy is whole because its partition is then both what readers see at once and what an erasure drops without a trace.
+With changed rows alone, erased names would lie in older parts until these are merged.
+"""
 
 import time
 from collections.abc import Buffer, Generator, Iterable, Iterator, Sequence

@@ -8,6 +8,7 @@ from rich.table import Table
 from functions.shared import settings
 from functions.shared.catalog.feature import DefinitionError
 from functions.shared.catalog.registry import Registry, load
+from functions.shared.counted import counted
 from functions.shared.postgres import TimeLimits, connect
 from infra.cli.environment import names_database, use_local_stack
 from infra.cli.terminal import console, errors_reported
@@ -48,7 +49,9 @@ def check(
         use_local_stack()
         if names_database():
             _require_deployable(registry)
-    typer.echo(f"{len(registry.events)} events in {len(registry.features)} features are consistent.")
+    typer.echo(
+        f"{counted(len(registry.events), 'event')} in {counted(len(registry.features), 'feature')} are consistent."
+    )
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from functions.shared import settings
+from functions.shared.counted import counted
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import errors_reported
 from infra.stack_file import stack_file
@@ -47,9 +48,9 @@ def demo_data(
             retention_months=settings.retention_months(),
         )
         sent = send(events, boto3.client("sqs"), queue, _tell)
-    typer.echo(f"{sent:,} events were sent. They are shown within a minute.")
+    typer.echo(f"{counted(sent, 'event', 'was')} sent, to be shown within a minute.")
 
 
 def _tell(count: int) -> None:
     if count % _EVENTS_BETWEEN_MESSAGES == 0:
-        typer.echo(f"{count:,} events …", err=True)
+        typer.echo(f"{counted(count, 'event')} …", err=True)

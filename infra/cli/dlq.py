@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from functions.shared import settings
+from functions.shared.counted import counted
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import console, errors_reported, format_moment, printable
 
@@ -55,9 +56,9 @@ def redrive() -> None:
     with errors_reported():
         client, queue_url = boto3.client("sqs"), settings.queue_url()
         done = dead_letters.redrive(client, dead_letters.dead_letter_queue_url(client, queue_url), queue_url)
-    typer.echo(f"{done.sent:,} messages are on the queue again.")
+    typer.echo(f"{counted(done.sent, 'message', 'is')} on the queue again.")
     if done.unsent:
-        typer.echo(f"{done.unsent:,} were not accepted by the queue and are still dead letters.", err=True)
+        typer.echo(f"{counted(done.unsent, 'dead letter', 'was')} not accepted by the queue.", err=True)
         raise typer.Exit(1)
 
 

@@ -3,7 +3,7 @@
 import getpass
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -12,6 +12,7 @@ import typer
 
 from functions.shared import settings
 from functions.shared.catalog import registry
+from functions.shared.counted import counted
 from infra.cli.environment import use_local_stack
 from infra.cli.namespace import app as namespace
 from infra.cli.terminal import errors_reported, format_moment
@@ -85,8 +86,6 @@ def _erase(subject: "Subject", by: str | None, wait: int, *, yes: bool) -> None:
     from infra.operations.erasure.erase import Eraser
 
     use_local_stack()
-    if not yes:
-        typer.confirm(f"Erase everything of {subject} permanently?", abort=True)
     with errors_reported():
         eraser = Eraser(
             settings.database_url(),
@@ -95,6 +94,9 @@ def _erase(subject: "Subject", by: str | None, wait: int, *, yes: bool) -> None:
             lambda text: typer.echo(text, err=True),
             wait,
         )
+        eraser.require_reachable()
+        if not yes:
+            typer.confirm(f"Erase everything of {subject} permanently?", abort=True)
         erased = eraser.erase(subject, by or getpass.getuser())
     for line in _lines(erased):
         typer.echo(line)
@@ -105,10 +107,10 @@ def _erase(subject: "Subject", by: str | None, wait: int, *, yes: bool) -> None:
 
 def _lines(erased: "Erased") -> Iterator[str]:
     numbers = {name: number for name, number in erased.counts.items() if name != "clickhouse_events"}
-    removed = ", ".join(f"{number:,} {name}" for name, number in numbers.items()) or "nothing was left"
+    removed = _all(numbers) or "nothing was left"
     yield f"Removed from PostgreSQL: {removed}."
     if erased.clickhouse == "done":
-        yield f"Removed from ClickHouse: {erased.counts.get('clickhouse_events', 0):,} events."
+        yield f"Removed from ClickHouse: {counted(erased.counts.get('clickhouse_events', 0), 'event')}."
         yield f"ClickHouse deletes the files that held them within about {erased.old_parts_seconds:,} s."
     elif erased.clickhouse == "off":
         yield "ClickHouse is off."
@@ -133,8 +135,12 @@ def _export(subject: "Subject", by: str | None, output: Path | None) -> None:
             lambda text: typer.echo(text, err=True),
         )
         counts = exporter.export(subject, by or getpass.getuser(), file)
-    written = ", ".join(f"{number:,} {name}" for name, number in counts.items())
-    typer.echo(f"Exported: {written}.", err=True)
+    typer.echo(f"Exported: {_all(counts)}.", err=True)
+
+
+def _all(counts: Mapping[str, int]) -> str:
+    """The counts with their names, which are plurals like `rejected_events`."""
+    return ", ".join(counted(number, name.removesuffix("s").replace("_", " ")) for name, number in counts.items())
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from functions.shared import settings
+from functions.shared.counted import counted
 from functions.shared.timestamp import utc_now
 from infra.cli.definitions import load_definitions
 from infra.cli.environment import use_local_stack
@@ -103,7 +104,7 @@ def export(
         exported, size = _write(selection, output, kind, source, spreadsheet=spreadsheet)
     stores = " and ".join(dict.fromkeys(exported.sources)) or "no store"
     typer.echo(
-        f"Exported {exported.events:,} events from {stores}: {size / _MEGABYTE:,.1f} MB"
+        f"Exported {counted(exported.events, 'event')} from {stores}: {size / _MEGABYTE:,.1f} MB"
         f" in {time.monotonic() - begin:,.1f} s.",
         err=True,
     )
@@ -150,7 +151,9 @@ class _Progress:
         if now - self._told_at >= _SECONDS_BETWEEN_MESSAGES:
             self._told_at = now
             size = self._output.size / _MEGABYTE
-            typer.echo(f"{exported.events:,} events, {size:,.0f} MB, back to {exported.until:%Y-%m-%d} …", err=True)
+            typer.echo(
+                f"{counted(exported.events, 'event')}, {size:,.0f} MB, back to {exported.until:%Y-%m-%d} …", err=True
+            )
 
 
 @contextmanager

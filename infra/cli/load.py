@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from functions.shared import settings
+from functions.shared.counted import counted
 from infra.cli.environment import names_database, use_local_stack
 from infra.cli.terminal import errors_reported
 from infra.stack_file import stack_file
@@ -82,7 +83,7 @@ def load(
         typer.echo(line)
     total = figures.total()
     if total.on_the_way:
-        typer.echo(f"{total.on_the_way:,} accepted events were not stored within {wait} s.", err=True)
+        typer.echo(f"{counted(total.on_the_way, 'accepted event', 'was')} not stored within {wait} s.", err=True)
     if not total.accepted or total.on_the_way or total.rejected:
         raise typer.Exit(1)
 
@@ -141,4 +142,6 @@ class _Lines:
     def __call__(self, elapsed: float, figures: "Figures") -> None:
         if elapsed - self._told_at >= _SECONDS_BETWEEN_MESSAGES:
             self._told_at = elapsed
-            typer.echo(f"{figures.accepted:,} events accepted, {figures.on_the_way:,} on their way …", err=True)
+            typer.echo(
+                f"{counted(figures.accepted, 'event')} accepted, {figures.on_the_way:,} on their way …", err=True
+            )

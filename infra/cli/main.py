@@ -8,6 +8,7 @@ import typer
 
 from functions.shared import settings
 from functions.shared.catalog.feature import DefinitionError
+from functions.shared.counted import counted
 from functions.shared.postgres import TimeLimits, connect
 from infra.cli import definitions, directory, dlq, erasure, namespace, rejected, tokens
 from infra.cli.demo_data import demo_data
@@ -72,7 +73,9 @@ def synchronise(
             durable=settings.clickhouse_durable_inserts(),
         )
         if reset:
-            typer.echo(f"Starting from the first row; {sync.reset(WAIT_SECONDS):,} rows came from another PostgreSQL.")
+            typer.echo(
+                f"Starting from the first row; {counted(sync.reset(WAIT_SECONDS), 'row')} came from another PostgreSQL."
+            )
         if replay:
             taken, refused = sync.replay(WAIT_SECONDS)
             typer.echo(f"Of the refused rows, ClickHouse accepted {taken:,} and refused {refused:,} again.")
@@ -81,9 +84,9 @@ def synchronise(
             rollups = Rollups(database_url, url, settings.clickhouse_cluster(), rebuild_seconds=0).run(RUN_SECONDS)
             Analysis(database_url, url, settings.clickhouse_cluster()).run(RUN_SECONDS)
             refused = count_waiting(connection)
-        but = f", except {refused:,} refused rows in rejected_events" if refused else ""
-        typer.echo(f"{report.rows:,} rows were copied; everything committed before is in ClickHouse{but}.")
-        typer.echo(f"Rollups of {rollups.days:,} days were built.")
+        but = f", except {counted(refused, 'refused row')} in rejected_events" if refused else ""
+        typer.echo(f"{counted(report.rows, 'row', 'was')} copied; everything committed before is in ClickHouse{but}.")
+        typer.echo(f"Rollups of {counted(rollups.days, 'day')} were built.")
 
 
 app.command("verify")(verify)
@@ -107,7 +110,7 @@ def retain(
     with errors_reported():
         retention = Retention.of_settings()
         clickhouse = "off" if retention.clickhouse_url is None else "on"
-        typer.echo(f"PostgreSQL keeps {retention.months} months; ClickHouse is {clickhouse}.")
+        typer.echo(f"PostgreSQL keeps {counted(retention.months, 'month')}; ClickHouse is {clickhouse}.")
         report = retention.run(datetime.now(UTC), RUN_SECONDS, dry_run=dry_run)
         for line in report.lines():
             typer.echo(line)
@@ -146,4 +149,4 @@ def show_status() -> None:
 
 
 def _show_progress(report: "Report") -> None:
-    typer.echo(f"{report.rows:,} rows …", err=True)
+    typer.echo(f"{counted(report.rows, 'row')} …", err=True)

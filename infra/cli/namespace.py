@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from functions.shared import settings
+from functions.shared.counted import counted
 from functions.shared.postgres import TimeLimits, connect
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import errors_reported
@@ -47,7 +48,7 @@ def move(
                 raise moves.MoveRefused(f"no path of the namespace {old} is known")
             moves.state_move(connection, old_path, new, getpass.getuser())
         report = _run_to_the_end(database_url)
-    typer.echo(f"{old_path} is {new} now; {report.events:,} events and {report.names:,} names moved.")
+    typer.echo(f"{old_path} is {new} now; {counted(report.events, 'event')} and {counted(report.names, 'name')} moved.")
 
 
 def _run_to_the_end(database_url: str) -> "MoveReport":
@@ -62,4 +63,4 @@ def _run_to_the_end(database_url: str) -> "MoveReport":
 
 
 def _show_progress(report: "MoveReport") -> None:
-    typer.echo(f"{report.events:,} events …", err=True)
+    typer.echo(f"{counted(report.events, 'event')} …", err=True)

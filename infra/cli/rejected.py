@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from functions.shared import settings
+from functions.shared.counted import counted
 from functions.shared.postgres import Connection, TimeLimits, connect
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import console, errors_reported, format_moment, past_moment, printable, printable_lines
@@ -85,22 +86,22 @@ def replay(*, ids: Ids = None, code: Code = None, event: EventName = None, since
     with _database() as connection:
         chosen = _chosen(connection, ids, code, event, since)
         done = rejected_events.replay(connection, boto3.client("sqs"), settings.queue_url(), chosen)
-    typer.echo(f"{done.sent:,} events are on the queue again.")
+    typer.echo(f"{counted(done.sent, 'event', 'is')} on the queue again.")
     if done.skipped:
-        typer.echo(f"{done.skipped:,} were already replayed.")
+        typer.echo(f"{counted(done.skipped, 'event', 'was')} already replayed.")
     if done.of_sync:
         typer.echo(
-            f"{done.of_sync:,} are rows that ClickHouse refused; they are stored in PostgreSQL: "
+            f"{counted(done.of_sync, 'row', 'was')} refused by ClickHouse, and PostgreSQL has all of these rows: "
             "usage-events sync --replay retries them."
         )
     if done.too_large:
         typer.echo(
-            f"{len(done.too_large):,} do not fit in a message with their senders' grants and are still waiting: "
-            f"{', '.join(map(str, done.too_large))}",
+            f"{counted(len(done.too_large), 'event', 'is')} still waiting, too large for a message with the sender's"
+            f" grant: {', '.join(map(str, done.too_large))}",
             err=True,
         )
     if done.unsent:
-        typer.echo(f"{done.unsent:,} were not accepted by the queue and are still waiting.", err=True)
+        typer.echo(f"{counted(done.unsent, 'event', 'is')} still waiting: the queue took no more.", err=True)
     if done.too_large or done.unsent:
         raise typer.Exit(1)
 
@@ -120,8 +121,8 @@ def drop(
     with _database() as connection:
         chosen = _chosen(connection, ids, code, event, since)
         if chosen and not yes:
-            typer.confirm(f"Delete {len(chosen):,} rejected events permanently?", abort=True)
-        typer.echo(f"{delete(connection, chosen):,} rejected events were deleted.")
+            typer.confirm(f"Delete {counted(len(chosen), 'rejected event')} permanently?", abort=True)
+        typer.echo(f"{counted(delete(connection, chosen), 'rejected event', 'was')} deleted.")
 
 
 @contextmanager

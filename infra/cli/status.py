@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 
 from functions.shared import clickhouse
+from functions.shared.counted import counted
 from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection
 from functions.shared.sync_state import (
@@ -72,7 +73,7 @@ def _state(connection: Connection, clickhouse_url: str | None) -> tuple[SyncStat
     state = read_state(connection, target)
     if foreign_position(connection, state.cursor) is not None:
         return None, "unknown: PostgreSQL was restored from another server; run `usage-events sync --reset`"
-    return state, f"table {target}" + (f", where {moves:,} moves are not done" if moves else "")
+    return state, f"table {target}" + (f", where {counted(moves, 'move', 'is')} not done" if moves else "")
 
 
 def _partitions(connection: Connection, state: SyncState | None) -> Table:

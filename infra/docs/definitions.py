@@ -78,4 +78,5 @@ def _kind(metric: Metric) -> str:
         "distinct": f"different values of {code(metric.path)}",
         "ratio": " divided by ".join(map(code, metric.of)),
     }
-    return f"{of[metric.kind]}{' of ' + codes(metric.events) if metric.events else ''}"
+    unit = f" in {metric.unit}" if metric.unit else ""
+    return f"{of[metric.kind]}{' of ' + codes(metric.events) if metric.events else ''}{unit}"

@@ -122,7 +122,7 @@ def _show_dashboard(stack: Stack, folder: Path) -> None:
     typer.echo(f"\nThe dashboard: {stack.api_url}/dashboard")
     typer.echo(f"  It is there while the stack runs (make start); its token is in {folder / 'stack.json'}.")
     about_picture = (
-        "A picture of it needs a browser: `make browser` gets one."
+        f"A picture of it needs a browser. {browser.what_is_missing() or '`make browser` gets one.'}"
         if picture is None
         else f"A picture of it: {picture}"
     )

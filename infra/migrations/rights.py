@@ -15,7 +15,7 @@ OF_OPERATORS = (
     "reprocessings",
     "tenant_usage",
 )
-"""Tables that hold what was refused, erased and exported, which the reader does not read."""
+"""Tables that hold what was refused, erased, exported and counted, which the reader does not read."""
 
 
 def of_writer(table: str) -> frozenset[str]:

@@ -13,6 +13,7 @@ from psycopg.errors import LockNotAvailable
 from functions.retention.comparison import first_kept_day
 from functions.shared import locks
 from functions.shared.clickhouse import readable_target_of
+from functions.shared.counted import counted
 from functions.shared.partitions import later_month, partition_name, partitions
 from functions.shared.postgres import Connection, advisory_lock_released
 from functions.shared.sync_state import SyncPosition, foreign_position, read_state
@@ -65,10 +66,10 @@ class Difference(msgspec.Struct):
 
     def lines(self) -> Iterator[str]:
         """Yields the difference for people."""
-        notes = [f"{self.waiting:,} wait for the sync"] if self.waiting else []
+        notes = [f"{counted(self.waiting, '', 'waits')} for the sync"] if self.waiting else []
         notes += [f"ClickHouse refused {self.refused:,}"] if self.refused else []
-        result = "equal" if not self.count else f"{self.count:,} differ"
-        yield f"{self.month:%Y-%m}: {self.compared:,} events were compared, {', '.join([result, *notes])}"
+        result = "equal" if not self.count else counted(self.count, "", "differs")
+        yield f"{self.month:%Y-%m}: {counted(self.compared, 'event', 'was')} compared, {', '.join([result, *notes])}"
         for what, ids in (("missing in ClickHouse", self.missing), ("only in ClickHouse", self.extra)):
             yield from _named(what, ids)
         yield from _named("not the same", self.differing)

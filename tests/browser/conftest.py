@@ -1,6 +1,7 @@
 """A Chromium for all tests of pages, and pages that fail their test when something is wrong in them."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -32,8 +33,10 @@ type OpenPage = Callable[..., AbstractContextManager[Page]]
 @pytest.fixture(scope="session")
 def installed() -> Path:
     """The folder with Chromium and axe."""
-    if not chromium.is_available():
-        pytest.skip("CHROMIUM names no browser, and none can be installed for this machine")
+    if missing := chromium.what_is_missing():
+        if os.environ.get("CHROMIUM"):
+            pytest.fail(missing)
+        pytest.skip(missing)
     return chromium.install()
 
 

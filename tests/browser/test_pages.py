@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,12 +22,17 @@ REVIEWS = """
         review: int
         comments: int | None = None
         language: str | None = None
+        cost: float | None = None
+        minutes: int | None = None
+        text: str | None = None
 
     feature = Feature("reviews", owner="review", payload=Review, session_key="review")
     feature.events(review_begun=1, review_ended=2)
     feature.sessions(begins=["review_begun"], ends=["review_ended"])
     feature.metric("begunCount", events=["review_begun"], description="Reviews that were begun.")
     feature.metric("commentsSum", sum="comments", description="Comments in all reviews.")
+    feature.metric("cost", sum="cost", unit="EUR", description="What `cost` adds up to.")
+    feature.metric("p50", quantile=0.5, of="minutes", unit="min")
 """
 BEGUN, ENDED = 41, 17
 COMMENTS = 9_007_199_254_740_993  # a double can't hold it
@@ -39,7 +45,14 @@ def reviews(handler: GraphqlHandler, database_url: str, folder: Path) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         for number in range(BEGUN + ENDED):
             event, comments = (1, 0) if number < BEGUN else (2, 2)
-            payload = {"review": number % BEGUN, "language": "ruby" if number % 3 else "go", "comments": comments}
+            payload: dict[str, Any] = {
+                "review": number % BEGUN,
+                "language": "ruby" if number % 3 else "go",
+                "comments": comments,
+            }
+            payload["cost"], payload["minutes"] = 0.5, number % 3
+            if number == 57:
+                payload["text"] = "long " * 2000
             if number == 0:
                 payload["comments"] = COMMENTS - 2 * ENDED
             moment = NOW - timedelta(days=number % 6 if number < BEGUN else 0, minutes=1)
@@ -85,7 +98,11 @@ def test_a_new_definition_has_its_figures_drawn(reviews: None, open_page: OpenPa
         assert figures["totalEventCount"] == str(BEGUN + ENDED)
         assert figures["begunCount"] == str(BEGUN)
         assert figures["commentsSum"] == f"{COMMENTS:,}"
+        assert (figures["cost"], figures["p50"]) == (f"€{(BEGUN + ENDED) / 2:.2f}", "1\N{NO-BREAK SPACE}min")
+        assert page.locator('[data-metric="cost"] .about').inner_text() == "What cost adds up to."
+        assert page.locator('[data-metric="cost"] .about code').inner_text() == "cost"
         assert (figures["sessionsCount"], figures["completionRate"]) == (str(BEGUN), f"{ENDED / BEGUN:.1%}")
+        assert (figures["abandonmentRate"], figures["openRate"]) == ("0%", f"{1 - ENDED / BEGUN:.1%}")
         by_language = page.locator("#breakdown .bars li")
         drawn = {
             each.locator(".label").inner_text(): (each.locator(".number").inner_text(), width_of(each.locator(".bar")))
@@ -93,6 +110,42 @@ def test_a_new_definition_has_its_figures_drawn(reviews: None, open_page: OpenPa
         }
         assert {language: count for language, (count, _) in drawn.items()} == {"ruby": "38", "go": "20"}
         assert drawn["go"][1] / drawn["ruby"][1] == pytest.approx(20 / 38, abs=0.02)
+
+
+def test_a_metric_has_its_unit_on_its_chart_and_in_its_table(reviews: None, open_page: OpenPage) -> None:
+    with open_page("/dashboard?feature=reviews&metric=p50&days=7", token=token_for()) as page:
+        wait_until_read(page)
+        ticks = page.locator('#course svg [data-label="y-axis tick label"] text').all_text_contents()
+        assert ticks
+        assert all(tick.endswith("\N{NO-BREAK SPACE}min") for tick in ticks)
+        page.locator("#course").get_by_role("button", name="Table").click()
+        assert page.locator("#course th").all_inner_texts() == ["Day", "P50 (min)"]
+
+
+def test_a_long_value_of_a_payload_is_shown_in_full_on_demand(reviews: None, open_page: OpenPage) -> None:
+    with open_page("/dashboard?feature=reviews&days=7", token=token_for()) as page:
+        wait_until_read(page)
+        value = page.locator("#newest dd", has_text="long long").first
+        assert len(value.locator("span").inner_text()) < 250
+        value.get_by_role("button", name="All 10,000 characters").click()
+        assert value.locator("span").inner_text() == "long " * 2000
+        value.get_by_role("button", name="Shorten").click()
+        assert len(value.locator("span").inner_text()) < 250
+
+
+def test_the_axis_of_one_event_has_no_fractions(
+    handler: GraphqlHandler, database_url: str, open_page: OpenPage
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload) VALUES (%s, %s, 6, 1, '{}')",
+            [derived_id(NOW, "one", 1), NOW - timedelta(minutes=1)],
+        )
+    with open_page("/dashboard", token=token_for()) as page:
+        wait_until_read(page)
+        for panel in ("#events", "#active-users"):
+            ticks = page.locator(f'{panel} svg [data-label="y-axis tick label"] text').all_text_contents()
+            assert ticks == ["0", "1"], panel
 
 
 def test_a_token_for_ones_own_events_shows_these_alone(reviews: None, open_page: OpenPage, installed: Path) -> None:
@@ -157,10 +210,13 @@ def texts_of(bars: Locator) -> dict[str, str]:
     return {each.locator(".label").inner_text(): each.locator(".number").inner_text() for each in bars.all()}
 
 
+IDLE = 4  # the user whose seat lies idle
+
+
 def test_seats_lead_to_the_time_to_first_use(handler: GraphqlHandler, database_url: str, open_page: OpenPage) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        for user in range(1, 4):
-            for event, hours in ((1001, 50), (6, 50 - user * 10)):
+        for user in range(1, 5):
+            for event, hours in ((1001, 50), (6, 50 - user * 10))[: 1 if user == IDLE else 2]:
                 moment = NOW - timedelta(hours=hours)
                 connection.execute(
                     "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
@@ -175,7 +231,12 @@ def test_seats_lead_to_the_time_to_first_use(handler: GraphqlHandler, database_u
         }
         assert drawn == {"usersCount": "3", "medianSeconds": "20 h", "p90Seconds": "1 d 4 h"}
         assert page.locator("#seats svg").count() == 1
-        assert page.locator("#adoption .number").first.inner_text() == "3 · 100%"
+        assert page.locator("#adoption .number").first.inner_text() == "3 · 75%"
+        assert page.locator("#idle-seats .value").inner_text() == "1"
+        assert page.locator("#idle-seats td").all_inner_texts()[:2] == ["4", "4"]
+        page.locator("#adoption").get_by_role("link", name="Chat").click()
+        page.locator("#idle-seats td").first.wait_for()
+        assert page.locator("#idle-seats td").all_inner_texts()[:2] == ["4", "4"]
 
 
 def test_a_printed_page_has_its_pictures_and_no_controls(reviews: None, open_page: OpenPage) -> None:

@@ -28,7 +28,7 @@ def test_an_event_that_the_consumer_rejects_is_listed_shown_and_replayed(stack: 
     assert isinstance(identifier, UUID)
     assert str(identifier) in usage_events(stack, "rejected", "list", "--code", "invalid_payload", "--since", "5m")
     assert str(user_id) in usage_events(stack, "rejected", "show", str(identifier))
-    assert usage_events(stack, "rejected", "replay", str(identifier)) == "1 events are on the queue again.\n"
+    assert usage_events(stack, "rejected", "replay", str(identifier)) == "1 event is on the queue again.\n"
     eventually(lambda: rows(stack, ATTEMPTS, mark), [("invalid_payload", 2, False)])
 
 
@@ -50,7 +50,7 @@ def test_a_failed_event_is_stored_once_when_replayed_after_its_definition_is_fix
     translation.mend(stack.folder.parent, stack.aws_endpoint_url)
     replay = ("rejected", "replay", "--event", translation.EVENT)
     once = "6 events are on the queue again.\n"
-    again = "0 events are on the queue again.\n6 were already replayed.\n"
+    again = "0 events are on the queue again.\n6 events were already replayed.\n"
     assert [usage_events(stack, *replay) for _ in range(2)] == [once, again]
     payload = {"language": "fr", "characters": len("words")}
     stored = [(identifier, moment, translation.EVENT_ID, payload) for identifier, moment in arrived.items()]

@@ -230,15 +230,15 @@ def test_sync_copies_what_is_there_and_status_tells_of_it(
     assert "has no table yet" in before.output
     synced = call(addresses, "sync")
     assert synced.exit_code == 0, synced.output
-    assert "1 rows were copied" in synced.output
-    assert "in ClickHouse, except 1 refused rows in rejected_events" in synced.output
+    assert "1 row was copied" in synced.output
+    assert "in ClickHouse, except 1 refused row in rejected_events" in synced.output
     after = call(addresses, "status").output
     for said in ("cursor", "watermark", "complete up to", "lag", "none is open", "refused_by_clickhouse"):
         assert said in after
     assert (
         "Of the refused rows, ClickHouse accepted 0 and refused 1 again." in call(addresses, "sync", "--replay").output
     )
-    assert "1 rows were copied" in call(addresses, "sync", "--reset").output
+    assert "1 row was copied" in call(addresses, "sync", "--reset").output
 
 
 def test_sync_that_can_not_say_that_all_is_there_exits_with_the_reason(

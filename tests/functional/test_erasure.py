@@ -209,6 +209,21 @@ def test_it_asks_before_it_erases(stores: Stores) -> None:
     assert stores.connection.execute("SELECT count(*) FROM ai_usage_events").fetchone() == (1,)
 
 
+@pytest.mark.parametrize(
+    ("database_url", "said"),
+    [("", "no setting names a database"), ("postgresql://127.0.0.1:1/none?sslmode=disable", "connection failed")],
+)
+def test_it_does_not_ask_where_there_is_no_system_to_reach(
+    database_url: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.cli.environment.stack_file", lambda: None)
+    for arguments in (["user", "erase", "5"], ["namespace", "erase", "27/"]):
+        result = CliRunner().invoke(app, arguments, env={"DATABASE_URL": database_url})
+        assert result.exit_code == 1
+        assert said in result.output
+        assert "Erase everything" not in result.output
+
+
 def test_an_operators_record_of_a_name_keeps_no_name(stores: Stores) -> None:
     for user in ("5", "6"):
         assert run(stores, "directory", "set", "user", user, "--username", f"name-{user}").exit_code == 0

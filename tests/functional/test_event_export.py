@@ -206,7 +206,7 @@ def test_names_are_exported_and_a_namespace_is_found_by_its_full_path(
     file = tmp_path / "events.csv"
     done = run("--namespace", "acme/team", "--output", str(file))
     assert done.exit_code == 0, done.output
-    assert "Exported 1 events from postgresql: 0.0 MB in" in done.stderr
+    assert "Exported 1 event from postgresql: 0.0 MB in" in done.stderr
     assert file.stat().st_mode & 0o777 == 0o600
     header, row = csv.reader(io.StringIO(file.read_text(), newline=""))
     assert tuple(header) == COLUMNS

@@ -367,6 +367,31 @@ DEFINITIONS = """{
 
 
 @pytest.mark.parametrize("store_name", ["postgresql"])
+def test_metric_definitions_name_kind_unit_and_description(builds: GraphqlHandler, folder: Path) -> None:
+    text = """
+        class Build(Payload):
+            milliseconds: int | None = None
+            cost: float | None = None
+
+        feature = Feature("builds", owner="runner", payload=Build)
+        feature.events(build_finished=1)
+        feature.metric("p95", quantile=0.95, of="milliseconds", unit="ms", description="How long builds take.")
+        feature.metric("cost", sum="cost", unit="EUR")
+        feature.metric("finishedCount", events=["build_finished"])
+    """
+    answer_with(load_from(folder, builds=text), builds)
+    answer = ask(builds, "{ metricDefinitions { feature name kind unit description } }", "99/")
+    assert [tuple(metric.values()) for metric in answer["metricDefinitions"]] == [
+        ("builds", "p95", "quantile", "ms", "How long builds take."),
+        ("builds", "cost", "sum", "EUR", ""),
+        ("builds", "finishedCount", "count", None, ""),
+    ]
+    described = ask(builds, '{ type: __type(name: "BuildsMetrics") { fields { name description } } }', "99/")
+    texts = {field["name"]: field["description"] for field in described["type"]["fields"]}
+    assert texts["p95"] == "How long builds take. Unit: ms."
+
+
+@pytest.mark.parametrize("store_name", ["postgresql"])
 def test_event_definitions_are_what_the_definition_says_in_the_order_of_ids(
     builds: GraphqlHandler,
 ) -> None:

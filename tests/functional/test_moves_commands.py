@@ -55,7 +55,7 @@ def test_a_move_is_repeated_without_a_new_fact_and_moves_what_was_written_by_han
         " VALUES (gen_random_uuid(), now(), 6, 2, '27/28/', '{}')"
     )
     facts = query("SELECT * FROM facts WHERE attribute = 'path'")
-    assert "1 events and 0 names moved." in run("namespace", "move", "27/28/", "31/28/")
+    assert "1 event and 0 names moved." in run("namespace", "move", "27/28/", "31/28/")
     assert "0 events and 0 names moved." in run("namespace", "move", "27/28/", "31/28/")
     assert query("SELECT * FROM facts WHERE attribute = 'path'") == facts
     assert paths(query) == {1: "31/28/", 2: "31/28/"}
@@ -101,6 +101,6 @@ def test_status_counts_the_moves_that_are_not_done_in_clickhouse(
     Sync(database_url, clickhouse_url).run(60)
     say(consumer, at("31/28/", 2, 1))
     Mover(database_url).run(60)
-    assert "where 1 moves are not" in " ".join(run("status").split())
+    assert "where 1 move is not" in " ".join(run("status").split())
     Mover(database_url, clickhouse_url).run(60)
     assert "not done" not in " ".join(run("status").split())

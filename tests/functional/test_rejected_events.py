@@ -185,7 +185,7 @@ def test_a_replayed_event_keeps_its_id_and_time_and_is_stored_once(
         queues.send(from_api(event, grant=sender, request_id="another", received_at=NOW))
         queues.consume(consumer)
     for _ in range(2):
-        assert "1 events are on the queue again." in said(command("replay"))
+        assert "1 event is on the queue again." in said(command("replay"))
         queues.consume(consumer)
         query("UPDATE rejected_events SET replayed_at = NULL RETURNING id")
     assert query("SELECT id, timestamp FROM ai_usage_events") == [
@@ -394,7 +394,7 @@ def test_a_replayed_event_that_fails_after_its_row_was_dropped_is_kept_anew(
 ) -> None:
     identifier = insert(query, {"event": "unknown"}, received_at=NOW - timedelta(days=3))
     said(command("replay"))
-    assert "1 rejected events were deleted." in said(command("drop", "--yes"))
+    assert "1 rejected event was deleted." in said(command("drop", "--yes"))
     queues.consume(consumer)
     rows = query("SELECT id, received_at, attempts FROM rejected_events")
     assert rows == [{"id": identifier, "received_at": NOW - timedelta(days=3), "attempts": 2}]
@@ -408,7 +408,7 @@ def test_what_the_queue_does_not_take_waits_on(
     monkeypatch.setattr(queue, "send", lambda *_, **__: {1})
     result = command("replay")
     assert result.exit_code == 1
-    assert "2 events are on the queue again.\n1 were not accepted by the queue and are still waiting." in result.output
+    assert "2 events are on the queue again.\n1 event is still waiting: the queue took no more." in result.output
     rows = query("SELECT body::json ->> 'number' AS number FROM rejected_events WHERE replayed_at IS NULL")
     assert rows == [{"number": "1"}]
 
@@ -426,7 +426,7 @@ def test_a_large_body_is_packed_and_a_too_large_one_does_not_stop_others(
     insert(query, CHAT, received_at=NOW + timedelta(seconds=2))
     result = command("replay")
     assert result.exit_code == 1
-    assert "3 events are on the queue again.\n2 do not fit in a message" in result.output
+    assert "3 events are on the queue again.\n2 events are still waiting, too large" in result.output
     for identifier in (too_large, too_large_grant):
         assert str(identifier) in result.output
     waiting = query("SELECT id FROM rejected_events WHERE replayed_at IS NULL ORDER BY received_at")
@@ -443,7 +443,7 @@ def test_rows_that_clickhouse_refused_are_not_put_on_the_queue(queues: Queues, c
     identifier = insert(query, "{}", source="sync", code="refused_by_clickhouse")
     for arguments in ([], [str(identifier)]):
         answer = said(command("replay", *arguments))
-        assert "0 events are on the queue again.\n1 are rows that ClickHouse refused" in answer
+        assert "0 events are on the queue again.\n1 row was refused by ClickHouse" in answer
         assert "usage-events sync --replay" in answer
     assert queues.records() == []
 
@@ -536,7 +536,7 @@ def test_events_are_dropped_only_when_that_is_confirmed_and_only_those_that_fit(
     dropped = insert(query, CHAT)
     assert command("drop", "--code", "unknown_event", answer="n\n").exit_code == 1
     assert query("SELECT count(*) FROM rejected_events") == [{"count": 2}]
-    assert "1 rejected events were deleted." in said(command("drop", str(dropped), answer="y\n"))
+    assert "1 rejected event was deleted." in said(command("drop", str(dropped), answer="y\n"))
     assert query("SELECT id FROM rejected_events") == [{"id": kept}]
     assert command("drop", str(dropped), "--yes").exit_code == 2
 

@@ -80,7 +80,7 @@ def test_a_partition_with_rows_lost_in_clickhouse_stays_until_they_are_copied(st
     assert report.kept[0].missing_ids == [str(lost)]
     assert report.failure == f"{partition_name(OLD)} is kept: {LOST}"
     assert planned == msgspec.structs.replace(report, dry_run=True)
-    assert any(f"(1 rows), like {lost}" in line for line in report.lines())
+    assert any(f"(1 row), like {lost}" in line for line in report.lines())
     stores.sync()
     assert stores.retain() == Report(dry_run=False, dropped=[partition_name(OLD)])
     assert stores.synced() == {there, lost}

@@ -130,7 +130,7 @@ def test_events_that_wait_or_were_refused_do_not_differ(
     assert (difference.count, difference.waiting, difference.refused) == (0, 3, 1)
     assert refused not in difference.missing
     assert list(difference.lines()) == [
-        f"{THIS_MONTH:%Y-%m}: 1 events were compared, equal, 3 wait for the sync, ClickHouse refused 1"
+        f"{THIS_MONTH:%Y-%m}: 1 event was compared, equal, 3 wait for the sync, ClickHouse refused 1"
     ]
 
 

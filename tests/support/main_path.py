@@ -107,7 +107,7 @@ def _replay(consumer: Any, session_url: str, administration: psycopg.Connection,
     environment = {"QUEUE_URL": queues.url, "DATABASE_URL": session_url}
     with patch.dict(os.environ):
         result = CliRunner().invoke(app, ["rejected", "replay", "--since", f"{FIRST_DAY:%Y-%m-%d}"], env=environment)
-    assert "1 events are on the queue again." in result.output, result.output
+    assert "1 event is on the queue again." in result.output, result.output
     queues.consume(consumer)
     assert administration.execute("SELECT attempts, body FROM rejected_events").fetchall() == [
         (2, json.dumps(REJECTED, ensure_ascii=False))

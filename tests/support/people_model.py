@@ -104,6 +104,17 @@ class PeopleModel(Model):
             )
         return rows
 
+    def idle_seats(self, filters: dict[str, Any], product: str | None) -> dict[str, Any]:
+        """Returns the expected `aiIdleSeats`."""
+        states = self._seats(date.fromisoformat(filters["endDate"]), filters, product)
+        used = {event.user for event in self.used(filters)}
+        since: dict[int, date] = {}
+        for (user, *_), last in states.items():
+            if last.event == ASSIGNED and user not in used:
+                since[user] = min(since.get(user, date.max), last.timestamp.date())
+        nodes = [{"user": {"id": str(user)}, "assignedOn": day.isoformat()} for user, day in sorted(since.items())]
+        return {"nodes": nodes, "count": len(nodes)}
+
     def first_use(self, filters: dict[str, Any], product: str | None) -> dict[str, Any]:
         """Returns the expected `aiTimeToFirstUse`."""
         within = _of(filters)
@@ -183,13 +194,17 @@ class PeopleModel(Model):
 
     def _holders(self, day: date, filters: dict[str, Any], product: str | None) -> set[int]:
         """The users that have a seat at the end of the day."""
+        return {user for (user, *_), last in self._seats(day, filters, product).items() if last.event == ASSIGNED}
+
+    def _seats(self, day: date, filters: dict[str, Any], product: str | None) -> dict[Any, Event]:
+        """The last event of each seat at the end of the day."""
         states: dict[Any, Event] = {}
         for event in self._seat_events(filters, product):
             seat = (event.user, event.path, event.payload.get("product"))
             last = states.get(seat)
             if event.timestamp.date() <= day and (last is None or _order(last) < _order(event)):
                 states[seat] = event
-        return {user for (user, *_), last in states.items() if last.event == ASSIGNED}
+        return states
 
 
 def _measured(sessions: list[list[Event]]) -> dict[str, Any]:
@@ -209,6 +224,8 @@ def _measured(sessions: list[list[Event]]) -> dict[str, Any]:
         "completionRate": completed / len(sessions) if sessions else None,
         "abandonedCount": abandoned,
         "abandonmentRate": abandoned / len(sessions) if sessions else None,
+        "openCount": len(sessions) - len(durations),
+        "openRate": (len(sessions) - len(durations)) / len(sessions) if sessions else None,
         "medianDuration": quantile(durations, 0.5),
         "p95Duration": quantile(durations, 0.95),
     }

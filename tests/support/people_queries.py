@@ -17,6 +17,7 @@ PEOPLE = f"""
         aiInstanceUsageTiers({GIVEN}, thresholds: $thresholds) {{ minimum maximum usersCount }}
         aiInstanceSeats(startDate: $startDate, endDate: $endDate, product: $product) {{ date assignedCount }}
         aiInstanceAdoption({GIVEN}, product: $product) {{ feature seatsCount usersCount rate }}
+        aiInstanceIdleSeats({GIVEN}, product: $product) {{ nodes {{ user {{ id }} assignedOn }} count }}
         aiInstanceTimeToFirstUse({GIVEN}, product: $product) {{ usersCount medianSeconds p90Seconds }}
     }}
 """
@@ -25,7 +26,7 @@ SESSIONS = f"""
         aiInstanceSessions({GIVEN}, groupBy: $groups, payloadGroupBy: $paths, first: 1000) {{
             feature event user {{ id }} namespacePath projectId day week month payload
             sessionsCount usersCount completedCount completionRate abandonedCount abandonmentRate
-            medianDuration p95Duration
+            openCount openRate medianDuration p95Duration
         }}
     }}
 """
@@ -42,5 +43,6 @@ def people(
         "aiInstanceUsageTiers": model.tiers(filters, thresholds),
         "aiInstanceSeats": model.seats(filters, product),
         "aiInstanceAdoption": model.adoption(filters, product),
+        "aiInstanceIdleSeats": model.idle_seats(filters, product),
         "aiInstanceTimeToFirstUse": model.first_use(filters, product),
     }

@@ -46,7 +46,18 @@ const eventDefinitions = EVENTS.map(([name, feature, deprecated], id) => ({
   payload: KEYS,
 }));
 
-const OPTIONAL = /^ai(Instance)?(ActiveUsers|UserLifecycle|UserRetention|UsageTiers|Adoption|Seats|Sessions)$/;
+const metricDefinitions = [
+  {
+    name: "shownLinesOfCode",
+    feature: "code_suggestions",
+    kind: "sum",
+    unit: "lines",
+    description: "Of `shown` ones.",
+  },
+];
+
+const OPTIONAL =
+  /^ai(Instance)?(ActiveUsers|UserLifecycle|UserRetention|UsageTiers|Adoption|Seats|IdleSeats|Sessions)$/;
 
 const schema = buildSchema(text);
 const poorer = buildASTSchema(
@@ -60,7 +71,11 @@ const richer = extendSchema(
 );
 
 function factsIn(of: GraphQLSchema): Facts {
-  const { data, errors } = graphqlSync({ schema: of, source: FACTS_QUERY, rootValue: { eventDefinitions } });
+  const { data, errors } = graphqlSync({
+    schema: of,
+    source: FACTS_QUERY,
+    rootValue: { eventDefinitions, metricDefinitions },
+  });
   expect(errors).toBeUndefined();
   return factsOf(JSON.parse(JSON.stringify(data)) as FactsAnswer);
 }

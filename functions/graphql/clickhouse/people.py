@@ -13,6 +13,7 @@ from functions.graphql.query.people import (
     Adoption,
     Earlier,
     FirstUse,
+    IdleSeats,
     SeatChanges,
     Seats,
     Tiers,
@@ -21,7 +22,7 @@ from functions.graphql.query.periods import Period
 from functions.graphql.query.selection import Selection
 from functions.shared.payload_value import DeclaredPaths
 
-type Counted = Activity | Tiers | Adoption
+type Counted = Activity | Tiers | Adoption | IdleSeats
 """Questions about how many events each user has of what on which day, which rollups know too."""
 
 _ACTIVITY = """
@@ -79,26 +80,36 @@ _BY_SEAT = "(PARTITION BY user_id, place, product_name ORDER BY day ROWS BETWEEN
 _HELD = "toInt64(argMax(event IN {assigned_ids:Array(UInt16)}, (timestamp, UUIDToNum(id))))"
 
 _HOLDERS = """
-    SELECT DISTINCT user_id
+    SELECT user_id, toDate32(min(last)) AS since
     FROM (
-        SELECT user_id, namespace_path AS place, ifNull({product}, '') AS product_name, {held} AS held
+        SELECT user_id, namespace_path AS place, ifNull({product}, '') AS product_name, {held} AS held,
+               max(timestamp) AS last
         FROM ai_usage_events FINAL
         WHERE {conditions}
         GROUP BY user_id, place, product_name
     )
     WHERE held = 1
+    GROUP BY user_id
 """
 
 _ADOPTION = """
     SELECT transform(event, {{known_events:Array(UInt16)}}, {{known_features:Array(String)}}, '') AS feature,
            uniqExact(user_id)
     FROM {rows}
-    WHERE {conditions} AND user_id IN ({holders})
+    WHERE {conditions} AND user_id IN (SELECT user_id FROM ({holders}))
     GROUP BY feature WITH ROLLUP
     UNION ALL
     SELECT {{all_seats:String}}, count()
     FROM ({holders})
 """
+
+_IDLE = """
+    SELECT {columns}
+    FROM ({holders})
+    WHERE user_id NOT IN (SELECT user_id FROM {rows} WHERE {conditions}) AND {beyond}
+    {page}
+"""
+_IDLE_PAGE = "ORDER BY user_id {direction} LIMIT {{limit:UInt32}}"
 
 _FIRST_USE = """
     SELECT count(), quantileExactInclusive(0.5)(microseconds), quantileExactInclusive(0.9)(microseconds)
@@ -154,6 +165,8 @@ def counted_statement(question: Counted, declared: DeclaredPaths, rows: Rows, va
             return _TIERS.format(count=rows.count("true"), rows=rows.source, conditions=rows.conditions)
         case Adoption():
             return _adoption(question, declared, rows, values)
+        case IdleSeats():
+            return _idle(question, declared, rows, values)
 
 
 def statement_of_events(question: SeatChanges | FirstUse, declared: DeclaredPaths, values: dict[str, Any]) -> str:
@@ -206,10 +219,29 @@ def _of_seats(statement: str, seats: Seats, declared: DeclaredPaths, values: dic
     )
 
 
-def _adoption(question: Adoption, declared: DeclaredPaths, rows: Rows, values: dict[str, Any]) -> str:
+def _holders(seats: Seats, declared: DeclaredPaths, values: dict[str, Any]) -> str:
+    """The statement of the users that have a seat, and since when."""
     of_seats: dict[str, Any] = {}
-    holders = _renamed("seat", _of_seats(_HOLDERS, question.seats, declared, of_seats))
+    holders = _renamed("seat", _of_seats(_HOLDERS, seats, declared, of_seats))
     values |= {f"seat_{name}": value for name, value in of_seats.items()}
+    return holders
+
+
+def _idle(question: IdleSeats, declared: DeclaredPaths, rows: Rows, values: dict[str, Any]) -> str:
+    values |= {"limit": question.limit, "beyond": question.beyond}
+    after, direction = ("<", "DESC") if question.backwards else (">", "ASC")
+    return _IDLE.format(
+        columns="count()" if question.only_count else "user_id, since",
+        holders=_holders(question.seats, declared, values),
+        rows=rows.source,
+        conditions=rows.conditions,
+        beyond="true" if question.beyond is None else f"user_id {after} {{beyond:UInt64}}",
+        page="" if question.only_count else _IDLE_PAGE.format(direction=direction),
+    )
+
+
+def _adoption(question: Adoption, declared: DeclaredPaths, rows: Rows, values: dict[str, Any]) -> str:
+    holders = _holders(question.seats, declared, values)
     values |= {
         "known_events": list(question.feature_of),
         "known_features": list(question.feature_of.values()),

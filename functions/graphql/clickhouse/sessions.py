@@ -14,7 +14,8 @@ from functions.shared.payload_value import DeclaredPaths
 
 _SESSIONS = """
     SELECT {keys}count() AS sessions, uniqExact(first.2), countIf(is_completed),
-           countIf(is_abandoned), quantileExactInclusive(0.5)(duration), quantileExactInclusive(0.95)(duration)
+           countIf(is_abandoned), count(duration), quantileExactInclusive(0.5)(duration),
+           quantileExactInclusive(0.95)(duration)
     FROM (
         SELECT feature, place, first, ifNull(completed >= first.1, false) AS is_completed,
                ifNull(abandoned >= first.1, false) AND NOT is_completed AS is_abandoned,

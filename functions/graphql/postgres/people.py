@@ -13,6 +13,7 @@ from functions.graphql.query.people import (
     Adoption,
     Earlier,
     FirstUse,
+    IdleSeats,
     Question,
     SeatChanges,
     Seats,
@@ -87,16 +88,18 @@ _SEAT_CHANGES = sql.SQL("""
 """)
 
 _HOLDERS = sql.SQL("""
-    SELECT DISTINCT user_id
+    SELECT user_id, min(timestamp)::date AS since
     FROM (
         SELECT DISTINCT ON (user_id, place, product)
-               events.user_id, coalesce(events.namespace_path, '') AS place, coalesce({product}, '') AS product,
+               events.user_id, events.timestamp, coalesce(events.namespace_path, '') AS place,
+               coalesce({product}, '') AS product,
                events.event = ANY(%(assigned_ids)s::smallint[]) AS held
         FROM ai_usage_events AS events
         WHERE {conditions}
         ORDER BY user_id, place, product, events.timestamp DESC, events.id DESC
     ) AS states
     WHERE held
+    GROUP BY user_id
 """)
 
 _ADOPTION = sql.SQL("""
@@ -114,6 +117,29 @@ _ADOPTION = sql.SQL("""
     SELECT %(all_seats)s, count(*)
     FROM holders
 """)
+
+_IDLE = sql.SQL("""
+    WITH holders AS ({holders}), used AS (
+        SELECT DISTINCT events.user_id
+        FROM ai_usage_events AS events
+        JOIN holders USING (user_id)
+        WHERE {conditions}
+    ), idle AS (
+        SELECT holders.user_id, holders.since
+        FROM holders
+        LEFT JOIN used USING (user_id)
+        WHERE used.user_id IS NULL
+    )
+    {answer}
+""")
+_IDLE_PAGE = sql.SQL("""
+    SELECT user_id, since
+    FROM idle
+    WHERE {beyond}
+    ORDER BY user_id {direction}
+    LIMIT %(limit)s
+""")
+_IDLE_COUNT = sql.SQL("SELECT count(*) FROM idle")
 
 _FIRST_USE = sql.SQL("""
     WITH seats AS (
@@ -162,6 +188,8 @@ def people_statement(question: Question, values: dict[str, Any]) -> sql.Composed
             return _of_seats(_SEAT_CHANGES, seats, values)
         case Adoption():
             return _adoption(question, values)
+        case IdleSeats():
+            return _idle(question, values)
         case FirstUse(selection, assigned):
             conditions = where_condition(selection, values)
             return _FIRST_USE.format(assigned=separate_condition("assigned", assigned, values), conditions=conditions)
@@ -198,10 +226,30 @@ def _of_seats(statement: sql.SQL, seats: Seats, values: dict[str, Any]) -> sql.C
     )
 
 
-def _adoption(question: Adoption, values: dict[str, Any]) -> sql.Composed:
+def _holders(seats: Seats, values: dict[str, Any]) -> sql.Composable:
+    """The statement of the users that have a seat, and since when."""
     of_seats: dict[str, Any] = {}
-    holders = _renamed("seat", _of_seats(_HOLDERS, question.seats, of_seats))
+    holders = _renamed("seat", _of_seats(_HOLDERS, seats, of_seats))
     values |= {f"seat_{name}": value for name, value in of_seats.items()}
+    return holders
+
+
+def _idle(question: IdleSeats, values: dict[str, Any]) -> sql.Composed:
+    values |= {"limit": question.limit, "beyond": question.beyond}
+    after, direction = ("<", "DESC") if question.backwards else (">", "ASC")
+    page = _IDLE_PAGE.format(
+        beyond=sql.SQL("true" if question.beyond is None else f"user_id {after} %(beyond)s"),
+        direction=sql.SQL(direction),
+    )
+    return _IDLE.format(
+        holders=_holders(question.seats, values),
+        conditions=where_condition(question.selection, values),
+        answer=_IDLE_COUNT if question.only_count else page,
+    )
+
+
+def _adoption(question: Adoption, values: dict[str, Any]) -> sql.Composed:
+    holders = _holders(question.seats, values)
     values |= {
         "known_events": list(question.feature_of),
         "known_features": list(question.feature_of.values()),

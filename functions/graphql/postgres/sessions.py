@@ -43,7 +43,8 @@ _SESSIONS = sql.SQL("""
 """)
 _ANSWER = sql.SQL("""
     SELECT {keys}count(*), count(DISTINCT user_id), count(*) FILTER (WHERE is_completed),
-           count(*) FILTER (WHERE is_abandoned), percentile_cont(0.5) WITHIN GROUP (ORDER BY duration),
+           count(*) FILTER (WHERE is_abandoned), count(duration),
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY duration),
            percentile_cont(0.95) WITHIN GROUP (ORDER BY duration)
     FROM sessions
     GROUP BY {groups}

@@ -113,6 +113,31 @@ class Adoption(msgspec.Struct, frozen=True):
         return self.seats.selection.selects_nothing
 
 
+class IdleSeats(msgspec.Struct, frozen=True):
+    """Which users have a seat after the last of its events and used nothing, by their ids.
+
+    A row is a user's id and a day: that of the last event of the user's seat, of several seats the earliest one.
+
+    Attributes:
+        selection: the events of use.
+        beyond: answers only the users after this one; before it if `backwards`.
+        backwards: answers the last users instead of the first, in the opposite order.
+        only_count: answers one row with the number of users.
+    """
+
+    selection: Selection
+    seats: Seats
+    limit: int = 0
+    beyond: int | None = None
+    backwards: bool = False
+    only_count: bool = False
+
+    @property
+    def selects_nothing(self) -> bool:
+        """Whether the answer has no rows."""
+        return self.seats.selection.selects_nothing
+
+
 ALL_SEATS = "*"
 """Stands for all users with a seat where an `Adoption` answers the name of a feature."""
 
@@ -137,5 +162,5 @@ class FirstUse(msgspec.Struct, frozen=True):
         return self.selection.selects_nothing or self.assigned.selects_nothing
 
 
-type Question = Activity | Tiers | SeatChanges | Adoption | FirstUse
+type Question = Activity | Tiers | SeatChanges | Adoption | IdleSeats | FirstUse
 """What `EventStore.people` answers."""

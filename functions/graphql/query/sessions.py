@@ -11,7 +11,7 @@ from functions.graphql.query.path import Path
 from functions.graphql.query.scalar import scalar_from_key
 from functions.graphql.query.selection import Selection
 
-MEASURES = 6
+MEASURES = 7
 """Number of columns after the keys of a row."""
 
 
@@ -46,8 +46,9 @@ class Sessions(msgspec.Struct, frozen=True):
     grouped by the first event that begins it. An event ends a session if it is not before this one.
 
     A row has the keys of the group as in an `Aggregation`, then: the number of sessions, of their users, of sessions
-    that are completed and of those that are abandoned, then the median and the 95th percentile of the microseconds from
-    the beginning to the last end, None or NaN if none has ended. Groups of the most sessions come first, then by keys.
+    that are completed, of those that are abandoned and of those that have ended, then the median and the 95th
+    percentile of the microseconds from the beginning to the last end, None or NaN if none has ended. Groups of the most
+    sessions come first, then by keys.
 
     Attributes:
         beyond: answers only the groups after this one, whose `ordered` is its number of sessions; before it if

@@ -265,7 +265,9 @@ def _feature_text(feature: Feature, metric_fields: Mapping[str, MetricField]) ->
 
 def _metric_description(feature: Feature, field: str) -> str:
     if field in feature.metrics:
-        return feature.metrics[field].description or f"The metric `{field}` of {feature.name}."
+        metric = feature.metrics[field]
+        about = metric.description or f"The metric `{field}` of {feature.name}."
+        return f"{about} Unit: {metric.unit}." if metric.unit else about
     if field == "contributorsCount":
         return f"How many users used {feature.name}."
     name = next((name for name in feature.all_ids if event_count_field(name) == field), feature.name)

@@ -5,7 +5,7 @@ from typing import Any
 
 from ariadne import SchemaBindable
 
-from functions.graphql.types import active_users, lifecycle, seats, sessions, usage_tiers
+from functions.graphql.types import active_users, idle_seats, lifecycle, seats, sessions, usage_tiers
 
 PEOPLE_RESOLVERS: Mapping[str, Callable[..., Any]] = {
     "ActiveUsers": active_users.resolve_active_users,
@@ -14,6 +14,7 @@ PEOPLE_RESOLVERS: Mapping[str, Callable[..., Any]] = {
     "UsageTiers": usage_tiers.resolve_usage_tiers,
     "Seats": seats.resolve_seats,
     "Adoption": seats.resolve_adoption,
+    "IdleSeats": idle_seats.resolve_idle_seats,
     "TimeToFirstUse": seats.resolve_time_to_first_use,
     "Sessions": sessions.resolve_sessions,
 }
@@ -22,7 +23,8 @@ PEOPLE_RESOLVERS: Mapping[str, Callable[..., Any]] = {
 
 def people_text() -> str:
     """The schema text of the fields and of their rows."""
-    return "".join((active_users.TEXT, lifecycle.TEXT, usage_tiers.TEXT, seats.TEXT, sessions.TEXT))
+    parts = (active_users, lifecycle, usage_tiers, seats, idle_seats, sessions)
+    return "".join(part.TEXT for part in parts)
 
 
 def people_bindables() -> Iterator[SchemaBindable]:

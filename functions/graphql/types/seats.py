@@ -19,7 +19,7 @@ from functions.graphql.types.quantiles import seconds
 from functions.graphql.types.sdl import FILTERS, field_of_both
 from functions.graphql.types.use import days_of, periods_of, use
 
-_PRODUCT = """\
+PRODUCT = """\
     "Only seats of this product; of all where it is not given."
     product: String
 """
@@ -73,9 +73,9 @@ type AiTimeToFirstUse {{
   p90Seconds: Float
 }}
 
-{field_of_both("Seats", _SEATS, _PRODUCT + _DAYS, "[AiSeats!]!")}
-{field_of_both("Adoption", _ADOPTION, _PRODUCT + FILTERS, "[AiAdoption!]!")}
-{field_of_both("TimeToFirstUse", _FIRST_USE, _PRODUCT + FILTERS, "AiTimeToFirstUse!")}"""
+{field_of_both("Seats", _SEATS, PRODUCT + _DAYS, "[AiSeats!]!")}
+{field_of_both("Adoption", _ADOPTION, PRODUCT + FILTERS, "[AiAdoption!]!")}
+{field_of_both("TimeToFirstUse", _FIRST_USE, PRODUCT + FILTERS, "AiTimeToFirstUse!")}"""
 
 
 class SeatsOfDay(msgspec.Struct, frozen=True):
@@ -138,7 +138,7 @@ def resolve_adoption(
     features = sorted(set(feature_of.values()))
     context.budget.take(1 + len(features))
     users: dict[str, int] = {}
-    if (seats := _seats(coverage, context, filters, product)) is not None:
+    if (seats := seats_until(coverage, context, filters, product)) is not None:
         if selection.selects_nothing:
             users[ALL_SEATS] = assigned_users(coverage, context, filters, product)
         else:
@@ -154,7 +154,7 @@ def resolve_time_to_first_use(
     context = info.context
     selection = use(coverage, context, filters)
     context.budget.take(1)
-    seats = _seats(coverage, context, filters, product)
+    seats = seats_until(coverage, context, filters, product)
     if seats is None:
         return TimeToFirstUse(0, None, None)
     assigned = msgspec.structs.replace(seats.selection, start=selection.start, event_ids=seats.assigned_ids)
@@ -167,7 +167,7 @@ def _assigned(
     coverage: Coverage, context: RequestContext, filters: Mapping[str, Any], product: str | None, days: range
 ) -> list[int]:
     """The number of users that have a seat at the end of each day."""
-    seats = _seats(coverage, context, filters, product)
+    seats = seats_until(coverage, context, filters, product)
     changes: dict[int, int] = {}
     if seats is not None:
         changes = dict(context.events.people(SeatChanges(seats, since=days.start)))
@@ -178,7 +178,7 @@ def _assigned(
     return counts
 
 
-def _seats(
+def seats_until(
     coverage: Coverage, context: RequestContext, filters: Mapping[str, Any], product: str | None
 ) -> Seats | None:
     """The events of seats from the first on, until the last day of the filters; None if no definition declares any."""

@@ -165,7 +165,7 @@ def _groups(measured: TotalValues | UserMetricValues, question: Sessions) -> lis
     users = Usernames((user_id for of_dimensions, _ in keys for user_id in of_dimensions), context.directory)
     groups = []
     for (of_dimensions, (group,)), row in zip(keys, rows, strict=True):
-        count, of_users, completed, _, median, _ = row[-MEASURES:]
+        count, of_users, completed, _, _, median, _ = row[-MEASURES:]
         user = UserNode(of_dimensions[0], users) if of_dimensions else None
         *columns, written = row[:-MEASURES]
         position = GroupPosition((count,), (*columns, *cut(written, cut_at(question.paths))))

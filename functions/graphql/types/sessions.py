@@ -68,6 +68,10 @@ type AiSessions {{
   abandonedCount: Long!
   "`abandonedCount` divided by `sessionsCount`; null without a session."
   abandonmentRate: Float
+  "How many of them have not ended yet."
+  openCount: Long!
+  "`openCount` divided by `sessionsCount`; null without a session."
+  openRate: Float
   "The median of the seconds from the beginning to the last end; null where no session has ended."
   medianDuration: Float
   "The 95th percentile of the seconds from the beginning to the last end; null where no session has ended."
@@ -95,6 +99,7 @@ class SessionGroup(msgspec.Struct, frozen=True, kw_only=True):
     users_count: int = 0
     completed_count: int = 0
     abandoned_count: int = 0
+    open_count: int = 0
     median_duration: float | None = None
     p_95_duration: float | None = None
 
@@ -107,6 +112,11 @@ class SessionGroup(msgspec.Struct, frozen=True, kw_only=True):
     def abandonment_rate(self) -> float | None:
         """The share of the sessions that are abandoned; None without any."""
         return self.abandoned_count / self.sessions_count if self.sessions_count else None
+
+    @property
+    def open_rate(self) -> float | None:
+        """The share of the sessions that have not ended; None without any."""
+        return self.open_count / self.sessions_count if self.sessions_count else None
 
 
 def resolve_sessions(
@@ -151,7 +161,7 @@ def _groups(
         shown: dict[str, Any] = {_ATTRIBUTES.get(dimension, dimension.value): key for dimension, key in keys.items()}
         if Dimension.USER in keys:
             shown["user"] = UserNode(keys[Dimension.USER], users)
-        sessions, of_users, completed, abandoned, median, p95 = row[-MEASURES:]
+        sessions, of_users, completed, abandoned, ended, median, p95 = row[-MEASURES:]
         groups.append(
             SessionGroup(
                 **shown,
@@ -160,6 +170,7 @@ def _groups(
                 users_count=of_users,
                 completed_count=completed,
                 abandoned_count=abandoned,
+                open_count=sessions - ended,
                 median_duration=seconds(median),
                 p_95_duration=seconds(p95),
             )

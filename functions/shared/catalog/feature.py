@@ -159,6 +159,7 @@ class Feature(GraphqlNames):
         of: str | None = None,
         distinct: str | None = None,
         ratio: Sequence[str] | None = None,
+        unit: str = "",
         description: str = "",
     ) -> None:
         """Declares a metric of the feature's events: their count, or what one of the further arguments says.
@@ -176,6 +177,7 @@ class Feature(GraphqlNames):
             of: payload key of the quantile, or keys joined by dots.
             distinct: payload key whose distinct values are listed, or keys joined by dots.
             ratio: names of two counts or sums of the feature: dividend and divisor.
+            unit: what the number is in, which the dashboard shows beside it: `ms`, `lines`, or a currency like `EUR`.
 
         Raises:
             DefinitionError: the name is not a GraphQL field name or is taken, or the arguments are of two kinds.
@@ -188,6 +190,7 @@ class Feature(GraphqlNames):
                 quantile=quantile,
                 of=of,
                 ratio=ratio,
+                unit=unit,
                 description=description,
             )
         except ValueError as error:

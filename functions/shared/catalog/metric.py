@@ -23,6 +23,9 @@ MAX_MEASURED = 1e30
 MEASURED_DECIMALS = 40
 """Decimal places of the numbers in averages and exact totals; further places are cut off."""
 
+MAX_UNIT = 16
+"""Number of characters that a unit may have."""
+
 _NUMBERS = (int, float)
 
 # Types that a metric's payload key may have.
@@ -50,6 +53,7 @@ class Metric(msgspec.Struct, frozen=True):
         of: names of the two metrics of a ratio; empty for the other kinds.
         description: text for the schema.
         level: of a quantile, from 0 to 1; 0.5 is the median.
+        unit: what the numbers count, like `ms` or `EUR`; empty if nothing says so.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Metric(msgspec.Struct, frozen=True):
     of: tuple[str, ...] = ()
     description: str = ""
     level: float = 0.0
+    unit: str = ""
 
 
 def declared_metric(
@@ -69,6 +74,7 @@ def declared_metric(
     quantile: float | None,
     of: str | None,
     ratio: Sequence[str] | None,
+    unit: str,
     description: str,
 ) -> Metric:
     """The metric with these arguments. `metric_problems` later checks that the names in it exist.
@@ -86,19 +92,23 @@ def declared_metric(
         raise ValueError(f"metric {name!r} takes only one of sum, avg, min, max, quantile, distinct and ratio")
     if isinstance(events, str) or (events is not None and not events):
         raise ValueError(f"metric {name!r}: events must be a list of at least one name")
+    if unit and (len(unit) > MAX_UNIT or not unit.isprintable() or unit != unit.strip()):
+        raise ValueError(f"metric {name!r}: a unit is a short word like ms or EUR, not {unit!r}")
+    if unit and "distinct" in paths:
+        raise ValueError(f"metric {name!r} lists values, which takes no unit")
     named = tuple(dict.fromkeys(events or ()))
     if ratio is not None:
         if named:
             raise ValueError(f"metric {name!r} is a ratio: set events on its two metrics instead")
         if isinstance(ratio, str) or len(ratio) != 2:
             raise ValueError(f"metric {name!r}: ratio must name two metrics")
-        return Metric(name, "ratio", of=tuple(ratio), description=description)
+        return Metric(name, "ratio", of=tuple(ratio), description=description, unit=unit)
     level = _level(name, quantile, of)
     if of is not None:
-        return Metric(name, "quantile", named, of, description=description, level=level)
+        return Metric(name, "quantile", named, of, description=description, level=level, unit=unit)
     for kind, path in paths.items():
-        return Metric(name, kind, named, path, description=description)
-    return Metric(name, "count", named, description=description)
+        return Metric(name, kind, named, path, description=description, unit=unit)
+    return Metric(name, "count", named, description=description, unit=unit)
 
 
 def _level(name: str, quantile: float | None, of: str | None) -> float:

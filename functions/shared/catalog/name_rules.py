@@ -22,6 +22,9 @@ TYPES = frozenset(
     {
         "AiActiveUsers",
         "AiAdoption",
+        "AiIdleSeat",
+        "AiIdleSeatConnection",
+        "AiIdleSeatEdge",
         "AiMetrics",
         "AiSeats",
         "AiSessions",
@@ -60,6 +63,7 @@ TYPES = frozenset(
         "Int",
         "JSON",
         "Long",
+        "MetricDefinition",
         "Mutation",
         "Namespace",
         "Node",

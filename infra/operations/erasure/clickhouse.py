@@ -8,6 +8,7 @@ from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
 from functions.shared.clickhouse import TABLE, columns_of
+from functions.shared.counted import counted
 from functions.shared.rollup import TOTALS, USERS
 from functions.sync import known_names
 from infra.operations.erasure.subject import Subject
@@ -100,7 +101,7 @@ def delete_events(
     client.command(statement, parameters=subject.clickhouse_values, settings=settings)
     remaining = count_events(client, subject)
     if remaining:
-        raise RowsRemain(f"ClickHouse still has {remaining:,} events of {subject}")
+        raise RowsRemain(f"ClickHouse still has {counted(remaining, 'event')} of {subject}")
 
 
 def seconds_of_old_parts(client: Client) -> int:

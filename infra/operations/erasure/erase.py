@@ -12,6 +12,7 @@ from psycopg.errors import LockNotAvailable
 
 from functions.shared import clickhouse, locks
 from functions.shared.clickhouse import target_of
+from functions.shared.counted import counted
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
 from functions.shared.rollup_days import confirm_changes, record_change
 from functions.sync import rebuild
@@ -90,6 +91,15 @@ class Eraser(msgspec.Struct, frozen=True):
     cluster: str | None = None
     progress: Callable[[str], None] = lambda _: None
     wait_seconds: float = 60
+
+    def require_reachable(self) -> None:
+        """Connects to PostgreSQL once.
+
+        Raises:
+            psycopg.Error: there is no connection.
+        """
+        with connect(self.database_url, TimeLimits(_STATEMENT_SECONDS, _STATEMENT_SECONDS)):
+            pass
 
     def erase(self, subject: Subject, requested_by: str) -> Erased:
         """Erases everything of the subject that was sent until now. May be repeated, also after an interruption.
@@ -179,13 +189,13 @@ class Eraser(msgspec.Struct, frozen=True):
             return
         number = count_events(client, subject)
         records.count_in_clickhouse(connection, record, number)
-        self.progress(f"Removing {number:,} events from ClickHouse, which rewrites the parts that hold them.")
+        self.progress(f"Removing {counted(number, 'event')} from ClickHouse, which rewrites the parts that hold them.")
         removed = removed_events(connection, subject)
         changes = self._record_change(client, connection, subject)
         delete_in_clickhouse(client, subject, removed, self.cluster, _MUTATION_SECONDS)
         remaining = rollups.count_rows(client, subject)
         if remaining:
-            raise RowsRemain(f"ClickHouse still has {remaining:,} rows of rollups of {subject}")
+            raise RowsRemain(f"ClickHouse still has {counted(remaining, 'row')} of rollups of {subject}")
         confirm_changes(connection, changes)
 
     def _record_change(self, client: Client, connection: Connection, subject: Subject) -> list[int]:
@@ -237,4 +247,4 @@ class _Counter:
         self._rows += rows
         if self._rows - self._told >= _ROWS_BETWEEN_MESSAGES:
             self._told = self._rows
-            self._progress(f"{self._rows:,} events were removed from PostgreSQL …")
+            self._progress(f"{counted(self._rows, 'event', 'was')} removed from PostgreSQL …")

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
+from functions.shared.counted import counted
+
 PERCENTS = (50, 95, 99, 100)
 
 
@@ -134,13 +136,15 @@ class Figures:
     def lines(self, elapsed: float, where: str) -> Iterator[str]:
         """Yields the report of a run that sent for `elapsed` seconds and looked in the store named."""
         total = self.total()
-        yield f"Accepted: {total.accepted:,} events in {elapsed:,.1f} s, {total.accepted / elapsed:,.1f} a second."
+        rate = total.accepted / elapsed
+        yield f"Accepted: {counted(total.accepted, 'event')} in {elapsed:,.1f} s, {rate:,.1f} a second."
         if total.refused or total.failed:
-            yield f"Not accepted: {total.refused:,} events were refused, {total.failed:,} were in failed requests."
+            refused = counted(total.refused, "event", "was")
+            yield f"Not accepted: {refused} refused, {total.failed:,} in failed requests."
         if self.unsent:
-            yield f"Not sent: {self.unsent:,} events, because requests took too long for this rate."
+            yield f"Not sent: {counted(self.unsent, 'event')}, because requests took too long for this rate."
         for reason, number in self.reasons.most_common():
-            yield f"  {number:,} requests: {reason}"
+            yield f"  {counted(number, 'request')}: {reason}"
         half = self.total(since=elapsed / 2)  # functions that start make the first seconds slow
         yield f"Time of a request:          {_percentiles(total.requests)}"
         yield f"  in the second half:       {_percentiles(half.requests)}"

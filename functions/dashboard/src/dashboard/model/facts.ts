@@ -1,6 +1,6 @@
 /** What the API can answer, as its schema and its definitions say: nothing of it is known beforehand. */
 
-import type { EventDefinition, PayloadKey } from "../../generated/schema";
+import type { EventDefinition, MetricDefinition, PayloadKey } from "../../generated/schema";
 import { type Kind, words } from "./format";
 import { OPERATORS, type Operator } from "./payload-filter";
 
@@ -9,6 +9,8 @@ export interface Metric {
   title: string;
   description: string;
   kind: Kind;
+  /** What the number is in, like `ms`. */
+  unit?: string | undefined;
   /** Whether there is no value without events; else it is zero then. */
   nullable: boolean;
   /** Whether it counts events or their users, so that no payload is read for it. */
@@ -42,6 +44,7 @@ export interface Facts {
 
 export const FACTS_QUERY = `{
   eventDefinitions { id name feature owner deprecated description payload { name type description } }
+  metricDefinitions { name feature kind unit description }
   query: __type(name: "Query") { fields { name } }
   namespace: __type(name: "Namespace") { fields { name args { name } type { ...row } } }
   metrics: __type(name: "AiMetrics") {
@@ -70,6 +73,7 @@ interface IntrospectedField {
 }
 export interface FactsAnswer {
   eventDefinitions: EventDefinition[];
+  metricDefinitions?: MetricDefinition[] | null;
   query?: { fields: { name: string }[] } | null;
   namespace?: { fields: IntrospectedField[] } | null;
   metrics?: { fields: IntrospectedField[] } | null;
@@ -121,13 +125,23 @@ function featureOf(
     metricsField: field?.name ?? null,
     metricsType: type?.name ?? null,
     metrics: inOrder(
-      (type?.fields ?? []).flatMap((each) => metricOf(each as IntrospectedField)),
+      (type?.fields ?? [])
+        .flatMap((each) => metricOf(each as IntrospectedField))
+        .map((metric) => ({ ...metric, ...declared(metric, name, answer.metricDefinitions ?? []) })),
       events,
       descriptions.get(enumName) ?? "",
     ),
     events,
     keys: [...keys.values()],
   };
+}
+
+/** What the definition itself says of a metric. */
+function declared({ name }: Metric, feature: string, definitions: readonly MetricDefinition[]): Partial<Metric> {
+  const found = definitions.find((each) => each.feature === feature && each.name === name);
+  if (!found) return {};
+  const { description, unit } = found;
+  return { description, ...(unit && { unit }) };
 }
 
 /** A field of numbers, or of a list of texts, as a metric; none for other fields. */

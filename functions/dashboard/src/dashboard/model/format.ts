@@ -18,8 +18,11 @@ export class Formats {
   readonly #time: Intl.DateTimeFormat;
   readonly #relative: Intl.RelativeTimeFormat;
   readonly #list: Intl.ListFormat;
+  readonly #locale: string | undefined;
+  readonly #money = new Map<string, Intl.NumberFormat>();
 
   constructor(locale?: string) {
+    this.#locale = locale;
     this.#integer = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
     this.#compact = new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 1 });
     this.#decimal = new Intl.NumberFormat(locale, { maximumFractionDigits: 2 });
@@ -38,10 +41,11 @@ export class Formats {
     this.#relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
   }
 
-  /** A value of a kind; a dash for none, dots for one that is not there yet. */
-  value(value: unknown, kind: Kind): string {
+  /** A value of a kind, in a unit if it has one; a dash for none, dots for one that is not there yet. */
+  value(value: unknown, kind: Kind, unit?: string): string {
     if (value === undefined) return "…";
     if (value === null) return "–";
+    if (unit !== undefined && isNumber(value)) return this.#inUnit(value, kind, unit);
     switch (kind) {
       case "integer":
         return this.integer(value as Integer);
@@ -62,13 +66,30 @@ export class Formats {
     }
   }
 
+  /** Seconds as a duration, a currency as money, and any other unit after the number. */
+  #inUnit(value: Integer, kind: Kind, unit: string): string {
+    if (unit === "s") return this.duration(Number(value));
+    if (CURRENCIES.has(unit)) return this.#moneyOf(unit).format(value);
+    return `${this.value(value, kind)}\u00a0${unit}`;
+  }
+
+  #moneyOf(currency: string): Intl.NumberFormat {
+    const known = this.#money.get(currency);
+    const format = known ?? new Intl.NumberFormat(this.#locale, { style: "currency", currency });
+    if (!known) this.#money.set(currency, format);
+    return format;
+  }
+
   integer(value: Integer): string {
     return this.#integer.format(value);
   }
 
-  /** A number for an axis, like 12K. */
-  compact(value: number): string {
-    return Math.abs(value) < 10 ? this.#decimal.format(value) : this.#compact.format(value);
+  /** A number on an axis, like 12K. */
+  tick(value: number, kind: Kind, unit?: string): string {
+    if (kind === "rate") return this.percent(value);
+    if (unit === "s") return this.duration(value);
+    const compact = Math.abs(value) < 10 ? this.#decimal.format(value) : this.#compact.format(value);
+    return unit === undefined ? compact : `${compact}\u00a0${unit}`;
   }
 
   percent(value: number): string {
@@ -119,11 +140,22 @@ const DURATIONS: readonly (readonly [string, number])[] = [
   ["min", 60],
 ];
 
+const CURRENCIES: ReadonlySet<string> = new Set(Intl.supportedValuesOf("currency"));
+
 const AGES = [
   ["day", 86_400],
   ["hour", 3600],
   ["minute", 60],
 ] as const;
+
+const MAX_SHOWN = 200; // characters
+
+/** A text of at most that many characters, whole ones; a longer one ends with dots. */
+export function shortened(text: string, most = MAX_SHOWN): string {
+  if (text.length <= most) return text;
+  const characters = [...text.slice(0, 2 * most + 1)];
+  return characters.length > most ? `${characters.slice(0, most).join("")}…` : text;
+}
 
 /** The change from one value to another as a share; null where there is nothing to compare with. */
 export function changeOf(now: unknown, before: unknown): number | null {

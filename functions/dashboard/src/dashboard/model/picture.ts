@@ -8,7 +8,10 @@ export interface Figure {
   name: string;
   title: string;
   about?: string;
+  /** The values of a list, of which `value` is the number. */
+  listed?: string | undefined;
   kind: Kind;
+  unit?: string | undefined;
   /** Undefined while it is not there yet. */
   value: unknown;
   before?: unknown;
@@ -35,9 +38,28 @@ export interface Bar {
 }
 
 export type Chart =
-  | { type: "lines" | "stacked"; step: Step; series: string[]; points: Point[]; kind: Kind }
+  | { type: "lines" | "stacked"; step: Step; series: string[]; points: Point[]; kind: Kind; unit?: string | undefined }
   | { type: "bars"; bars: Bar[] }
   | { type: "triangle"; rows: { label: string; size: string; cells: (TriangleCell | null)[] }[] };
+
+const FEW = 4;
+
+/**
+ * Where the axis of a chart over time names values, if not wherever these are round: small counts have no fractions, and
+ * values that are all zero have no height.
+ */
+export function valueTicks(chart: Extract<Chart, { type: "lines" | "stacked" }>): number[] | null {
+  const sums = new Map<string, number>();
+  for (const { day, series, value } of chart.points) {
+    const key = chart.type === "stacked" ? day : `${day} ${series}`;
+    sums.set(key, (sums.get(key) ?? 0) + Number(value ?? 0));
+  }
+  const heights = [...sums.values()];
+  if (heights.every((height) => height === 0)) return [0];
+  const greatest = Math.max(...heights);
+  if (chart.kind !== "integer" || greatest >= FEW || heights.some((height) => height < 0)) return null;
+  return Array.from({ length: greatest + 1 }, (_, value) => value);
+}
 
 export interface TriangleCell {
   share: number;
@@ -68,6 +90,8 @@ export interface Panel {
   follow?: (data: Record<string, unknown>) => string[];
   /** Whether the panel is left out where there is nothing to show, as for a feature without sessions. */
   optional?: boolean;
+  /** Whether the table is open at first. */
+  isOpen?: boolean;
   /** Whether the table stands for the picture, so that it is always open. */
   tabular?: boolean;
 }

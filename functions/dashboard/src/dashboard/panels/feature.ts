@@ -6,7 +6,7 @@ import { type Day, STEP_FIELDS, stepsOf } from "../model/period";
 import type { Figure, Panel } from "../model/picture";
 import { enumValue } from "../model/selection";
 import type { PanelContext } from "./context";
-import { figuresPicture, nowAndBefore } from "./figures";
+import { figuresPicture, nowAndBefore, withUnit } from "./figures";
 import { type Row, rowsOf } from "./rows";
 
 const MAX_MEASURES = 20; // of one field: functions/graphql/types/usage_measures.py
@@ -36,13 +36,14 @@ export function metrics(context: PanelContext): Panel | null {
       const before = valuesIn(feature, data, "Before");
       const drawn = coursesOf(context, data);
       const figures = feature.metrics.map((metric): Figure => {
-        const { name, title, description, kind } = metric;
-        const about = kind === "list" ? `${description} ${context.formats.value(now[name], kind)}` : description;
+        const { name, title, description, kind, unit } = metric;
         return {
           name,
           title,
-          about,
+          about: description,
+          listed: kind === "list" ? context.formats.value(now[name], kind) : undefined,
           kind: kind === "list" ? "integer" : kind,
+          unit,
           value: sizeOrValue(now[name]),
           before: compared ? sizeOrValue(before[name]) : undefined,
           course: drawn.get(name)?.map(([, value]) => value) ?? [],
@@ -77,6 +78,7 @@ export function metricCourse(context: PanelContext): Panel | null {
   if (!metric || !selections.length) return null;
   const { formats, step } = context;
   const kind = metric.kind === "list" ? "integer" : metric.kind;
+  const { unit } = metric;
   return {
     id: "course",
     title: metric.title,
@@ -90,18 +92,19 @@ export function metricCourse(context: PanelContext): Panel | null {
           type: "lines",
           step,
           kind,
+          unit,
           series: [metric.title],
           points: values.map(([day, value]) => ({
             day,
             series: metric.title,
             value: value as Integer | null,
-            shown: formats.value(value, kind),
+            shown: formats.value(value, kind, unit),
           })),
         },
         table: {
           columns: [
             { title: words(step), kind: "day" },
-            { title: metric.title, kind },
+            { title: withUnit(metric.title, unit), kind },
           ],
           rows: values.map((each) => [...each]),
         },

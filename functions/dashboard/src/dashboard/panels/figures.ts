@@ -51,11 +51,15 @@ export function figuresPicture(context: PanelContext, figures: Figure[]): Pictur
         ...(compared ? [{ title: periodTitle(compared), kind: "integer" as const }] : []),
       ],
       rowKinds: figures.map(({ kind }) => kind),
-      rows: figures.map(({ title, name, value, before }) =>
-        compared ? [title || words(name), value, before ?? null] : [title || words(name), value],
-      ),
+      rows: figures.map(({ title, name, unit, value, before }) => {
+        const label = withUnit(title || words(name), unit);
+        return compared ? [label, value, before ?? null] : [label, value];
+      }),
     },
   };
 }
+
+/** The title of numbers in a unit, where they stand without it: `Cost (EUR)`. */
+export const withUnit = (title: string, unit?: string) => (unit ? `${title} (${unit})` : title);
 
 const periodTitle = ({ start, end }: { start: string; end: string }) => `${start} to ${end}`;

@@ -9,7 +9,7 @@ import { newestEvents } from "./events";
 import { metricCourse, metrics } from "./feature";
 import { totals } from "./figures";
 import { activeUsers, newAndReturning, retention, tiers } from "./people";
-import { seats, timeToFirstUse } from "./seats";
+import { idleSeats, seats, timeToFirstUse } from "./seats";
 import { sessions, sessionsByFeature, sessionsByGroup } from "./sessions";
 import { adoption, breakdown, eventsByFeature, eventsOverTime, topNamespaces, topUsers } from "./usage";
 
@@ -35,6 +35,7 @@ const PAGES: Record<View["page"], (context: PanelContext) => (Panel | null)[]> =
     tiers(context),
     sessionsByFeature(context),
     seats(context),
+    idleSeats(context),
     timeToFirstUse(context),
     retention(context),
   ],
@@ -46,6 +47,7 @@ const PAGES: Record<View["page"], (context: PanelContext) => (Panel | null)[]> =
     sessionsByGroup(context),
     breakdown(context),
     context.ownOnly ? null : topUsers(context),
+    idleSeats(context),
     newestEvents(context),
   ],
   user: (context) => [

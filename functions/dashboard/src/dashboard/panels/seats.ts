@@ -1,5 +1,6 @@
-/** Seats: how many are assigned, and how soon their users begin. */
+/** Seats: how many are assigned, whose lie idle, and how soon their users begin. */
 
+import type { Integer } from "../model/format";
 import type { Panel } from "../model/picture";
 import type { PanelContext } from "./context";
 import { figuresPicture } from "./figures";
@@ -28,6 +29,55 @@ export function seats(context: PanelContext): Panel | null {
             { title: "Assigned seats", kind: "integer" },
           ],
           rows: isUsed ? rows.map((row) => [row.date, row.assignedCount]) : [],
+        },
+      };
+    },
+  };
+}
+
+interface IdleSeats {
+  count: Integer;
+  nodes: {
+    user: { id: string; username: string | null; lastDuoActivityOn: string | null };
+    assignedOn: string;
+  }[];
+}
+
+const NAMED = 100;
+
+/** Who has a seat and did not use the feature, or anything at all; null if the schema doesn't know. */
+export function idleSeats(context: PanelContext): Panel | null {
+  const { feature, formats, scope } = context;
+  const given = context.given();
+  if (context.ownOnly || !context.has("aiIdleSeats", given)) return null;
+  const linkTo = (id: string) => context.link({ view: { page: "user", user: id }, filters: [] });
+  const node = "user { id username lastDuoActivityOn } assignedOn";
+  return {
+    id: "idle-seats",
+    title: "Idle seats",
+    optional: true,
+    isOpen: true,
+    about: `Who has a seat at the end of the period and used ${feature ? "the feature" : "nothing"} in it.`,
+    selections: [scope.field("idleSeats", "aiIdleSeats", { ...given, first: NAMED }, `count nodes { ${node} }`)],
+    read: (data) => {
+      const { count, nodes } = data.idleSeats as IdleSeats;
+      const about = Number(count) > nodes.length ? `The table has the first ${formats.integer(nodes.length)}.` : "";
+      return {
+        figures: [{ name: "idleSeatsCount", title: "Users with an idle seat", kind: "integer", value: count, about }],
+        table: {
+          columns: [
+            { title: "User", kind: "text" },
+            { title: "Id", kind: "text" },
+            { title: "Seat since", kind: "day" },
+            { title: "Last active on", kind: "day" },
+          ],
+          rows: nodes.map(({ user, assignedOn }) => [
+            user.username ?? user.id,
+            user.id,
+            assignedOn,
+            user.lastDuoActivityOn,
+          ]),
+          links: nodes.map(({ user }) => linkTo(user.id)),
         },
       };
     },

@@ -14,11 +14,13 @@ const FIGURES = [
   ["usersCount", "Users", "integer"],
   ["completionRate", "Completion rate", "rate"],
   ["abandonmentRate", "Abandonment rate", "rate"],
+  ["openRate", "Still open", "rate"],
   ["medianDuration", "Median duration", "seconds"],
   ["p95Duration", "95th percentile of duration", "seconds"],
 ] as const;
 
-const SELECTION = [...FIGURES.map(([name]) => name), "completedCount"].join(" ");
+const OUTCOMES = ["completedCount", "abandonedCount", "openCount"];
+const SELECTION = [...FIGURES.map(([name]) => name), ...OUTCOMES].join(" ");
 const SHOWN = 15;
 
 /** The feature's sessions; null if the schema knows none. */
@@ -37,8 +39,8 @@ export function sessions(context: PanelContext): Panel | null {
       ...(compared ? [scope.field("sessionsBefore", "aiSessions", context.given(compared), SELECTION)] : []),
     ],
     read: (data) => {
-      const [now] = rowsOf<GroupRow>(data, "sessions");
-      const [before] = rowsOf<GroupRow>(data, "sessionsBefore");
+      const [now] = rowsOf<GroupRow>(data, "sessions").map(judged);
+      const [before] = rowsOf<GroupRow>(data, "sessionsBefore").map(judged);
       const isNone = [now, before].every((each) => !Number(each?.sessionsCount ?? 0));
       return figuresPicture(
         context,
@@ -75,7 +77,7 @@ export function sessionsByGroup(context: PanelContext): Panel | null {
     ],
     follow: (data) => grouping.follow(rowsOf(data, "sessionsBy")),
     read: (data) => {
-      const found = rowsOf<GroupRow>(data, "sessionsBy");
+      const found = rowsOf<GroupRow>(data, "sessionsBy").map(judged);
       const rows = isOverTime && found.length ? inTime(context, found) : found;
       return {
         chart: isOverTime ? course(context, rows) : bars(context, rows, grouping, data),
@@ -103,10 +105,16 @@ export function sessionsByFeature(context: PanelContext): Panel | null {
       ),
     ],
     read: (data) => {
-      const rows = rowsOf<GroupRow>(data, "sessions");
+      const rows = rowsOf<GroupRow>(data, "sessions").map(judged);
       return { chart: bars(context, rows, grouping, data), table: tableOf(rows, grouping, data) };
     },
   };
+}
+
+/** The row without rates, where the definition does not say what begins and ends a session. */
+function judged(row: GroupRow): GroupRow {
+  if (OUTCOMES.some((name) => Number(row[name] ?? 0) > 0)) return row;
+  return { ...row, completionRate: null, abandonmentRate: null, openRate: null };
 }
 
 function hasSessions(context: PanelContext): boolean {
@@ -124,7 +132,10 @@ function bars(
     bars: rows.map((row) => ({
       label: grouping.labelOf(row, data),
       value: row.sessionsCount as Integer,
-      shown: `${formats.value(row.sessionsCount, "integer")} · ${formats.value(row.completionRate, "rate")}`,
+      shown: [
+        formats.value(row.sessionsCount, "integer"),
+        ...(row.completionRate === null ? [] : [formats.value(row.completionRate, "rate")]),
+      ].join(" · "),
       href: grouping.hrefOf(row),
     })),
   };

@@ -11,6 +11,7 @@ import { Controls } from "./controls";
 import { Navigate } from "./link";
 import { Navigation } from "./navigation";
 import { Page } from "./page";
+import { Prose } from "./prose";
 import type { Ask } from "./use-answers";
 
 interface AppProps {
@@ -61,7 +62,9 @@ export function App({ facts, claims, ask, leave }: AppProps) {
         <h1>{title}</h1>
         {context.feature && (
           <p class="lead">
-            {[context.feature.description, `Owned by ${context.feature.owner}.`].filter(Boolean).join(" ")}
+            <Prose
+              text={[context.feature.description, `Owned by ${context.feature.owner}.`].filter(Boolean).join(" ")}
+            />
           </p>
         )}
         <Controls

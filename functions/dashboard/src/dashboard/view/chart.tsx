@@ -4,7 +4,7 @@ import type { Markish, PlotOptions } from "@observablehq/plot";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Formats } from "../model/format";
 import { dateOf } from "../model/period";
-import type { Chart, Point } from "../model/picture";
+import { type Chart, type Point, valueTicks } from "../model/picture";
 
 type Plot = typeof import("./plot-parts");
 type OverTime = Extract<Chart, { type: "lines" | "stacked" }>;
@@ -104,12 +104,11 @@ function options(plot: Plot, chart: OverTime, title: string, formats: Formats, w
   const ticks = days.filter((_, index) => index % every === 0).map(dateOf);
   const first = formats.step(dateOf(days[0] ?? "2000-01-01"), chart.step);
   const last = formats.step(dateOf(days.at(-1) ?? "2000-01-01"), chart.step);
-  const isRate = chart.kind === "rate";
-  const isFlat = points.every(({ height }) => !height);
+  const valuesAt = valueTicks(chart);
   return {
     width,
     height: width < 480 ? 200 : 260,
-    marginLeft: 48,
+    marginLeft: chart.unit ? 72 : 48,
     marginRight: 24,
     marginTop: 12,
     marginBottom: 26,
@@ -121,13 +120,13 @@ function options(plot: Plot, chart: OverTime, title: string, formats: Formats, w
       chart.type === "stacked"
         ? { type: "band", padding: days.length > 40 ? 0.1 : 0.25, label: null, domain: days.map(dateOf) }
         : { type: "utc", label: null },
-    y: { label: null, ...(isFlat ? { domain: [0, 1] } : { nice: true, zero: true }) },
+    y: { label: null, ...(valuesAt ? { domain: [0, Math.max(1, ...valuesAt)] } : { nice: true, zero: true }) },
     marks: [
-      plot.gridY({ ticks: 4 }),
+      plot.gridY({ ticks: valuesAt ?? 4 }),
       plot.axisY({
-        ticks: isFlat ? [0] : 4,
+        ticks: valuesAt ?? 4,
         tickSize: 0,
-        tickFormat: (value: number) => (isRate ? formats.percent(value) : formats.compact(value)),
+        tickFormat: (value: number) => formats.tick(value, chart.kind, chart.unit),
       }),
       plot.axisX({ ticks, tickSize: 0, tickFormat: (date: Date) => formats.step(date, chart.step) }),
       ...(chart.type === "stacked" ? bars(plot, points, chart.series) : lines(plot, points, chart.series)),

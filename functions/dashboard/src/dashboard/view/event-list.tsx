@@ -1,11 +1,12 @@
 /** The newest events, page after page; values of payloads lead to the events that carry them too. */
 
 import { useEffect, useState } from "preact/hooks";
-import { type Formats, words } from "../model/format";
+import { type Formats, shortened, words } from "../model/format";
 import type { PanelContext } from "../panels/context";
 import { type EventNode, type EventPage, eventPage, eventsSelection } from "../panels/events";
 import { labelOf } from "../panels/groups";
 import { Link } from "./link";
+import { LongText } from "./long-text";
 import type { Ask } from "./use-answers";
 
 interface EventListProps {
@@ -73,12 +74,12 @@ function Event({ node, context, formats }: { node: EventNode; context: PanelCont
           <div key={path}>
             <dt>{path}</dt>
             <dd>
-              {typeof value === "object" ? (
-                labelOf(value)
-              ) : (
+              {isLinked(value) ? (
                 <Link href={context.link({ filters: [...context.state.filters, { path, operator: "eq", value }] })}>
                   {labelOf(value)}
                 </Link>
+              ) : (
+                <LongText text={labelOf(value)} />
               )}
             </dd>
           </div>
@@ -86,4 +87,9 @@ function Event({ node, context, formats }: { node: EventNode; context: PanelCont
       </dl>
     </li>
   );
+}
+
+/** Whether a value leads to the events that have it too: a long one would make a long address. */
+function isLinked(value: unknown): boolean {
+  return typeof value !== "object" && shortened(labelOf(value)) === labelOf(value);
 }

@@ -4,6 +4,7 @@ import { useRef, useState } from "preact/hooks";
 import type { State } from "../model/address";
 import type { Facts, Feature } from "../model/facts";
 import { addFilter, changeKind, type Place, removeFilter } from "../model/filter-tree";
+import { shortened } from "../model/format";
 import {
   describeFilter,
   type Filter,
@@ -65,7 +66,7 @@ function FilterList({ filters, place, editor }: ListProps) {
           </li>
         ) : (
           <li key={String(index)}>
-            <bdi>{shortened(describeFilter(filter))}</bdi>
+            <bdi>{shortened(describeFilter(filter), MAX_SHOWN)}</bdi>
             <Remove filter={filter} place={own} editor={editor} />
           </li>
         );
@@ -124,7 +125,7 @@ function Remove({ filter, place, editor }: { filter: Filter; place: Place; edito
     <button
       type="button"
       class="remove"
-      aria-label={`Remove: ${shortened(describeFilter(filter))}`}
+      aria-label={`Remove: ${shortened(describeFilter(filter), MAX_SHOWN)}`}
       onClick={() => editor.set(removeFilter(editor.filters, place))}
     >
       ×
@@ -133,7 +134,3 @@ function Remove({ filter, place, editor }: { filter: Filter; place: Place; edito
 }
 
 const MAX_SHOWN = 120;
-
-function shortened(text: string): string {
-  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
-}

@@ -7,6 +7,7 @@ import type { Panel as PanelModel, Picture } from "../model/picture";
 import type { Scope } from "../model/selection";
 import { toCsv } from "../model/table";
 import { ChartView, Figures, TableView } from "./picture";
+import { Prose } from "./prose";
 
 interface PanelProps {
   panel: PanelModel;
@@ -23,7 +24,7 @@ interface PanelProps {
 }
 
 export function Panel({ panel, scope, data, problem: answered, fresh, formats, search, again, children }: PanelProps) {
-  const [open, setOpen] = useState(false);
+  const [open, setOpen] = useState(panel.isOpen ?? false);
   const picture = data ? pictureOf(panel, data) : null;
   const problem = data && !picture ? UNREADABLE : answered;
   const isEmpty = picture !== null && !picture.table.rows.length;
@@ -38,7 +39,11 @@ export function Panel({ panel, scope, data, problem: answered, fresh, formats, s
     >
       <header>
         <h2 id={`${panel.id}-title`}>{panel.title}</h2>
-        {panel.about && <p class="about">{panel.about}</p>}
+        {panel.about && (
+          <p class="about">
+            <Prose text={panel.about} />
+          </p>
+        )}
       </header>
       {children}
       {problem && (

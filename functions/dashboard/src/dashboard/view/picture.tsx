@@ -1,11 +1,13 @@
 /** Shows figures, bars, triangles and tables. */
 
-import { changeOf, type Formats, type Kind } from "../model/format";
+import { changeOf, type Formats, type Kind, shortened } from "../model/format";
 import type { Bar, Chart, Figure } from "../model/picture";
 import type { Table } from "../model/table";
 import { labelOf } from "../panels/groups";
 import { Sparkline, TimeChart } from "./chart";
 import { Link } from "./link";
+import { LongText } from "./long-text";
+import { Prose } from "./prose";
 
 export function Figures({ figures, formats }: { figures: Figure[]; formats: Formats }) {
   return (
@@ -21,10 +23,19 @@ export function Figures({ figures, formats }: { figures: Figure[]; formats: Form
               figure.title
             )}
           </h3>
-          <Value text={formats.value(figure.value, figure.kind)} />
+          <Value text={formats.value(figure.value, figure.kind, figure.unit)} />
           {figure.before !== undefined && <Change figure={figure} formats={formats} />}
           {figure.course && <Sparkline values={figure.course} />}
-          {figure.about && <p class="about">{figure.about}</p>}
+          {figure.about && (
+            <p class="about">
+              <Prose text={figure.about} />
+            </p>
+          )}
+          {figure.listed && (
+            <p class="about">
+              <LongText text={figure.listed} />
+            </p>
+          )}
         </li>
       ))}
     </ul>
@@ -43,7 +54,7 @@ function Change({ figure, formats }: { figure: Figure; formats: Formats }) {
   return (
     <p class={`change ${direction}`}>
       {change !== null && <span class="by">{formats.change(change)}</span>}
-      <span class="before"> {`from ${formats.value(figure.before, figure.kind)}`}</span>
+      <span class="before"> {`from ${formats.value(figure.before, figure.kind, figure.unit)}`}</span>
     </p>
   );
 }
@@ -60,7 +71,9 @@ function Bars({ bars }: { bars: Bar[] }) {
     <ol class="bars">
       {bars.map((bar, index) => (
         <li key={`${bar.label} ${index}`}>
-          <span class="label">{bar.href ? <Link href={bar.href}>{bar.label}</Link> : bar.label}</span>
+          <span class="label">
+            {bar.href ? <Link href={bar.href}>{shortened(bar.label)}</Link> : shortened(bar.label)}
+          </span>
           <span class="track">
             <span class="bar" style={{ width: barWidth(bar, greatest) }} />
           </span>
@@ -160,5 +173,5 @@ interface CellProps {
 
 function Cell({ kind, value, link, formats }: CellProps) {
   const text = kind === "json" ? labelOf(value) : formats.value(value, kind);
-  return link ? <Link href={link}>{text}</Link> : text;
+  return link ? <Link href={link}>{shortened(text)}</Link> : <LongText text={text} />;
 }
