@@ -4,8 +4,9 @@ Each module beside this file is the definition of one feature. The registry find
 """
 
 from functions.shared.catalog.context import Context
+from functions.shared.catalog.definition_error import DefinitionError
 from functions.shared.catalog.event_query import EventQuery
-from functions.shared.catalog.feature import DefinitionError, Feature
+from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.payload import Payload
 from functions.shared.catalog.reserved_ids import reserve_ids
 from functions.shared.catalog.source import source

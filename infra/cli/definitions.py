@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from functions.shared import settings
-from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.definition_error import DefinitionError
 from functions.shared.catalog.registry import Registry, load
 from functions.shared.counted import counted
 from functions.shared.postgres import TimeLimits, connect

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from functions.shared import settings
-from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.definition_error import DefinitionError
 from functions.shared.counted import counted
 from functions.shared.postgres import TimeLimits, connect
 from infra.cli import definitions, directory, dlq, erasure, namespace, rejected, tokens

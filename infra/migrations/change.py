@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.definition_error import DefinitionError
 from functions.shared.postgres import Connection
 
 MAX_COUNTED = 1000

@@ -19,7 +19,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.shared import settings
 from functions.shared.catalog import registry
-from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.definition_error import DefinitionError
 from functions.shared.failure import class_and_code, redact_errors, redacted
 from functions.shared.postgres import reason_of
 from infra.migrations.budget import Unfinished

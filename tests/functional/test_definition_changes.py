@@ -10,7 +10,7 @@ import pytest
 
 from functions.graphql.types.payload_fields import typed_value
 from functions.shared import settings
-from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.definition_error import DefinitionError
 from functions.shared.catalog.registry import Registry
 from infra.migrations.change import find
 from infra.migrations.changes import changes

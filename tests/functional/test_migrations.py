@@ -13,7 +13,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from functions.shared import settings
 from functions.shared.catalog import registry
-from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.definition_error import DefinitionError
 from functions.shared.catalog.registry import EventType, Registry
 from functions.shared.partitions import later_month, partition_name, wanted_months
 from infra.migrations.budget import Unfinished

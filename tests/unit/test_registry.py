@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from functions.graphql.schema import executable_schema
-from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.definition_error import DefinitionError
 from functions.shared.catalog.metric import Metric
 from functions.shared.catalog.name_rules import EVENT_FIELDS, FEATURE_METRICS_FIELDS, METRICS_FIELDS, TYPES
 from functions.shared.catalog.registry import load

@@ -1,4 +1,4 @@
-"""`Feature`: registers a team's events, transformations, metrics and resolvers."""
+"""`Feature`: registers a team's events, transformations and resolvers; its bases register what is measured."""
 
 import inspect
 import sys
@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from functions.shared.catalog.context import Context
+from functions.shared.catalog.declared_metrics import DeclaredMetrics
+from functions.shared.catalog.declared_seats import DeclaredSeats
+from functions.shared.catalog.declared_sessions import DeclaredSessions
+from functions.shared.catalog.definition_error import DefinitionError
 from functions.shared.catalog.event_query import OUTPUT_TYPES, Resolver, ResolverFunction, is_output_type
 from functions.shared.catalog.graphql_names import GraphqlNames
-from functions.shared.catalog.metric import Metric, declared_metric
-from functions.shared.catalog.metrics_argument import declared_argument
 from functions.shared.catalog.names import (
     event_count_field,
     is_field_name,
@@ -18,9 +20,6 @@ from functions.shared.catalog.names import (
 )
 from functions.shared.catalog.payload import Payload
 from functions.shared.catalog.payload_type import DeclaredKey, PayloadType, declared_keys, key_types
-from functions.shared.catalog.seat import SeatEvents
-from functions.shared.catalog.session import SessionEvents
-from functions.shared.catalog.session_metrics import SessionMetrics
 
 if TYPE_CHECKING:
     import psycopg
@@ -30,16 +29,11 @@ MAX_EVENT_ID = 32767
 type Transformation = Callable[[Context], Mapping[str, Any]]
 type Prefetch = Callable[[Sequence[Context], "psycopg.Connection[Any]"], list[dict[str, Any]]]
 
-
 CODE_ERRORS = (Exception, SystemExit)
 """What the code of a definition may raise. `sys.exit` must not end the function that runs the code."""
 
 
-class DefinitionError(Exception):
-    """An invalid definition; the message names the files at fault."""
-
-
-class Feature(GraphqlNames):
+class Feature(GraphqlNames, DeclaredMetrics, DeclaredSessions, DeclaredSeats):
     """A group of events owned by one team.
 
     Args:
@@ -72,7 +66,10 @@ class Feature(GraphqlNames):
         counts_as_use: bool = True,
     ) -> None:
         caller = sys._getframe(1).f_globals
-        super().__init__(name, payload, field, former_names, field_aliases, metrics_aliases)
+        GraphqlNames.__init__(self, name, payload, field, former_names, field_aliases, metrics_aliases)
+        DeclaredMetrics.__init__(self)
+        DeclaredSessions.__init__(self, session_key)
+        DeclaredSeats.__init__(self)
         self.owner = owner
         self.counts_as_use = counts_as_use
         self.module = caller["__name__"]
@@ -83,12 +80,7 @@ class Feature(GraphqlNames):
         self.deprecated_ids: dict[str, int] = {}
         self.transformations: list[tuple[frozenset[str], Transformation]] = []
         self.prefetcher: Prefetch | None = None
-        self.metrics: dict[str, Metric] = {}
         self.resolvers: dict[str, Resolver] = {}
-        self.seat_events: SeatEvents | None = None
-        self.session_events = None if session_key is None else SessionEvents(session_key)
-        self.assigned_users_fields: dict[str, str] = {}
-        self.metrics_beside_feature: dict[str, str] = {}
         self.events_without_payload_class: set[str] = set()
         for written in (name, self.type_name, *former_names, *self.connection_fields, *self.metrics_fields):
             if not is_graphql_name(written):
@@ -145,185 +137,6 @@ class Feature(GraphqlNames):
         """
         self.prefetcher = function
         return function
-
-    def metric(
-        self,
-        name: str,
-        *,
-        events: Sequence[str] | None = None,
-        sum: str | None = None,  # noqa: A002 (the word that teams write)
-        avg: str | None = None,
-        min: str | None = None,  # noqa: A002
-        max: str | None = None,  # noqa: A002
-        quantile: float | None = None,
-        of: str | None = None,
-        distinct: str | None = None,
-        ratio: Sequence[str] | None = None,
-        unit: str = "",
-        description: str = "",
-    ) -> None:
-        """Declares a metric of the feature's events: their count, or what one of the further arguments says.
-
-        The events and metrics named may be declared later.
-
-        Args:
-            name: the metric's field in GraphQL.
-            events: names of the events to measure; by default all of the feature's, deprecated ones included.
-            sum: payload key whose numbers are added up, or keys joined by dots.
-            avg: likewise, for the average of the numbers.
-            min: likewise, for the least of the numbers.
-            max: likewise, for the greatest of the numbers.
-            quantile: level of the quantile of the numbers at `of`, from 0 to 1; 0.5 is the median.
-            of: payload key of the quantile, or keys joined by dots.
-            distinct: payload key whose distinct values are listed, or keys joined by dots.
-            ratio: names of two counts or sums of the feature: dividend and divisor.
-            unit: what the number is in, which the dashboard shows beside it: `ms`, `lines`, or a currency like `EUR`.
-
-        Raises:
-            DefinitionError: the name is not a GraphQL field name or is taken, or the arguments are of two kinds.
-        """
-        try:
-            metric = declared_metric(
-                name,
-                events=events,
-                path_of_kind={"sum": sum, "avg": avg, "min": min, "max": max, "distinct": distinct},
-                quantile=quantile,
-                of=of,
-                ratio=ratio,
-                unit=unit,
-                description=description,
-            )
-        except ValueError as error:
-            raise DefinitionError(f"{self.file}: {error}") from error
-        if name in self.metrics:
-            raise DefinitionError(f"{self.file}: metric {name!r} is declared twice")
-        self.metrics[name] = metric
-
-    def seats(self, *, assigned: Sequence[str], removed: Sequence[str], product: str) -> None:
-        """Declares that events of the feature assign and remove seats of their user, in their namespace.
-
-        Args:
-            assigned: names of the events that assign a seat.
-            removed: names of the events that remove it.
-            product: payload key of what the seat is for, or keys joined by dots.
-
-        Raises:
-            DefinitionError: a name of an event is missing, or seats are declared twice.
-        """
-        if isinstance(assigned, str) or isinstance(removed, str) or not (assigned and removed):
-            raise DefinitionError(f"{self.file}: seats: assigned and removed must be lists of at least one name")
-        if self.seat_events is not None:
-            raise DefinitionError(f"{self.file}: seats are declared twice")
-        self.seat_events = SeatEvents(tuple(assigned), tuple(removed), product)
-
-    def assigned_users(self, name: str, *, description: str = "") -> None:
-        """Declares a field of `AiMetrics`: how many users have a seat at the end of the period.
-
-        Args:
-            name: name of the field.
-
-        Raises:
-            DefinitionError: the name is not a GraphQL field name, or the feature declares no seats before.
-        """
-        if not is_field_name(name):
-            message = f"assigned users {name!r} is not a name that GraphQL allows, beginning in lower case"
-            raise DefinitionError(f"{self.file}: {message}")
-        if self.seat_events is None:
-            raise DefinitionError(f"{self.file}: assigned users {name!r} need seats, declared before")
-        self.assigned_users_fields[name] = description or "How many users had a seat at the end of the period."
-
-    def sessions(
-        self,
-        *,
-        key: str | None = None,
-        begins: Sequence[str] = (),
-        ends: Sequence[str] = (),
-        completes: Sequence[str] | None = None,
-    ) -> None:
-        """Declares which events begin and end a session: events with one value at the key, in one namespace.
-
-        Args:
-            key: payload key, or keys joined by dots; by default the feature's `session_key`.
-            begins: names of the events that begin a session; by default any event does.
-            ends: names of the events that end a session; by default the last one, whichever it is.
-            completes: names of the events among `ends` that end a session with success; by default all of them. A
-                session that ends without one is abandoned.
-
-        Raises:
-            DefinitionError: the feature has no key or two, sessions are declared twice, or a list is a text.
-        """
-        known = self.session_events
-        if known is None and key is None:
-            raise DefinitionError(f"{self.file}: sessions need a key: the payload key that tells them apart")
-        if known is not None and key not in (None, known.key):
-            raise DefinitionError(f"{self.file}: sessions have the keys {known.key!r} and {key!r}; give them one")
-        if known is not None and known.are_declared:
-            raise DefinitionError(f"{self.file}: sessions are declared twice")
-        for name, given in (("begins", begins), ("ends", ends), ("completes", completes)):
-            if isinstance(given, str):
-                raise DefinitionError(f"{self.file}: sessions: {name} must be a list of names")
-        completing = tuple(ends if completes is None else completes)
-        written = key if known is None else known.key
-        self.session_events = SessionEvents(str(written), tuple(begins), tuple(ends), completing, are_declared=True)
-
-    def metrics_argument(self, name: str, *, key: str, description: str = "") -> None:
-        """Declares an argument of the field with the feature's metrics, which selects the events to measure.
-
-        The argument takes a list, and selects events whose payload has one of its values. The argument `not` takes the
-        same arguments, and leaves out the events that they select.
-
-        Args:
-            name: name of the argument in GraphQL.
-            key: payload key of the values, or keys joined by dots.
-
-        Raises:
-            DefinitionError: the name is not a GraphQL name, or the feature already has an argument of that name.
-        """
-        try:
-            argument = declared_argument(name, key, description)
-        except ValueError as error:
-            raise DefinitionError(f"{self.file}: {error}") from error
-        if name in self.metrics_arguments:
-            raise DefinitionError(f"{self.file}: metrics argument {name!r} is declared twice")
-        self.metrics_arguments[name] = argument
-
-    def metrics_beside(self, **metrics: str) -> None:
-        """Declares fields of `AiMetrics` and `AiUserMetrics` that answer metrics of the feature under a name of theirs.
-
-        A metric that counts users is a field of `AiMetrics` only.
-
-            feature.metrics_beside(codeSuggestionsShownCount="shownCount")
-
-        Args:
-            metrics: names of the feature's metrics, built-in ones included, by the name of the field.
-
-        Raises:
-            DefinitionError: the feature already has such a field.
-        """
-        for field, metric in metrics.items():
-            if field in self.metrics_beside_feature:
-                raise DefinitionError(f"{self.file}: the metric {field!r} beside the feature is declared twice")
-            self.metrics_beside_feature[field] = metric
-
-    def session_metrics(self, field: str, *, by: str, users_field: str | None = None) -> None:
-        """Declares a field of the feature's metrics with figures of its sessions: how many, whose, completed, how long.
-
-        Args:
-            field: name of the field, which answers the figures of each group of sessions.
-            by: payload key of the texts that sessions are grouped by, or keys joined by dots.
-            users_field: name of a further field, which counts the sessions of each user and group.
-
-        Raises:
-            DefinitionError: a name is not a GraphQL field name, or session metrics are declared twice.
-        """
-        declared = SessionMetrics(by, field, users_field)
-        if self.session_metrics_declared is not None:
-            raise DefinitionError(f"{self.file}: session metrics are declared twice")
-        for name in declared.fields:
-            if not is_field_name(name):
-                message = f"session metrics {name!r} is not a name that GraphQL allows, beginning in lower case"
-                raise DefinitionError(f"{self.file}: {message}")
-        self.session_metrics_declared = declared
 
     def resolver(self, name: str, *, returns: str) -> Callable[[ResolverFunction], ResolverFunction]:
         """Decorates a function that resolves a further field of `AiUsageData` from the feature's events.

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from functions.shared.catalog.feature import DefinitionError, Feature, Transformation, function_name
+from functions.shared.catalog.definition_error import DefinitionError
+from functions.shared.catalog.feature import Feature, Transformation, function_name
 from functions.shared.catalog.metric import metric_problems
 from functions.shared.catalog.metrics_argument import argument_problems
 from functions.shared.catalog.name_rules import (
