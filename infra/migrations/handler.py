@@ -6,6 +6,7 @@ the last invocation. CloudFormation invokes the function asynchronously. So if t
 VPC may have no way to Lambda's API), the handler raises, and Lambda retries the request.
 """
 
+import hashlib
 import json
 import time
 import urllib.request
@@ -29,6 +30,7 @@ from infra.migrations.roles import roles_of_settings
 _ANSWER_TIMEOUT_SECONDS = 10
 _RESERVE_SECONDS = 20  # time reserved for the answer
 _MAX_REASON_CHARACTERS = 1000
+_DIGEST_CHARACTERS = 16
 
 _DEFAULT_TOTAL_SECONDS = 3600  # for which CloudFormation waits unless it is told otherwise
 _BEGUN_AT = "BegunAt"  # key that the handler adds to the request for the next invocation
@@ -70,6 +72,15 @@ def invoke_again(function: str, event: dict[str, Any]) -> None:
     boto3.client("lambda", config=config).invoke(
         FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode()
     )
+
+
+def digest(settings_of_functions: object) -> str:
+    """Returns a short text that is the same for the same parameters of a deployment, and another one for others.
+
+    The descriptions of the functions hold it, so that a change of parameters publishes new versions of them.
+    """
+    text = json.dumps(settings_of_functions, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,7 @@ class MigrationsHandler:
             "StackId": event["StackId"],
             "RequestId": event["RequestId"],
             "LogicalResourceId": event["LogicalResourceId"],
+            "Data": {"Settings": digest(event.get("ResourceProperties", {}).get("Settings"))},
         }
         self.send(event["ResponseURL"], answer)
         return answer

@@ -224,6 +224,7 @@ def test_the_deployment_is_told_whether_the_migrations_went_well(
     build(settings.database_url, settings.retention_months)(event, FakeContext())
     (answer,) = cloudformation.answers
     assert reason in answer.pop("Reason")
+    assert answer.pop("Data").keys() == {"Settings"}
     assert answer == names | {"Status": status, "PhysicalResourceId": "migrations"}
 
 
@@ -289,6 +290,20 @@ def test_migrations_go_on_until_the_deployment_no_longer_waits(
     (answer,) = function.answers
     assert (answer["Status"], function.seconds) == (status, seconds)
     assert answer["Reason"] == ("" if status == "SUCCESS" else "After 360 s, the time ended.")
+
+
+def test_only_other_settings_of_the_functions_have_another_digest() -> None:
+    def digest_of(**properties: object) -> str:
+        function = Lambda(0)
+        function.run(REQUEST | {"ResourceProperties": properties})
+        (answer,) = function.answers
+        return str(answer["Data"]["Settings"])
+
+    settings_of_functions = ["INFO", "3", ""]
+    first = digest_of(Settings=settings_of_functions, Revision="1")
+    assert digest_of(Settings=settings_of_functions, Revision="2") == first
+    assert len({first, digest_of(Settings=["INFO", "", "3"]), digest_of()}) == 3
+    assert len(first) == 16
 
 
 def test_lambda_repeats_the_request_if_it_can_not_be_asked_to_go_on() -> None:
