@@ -9,7 +9,6 @@ VPC may have no way to Lambda's API), the handler raises, and Lambda retries the
 import hashlib
 import json
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +22,11 @@ from functions.shared.catalog import registry
 from functions.shared.catalog.feature import DefinitionError
 from functions.shared.failure import class_and_code, redact_errors, redacted
 from functions.shared.postgres import reason_of
+from infra.migrations.answer import put_answer
 from infra.migrations.budget import Unfinished
 from infra.migrations.migrate import migrate
 from infra.migrations.roles import roles_of_settings
 
-_ANSWER_TIMEOUT_SECONDS = 10
 _RESERVE_SECONDS = 20  # time reserved for the answer
 _MAX_REASON_CHARACTERS = 1000
 _DIGEST_CHARACTERS = 16
@@ -50,12 +49,6 @@ def build(database_url: Callable[[], str], retention_months: Callable[[], int]) 
         migrate(database_url(), registry.load(), retention_months(), seconds, accepted, roles, progress)
 
     return MigrationsHandler(Logger(), migrate_by_definitions)
-
-
-def put_answer(url: str, answer: dict[str, Any]) -> None:
-    """Uploads the answer to CloudFormation's signed URL, which allows no content type."""
-    request = urllib.request.Request(url, json.dumps(answer).encode(), {"Content-Type": ""}, method="PUT")  # noqa: S310
-    urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_SECONDS).close()  # noqa: S310 - CloudFormation's own URL
 
 
 def invoke_again(function: str, event: dict[str, Any]) -> None:

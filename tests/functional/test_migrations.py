@@ -1,9 +1,13 @@
 import json
+import platform
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from copy import replace
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,6 +23,8 @@ from functions.shared.partitions import later_month, partition_name, wanted_mont
 from infra.migrations.budget import Unfinished
 from infra.migrations.handler import MigrationsHandler, build
 from infra.migrations.migrate import migrate
+from tests.functional.test_package import build as build_package
+from tests.support.checkout import ROOT
 from tests.support.clock import NOW
 from tests.support.lambda_context import FakeContext
 
@@ -228,6 +234,49 @@ def test_the_deployment_is_told_whether_the_migrations_went_well(
     assert answer == names | {"Status": status, "PhysicalResourceId": "migrations"}
 
 
+REQUEST = {
+    "RequestType": "Update",
+    "StackId": "stack",
+    "RequestId": "request",
+    "LogicalResourceId": "Migrations",
+    "ResponseURL": "https://answer",
+}
+
+# Handles a request with a package, and with the libraries of Python alone.
+IN_PACKAGE = """
+import json, sys
+package, event = sys.argv[1:]
+sys.path.insert(0, package)
+from infra.migrations.function import handler
+handler(json.loads(event), None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("request_type", "status"), [("Create", "FAILED"), ("Update", "FAILED"), ("Delete", "SUCCESS")]
+)
+def test_a_package_for_other_processors_fails_the_deployment_at_once(
+    request_type: str, status: str, cloudformation: CloudFormation, tmp_path: Path
+) -> None:
+    other = "arm64" if platform.machine() == "x86_64" else "x86_64"
+    built = build_package(
+        "MigrationsFunction", tmp_path / "package", ROOT / "infra" / "architectures" / other, "template"
+    )
+    assert built.returncode == 0, built.stderr
+    event = REQUEST | {
+        "RequestType": request_type,
+        "ResponseURL": f"http://127.0.0.1:{cloudformation.server_address[1]}/answer",
+    }
+    interpreter = sys._base_executable  # type: ignore[attr-defined]
+    command = [interpreter, "-I", "-S", "-c", IN_PACKAGE, str(tmp_path / "package"), json.dumps(event)]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (answer,) = cloudformation.answers
+    assert answer["Status"] == status
+    assert "was Architecture given to `sam build`" in answer["Reason"]
+    assert (answer["StackId"], answer["RequestId"]) == ("stack", "request")
+
+
 class Lambda:
     """Invokes the migrations as Lambda does; migrations need a few invocations.
 
@@ -262,15 +311,6 @@ class Lambda:
         self._requests.append(event)
         while self._requests:
             handler(self._requests.pop(), FakeContext())
-
-
-REQUEST = {
-    "RequestType": "Update",
-    "StackId": "stack",
-    "RequestId": "request",
-    "LogicalResourceId": "Migrations",
-    "ResponseURL": "https://answer",
-}
 
 
 @pytest.mark.parametrize(
