@@ -8,6 +8,7 @@ from aws_lambda_powertools import Logger
 
 from functions.shared.failure import class_and_code
 from functions.shared.setting_error import SettingError
+from functions.shared.snapshot import after_restore
 
 FRESH_SECONDS = 300
 """A secret is read again after this time, also without a failed login."""
@@ -26,7 +27,8 @@ class Secret[Value]:
     """A secret, kept between invocations of a function.
 
     A secret that can't be read again, or has become malformed, keeps its former value: an outage of Secrets Manager
-    stops nobody.
+    stops nobody. But an instance that starts from a snapshot reads the secret anew, or fails to start: the value in the
+    snapshot may be weeks old.
 
     Args:
         setting: name of the setting that names the secret, for messages.
@@ -39,9 +41,13 @@ class Secret[Value]:
 
     def __init__(self, setting: str, arn: str, parse: Callable[[str], Value]) -> None:
         self._setting, self._arn, self._parse = setting, arn, parse
+        self._start()
+        after_restore(self._start)
+
+    def _start(self) -> None:
         self._read_at = self._tried_at = monotonic()
         self._text = self._read()
-        self._value = parse(self._text)
+        self._value = self._parse(self._text)
 
     def current(self) -> Value:
         """Returns the value, read again if it is older than `FRESH_SECONDS`."""

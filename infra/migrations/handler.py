@@ -6,9 +6,9 @@ the last invocation. CloudFormation invokes the function asynchronously. So if t
 VPC may have no way to Lambda's API), the handler raises, and Lambda retries the request.
 """
 
+import hashlib
 import json
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,13 +22,14 @@ from functions.shared.catalog import registry
 from functions.shared.catalog.definition_error import DefinitionError
 from functions.shared.failure import class_and_code, redact_errors, redacted
 from functions.shared.postgres import reason_of
+from infra.migrations.answer import put_answer
 from infra.migrations.budget import Unfinished
 from infra.migrations.migrate import migrate
 from infra.migrations.roles import roles_of_settings
 
-_ANSWER_TIMEOUT_SECONDS = 10
 _RESERVE_SECONDS = 20  # time reserved for the answer
 _MAX_REASON_CHARACTERS = 1000
+_DIGEST_CHARACTERS = 16
 
 _DEFAULT_TOTAL_SECONDS = 3600  # for which CloudFormation waits unless it is told otherwise
 _BEGUN_AT = "BegunAt"  # key that the handler adds to the request for the next invocation
@@ -50,12 +51,6 @@ def build(database_url: Callable[[], str], retention_months: Callable[[], int]) 
     return MigrationsHandler(Logger(), migrate_by_definitions)
 
 
-def put_answer(url: str, answer: dict[str, Any]) -> None:
-    """Uploads the answer to CloudFormation's signed URL, which allows no content type."""
-    request = urllib.request.Request(url, json.dumps(answer).encode(), {"Content-Type": ""}, method="PUT")  # noqa: S310
-    urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_SECONDS).close()  # noqa: S310 - CloudFormation's own URL
-
-
 def invoke_again(function: str, event: dict[str, Any]) -> None:
     """Invokes the function asynchronously.
 
@@ -70,6 +65,15 @@ def invoke_again(function: str, event: dict[str, Any]) -> None:
     boto3.client("lambda", config=config).invoke(
         FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode()
     )
+
+
+def digest(settings_of_functions: object) -> str:
+    """Returns a short text that is the same for the same parameters of a deployment, and another one for others.
+
+    The descriptions of the functions hold it, so that a change of parameters publishes new versions of them.
+    """
+    text = json.dumps(settings_of_functions, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,7 @@ class MigrationsHandler:
             "StackId": event["StackId"],
             "RequestId": event["RequestId"],
             "LogicalResourceId": event["LogicalResourceId"],
+            "Data": {"Settings": digest(event.get("ResourceProperties", {}).get("Settings"))},
         }
         self.send(event["ResponseURL"], answer)
         return answer

@@ -1,9 +1,13 @@
 import json
+import platform
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from copy import replace
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,6 +23,8 @@ from functions.shared.partitions import later_month, partition_name, wanted_mont
 from infra.migrations.budget import Unfinished
 from infra.migrations.handler import MigrationsHandler, build
 from infra.migrations.migrate import migrate
+from tests.functional.test_package import build as build_package
+from tests.support.checkout import ROOT
 from tests.support.clock import NOW
 from tests.support.lambda_context import FakeContext
 
@@ -225,7 +231,51 @@ def test_the_deployment_is_told_whether_the_migrations_went_well(
     build(settings.database_url, settings.retention_months)(event, FakeContext())
     (answer,) = cloudformation.answers
     assert reason in answer.pop("Reason")
+    assert answer.pop("Data").keys() == {"Settings"}
     assert answer == names | {"Status": status, "PhysicalResourceId": "migrations"}
+
+
+REQUEST = {
+    "RequestType": "Update",
+    "StackId": "stack",
+    "RequestId": "request",
+    "LogicalResourceId": "Migrations",
+    "ResponseURL": "https://answer",
+}
+
+# Handles a request with a package, and with the libraries of Python alone.
+IN_PACKAGE = """
+import json, sys
+package, event = sys.argv[1:]
+sys.path.insert(0, package)
+from infra.migrations.function import handler
+handler(json.loads(event), None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("request_type", "status"), [("Create", "FAILED"), ("Update", "FAILED"), ("Delete", "SUCCESS")]
+)
+def test_a_package_for_other_processors_fails_the_deployment_at_once(
+    request_type: str, status: str, cloudformation: CloudFormation, tmp_path: Path
+) -> None:
+    other = "arm64" if platform.machine() == "x86_64" else "x86_64"
+    built = build_package(
+        "MigrationsFunction", tmp_path / "package", ROOT / "infra" / "architectures" / other, "template"
+    )
+    assert built.returncode == 0, built.stderr
+    event = REQUEST | {
+        "RequestType": request_type,
+        "ResponseURL": f"http://127.0.0.1:{cloudformation.server_address[1]}/answer",
+    }
+    interpreter = sys._base_executable  # type: ignore[attr-defined]
+    command = [interpreter, "-I", "-S", "-c", IN_PACKAGE, str(tmp_path / "package"), json.dumps(event)]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (answer,) = cloudformation.answers
+    assert answer["Status"] == status
+    assert "was Architecture given to `sam build`" in answer["Reason"]
+    assert (answer["StackId"], answer["RequestId"]) == ("stack", "request")
 
 
 class Lambda:
@@ -264,15 +314,6 @@ class Lambda:
             handler(self._requests.pop(), FakeContext())
 
 
-REQUEST = {
-    "RequestType": "Update",
-    "StackId": "stack",
-    "RequestId": "request",
-    "LogicalResourceId": "Migrations",
-    "ResponseURL": "https://answer",
-}
-
-
 @pytest.mark.parametrize(
     ("unfinished", "total", "seconds", "status"),
     [
@@ -290,6 +331,20 @@ def test_migrations_go_on_until_the_deployment_no_longer_waits(
     (answer,) = function.answers
     assert (answer["Status"], function.seconds) == (status, seconds)
     assert answer["Reason"] == ("" if status == "SUCCESS" else "After 360 s, the time ended.")
+
+
+def test_only_other_settings_of_the_functions_have_another_digest() -> None:
+    def digest_of(**properties: object) -> str:
+        function = Lambda(0)
+        function.run(REQUEST | {"ResourceProperties": properties})
+        (answer,) = function.answers
+        return str(answer["Data"]["Settings"])
+
+    settings_of_functions = ["INFO", "3", ""]
+    first = digest_of(Settings=settings_of_functions, Revision="1")
+    assert digest_of(Settings=settings_of_functions, Revision="2") == first
+    assert len({first, digest_of(Settings=["INFO", "", "3"]), digest_of()}) == 3
+    assert len(first) == 16
 
 
 def test_lambda_repeats_the_request_if_it_can_not_be_asked_to_go_on() -> None:

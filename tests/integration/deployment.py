@@ -107,6 +107,12 @@ def function_arn(name: str) -> str:
     return f"arn:aws:lambda:{REGION}:000000000000:function:{name}"
 
 
+def _name_in_text(found: re.Match[str]) -> str:
+    """Returns what a reference within a text would be: a function's name, or the ARN of its alias."""
+    name, alias = found[1], found[2]
+    return function_arn(f"{name}{alias}") if alias else name
+
+
 def _stood_in(value: Any, dropped: set[str]) -> Any:
     """Returns the value with references to dropped resources replaced by the names or ARNs they would have."""
     match value:
@@ -114,9 +120,13 @@ def _stood_in(value: Any, dropped: set[str]) -> Any:
             return name
         case {"Fn::GetAtt": [name, "Arn"]} if name in dropped:
             return function_arn(name)
+        case {"Fn::GetAtt": [name, "Version"]} if name in dropped:
+            return "1"
         case {"Fn::Sub": str(text)}:
             names = "|".join(map(re.escape, sorted(dropped)))
-            return {"Fn::Sub": re.sub(rf"\$\{{({names})\.Arn}}", lambda found: function_arn(found[1]), text)}
+            text = re.sub(rf"\$\{{({names})\.Arn}}", lambda found: function_arn(found[1]), text)
+            text = re.sub(rf"\$\{{(?=(?:{names})}})(\w+)Alias(\w+)}}", r"${\1:\2}", text)
+            return {"Fn::Sub": re.sub(rf"\$\{{({names})(:\w+)?}}", _name_in_text, text)}
         case dict():
             return {key: _stood_in(inner, dropped) for key, inner in value.items()}
         case list():

@@ -129,7 +129,9 @@ def test_the_api_has_the_routes_and_each_calls_its_function(deployment: Deployme
         for resource in resources
         for method, integration in resource.get("resourceMethods", {}).items()
     }
-    ingest, graphql = (f"{deployment.outputs[f'{name}FunctionName']}/invocations" for name in ("Ingest", "Graphql"))
+    ingest, graphql = (
+        f"{deployment.outputs[f'{name}FunctionName']}:live/invocations" for name in ("Ingest", "Graphql")
+    )
     assert routes == {
         ("/v1/events", "POST"): ingest,
         ("/api/v4/usage_data/track_event", "POST"): ingest,

@@ -17,6 +17,7 @@ PACKAGE = "function"
 
 _TRANSFORM = f"""
 import json, sys
+parameters = dict(one.split("=", 1) for one in sys.argv[2:])
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
@@ -26,15 +27,19 @@ class Policies:
 
 template = yaml_parse(open(sys.argv[1]).read())
 template["Globals"]["Function"]["CodeUri"] = "s3://{BUCKET}/{PACKAGE}"
-print(json.dumps(transform(template, {{}}, Policies())))
+print(json.dumps(transform(template, parameters, Policies())))
 """
 
 
 @cache
-def transformed() -> Any:
-    """Returns infra/template.yaml as SAM's transformation makes it, by the translator of sam's own environment."""
+def transformed(*parameters: str) -> Any:
+    """Returns infra/template.yaml as SAM's transformation makes it, by the translator of sam's own environment.
+
+    Args:
+        parameters: `Name=value` of each parameter that is not its default; the transformation knows them, as on AWS.
+    """
     run = (tools.uvx(), "--quiet", "--python", tools.base_python(), "--from", deploy.SAM)
-    command: list[str | Path] = [*run, "python", "-c", _TRANSFORM, ROOT / "infra" / "template.yaml"]
+    command: list[str | Path] = [*run, "python", "-c", _TRANSFORM, ROOT / "infra" / "template.yaml", *parameters]
     environment = os.environ | {"AWS_DEFAULT_REGION": REGION, "VIRTUAL_ENV": "", "PYTHONPATH": ""}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
