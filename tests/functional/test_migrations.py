@@ -40,7 +40,7 @@ TABLES = {
     "body text, sender_grant jsonb, attempts integer, replayed_at timestamp with time zone, event_id uuid",
     "claimed_ids": "id uuid",
     "sync_state": "target text, xact_id xid8, id uuid, updated_at timestamp with time zone, "
-    "caught_up_at timestamp with time zone, epoch integer",
+    "caught_up_at timestamp with time zone, epoch integer, mark bigint, server text",
 }
 
 
