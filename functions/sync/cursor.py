@@ -1,5 +1,6 @@
 """Keeps the sync cursor, the epoch and the removed keys that wait for the sync, in PostgreSQL."""
 
+from typing import NoReturn
 from uuid import UUID
 
 import msgspec
@@ -12,6 +13,7 @@ from functions.shared.rollup_days import forget_rollups
 from functions.shared.sync_state import BEGINNING, SyncPosition, Watermark, foreign_position, read_state
 from functions.sync.chunks import TRANSACTION_DIGITS
 from functions.sync.error import SyncError
+from functions.sync.marks import is_same_server, mark, was_put_back
 
 _EPOCH = "SELECT epoch FROM sync_state WHERE target = %s"
 
@@ -91,12 +93,29 @@ class Cursor(msgspec.Struct, frozen=True):
         """
         position = read_state(self.connection, self.target).cursor
         if foreign_position(self.connection, position) is not None:
-            self.connection.execute(_MARK_RESTORED, [str(self.target)])
-            raise SyncError(
-                "PostgreSQL was restored from a server with newer transactions: run `usage-events sync --reset` to "
-                "start from the first row"
-            )
+            self._stop("PostgreSQL was restored from a server with newer transactions")
         return position
+
+    def require_same_postgresql(self, client: Client) -> None:
+        """Checks that PostgreSQL is the server that the cursor is of, and was not put back to an earlier moment.
+
+        Raises:
+            SyncError: it is not, or it was. Its new rows may lie before the cursor, or may have versions of rows that
+                ClickHouse has from later moments.
+            ClickHouseError: ClickHouse did not answer or returned an error.
+        """
+        if not is_same_server(self.connection, self.target):
+            self._stop("PostgreSQL was restored from another server, or upgraded")
+        if was_put_back(self.connection, client, self.target):
+            self._stop("PostgreSQL was restored to an earlier moment than ClickHouse")
+
+    def mark(self, client: Client) -> None:
+        """Tells ClickHouse that rows are about to come; see `functions.sync.marks`."""
+        mark(self.connection, client, self.target, self.epoch)
+
+    def _stop(self, reason: str) -> NoReturn:
+        self.connection.execute(_MARK_RESTORED, [str(self.target)])
+        raise SyncError(f"{reason}: run `usage-events sync --reset` to start from the first row")
 
     def move(self, position: SyncPosition, *, past_removed_keys: bool) -> None:
         """Moves the cursor, and deletes the removed keys that it has passed; call it within a transaction.

@@ -23,6 +23,7 @@ from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_ro
 from functions.sync.cursor import Cursor, forget_cursors
 from functions.sync.durability import make_durable
 from functions.sync.error import SyncError
+from functions.sync.marks import ensure_marks
 from functions.sync.migrations import PayloadPath
 from functions.sync.rebuild import Rebuild
 from functions.sync.refused import Refusal, insert_accepted
@@ -93,6 +94,7 @@ class Sync:
                     return report
                 target = self._ensure_table(client)
                 cursor = Cursor.of_table(control, client, target)
+                cursor.require_same_postgresql(client)
                 changed = ChangedDays(control, target)
                 copying = _SyncRun(self, control, client, cursor, changed, report, deadline)
                 while copying.one_pass(reader):
@@ -143,6 +145,7 @@ class Sync:
                 if rebuild.is_needed(client):
                     raise SyncError("the table in ClickHouse has to be made anew first: run `usage-events sync`")
                 cursor = Cursor.of_table(control, client, self._ensure_table(client))
+                cursor.require_same_postgresql(client)
                 changed = ChangedDays(control, cursor.target)
                 result = refused.replay(control, client, cursor.epoch, changed)
                 changed.confirm()
@@ -176,6 +179,7 @@ class Sync:
     def _ensure_table(self, client: Client) -> UUID:
         target = ensure_table(client, self.cluster, self._declared_paths())
         make_durable(client, durable=self.durable)
+        ensure_marks(client, self.cluster, durable=self.durable)
         return target
 
     def _declared_paths(self) -> Collection[PayloadPath]:
@@ -221,6 +225,8 @@ class _SyncRun:
             copied_rows(reader, self.cursor.epoch, self.cursor.read(), watermark) as stream,
             ThreadPoolExecutor(_MAX_CHUNKS_IN_FLIGHT) as pool,
         ):
+            if stream.has_more:
+                self.cursor.mark(self.client)
             while stream.has_more and time.monotonic() < self.deadline:
                 chunk = Chunk(stream, self.sync.chunk_bytes)
                 inserted = pool.submit(insert, self.client, chunk.until_released())

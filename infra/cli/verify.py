@@ -24,12 +24,19 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Make ClickHouse as PostgreSQL is where they differ.")
     ] = False,
+    keep_extra: Annotated[
+        bool,
+        typer.Option(
+            "--keep-extra",
+            help="With --repair: keep events that only ClickHouse has, as after a restore of PostgreSQL.",
+        ),
+    ] = False,
 ) -> None:
     """Compare ClickHouse with PostgreSQL, event by event; exit with code 1 if any differ."""
     wanted = [_month(text) for text in month or []]
     use_local_stack()
     with errors_reported():
-        differing = _compare(wanted, repair=repair)
+        differing = _compare(wanted, repair=repair, keep_extra=keep_extra)
         if repair and differing:
             from infra.cli.main import synchronise
 
@@ -39,7 +46,7 @@ def verify(
             raise typer.Exit(1)
 
 
-def _compare(wanted: Sequence[date], *, repair: bool) -> list[date]:
+def _compare(wanted: Sequence[date], *, repair: bool, keep_extra: bool = False) -> list[date]:
     """Compares these months, or all of PostgreSQL's, prints what differs, and returns the months that do."""
     from infra.operations.verify import Verification
 
@@ -52,7 +59,7 @@ def _compare(wanted: Sequence[date], *, repair: bool) -> list[date]:
         closing(clickhouse.connect(url, _RUN_SECONDS)) as client,
     ):
         months = settings.clickhouse_retention_months()
-        verification = Verification(connection, client, months, datetime.now(UTC).date(), _show_progress)
+        verification = Verification(connection, client, months, datetime.now(UTC).date(), _show_progress, keep_extra)
         known = verification.months()
         for month in wanted:
             if month not in known:

@@ -80,7 +80,7 @@ def start(data: Path, log: Path, database: str = DATABASE) -> str:
     user = system_user()
     _make_folders(data, log, user)
     if not (data / "PG_VERSION").exists():
-        _run("initdb", data, "--auth=reject", *LOCALE, f"--username={OWNER}", user=user)
+        run("initdb", data, "--auth=reject", *LOCALE, f"--username={OWNER}", user=user)
         with (data / "postgresql.conf").open("a") as file:
             file.write("include = 'stack.conf'\n")
     stop(data)
@@ -158,7 +158,7 @@ def _require_password(data: Path, user: str | None) -> None:
     statement = sql.SQL("ALTER ROLE {} PASSWORD {}\n").format(sql.Identifier(OWNER), sql.Literal(password))
     arguments = ("--single", *settings, OWNER)
     _retry_until_predecessor_is_gone(
-        lambda: _run("postgres", data, *arguments, user=user, standard_input=statement.as_string()),
+        lambda: run("postgres", data, *arguments, user=user, standard_input=statement.as_string()),
         lambda error: str(error),
     )
     _write(authentication, AUTHENTICATION)
@@ -168,7 +168,7 @@ def _start_on(port: int, data: Path, log: Path, user: str | None) -> None:
     _write_settings(port, data, log)
     options = ("--wait", f"--timeout={START_SECONDS}", f"--log={log}", "start")
     _retry_until_predecessor_is_gone(
-        lambda: _run("pg_ctl", data, *options, user=user), lambda _: log.read_text(errors="replace")[-2000:]
+        lambda: run("pg_ctl", data, *options, user=user), lambda _: log.read_text(errors="replace")[-2000:]
     )
 
 
@@ -266,7 +266,7 @@ def _let_through(folder: Path) -> None:
         folder.chmod(mode | stat.S_IXOTH)
 
 
-def _run(program: str, data: Path, *arguments: str, user: str | None, standard_input: str = "") -> None:
+def run(program: str, data: Path, *arguments: str, user: str | None, standard_input: str = "") -> None:
     """Runs one of PostgreSQL's programs; raises PostgresError with its output if it fails."""
     owner = pwd.getpwnam(user) if user else None
     # Files instead of pipes: the server would keep pipes open, and reading them to the end would never return.

@@ -1,6 +1,6 @@
 """Compares what was copied to ClickHouse with PostgreSQL, event by event, and mends what differs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
@@ -33,6 +33,8 @@ _COPY_AGAIN = sql.SQL("UPDATE {table} SET id = id WHERE id = ANY(%s)")
 # be removed from ClickHouse.
 _KEEP_PARTITION = sql.SQL("LOCK TABLE ONLY ai_usage_events, {table} IN ACCESS SHARE MODE")
 
+_PRESENT = "SELECT id FROM ai_usage_events WHERE id = ANY(%s)"
+
 _REMOVE_KEY = """
     INSERT INTO removed_keys (id, timestamp, event, namespace_path)
     SELECT %s, timestamptz 'epoch' + %s * interval '1 microsecond', %s, nullif(%s, '')
@@ -47,7 +49,8 @@ class Difference(msgspec.Struct):
         waiting: number of events that the sync has yet to copy; they are not compared.
         refused: number of events that are not in ClickHouse because it refused them.
         missing: ids that ClickHouse lacks.
-        extra: ids that PostgreSQL lacks in this month.
+        extra: ids that PostgreSQL lacks.
+        former: ids that ClickHouse has at a namespace, name or time where PostgreSQL does not have them.
         differing: ids whose events are not the same in both stores.
     """
 
@@ -57,12 +60,13 @@ class Difference(msgspec.Struct):
     refused: int = 0
     missing: set[UUID] = msgspec.field(default_factory=set)
     extra: set[UUID] = msgspec.field(default_factory=set)
+    former: set[UUID] = msgspec.field(default_factory=set)
     differing: set[UUID] = msgspec.field(default_factory=set)
 
     @property
     def count(self) -> int:
         """Returns the number of events that differ."""
-        return len(self.missing) + len(self.extra) + len(self.differing)
+        return len(self.missing) + len(self.extra) + len(self.former) + len(self.differing)
 
     def lines(self) -> Iterator[str]:
         """Yields the difference for people."""
@@ -70,8 +74,9 @@ class Difference(msgspec.Struct):
         notes += [f"ClickHouse refused {self.refused:,}"] if self.refused else []
         result = "equal" if not self.count else counted(self.count, "", "differs")
         yield f"{self.month:%Y-%m}: {counted(self.compared, 'event', 'was')} compared, {', '.join([result, *notes])}"
-        for what, ids in (("missing in ClickHouse", self.missing), ("only in ClickHouse", self.extra)):
-            yield from _named(what, ids)
+        yield from _named("missing in ClickHouse", self.missing)
+        yield from _named("only in ClickHouse", self.extra)
+        yield from _named("elsewhere in ClickHouse too", self.former)
         yield from _named("not the same", self.differing)
 
 
@@ -84,6 +89,7 @@ class Verification:
         clickhouse_months: number of months that ClickHouse keeps; None for ever.
         today: current day in UTC.
         progress: called with a line that says what is being done.
+        keep_extra: whether a repair leaves events that only ClickHouse has.
     """
 
     connection: Connection
@@ -91,6 +97,7 @@ class Verification:
     clickhouse_months: int | None
     today: date
     progress: Callable[[str], None] = lambda _: None
+    keep_extra: bool = False
 
     def months(self) -> list[date]:
         """Returns the months that PostgreSQL has. What is older is only in ClickHouse, and is left alone."""
@@ -144,9 +151,17 @@ class Verification:
         missing_ids, extra_ids = {key[0] for key in missing}, {key[0] for key in extra}
         difference.differing |= {key[0] for key in differing} | (missing_ids & extra_ids)
         difference.missing |= missing_ids - extra_ids
-        difference.extra |= extra_ids - missing_ids
+        present = self._present(extra_ids)
+        difference.former |= (extra_ids - missing_ids) & present
+        difference.extra |= extra_ids - present
+        if self.keep_extra:
+            extra = [key for key in extra if key[0] in present]
         if repair and (missing or extra or differing):
             self._repair(contents.month, [key[0] for key in [*missing, *differing]], extra)
+
+    def _present(self, ids: Collection[UUID]) -> set[UUID]:
+        """Returns those of the ids that PostgreSQL has, in whichever month."""
+        return {found for (found,) in self.connection.execute(_PRESENT, [list(ids)])} if ids else set()
 
     def _repair(self, month: date, ids: Sequence[UUID], extra: Sequence[Key]) -> None:
         table = sql.Identifier(partition_name(month))

@@ -47,7 +47,7 @@ TABLES = {
     "request_id text",
     "claimed_ids": "id uuid",
     "sync_state": "target text, xact_id xid8, id uuid, updated_at timestamp with time zone, "
-    "caught_up_at timestamp with time zone, epoch integer",
+    "caught_up_at timestamp with time zone, epoch integer, mark bigint, server text",
 }
 
 

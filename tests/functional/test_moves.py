@@ -31,7 +31,8 @@ AS_BEFORE_MOVES = """
     DROP TABLE namespace_moves_in_clickhouse, namespace_moves;
     DROP INDEX facts_path, projects_namespace_path, user_names_namespace_path;
     DROP TABLE reprocessings, migration_steps;
-    DROP FUNCTION make_event_partition;
+    DROP FUNCTION make_event_partition, give_replica_identity;
+    ALTER TABLE sync_state DROP COLUMN mark, DROP COLUMN server;
     UPDATE alembic_version SET version_num = '0008';
     INSERT INTO facts (kind, id, attribute, value, stated_at) VALUES
         ('namespace', 28, 'path', '27/28/', now() - interval '9 days'),

@@ -37,7 +37,12 @@ FILL = """
     FROM numbers(2 * {hours:UInt32})
 """
 
-TABLES = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree' ORDER BY name"
+TABLES = """
+    SELECT name
+    FROM system.tables
+    WHERE database = currentDatabase() AND engine LIKE '%MergeTree' AND name <> 'ai_usage_sync_marks'
+    ORDER BY name
+"""
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """`usage-events verify` finds whatever differs between the stores, and mends it."""
 
 import os
+from copy import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -172,6 +173,23 @@ def test_events_are_compared_only_while_no_sync_runs(
         connection.execute("SET lock_timeout = '200ms'")
         with pytest.raises(SyncError, match="another sync does not end"):
             differences(connection, client)
+
+
+@pytest.mark.parametrize("keep_extra", [False, True])
+def test_an_event_that_is_elsewhere_in_clickhouse_too_is_there_once_after_a_repair(
+    keep_extra: bool, sync: Sync, connection: psycopg.Connection, client: Client
+) -> None:
+    twice, extra = insert(connection), uuid4()
+    sync.run(SECONDS)
+    for event_id, timestamp in ((twice, NOW), (twice, LAST_MONTH), (extra, NOW)):
+        client.command(ADD, parameters={"id": event_id, "timestamp": timestamp, "user": 1})
+    comparing = replace(verification(connection, client), keep_extra=keep_extra)
+    found = [comparing.compare(month, repair=True) for month in comparing.months()]
+    assert [one.former for one in found if one.former] == [{twice}, {twice}]
+    assert [one.extra for one in found if one.extra] == [{extra}]
+    sync.run(SECONDS)
+    assert {row[0] for row in in_clickhouse(client)} == ({twice, extra} if keep_extra else {twice})
+    assert len(in_clickhouse(client)) == 1 + keep_extra
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 30, 100_000])
