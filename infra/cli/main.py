@@ -16,6 +16,7 @@ from infra.cli.doctor import doctor
 from infra.cli.environment import use_local_stack
 from infra.cli.export import export
 from infra.cli.load import load
+from infra.cli.lost_requests import lost_requests
 from infra.cli.refill import refill
 from infra.cli.reprocess import reprocess
 from infra.cli.tenants import tenants
@@ -53,7 +54,7 @@ def synchronise(
     replay: Annotated[bool, typer.Option("--replay", help="First retry the rows that ClickHouse refused.")] = False,
 ) -> None:
     """Copy everything committed until now to ClickHouse, and wait until it is there."""
-    from functions.sync.analysis import Analysis
+    from functions.sync.analysis import REFILL, Analysis
     from functions.sync.catch_up import catch_up
     from functions.sync.refused import count_waiting
     from functions.sync.rollups import Rollups
@@ -82,11 +83,13 @@ def synchronise(
         with connect(database_url, TimeLimits(WAIT_SECONDS, WAIT_SECONDS)) as connection:
             report = catch_up(sync, connection, WAIT_SECONDS, RUN_SECONDS)
             rollups = Rollups(database_url, url, settings.clickhouse_cluster(), rebuild_seconds=0).run(RUN_SECONDS)
-            Analysis(database_url, url, settings.clickhouse_cluster()).run(RUN_SECONDS)
+            analysis = Analysis(database_url, url, settings.clickhouse_cluster()).run(RUN_SECONDS)
             refused = count_waiting(connection)
         but = f", except {counted(refused, 'refused row')} in rejected_events" if refused else ""
         typer.echo(f"{counted(report.rows, 'row', 'was')} copied; everything committed before is in ClickHouse{but}.")
         typer.echo(f"Rollups of {counted(rollups.days, 'day')} were built.")
+        if analysis.is_of_another:
+            typer.echo(f"ClickHouse keeps the directory of another PostgreSQL: {REFILL}.")
 
 
 app.command("verify")(verify)
@@ -97,6 +100,7 @@ app.command("load")(load)
 app.command("reprocess")(reprocess)
 app.command("refill")(refill)
 app.command("tenants")(tenants)
+app.command("lost-requests")(lost_requests)
 
 
 @app.command("retention")
