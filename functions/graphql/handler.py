@@ -46,6 +46,7 @@ from functions.shared.postgres import Database
 from functions.shared.role_settings import GRAPHQL_LIMITS, GRAPHQL_OPTIONS
 from functions.shared.secret import UrlSource
 from functions.shared.settings import AuthSettings
+from functions.shared.tenant import tenant_of
 from functions.shared.timestamp import utc_now
 
 # Enough errors, and enough of each message, to find the mistake.
@@ -223,7 +224,7 @@ class GraphqlHandler:
             deadline=Deadline(self.max_seconds),
             web_base_url=self.web_base_url,
         )
-        self.metrics.reads = context.reads
+        self.metrics.reads, self.metrics.tenant = context.reads, tenant_of(grant)
         return context
 
     def _answer(self, grant: Grant, query: Query) -> str:

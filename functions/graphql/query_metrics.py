@@ -33,10 +33,13 @@ class QueryMetrics:
 
     Attributes:
         reads: the query's reads; None for a request that is no query, like one for a page.
+        tenant: name of the reader's tenant, see `tenant_of`; a property of the lines, because there are too many values
+            for a dimension.
         has_failed: whether the query failed, in whole or in part, on our side.
     """
 
     reads: Reads | None = None
+    tenant: str = ""
     has_failed: bool = False
     _start: float = field(default_factory=perf_counter)
 
@@ -56,4 +59,5 @@ class QueryMetrics:
         }
         emit(values, by, request_id=request_id)
         for name, read in reads.by_field.items():
-            emit({READ_MILLISECONDS: read.milliseconds, ROWS_READ: read.rows}, by, field=name, request_id=request_id)
+            about = {"field": name, "tenant": self.tenant, "request_id": request_id}
+            emit({READ_MILLISECONDS: read.milliseconds, ROWS_READ: read.rows}, by, only_by=False, **about)

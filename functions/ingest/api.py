@@ -12,4 +12,5 @@ with gc_frozen():
         retention_months=settings.retention_months(),
         cors_origins=settings.cors_origins(),
         log_level=settings.log_level(),
+        limits=settings.tenant_limits(),
     )

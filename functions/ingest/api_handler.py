@@ -17,7 +17,9 @@ from functions.ingest.formats.adapter import RequestFormat
 from functions.ingest.formats.compression import TooLarge
 from functions.ingest.formats.table import events_of, format_of
 from functions.ingest.intake import Intake, QueueUnavailable
+from functions.ingest.limiter import Limiter, TooManyEvents
 from functions.ingest.request import Request, UnsupportedEncoding, UnsupportedMediaType, read_request
+from functions.ingest.shared_counter import SharedCounter
 from functions.shared import aws, correlation, queue
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog import registry
@@ -26,6 +28,7 @@ from functions.shared.failure import redact_errors
 from functions.shared.rejection import Rejection
 from functions.shared.settings import AuthSettings
 from functions.shared.tenant import tenant_of
+from functions.shared.tenant_limits import NO_TENANT_LIMITS, TenantLimits
 from functions.shared.timestamp import utc_now
 from functions.shared.tracing import span
 
@@ -45,6 +48,7 @@ STATUSES: dict[type[Exception], int] = {
     TooLarge: 413,
     UnsupportedMediaType: 415,
     UnsupportedEncoding: 415,
+    TooManyEvents: 429,
     KeysUnavailable: 503,
     RevocationsUnavailable: 503,
     QueueUnavailable: 503,
@@ -58,11 +62,13 @@ def build(
     retention_months: int,
     cors_origins: frozenset[str] = frozenset(),
     log_level: str = "INFO",
+    limits: TenantLimits = NO_TENANT_LIMITS,
 ) -> "IngestHandler":
     """Returns the handler for these settings; opens no connections."""
     send = partial(queue.send_for_request, aws.session().client("sqs", config=PATIENCE), queue_url)
     intake = Intake(registry.load(), retention_months, send)
-    return IngestHandler(Logger(level=log_level), Authenticator(auth), intake, Cors(cors_origins))
+    limiter = Limiter(limits, SharedCounter(limits.table)) if limits else None
+    return IngestHandler(Logger(level=log_level), Authenticator(auth), intake, Cors(cors_origins), limiter=limiter)
 
 
 class IngestHandler(msgspec.Struct):
@@ -71,6 +77,7 @@ class IngestHandler(msgspec.Struct):
     Attributes:
         cors: the origins whose pages may send events.
         now: returns the current time with its UTC offset.
+        limiter: limits the events of a tenant; None without limits.
     """
 
     logger: Logger
@@ -78,6 +85,7 @@ class IngestHandler(msgspec.Struct):
     intake: Intake
     cors: Cors = NO_ORIGINS
     now: Callable[[], datetime] = utc_now
+    limiter: Limiter | None = None
 
     @redact_errors()
     def __call__(self, event: dict[str, Any], _: object) -> dict[str, Any]:
@@ -100,7 +108,8 @@ class IngestHandler(msgspec.Struct):
             status = STATUSES[type(error)]
             code = error.code if isinstance(error, Rejection) else type(error).__name__
             self.logger.info("refused", extra={"status": status, "reason": code})
-            intake_metrics.count_refused(status, code, _milliseconds_since(start), request_id)
+            group = error.group if isinstance(error, TooManyEvents) else None
+            intake_metrics.count_refused(status, code, _milliseconds_since(start), request_id, group)
             return _response(status, {"message": str(error)}, _headers(error))
         intake_metrics.count_answer(answer, tenant, size, _milliseconds_since(start), request_id)
         self.logger.info(
@@ -115,7 +124,11 @@ class IngestHandler(msgspec.Struct):
             grant = self.authenticator.grant(form.credentials(request.headers))
         if not grant.may_write:
             raise Forbidden("The token needs the scope events:write or events:write:own.")
+        if self.limiter is not None:
+            self.limiter.require_room(grant)
         events = events_of(request, form)
+        if self.limiter is not None:
+            self.limiter.count(grant, len(events.raw))
         with span("take in"):
             answer = self.intake.take_in(events, grant, self.now(), request.idempotency_key)
         accepted = compress(events.raw, answer.ids)  # an id is true
@@ -130,6 +143,8 @@ def _headers(error: Exception) -> Mapping[str, str]:
     """Returns the headers that say what would be right."""
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": error.challenge}
+    if isinstance(error, TooManyEvents):
+        return {"Retry-After": str(error.retry_after)}
     return {"Accept-Encoding": "gzip"} if isinstance(error, UnsupportedEncoding) else {}
 
 

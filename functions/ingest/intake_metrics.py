@@ -21,6 +21,14 @@ REJECTED_EVENTS = Metric("RejectedEvents", "Count", "Rejected events, also by th
 REQUESTS = Metric("Requests", "Count", "Answered requests.")
 REFUSED_REQUESTS = Metric("RefusedRequests", "Count", "Requests refused as a whole, also by their `reason`.")
 UNAVAILABLE_ANSWERS = Metric("UnavailableAnswers", "Count", "Answers with the status 503: 1 or 0 for each request.")
+LIMITED_REQUESTS = Metric(
+    "LimitedRequests",
+    "Count",
+    "Requests refused because their tenant reached its limit: 1 or 0 for each. The line has the tenant.",
+)
+UNCOUNTED_EVENTS = Metric(
+    "UncountedEvents", "Count", "Failed attempts to add a tenant's events to the counter that all instances share."
+)
 REQUEST_MILLISECONDS = Metric("RequestMilliseconds", "Milliseconds", "How long the function took for an answer.")
 
 _UNAVAILABLE = 503
@@ -51,6 +59,7 @@ def count_answer(answer: Answer, tenant: str, size: int, milliseconds: float, re
         REQUEST_EVENTS: len(answer.ids),
         REJECTED_EVENTS: len(answer.rejected),
         REFUSED_REQUESTS: 0,
+        LIMITED_REQUESTS: 0,
     }
     if answer.accepted:
         values |= {ACCEPTED_EVENTS: answer.accepted, ACCEPTED_BYTES: size}
@@ -66,14 +75,26 @@ def count_codes(codes: Counter[str]) -> None:
         emit({REJECTED_EVENTS: events}, {"code": code}, only_by=True)
 
 
-def count_refused(status: int, reason: str, milliseconds: float, request_id: str) -> None:
-    """Counts a request that was refused as a whole."""
-    is_unavailable = int(status == _UNAVAILABLE)
+def count_refused(status: int, reason: str, milliseconds: float, request_id: str, group: str | None = None) -> None:
+    """Counts a request that was refused as a whole.
+
+    Args:
+        group: the group of senders whose limit is reached, see `tenant_group`; None if that is not the reason.
+    """
     values = {
         REQUESTS: 1,
-        UNAVAILABLE_ANSWERS: is_unavailable,
+        UNAVAILABLE_ANSWERS: int(status == _UNAVAILABLE),
         REQUEST_MILLISECONDS: milliseconds,
         REFUSED_REQUESTS: 1,
+        LIMITED_REQUESTS: int(group is not None),
     }
-    emit(values, request_id=request_id)
+    if group is None:
+        emit(values, request_id=request_id)
+    else:
+        emit(values, tenant=group, request_id=request_id)
     emit({REFUSED_REQUESTS: 1}, {"reason": reason}, only_by=True)
+
+
+def count_uncounted() -> None:
+    """Counts a failed attempt to count a tenant's events."""
+    emit({UNCOUNTED_EVENTS: 1})

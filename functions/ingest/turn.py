@@ -87,7 +87,8 @@ def in_turn(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _group(record: Mapping[str, Any]) -> str | None:
-    group = record["attributes"].get("MessageGroupId")
+    attributes = record.get("attributes")
+    group = attributes.get("MessageGroupId") if isinstance(attributes, Mapping) else None
     return group if isinstance(group, str) else None
 
 

@@ -8,7 +8,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.loaders import Loader
 
-SERVICES = ("secretsmanager", "sqs")
+SERVICES = ("dynamodb", "secretsmanager", "sqs")
 
 
 @cache
@@ -19,7 +19,7 @@ def session() -> boto3.Session:
     return boto3.Session(botocore_session=inner)
 
 
-def impatient_client(service: Any, connect_seconds: int, read_seconds: int, attempts: int = 2) -> Any:
+def impatient_client(service: Any, connect_seconds: float, read_seconds: float, attempts: int = 2) -> Any:
     """Returns a client that gives up early, because the time of a function is limited.
 
     Args:

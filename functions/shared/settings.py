@@ -12,6 +12,7 @@ from functions.shared.database_url import checked_url, url_of_secret, verified_u
 from functions.shared.secret import Secret, UrlSource, current_url
 from functions.shared.setting_error import SettingError
 from functions.shared.signing_secrets import SecretSource, SigningSecrets, parse_secrets
+from functions.shared.tenant_limits import Limits, TenantLimits, parse_own_limits
 
 __all__ = ["AuthSettings", "SettingError"]
 
@@ -234,6 +235,23 @@ def accept_unreadable() -> frozenset[str]:
     return frozenset(filter(None, (name.strip() for name in (_text("ACCEPT_UNREADABLE") or "").split(","))))
 
 
+def tenant_limits() -> TenantLimits:
+    """Returns how many events a tenant may send: `TENANT_EVENTS_PER_MINUTE` and `TENANT_EVENTS_PER_DAY`, 0 for any.
+
+    `TENANT_LIMITS` has the limits of single tenants. The functions count in the DynamoDB table that
+    `TENANT_COUNTERS_TABLE` names.
+
+    Raises:
+        SettingError: a setting is malformed, or there are limits but no table.
+    """
+    default = Limits(_events("TENANT_EVENTS_PER_MINUTE"), _events("TENANT_EVENTS_PER_DAY"))
+    own = parse_own_limits(_text("TENANT_LIMITS") or "", "TENANT_LIMITS")
+    limits = TenantLimits(default, own, _text("TENANT_COUNTERS_TABLE") or "")
+    if limits and not limits.table:
+        raise SettingError("TENANT_COUNTERS_TABLE must be set if there are limits of tenants")
+    return limits
+
+
 def graphql_introspection() -> bool:
     """Whether clients may query the GraphQL schema: `GRAPHQL_INTROSPECTION`, on by default."""
     return _switch("GRAPHQL_INTROSPECTION")
@@ -265,6 +283,13 @@ def log_level() -> str:
     if level not in LOG_LEVELS:
         raise SettingError(f"LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}, not {level!r}")
     return level
+
+
+def _events(name: str) -> int:
+    text = _text(name) or "0"
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        raise SettingError(f"{name} must be a number of events, or 0 for no limit, not {text!r}")
+    return int(text)
 
 
 def _months(name: str, default: str, max_months: int) -> int:

@@ -135,6 +135,20 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
             "The list holds the first values in their order",
         ),
     ),
+    "Tenants": (
+        (
+            "Periods of senders that an instance of the ingest function counts in",
+            "functions/ingest/limiter.py",
+            "MAX_COUNTED_PERIODS",
+            "The instance asks the shared counter anew",
+        ),
+        (
+            "Characters of a message's group",
+            "functions/shared/tenant.py",
+            "MAX_GROUP_CHARACTERS",
+            "A hash, or no group",
+        ),
+    ),
     "Queries at the same time": (
         ("Statements of one tenant", _SLOTS, "MAX_TENANT_QUERIES", "Further statements wait"),
         ("Statements of one token for `*`", _SLOTS, "MAX_INSTANCE_QUERIES", "Further statements wait"),

@@ -13,9 +13,12 @@ import pytest
 
 from functions.graphql import query_metrics
 from functions.ingest import api_handler
+from functions.ingest.limiter import Limiter
 from functions.shared import locks
 from functions.shared.partitions import later_month, month_of, partition_name
+from functions.shared.tenant_limits import Limits, TenantLimits
 from functions.shared.timestamp import utc_now
+from tests.support.counted_together import CountedTogether
 from tests.support.watched import HOUR, NO_CLICKHOUSE, Watched, built_sync, watched, without_postgresql
 
 MINUTES = 5
@@ -84,6 +87,10 @@ def rejected_by_ingest(stack: Watched, connection: psycopg.Connection) -> None:
 
 def rejected_by_the_consumer(stack: Watched, connection: psycopg.Connection) -> None:
     stack.published = [[UNKNOWN] * 10]
+
+
+def tenant_reached_its_limit(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.ingest.limiter = Limiter(TenantLimits(own={"*": Limits(per_day=1)}), CountedTogether())
 
 
 def sync_is_not_invoked(stack: Watched, connection: psycopg.Connection) -> None:
@@ -160,6 +167,7 @@ FAULTS: dict[Fault, set[str]] = {
     queue_is_away: {"ApiErrorsAlarm", "IngestFastBurnAlarm", "IngestSlowBurnAlarm"},
     rejected_by_ingest: {"IngestRejectionsAlarm"},
     rejected_by_the_consumer: {"ConsumerRejectionsAlarm"},
+    tenant_reached_its_limit: {"TenantLimitAlarm"},
     sync_is_not_invoked: {"SyncScheduleAlarm"},
     clickhouse_is_away: {"SyncAlarm"},
     sync_makes_no_progress: {"SyncLagAlarm"},

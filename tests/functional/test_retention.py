@@ -261,6 +261,7 @@ def test_the_function_answers_and_counts_what_it_did(stores: Stores, capsys: pyt
         "busy": [],
         "rejected_events_deleted": 0,
         "erased_users_forgotten": 0,
+        "usage_counts_deleted": 0,
         "clickhouse_ttl": None,
         "failure": "",
     }

@@ -136,7 +136,7 @@ def test_a_function_may_do_nothing_to_all_resources(template: Any, function: str
 @pytest.mark.parametrize(
     ("function", "actions"),
     [
-        ("IngestFunction", {"sqs:SendMessage", "secretsmanager:GetSecretValue"}),
+        ("IngestFunction", {"sqs:SendMessage", "secretsmanager:GetSecretValue", "dynamodb:UpdateItem"}),
         (
             "ConsumerFunction",
             {
