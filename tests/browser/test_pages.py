@@ -1,6 +1,7 @@
 """The pages in a real Chromium."""
 
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ REVIEWS = """
     feature.metric("p50", quantile=0.5, of="minutes", unit="min")
 """
 BEGUN, ENDED = 41, 17
-COMMENTS = 9_007_199_254_740_993  # a double can't hold it
+EXACT = 9_007_199_254_740_993  # a double can't hold it
+COMMENTS = EXACT + 2 * ENDED
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def reviews(handler: GraphqlHandler, database_url: str, folder: Path) -> None:
             if number == 57:
                 payload["text"] = "long " * 2000
             if number == 0:
-                payload["comments"] = COMMENTS - 2 * ENDED
+                payload["comments"] = EXACT
             moment = NOW - timedelta(days=number % 6 if number < BEGUN else 0, minutes=1)
             connection.execute(
                 "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)"
@@ -180,15 +182,26 @@ def test_without_a_token_the_page_asks_for_one_and_keeps_it_for_both_pages(revie
 
 
 def test_queries_are_tried_in_graphiql(reviews: None, open_page: OpenPage, installed: Path) -> None:
-    for scheme in SCHEMES:
-        with open_page("/graphql", scheme=scheme, token=token_for()) as page:
+    for width, scheme in product(WIDTHS, SCHEMES):
+        with open_page("/graphql", width, scheme, token=token_for()) as page:
             page.locator(".graphiql-query-editor .view-line").first.wait_for()
             page.wait_for_load_state("networkidle")
             page.locator(".graphiql-execute-button").click()
-            page.get_by_text("REVIEW_ENDED").first.wait_for()
+            page.locator(".result-window").get_by_text("REVIEW_").first.wait_for()
             page.wait_for_load_state("networkidle")
-            take_picture(page, f"graphiql-1280-{scheme}")
+            take_picture(page, f"graphiql-{width}-{scheme}")
             assert serious_problems(page, installed) == []
+
+
+def test_graphiql_shows_every_digit_of_an_integer(reviews: None, open_page: OpenPage) -> None:
+    with open_page("/graphql", 1920, token=token_for()) as page:
+        page.locator(".graphiql-query-editor .view-line").first.wait_for()
+        page.locator(".graphiql-query-editor .view-line").first.click()
+        page.keyboard.press("ControlOrMeta+A")
+        page.keyboard.insert_text("{ aiInstanceMetrics { reviews { commentsSum } } }")
+        page.keyboard.press("Delete")  # the bracket that the editor adds
+        page.locator(".graphiql-execute-button").click()
+        page.locator(".result-window").get_by_text(str(COMMENTS)).wait_for()
 
 
 def test_sessions_are_drawn_by_what_the_reader_chooses(reviews: None, open_page: OpenPage) -> None:
