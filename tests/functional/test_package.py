@@ -19,6 +19,7 @@ FUNCTIONS = (
     ("ConsumerFunction", "ingest-consumer", "functions.ingest.consumer", {"functions/ingest"}),
     ("SyncFunction", "sync", "functions.sync.function", {"functions/sync", "infra/migrations"}),
     ("RetentionFunction", "retention", "functions.retention.function", {"functions/retention"}),
+    ("CanaryFunction", "canary", "functions.canary.function", {"functions/canary"}),
     ("GraphqlFunction", "graphql", "functions.graphql.api", {"functions/graphql"}),
     ("MigrationsFunction", "migrations", "infra.migrations.function", {"infra/__init__.py", "infra/migrations"}),
 )
@@ -30,6 +31,7 @@ SETTINGS = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
     "QUEUE_URL": "http://127.0.0.1:1/queue",
     "AUTH_SECRET": "a secret of at least thirty-two bytes",
+    "API_URL": "http://127.0.0.1:1",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 

@@ -6,6 +6,7 @@ from ariadne import ObjectType, QueryType
 
 from functions.graphql.context import Coverage, Info
 from functions.graphql.global_id import PROJECT, GlobalId
+from functions.graphql.types.canary import resolve_canary_event
 from functions.graphql.types.event_definitions import event_definitions
 from functions.graphql.types.metrics import Metrics
 from functions.graphql.types.namespace_node import (
@@ -31,6 +32,7 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
     namespace_type.set_field("fullPath", _full_path)
     definitions = event_definitions(registry)
     query_type.set_field("eventDefinitions", lambda *_: definitions)
+    query_type.set_field("canaryEvent", resolve_canary_event)
     query_type.set_field("aiInstanceUsageData", _instance)
     query_type.set_field("aiUsageData", _instance)
     namespace_type.set_field("aiUsageData", lambda namespace, _: namespace.coverage)
