@@ -136,7 +136,7 @@ build-GraphqlFunction: SCHEMA = $(PYTHON) -m infra.compiled_schema --into $(ARTI
 build-CanaryFunction: EXTRA := canary
 build-CanaryFunction: CODE := functions/canary
 build-MigrationsFunction: EXTRA := migrations
-build-MigrationsFunction: CODE := infra/__init__.py infra/migrations
+build-MigrationsFunction: CODE := infra/__init__.py infra/deployment.py infra/doctor infra/migrations
 
 $(BUILDS): OWN = definitions functions/__init__.py functions/shared $(CODE)
 $(BUILDS): check-definitions

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 
 from tests.support import checkout
 
+DEPLOYMENT = {"infra/__init__.py", "infra/deployment.py", "infra/doctor", "infra/migrations"}
 # Function, its extra, its handler's module, and what its package holds of the project beside what all packages hold.
 FUNCTIONS = (
     ("IngestFunction", "ingest-api", "functions.ingest.api", {"functions/ingest"}),
@@ -21,7 +22,7 @@ FUNCTIONS = (
     ("RetentionFunction", "retention", "functions.retention.function", {"functions/retention"}),
     ("CanaryFunction", "canary", "functions.canary.function", {"functions/canary"}),
     ("GraphqlFunction", "graphql", "functions.graphql.api", {"functions/graphql"}),
-    ("MigrationsFunction", "migrations", "infra.migrations.function", {"infra/__init__.py", "infra/migrations"}),
+    ("MigrationsFunction", "migrations", "infra.deployment", DEPLOYMENT),
 )
 IN_EVERY_PACKAGE = {"functions/__init__.py", "functions/shared"}
 COMPILED = "__pycache__"

@@ -26,7 +26,7 @@ ENVIRONMENT = (
         "RETENTION_MONTHS": "5",
     }
 )
-NAMED = "infra.migrations.function"
+NAMED = "infra.deployment"
 """Answers CloudFormation what is wrong with its settings, and therefore starts with any."""
 
 
