@@ -3,7 +3,7 @@
 PATH_UV := $(shell command -v uv 2>/dev/null)
 UV := $(or $(PATH_UV),$(CURDIR)/.local/tools/bin/uv)
 PYTHON := .venv/bin/python
-EXTRAS := ingest-api ingest-consumer graphql migrations sync retention parquet
+EXTRAS := ingest-api ingest-consumer graphql migrations sync retention canary parquet
 PROCESSES ?= 3
 PYTEST := $(PYTHON) -m pytest --numprocesses $(PROCESSES) --no-loadscope-reorder
 LOCK := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --python-version 3.13 \
@@ -120,7 +120,7 @@ PLATFORM_OF_host = $(PLATFORM_$(HOST))
 PLATFORM_OF_template = $(or $(PLATFORM_$(ARCHITECTURE)),$(error There are no packages for $(ARCHITECTURE)))
 
 BUILDS := $(addprefix build-,IngestFunction ConsumerFunction SyncFunction RetentionFunction GraphqlFunction \
-	MigrationsFunction)
+	MigrationsFunction CanaryFunction)
 .PHONY: $(BUILDS) check-definitions
 
 build-IngestFunction: EXTRA := ingest-api
@@ -135,8 +135,10 @@ build-GraphqlFunction: EXTRA := graphql
 build-GraphqlFunction: CODE := functions/graphql
 build-GraphqlFunction: PAGES = $(PYTHON) -m infra.front_end --into $(ARTIFACTS_DIR)/functions/graphql/pages
 build-GraphqlFunction: SCHEMA = $(PYTHON) -m infra.compiled_schema --into $(ARTIFACTS_DIR)
+build-CanaryFunction: EXTRA := canary
+build-CanaryFunction: CODE := functions/canary
 build-MigrationsFunction: EXTRA := migrations
-build-MigrationsFunction: CODE := infra/__init__.py infra/migrations
+build-MigrationsFunction: CODE := infra/__init__.py infra/deployment.py infra/doctor infra/migrations
 
 $(BUILDS): OWN = definitions functions/__init__.py functions/shared $(CODE)
 $(BUILDS): check-definitions

@@ -36,7 +36,7 @@ from functions.graphql.query_metrics import QueryMetrics
 from functions.graphql.request import MalformedRequest, Query, RequestError, check_url_parameters, parse_query
 from functions.graphql.schema import executable_schema
 from functions.graphql.store_router import StoreRouter
-from functions.shared import correlation
+from functions.shared import canary, correlation
 from functions.shared.auth import Authenticator, KeysUnavailable, RevocationsUnavailable, Unauthenticated
 from functions.shared.catalog.registry import Registry, load
 from functions.shared.cors import NO_ORIGINS, PREFLIGHT, Cors
@@ -158,7 +158,7 @@ class GraphqlHandler:
         if event["httpMethod"] in METHODS:
             check_url_parameters(event.get("queryStringParameters") or ())
             return self.pages.editor(event)
-        grant = self._authorise(event)
+        grant = self._authorise(event, canaries_too=True)
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         if not is_json(headers.get("content-type")):
             raise RequestError(415, "Send queries with Content-Type: application/json, in UTF-8.")
@@ -169,6 +169,8 @@ class GraphqlHandler:
     def _status_and_body(self, event: dict[str, Any], grant: Grant, answered: AnswerType) -> tuple[int, str]:
         try:
             query = parse_query(event.get("body") or "", is_base64=bool(event.get("isBase64Encoded")))
+            if grant.is_canary and query.text != canary.QUERY:
+                raise RequestError(403, "The token of a canary may only send the query of canaries.")
             return 200, self._answer(grant, query)
         except MalformedRequest as malformed:
             return answered.status(Mistake.REQUEST), _encode({"errors": [self._client_error(malformed.error)]})
@@ -182,14 +184,14 @@ class GraphqlHandler:
             status = 503 if answered is AnswerType.GRAPHQL else 200
             return status, _encode({"errors": [{"message": _TOO_SLOW}]})
 
-    def _authorise(self, event: dict[str, Any]) -> Grant:
+    def _authorise(self, event: dict[str, Any], *, canaries_too: bool = False) -> Grant:
         try:
             grant = self.authenticator.grant(event.get("headers"))
         except Unauthenticated as error:
             raise RequestError(401, str(error), {"WWW-Authenticate": error.challenge}) from error
         except (KeysUnavailable, RevocationsUnavailable) as error:
             raise RequestError(503, str(error)) from error
-        if not grant.may_read:
+        if not grant.may_read and not (canaries_too and grant.is_canary):
             raise RequestError(403, "The token needs the scope events:read or events:read:own.")
         if not grant.reads_own_only:
             return grant

@@ -74,24 +74,41 @@ class StoreRouter:
         Raises:
             psycopg.OperationalError: PostgreSQL, which knows whether ClickHouse has caught up, is unreachable.
         """
-        if self._clickhouse_url is not None and self._is_check_due():
-            self._is_caught_up = self._check(self._clickhouse_url)
-            self._checked_at = time.monotonic()
-        source = self._source(grant, deadline)
+        source = self._clickhouse(grant, deadline) or self._postgresql(grant, deadline)
         if grant.reads_own_only:
             return Source(source.name, cast("EventStore", OwnEvents(source.events, own_user_id(grant))))
         return source
 
-    def _source(self, grant: Grant, deadline: Deadline) -> Source:
-        slots = Slots(self._database, grant, deadline)
-        if self._is_caught_up and self._reader is not None:
-            from functions.graphql.clickhouse.store import ClickHouseStore
+    def of_canaries(self, name: Literal["clickhouse", "postgresql"], grant: Grant, deadline: Deadline) -> Source | None:
+        """The named store, to look for canary events in; None if it is not read now.
 
-            rollups = None
-            if self._target is not None:
-                first_day = first_whole_day(self._kept_months, utc_now().date())
-                rollups = _Rollups(self._database, self._target, first_day)
-            return Source("clickhouse", ClickHouseStore(self._reader, slots, deadline, self._declared, rollups))
+        Raises:
+            psycopg.OperationalError: as for `current`.
+        """
+        return self._clickhouse(grant, deadline) if name == "clickhouse" else self._postgresql(grant, deadline)
+
+    @property
+    def has_clickhouse(self) -> bool:
+        """Whether ClickHouse is enabled."""
+        return self._clickhouse_url is not None
+
+    def _clickhouse(self, grant: Grant, deadline: Deadline) -> Source | None:
+        """Returns ClickHouse, if it is enabled, reachable and caught up."""
+        if self._clickhouse_url is not None and self._is_check_due():
+            self._is_caught_up = self._check(self._clickhouse_url)
+            self._checked_at = time.monotonic()
+        if not self._is_caught_up or self._reader is None:
+            return None
+        from functions.graphql.clickhouse.store import ClickHouseStore
+
+        slots, rollups = Slots(self._database, grant, deadline), None
+        if self._target is not None:
+            first_day = first_whole_day(self._kept_months, utc_now().date())
+            rollups = _Rollups(self._database, self._target, first_day)
+        return Source("clickhouse", ClickHouseStore(self._reader, slots, deadline, self._declared, rollups))
+
+    def _postgresql(self, grant: Grant, deadline: Deadline) -> Source:
+        slots = Slots(self._database, grant, deadline)
         return Source("postgresql", PostgresStore(slots, deadline, grant, self._path_counts))
 
     def check_again(self) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from functions.shared import canary
 from functions.shared.identifier import IdSpace
 from functions.shared.rejection import Rejection, quoted
 
@@ -14,8 +15,10 @@ READ_OWN = "events:read:own"
 WRITE = "events:write"
 WRITE_OWN = "events:write:own"
 DIRECTORY_WRITE = "directory:write"
+CANARY = "canary"
 EVERYTHING = "*"
 
+_BESIDE_CANARY = frozenset({READ, READ_OWN, WRITE, WRITE_OWN, DIRECTORY_WRITE})
 _TRAVERSAL_PATH = re.compile(r"(?:[1-9][0-9]*/)+")
 _MAX_PATH_CHARACTERS = 1024
 _MAX_NAME_CHARACTERS = 1024
@@ -47,7 +50,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         sub: the user's id as text.
-        scopes: `events:read`, `events:read:own`, `events:write`, `events:write:own`, `directory:write`.
+        scopes: `events:read`, `events:read:own`, `events:write`, `events:write:own`, `directory:write`, `canary`.
         namespaces: traversal paths that the token covers, including all namespaces below; `*` for all.
         issuer: the token's issuer; empty if the token names none.
     """
@@ -84,9 +87,14 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.is_everywhere or self.reads_own_only
 
     @property
+    def is_canary(self) -> bool:
+        """Whether the grant allows sending canary events and asking for them, and nothing else."""
+        return CANARY in self.scopes and _BESIDE_CANARY.isdisjoint(self.scopes)
+
+    @property
     def may_write(self) -> bool:
-        """Whether the grant allows sending events, of all users or of its own user."""
-        return WRITE in self.scopes or WRITE_OWN in self.scopes
+        """Whether the grant allows sending events: of all users, of its own user, or canaries."""
+        return WRITE in self.scopes or WRITE_OWN in self.scopes or self.is_canary
 
     @property
     def is_unlimited(self) -> bool:
@@ -117,8 +125,13 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
 
         Raises:
             Rejection: `forbidden_user` or `forbidden_namespace`. A token that writes for all users must cover a
-                namespace even if the event has none; a token that writes its own user's events need not.
+                namespace even if the event has none; a token that writes its own user's events need not. A canary's
+                token may write canaries alone.
         """
+        if self.is_canary:
+            if (user_id, namespace_path) != (canary.USER_ID, canary.NAMESPACE_PATH):
+                raise Rejection("forbidden_namespace", "The token of a canary may only write canary events.")
+            return
         if WRITE not in self.scopes and str(user_id) != self.sub:
             raise Rejection("forbidden_user", f"The token may only write events of its own user, not of {user_id}.")
         if namespace_path is not None and not self.covers(namespace_path):

@@ -42,6 +42,23 @@ class AuthSettings(msgspec.Struct, frozen=True):
     revocations_arn: str | None = None
 
 
+class CanarySettings(msgspec.Struct, frozen=True):
+    """Where canary events are sent, and what their tokens are.
+
+    Attributes:
+        token: secret with a token, or with what fetches one; None if tokens are signed.
+        signing: secrets that sign tokens.
+        issuer: issuer that signed tokens name.
+        audience: audience that signed tokens name.
+    """
+
+    api_url: str
+    token: Secret[str] | None
+    signing: SigningSecrets
+    issuer: str | None = None
+    audience: str | None = None
+
+
 def database_url() -> str:
     """Returns PostgreSQL's URL as it is now, for a command; functions that stay warm use `database_source`."""
     return current_url(database_source())
@@ -194,6 +211,35 @@ def auth_secret() -> str | None:
 def _signing_secret(name: str, arn_name: str) -> SecretSource:
     text = _text(name)
     return parse_secrets(text, name) if text is not None else _secret(arn_name, partial(parse_secrets, name=name))
+
+
+def signing_secrets() -> SigningSecrets:
+    """Returns the secrets that sign tokens, `AUTH_SECRET` or `AUTH_SECRET_ARN`, read again while they are used."""
+    return SigningSecrets(_signing_secret("AUTH_SECRET", "AUTH_SECRET_ARN"))
+
+
+def canary() -> CanarySettings:
+    """Returns where canary events are sent and what with.
+
+    `API_URL` is the address of the API. `CANARY_TOKEN_SECRET_ARN` names the secret with the token, or with what fetches
+    one; without it tokens are signed with `AUTH_SECRET` or `AUTH_SECRET_ARN`.
+
+    Raises:
+        SettingError: settings are missing or malformed.
+    """
+    url = _text("API_URL")
+    if url is None or not _BASE_URL.fullmatch(url):
+        raise SettingError(f"API_URL must be an address like https://events.example.com/live, not {url!r}")
+    settings = CanarySettings(
+        api_url=url.rstrip("/"),
+        token=_secret("CANARY_TOKEN_SECRET_ARN", str),
+        signing=signing_secrets(),
+        issuer=_text("AUTH_ISSUER"),
+        audience=_text("AUTH_AUDIENCE"),
+    )
+    if settings.token is None and not settings.signing.current():
+        raise SettingError("CANARY_TOKEN_SECRET_ARN or AUTH_SECRET_ARN must be set")
+    return settings
 
 
 def auth_revocations_arn() -> str | None:

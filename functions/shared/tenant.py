@@ -7,6 +7,7 @@ from functions.shared.grant import Grant
 EVERYONE = "*"
 NOBODY = "none"
 QUEUE = "queue"
+CANARIES = "canary"
 
 MAX_GROUP_CHARACTERS = 128
 """Longest `MessageGroupId` that SQS accepts."""
@@ -19,11 +20,13 @@ def tenant_of(grant: Grant) -> str:
     """Returns the name of the grant's tenant, which consists of ids only.
 
     The name lists the root namespaces, like `27/`; `*` if the grant covers everything, `none` if it covers no
-    namespace.
+    namespace, `canary` if it is of canaries.
 
     >>> tenant_of(Grant(sub="1", scopes=(), namespaces=("27/28/", "27/29/")))
     '27/'
     """
+    if grant.is_canary:
+        return CANARIES
     if grant.is_everywhere:
         return EVERYONE
     roots = grant.root_namespaces

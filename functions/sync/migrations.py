@@ -18,7 +18,7 @@ from uuid import UUID
 from clickhouse_connect.driver.binding import format_str, quote_identifier
 from clickhouse_connect.driver.client import Client
 
-from functions.shared import event_columns
+from functions.shared import canary, event_columns
 from functions.shared.clickhouse import (
     MAX_DYNAMIC_PATHS,
     TABLE,
@@ -67,13 +67,14 @@ def definition(cluster: str | None, target: UUID, table: str = TABLE) -> str:
 
 
 def _create_view(client: Client, values: Mapping[str, object]) -> None:
-    """Completes migration 3: before, `rebuild` makes a table without versions anew."""
+    """Completes migration 3, before which `rebuild` makes a table without versions anew; is migration 4 for itself."""
     client.command((FOLDER / "ai_usage_events_current.sql").read_text().format(**values))
 
 
 MIGRATIONS = (
     Migration(2, "bounded_paths", _statement("0002_bounded_paths.sql")),
     Migration(3, "versions", _create_view),
+    Migration(4, "view_without_canaries", _create_view),
 )
 """All migrations in order, without a gap. Tables of the first releases and new tables are at 1."""
 
@@ -93,6 +94,7 @@ def parts(cluster: str | None, target: UUID) -> dict[str, object]:
         "engine": "ReplicatedReplacingMergeTree" if cluster else "ReplacingMergeTree",
         "target": format_str(target_comment(target)),
         "max_dynamic_paths": MAX_DYNAMIC_PATHS,
+        "canary_id": canary.EVENT_ID,
     }
 
 

@@ -8,6 +8,7 @@ import msgspec
 from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
+from functions.shared import canary
 from functions.shared.clickhouse import READ_SETTINGS, TABLE, columns_of, declared_paths
 from functions.shared.rollup import TOTALS, USERS, WHOLE, RollupMeasure
 from functions.sync import migrations
@@ -33,13 +34,14 @@ _SCOPES = """
 
 _BUILD_OF_DAY = "transform(toDate32(timestamp), {days:Array(Date32)}, {builds:Array(UInt64)}, toUInt64(0))"
 
-# All rows with one key have one timestamp, so that PREWHERE may select the days before FINAL.
+# All rows with one key have one timestamp and event, so that PREWHERE may select these before FINAL.
 _EVENTS_OF_DAYS = """
     ai_usage_events FINAL
     {scopes}
     PREWHERE timestamp >= toDateTime64({{first:Date32}}, 6, 'UTC')
         AND timestamp < toDateTime64({{last:Date32}} + 1, 6, 'UTC')
         AND toDate32(timestamp) IN {{days:Array(Date32)}}
+        AND event != {canary_id}
 """
 
 # The last row of each build shows that the build has all its rows: the rows of a month come in one block.
@@ -168,6 +170,6 @@ class RollupTables(msgspec.Struct, frozen=True):
                 [*(f"{key} AS key_{name}" for name, key in keys.items()), "count()", *values.values()]
             ),
             names=", ".join(f"key_{name}" for name in keys),
-            events=_EVENTS_OF_DAYS.format(scopes=scopes),
+            events=_EVENTS_OF_DAYS.format(scopes=scopes, canary_id=canary.EVENT_ID),
             whole=", ".join(marks[name] for name in names[2:]),
         )

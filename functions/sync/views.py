@@ -8,6 +8,7 @@ from typing import NamedTuple
 from clickhouse_connect.driver.binding import format_str, quote_identifier
 from clickhouse_connect.driver.client import Client
 
+from functions.shared import canary
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.payload_type import PayloadType, key_types, leaf_paths, type_at
 from functions.shared.catalog.registry import Registry
@@ -92,7 +93,7 @@ def views(registry: Registry, declared: DeclaredPaths) -> Iterator[View]:
     Args:
         declared: payload paths that have a column of their own.
     """
-    yield View(ALL_EVENTS, "stored.payload AS payload", "true")
+    yield View(ALL_EVENTS, "stored.payload AS payload", f"stored.event != {canary.EVENT_ID}")
     for feature in registry.features.values():
         ids = ", ".join(map(str, sorted(feature.all_ids.values())))
         types = key_types(feature.payload) if feature.payload else {}

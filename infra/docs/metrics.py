@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 
+from functions.canary import canary_metrics
 from functions.graphql import query_metrics
 from functions.ingest import consumer_metrics, intake_metrics
 from functions.retention import retention_metrics
@@ -12,6 +13,7 @@ from functions.sync import sync_metrics
 from infra.docs.markdown import code, table
 
 _OF_FUNCTIONS: Mapping[str, tuple[ModuleType, ...]] = {
+    "canary": (canary_metrics,),
     "consumer": (consumer_metrics,),
     "graphql": (query_metrics,),
     "ingest": (intake_metrics,),

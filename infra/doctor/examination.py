@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-from infra.doctor.account import check_account
-from infra.doctor.clickhouse import check_clickhouse
 from infra.doctor.finding import Finding
 from infra.doctor.network import check_network
 from infra.doctor.postgres import check_postgres
@@ -16,6 +14,10 @@ def examine(environment: dict[str, str]) -> Iterator[Finding]:
     Args:
         environment: the variables with the settings.
     """
+    # The package of the migrations, which examines a deployment, has neither of them nor what they need.
+    from infra.doctor.account import check_account
+    from infra.doctor.clickhouse import check_clickhouse
+
     system = read_system(environment)
     yield from system.findings
     yield from check_network(system)

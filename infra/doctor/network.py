@@ -31,14 +31,14 @@ def check_network(system: System) -> Iterator[Finding]:
     for address in _addresses(system):
         known.setdefault((address.host, address.port), address)
     for address in known.values():
-        yield _reached(address)
+        yield reached(address)
     yield from _check_aws(system, set(known))
 
 
 def _addresses(system: System) -> Iterator[Address]:
     for name, url in (("PostgreSQL", system.owner), ("writer", system.writer), ("reader", system.reader)):
         if url is not None:
-            yield from _postgres_addresses(name, url)
+            yield from postgres_addresses(name, url)
     if system.clickhouse is not None:
         parts = urlsplit(system.clickhouse)
         yield Address("ClickHouse", parts.hostname or "localhost", parts.port or _CLICKHOUSE_PORTS[parts.scheme])
@@ -46,7 +46,7 @@ def _addresses(system: System) -> Iterator[Address]:
         yield _address_of("keys of the issuer", system.jwks)
 
 
-def _postgres_addresses(name: str, url: str) -> Iterator[Address]:
+def postgres_addresses(name: str, url: str) -> Iterator[Address]:
     """Yields the addresses of a URL, which may name several; none for sockets."""
     known = conninfo_to_dict(url)
     hosts = str(known.get("hostaddr") or known.get("host") or "").split(",")
@@ -76,14 +76,15 @@ def _check_aws(system: System, known: set[tuple[str, int]]) -> Iterator[Finding]
         address = _address_of(f"AWS, {service}", endpoint)
         if (address.host, address.port) not in known:
             known.add((address.host, address.port))
-            yield _reached(address)
+            yield reached(address)
 
 
 def _endpoint(service: str) -> str:
     return str(boto3.Session().client(service).meta.endpoint_url)  # type: ignore[call-overload]
 
 
-def _reached(address: Address) -> Finding:
+def reached(address: Address) -> Finding:
+    """Connects to an address once."""
     check, where = f"Network: {address.name}", f"{address.host}:{address.port}"
     try:
         socket.create_connection((address.host, address.port), CONNECT_SECONDS).close()

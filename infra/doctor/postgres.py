@@ -1,8 +1,9 @@
 """Checks PostgreSQL: login, TLS, version, revision of the migrations, partitions, and room for connections."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 
 import psycopg
 from alembic.script import ScriptDirectory
@@ -42,18 +43,36 @@ def check_postgres(system: System) -> Iterator[Finding]:
     logins = {"owner": system.owner, "writer": system.writer, "reader": system.reader}
     roles = [str(conninfo_to_dict(url)["user"]) for url in (system.writer, system.reader) if url is not None]
     for kind, url in logins.items():
-        if url is None:
-            continue
-        check = f"PostgreSQL, {kind}"
-        try:
-            with closing(connect(url, _LIMITS)) as connection:
-                yield ok(f"{check}: login", f"as {connection.info.user}")
-                yield _check_tls(f"{check}: TLS", connection)
-                if kind == "owner":
-                    yield from _check_server(connection, roles)
-                yield from check_role(connection, kind, has_roles=bool(roles))
-        except psycopg.Error as error:
-            yield _not_connected(check, error)
+        if url is not None:
+            of_server = partial(_check_server, roles=roles) if kind == "owner" else _check_nothing
+            yield from _check_login(kind, url, of_server, has_roles=bool(roles))
+
+
+def check_before_migrations(owner: str, *, has_roles: bool) -> Iterator[Finding]:
+    """Logs in as the owner and checks what the migrations need, whatever the database holds so far.
+
+    Args:
+        has_roles: whether the migrations make roles.
+    """
+    yield from _check_login("owner", owner, _check_version, has_roles=has_roles)
+
+
+def _check_login(
+    kind: str, url: str, of_server: Callable[[Connection], Iterator[Finding]], *, has_roles: bool
+) -> Iterator[Finding]:
+    check = f"PostgreSQL, {kind}"
+    try:
+        with closing(connect(url, _LIMITS)) as connection:
+            yield ok(f"{check}: login", f"as {connection.info.user}")
+            yield _check_tls(f"{check}: TLS", connection)
+            yield from of_server(connection)
+            yield from check_role(connection, kind, has_roles=has_roles)
+    except psycopg.Error as error:
+        yield _not_connected(check, error)
+
+
+def _check_nothing(_: Connection) -> Iterator[Finding]:
+    return iter(())
 
 
 def _not_connected(check: str, error: psycopg.Error) -> Finding:
@@ -82,13 +101,17 @@ def _check_tls(check: str, connection: Connection) -> Finding:
 
 
 def _check_server(connection: Connection, roles: list[str]) -> Iterator[Finding]:
+    yield from _check_version(connection)
+    yield from check_migrations(connection)
+    yield _check_room(connection, roles)
+
+
+def _check_version(connection: Connection) -> Iterator[Finding]:
     check, version = "PostgreSQL: version", connection.info.server_version // 10_000
     if version < MIN_VERSION:
         yield failed(check, f"{version}", f"Upgrade the server to {MIN_VERSION} or later.", Page.NEEDS)
     else:
         yield ok(check, f"{version}")
-    yield from check_migrations(connection)
-    yield _check_room(connection, roles)
 
 
 def check_migrations(connection: Connection) -> Iterator[Finding]:

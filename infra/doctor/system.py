@@ -64,6 +64,9 @@ def read_system(environment: dict[str, str]) -> System:
     return system
 
 
+OF_DATABASE = ("Settings: database", "Settings: writer", "Settings: reader")
+"""Checks of the settings that a deployment needs."""
+
 _UNSET = {
     "Settings: writer": "All functions use the owner. Give the consumer and the sync a role of their own.",
     "Settings: reader": "All functions use the owner. Give GraphQL a role that can only read.",

@@ -194,6 +194,15 @@ def enable_binary_bodies(endpoint: str, api_id: str) -> None:
     client("apigateway", endpoint, unchecked).update_rest_api(restApiId=api_id, patchOperations=[types])
 
 
+def point_canary(endpoint: str, function: str, api_url: str) -> None:
+    """Tells the canary function where the API is: no emulator serves the API at the address that AWS would give it."""
+    functions = client("lambda", endpoint)
+    variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    functions.update_function_configuration(
+        FunctionName=function, Environment={"Variables": variables | {"API_URL": api_url}}
+    )
+
+
 def local_parameters() -> dict[str, str]:
     """Returns the parameters of samconfig.toml for the local environment, which command line options would replace."""
     settings = tomllib.loads((tools.ROOT / "samconfig.toml").read_text())

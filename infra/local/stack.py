@@ -178,8 +178,10 @@ def _start(folder: Path, logs: Path, processes: Processes, *, clickhouse: bool) 
         outputs = deploy.deploy(folder, endpoint, parameters, logs / "deploy.log")
         if running_endpoint is None:
             deploy.enable_binary_bodies(endpoint, outputs["ApiId"])
+        api_url = aws.api_url(endpoint, outputs["ApiId"], outputs["ApiStage"])
+        deploy.point_canary(endpoint, outputs["CanaryFunctionName"], api_url)
     return Stack(
-        api_url=aws.api_url(endpoint, outputs["ApiId"], outputs["ApiStage"]),
+        api_url=api_url,
         queue_url=outputs["QueueUrl"],
         dlq_url=outputs["DeadLetterQueueUrl"],
         aws_endpoint_url=endpoint,

@@ -25,6 +25,7 @@ from functions.shared.postgres import reason_of
 from infra.migrations.answer import put_answer
 from infra.migrations.budget import Unfinished
 from infra.migrations.migrate import migrate
+from infra.migrations.not_ready import NotReady
 from infra.migrations.roles import roles_of_settings
 
 _RESERVE_SECONDS = 20  # time reserved for the answer
@@ -38,13 +39,25 @@ type Migrate = Callable[[int, Callable[[str], None]], object]
 """Applies the migrations within some seconds, and calls the function with a line for each change."""
 
 
-def build(database_url: Callable[[], str], retention_months: Callable[[], int]) -> "MigrationsHandler":
+def _require_nothing(_: Callable[[str], None]) -> None:
+    """Stands in for `infra.doctor.deployment.require_ready` where nothing is to be examined."""
+
+
+def build(
+    database_url: Callable[[], str],
+    retention_months: Callable[[], int],
+    require_ready: Callable[[Callable[[str], None]], None] = _require_nothing,
+) -> "MigrationsHandler":
     """Builds the handler; the settings are read at each deployment.
 
     CloudFormation thus learns which setting is wrong; a function that fails to start would keep it waiting.
+
+    Args:
+        require_ready: called before anything is changed; raises `NotReady` if the deployment could not work.
     """
 
     def migrate_by_definitions(seconds: int, progress: Callable[[str], None]) -> None:
+        require_ready(progress)
         accepted, roles = settings.accept_unreadable(), roles_of_settings()
         migrate(database_url(), registry.load(), retention_months(), seconds, accepted, roles, progress)
 
@@ -150,7 +163,7 @@ def _reason(error: Exception) -> str:
     """Describes the error for CloudFormation and the log, without quoting rows."""
     error = getattr(error, "orig", error)  # SQLAlchemy wraps psycopg's error
     match error:
-        case DefinitionError() | settings.SettingError():
+        case DefinitionError() | NotReady() | settings.SettingError():
             return str(error)
         case psycopg.Error():
             return reason_of(error)

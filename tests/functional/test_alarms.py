@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from copy import replace
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -182,6 +183,38 @@ FAULTS: dict[Fault, set[str]] = {
 }
 
 
+def canary_is_not_invoked(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.due.remove(stack.fly)
+
+
+def canary_is_refused(stack: Watched, connection: psycopg.Connection) -> None:
+    stack.canary = stack.built_canary("a secret that the functions do not have")
+
+
+def canary_is_shown_late(stack: Watched, connection: psycopg.Connection) -> None:
+    wait = stack.canary.canary.sleep
+    late = replace(stack.canary.canary, sleep=lambda _: wait(70))
+    stack.canary = replace(stack.canary, canary=late)
+
+
+def canary_is_not_in_clickhouse(stack: Watched, connection: psycopg.Connection) -> None:
+    def fly_while_nothing_is_copied() -> None:
+        stack.due.remove(stack.copy)
+        stack.fly()
+        stack.due.append(stack.copy)
+
+    stack.due[stack.due.index(stack.fly)] = fly_while_nothing_is_copied
+
+
+CANARY_FAULTS: dict[Fault, set[str]] = {
+    canary_is_not_invoked: {"CanaryAlarm"},
+    canary_is_refused: {"CanaryAlarm"},
+    canary_is_shown_late: {"CanaryAlarm"},
+    canary_is_not_in_clickhouse: {"CanaryClickHouseAlarm"},
+    none: set(),
+}
+
+
 def alarmed(found: set[str]) -> set[str]:
     """Returns those of the alarms that notify somebody."""
     return {name for name in found if name.endswith("Alarm")}
@@ -193,6 +226,13 @@ def test_a_fault_raises_its_own_alarms_within_five_minutes(
 ) -> None:
     fault(stack, connection)
     assert alarmed(stack.minutes(MINUTES)) == FAULTS[fault]
+
+
+@pytest.mark.parametrize("fault", CANARY_FAULTS, ids=lambda fault: fault.__name__)
+def test_two_canaries_that_fail_raise_their_alarm(fault: Fault, stack: Watched, connection: psycopg.Connection) -> None:
+    fault(stack, connection)
+    assert "Canary" not in str(stack.minutes(MINUTES))
+    assert alarmed(stack.minutes(MINUTES)) == CANARY_FAULTS[fault]
 
 
 def test_a_batch_of_a_killed_consumer_does_not_raise_the_alarm_of_waiting_messages(stack: Watched) -> None:

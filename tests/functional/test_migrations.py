@@ -248,7 +248,7 @@ IN_PACKAGE = """
 import json, sys
 package, event = sys.argv[1:]
 sys.path.insert(0, package)
-from infra.migrations.function import handler
+from infra.deployment import handler
 handler(json.loads(event), None)
 """
 

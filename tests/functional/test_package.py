@@ -14,14 +14,16 @@ from packaging.requirements import Requirement
 
 from tests.support import checkout
 
+DEPLOYMENT = {"infra/__init__.py", "infra/deployment.py", "infra/doctor", "infra/migrations"}
 # Function, its extra, its handler's module, and what its package holds of the project beside what all packages hold.
 FUNCTIONS = (
     ("IngestFunction", "ingest-api", "functions.ingest.api", {"functions/ingest"}),
     ("ConsumerFunction", "ingest-consumer", "functions.ingest.consumer", {"functions/ingest"}),
     ("SyncFunction", "sync", "functions.sync.function", {"functions/sync", "infra/migrations"}),
     ("RetentionFunction", "retention", "functions.retention.function", {"functions/retention"}),
+    ("CanaryFunction", "canary", "functions.canary.function", {"functions/canary"}),
     ("GraphqlFunction", "graphql", "functions.graphql.api", {"functions/graphql"}),
-    ("MigrationsFunction", "migrations", "infra.migrations.function", {"infra/__init__.py", "infra/migrations"}),
+    ("MigrationsFunction", "migrations", "infra.deployment", DEPLOYMENT),
 )
 IN_EVERY_PACKAGE = {"functions/__init__.py", "functions/shared"}
 COMPILED = "__pycache__"
@@ -33,6 +35,7 @@ SETTINGS = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
     "QUEUE_URL": "http://127.0.0.1:1/queue",
     "AUTH_SECRET": "a secret of at least thirty-two bytes",
+    "API_URL": "http://127.0.0.1:1",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 

@@ -35,10 +35,9 @@ def deployment(
     session: Session, endpoint: str, open_folder: Path, postgres_server: str, clickhouse_server: str
 ) -> Iterator[Deployment]:
     values = (postgres_server, "a secret of thirty-two characters, at least", clickhouse_server)
-    parameters = PUBLISHERS | {
-        parameter: deploy.put_secret(name, value, endpoint)
-        for (parameter, name), value in zip(SECRETS.items(), values, strict=True)
-    }
+    parameters = {"Canary": "on"} | PUBLISHERS
+    for (parameter, name), value in zip(SECRETS.items(), values, strict=True):
+        parameters[parameter] = deploy.put_secret(name, value, endpoint)
     if runs_functions(endpoint):
         deploying = deployed_whole(session, open_folder, endpoint, parameters)
     else:
@@ -107,6 +106,7 @@ def attributes(session: Session, url: str) -> dict[str, str]:
     [
         ("SyncFunctionSchedule", "rate(1 minute)", "SyncFunction"),
         ("RetentionFunctionSchedule", "cron(20 3 * * ? *)", "RetentionFunction"),
+        ("CanaryFunctionSchedule", "rate(5 minutes)", "CanaryFunction"),
     ],
 )
 def test_a_schedule_calls_its_function_on_time_and_never_twice(
@@ -158,6 +158,7 @@ def test_the_api_has_the_routes_and_each_calls_its_function(deployment: Deployme
         ("SyncFunction", ["DatabaseSecretArn", "ClickHouseSecretArn"]),
         ("RetentionFunction", ["DatabaseSecretArn", "ClickHouseSecretArn"]),
         ("MigrationsFunction", ["DatabaseSecretArn"]),
+        ("CanaryFunction", ["AuthSecretArn"]),
     ],
 )
 def test_a_function_may_read_the_secrets_that_it_needs_and_no_others(

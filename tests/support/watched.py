@@ -16,8 +16,13 @@ from unittest.mock import patch
 from uuid import uuid4
 
 import jwt
+import msgspec
 import pytest
 
+from functions.canary.canary import Canary
+from functions.canary.handler import CanaryHandler
+from functions.canary.https import Unanswered
+from functions.canary.token import token_source
 from functions.graphql.handler import GraphqlHandler
 from functions.graphql.store_router import StoreRouter
 from functions.ingest.api_handler import IngestHandler
@@ -29,7 +34,8 @@ from functions.retention.handler import build as build_retention
 from functions.retention.retention import Retention
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.secret import UrlSource
-from functions.shared.settings import AuthSettings
+from functions.shared.settings import AuthSettings, CanarySettings
+from functions.shared.signing_secrets import SigningSecrets
 from functions.shared.timestamp import utc_now
 from functions.sync.handler import SyncHandler, build
 from tests.support.checkout import ROOT
@@ -48,6 +54,7 @@ PARAMETERS = {
     "QueueName": "queue",
     "DeadLetterQueueName": "dead",
     "ClickHouse": "on",
+    "Canary": "on",
 } | {f"{name}Function": name for name in FUNCTIONS}
 MINUTE = 60
 HOUR = 60 * MINUTE
@@ -80,6 +87,7 @@ class Watched:
         published: bodies that are published on the queue each minute.
         max_receives: after so many receives a message is a dead letter.
         throttled: functions that Lambda does not run.
+        canary_waited: simulated seconds that the present canary has waited.
         patches: what a fault replaced, until the test is over.
     """
 
@@ -99,13 +107,16 @@ class Watched:
     dead: list[Waiting] = field(default_factory=list)
     max_receives: int = 1000
     throttled: set[str] = field(default_factory=set)
+    canary: CanaryHandler = field(init=False)
+    canary_waited: float = 0
     patches: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
         for file in ("alarms", "objectives"):
             self.alarms |= load_alarms(ROOT / "infra" / f"{file}.yaml", PARAMETERS)
         self.ingest.intake = replace(self.ingest.intake, send=self.send)
-        self.due = [self.post, self.store, self.ask, self.copy]
+        self.canary = self.built_canary(SECRET)
+        self.due = [self.post, self.store, self.ask, self.copy, self.fly]
 
     def send(self, bodies: Sequence[bytes], *, groups: Sequence[str | None]) -> set[int]:  # noqa: ARG002
         """Puts messages on the queue."""
@@ -150,6 +161,38 @@ class Watched:
     def retain(self) -> None:
         """Runs the retention."""
         self._invoke("Retention", self.retention, {})
+
+    def fly(self) -> None:
+        """Sends a canary, every minute so that each is like the last."""
+        self.canary_waited = 0
+        self._invoke("Canary", self.canary, {})
+
+    def built_canary(self, secret: str) -> CanaryHandler:
+        """Returns a canary whose requests reach the functions, and whose time is the simulated one."""
+        token = token_source(CanarySettings("https://api", None, SigningSecrets(secret)))
+        canary = Canary("https://api", token, self._answer, self._wait, lambda: self.canary_waited)
+        return CanaryHandler(self.ingest.logger, canary)
+
+    def _answer(self, url: str, body: Any, token: str) -> dict[str, Any]:
+        name, function = ("Graphql", self.graphql) if url.endswith("graphql") else ("Ingest", self.ingest)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        event = self._request({"headers": headers}, json.loads(msgspec.json.encode(body)))
+        answer = self._invoke(name, function, event)
+        self._count_answer(answer)
+        if answer is None or answer["statusCode"] >= 400:
+            raise Unanswered("refused")
+        content: dict[str, Any] = json.loads(answer["body"])
+        return content
+
+    def _wait(self, seconds: float) -> None:
+        """Lets a canary wait: the consumer and, after a minute, the sync go on meanwhile."""
+        is_first, had_minute = self.canary_waited == 0, self.canary_waited >= MINUTE
+        self.canary_waited += seconds
+        if is_first and self.store in self.due:
+            self.store()
+        if not had_minute and self.canary_waited >= MINUTE and self.copy in self.due:
+            self.copy()
+            self.graphql.stores.check_again()  # ten seconds have passed
 
     def store(self) -> None:
         """Passes the visible messages to the consumer."""

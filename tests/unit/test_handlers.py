@@ -15,8 +15,18 @@ from tests.support.consuming import ACCOUNT
 DATABASE = {"DATABASE_URL": "postgresql://one@127.0.0.1:1/events"}
 CLICKHOUSE = {"CLICKHOUSE_URL": "clickhouse://one@127.0.0.1:1/events"}
 AUTH = {"AUTH_SECRET": "a secret of thirty-two characters, at least"}
-ENVIRONMENT = ACCOUNT | DATABASE | CLICKHOUSE | AUTH | {"QUEUE_URL": "https://queue", "RETENTION_MONTHS": "5"}
-NAMED = "infra.migrations.function"
+ENVIRONMENT = (
+    ACCOUNT
+    | DATABASE
+    | CLICKHOUSE
+    | AUTH
+    | {
+        "API_URL": "https://api",
+        "QUEUE_URL": "https://queue",
+        "RETENTION_MONTHS": "5",
+    }
+)
+NAMED = "infra.deployment"
 """Answers CloudFormation what is wrong with its settings, and therefore starts with any."""
 
 

@@ -28,7 +28,9 @@ FUNCTIONS = (
     "RetentionFunction",
     "GraphqlFunction",
     "MigrationsFunction",
+    "CanaryFunction",
 )
+WITHOUT_DATABASE = ("IngestFunction", "CanaryFunction")
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +153,7 @@ def test_a_function_may_do_nothing_to_all_resources(template: Any, function: str
         ("RetentionFunction", {"secretsmanager:GetSecretValue"}),
         ("GraphqlFunction", {"secretsmanager:GetSecretValue"}),
         ("MigrationsFunction", {"secretsmanager:GetSecretValue"}),
+        ("CanaryFunction", {"secretsmanager:GetSecretValue"}),
     ],
 )
 def test_a_function_may_do_what_it_needs_alone(template: Any, function: str, actions: set[str]) -> None:
@@ -176,11 +179,11 @@ def test_only_what_needs_the_database_is_in_the_vpc(template: Any, function: str
     assert "VpcConfig" not in template["Globals"]["Function"]
     properties = template["Resources"][function]["Properties"]
     needs_database = "DATABASE_SECRET_ARN" in properties["Environment"]["Variables"]
-    assert needs_database is (function != "IngestFunction")
+    assert needs_database is (function not in WITHOUT_DATABASE)
     assert ("VpcConfig" in properties) is needs_database
 
 
-@pytest.mark.parametrize("function", [name for name in FUNCTIONS if name != "IngestFunction"])
+@pytest.mark.parametrize("function", [name for name in FUNCTIONS if name not in WITHOUT_DATABASE])
 def test_what_reaches_the_database_has_every_setting_of_it(template: Any, function: str) -> None:
     variables = template["Resources"][function]["Properties"]["Environment"]["Variables"]
     of_database = {name for name in SETTINGS if name.startswith("DATABASE_") and not name.endswith("_URL")}

@@ -6,6 +6,7 @@ from ariadne import ObjectType, QueryType
 
 from functions.graphql.context import Coverage, Info
 from functions.graphql.global_id import PROJECT, GlobalId
+from functions.graphql.types.canary import resolve_canary_event
 from functions.graphql.types.event_definitions import event_definitions
 from functions.graphql.types.metric_definitions import metric_definitions
 from functions.graphql.types.metrics import Metrics
@@ -34,6 +35,7 @@ def top_level_types(registry: Registry, metrics: Metrics) -> tuple[QueryType, Ob
     query_type.set_field("eventDefinitions", lambda *_: definitions)
     declared_metrics = metric_definitions(registry)
     query_type.set_field("metricDefinitions", lambda *_: declared_metrics)
+    query_type.set_field("canaryEvent", resolve_canary_event)
     query_type.set_field("aiInstanceUsageData", _instance)
     query_type.set_field("aiUsageData", _instance)
     namespace_type.set_field("aiUsageData", lambda namespace, _: namespace.coverage)

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from functions.ingest.contract import MAX_EVENT_BYTES, MAX_ID_DIGITS
+from functions.ingest.event import canary
 from functions.ingest.event.attributes import (
     BaseAttributes,
     content_of,
@@ -115,6 +116,7 @@ class AcceptanceRules(msgspec.Struct, eq=False):
     """The rules for accepting the events of a batch.
 
     Attributes:
+        is_canary: whether the events are canaries, which have one user and place, whatever they say.
         grant_restricts: whether the grant of the sender restricts what the sender may write.
         id_space: maps sent ids to stored ids; None if sent ids are stored unchanged.
         event_types: event types by name.
@@ -123,6 +125,7 @@ class AcceptanceRules(msgspec.Struct, eq=False):
 
     batch: Batch
     sender: Grant
+    is_canary: bool
     grant_restricts: bool
     id_space: IdSpace | None
     event_types: Mapping[str, EventType]
@@ -133,10 +136,16 @@ class AcceptanceRules(msgspec.Struct, eq=False):
 def acceptance_rules(batch: Batch, registry: Registry, retention_months: int) -> AcceptanceRules:
     """Returns the acceptance rules for a batch."""
     times = storable_times(batch.received_at, retention_months)
-    sender = batch.sender
-    max_event_bytes = MAX_EVENT_BYTES + (MAX_GIVEN_BYTES if batch.replayed else 0)
+    sender, is_canary = batch.sender, batch.sender.is_canary
     return AcceptanceRules(
-        batch, sender, not sender.is_unlimited, id_space_of(sender), registry.events, times, max_event_bytes
+        batch=batch,
+        sender=sender,
+        is_canary=is_canary,
+        grant_restricts=not sender.is_unlimited,
+        id_space=id_space_of(sender),
+        event_types=canary.EVENT_TYPES if is_canary else registry.events,
+        times=times,
+        max_event_bytes=MAX_EVENT_BYTES + (MAX_GIVEN_BYTES if batch.replayed else 0),
     )
 
 
@@ -192,16 +201,19 @@ def _event(attributes: BaseAttributes, raw: msgspec.Raw, index: int, rules: Acce
     times, sender, user = rules.times, rules.sender, attributes.user
     if not times.earliest <= timestamp <= times.latest:
         times.require(timestamp)
-    user_id = _user_id(attributes, sender.sub)
-    username = text_within(user.username, "user.username", "invalid_user") if user else None
-    location = location_of(
-        attributes.namespace,
-        attributes.namespace_path,
-        attributes.namespace_id,
-        attributes.project,
-        attributes.project_id,
-        attributes.project_path,
-    )
+    if rules.is_canary:
+        user_id, username, location = canary.USER_ID, None, canary.LOCATION
+    else:
+        user_id = _user_id(attributes, sender.sub)
+        username = text_within(user.username, "user.username", "invalid_user") if user else None
+        location = location_of(
+            attributes.namespace,
+            attributes.namespace_path,
+            attributes.namespace_id,
+            attributes.project,
+            attributes.project_id,
+            attributes.project_path,
+        )
     explicit_path = location.explicit_path
     if rules.grant_restricts:
         sender.require_writable(user_id, explicit_path)

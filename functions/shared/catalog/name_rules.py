@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from functions.shared import canary
 from functions.shared.catalog.feature import Feature
 from functions.shared.catalog.names import enum_value, event_count_field, is_field_name, upper_snake_case
 from functions.shared.catalog.reserved_ids import ReservedIds
@@ -18,6 +19,7 @@ KEYS_WITHOUT_FIELD = frozenset({"project_id"})
 METRICS_FIELDS = frozenset({"featuresCount", "lastDuoActivityOn", "totalEventCount", "user", "usersCount"})
 FEATURE_METRICS_FIELDS = frozenset({"contributorsCount", "totalEventCount"})
 USER_SORTS = frozenset({"TOTAL_EVENT_COUNT"})
+OWN_NAMES = frozenset({canary.NAME})  # of a feature and its event that no definition has
 TYPES = frozenset(
     {
         "AiActiveUsers",
@@ -56,6 +58,7 @@ TYPES = frozenset(
         "AiUserRetention",
         "AiUserRetentionPeriod",
         "Boolean",
+        "CanaryEvent",
         "Date",
         "EventDefinition",
         "Float",
@@ -107,7 +110,7 @@ def name_problems(
 def _used_names(feature: Feature) -> Iterator[tuple[str, object, frozenset[str]]]:
     """Each name or id that the feature uses: its kind, the name, and the reserved names of that kind."""
     for feature_name in (feature.name, *feature.former_names):
-        yield "feature", feature_name, frozenset()
+        yield "feature", feature_name, OWN_NAMES
         yield "GraphQL enum value of a feature", enum_value(feature_name), frozenset()
     for field in (*feature.connection_fields, *feature.resolvers):
         yield "GraphQL field", field, DATA_FIELDS
@@ -120,7 +123,7 @@ def _used_names(feature: Feature) -> Iterator[tuple[str, object, frozenset[str]]
     for name in (*feature.metrics, *of_sessions):
         yield f"metric of {feature.name}", name, FEATURE_METRICS_FIELDS
     for name, event_id in feature.all_ids.items():
-        yield "event", name, frozenset()
+        yield "event", name, OWN_NAMES
         yield "event id", event_id, frozenset()
         yield "GraphQL enum value", enum_value(name), frozenset()
         yield f"metric of {feature.name}", event_count_field(name), FEATURE_METRICS_FIELDS
