@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -14,8 +15,10 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from functions.graphql.store_router import StoreRouter
 from functions.ingest.consumer_handler import ConsumerHandler, build
 from functions.shared.clickhouse import columns_of
+from functions.shared.postgres import Database, TimeLimits
 from functions.sync import kept_directory
 from functions.sync.moves import Mover
 from functions.sync.sync import Sync
@@ -25,6 +28,7 @@ from infra.operations.erasure.subject import Subject
 from infra.operations.refill import month
 from infra.operations.refill.error import RefillError
 from infra.operations.refill.refill import Refill
+from infra.operations.refill.thresholds import EPOCH_FACTOR, Translation, translated_version
 from tests.conftest import RETENTION_MONTHS
 from tests.functional.test_sync import LAST_MONTH, MANY, count, in_clickhouse, in_postgres, insert, payloads, storable
 from tests.support.checkout import ROOT
@@ -33,7 +37,7 @@ from tests.support.consuming import consume
 from tests.support.erasing import chat, message
 from tests.support.refilling import SECONDS, another_database, bring, differences, directory_of
 
-MANY_EVENTS = 3_000
+MANY_EVENTS = 200_000 if os.environ.get("SOAK") else 3_000
 EXAMPLES = 300 if os.environ.get("SOAK") else 8
 KILLS = 200 if os.environ.get("SOAK") else 12
 EVENT = """
@@ -193,6 +197,8 @@ def test_events_that_arrive_again_meanwhile_are_stored_once(
         patched.setattr(month.Month, "fill", interrupt)
         with pytest.raises(KeyboardInterrupt):
             loss.refill()
+    with closing(Database(loss.new_url, TimeLimits(9, 9))) as database:
+        assert StoreRouter(database, loss.clickhouse_url)._check(loss.clickhouse_url)
     consume(new_consumer, message([chat(1, **event) for event in again]))
     assert loss.sync() == 3
     assert loss.refill() == 1
@@ -249,6 +255,27 @@ def test_a_move_takes_along_the_same_events_as_before(loss: Loss, losses: int, c
     assert sorted(paths.values()) == ["27/28/", "31/28/", "31/28/", "31/28/"]
 
 
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    thresholds=st.lists(st.lists(st.integers(1, 60), max_size=5, unique=True).map(sorted), min_size=1, max_size=3),
+    numbers=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 70)), min_size=1, max_size=20),
+)
+def test_clickhouse_translates_transaction_numbers_refill_after_refill(
+    client: Client, thresholds: list[list[int]], numbers: list[tuple[int, int]]
+) -> None:
+    translations = [Translation(epoch, of_moves) for epoch, of_moves in enumerate(thresholds, 2)]
+    versions = [epoch * EPOCH_FACTOR + number for epoch, number in numbers]
+    statement = f"SELECT {translated_version(translations)} FROM (SELECT arrayJoin({versions}) AS version)"
+    expected = []
+    for epoch, number in numbers:
+        translated = number
+        for translation in translations:
+            if epoch < translation.epoch:
+                translated = translation.of(translated)
+        expected.append(translated)
+    assert [found for (found,) in client.query(statement).result_rows] == expected
+
+
 def test_an_erased_user_does_not_come_back(
     loss: Loss, consumer: ConsumerHandler, new_consumer: ConsumerHandler
 ) -> None:
@@ -283,6 +310,19 @@ def test_a_database_that_is_not_new_is_refused(loss: Loss, before: str, reason: 
     loss.new.execute(before)
     with pytest.raises(RefillError, match=reason):
         loss.refill()
+
+
+def test_what_a_new_database_stored_by_mistake_is_in_the_next_one(
+    loss: Loss, consumer: ConsumerHandler, new_consumer: ConsumerHandler
+) -> None:
+    consume(consumer, message([chat(number, **PLACE) for number in range(1, 40)]))
+    loss.bring()
+    consume(new_consumer, message([chat(number, **PLACE) for number in range(38, 50)]))
+    bring(loss.new_url, loss.clickhouse_url)
+    with another_database(loss.new_url) as next_url, psycopg.connect(next_url, autocommit=True) as connection:
+        assert Refill(next_url, loss.clickhouse_url).run().added == 39 + 12
+        assert directory_of(connection) == directory_of(loss.connection)
+        assert differences(next_url, loss.clickhouse_url) == []
 
 
 def test_without_a_copy_of_the_directory_nothing_is_restored(loss: Loss) -> None:
