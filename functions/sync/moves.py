@@ -1,7 +1,8 @@
 """Moves stored events and names to where the directory says that their namespaces and projects are now."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from functions.shared import clickhouse, locks
 from functions.shared.directory_lock import shared_directory_lock
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect, try_advisory_lock
 from functions.shared.secret import UrlSource
+from functions.shared.tenant import root_of
 from functions.shared.traversal_path import namespace_upper_bound
 from functions.sync.clickhouse_moves import count_pending, may_be_pending, move_in_clickhouse
 from functions.sync.names import move_names
@@ -94,6 +96,8 @@ _DONE = """
     SET done_at = now(), late_xacts = '{}'
     WHERE number = %(number)s AND opened = %(opened)s
 """
+
+_END = object()
 
 _AFTER_ALL_EVENTS = {"timestamp": datetime.max.replace(tzinfo=UTC), "id": UUID(int=2**128 - 1)}
 
@@ -199,30 +203,33 @@ class _Run:
         carried_out = set[int]()
         try:
             while moves := [move for move in self._open() if move.number not in carried_out]:
-                for move in moves:
-                    self._carry_out(move)
-                    carried_out.add(move.number)
+                carried_out.update(move.number for move in moves)
+                _by_turns(map(self._carry_out_all, _by_root(moves)))
         except (OutOfTime, psycopg.errors.LockNotAvailable):
             return
+
+    def _carry_out_all(self, moves: Iterable[OpenMove]) -> Iterator[None]:
+        for move in moves:
+            yield from self._carry_out(move)
 
     def _open(self) -> list[OpenMove]:
         return [OpenMove(*row) for row in self.connection.execute(_OPEN)]
 
-    def _carry_out(self, move: OpenMove) -> None:
-        """Examines everything under the former path once.
+    def _carry_out(self, move: OpenMove) -> Iterator[None]:
+        """Examines everything under the former path once; yields after each transaction that examined events.
 
         Whoever writes there later knows of the move, or finds under the directory's lock that it did not, and has the
         move repeated.
         """
         self.require_time()
         if move.kind == "project":
-            self._move_events(move, move.old_path)
+            yield from self._move_events(move, move.old_path)
         else:
             self.report.names += move_names(move.number, move.old_path, self.connection, self.require_time)
             values = {"path": move.old_path, "upper_bound": namespace_upper_bound(move.old_path)}
             path = self._path(_FIRST_PATH, values)
             while path is not None:
-                self._move_events(move, path)
+                yield from self._move_events(move, path)
                 path = self._path(_NEXT_PATH, values | {"path": path})
         self.connection.execute(_DONE, {"number": move.number, "opened": move.opened})
 
@@ -230,8 +237,8 @@ class _Run:
         row = self.connection.execute(statement, values).fetchone()
         return row[0] if row else None
 
-    def _move_events(self, move: OpenMove, path: str) -> None:
-        """Moves the events at exactly this path, newest first."""
+    def _move_events(self, move: OpenMove, path: str) -> Iterator[None]:
+        """Moves the events at exactly this path, newest first; yields after each transaction."""
         statement = _EVENTS_OF_PROJECT_AT if move.kind == "project" else _EVENTS_AT
         values = {
             "path": path,
@@ -253,6 +260,7 @@ class _Run:
                 self.connection.execute(_PROGRESS, {"moved": moved, "number": move.number})
                 self.report.events += moved
                 self.progress(self.report)
+            yield
 
     def _move_rows(self, path: str, rows: Sequence[tuple[UUID, datetime, int | None]]) -> int:
         """Moves those of the events at a path that are elsewhere, and returns their number."""
@@ -272,6 +280,23 @@ class _Run:
         """Raises `OutOfTime` if the run's time is over."""
         if time.monotonic() >= self.deadline:
             raise OutOfTime
+
+
+def _by_root(moves: Iterable[OpenMove]) -> Collection[Sequence[OpenMove]]:
+    """Returns the moves of each root namespace."""
+    of_roots: dict[str, list[OpenMove]] = defaultdict(list)
+    for move in moves:
+        of_roots[root_of(move.old_path)].append(move)
+    return of_roots.values()
+
+
+def _by_turns(works: Iterable[Iterator[None]]) -> None:
+    """Does a step of each work in turn until all are done, so that a long work of one tenant does not delay others."""
+    turns = deque(works)
+    while turns:
+        steps = turns.popleft()
+        if next(steps, _END) is not _END:
+            turns.append(steps)
 
 
 def _count_open(connection: Connection) -> int:

@@ -21,6 +21,7 @@ from tests.bench import (
     end_to_end,
     export,
     fairness,
+    flood,
     ingest,
     machine,
     memory,
@@ -59,6 +60,7 @@ PARTS = {
     "export": Part("Events are exported as CSV", export.measure),
     "memory": Part("The functions take in the worst that may reach them", memory.measure),
     "fair": Part("A tenant is answered while another asks for as much as it can", fairness.measure),
+    "flood": Part("A tenant's events are stored while another floods the queue", flood.measure),
     "end_to_end": Part("Events go through the local stack", end_to_end.measure),
 }
 

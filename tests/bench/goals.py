@@ -63,6 +63,7 @@ GOALS = {
     "memory_graphql": _at_most(1),
     "fair_postgres": _at_most(3),
     "fair_clickhouse": _at_most(3),
+    "flood": _at_most(2),
     "end_to_end_seconds": _at_most(3),
 }
 """In the order in which results are printed."""

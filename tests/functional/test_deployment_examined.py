@@ -1,8 +1,9 @@
 """A deployment that can't work fails with a sentence that names the cause, before it changes anything."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import boto3
@@ -13,6 +14,7 @@ from psycopg import sql
 from infra import deployment
 from infra.doctor import postgres
 from infra.local import ports
+from infra.migrations.handler import MigrationsHandler
 from tests.support.database_roles import Roles, database_roles
 from tests.support.lambda_context import FakeContext
 from tests.support.tls_front import Authority, tls_front
@@ -43,14 +45,8 @@ def environment(roles: Roles, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyP
 def deployed(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """Returns status and reason of the answer to CloudFormation."""
     answers: list[Any] = []
-    monkeypatch.setattr(
-        deployment,
-        "handler",
-        type(deployment.handler)(
-            deployment.handler.logger, deployment.handler.migrate, lambda _, answer: answers.append(answer)
-        ),
-    )
-    deployment.handler(REQUEST, FakeContext())
+    handler = cast("MigrationsHandler", deployment.handler)
+    replace(handler, send=lambda _, answer: answers.append(answer))(REQUEST, FakeContext())
     (answer,) = answers
     return answer["Status"], answer["Reason"]
 

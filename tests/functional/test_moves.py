@@ -30,9 +30,10 @@ AS_BEFORE_MOVES = """
     ALTER TABLE directory_version DROP COLUMN rows_removed_in;
     DROP TABLE namespace_moves_in_clickhouse, namespace_moves;
     DROP INDEX facts_path, projects_namespace_path, user_names_namespace_path;
-    DROP TABLE reprocessings, migration_steps;
+    DROP TABLE reprocessings, refilled_months, refills, directory_origin, tenant_usage, migration_steps;
     DROP FUNCTION make_event_partition, give_replica_identity;
     ALTER TABLE sync_state DROP COLUMN mark, DROP COLUMN server;
+    ALTER TABLE rejected_events DROP COLUMN request_id;
     UPDATE alembic_version SET version_num = '0008';
     INSERT INTO facts (kind, id, attribute, value, stated_at) VALUES
         ('namespace', 28, 'path', '27/28/', now() - interval '9 days'),
@@ -399,3 +400,20 @@ def test_facts_of_before_the_first_move_was_recorded_make_moves_too(
     say(consumer, event(8, user_id=1, namespace_id=28), at("50/27/", 2, 1))
     assert move().open == 0
     assert paths(query) == {1: "50/27/28/", 2: "50/27/"}
+
+
+def test_a_large_move_of_one_tenant_does_not_delay_that_of_another(
+    consumer: Consumer, query: Query, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "ROWS_AT_ONCE", 3)
+    say(consumer, *(at("27/28/", user, 3) for user in range(1, 61)), *(at("9/7/", user, 3) for user in range(61, 64)))
+    say(consumer, at("31/28/", 64, 1), at("3/7/", 65, 1))
+    left: list[tuple[int, int]] = []
+
+    def note(_: MoveReport) -> None:
+        found = list(paths(query).values())
+        left.append((found.count("27/28/"), found.count("9/7/")))
+
+    assert Mover(database_url, progress=note).run(60).open == 0
+    assert next(large for large, small in left if small == 0) >= 54
+    assert left[-1] == (0, 0)
