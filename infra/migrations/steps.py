@@ -24,6 +24,8 @@ _CREATE = "CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {table} {definitio
 
 _DROP = "DROP INDEX CONCURRENTLY IF EXISTS {index}"
 
+_DROP_UNUSED = "DROP INDEX IF EXISTS {index}"
+
 _ATTACH = "ALTER INDEX {parent} ATTACH PARTITION {index}"
 
 _IS_PARTITIONED = "SELECT relkind = 'p' FROM pg_class WHERE oid = %s::regclass"
@@ -130,6 +132,26 @@ class BuildIndex:
     def _statement(self, text: LiteralString, index: str, table: str) -> sql.Composed:
         names = {"index": sql.Identifier(index), "table": sql.Identifier(table)}
         return sql.SQL(text).format(**names, definition=sql.SQL(self.definition))
+
+
+@dataclass(frozen=True, slots=True)
+class DropIndex:
+    """Drops an index that another one replaces: on a partitioned table, on all partitions.
+
+    Dropping takes no time. It waits for its locks like a migration, so readers and writers wait a moment at most.
+    """
+
+    index: LiteralString
+
+    @property
+    def name(self) -> str:
+        """What is done, for the log."""
+        return f"end of index {self.index}"
+
+    def run(self, connection: Connection, budget: TimeBudget) -> None:
+        """Drops the index if it is there."""
+        statement = sql.SQL(_DROP_UNUSED).format(index=sql.Identifier(self.index))
+        budget.retried(partial(connection.execute, statement))
 
 
 @dataclass(frozen=True, slots=True)

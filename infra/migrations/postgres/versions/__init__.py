@@ -9,8 +9,8 @@ it.
 - Never make a column `NOT NULL`, and add no key or check that refuses what the release before writes.
 - `upgrade` runs in one transaction, waits two seconds at most for each lock and is then repeated. It must take no time:
   no row is changed and no table rewritten in it, and no index is built on a table that has rows.
-- What takes long is a step (see `infra.migrations.steps`) in the module's `STEPS`: `BuildIndex`, `ChangeRows` or
-  `Execute`. Steps run after `upgrade`, lock out nobody, and go on where they stopped.
+- What takes long is a step (see `infra.migrations.steps`) in the module's `STEPS`: `BuildIndex`, `DropIndex`,
+  `ChangeRows` or `Execute`. Steps run after `upgrade`, lock out nobody, and go on where they stopped.
 - A migration that is released is never changed.
 
 `tests/functional/test_expansion.py` refuses a migration that breaks these rules for what the last release uses;
