@@ -258,6 +258,20 @@ def test_many_late_messages_burn_the_objective_of_delivery(stack: Watched) -> No
     assert alarmed(stack.minutes(1)) == set()
 
 
+def test_late_messages_for_hours_burn_the_objective_of_delivery_slowly_too(stack: Watched) -> None:
+    stack.ingest.now = lambda: utc_now() - timedelta(seconds=90)
+    stack.minutes(1)
+    stack.repeat(2 * HOUR)
+    assert alarmed(stack.minutes(1)) == {"DeliveryFastBurnAlarm", "DeliverySlowBurnAlarm"}
+
+
+def test_a_long_lag_burns_its_objective(stack: Watched, connection: psycopg.Connection) -> None:
+    sync_makes_no_progress(stack, connection)
+    stack.minutes(1)
+    stack.repeat(50 * 60)
+    assert alarmed(stack.minutes(1)) == {"SyncLagAlarm", "LagFastBurnAlarm", "LagSlowBurnAlarm"}
+
+
 def test_many_slow_queries_burn_their_objective(stack: Watched) -> None:
     queries_are_slow(stack, None)  # type: ignore[arg-type]  # needs no connection
     stack.minutes(1)

@@ -106,6 +106,11 @@ def test_the_runbook_has_no_entry_without_an_alarm() -> None:
     assert set(re.findall(r"^### (\w+Alarm)$", RUNBOOK.read_text(), re.MULTILINE)) == NOTIFYING
 
 
+def test_an_alarm_that_notifies_is_raised_by_a_test() -> None:
+    tried = (ROOT / "tests" / "functional" / "test_alarms.py").read_text()
+    assert {name for name in NOTIFYING if f'"{name}"' not in tried} == set()
+
+
 def test_an_alarm_that_notifies_nobody_is_a_part_of_one_that_does() -> None:
     rules = " ".join(alarm.get("AlarmRule", "") for alarm in ALARMS.values())
     for name in ALARMS.keys() - NOTIFYING:
