@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from functions.shared.metrics import NAMESPACE
+from infra.docs.metrics import emitted
+from tests.support.cloudwatch import Metrics, raised
 from tests.support.transformed import transformed
 
 GRADUAL = "DeploymentType=Canary10Percent5Minutes"
@@ -126,6 +129,75 @@ def test_a_gradual_release_is_rolled_back_by_an_alarm_of_its_new_version(functio
         "ExecutedVersion": resources[alias(function)]["Properties"]["FunctionVersion"],
     }
     assert errors["Period"] == 60
+
+
+def with_versions(value: Any, live: str) -> Any:
+    """Returns a value of the template with names in place of references; each function's new version is `live`."""
+    match value:
+        case {"Ref": "AWS::StackName"}:
+            return "stack"
+        case {"Ref": str(name)}:
+            return name
+        case {"Fn::GetAtt": [_, "Version"]}:
+            return live
+        case {"Fn::Sub": str(text)}:
+            return re.sub(r"\$\{(\w+)\}", r"\1", text.replace("${AWS::StackName}", "stack"))
+        case dict():
+            return {key: with_versions(inner, live) for key, inner in value.items()}
+        case list():
+            return [with_versions(inner, live) for inner in value]
+        case _:
+            return value
+
+
+def errors_of(function: str, version: str) -> tuple[str, str, dict[str, str]]:
+    """Returns how CloudWatch names the errors of a version that the alias invoked."""
+    dimensions = {"FunctionName": function, "Resource": f"{function}:live", "ExecutedVersion": version}
+    return "AWS/Lambda", "Errors", dimensions
+
+
+ANSWERS = ("AWS/ApiGateway", "5XXError", {"ApiName": "stack", "Stage": "StageName"})
+UNCONSUMABLE = (NAMESPACE, "UnconsumableMessages", {"stack": "stack", "service": "consumer"})
+QUERIES = (NAMESPACE, "FailedQueries", {"stack": "stack", "service": "graphql"})
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "expected"),
+    [
+        (errors_of("IngestFunction", "7"), [1], {"IngestReleaseAlarm"}),
+        (errors_of("ConsumerFunction", "7"), [1], {"ConsumerReleaseAlarm"}),
+        (errors_of("GraphqlFunction", "7"), [0, 0, 1], {"GraphqlReleaseAlarm"}),
+        (errors_of("IngestFunction", "7"), [0, 0, 0], set()),
+        (errors_of("IngestFunction", "6"), [1, 1, 1], set()),  # the version before
+        (ANSWERS, [1] * 3 + [0] * 97, {"IngestReleaseAlarm"}),  # a third of the tenth
+        (ANSWERS, [1] + [0] * 99, set()),
+        (UNCONSUMABLE, [0, 1], {"ConsumerReleaseAlarm"}),
+        (QUERIES, [1] + [0] * 9, {"GraphqlReleaseAlarm"}),
+        (QUERIES, [1] + [0] * 99, set()),
+    ],
+)
+def test_a_fault_of_the_new_version_raises_its_alarm_within_a_minute(
+    metric: tuple[str, str, dict[str, str]], values: list[float], expected: set[str]
+) -> None:
+    watching = of_type(transformed(GRADUAL), "AWS::CloudWatch::Alarm")
+    alarms = {
+        name: {"Type": alarm["Type"]} | with_versions(alarm["Properties"], "7") for name, alarm in watching.items()
+    }
+    metrics = Metrics()
+    assert raised(alarms, metrics, now=600) == set()
+    metrics.record(*metric, 590, *values)
+    assert raised(alarms, metrics, now=600) == expected
+
+
+def test_a_release_is_rolled_back_by_metrics_that_the_functions_emit() -> None:
+    watched = {
+        (query["MetricStat"]["Metric"]["Dimensions"][1]["Value"], query["MetricStat"]["Metric"]["MetricName"])
+        for alarm in of_type(transformed(GRADUAL), "AWS::CloudWatch::Alarm").values()
+        for query in alarm["Properties"]["Metrics"]
+        if query.get("MetricStat", {}).get("Metric", {}).get("Namespace") == NAMESPACE
+    }
+    assert watched == {("consumer", "UnconsumableMessages"), ("graphql", "FailedQueries")}
+    assert watched <= {(function, metric.name) for function, metric in emitted()}
 
 
 def test_codedeploy_may_shift_these_functions_alone() -> None:
