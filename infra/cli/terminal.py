@@ -87,6 +87,7 @@ def errors_reported() -> Iterator[None]:
     from infra.cli.environment import names_system
     from infra.operations.dead_letters import NoDeadLetterQueue
     from infra.operations.erasure.erase import ErasureError
+    from infra.operations.erasure.moves import MovesRemain
     from infra.operations.export.error import ExportError
     from infra.operations.moves import MoveRefused
     from infra.operations.refill.error import RefillError
@@ -100,6 +101,7 @@ def errors_reported() -> Iterator[None]:
         SyncError,
         RetentionError,
         ErasureError,
+        MovesRemain,
         ExportError,
         NoDeadLetterQueue,
         MoveRefused,

@@ -48,6 +48,8 @@ def verify(
 
 def _compare(wanted: Sequence[date], *, repair: bool, keep_extra: bool = False) -> list[date]:
     """Compares these months, or all of PostgreSQL's, prints what differs, and returns the months that do."""
+    from functions.sync.moves import Mover
+    from infra.operations.erasure.moves import finish_moves
     from infra.operations.verify import Verification
 
     url = settings.clickhouse_url()
@@ -58,6 +60,8 @@ def _compare(wanted: Sequence[date], *, repair: bool, keep_extra: bool = False) 
         connect(settings.database_url(), limits, options) as connection,
         closing(clickhouse.connect(url, _RUN_SECONDS)) as client,
     ):
+        if repair:
+            finish_moves(connection, Mover(settings.database_url()), _WAIT_SECONDS, _show_progress)
         months = settings.clickhouse_retention_months()
         verification = Verification(connection, client, months, datetime.now(UTC).date(), _show_progress, keep_extra)
         known = verification.months()

@@ -14,6 +14,7 @@ from functions.retention.comparison import first_kept_day
 from functions.shared import locks
 from functions.shared.clickhouse import readable_target_of
 from functions.shared.counted import counted
+from functions.shared.directory_lock import shared_directory_lock
 from functions.shared.partitions import later_month, partition_name, partitions
 from functions.shared.postgres import Connection, advisory_lock_released
 from functions.shared.sync_state import SyncPosition, foreign_position, read_state
@@ -34,6 +35,9 @@ _COPY_AGAIN = sql.SQL("UPDATE {table} SET id = id WHERE id = ANY(%s)")
 # The lock keeps the retention from dropping the partition: the events of a month that PostgreSQL no longer has must not
 # be removed from ClickHouse.
 _KEEP_PARTITION = sql.SQL("LOCK TABLE ONLY ai_usage_events, {table} IN ACCESS SHARE MODE")
+
+# The mover leaves events alone that changed after their namespace has moved.
+_OPEN_MOVES = "SELECT EXISTS (SELECT FROM namespace_moves WHERE done_at IS NULL)"
 
 _PRESENT = "SELECT id FROM ai_usage_events WHERE id = ANY(%s)"
 
@@ -174,7 +178,9 @@ class Verification:
 
     def _repair(self, month: date, ids: Sequence[UUID], extra: Sequence[Key]) -> None:
         table = sql.Identifier(partition_name(month))
-        with self.connection.transaction():
+        with shared_directory_lock(self.connection):
+            if self.connection.execute(_OPEN_MOVES).fetchone() == (True,):
+                raise SyncError("namespaces have moved, and their events have not yet: repeat the command")
             self.connection.execute(_KEEP_PARTITION.format(table=table))
             if partition_name(month) not in partitions(self.connection):
                 raise SyncError(f"PostgreSQL no longer has {month:%Y-%m}")

@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 from functions.shared import locks
 from functions.sync.error import SyncError
+from functions.sync.moves import Mover
 from functions.sync.sync import Sync
 from infra.cli import app
-from infra.operations import verify
+from infra.operations import moves, verify
 from infra.operations.verify import Difference, Verification
 from tests.functional.test_sync import (
     INSERT,
@@ -173,6 +174,19 @@ def test_events_are_compared_only_while_no_sync_runs(
         connection.execute("SET lock_timeout = '200ms'")
         with pytest.raises(SyncError, match="another sync does not end"):
             differences(connection, client)
+
+
+def test_events_of_a_namespace_that_has_moved_still_move_after_a_repair(
+    sync: Sync, connection: psycopg.Connection, client: Client, database_url: str
+) -> None:
+    event_id = insert(connection)
+    sync.run(SECONDS)
+    client.command(f"DELETE FROM ai_usage_events WHERE id = '{event_id}'")
+    moves.state_move(connection, "27/28/", "31/28/", "a test")
+    with pytest.raises(SyncError, match="moved"):
+        differences(connection, client, repair=True)
+    Mover(database_url).run(SECONDS)
+    assert [row[4] for row in in_postgres(connection)] == ["31/28/"]
 
 
 @pytest.mark.parametrize("keep_extra", [False, True])

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0017"
-down_revision = "0013"
+down_revision = "0014"
 
 # One row for each tenant, day and shard. Transactions that write at the same time rarely share a shard, so that none
 # waits for the commit of another. The retention folds the shards of past days into shard 0. Rows are updated with each
