@@ -143,13 +143,19 @@ def migrate_database() -> None:
 
 @app.command("status")
 def show_status() -> None:
-    """Show the state of partitions, ClickHouse, rejected events and queues."""
-    from infra.cli.status import status
+    """Show the state of partitions, ClickHouse, rejected events and queues; without PostgreSQL, that of the queues."""
+    from infra.cli.status import queues, status
 
     use_local_stack()
-    with errors_reported(), connect(settings.database_url(), TimeLimits(RUN_SECONDS, RUN_SECONDS)) as connection:
-        queue_url = settings.queue_url() if "QUEUE_URL" in os.environ else None
-        console().print(status(connection, settings.clickhouse_url(), queue_url))
+    with errors_reported():
+        database_url = settings.database_url()
+        queue_url = settings.queue_url() if os.environ.get("QUEUE_URL") else None
+        try:
+            with connect(database_url, TimeLimits(RUN_SECONDS, RUN_SECONDS)) as connection:
+                console().print(status(connection, settings.clickhouse_url()))
+        finally:
+            if queue_url is not None:
+                console().print(queues(queue_url))
 
 
 def _show_progress(report: "Report") -> None:

@@ -45,8 +45,8 @@ _REJECTED = """
 _CLICKHOUSE_SECONDS = 30
 
 
-def status(connection: Connection, clickhouse_url: str | None, queue_url: str | None) -> Group:
-    """Returns the whole report, ready to print."""
+def status(connection: Connection, clickhouse_url: str | None) -> Group:
+    """Returns the report on both stores, ready to print."""
     state, description = _state(connection, clickhouse_url)
     return Group(
         _partitions(connection, state),
@@ -54,8 +54,25 @@ def status(connection: Connection, clickhouse_url: str | None, queue_url: str | 
         *_moves(connection),
         _rejected(connection),
         *_unfinished_erasures(connection),
-        *([_queues(boto3.client("sqs"), queue_url)] if queue_url else []),
     )
+
+
+def queues(queue_url: str) -> Table:
+    """Returns the report on the queue and its dead letters."""
+    sqs = boto3.client("sqs")
+    table = Table("queue", "waiting", "in flight", "delayed", title="Queues", title_justify="left")
+    try:
+        for name, url in _queue_urls(sqs, queue_url):
+            depth = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+            table.add_row(
+                name,
+                depth["ApproximateNumberOfMessages"],
+                depth["ApproximateNumberOfMessagesNotVisible"],
+                depth["ApproximateNumberOfMessagesDelayed"],
+            )
+    except (BotoCoreError, ClientError) as error:
+        table.add_row(f"can't be reached: {error}")
+    return table
 
 
 def _state(connection: Connection, clickhouse_url: str | None) -> tuple[SyncState | None, str]:
@@ -129,22 +146,6 @@ def _unfinished_erasures(connection: Connection) -> Iterator[Table]:
             stores = one.postgresql, one.clickhouse
             table.add_row(f"{one.kind} {one.subject}", one.requested_by, format_moment(one.requested_at), *stores)
         yield table
-
-
-def _queues(sqs: "SQSClient", queue_url: str) -> Table:
-    table = Table("queue", "waiting", "in flight", "delayed", title="Queues", title_justify="left")
-    try:
-        for name, url in _queue_urls(sqs, queue_url):
-            depth = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-            table.add_row(
-                name,
-                depth["ApproximateNumberOfMessages"],
-                depth["ApproximateNumberOfMessagesNotVisible"],
-                depth["ApproximateNumberOfMessagesDelayed"],
-            )
-    except (BotoCoreError, ClientError) as error:
-        table.add_row(f"can't be reached: {error}")
-    return table
 
 
 def _queue_urls(sqs: "SQSClient", queue_url: str) -> Iterator[tuple[str, str]]:

@@ -41,7 +41,10 @@ def _check_queue(url: str) -> Iterator[Finding]:
         remedy = "Deploy the template's queue: without dead letters, one broken message is tried for ever."
         yield failed(check, "has no dead-letter queue", remedy, Page.DEAD_LETTERS)
         return
-    yield ok(check, f"{found['ApproximateNumberOfMessages']} messages wait")
+    waiting = found["ApproximateNumberOfMessages"]
+    # A message whose attempt failed is not visible until the next one.
+    others = int(found["ApproximateNumberOfMessagesNotVisible"]) + int(found["ApproximateNumberOfMessagesDelayed"])
+    yield ok(check, f"{waiting} messages wait, {others} are in flight or delayed")
 
 
 def _check_revocations(arn: str) -> Finding:

@@ -281,6 +281,9 @@ def test_status_shows_how_much_waits_in_the_queues(addresses: dict[str, str], qu
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
     assert ["events", "7", "0", "0"] in cells
     assert ["dead letters", "1", "0", "0"] in cells
+    away = call(addresses | {"QUEUE_URL": queues.url, "DATABASE_URL": "postgresql://a@127.0.0.1:1/x"}, "status")
+    assert (away.exit_code, "127.0.0.1" in away.output) == (1, True)
+    assert "│ events       │ 7       │ 0         │ 0       │" in away.output
 
 
 @pytest.mark.parametrize("named", [False, True])

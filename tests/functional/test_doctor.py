@@ -288,6 +288,11 @@ def test_a_queue_and_a_list_of_revoked_tokens_are_read(
         return [one for one in made if one[0] != "AWS: executions of functions"]
 
     assert found(queues.url) == []
+    queues.send("{}", "{}")
+    queues.records()
+    queues.send("{}")
+    (told, *_) = account.check_account(System(queue=queues.url, is_on_aws=True))
+    assert told.found == "1 messages wait, 2 are in flight or delayed"
     assert only(found(queues.dead_letter_url))[1:] == (Outcome.FAILED, "has no dead-letter queue")
     assert only(found(f"{queues.url}-other"))[:2] == ("AWS: queue", Outcome.FAILED)
     boto3.client("secretsmanager").put_secret_value(SecretId=arn, SecretString="no list")
