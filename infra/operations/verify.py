@@ -17,7 +17,9 @@ from functions.shared.partitions import later_month, partition_name, partitions
 from functions.shared.postgres import Connection, advisory_lock_released
 from functions.shared.sync_state import SyncPosition, foreign_position, read_state
 from functions.sync.error import SyncError
+from functions.sync.kept_directory import is_of_another
 from infra.operations.month_contents import Contents, Key, MonthContents, Sums, are_same
+from infra.operations.refill.record import is_unfinished
 
 MAX_ROWS_AT_ONCE = 50_000
 """At most this many events are compared one by one at once, unless a single minute has more."""
@@ -102,8 +104,10 @@ class Verification:
             repair: let the sync copy missing and differing events again, and remove extra ones.
 
         Raises:
-            SyncError: nothing was copied yet, or another sync does not end.
+            SyncError: nothing was copied yet, another sync does not end, or PostgreSQL must be refilled first.
         """
+        if repair:
+            self._require_all_events()
         difference = Difference(month)
         start = first_kept_day(month, self.clickhouse_months, self.today)
         if start is None:
@@ -116,6 +120,11 @@ class Verification:
             self.progress(f"{month:%Y-%m}: comparing event by event …")
             self._compare_minutes(contents, first, last, difference, repair=repair)
         return difference
+
+    def _require_all_events(self) -> None:
+        """Makes sure that PostgreSQL does not lack events that a refill brings: a repair would remove them."""
+        if is_of_another(self.connection, self.client) or is_unfinished(self.connection):
+            raise SyncError("ClickHouse has what PostgreSQL lost: run `usage-events refill` before a repair")
 
     def _cursor(self) -> SyncPosition:
         target = readable_target_of(self.client)

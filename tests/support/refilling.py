@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
+from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
 from functions.shared import clickhouse
@@ -14,6 +15,7 @@ from functions.sync.analysis import Analysis
 from functions.sync.kept_directory import TABLES
 from functions.sync.sync import Sync
 from infra.operations.verify import Verification
+from tests.conftest import TEMPLATE
 from tests.support.clock import NOW
 
 SECONDS = 60
@@ -26,12 +28,12 @@ _ROWS = sql.SQL("SELECT to_jsonb(kept)::text FROM {} AS kept ORDER BY 1")
 
 @contextmanager
 def another_database(url: str) -> Iterator[str]:
-    """Makes a database that is migrated and empty, beside the one at the URL, which must have no session."""
+    """Makes a database that is migrated and empty, on the server of the one at the URL."""
     server, _, name = url.rpartition("/")
     other = f"{name}_refilled"
     with psycopg.connect(f"{server}/postgres", autocommit=True) as administration:
-        identifiers = {"other": sql.Identifier(other), "name": sql.Identifier(name)}
-        statement = sql.SQL("CREATE DATABASE {other} TEMPLATE {name} STRATEGY FILE_COPY").format(**identifiers)
+        identifiers = {"other": sql.Identifier(other), "template": sql.Identifier(TEMPLATE)}
+        statement = sql.SQL("CREATE DATABASE {other} TEMPLATE {template} STRATEGY FILE_COPY").format(**identifiers)
         administration.execute(statement)
         try:
             with psycopg.connect(f"{server}/{other}", autocommit=True) as connection:
@@ -67,3 +69,8 @@ def differences(database_url: str, clickhouse_url: str) -> list[str]:
         comparing = Verification(connection, client, None, NOW.date())
         found = [comparing.compare(month) for month in comparing.months()]
     return [line for one in found if one.count for line in one.lines()]
+
+
+def kept_texts(client: Client) -> list[str]:
+    """Returns every version of every row that ClickHouse keeps of a directory."""
+    return sorted(text for (text,) in client.query("SELECT row FROM ai_usage_directory").result_rows)

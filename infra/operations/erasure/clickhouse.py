@@ -9,7 +9,7 @@ from clickhouse_connect.driver.client import Client
 
 from functions.shared.clickhouse import TABLE, columns_of
 from functions.shared.rollup import TOTALS, USERS
-from functions.sync import known_names
+from functions.sync import kept_directory, known_names
 from infra.operations.erasure.subject import Subject
 
 type EventKey = tuple[UUID, int]
@@ -105,7 +105,7 @@ def delete_events(
 
 def seconds_of_old_parts(client: Client) -> int:
     """Returns for how long ClickHouse keeps the files from which rows were removed: of events, rollups and names."""
-    names = (table.table for table in known_names.TABLES)
+    names = (kept_directory.TABLE, *(table.table for table in known_names.TABLES))
     tables = [TABLE, *(table for table in (TOTALS, USERS, *names) if columns_of(client, table))]
     found = [client.query(_SECONDS_OF_OLD_PARTS, parameters={"table": table}).result_rows for table in tables]
     return max(int(rows[0][0]) for rows in found)

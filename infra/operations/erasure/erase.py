@@ -14,7 +14,7 @@ from functions.shared import clickhouse, locks
 from functions.shared.clickhouse import target_of
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
 from functions.shared.rollup_days import confirm_changes, record_change
-from functions.sync import rebuild
+from functions.sync import kept_directory, rebuild
 from functions.sync.known_names import copy_names, has_names
 from functions.sync.moves import Mover
 from infra.operations.erasure import record as records
@@ -163,11 +163,23 @@ class Eraser(msgspec.Struct, frozen=True):
                 self._locked(connection, locks.SYNC, "sync"),
                 self._locked(connection, locks.ROLLUPS, "run that builds rollups"),
             ):
-                if has_names(client):
-                    copy_names(connection, client, self.cluster)  # PostgreSQL no longer has those of the subject
+                self._copy_directory(connection, client)
                 self._remove_rows(client, connection, record)
                 delete_removed_keys(connection, subject)
             erased.old_parts_seconds = seconds_of_old_parts(client)
+
+    def _copy_directory(self, connection: Connection, client: Client) -> None:
+        """Removes from ClickHouse what PostgreSQL's directory no longer has of the subject, and the bytes of it."""
+        if kept_directory.is_of_another(connection, client):
+            raise ErasureError(
+                "ClickHouse keeps the directory of another PostgreSQL: run `usage-events refill`, or drop the table "
+                "ai_usage_directory"
+            )
+        if has_names(client):
+            copy_names(connection, client, self.cluster)
+        if kept_directory.has_copy(client):
+            kept_directory.copy_directory(connection, client, self.cluster)
+            kept_directory.remove_outdated(client, self.cluster, _MUTATION_SECONDS)
 
     def _remove_rows(self, client: Client, connection: Connection, record: Record) -> None:
         subject = record.within.subject
