@@ -6,12 +6,28 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
+from functions.shared.clickhouse import ttl_months
 from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection
 from functions.shared.rollup_days import forget_rollups
 from functions.shared.sync_state import BEGINNING, SyncPosition, Watermark, foreign_position, read_state
 from functions.sync.chunks import TRANSACTION_DIGITS
 from functions.sync.error import SyncError
+
+_HAS_ROWS = "SELECT EXISTS (SELECT * FROM ai_usage_events)"
+
+# An event that ClickHouse accepted and keeps. Without limit, ClickHouse keeps events for ever.
+_WAS_COPIED = """
+    SELECT EXISTS (
+        SELECT
+        FROM ai_usage_events AS stored
+        WHERE (xact_id, id) <= (%(xact_id)s::xid8, %(id)s::uuid)
+          AND timestamp >= coalesce(now() - make_interval(months => %(months)s::int), '-infinity')
+          AND NOT EXISTS (SELECT FROM rejected_events WHERE event_id = stored.id AND source = 'sync')
+    )
+"""
+
+_FORGET_TARGET = "DELETE FROM sync_state WHERE target = %s"
 
 _EPOCH = "SELECT epoch FROM sync_state WHERE target = %s"
 
@@ -114,6 +130,24 @@ class Cursor(msgspec.Struct, frozen=True):
         """Records that everything below the watermark is in ClickHouse."""
         values = {"target": str(self.target), "epoch": self.epoch, "caught_up_at": watermark.complete_until}
         self.connection.execute(_CAUGHT_UP, values)
+
+
+def has_lost_everything(connection: Connection, client: Client, target: UUID) -> bool:
+    """Whether ClickHouse's table is empty although events were copied to it that it should still have.
+
+    Raises:
+        ClickHouseError: ClickHouse did not answer or returned an error.
+    """
+    position = read_state(connection, target).cursor
+    if position == BEGINNING or client.query(_HAS_ROWS).result_rows[0][0]:
+        return False
+    return connection.execute(_WAS_COPIED, position.values() | {"months": ttl_months(client)}).fetchone() == (True,)
+
+
+def forget_cursor(connection: Connection, target: UUID) -> None:
+    """Makes the run start from the first row, for a table in ClickHouse that is empty."""
+    connection.execute(_FORGET_TARGET, [str(target)])
+    forget_rollups(connection)
 
 
 def forget_cursors(connection: Connection) -> int:

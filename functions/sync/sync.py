@@ -20,7 +20,7 @@ from functions.shared.sync_state import Watermark, oldest_transaction, read_wate
 from functions.sync import rebuild, refused
 from functions.sync.changed_days import ChangedDays, dates
 from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_rows, id_of, position_of
-from functions.sync.cursor import Cursor, forget_cursors
+from functions.sync.cursor import Cursor, forget_cursor, forget_cursors, has_lost_everything
 from functions.sync.durability import make_durable
 from functions.sync.error import SyncError
 from functions.sync.migrations import PayloadPath
@@ -92,6 +92,8 @@ class Sync:
                 if not self._is_made_anew(control, client, report, deadline):
                     return report
                 target = self._ensure_table(client)
+                if has_lost_everything(control, client, target):
+                    forget_cursor(control, target)
                 cursor = Cursor.of_table(control, client, target)
                 changed = ChangedDays(control, target)
                 copying = _SyncRun(self, control, client, cursor, changed, report, deadline)

@@ -15,6 +15,7 @@ from infra.cli.doctor import doctor
 from infra.cli.environment import use_local_stack
 from infra.cli.export import export
 from infra.cli.load import load
+from infra.cli.lost_requests import lost_requests
 from infra.cli.refill import refill
 from infra.cli.terminal import console, errors_reported
 from infra.cli.verify import verify
@@ -90,6 +91,7 @@ app.command("demo-data")(demo_data)
 app.command("export")(export)
 app.command("load")(load)
 app.command("refill")(refill)
+app.command("lost-requests")(lost_requests)
 
 
 @app.command("retention")

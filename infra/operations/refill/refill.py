@@ -111,7 +111,7 @@ class Refill:
                 self.progress(f"Restoring {sum(kept.counts.values()):,} rows of the directory …")
                 _begin(connection, kept, record)
                 self.progress("The directory is restored: functions may use this database from now on.")
-            known = [*_earlier(kept), record]
+            known = [*_earlier(kept), record] if dry_run else records.read(connection)
         elif known[-1].finished_at is not None:
             refilled.was_finished = True
         record, refilled.complete_to = known[-1], known[-1].complete_to
@@ -163,7 +163,7 @@ def _planned(connection: Connection, client: Client, kept: KeptDirectory) -> Rec
     thresholds = thresholds_of((before, late) for _, before, late in _moves(kept))
     complete = [row["caught_up_at"] for row in kept.rows("sync_state") if row["target"] == str(target)]
     return Record(
-        epoch=newest // EPOCH_FACTOR + 1,
+        epoch=max([newest // EPOCH_FACTOR, *(one.epoch for one in _earlier(kept))]) + 1,
         target=str(target),
         thresholds=thresholds,
         last_xact=len(thresholds) + 1,
