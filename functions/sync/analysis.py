@@ -14,6 +14,9 @@ from functions.sync.kept_directory import copy_directory, is_of_another
 from functions.sync.known_names import Looks, copy_names
 from functions.sync.views import make_views
 
+REFILL = "run `usage-events refill`, or drop the table ai_usage_directory if that PostgreSQL no longer counts"
+"""What to do if ClickHouse keeps the directory of another PostgreSQL."""
+
 _GRACE_SECONDS = 10
 
 _RECORDED_FEATURES = "SELECT DISTINCT feature FROM event_types WHERE removed_in IS NULL"

@@ -19,7 +19,7 @@ from functions.shared.metrics import Values
 from functions.shared.secret import UrlSource
 from functions.shared.tracing import span
 from functions.sync import sync_metrics
-from functions.sync.analysis import Analysis
+from functions.sync.analysis import REFILL, Analysis
 from functions.sync.error import SyncError
 from functions.sync.moves import Mover, MoveReport
 from functions.sync.report import Report
@@ -31,8 +31,6 @@ from functions.sync.sync_metrics import SyncMetrics
 RESERVE_SECONDS = 30
 
 _POLL_SECONDS = 2
-
-REFILL = "run `usage-events refill`, or drop the table ai_usage_directory if that PostgreSQL no longer counts"
 
 
 def build(

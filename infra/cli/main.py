@@ -51,7 +51,7 @@ def synchronise(
     replay: Annotated[bool, typer.Option("--replay", help="First retry the rows that ClickHouse refused.")] = False,
 ) -> None:
     """Copy everything committed until now to ClickHouse, and wait until it is there."""
-    from functions.sync.analysis import Analysis
+    from functions.sync.analysis import REFILL, Analysis
     from functions.sync.catch_up import catch_up
     from functions.sync.refused import count_waiting
     from functions.sync.rollups import Rollups
@@ -78,11 +78,13 @@ def synchronise(
         with connect(database_url, TimeLimits(WAIT_SECONDS, WAIT_SECONDS)) as connection:
             report = catch_up(sync, connection, WAIT_SECONDS, RUN_SECONDS)
             rollups = Rollups(database_url, url, settings.clickhouse_cluster(), rebuild_seconds=0).run(RUN_SECONDS)
-            Analysis(database_url, url, settings.clickhouse_cluster()).run(RUN_SECONDS)
+            analysis = Analysis(database_url, url, settings.clickhouse_cluster()).run(RUN_SECONDS)
             refused = count_waiting(connection)
         but = f", except {refused:,} refused rows in rejected_events" if refused else ""
         typer.echo(f"{report.rows:,} rows were copied; everything committed before is in ClickHouse{but}.")
         typer.echo(f"Rollups of {rollups.days:,} days were built.")
+        if analysis.is_of_another:
+            typer.echo(f"ClickHouse keeps the directory of another PostgreSQL: {REFILL}.")
 
 
 app.command("verify")(verify)

@@ -53,7 +53,11 @@ _REMOVE_STORED_AGAIN = """
 
 _FINISH = "UPDATE refills SET finished_at = now() WHERE epoch = %(epoch)s"
 
-_IS_UNFINISHED = "SELECT EXISTS (SELECT FROM refills WHERE finished_at IS NULL)"
+_IS_UNFINISHED = """
+    SELECT EXISTS (
+        SELECT FROM refills WHERE epoch = (SELECT max(epoch) FROM refills) AND finished_at IS NULL
+    )
+"""
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -1,9 +1,11 @@
 """Fills a new PostgreSQL from ClickHouse. It may be interrupted at any point; the next run goes on."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import LiteralString
 
 import msgspec
 from clickhouse_connect.driver.client import Client
@@ -21,6 +23,7 @@ from infra.operations.refill.month import Excluded, Month
 from infra.operations.refill.record import Record
 from infra.operations.refill.thresholds import EPOCH_FACTOR, Translation, thresholds_of, translated_version
 
+_POLL_SECONDS = 0.2
 _RUN_SECONDS = 24 * 60 * 60
 
 _LOCK = "SELECT pg_advisory_lock(%s)"
@@ -31,13 +34,9 @@ _HAS_EVENTS = "SELECT EXISTS (SELECT FROM ai_usage_events)"
 
 _NEWEST_VERSION = "SELECT max(version) FROM ai_usage_events"
 
-# Every call takes a transaction number.
-_OLDEST_OPEN = """
-    SELECT least(
-        pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
-        pg_current_xact_id()::text::bigint
-    )
-"""
+_TAKE_NUMBER = "SELECT pg_current_xact_id()::text::bigint"
+
+_OLDEST_OPEN = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 
 _TRANSLATE_MOVE = """
     UPDATE namespace_moves
@@ -109,7 +108,7 @@ class Refill:
             record = _planned(connection, client, kept)
             if not dry_run:
                 self.progress(f"Restoring {sum(kept.counts.values()):,} rows of the directory …")
-                _begin(connection, kept, record)
+                self._begin(connection, kept, record)
                 self.progress("The directory is restored: functions may use this database from now on.")
             known = [*_earlier(kept), record] if dry_run else records.read(connection)
         elif known[-1].finished_at is not None:
@@ -126,6 +125,26 @@ class Refill:
             if not dry_run:
                 records.finish(connection, record)
         return refilled
+
+    def _begin(self, connection: Connection, kept: KeptDirectory, record: Record) -> None:
+        """Restores the directory, and records the refill, in one transaction; no sync runs meanwhile."""
+        with _locked(connection, locks.SYNC, "sync"):
+            self._use_up_numbers(connection, record.last_xact)
+            with connection.transaction():
+                _require_empty(connection)
+                kept.restore(connection)
+                _translate_moves(connection, kept, record.translation)
+                records.begin(connection, record)
+
+    def _use_up_numbers(self, connection: Connection, last: int) -> None:
+        """Makes the server's transactions have greater numbers than the refilled rows."""
+        while _number(connection, _TAKE_NUMBER) <= last:
+            pass
+        give_up = time.monotonic() + self.wait_seconds
+        while _number(connection, _OLDEST_OPEN) <= last:
+            if time.monotonic() > give_up:
+                raise RefillError("a transaction of the server does not end: pg_stat_activity names it")
+            time.sleep(_POLL_SECONDS)
 
     def _fill(self, month: Month, refilled: Refilled, *, dry_run: bool) -> None:
         """Fills one month, or only counts its events."""
@@ -182,21 +201,8 @@ def _require_empty(connection: Connection) -> None:
         )
 
 
-def _begin(connection: Connection, kept: KeptDirectory, record: Record) -> None:
-    """Restores the directory, and records the refill, in one transaction; no sync runs meanwhile."""
-    with _locked(connection, locks.SYNC, "sync"):
-        _use_up_numbers(connection, record.last_xact)
-        with connection.transaction():
-            _require_empty(connection)
-            kept.restore(connection)
-            _translate_moves(connection, kept, record.translation)
-            records.begin(connection, record)
-
-
-def _use_up_numbers(connection: Connection, last: int) -> None:
-    """Makes the server's transactions have greater numbers than the refilled rows."""
-    while int(connection.execute(_OLDEST_OPEN).fetchall()[0][0]) <= last:
-        pass
+def _number(connection: Connection, statement: LiteralString) -> int:
+    return int(connection.execute(statement).fetchall()[0][0])
 
 
 def _translate_moves(connection: Connection, kept: KeptDirectory, translation: Translation) -> None:
