@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -14,8 +15,10 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from functions.graphql.store_router import StoreRouter
 from functions.ingest.consumer_handler import ConsumerHandler, build
 from functions.shared.clickhouse import columns_of
+from functions.shared.postgres import Database, TimeLimits
 from functions.sync import kept_directory
 from functions.sync.moves import Mover
 from functions.sync.sync import Sync
@@ -33,7 +36,7 @@ from tests.support.consuming import consume
 from tests.support.erasing import chat, message
 from tests.support.refilling import SECONDS, another_database, bring, differences, directory_of
 
-MANY_EVENTS = 3_000
+MANY_EVENTS = 200_000 if os.environ.get("SOAK") else 3_000
 EXAMPLES = 300 if os.environ.get("SOAK") else 8
 KILLS = 200 if os.environ.get("SOAK") else 12
 EVENT = """
@@ -193,6 +196,8 @@ def test_events_that_arrive_again_meanwhile_are_stored_once(
         patched.setattr(month.Month, "fill", interrupt)
         with pytest.raises(KeyboardInterrupt):
             loss.refill()
+    with closing(Database(loss.new_url, TimeLimits(9, 9))) as database:
+        assert StoreRouter(database, loss.clickhouse_url)._check(loss.clickhouse_url)
     consume(new_consumer, message([chat(1, **event) for event in again]))
     assert loss.sync() == 3
     assert loss.refill() == 1
@@ -283,6 +288,19 @@ def test_a_database_that_is_not_new_is_refused(loss: Loss, before: str, reason: 
     loss.new.execute(before)
     with pytest.raises(RefillError, match=reason):
         loss.refill()
+
+
+def test_what_a_new_database_stored_by_mistake_is_in_the_next_one(
+    loss: Loss, consumer: ConsumerHandler, new_consumer: ConsumerHandler
+) -> None:
+    consume(consumer, message([chat(number, **PLACE) for number in range(1, 40)]))
+    loss.bring()
+    consume(new_consumer, message([chat(number, **PLACE) for number in range(38, 50)]))
+    bring(loss.new_url, loss.clickhouse_url)
+    with another_database(loss.new_url) as next_url, psycopg.connect(next_url, autocommit=True) as connection:
+        assert Refill(next_url, loss.clickhouse_url).run().added == 39 + 12
+        assert directory_of(connection) == directory_of(loss.connection)
+        assert differences(next_url, loss.clickhouse_url) == []
 
 
 def test_without_a_copy_of_the_directory_nothing_is_restored(loss: Loss) -> None:
