@@ -122,6 +122,23 @@ TABLES = (
 )
 """What PostgreSQL needs after a loss, beside the events."""
 
+NOT_KEPT = frozenset(
+    {
+        "ai_usage_events",
+        "alembic_version",  # a new database is migrated
+        "claimed_ids",  # empty but within a transaction
+        "migration_steps",
+        "partitions_without_projects",
+        "refilled_months",  # of the database's own refill
+        "rejected_events",  # may hold anything that somebody sent
+        "rejection_history",
+        "removed_keys",  # what waits for the sync is lost with what it waits for
+        "rollup_changes",
+        "rollup_days",  # rollups are built anew
+    }
+)
+"""Tables that a refilled PostgreSQL can do without."""
+
 
 class Look(NamedTuple):
     """What the last look at a table found.

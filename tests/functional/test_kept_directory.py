@@ -11,16 +11,16 @@ from clickhouse_connect.driver.client import Client
 from functions.ingest.consumer_handler import ConsumerHandler
 from functions.shared.postgres import TimeLimits, connect
 from functions.sync import kept_directory
-from functions.sync.analysis import Analysis
 from functions.sync.error import SyncError
+from functions.sync.handler import build
 from functions.sync.kept_directory import copy_directory
-from functions.sync.sync import Sync
 from infra.operations.erasure.erase import Eraser
 from infra.operations.erasure.subject import Subject
 from infra.operations.verify import Verification
 from tests.support.clock import NOW
 from tests.support.consuming import consume
 from tests.support.erasing import chat, message
+from tests.support.lambda_context import FakeContext
 from tests.support.refilling import SECONDS, another_database, bring, kept_texts
 
 type Copy = Callable[[], int]
@@ -55,6 +55,16 @@ def test_only_rows_that_have_changed_are_copied(
     connection.execute("INSERT INTO users VALUES (8, 'again', NULL)")
     assert copy() == 1
     assert len(kept(client, "users")) == 300
+
+
+def test_every_table_is_kept_or_can_be_done_without(connection: psycopg.Connection) -> None:
+    statement = """
+        SELECT relname
+        FROM pg_class
+        WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace
+    """
+    tables = {name for (name,) in connection.execute(statement)}
+    assert tables == {table.name for table in kept_directory.TABLES} | kept_directory.NOT_KEPT
 
 
 def test_a_copy_that_was_interrupted_is_gone_on_with(
@@ -96,14 +106,18 @@ def test_an_erased_user_is_in_no_version_of_the_copy(
 
 
 def test_another_postgresql_neither_replaces_the_copy_nor_removes_events(
-    consumer: ConsumerHandler, database_url: str, clickhouse_url: str, client: Client
+    consumer: ConsumerHandler,
+    database_url: str,
+    clickhouse_url: str,
+    client: Client,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     consume(consumer, message([chat(number, **PLACE) for number in (5, 6)]))
     with another_database(database_url) as other:
         bring(database_url, clickhouse_url)
         before = kept_texts(client)
-        assert Sync(other, clickhouse_url).run(SECONDS).status == "caught_up"
-        assert Analysis(other, clickhouse_url).run(SECONDS).is_of_another
+        build(database_url=other, clickhouse_url=clickhouse_url)({}, FakeContext())
+        assert "ClickHouse keeps the directory of another PostgreSQL" in caplog.text
         erased = Eraser(other, clickhouse_url).erase(Subject("user", "5"), "a test")
         assert erased.failure.startswith("ClickHouse keeps the directory of another PostgreSQL")
         with psycopg.connect(other, autocommit=True) as connection, pytest.raises(SyncError, match="refill"):

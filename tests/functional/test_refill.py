@@ -28,6 +28,7 @@ from infra.operations.erasure.subject import Subject
 from infra.operations.refill import month
 from infra.operations.refill.error import RefillError
 from infra.operations.refill.refill import Refill
+from infra.operations.refill.thresholds import EPOCH_FACTOR, Translation, translated_version
 from tests.conftest import RETENTION_MONTHS
 from tests.functional.test_sync import LAST_MONTH, MANY, count, in_clickhouse, in_postgres, insert, payloads, storable
 from tests.support.checkout import ROOT
@@ -252,6 +253,27 @@ def test_a_move_takes_along_the_same_events_as_before(loss: Loss, losses: int, c
         paths = {row[0]: row[4] for row in in_postgres(connection)}
     assert (paths[meant_to_be_there], paths[left]) == ("27/28/", "31/28/")
     assert sorted(paths.values()) == ["27/28/", "31/28/", "31/28/", "31/28/"]
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    thresholds=st.lists(st.lists(st.integers(1, 60), max_size=5, unique=True).map(sorted), min_size=1, max_size=3),
+    numbers=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 70)), min_size=1, max_size=20),
+)
+def test_clickhouse_translates_transaction_numbers_refill_after_refill(
+    client: Client, thresholds: list[list[int]], numbers: list[tuple[int, int]]
+) -> None:
+    translations = [Translation(epoch, of_moves) for epoch, of_moves in enumerate(thresholds, 2)]
+    versions = [epoch * EPOCH_FACTOR + number for epoch, number in numbers]
+    statement = f"SELECT {translated_version(translations)} FROM (SELECT arrayJoin({versions}) AS version)"
+    expected = []
+    for epoch, number in numbers:
+        translated = number
+        for translation in translations:
+            if epoch < translation.epoch:
+                translated = translation.of(translated)
+        expected.append(translated)
+    assert [found for (found,) in client.query(statement).result_rows] == expected
 
 
 def test_an_erased_user_does_not_come_back(

@@ -114,6 +114,8 @@ class Refill:
         elif known[-1].finished_at is not None:
             refilled.was_finished = True
         record, refilled.complete_to = known[-1], known[-1].complete_to
+        if str(readable_target_of(client)) != record.target:
+            raise RefillError("ClickHouse has another table of events than the refill began with")
         excluded = _excluded(connection, kept, dry_run=dry_run)
         refilled.unfinished_erasures = [*map("user {}".format, excluded.users)]
         refilled.unfinished_erasures += map("namespace {}".format, excluded.paths)
