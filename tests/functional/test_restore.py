@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -31,6 +32,14 @@ from tests.support.refilling import SECONDS, bring, differences, directory_of
 __all__ = ["api", "log", "sqs"]  # fixtures
 
 PAGE = DOCS / "howto" / "restore.md"
+
+CONFIGURATION = """\
+<clickhouse>
+    <default_database></default_database>
+    <database>default</database>
+    <backups><allowed_path>{backups}</allowed_path></backups>
+</clickhouse>
+"""
 
 
 def run(text: str, folder: Path = ROOT, **environment: str) -> list[str]:
@@ -179,8 +188,9 @@ def test_the_logs_say_what_a_lost_queue_took_along_and_sending_again_stores_it_o
 
 def run_in_engine(data: Path, backups: Path, statement: str) -> None:
     """Runs a statement on a server's data while the server is down: the local server itself may write no files."""
-    code = "import sys, chdb; chdb.connect(sys.argv[1]).query('USE default; ' + sys.argv[2])"
-    path = f"{data}?backups.allowed_path={backups}"
-    statement = statement.replace("File('", f"File('{backups}/")
-    done = subprocess.run([ROOT / ".venv/bin/python", "-c", code, path, statement], capture_output=True, text=True)
+    configuration = backups.with_suffix(".xml")
+    configuration.write_text(CONFIGURATION.format(backups=backups))
+    code = "import sys, chdb; chdb.connect(sys.argv[1]).query(sys.argv[2])"
+    path, statement = f"{data}?config-file={configuration}", statement.replace("File('", f"File('{backups}/")
+    done = subprocess.run([sys.executable, "-c", code, path, statement], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
