@@ -7,8 +7,8 @@ each of 4,096 buckets. Only rows of buckets whose sums differ are read, and only
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Buffer, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Buffer, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -235,7 +235,8 @@ class _Copying(NamedTuple):
         if not buckets:
             return 0
         known = self._known(buckets)
-        copied = self._insert(self._changed(buckets, known))
+        with closing(self._changed(buckets, known)) as changed:  # a COPY that is left open would block a rollback
+            copied = self._insert(changed)
         return copied + self._insert(self._gone(known))
 
     def _differing_buckets(self) -> list[int]:
@@ -254,7 +255,7 @@ class _Copying(NamedTuple):
                     known.add(key, row_hash)
         return known
 
-    def _changed(self, buckets: list[int], known: "_KnownRows") -> Iterator[bytes]:
+    def _changed(self, buckets: list[int], known: "_KnownRows") -> Generator[bytes]:
         """Yields the rows that ClickHouse lacks or has otherwise."""
         statement = _COPY.format(
             source=sql.Literal(self.table.name),

@@ -23,6 +23,7 @@ class Page(StrEnum):
     CLICKHOUSE = "docs/howto/deploy.md#enable-clickhouse"
     ROLES = "docs/howto/isolate-load.md#give-each-function-its-own-role-in-postgresql"
     EXECUTIONS = "docs/howto/isolate-load.md#keep-executions-for-each-function"
+    RESTORE = "docs/howto/restore.md#postgresql-is-lost"
     RELEASE = "docs/howto/release.md"
     TOKENS = "docs/howto/tokens.md"
     DEAD_LETTERS = "docs/howto/dead-letters.md"

@@ -22,6 +22,7 @@ from tests.support.checkout import ROOT
 from tests.support.clock import NOW
 from tests.support.consuming import Queues
 from tests.support.database_roles import Roles, database_roles
+from tests.support.refilling import another_database, bring
 from tests.support.tls_front import Authority, tls_front
 
 Problems = list[tuple[str, Outcome, str]]
@@ -225,6 +226,21 @@ def test_clickhouse_is_well_and_lacks_what_only_a_cluster_needs(
         Outcome.FAILED,
         "lacks SYSTEM SYNC REPLICA",
     )
+
+
+def test_a_copy_of_the_directory_is_missing_kept_or_that_of_another_postgresql(
+    database_url: str, clickhouse_url: str
+) -> None:
+    def found(owner: str) -> Outcome:
+        *_, finding = clickhouse.check_clickhouse(System(owner=owner, clickhouse=clickhouse_url))
+        assert finding.check == "ClickHouse: copy of the directory"
+        return finding.outcome
+
+    assert found(database_url) == Outcome.WARNING
+    bring(database_url, clickhouse_url)
+    assert found(database_url) == Outcome.OK
+    with another_database(database_url) as other:
+        assert found(other) == Outcome.FAILED
 
 
 def test_a_wrong_password_or_a_stopped_server_of_clickhouse_fails(clickhouse_url: str) -> None:
