@@ -463,14 +463,14 @@ def test_a_connection_that_breaks_while_rows_are_written_loses_and_repeats_nothi
     pack = events._packed
     slices = []
 
-    def break_connection(rows: Any) -> bytes:
+    def break_connection(rows: Any, sizes: Any) -> bytes:
         slices.append(rows)
         if len(slices) == written + 1:
             query(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-        return pack(rows)
+        return pack(rows, sizes)
 
     monkeypatch.setattr(events, "_packed", break_connection)
     sent = [event(number=number) for number in range(350)]

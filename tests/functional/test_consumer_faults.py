@@ -260,13 +260,13 @@ def test_a_server_that_goes_while_rows_are_written_has_each_of_them_once_in_the_
     pack = events._packed
     calls: list[int] = []
 
-    def go(rows: Any) -> bytes:
+    def go(rows: Any, sizes: Any) -> bytes:
         calls.append(len(rows))
         if len(calls) == 2:
             postgres.stop(server)
             if comes_back:
                 start(server)
-        return pack(rows)
+        return pack(rows, sizes)
 
     monkeypatch.setattr(events, "_packed", go)
     assert consume(consumer, *records) == ([] if comes_back else ["other"])

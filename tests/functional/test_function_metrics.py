@@ -101,6 +101,7 @@ def test_a_request_counts_its_events_by_outcome_and_code(api: IngestHandler, rea
         "IgnoredEvents": (1,),
         "RejectedEvents": (3,),
         "RefusedRequests": (0,),
+        "LimitedRequests": (0,),
         "UnavailableAnswers": (0,),
     }
     assert sum(events for (events,) in by(counted, "RejectedEvents").values()) == 3

@@ -1,6 +1,7 @@
 """Writes the events and rejected events of a batch to PostgreSQL."""
 
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter, lt
@@ -118,17 +119,20 @@ def write_events(slices: Iterable[Sequence[Row]], connection: Connection, *, loo
         looks_up: whether ids may be stored in other months; the rows must then be in the order of receipt. If a later
                 transformation makes a lookup necessary all the same, the rows are only written again.
     """
-    is_stored = False
+    is_stored, usage = False, BatchUsage()
     if not looks_up:
         try:
-            usage = BatchUsage()
-            return _write_new(usage.offered(_without_look_up(slices)), connection, usage)
+            written = _write_new(_without_look_up(slices), connection, usage)
         except _LookUpNeeded:
             pass
         except UniqueViolation:
             is_stored = True
-    usage = BatchUsage()
-    rows = [row for some in usage.offered(slices) for row in some]
+        else:
+            if written.stored != sum(map(len, slices)):
+                usage.count_offered(slices)
+            return written
+    rows = [row for some in slices for row in some]
+    usage.count_offered([rows])
     looked_up = [row for row in rows if row.other_month != NO_OTHER_MONTH]
     if is_stored and not looked_up:
         return _write_unstored(rows, connection, usage)
@@ -171,8 +175,9 @@ def _write_new(slices: Iterable[Sequence[Row]], connection: Connection, usage: B
         UniqueViolation: a row is stored already. No row was stored.
     """
     conflicts: list[Row] = []
+    usage.restart()
     with connection.transaction():
-        number = _copy(usage.storing(_in_order(slices, conflicts)), connection)
+        number = _copy(_in_order(slices, conflicts), connection, usage)
     return Written(number, conflicts, usage)
 
 
@@ -257,22 +262,28 @@ def _in_order(slices: Iterable[Sequence[Row]], conflicts: list[Row]) -> Iterator
         yield from _in_order([sorted(moved, key=attrgetter("write_order"))], conflicts)
 
 
-def _copy(slices: Iterable[Sequence[Row]], connection: Connection) -> int:
+def _copy(slices: Iterable[Sequence[Row]], connection: Connection, usage: BatchUsage) -> int:
     cursor = connection.cursor()
     with cursor.copy(_COPY) as copy:
         copy.write(_HEADER)
         for rows in slices:
-            copy.write(_packed(rows))
+            copy.write(_packed(rows, usage.sizes))
+            usage.add_stored(rows)
             connection.pgconn.flush()  # what the socket did not take before, so that PostgreSQL always has work
         copy.write(_TRAILER)
     return cursor.rowcount
 
 
-def _packed(rows: Iterable[Row]) -> bytes:
-    """Encodes the rows for binary COPY, with values in column order."""
+def _packed(rows: Iterable[Row], sizes: defaultdict[str | None, int]) -> bytes:
+    """Encodes the rows for binary COPY, with values in column order.
+
+    Args:
+        sizes: gains the bytes of the payloads, by path.
+    """
     parts: list[bytes] = []
     for row in rows:
-        path = row.namespace_path
+        path, payload_bytes = row.namespace_path, len(row.payload)
+        sizes[path] += payload_bytes
         encoded_path = path.encode() if path else b""
         parts += (
             _FIXED_FIELDS.pack(
@@ -288,9 +299,9 @@ def _packed(rows: Iterable[Row]) -> bytes:
                 len(encoded_path) if path else _NULL,
             ),
             encoded_path,
-            _PAYLOAD_HEAD.pack(_NULL, len(row.payload) + 1, _JSONB_VERSION)
+            _PAYLOAD_HEAD.pack(_NULL, payload_bytes + 1, _JSONB_VERSION)
             if row.project_id is None
-            else _PROJECT_AND_PAYLOAD_HEAD.pack(8, row.project_id, len(row.payload) + 1, _JSONB_VERSION),
+            else _PROJECT_AND_PAYLOAD_HEAD.pack(8, row.project_id, payload_bytes + 1, _JSONB_VERSION),
             row.payload,
         )
     return b"".join(parts)

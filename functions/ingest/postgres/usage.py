@@ -1,7 +1,8 @@
 """Counts what each tenant uses: events and bytes, by the root namespace that each event lies in."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -41,42 +42,40 @@ class TenantUsage(NamedTuple):
 
 
 class BatchUsage:
-    """What the rows of a batch add to the usage of their tenants."""
+    """What the rows of a batch add to the usage of their tenants.
+
+    Rows are counted by path: there are far fewer paths than rows, and counting paths takes no code in Python.
+
+    Attributes:
+        sizes: bytes of the payloads of the stored rows, by path. The encoder of rows adds them up on its way.
+    """
 
     def __init__(self) -> None:
-        # Counted by path: there are far fewer paths than rows, and counting paths takes no code in Python.
-        self._events: Counter[str | None] = Counter()
+        self.sizes: defaultdict[str | None, int] = defaultdict(int)
         self._stored: Counter[str | None] = Counter()
-        self._bytes: Counter[str | None] = Counter()
+        self._offered: Counter[str | None] | None = None
 
-    def offered(self, slices: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]:
-        """Yields the slices, and counts their rows."""
-        self._events.clear()
-        for rows in slices:
-            self._events.update(map(_PATH, rows))
-            yield rows
+    def count_offered(self, slices: Iterable[Sequence[Row]]) -> None:
+        """Counts all rows, those included that are not stored. Without this call, all rows were stored."""
+        self._offered = Counter(chain.from_iterable(map(_PATH, rows) for rows in slices))
 
-    def storing(self, slices: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]:
-        """Yields the slices, and counts their rows, and none of before, as stored."""
-        stored, size = self._stored, self._bytes
-        stored.clear()
-        size.clear()
-        for rows in slices:
-            for row in rows:
-                path = row.namespace_path
-                stored[path] += 1
-                size[path] += len(row.payload)
-            yield rows
+    def restart(self) -> None:
+        """Forgets what was counted as stored."""
+        self._stored.clear()
+        self.sizes.clear()
+
+    def add_stored(self, rows: Iterable[Row]) -> None:
+        """Counts rows as stored. Their sizes are added by whoever encodes them."""
+        self._stored.update(map(_PATH, rows))
 
     def by_tenant(self) -> dict[str, TenantUsage]:
         """Returns what each tenant used, by its root namespace; `none` for events without a namespace."""
         usage: dict[str, TenantUsage] = {}
-        for path, events in self._events.items():
+        for path, events in (self._stored if self._offered is None else self._offered).items():
             tenant = root_of(path) if path else NOBODY
             known = usage.get(tenant, TenantUsage())
-            usage[tenant] = TenantUsage(
-                known.events + events, known.stored + self._stored[path], known.bytes + self._bytes[path]
-            )
+            size = self.sizes.get(path, 0)
+            usage[tenant] = TenantUsage(known.events + events, known.stored + self._stored[path], known.bytes + size)
         return usage
 
 
