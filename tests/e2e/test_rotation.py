@@ -114,7 +114,9 @@ def workers(stack: Stack, function: str) -> set[int]:
     return found
 
 
-def test_password_and_signing_secret_are_rotated_under_load(stack: Stack, rotation: Rotation, user_id: int) -> None:
+def test_password_and_signing_secret_are_rotated_under_load(
+    stack: Stack, rotation: Rotation, user_id: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     load, signing = Load(stack, user_id), [stack.auth_secret, token_urlsafe(40)]
     parts = urlsplit(stack.database_url)
     assert post(stack, {"event": "request_duo_chat_response", "user_id": user_id + 1}).status_code == 202
@@ -135,6 +137,9 @@ def test_password_and_signing_secret_are_rotated_under_load(stack: Stack, rotati
     assert load.refused == []
     assert len(load.accepted) > 10
     look = lambda: {identifier for (identifier,) in rotation.connection.execute(STORED, [user_id])}  # noqa: E731
+    begin = time.monotonic()
     eventually(look, set(load.accepted), RECOVERY_SECONDS)
+    with capsys.disabled():
+        print(f"All {len(load.accepted)} events were stored {time.monotonic() - begin:.1f} s after the last of them.")
     for name, before in warm.items():
         assert before & workers(stack, name), f"{name} was started again"
