@@ -87,12 +87,12 @@ class ConsumerHandler:
     def __call__(self, event: dict[str, Any], context: object) -> dict[str, Any]:
         """Stores the messages, and reports the failed ones, which SQS then delivers again."""
         start, deadline = perf_counter(), self.clock() + LAST_START_SECONDS
-        records, self.metrics = in_turn(event["Records"]), BatchMetrics()
+        (records, few), self.metrics = in_turn(event["Records"]), BatchMetrics()
         self.requests = {record["messageId"]: correlation.request_of(record) for record in records}
         invocation = correlation.invocation_of(context)
         self.logger.append_keys(invocation=invocation)
         waiting, done = deque(records), set[str]()
-        ahead = ReadAhead(self._groups(waiting, deadline), self.consumer)
+        ahead = ReadAhead(self._groups(waiting, deadline, len(records) - few), self.consumer)
         try:
             while group := ahead.next_group():
                 with span("store"):
@@ -138,13 +138,19 @@ class ConsumerHandler:
         if metrics.has_database_failed:
             self.redelivery.slow_down(seconds_taken, seconds_left)
 
-    def _groups(self, waiting: deque[dict[str, Any]], deadline: float) -> Iterator[Upcoming | list[Message]]:
+    def _groups(
+        self, waiting: deque[dict[str, Any]], deadline: float, of_busy_tenants: int
+    ) -> Iterator[Upcoming | list[Message]]:
         """Yields groups of messages to consume together; a message over the limits forms its own group.
 
         A group gets smaller the more often its messages were delivered, because PostgreSQL may fail on many events but
         not on few. Once PostgreSQL stores them, as after an outage, groups double. Messages for which no time is left
         before `deadline` stay in `waiting`. The messages read by then are consumed all the same, so slow messages don't
         block the queue. Before a message is read, yields what reading it may take.
+
+        Args:
+            of_busy_tenants: how many of the last messages are of tenants with many. They form groups of their own, so
+                that the others do not wait for them.
         """
         group: list[Message] = []
         size = events = 0
@@ -161,6 +167,9 @@ class ConsumerHandler:
                 group.append(message)
                 size, events = size + own_size, events + own_events
             waiting.popleft()
+            if group and len(waiting) == of_busy_tenants:
+                yield group
+                group, size, events = [], 0, 0
         if group:
             yield group
 
