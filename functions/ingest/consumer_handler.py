@@ -85,9 +85,9 @@ class ConsumerHandler:
     @gc_disabled()
     def __call__(self, event: dict[str, Any], context: object) -> dict[str, Any]:
         """Stores the messages, and reports the failed ones, which SQS then delivers again."""
-        start, records = perf_counter(), in_turn(event["Records"])
+        start, (records, few) = perf_counter(), in_turn(event["Records"])
         invocation = self._begin(records, context)
-        done = self._store(records, self.clock() + LAST_START_SECONDS)
+        done = self._store(records, few, self.clock() + LAST_START_SECONDS)
         failed = [record for record in records if record["messageId"] not in done]
         seconds = perf_counter() - start
         self.metrics.emit(len(records), len(failed), round(seconds * 1000, 1), invocation)
@@ -102,10 +102,17 @@ class ConsumerHandler:
         self.logger.append_keys(invocation=invocation)
         return invocation
 
-    def _store(self, records: Sequence[dict[str, Any]], deadline: float) -> set[str]:
-        """Stores messages until PostgreSQL fails or no time is left; returns the ids of those that were consumed."""
+    def _store(self, records: Sequence[dict[str, Any]], few: int, deadline: float) -> set[str]:
+        """Stores messages until PostgreSQL fails or no time is left.
+
+        Args:
+            few: number of messages at the start that are of tenants with few. See `in_turn`.
+
+        Returns:
+            The ids of the messages that were consumed.
+        """
         waiting, done = deque(records), set[str]()
-        ahead = ReadAhead(self._groups(waiting, deadline), self.consumer)
+        ahead = ReadAhead(self._groups(waiting, deadline, len(records) - few), self.consumer)
         try:
             while group := ahead.next_group():
                 with span("store"):
@@ -155,13 +162,19 @@ class ConsumerHandler:
         if metrics.has_database_failed:
             self.redelivery.slow_down(seconds_taken, seconds_left)
 
-    def _groups(self, waiting: deque[dict[str, Any]], deadline: float) -> Iterator[Upcoming | list[Message]]:
+    def _groups(
+        self, waiting: deque[dict[str, Any]], deadline: float, of_busy_tenants: int
+    ) -> Iterator[Upcoming | list[Message]]:
         """Yields groups of messages to consume together; a message over the limits forms its own group.
 
         A group gets smaller the more often its messages were delivered, because PostgreSQL may fail on many events but
         not on few. Once PostgreSQL stores them, as after an outage, groups double. Messages for which no time is left
         before `deadline` stay in `waiting`. The messages read by then are consumed all the same, so slow messages don't
         block the queue. Before a message is read, yields what reading it may take.
+
+        Args:
+            of_busy_tenants: how many of the last messages are of tenants with many. They form groups of their own, so
+                that the others do not wait for them.
         """
         group: list[Message] = []
         size = events = 0
@@ -178,6 +191,9 @@ class ConsumerHandler:
                 group.append(message)
                 size, events = size + own_size, events + own_events
             waiting.popleft()
+            if group and len(waiting) == of_busy_tenants:
+                yield group
+                group, size, events = [], 0, 0
         if group:
             yield group
 

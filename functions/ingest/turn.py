@@ -14,6 +14,9 @@ import msgspec
 from functions.shared.grant import Grant, is_traversal_path
 from functions.shared.tenant import EVERYONE, MAX_GROUP_CHARACTERS, root_of, tenant_group
 
+MANY_MESSAGES = 30
+"""A tenant with so many messages in a batch is stored after the others, in a transaction of its own."""
+
 _SAMPLE = 8
 
 
@@ -74,16 +77,20 @@ def by_turn(events: Sequence[bytes]) -> list[tuple[str | None, Sequence[bytes]]]
     return [(most, own), (common_root(others), others)] if others else [(most, own)]
 
 
-def in_turn(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def in_turn(records: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
     """Orders a batch so that the messages of a tenant with few come before those of a tenant with many.
 
     Args:
         records: messages as Lambda passes them to the function.
+
+    Returns:
+        The messages, and how many of them come before those of tenants with `MANY_MESSAGES` or more.
     """
     groups = [_group(record) for record in records]
     sizes = Counter(group for group in groups if group is not None)
     sized = [(1 if group is None else sizes[group], place) for place, group in enumerate(groups)]
-    return [records[place] for _, place in sorted(sized)]
+    few = sum(size < MANY_MESSAGES for size, _ in sized)
+    return [records[place] for _, place in sorted(sized)], few
 
 
 def _group(record: Mapping[str, Any]) -> str | None:

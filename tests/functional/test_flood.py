@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from copy import replace
 from dataclasses import dataclass, field
 from statistics import quantiles
-from typing import Any
 
 import jwt
 import psycopg
@@ -19,6 +18,7 @@ import pytest
 from functions.ingest.api_handler import IngestHandler, build
 from functions.ingest.consumer_handler import ConsumerHandler
 from functions.ingest.limiter import Limiter
+from functions.ingest.turn import MANY_MESSAGES
 from functions.shared.settings import AuthSettings
 from functions.shared.tenant_limits import Limits, TenantLimits
 from tests.support.counted_together import CountedTogether
@@ -141,21 +141,20 @@ def test_a_limit_ends_the_flood_itself(system: System) -> None:
     assert system.refused > 0
 
 
-def test_in_a_batch_the_quiet_tenants_messages_are_stored_first(system: System) -> None:
-    for _ in range(5):
+def test_in_a_batch_the_quiet_tenants_messages_are_stored_first_and_by_themselves(
+    system: System, connection: psycopg.Connection
+) -> None:
+    system.queue.batch_size = 2 * MANY_MESSAGES
+    for _ in range(MANY_MESSAGES):
         system.post(FLOODING, REQUEST_EVENTS)
     system.post(QUIET, 1)
     system.now += 2
     batch = system.queue.receive()
-    system.consumer.max_events = 1  # one transaction for each message
-    groups: list[Any] = []
-    read = system.consumer.read
-
-    def noted(body: bytes, origin: Any) -> Any:
-        batch_of_message = read(body, origin)
-        groups.append(batch_of_message.sender.namespaces[0])
-        return batch_of_message
-
-    system.consumer.read = noted
     system.consumer({"Records": [message.record(system.epoch) for message in batch]}, None)
-    assert groups == [QUIET, *[FLOODING] * 5]
+    rows = connection.execute("SELECT xact_id::text::int, namespace_path, count(*) FROM ai_usage_events GROUP BY 1, 2")
+    assert [(path, count) for _, path, count in sorted(rows.fetchall())] == [
+        (QUIET, 1),
+        (FLOODING, MANY_MESSAGES * REQUEST_EVENTS),
+    ]
+    xact_ids = {row[0] for row in connection.execute("SELECT DISTINCT xact_id::text FROM ai_usage_events")}
+    assert len(xact_ids) == 2

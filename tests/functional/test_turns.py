@@ -16,7 +16,7 @@ from functions.ingest.api_handler import build
 from functions.ingest.consumer_handler import ConsumerHandler
 from functions.ingest.message.batch import Batch
 from functions.ingest.publisher import Limits, Publisher, QueueDestination, Stats
-from functions.ingest.turn import in_turn
+from functions.ingest.turn import MANY_MESSAGES, in_turn
 from functions.shared.grant import Grant
 from functions.shared.settings import AuthSettings
 from functions.shared.tenant import MAX_GROUP_CHARACTERS, tenant_group
@@ -138,8 +138,11 @@ def record(number: int, group: str | None) -> dict[str, Any]:
 
 def test_messages_of_tenants_with_few_come_before_those_of_tenants_with_many() -> None:
     of_batch: list[str | None] = ["27/", "27/", "9/", "27/", None, "3/", "27/", "3/"]
-    ordered = in_turn([record(number, group) for number, group in enumerate(of_batch)])
+    ordered, few = in_turn([record(number, group) for number, group in enumerate(of_batch)])
     assert [int(one["messageId"]) for one in ordered] == [2, 4, 5, 7, 0, 1, 3, 6]
+    assert few == len(of_batch)
+    busy = [record(number, "31/") for number in range(100, 100 + MANY_MESSAGES)]
+    assert in_turn([*busy, *ordered]) == ([*ordered, *busy], len(ordered))
 
 
 MANY_ROOTS = tuple(f"{number}/" for number in range(1000, 1100))
