@@ -58,7 +58,7 @@ export function idleSeats(context: PanelContext): Panel | null {
     optional: true,
     isOpen: true,
     about: `Who has a seat at the end of the period and used ${feature ? "the feature" : "nothing"} in it.`,
-    selections: [scope.field("idleSeats", "aiIdleSeats", { ...given, first: NAMED }, `count nodes { ${node} }`)],
+    selections: [scope.field("idleSeats", "aiIdleSeats", { ...given, first: NAMED }, `nodes { ${node} } count`)],
     read: (data) => {
       const { count, nodes } = data.idleSeats as IdleSeats;
       const about = Number(count) > nodes.length ? `The table has the first ${formats.integer(nodes.length)}.` : "";
