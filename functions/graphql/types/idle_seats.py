@@ -53,7 +53,6 @@ def resolve_idle_seats(
     context.budget.take(page_request.size)
     selection = use(coverage, context, given)
     seats = seats_until(coverage, context, given, product)
-
     complete: list[int] = []  # the number of users, once a page has them all
 
     def read(limit: int) -> Sequence[IdleSeat]:
