@@ -139,8 +139,11 @@ def _export(subject: "Subject", by: str | None, output: Path | None) -> None:
 
 
 def _all(counts: Mapping[str, int]) -> str:
-    """The counts with their names, which are plurals like `rejected_events`."""
-    return ", ".join(counted(number, name.removesuffix("s").replace("_", " ")) for name, number in counts.items())
+    """The counts with their names, which are plurals like `events`, or `namespaces and projects`."""
+    return ", ".join(
+        f"{number:,} {name}" if " and " in name else counted(number, name.removesuffix("s"))
+        for name, number in counts.items()
+    )
 
 
 @contextmanager

@@ -77,6 +77,7 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
             "MAX_EVENT_ID",
             "`DefinitionError`",
         ),
+        ("Characters of a metric's unit", "functions/shared/catalog/metric.py", "MAX_UNIT", "`DefinitionError`"),
     ),
     "Tokens": (
         ("Characters of a token", "functions/shared/auth.py", "MAX_TOKEN_CHARACTERS", "401"),

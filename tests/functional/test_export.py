@@ -74,7 +74,7 @@ def test_an_export_without_a_file_is_printed_and_may_be_repeated(stores: Stores)
     results = [export(stores, "user", "5", CLICKHOUSE_URL="") for _ in range(2)]
     assert results[0].stdout == results[1].stdout
     assert [line["record"] for line in lines(results[0].stdout)] == ["event", "user", "name", "rejected_event"]
-    assert "Exported: 1 events, 2 names" in results[0].stderr
+    assert "Exported: 1 event, 2 names" in results[0].stderr
 
 
 def test_the_export_of_a_namespace_has_what_lies_within(stores: Stores) -> None:

@@ -25,6 +25,13 @@ QUERY = """
 ASSIGNED, REMOVED, CHAT, REVIEW = 1001, 1002, 6, 13
 
 
+COUNTS = """{
+    before: aiInstanceIdleSeats(first: 2) { count nodes { assignedOn } }
+    after: aiInstanceIdleSeats(first: 2) { nodes { assignedOn } count }
+    all: aiInstanceIdleSeats(first: 9) { nodes { assignedOn } count }
+}"""
+
+
 @pytest.fixture(params=["postgresql", "clickhouse", "rollups"])
 def store_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -91,6 +98,12 @@ def test_idle_seats_are_read_page_by_page_in_both_directions(
     ids = list(map(str, users))
     assert list(pages(api, forwards=True)) == [ids[:2], ids[2:4], ids[4:]]
     assert list(pages(api, forwards=False)) == [ids[3:], ids[1:3], ids[:1]]
+    counts = ask(api, COUNTS)
+    assert {name: (found["count"], len(found["nodes"])) for name, found in counts.items()} == {
+        "before": (5, 2),
+        "after": (5, 2),
+        "all": (5, 5),
+    }
 
 
 def test_a_cursor_of_other_users_is_refused(api: GraphqlHandler, insert: Insert) -> None:

@@ -166,5 +166,6 @@ def test_filters_that_select_nothing_answer_zeros(either: GraphqlHandler, insert
         assert answer["aiInstanceUsageTiers"][0]["usersCount"] == 0
         assert answer["aiInstanceAdoption"][0]["usersCount"] == 0
         assert answer["aiInstanceAdoption"][0]["seatsCount"] == (filters != {"userIds": []})
+        assert answer["aiInstanceIdleSeats"]["count"] == (filters != {"userIds": []})
         (sessions,) = ask(either, SESSIONS, **given, **filters, groups=[], paths=[])["aiInstanceSessions"]
         assert sessions["sessionsCount"] == 0

@@ -53,6 +53,7 @@ def resolve_idle_seats(
     context.budget.take(page_request.size)
     selection = use(coverage, context, given)
     seats = seats_until(coverage, context, given, product)
+    complete: list[int] = []  # the number of users, once a page has them all
 
     def read(limit: int) -> Sequence[IdleSeat]:
         if seats is None:
@@ -60,9 +61,13 @@ def resolve_idle_seats(
         after = None if beyond is None else beyond.user_id
         question = IdleSeats(selection, seats, limit, after, page_request.backwards)
         found = _nodes(context, context.events.people(question))
+        if beyond is None and len(found) < limit:
+            complete.append(len(found))
         return found[::-1] if page_request.backwards else found
 
     def count() -> int:
+        if complete:
+            return complete[0]
         rows = [] if seats is None else context.events.people(IdleSeats(selection, seats, only_count=True))
         return int(rows[0][0]) if rows else 0
 

@@ -140,7 +140,7 @@ class Figures:
         yield f"Accepted: {counted(total.accepted, 'event')} in {elapsed:,.1f} s, {rate:,.1f} a second."
         if total.refused or total.failed:
             refused = counted(total.refused, "event", "was")
-            yield f"Not accepted: {refused} refused, {total.failed:,} in failed requests."
+            yield f"Not accepted: {refused} refused, {counted(total.failed, '', 'was')} in failed requests."
         if self.unsent:
             yield f"Not sent: {counted(self.unsent, 'event')}, because requests took too long for this rate."
         for reason, number in self.reasons.most_common():

@@ -57,8 +57,8 @@ export function idleSeats(context: PanelContext): Panel | null {
     title: "Idle seats",
     optional: true,
     isOpen: true,
-    about: `Who has a seat at the end of the period and used ${feature ? "the feature" : "nothing"} in it.`,
-    selections: [scope.field("idleSeats", "aiIdleSeats", { ...given, first: NAMED }, `count nodes { ${node} }`)],
+    about: `Who has a seat at the end of the period and ${feature ? "did not use the feature" : "used nothing"} in it.`,
+    selections: [scope.field("idleSeats", "aiIdleSeats", { ...given, first: NAMED }, `nodes { ${node} } count`)],
     read: (data) => {
       const { count, nodes } = data.idleSeats as IdleSeats;
       const about = Number(count) > nodes.length ? `The table has the first ${formats.integer(nodes.length)}.` : "";
