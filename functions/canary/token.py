@@ -33,8 +33,8 @@ def token_source(settings: CanarySettings) -> Callable[[], str]:
 
 
 def _signed(settings: CanarySettings) -> str:
-    now = int(time.time())
-    claims = {"sub": _SUB, "scope": CANARY, "namespaces": [], "iat": now, "exp": now + LIFE_SECONDS}
+    now, life = int(time.time()), min(LIFE_SECONDS, settings.max_lifetime or LIFE_SECONDS)
+    claims = {"sub": _SUB, "scope": CANARY, "namespaces": [], "iat": now, "exp": now + life}
     claims |= {"iss": settings.issuer} if settings.issuer else {}
     claims |= {"aud": settings.audience} if settings.audience else {}
     return jwt.encode(claims, settings.signing.current()[0], algorithm="HS256")

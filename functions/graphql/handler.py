@@ -159,6 +159,7 @@ class GraphqlHandler:
             check_url_parameters(event.get("queryStringParameters") or ())
             return self.pages.editor(event)
         grant = self._authorise(event, canaries_too=True)
+        self.metrics.is_of_canary = grant.is_canary
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         if not is_json(headers.get("content-type")):
             raise RequestError(415, "Send queries with Content-Type: application/json, in UTF-8.")

@@ -36,16 +36,18 @@ class QueryMetrics:
         tenant: name of the reader's tenant, see `tenant_of`; a property of the lines, because there are too many values
             for a dimension.
         has_failed: whether the query failed, in whole or in part, on our side.
+        is_of_canary: whether the stack itself asks. Such queries have metrics of their own, and would hide slow ones.
     """
 
     reads: Reads | None = None
     tenant: str = ""
     has_failed: bool = False
+    is_of_canary: bool = False
     _start: float = field(default_factory=perf_counter)
 
     def emit(self, request_id: str) -> None:
-        """Writes the metrics; writes nothing if the request was none for events."""
-        if self.reads is None and not self.has_failed:
+        """Writes the metrics; writes nothing if the request was none for events, or of a canary."""
+        if self.is_of_canary or (self.reads is None and not self.has_failed):
             return
         reads = self.reads or Reads()
         milliseconds = round((perf_counter() - self._start) * 1000, 1)

@@ -50,6 +50,7 @@ class CanarySettings(msgspec.Struct, frozen=True):
         signing: secrets that sign tokens.
         issuer: issuer that signed tokens name.
         audience: audience that signed tokens name.
+        max_lifetime: longest lifetime in seconds that a token may have; None for no limit.
     """
 
     api_url: str
@@ -57,6 +58,7 @@ class CanarySettings(msgspec.Struct, frozen=True):
     signing: SigningSecrets
     issuer: str | None = None
     audience: str | None = None
+    max_lifetime: int | None = None
 
 
 def database_url() -> str:
@@ -236,6 +238,7 @@ def canary() -> CanarySettings:
         signing=signing_secrets(),
         issuer=_text("AUTH_ISSUER"),
         audience=_text("AUTH_AUDIENCE"),
+        max_lifetime=_auth_max_lifetime(),
     )
     if settings.token is None and not settings.signing.current():
         raise SettingError("CANARY_TOKEN_SECRET_ARN or AUTH_SECRET_ARN must be set")

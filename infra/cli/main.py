@@ -11,6 +11,7 @@ from functions.shared.catalog.definition_error import DefinitionError
 from functions.shared.counted import counted
 from functions.shared.postgres import TimeLimits, connect
 from infra.cli import definitions, directory, dlq, erasure, namespace, rejected, tokens
+from infra.cli.contract import contract
 from infra.cli.demo_data import demo_data
 from infra.cli.doctor import doctor
 from infra.cli.environment import use_local_stack
@@ -94,6 +95,7 @@ def synchronise(
 
 app.command("verify")(verify)
 app.command("doctor")(doctor)
+app.command("contract")(contract)
 app.command("demo-data")(demo_data)
 app.command("export")(export)
 app.command("load")(load)

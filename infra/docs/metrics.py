@@ -7,6 +7,7 @@ from functions.canary import canary_metrics
 from functions.graphql import query_metrics
 from functions.ingest import consumer_metrics, intake_metrics
 from functions.retention import retention_metrics
+from functions.retention.contract import contract_metrics
 from functions.shared import database_health
 from functions.shared.metrics import Metric
 from functions.sync import sync_metrics
@@ -17,7 +18,7 @@ _OF_FUNCTIONS: Mapping[str, tuple[ModuleType, ...]] = {
     "consumer": (consumer_metrics,),
     "graphql": (query_metrics,),
     "ingest": (intake_metrics,),
-    "retention": (retention_metrics,),
+    "retention": (retention_metrics, contract_metrics),
     "sync": (sync_metrics, database_health),
 }
 

@@ -147,6 +147,18 @@ def partition_is_missing(stack: Watched, connection: psycopg.Connection) -> None
     connection.execute(f"DROP TABLE {partition_name(later_month(month_of(utc_now().date()), 1))}")
 
 
+def producer_stops_sending_a_key(stack: Watched, connection: psycopg.Connection) -> None:
+    connection.execute(
+        """
+        INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload)
+        SELECT gen_random_uuid(), now() - day * interval '1 day', 2, 1,
+            CASE WHEN day = 1 THEN '{}' ELSE '{"language": "ruby"}' END::jsonb
+        FROM generate_series(1, 8) AS day, generate_series(1, 60)
+        """
+    )
+    stack.due.append(stack.retain)
+
+
 def requests_are_slow(stack: Watched, connection: psycopg.Connection) -> None:
     clock = iter(range(1_000_000))
     stack.patches.enter_context(patch.object(api_handler, "perf_counter", lambda: 6.0 * next(clock)))
@@ -178,6 +190,7 @@ FAULTS: dict[Fault, set[str]] = {
     partition_must_be_kept: {"PartitionsKeptAlarm"},
     connections_are_taken: {"DatabaseConnectionsAlarm"},
     partition_is_missing: {"PartitionsMissingAlarm"},
+    producer_stops_sending_a_key: {"ContractAlarm"},
     requests_are_slow: {"IngestLatencyAlarm"},
     queries_are_slow: {"QueryLatencyAlarm"},
 }

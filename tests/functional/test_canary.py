@@ -1,21 +1,28 @@
 """Canary events go from the front door to GraphQL, are seen by nobody who does not ask, and are sent by nobody else."""
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
+import boto3
+import jwt
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from functions.canary.canary import Canary, Report
 from functions.canary.handler import CanaryHandler, build
-from functions.canary.token import token_source
+from functions.canary.https import Unanswered
+from functions.canary.token import LIFE_SECONDS, token_source
 from functions.graphql.handler import GraphqlHandler
 from functions.graphql.store_router import StoreRouter
 from functions.shared import canary
-from functions.shared.settings import CanarySettings
+from functions.shared.auth import Authenticator
+from functions.shared.secret import Secret
+from functions.shared.settings import AuthSettings, CanarySettings
 from functions.shared.signing_secrets import SigningSecrets
 from functions.sync.analysis import Analysis
 from functions.sync.rollups import Rollups
@@ -135,7 +142,11 @@ def test_no_reader_sees_a_canary_that_he_does_not_ask_for(sent: Report, ways: Wa
             aiInstanceMetrics { totalEventCount usersCount featuresCount }
             aiInstanceUserMetrics { nodes { user { id } totalEventCount } }
             aiInstanceUsage(groupBy: [NAMESPACE]) { namespacePath totalCount usersCount }
+            aiInstanceActiveUsers { dailyUsersCount }
+            aiInstanceUsageTiers(thresholds: [1]) { usersCount }
+            aiInstanceSeats { assignedCount }
             namespaces { path }
+            namespace(fullPath: "0/") { path }
             eventDefinitions { id }
         }""",
     )
@@ -143,8 +154,31 @@ def test_no_reader_sees_a_canary_that_he_does_not_ask_for(sent: Report, ways: Wa
     assert answer["aiInstanceMetrics"] == {"totalEventCount": 1, "usersCount": 1, "featuresCount": 1}
     assert answer["aiInstanceUserMetrics"]["nodes"] == [{"user": {"id": "5"}, "totalEventCount": 1}]
     assert answer["aiInstanceUsage"] == [{"namespacePath": "27/28/", "totalCount": 1, "usersCount": 1}]
+    assert max(one["dailyUsersCount"] for one in answer["aiInstanceActiveUsers"]) == 1
+    assert [one["usersCount"] for one in answer["aiInstanceUsageTiers"]] == [1]
+    assert answer["namespace"] is None
     assert canary.NAMESPACE_PATH not in [one["path"] for one in answer["namespaces"]]
     assert canary.EVENT_ID not in [one["id"] for one in answer["eventDefinitions"]]
+
+
+def test_an_export_has_no_canary(sent: Report, ways: WaysIn, api: GraphqlHandler) -> None:
+    ways.post(json.dumps(CHAT).encode(), {"Authorization": f"Bearer {token(namespaces=['*'])}"})
+    ways.consume_waiting()
+    headers = {"Authorization": f"Bearer {token(scope='events:read', namespaces=['*'])}"}
+    answer = api({"httpMethod": "GET", "headers": headers, "resource": "/v1/export"}, None)
+    assert answer["statusCode"] == 200
+    assert canary.NAME not in answer["body"]
+    assert len(answer["body"].splitlines()) == 2, answer["body"]
+
+
+def test_a_canary_is_counted_for_no_tenant_and_no_query(
+    ways: WaysIn, api: GraphqlHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stack(ways, api, lambda: store(ways)) as sender:
+        sender.run(SECONDS)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert [line["tenant"] for line in lines if "AcceptedEvents" in line] == ["canary"]
+    assert [line for line in lines if "Queries" in line] == []
 
 
 def test_a_canary_leaves_nothing_in_the_directory(sent: Report, query: Callable[..., Any]) -> None:
@@ -226,6 +260,43 @@ def test_whatever_a_canary_says_it_is_stored_as_a_canary(
 def test_a_canary_can_send_no_other_event(ways: WaysIn) -> None:
     status, answer = ways.post(json.dumps([CHAT]).encode(), {"Authorization": CANARY_SCOPE})
     assert (status, answer["rejected"][0]["code"]) == (400, "unknown_event")
+
+
+@pytest.mark.parametrize(
+    ("changes", "claims"),
+    [
+        ({}, {}),
+        ({"issuer": "one", "audience": "two"}, {"iss": "one", "aud": "two"}),
+        ({"max_lifetime": 5}, {}),
+    ],
+)
+def test_a_signed_token_is_what_the_functions_ask_for(changes: dict[str, Any], claims: dict[str, Any]) -> None:
+    signed = token_source(settings(**changes))()
+    grant = Authenticator(AuthSettings(secret=SECRET, **changes)).grant({"Authorization": f"Bearer {signed}"})
+    assert grant.is_canary
+    decoded = jwt.decode(signed, SECRET, ["HS256"], options={"verify_aud": False})
+    assert decoded["exp"] - decoded["iat"] == changes.get("max_lifetime", LIFE_SECONDS)
+    assert claims.items() <= decoded.items()
+
+
+def test_a_token_is_taken_from_a_secret_or_fetched_from_the_issuer(aws: None) -> None:
+    def issue(event: dict[str, Any], _: object) -> dict[str, Any]:
+        form = dict(parse_qsl(base64.b64decode(event["body"]).decode()))
+        body = {"access_token": ",".join(f"{name}={value}" for name, value in sorted(form.items()))}
+        return {"statusCode": 200, "headers": {}, "body": json.dumps(body)}
+
+    manager = boto3.client("secretsmanager")
+    arn = manager.create_secret(Name="canary", SecretString="given")["ARN"]
+    get = token_source(settings(token=Secret("CANARY_TOKEN_SECRET_ARN", arn, str)))
+    assert get() == "given"
+    with serving({"/token": issue}) as url:
+        credentials = {"token_url": f"{url}/token", "client_id": "one", "client_secret": "two"}
+        fetched = manager.create_secret(Name="fetched", SecretString=json.dumps(credentials))["ARN"]
+        get = token_source(settings(token=Secret("CANARY_TOKEN_SECRET_ARN", fetched, str)))
+        assert get() == "client_id=one,client_secret=two,grant_type=client_credentials,scope=canary"
+    malformed = manager.create_secret(Name="malformed", SecretString='{"token_url": 1}')["ARN"]
+    with pytest.raises(Unanswered, match="CANARY_TOKEN_SECRET_ARN"):
+        token_source(settings(token=Secret("CANARY_TOKEN_SECRET_ARN", malformed, str)))()
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from functions.ingest.api_handler import IngestHandler
 from functions.ingest.api_handler import build as build_ingest
 from functions.ingest.consumer_handler import ConsumerHandler
 from functions.ingest.consumer_handler import build as build_consumer
+from functions.retention.contract.watch import ContractWatch
 from functions.retention.handler import RetentionHandler
 from functions.retention.handler import build as build_retention
 from functions.retention.retention import Retention
@@ -268,7 +269,9 @@ def watched(database_url: str, clickhouse_url: str, capsys: pytest.CaptureFixtur
     with patch.dict("os.environ", ACCOUNT):
         ingest = build_ingest(auth=AuthSettings(secret=SECRET), queue_url="https://queue", retention_months=3)
     consumer = build_consumer(database_url=database_url, retention_months=3)
-    retention = build_retention(Retention(database_url, 3, clickhouse_url))
+    retention = build_retention(
+        Retention(database_url, 3, clickhouse_url), contract=ContractWatch(database_url, clickhouse_url)
+    )
     logger = logging.getLogger(ingest.logger.name)
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # what is emitted is read from the standard output

@@ -1,0 +1,1 @@
+"""Watches what producers send: which share of an event's payloads carries each declared key."""
