@@ -1,12 +1,14 @@
 """Answers questions about users over time on PostgreSQL."""
 
 import re
+from datetime import date
 from typing import Any
 
 from psycopg import sql
 
 from functions.graphql.postgres import payload_sql
 from functions.graphql.postgres.where import where_condition
+from functions.graphql.query.days import midnight
 from functions.graphql.query.people import (
     ALL_SEATS,
     Activity,
@@ -20,32 +22,48 @@ from functions.graphql.query.people import (
 )
 from functions.graphql.query.periods import Period
 from functions.graphql.query.selection import Selection
+from functions.graphql.query.slots import SlottedConnection
 
-# A user's periods are first gathered as bits: a hash table of users and periods would not fit in memory.
+# A user's periods are first gathered as bits, in a column for each block of periods: a hash table of users and periods
+# would not fit in memory. The period before one is found among the bits, and else in an earlier block.
 _ACTIVITY = sql.SQL("""
     WITH gathered AS (
-        SELECT user_id, period / 60 AS block, bit_or(1::bigint << (period %% 60)) AS periods
-        FROM (
-            SELECT events.user_id, {number} AS period
-            FROM ai_usage_events AS events
-            WHERE {conditions}
-            OFFSET 0
-        ) AS found
-        GROUP BY 1, 2
-    ), used AS (
-        SELECT user_id, block * 60 + place AS period
+        SELECT events.user_id{columns}
+        FROM ai_usage_events AS events
+        WHERE {conditions}
+        GROUP BY events.user_id
+    ), blocks AS (
+        SELECT first, periods, {reference} OVER (PARTITION BY user_id ORDER BY first) AS reference
         FROM gathered
-        CROSS JOIN generate_series(0, 59) AS place
-        WHERE (periods >> place) & 1 = 1
+        CROSS JOIN LATERAL (VALUES {blocks}) AS block (first, periods)
+        WHERE periods <> 0
+    ), used AS (
+        SELECT first, first + place AS period, periods & ((1::bigint << place) - 1) AS earlier, reference
+        FROM blocks
+        CROSS JOIN generate_series(0, {last_place}) AS place
+        WHERE periods & (1::bigint << place) <> 0
+        OFFSET 0
     ), compared AS (
-        SELECT period, coalesce(period - {earlier} OVER (PARTITION BY user_id ORDER BY period), 0) AS distance
+        SELECT period, {distance} AS distance
         FROM used
+        OFFSET 0
     )
     SELECT period, least(distance, %(farthest)s) AS distance, count(*)
     FROM compared
     WHERE {answered}
     GROUP BY 1, 2
 """)
+_PERIODS = sql.SQL("""
+    , bit_or(1::bigint << ({number} - {first})) FILTER (WHERE events.timestamp >= {start} AND events.timestamp < {end})
+        AS {column}
+""")
+_BLOCK = 62  # bits of a `bigint` that are used
+_GREATEST_BIT = sql.SQL("(64 - position(B'1' IN ({bits})::bit(64)))")
+_MOMENTS = """
+    SELECT min(timestamp), max(timestamp)
+    FROM ai_usage_events
+    WHERE timestamp >= %(start)s AND timestamp < %(end)s
+"""
 
 _TIERS = sql.SQL("""
     SELECT width_bucket(total, %(thresholds)s::bigint[]), count(*)
@@ -141,7 +159,19 @@ _NUMBERS = {
         (extract(year FROM events.timestamp) * 12 + extract(month FROM events.timestamp) - 1)::integer
     """),
 }
-_EARLIER = {Earlier.PREVIOUS: sql.SQL("lag(period)"), Earlier.FIRST: sql.SQL("first_value(period)")}
+# The period that a user's periods are compared with, as far as a block tells it to itself or to later blocks.
+_REFERENCES = {
+    Earlier.PREVIOUS: sql.SQL("lag(first + {greatest})").format(greatest=_GREATEST_BIT.format(bits=sql.SQL("periods"))),
+    Earlier.FIRST: sql.SQL("first_value(first + {least})").format(
+        least=_GREATEST_BIT.format(bits=sql.SQL("periods & -periods"))
+    ),
+}
+_DISTANCES = {
+    Earlier.PREVIOUS: sql.SQL("coalesce(period - coalesce(first + {greatest}, reference), 0)").format(
+        greatest=_GREATEST_BIT.format(bits=sql.SQL("NULLIF(earlier, 0)"))
+    ),
+    Earlier.FIRST: sql.SQL("period - reference"),
+}
 _ANSWERED = {
     Earlier.PREVIOUS: sql.SQL("period >= %(since)s"),
     Earlier.FIRST: sql.SQL("period - distance >= %(since)s"),
@@ -149,11 +179,23 @@ _ANSWERED = {
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 
 
-def people_statement(question: Question, values: dict[str, Any]) -> sql.Composed:
-    """The statement that answers a question; adds its bind parameters to `values`."""
+def read_people(question: Question, connection: SlottedConnection) -> list[tuple[Any, ...]]:
+    """Reads the rows of `EventStore.people`."""
+    values: dict[str, Any] = {}
+    if isinstance(question, Activity):
+        selection = question.selection
+        bounds = {"start": selection.start, "end": selection.end}
+        ((first_moment, last_moment),) = connection.execute(_MOMENTS, bounds).fetchall()
+        if first_moment is None:
+            return []
+        statement = _activity(question, first_moment.date(), last_moment.date(), values)
+    else:
+        statement = _statement(question, values)
+    return connection.execute(statement, values).fetchall()
+
+
+def _statement(question: Tiers | SeatChanges | Adoption | FirstUse, values: dict[str, Any]) -> sql.Composed:
     match question:
-        case Activity():
-            return _activity(question, values)
         case Tiers(selection, thresholds):
             values["thresholds"] = list(thresholds)
             return _TIERS.format(conditions=where_condition(selection, values))
@@ -179,12 +221,36 @@ def _renamed(prefix: str, part: sql.Composable) -> sql.Composable:
     return sql.SQL(_PLACEHOLDER.sub(rf"%({prefix}_\1)s", part.as_string()))
 
 
-def _activity(question: Activity, values: dict[str, Any]) -> sql.Composed:
+def _activity(question: Activity, first_day: date, last_day: date, values: dict[str, Any]) -> sql.Composed:
+    """The statement that answers an `Activity`.
+
+    Args:
+        first_day: the day of the first event in the selection's time.
+        last_day: that of the last one.
+    """
+    period = question.period
+    last = period.number_of(last_day)
+    firsts = range(period.number_of(first_day), last + 1, _BLOCK)
+    names = [sql.Identifier(f"block_{number}") for number in range(len(firsts))]
+    columns = (
+        _PERIODS.format(
+            number=_NUMBERS[period],
+            first=sql.Literal(first),
+            start=sql.Literal(midnight(period.start_of(first))),
+            end=sql.Literal(midnight(period.start_of(min(first + _BLOCK, last + 1)))),
+            column=name,
+        )
+        for first, name in zip(firsts, names, strict=True)
+    )
+    blocks = (sql.SQL("({}, {})").format(sql.Literal(first), name) for first, name in zip(firsts, names, strict=True))
     values |= {"since": question.since, "farthest": question.farthest}
     return _ACTIVITY.format(
-        number=_NUMBERS[question.period],
+        columns=sql.Composed(list(columns)),
         conditions=where_condition(question.selection, values),
-        earlier=_EARLIER[question.earlier],
+        reference=_REFERENCES[question.earlier],
+        blocks=sql.SQL(", ").join(blocks),
+        last_place=sql.Literal(_BLOCK - 1),
+        distance=_DISTANCES[question.earlier],
         answered=_ANSWERED[question.earlier],
     )
 
