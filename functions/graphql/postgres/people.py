@@ -4,10 +4,12 @@ import re
 from datetime import date
 from typing import Any
 
+import msgspec
 from psycopg import sql
 
 from functions.graphql.postgres import payload_sql
 from functions.graphql.postgres.where import where_condition
+from functions.graphql.query.bind import add_value
 from functions.graphql.query.days import midnight
 from functions.graphql.query.people import (
     ALL_SEATS,
@@ -20,7 +22,6 @@ from functions.graphql.query.people import (
     Seats,
     Tiers,
 )
-from functions.graphql.query.periods import Period
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.slots import SlottedConnection
 
@@ -54,9 +55,9 @@ _ACTIVITY = sql.SQL("""
     GROUP BY 1, 2
 """)
 _PERIODS = sql.SQL("""
-    , bit_or(1::bigint << ({number} - {first})) FILTER (WHERE events.timestamp >= {start} AND events.timestamp < {end})
-        AS {column}
+    , bit_or(1::bigint << (width_bucket(events.timestamp, {starts}::timestamptz[]) - 1)){of_block} AS {column}
 """)
+_OF_BLOCK = sql.SQL(" FILTER (WHERE events.timestamp >= {start} AND events.timestamp < {end})")
 _BLOCK = 62  # bits of a `bigint` that are used
 _GREATEST_BIT = sql.SQL("(64 - position(B'1' IN ({bits})::bit(64)))")
 _MOMENTS = """
@@ -151,14 +152,8 @@ _FIRST_USE = sql.SQL("""
     FROM waited
 """)
 
-# As `Period.number_of`.
-_NUMBERS = {
-    Period.DAY: sql.SQL("(events.timestamp::date - DATE '1970-01-01')"),
-    Period.WEEK: sql.SQL("((events.timestamp::date - DATE '1970-01-01' + 3) / 7)"),
-    Period.MONTH: sql.SQL("""
-        (extract(year FROM events.timestamp) * 12 + extract(month FROM events.timestamp) - 1)::integer
-    """),
-}
+_DAY = sql.SQL("(events.timestamp::date - DATE '1970-01-01')")  # as `Period.number_of`
+
 # The period that a user's periods are compared with, as far as a block tells it to itself or to later blocks.
 _REFERENCES = {
     Earlier.PREVIOUS: sql.SQL("lag(first + {greatest})").format(greatest=_GREATEST_BIT.format(bits=sql.SQL("periods"))),
@@ -229,24 +224,31 @@ def _activity(question: Activity, first_day: date, last_day: date, values: dict[
         last_day: that of the last one.
     """
     period = question.period
-    last = period.number_of(last_day)
-    firsts = range(period.number_of(first_day), last + 1, _BLOCK)
-    names = [sql.Identifier(f"block_{number}") for number in range(len(firsts))]
-    columns = (
-        _PERIODS.format(
-            number=_NUMBERS[period],
-            first=sql.Literal(first),
-            start=sql.Literal(midnight(period.start_of(first))),
-            end=sql.Literal(midnight(period.start_of(min(first + _BLOCK, last + 1)))),
-            column=name,
+    numbers = range(period.number_of(first_day), period.number_of(last_day) + 1)
+    starts = [midnight(period.start_of(number)) for number in range(numbers.start, numbers.stop + 1)]
+    # Events that were stored since the first and the last day were read would be in no period.
+    start, end = max(question.selection.start, starts[0]), min(question.selection.end, starts[-1])
+    selection = msgspec.structs.replace(question.selection, start=start, end=end)
+    columns, blocks = [], []
+    for place in range(0, len(numbers), _BLOCK):
+        of_block = numbers[place : place + _BLOCK]
+        column = sql.Identifier(f"block_{place}")
+        blocks.append(sql.SQL("({}, {})").format(sql.Literal(of_block.start), column))
+        columns.append(
+            _PERIODS.format(
+                starts=sql.Placeholder(add_value(values, starts[place : place + len(of_block)])),
+                of_block=_OF_BLOCK.format(
+                    start=sql.Literal(starts[place]), end=sql.Literal(starts[place + len(of_block)])
+                )
+                if len(of_block) < len(numbers)
+                else sql.SQL(""),
+                column=column,
+            )
         )
-        for first, name in zip(firsts, names, strict=True)
-    )
-    blocks = (sql.SQL("({}, {})").format(sql.Literal(first), name) for first, name in zip(firsts, names, strict=True))
     values |= {"since": question.since, "farthest": question.farthest}
     return _ACTIVITY.format(
-        columns=sql.Composed(list(columns)),
-        conditions=where_condition(question.selection, values),
+        columns=sql.Composed(columns),
+        conditions=where_condition(selection, values),
         reference=_REFERENCES[question.earlier],
         blocks=sql.SQL(", ").join(blocks),
         last_place=sql.Literal(_BLOCK - 1),
@@ -259,7 +261,7 @@ def _of_seats(statement: sql.SQL, seats: Seats, values: dict[str, Any]) -> sql.C
     values["assigned_ids"] = list(seats.assigned_ids)
     return statement.format(
         product=payload_sql.text(seats.product, values),
-        day=_NUMBERS[Period.DAY],
+        day=_DAY,
         conditions=where_condition(seats.selection, values),
     )
 
