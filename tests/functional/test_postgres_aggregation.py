@@ -9,9 +9,12 @@ import pytest
 
 from functions.graphql.postgres.aggregation import read_aggregation
 from functions.graphql.postgres.path_counts import PathCounts
+from functions.graphql.postgres.people import read_people
 from functions.graphql.postgres.store import PostgresStore
 from functions.graphql.query.aggregation import Aggregation, Dimension, Measure, MeasureKind
 from functions.graphql.query.budget import Deadline
+from functions.graphql.query.people import Activity, Earlier
+from functions.graphql.query.periods import Period
 from functions.graphql.query.selection import Selection
 from functions.graphql.query.store import PROJECT_ID, PageWindow, RequestedFields
 from functions.shared.catalog.registry import load
@@ -68,7 +71,43 @@ def test_what_is_counted_of_a_small_namespace_is_found_by_an_index(
     assert sum(row[len(dimensions)] for row in rows) == EVENTS // 100
     assert len(plans) == (1 if Dimension.DAY in dimensions else 2)
     for plan in plans:
-        assert "namespace_path_timestamp_id_idx" in plan, plan
+        assert "namespace_path_timestamp_id_event" in plan, plan
+        assert "Seq Scan on ai_usage_events" not in plan, plan
+
+
+@pytest.mark.parametrize(
+    "dimensions", [(), (Dimension.USER,), (Dimension.NAMESPACE,), (Dimension.WEEK, Dimension.FEATURE)], ids=str
+)
+def test_what_needs_no_payload_is_counted_from_the_index_alone(
+    dimensions: tuple[Dimension, ...], connection: psycopg.Connection, plans: list[str]
+) -> None:
+    registry = load()
+    connection.execute("VACUUM ai_usage_events")
+    plans.clear()
+    measures = (Measure(MeasureKind.EVENTS), Measure(MeasureKind.USERS), Measure(MeasureKind.FEATURES))
+    selection = Selection((LEAF,), MOMENT - timedelta(days=7), MOMENT, tuple(registry.by_id))
+    aggregation = Aggregation(selection, registry.feature_of, measures, dimensions=dimensions, limit=100)
+    rows = read_aggregation(aggregation, connection)
+    assert sum(row[len(dimensions)] for row in rows) == EVENTS // 100
+    (plan,) = plans
+    assert "Index Only Scan" in plan, plan
+    assert plan.count(" Scan using ") == plan.count("Index Only Scan"), plan
+
+
+@pytest.mark.parametrize("earlier", Earlier)
+@pytest.mark.parametrize("period", Period)
+def test_the_course_of_users_is_read_from_indexes_alone(
+    period: Period, earlier: Earlier, connection: psycopg.Connection, plans: list[str]
+) -> None:
+    connection.execute("VACUUM ai_usage_events")
+    plans.clear()
+    selection = Selection((LEAF,), MOMENT - timedelta(days=7), MOMENT, tuple(load().by_id))
+    since = period.number_of(selection.start.date())
+    unslotted: Any = connection
+    rows = read_people(Activity(selection, period, since=since, earlier=earlier, farthest=3), unslotted)
+    assert rows
+    for plan in plans:
+        assert "Index Only Scan" in plan, plan
         assert "Seq Scan on ai_usage_events" not in plan, plan
 
 

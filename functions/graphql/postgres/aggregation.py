@@ -1,20 +1,24 @@
 """Runs an `Aggregation` on PostgreSQL.
 
 Where users are counted, the statement first groups events by group and user, and then counts rows, so that nothing has
-to be sorted. It skips this step if a measure needs single events.
+to be sorted. It skips this step if a measure needs single events, or if an index is sorted by the groups.
+
+What is done for each event is kept cheap: an array by event id says which feature an event is of, and days and weeks
+become dates only in the answer.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 from psycopg import sql
 
 from functions.graphql.postgres import group_order
-from functions.graphql.postgres.measure_sql import MeasureSql, needs_features
+from functions.graphql.postgres.measure_sql import MeasureSql
 from functions.graphql.postgres.payload_reader import PayloadReader
 from functions.graphql.postgres.where import where_condition
 from functions.graphql.query.aggregation import (
+    PERIODS,
     Aggregation,
     Dimension,
     Measure,
@@ -27,7 +31,7 @@ from functions.shared.postgres import Connection
 
 _GROUPS = sql.SQL("""
     WITH counted AS ({counted})
-    SELECT {keys}{measures}
+    SELECT {shown}{measures}
     FROM counted
     GROUP BY {groups}
     {having}
@@ -37,23 +41,21 @@ _GROUPS = sql.SQL("""
 
 _FOUND = sql.SQL("""
     SELECT {keys}{is_current} AS is_current, events.user_id, events.event, events.timestamp{columns}
-    FROM ai_usage_events AS events {features} {moments}
+    FROM ai_usage_events AS events {moments}
     WHERE {conditions}
 """)
 _EVENTS = sql.SQL("SELECT found.*{path_keys} FROM ({found}) AS found")
 _USERS = sql.SQL("""
-    SELECT {keys}user_id, bool_or(is_current) AS is_current{columns}
+    SELECT {keys}user_id, {is_current} AS is_current{columns}
     FROM ({events}) AS found
     GROUP BY {keys}user_id
 """)
 
-_FEATURES = sql.SQL("""
-    LEFT JOIN (
-        SELECT event, name COLLATE "C" AS feature, bits::bit({width}) AS feature_bit
-        FROM unnest(%(known_events)s::smallint[], %(known_features)s::text[], %(feature_bits)s::text[])
-             AS known (event, name, bits)
-    ) AS features ON features.event = events.event
-""")
+_FEATURE = sql.SQL("(%(features)s::smallint[])[events.event]")
+_FEATURE_NAME = sql.SQL("""(%(feature_names)s::text[])[{key}] COLLATE "C\"""")
+_DATE = sql.SQL("{key}::date")
+_TRUE = sql.SQL("true")
+_ANY_IS_CURRENT = sql.SQL("bool_or(is_current)")
 
 # Answers one row even without any event, as `GROUP BY ()` does.
 _ONE_GROUP = sql.SQL("()")
@@ -78,28 +80,32 @@ _BOTH_ENDS_OF_NEXT_WEEK = sql.SQL("""
     (date_trunc('week', events.timestamp) + interval '13 days', false)
 """)
 _NEXT_MONTH = sql.SQL("(events.timestamp + interval '1 month', false)")
-_ANY_MOMENT = sql.SQL("(events.timestamp, false)")
-_LATER: dict[Dimension | None, sql.SQL] = {
+_LATER: dict[Dimension, sql.SQL] = {
     Dimension.DAY: _NEXT_DAY,
     Dimension.WEEK: _NEXT_WEEK,
     Dimension.MONTH: _NEXT_MONTH,
-    None: _ANY_MOMENT,
 }
 _WITHIN_OWN_OR_PREVIOUS = sql.SQL("""
     CASE WHEN moments.is_current THEN events.timestamp >= %(own_start)s ELSE events.timestamp < %(previous_end)s END
 """)
 
-# Key of each dimension.
+# Without days, weeks or months, the previous period ends where the selection begins: each event is in one of the two.
+_IS_IN_SELECTION = sql.SQL("(events.timestamp >= %(own_start)s)")
+
+# Key of each dimension. A day or week begins with its first moment; 2001 began on a Monday.
 _KEYS: dict[Dimension, sql.SQL] = {
-    Dimension.FEATURE: sql.SQL("features.feature"),
+    Dimension.FEATURE: _FEATURE,
     Dimension.EVENT: sql.SQL("events.event"),
     Dimension.USER: sql.SQL("events.user_id"),
     Dimension.NAMESPACE: sql.SQL("coalesce(events.namespace_path, '')"),
     Dimension.PROJECT: sql.SQL("coalesce(events.project_id, 0)"),
-    Dimension.DAY: sql.SQL("({moment})::date"),
-    Dimension.WEEK: sql.SQL("date_trunc('week', {moment})::date"),
-    Dimension.MONTH: sql.SQL("date_trunc('month', {moment})::date"),
+    Dimension.DAY: sql.SQL("date_bin('1 day', {moment}, '2001-01-01 00:00+00')"),
+    Dimension.WEEK: sql.SQL("date_bin('7 days', {moment}, '2001-01-01 00:00+00')"),
+    Dimension.MONTH: sql.SQL("date_trunc('month', {moment})"),
 }
+
+# What the answer shows of a key; other keys are shown as they are.
+_SHOWN: dict[Dimension, sql.SQL] = {Dimension.FEATURE: _FEATURE_NAME, **dict.fromkeys(PERIODS, _DATE)}
 
 
 def read_aggregation(aggregation: Aggregation, connection: SlottedConnection | Connection) -> list[tuple[Any, ...]]:
@@ -115,70 +121,81 @@ def read_aggregation(aggregation: Aggregation, connection: SlottedConnection | C
 
 
 def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed:
-    moment, is_current = sql.SQL("events.timestamp"), sql.SQL("true")
+    reader = PayloadReader(values)
+    path_keys = [part for path in aggregation.paths for part in reader.scalar_key(path)]
+    measures = MeasureSql(aggregation, reader, values)
+    keys = [sql.Identifier(f"key_{number}") for number in range(len(aggregation.dimensions) + len(path_keys))]
+    found = _found(aggregation, measures, reader, keys, values)
+    counted = _EVENTS.format(
+        found=reader.read(found),
+        path_keys=_each(
+            sql.SQL(", {} AS {}").format(part, key)
+            for part, key in zip(path_keys, keys[len(aggregation.dimensions) :], strict=True)
+        ),
+    )
+    if measures.by_user:
+        counted = _USERS.format(
+            keys=_each(sql.SQL("{}, ").format(key) for key in keys),
+            is_current=_ANY_IS_CURRENT if aggregation.looks_back else _TRUE,
+            columns=measures.user_columns,
+            events=counted,
+        )
+    values["limit"] = aggregation.limit
+    shown = [
+        _SHOWN[of].format(key=key) if of in _SHOWN else key
+        for of, key in zip(aggregation.dimensions, keys, strict=False)
+    ]
+    shown += keys[len(aggregation.dimensions) :]
+    return _GROUPS.format(
+        counted=counted,
+        shown=_each(sql.SQL("{}, ").format(key) for key in shown),
+        measures=sql.SQL(", ").join(measures.expressions),
+        groups=sql.SQL(", ").join(keys) if keys else _ONE_GROUP,
+        having=group_order.having(aggregation, shown, measures.expressions, values),
+        order=group_order.order(aggregation, shown, measures.expressions),
+    )
+
+
+def _found(
+    aggregation: Aggregation,
+    measures: MeasureSql,
+    reader: PayloadReader,
+    keys: Sequence[sql.Composable],
+    values: dict[str, Any],
+) -> sql.Composed:
+    """The events to measure, with what the groups and measures need of each."""
+    moment, is_current = sql.SQL("events.timestamp"), _TRUE
     moments: sql.Composable = sql.SQL("")
     conditions = where_condition(aggregation.selection, values)
     if aggregation.looks_back:
+        values |= {"own_start": values["start"], "start": aggregation.previous_start}
+        is_current = _IS_IN_SELECTION
+    if aggregation.looks_back and aggregation.period is not None:
         moment, is_current = sql.SQL("moments.moment"), sql.SQL("moments.is_current")
         later = _BOTH_ENDS_OF_NEXT_WEEK if aggregation.splits_weeks else _LATER[aggregation.period]
         moments = _MOMENTS.format(later=later)
-        values |= {
-            "own_start": values["start"],
-            "start": aggregation.previous_start,
-            "previous_end": aggregation.previous_end,
-        }
+        values["previous_end"] = aggregation.previous_end
         conditions = sql.SQL(" AND ").join([conditions, _WITHIN_OWN_OR_PREVIOUS])
-    reader = PayloadReader(values)
-    path_keys = [part for path in aggregation.paths for part in reader.scalar_key(path)]
-    measures = MeasureSql(aggregation.measures, reader, values)
-    values["limit"] = aggregation.limit
-    count = len(aggregation.dimensions)
-    keys = [sql.Identifier(f"key_{number}") for number in range(count + len(path_keys))]
-    found = _FOUND.format(
+    if Dimension.FEATURE in aggregation.dimensions:
+        values |= _features(aggregation)
+    return _FOUND.format(
         keys=_each(
             sql.SQL("{} AS {}, ").format(_KEYS[dimension].format(moment=moment), key)
             for dimension, key in zip(aggregation.dimensions, keys, strict=False)
         ),
         is_current=is_current,
-        columns=_each([_feature_bit(aggregation), measures.event_columns, reader.columns]),
-        features=_features(aggregation, values),
+        columns=_each([measures.event_columns, reader.columns]),
         moments=moments,
         conditions=conditions,
     )
-    counted = _EVENTS.format(
-        found=reader.read(found),
-        path_keys=_each(
-            sql.SQL(", {} AS {}").format(part, key) for part, key in zip(path_keys, keys[count:], strict=True)
-        ),
-    )
-    if measures.by_user:
-        listed = _each(sql.SQL("{}, ").format(key) for key in keys)
-        counted = _USERS.format(keys=listed, columns=measures.user_columns, events=counted)
-    return _GROUPS.format(
-        counted=counted,
-        keys=_each(sql.SQL("{}, ").format(key) for key in keys),
-        measures=sql.SQL(", ").join(measures.expressions),
-        groups=sql.SQL(", ").join(keys) if keys else _ONE_GROUP,
-        having=group_order.having(aggregation, keys, measures.expressions, values),
-        order=group_order.order(aggregation, keys, measures.expressions),
-    )
 
 
-def _features(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composable:
-    """The features of the event types, each with a bit of its own, if the statement needs them."""
-    if Dimension.FEATURE not in aggregation.dimensions and not needs_features(aggregation.measures):
-        return sql.SQL("")
-    names = list(dict.fromkeys(aggregation.feature_of.values()))
-    values |= {
-        "known_events": list(aggregation.feature_of),
-        "known_features": list(aggregation.feature_of.values()),
-        "feature_bits": [f"{1 << names.index(name):0{len(names)}b}" for name in aggregation.feature_of.values()],
-    }
-    return _FEATURES.format(width=sql.Literal(max(1, len(names))))
-
-
-def _feature_bit(aggregation: Aggregation) -> sql.Composable:
-    return sql.SQL(", features.feature_bit" if needs_features(aggregation.measures) else "")
+def _features(aggregation: Aggregation) -> dict[str, list[Any]]:
+    """Bind parameters: the names of the features, sorted, and the number of each event id's feature, 0 without one."""
+    names = sorted(set(aggregation.feature_of.values()))
+    number_of = {name: number for number, name in enumerate(names, 1)}
+    features = (aggregation.feature_of.get(event) for event in range(1, max(aggregation.feature_of, default=0) + 1))
+    return {"feature_names": names, "features": [number_of.get(feature or "", 0) for feature in features]}
 
 
 def _with_distinct(

@@ -1,12 +1,16 @@
 """Answers questions about users over time on PostgreSQL."""
 
 import re
+from datetime import date
 from typing import Any
 
+import msgspec
 from psycopg import sql
 
 from functions.graphql.postgres import payload_sql
 from functions.graphql.postgres.where import where_condition
+from functions.graphql.query.bind import add_value
+from functions.graphql.query.days import midnight
 from functions.graphql.query.people import (
     ALL_SEATS,
     Activity,
@@ -19,34 +23,49 @@ from functions.graphql.query.people import (
     Seats,
     Tiers,
 )
-from functions.graphql.query.periods import Period
 from functions.graphql.query.selection import Selection
+from functions.graphql.query.slots import SlottedConnection
 
-# A user's periods are first gathered as bits: a hash table of users and periods would not fit in memory.
+# A user's periods are first gathered as bits, in a column for each block of periods: a hash table of users and periods
+# would not fit in memory. The period before one is found among the bits, and else in an earlier block.
 _ACTIVITY = sql.SQL("""
     WITH gathered AS (
-        SELECT user_id, period / 60 AS block, bit_or(1::bigint << (period %% 60)) AS periods
-        FROM (
-            SELECT events.user_id, {number} AS period
-            FROM ai_usage_events AS events
-            WHERE {conditions}
-            OFFSET 0
-        ) AS found
-        GROUP BY 1, 2
-    ), used AS (
-        SELECT user_id, block * 60 + place AS period
+        SELECT events.user_id{columns}
+        FROM ai_usage_events AS events
+        WHERE {conditions}
+        GROUP BY events.user_id
+    ), blocks AS (
+        SELECT first, periods, {reference} OVER (PARTITION BY user_id ORDER BY first) AS reference
         FROM gathered
-        CROSS JOIN generate_series(0, 59) AS place
-        WHERE (periods >> place) & 1 = 1
+        CROSS JOIN LATERAL (VALUES {blocks}) AS block (first, periods)
+        WHERE periods <> 0
+    ), used AS (
+        SELECT first, first + place AS period, periods & ((1::bigint << place) - 1) AS earlier, reference
+        FROM blocks
+        CROSS JOIN generate_series(0, {last_place}) AS place
+        WHERE periods & (1::bigint << place) <> 0
+        OFFSET 0
     ), compared AS (
-        SELECT period, coalesce(period - {earlier} OVER (PARTITION BY user_id ORDER BY period), 0) AS distance
+        SELECT period, {distance} AS distance
         FROM used
+        OFFSET 0
     )
     SELECT period, least(distance, %(farthest)s) AS distance, count(*)
     FROM compared
     WHERE {answered}
     GROUP BY 1, 2
 """)
+_PERIODS = sql.SQL("""
+    , bit_or(1::bigint << (width_bucket(events.timestamp, {starts}::timestamptz[]) - 1)){of_block} AS {column}
+""")
+_OF_BLOCK = sql.SQL(" FILTER (WHERE events.timestamp >= {start} AND events.timestamp < {end})")
+_BLOCK = 62  # bits of a `bigint` that are used
+_GREATEST_BIT = sql.SQL("(64 - position(B'1' IN ({bits})::bit(64)))")
+_MOMENTS = """
+    SELECT min(timestamp), max(timestamp)
+    FROM ai_usage_events
+    WHERE timestamp >= %(start)s AND timestamp < %(end)s
+"""
 
 _TIERS = sql.SQL("""
     SELECT width_bucket(total, %(thresholds)s::bigint[]), count(*)
@@ -159,15 +178,21 @@ _FIRST_USE = sql.SQL("""
     FROM waited
 """)
 
-# As `Period.number_of`.
-_NUMBERS = {
-    Period.DAY: sql.SQL("(events.timestamp::date - DATE '1970-01-01')"),
-    Period.WEEK: sql.SQL("((events.timestamp::date - DATE '1970-01-01' + 3) / 7)"),
-    Period.MONTH: sql.SQL("""
-        (extract(year FROM events.timestamp) * 12 + extract(month FROM events.timestamp) - 1)::integer
-    """),
+_DAY = sql.SQL("(events.timestamp::date - DATE '1970-01-01')")  # as `Period.number_of`
+
+# The period that a user's periods are compared with, as far as a block tells it to itself or to later blocks.
+_REFERENCES = {
+    Earlier.PREVIOUS: sql.SQL("lag(first + {greatest})").format(greatest=_GREATEST_BIT.format(bits=sql.SQL("periods"))),
+    Earlier.FIRST: sql.SQL("first_value(first + {least})").format(
+        least=_GREATEST_BIT.format(bits=sql.SQL("periods & -periods"))
+    ),
 }
-_EARLIER = {Earlier.PREVIOUS: sql.SQL("lag(period)"), Earlier.FIRST: sql.SQL("first_value(period)")}
+_DISTANCES = {
+    Earlier.PREVIOUS: sql.SQL("coalesce(period - coalesce(first + {greatest}, reference), 0)").format(
+        greatest=_GREATEST_BIT.format(bits=sql.SQL("NULLIF(earlier, 0)"))
+    ),
+    Earlier.FIRST: sql.SQL("period - reference"),
+}
 _ANSWERED = {
     Earlier.PREVIOUS: sql.SQL("period >= %(since)s"),
     Earlier.FIRST: sql.SQL("period - distance >= %(since)s"),
@@ -175,11 +200,23 @@ _ANSWERED = {
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 
 
-def people_statement(question: Question, values: dict[str, Any]) -> sql.Composed:
-    """The statement that answers a question; adds its bind parameters to `values`."""
+def read_people(question: Question, connection: SlottedConnection) -> list[tuple[Any, ...]]:
+    """Reads the rows of `EventStore.people`."""
+    values: dict[str, Any] = {}
+    if isinstance(question, Activity):
+        selection = question.selection
+        bounds = {"start": selection.start, "end": selection.end}
+        ((first_moment, last_moment),) = connection.execute(_MOMENTS, bounds).fetchall()
+        if first_moment is None:
+            return []
+        statement = _activity(question, first_moment.date(), last_moment.date(), values)
+    else:
+        statement = _statement(question, values)
+    return connection.execute(statement, values).fetchall()
+
+
+def _statement(question: Tiers | SeatChanges | Adoption | FirstUse, values: dict[str, Any]) -> sql.Composed:
     match question:
-        case Activity():
-            return _activity(question, values)
         case Tiers(selection, thresholds):
             values["thresholds"] = list(thresholds)
             return _TIERS.format(conditions=where_condition(selection, values))
@@ -207,12 +244,43 @@ def _renamed(prefix: str, part: sql.Composable) -> sql.Composable:
     return sql.SQL(_PLACEHOLDER.sub(rf"%({prefix}_\1)s", part.as_string()))
 
 
-def _activity(question: Activity, values: dict[str, Any]) -> sql.Composed:
+def _activity(question: Activity, first_day: date, last_day: date, values: dict[str, Any]) -> sql.Composed:
+    """The statement that answers an `Activity`.
+
+    Args:
+        first_day: the day of the first event in the selection's time.
+        last_day: that of the last one.
+    """
+    period = question.period
+    numbers = range(period.number_of(first_day), period.number_of(last_day) + 1)
+    starts = [midnight(period.start_of(number)) for number in range(numbers.start, numbers.stop + 1)]
+    # Events that were stored since the first and the last day were read would be in no period.
+    start, end = max(question.selection.start, starts[0]), min(question.selection.end, starts[-1])
+    selection = msgspec.structs.replace(question.selection, start=start, end=end)
+    columns, blocks = [], []
+    for place in range(0, len(numbers), _BLOCK):
+        of_block = numbers[place : place + _BLOCK]
+        column = sql.Identifier(f"block_{place}")
+        blocks.append(sql.SQL("({}, {})").format(sql.Literal(of_block.start), column))
+        columns.append(
+            _PERIODS.format(
+                starts=sql.Placeholder(add_value(values, starts[place : place + len(of_block)])),
+                of_block=_OF_BLOCK.format(
+                    start=sql.Literal(starts[place]), end=sql.Literal(starts[place + len(of_block)])
+                )
+                if len(of_block) < len(numbers)
+                else sql.SQL(""),
+                column=column,
+            )
+        )
     values |= {"since": question.since, "farthest": question.farthest}
     return _ACTIVITY.format(
-        number=_NUMBERS[question.period],
-        conditions=where_condition(question.selection, values),
-        earlier=_EARLIER[question.earlier],
+        columns=sql.Composed(columns),
+        conditions=where_condition(selection, values),
+        reference=_REFERENCES[question.earlier],
+        blocks=sql.SQL(", ").join(blocks),
+        last_place=sql.Literal(_BLOCK - 1),
+        distance=_DISTANCES[question.earlier],
         answered=_ANSWERED[question.earlier],
     )
 
@@ -221,7 +289,7 @@ def _of_seats(statement: sql.SQL, seats: Seats, values: dict[str, Any]) -> sql.C
     values["assigned_ids"] = list(seats.assigned_ids)
     return statement.format(
         product=payload_sql.text(seats.product, values),
-        day=_NUMBERS[Period.DAY],
+        day=_DAY,
         conditions=where_condition(seats.selection, values),
     )
 

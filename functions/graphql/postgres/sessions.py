@@ -12,6 +12,7 @@ from functions.graphql.postgres.where import where_condition
 from functions.graphql.query.aggregation import KEY_COLUMNS, Dimension
 from functions.graphql.query.bind import add_value
 from functions.graphql.query.sessions import Sessions
+from functions.graphql.query.slots import SlottedConnection
 
 _SESSIONS = sql.SQL("""
     WITH found AS (
@@ -54,12 +55,15 @@ _ANSWER = sql.SQL("""
 """)
 _ONLY_COUNT = sql.SQL("SELECT count(*) FROM (SELECT FROM sessions GROUP BY {groups}) AS groups")
 _HAVING = sql.SQL("HAVING ROW(-count(*), {keys}) {after} ROW({position})")
+# Events that begin a session after the period, or end one before it, change no answer.
 _FOUND = sql.SQL("""
     SELECT events.id, events.timestamp, events.event, events.user_id, events.project_id,
            coalesce(events.namespace_path, '') COLLATE "C" AS place, CASE {features} END COLLATE "C" AS feature,
            coalesce({matches}, false) AS matches{columns}
     FROM ai_usage_events AS events
     WHERE {conditions}
+      AND (events.event = ANY(%(begins)s::smallint[]) AND events.timestamp < %(matched_end)s
+           OR events.event = ANY(%(ends)s::smallint[]) AND events.timestamp >= %(matched_start)s)
 """)
 _WHEN = sql.SQL(" WHEN event = ANY({event_ids}::smallint[]) THEN {value}")
 _KEYS = {
@@ -75,8 +79,13 @@ _KEYS = {
 _AS_TEXT = sql.SQL("{value}::text")
 
 
-def sessions_statement(question: Sessions, values: dict[str, Any]) -> sql.Composed:
-    """The statement that measures sessions; adds its bind parameters to `values`."""
+def read_sessions(question: Sessions, connection: SlottedConnection) -> list[tuple[Any, ...]]:
+    """Reads the rows of `EventStore.people` for sessions."""
+    values: dict[str, Any] = {}
+    return connection.execute(_statement(question, values), values).fetchall()
+
+
+def _statement(question: Sessions, values: dict[str, Any]) -> sql.Composed:
     matches = separate_condition("matched", question.matched, values)
     conditions = where_condition(question.covered, values)
     reader = PayloadReader(values)

@@ -22,8 +22,8 @@ from functions.graphql.postgres.page_sql import (
     page_statement,
 )
 from functions.graphql.postgres.path_counts import PathCounts, Paths
-from functions.graphql.postgres.people import people_statement
-from functions.graphql.postgres.sessions import sessions_statement
+from functions.graphql.postgres.people import read_people
+from functions.graphql.postgres.sessions import read_sessions
 from functions.graphql.postgres.where import (
     event_conditions,
     month_of,
@@ -101,14 +101,9 @@ class PostgresStore:
         """See `EventStore.people`."""
         if question.selects_nothing:
             return []
-        values: dict[str, Any] = {}
         if isinstance(question, Sessions):
-            statement = sessions_statement(question, values)
-        else:
-            statement = people_statement(question, values)
-        return self._read(
-            question.selection, lambda connection: connection.execute(statement, values, prepare=False).fetchall()
-        )
+            return self._read(question.selection, lambda connection: read_sessions(question, connection))
+        return self._read(question.selection, lambda connection: read_people(question, connection))
 
     def _read[Result](self, selection: Selection, work: Callable[[SlottedConnection], Result]) -> Result:
         def limited(slotted: SlottedConnection) -> Result:
