@@ -26,7 +26,9 @@ _MAY_ASK = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE')"
 
 _SERVER = "SELECT system_identifier::text FROM pg_control_system()"
 
-_KNOWN_SERVER = "UPDATE sync_state SET server = coalesce(server, %(server)s) WHERE target = %(target)s RETURNING server"
+_KNOWN_SERVER = "SELECT server FROM sync_state WHERE target = %s"
+
+_REMEMBER_SERVER = "UPDATE sync_state SET server = %s WHERE target = %s AND server IS NULL"
 
 _READ = "SELECT epoch, mark FROM sync_state WHERE target = %s"
 
@@ -61,9 +63,12 @@ def is_same_server(connection: Connection, target: UUID) -> bool:
         found = connection.execute(_SERVER).fetchone()
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported):
         return True
-    server = found[0] if found else None
-    known = connection.execute(_KNOWN_SERVER, {"server": server, "target": str(target)}).fetchone()
-    return known is None or known[0] == server
+    known = connection.execute(_KNOWN_SERVER, [str(target)]).fetchone()
+    if found is None or known is None:
+        return True
+    if known[0] is None:
+        connection.execute(_REMEMBER_SERVER, [found[0], str(target)])
+    return known[0] in (None, found[0])
 
 
 def was_put_back(connection: Connection, client: Client, target: UUID) -> bool:

@@ -21,14 +21,16 @@ import psycopg
 import pytest
 from botocore import xform_name
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from typer.testing import CliRunner
 
 from functions.ingest.consumer_handler import ConsumerHandler, build
 from functions.shared import secret, settings
+from functions.sync import marks
 from functions.sync.error import SyncError
 from functions.sync.sync import Sync
 from infra.cli import app
-from tests.functional.test_sync import SECONDS, in_clickhouse, in_postgres
+from tests.functional.test_sync import SECONDS, in_clickhouse, in_postgres, insert
 from tests.support import documentation
 from tests.support.consuming import Queues
 from tests.support.documentation import DOCS
@@ -317,6 +319,29 @@ def test_a_server_that_was_filled_by_logical_replication_takes_over(
         assert in_clickhouse(client) == stored(new)
         erased = CliRunner().invoke(app, ["user", "erase", "4", "--yes"])
         assert erased.exit_code == 0, erased.output
+
+
+def test_only_runs_that_copy_rows_count_and_a_count_that_clickhouse_missed_does_no_harm(
+    sync: Sync, connection: psycopg.Connection, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(connection)
+    for _ in range(2):
+        sync.run(SECONDS)
+        assert connection.execute("SELECT mark FROM sync_state").fetchall() == [(1,)]
+    insert(connection)
+    with monkeypatch.context() as patched:
+        patched.setattr(marks, "_TELL", "SELECT throwIf(1)")
+        with pytest.raises(ClickHouseError):
+            sync.run(SECONDS)
+    sync.run(SECONDS)
+    assert in_clickhouse(client) == in_postgres(connection)
+    assert client.query("SELECT max(mark) FROM ai_usage_sync_marks").result_rows[0][0] == 3
+    connection.execute("UPDATE sync_state SET mark = 2")
+    with pytest.raises(SyncError, match=r"earlier moment.*sync --reset"):
+        sync.run(SECONDS)
+    sync.reset(SECONDS)
+    sync.run(SECONDS)
+    assert in_clickhouse(client) == in_postgres(connection)
 
 
 def test_every_table_can_be_replicated(connection: psycopg.Connection) -> None:
