@@ -15,7 +15,7 @@ from functions.retention.contract import contract_metrics
 from functions.retention.contract.verdict import Verdict, fallen
 from functions.retention.contract.watch import ContractWatch
 from functions.retention.retention import Retention, RetentionError
-from functions.shared.catalog.feature import DefinitionError
+from functions.shared.catalog.definition_error import DefinitionError
 from functions.shared.correlation import invocation_of
 from functions.shared.failure import redact_errors
 from functions.shared.postgres import reason_of

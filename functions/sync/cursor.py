@@ -14,7 +14,7 @@ from functions.shared.rollup_days import forget_rollups
 from functions.shared.sync_state import BEGINNING, SyncPosition, Watermark, foreign_position, read_state
 from functions.sync.chunks import TRANSACTION_DIGITS
 from functions.sync.error import SyncError
-from functions.sync.marks import is_same_server, mark, was_put_back
+from functions.sync.marks import is_same_server, mark, told, was_put_back
 
 _HAS_ROWS = "SELECT EXISTS (SELECT * FROM ai_usage_events)"
 
@@ -87,7 +87,8 @@ class Cursor(msgspec.Struct, frozen=True):
     def of_table(cls, connection: Connection, client: Client, target: UUID) -> "Cursor":
         """Returns the cursor; begins a new epoch if this PostgreSQL knows no cursor of the table.
 
-        Whatever the table already has is of earlier epochs, also if it was copied from another PostgreSQL.
+        Whatever the table already has is of earlier epochs, also if it was copied from another PostgreSQL. It may have
+        been emptied since.
 
         Raises:
             ClickHouseError: ClickHouse did not answer or returned an error.
@@ -96,7 +97,7 @@ class Cursor(msgspec.Struct, frozen=True):
         if row is not None:
             return cls(connection, target, row[0])
         newest = int(client.query(_NEWEST_VERSION).result_rows[0][0])
-        epoch = newest // 10**TRANSACTION_DIGITS + 1
+        epoch = max(newest // 10**TRANSACTION_DIGITS, told(client, target)[0]) + 1
         connection.execute(_BEGIN_EPOCH, {"target": str(target), "epoch": epoch} | BEGINNING.values())
         return cls(connection, target, epoch)
 

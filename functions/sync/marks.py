@@ -71,11 +71,16 @@ def is_same_server(connection: Connection, target: UUID) -> bool:
     return known[0] in (None, found[0])
 
 
+def told(client: Client, target: UUID) -> tuple[int, int]:
+    """Returns the highest epoch that ClickHouse was told of a table of events, and the highest count of that epoch."""
+    epoch, count = client.query(_TOLD, parameters={"target": target}).result_rows[0][0]
+    return int(epoch), int(count)
+
+
 def was_put_back(connection: Connection, client: Client, target: UUID) -> bool:
     """Whether PostgreSQL counts less than the table's ClickHouse was told."""
     row = connection.execute(_READ, [str(target)]).fetchone()
-    told = client.query(_TOLD, parameters={"target": target}).result_rows[0][0]
-    return row is not None and (row[0], row[1]) < tuple(told)
+    return row is not None and (row[0], row[1]) < told(client, target)
 
 
 def mark(connection: Connection, client: Client, target: UUID, epoch: int) -> None:

@@ -339,9 +339,11 @@ def test_only_runs_that_copy_rows_count_and_a_count_that_clickhouse_missed_does_
     connection.execute("UPDATE sync_state SET mark = 2")
     with pytest.raises(SyncError, match=r"earlier moment.*sync --reset"):
         sync.run(SECONDS)
-    sync.reset(SECONDS)
-    sync.run(SECONDS)
-    assert in_clickhouse(client) == in_postgres(connection)
+    client.command("TRUNCATE TABLE ai_usage_events")  # the next epoch is higher all the same
+    for _ in range(2):
+        sync.reset(SECONDS)
+        sync.run(SECONDS)
+        assert in_clickhouse(client) == in_postgres(connection)
 
 
 def test_every_table_can_be_replicated(connection: psycopg.Connection) -> None:

@@ -215,7 +215,7 @@ def read_people(question: Question, connection: SlottedConnection) -> list[tuple
     return connection.execute(statement, values).fetchall()
 
 
-def _statement(question: Tiers | SeatChanges | Adoption | FirstUse, values: dict[str, Any]) -> sql.Composed:
+def _statement(question: Tiers | SeatChanges | Adoption | IdleSeats | FirstUse, values: dict[str, Any]) -> sql.Composed:
     match question:
         case Tiers(selection, thresholds):
             values["thresholds"] = list(thresholds)
