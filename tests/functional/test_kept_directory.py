@@ -123,3 +123,10 @@ def test_another_postgresql_neither_replaces_the_copy_nor_removes_events(
         with psycopg.connect(other, autocommit=True) as connection, pytest.raises(SyncError, match="refill"):
             Verification(connection, client, None, NOW.date()).compare(NOW.date().replace(day=1), repair=True)
     assert kept_texts(client) == before
+
+
+def test_on_a_cluster_the_copy_is_replicated_and_made_everywhere(client: Client) -> None:
+    values = {"text": kept_directory.definition("events")}
+    ((text,),) = client.query("SELECT formatQuery({text:String})", parameters=values).result_rows
+    assert "ON CLUSTER `events`" in text or "ON CLUSTER events" in text
+    assert "ENGINE = ReplicatedReplacingMergeTree(version, is_deleted)" in text
