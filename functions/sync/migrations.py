@@ -67,14 +67,14 @@ def definition(cluster: str | None, target: UUID, table: str = TABLE) -> str:
 
 
 def _create_view(client: Client, values: Mapping[str, object]) -> None:
-    """Completes migration 3, before which `rebuild` makes a table without versions anew; is migration 4 for itself."""
+    """Completes migration 3: before, `rebuild` makes a table without versions anew."""
     client.command((FOLDER / "ai_usage_events_current.sql").read_text().format(**values))
 
 
 MIGRATIONS = (
     Migration(2, "bounded_paths", _statement("0002_bounded_paths.sql")),
     Migration(3, "versions", _create_view),
-    Migration(4, "view_without_canaries", _create_view),
+    Migration(4, "view_without_canaries", _statement("0004_view_without_canaries.sql")),
 )
 """All migrations in order, without a gap. Tables of the first releases and new tables are at 1."""
 

@@ -33,7 +33,7 @@ def create_token(
     scope: Annotated[
         list[str],
         typer.Option(
-            help="events:read, events:read:own, events:write, events:write:own or directory:write; "
+            help="events:read, events:read:own, events:write, events:write:own, directory:write or canary; "
             "may be given several times."
         ),
     ],
@@ -43,14 +43,14 @@ def create_token(
     expires: Annotated[str, typer.Option(help="Lifetime from now, like 30m, 12h or 7d.")] = "1d",
 ) -> None:
     """Print a token, signed with the configured secret or, in a checkout, with that of the running local stack."""
-    from functions.shared.grant import DIRECTORY_WRITE, EVERYTHING, READ, READ_OWN, WRITE, WRITE_OWN, is_traversal_path
+    from functions.shared import grant
     from infra.operations.token import sign
 
     for name in scope:
-        if name not in (READ, READ_OWN, WRITE, WRITE_OWN, DIRECTORY_WRITE):
+        if name not in grant.SCOPES:
             raise typer.BadParameter(f"{name!r} is not a scope", param_hint="--scope")
     for path in namespace or ():
-        if path != EVERYTHING and not is_traversal_path(path):
+        if path != grant.EVERYTHING and not grant.is_traversal_path(path):
             raise typer.BadParameter(f"{path!r} is neither * nor like 27/28/", param_hint="--namespace")
     valid_for = duration(expires, "--expires")
     token = sign(_auth_secret(), sub, scope, namespace or (), valid_for)

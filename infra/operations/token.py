@@ -13,7 +13,7 @@ def sign(secret: str, sub: str, scopes: Sequence[str], namespaces: Sequence[str]
     The token has an id (`jti`) and a time of issue (`iat`), so that it can be revoked.
 
     Args:
-        scopes: any of `events:read`, `events:read:own`, `events:write`, `events:write:own` and `directory:write`.
+        scopes: any of `functions.shared.grant.SCOPES`.
         namespaces: traversal paths such as `27/28/`, or `*` for all.
         expires: lifetime from now.
     """

@@ -76,6 +76,27 @@ def test_the_parameters_of_the_local_stack_could_work_on_aws_too() -> None:
     assert refusals(transformed(), GOOD | deploy.local_parameters()) == []
 
 
+def test_the_canary_has_all_its_parts_or_none_and_a_switch() -> None:
+    template = transformed()
+    parts = {name: part for name, part in template["Resources"].items() if name.startswith("Canary")}
+    assert len(parts) >= 5
+    assert {part.get("Condition") for part in parts.values()} == {"HasCanaryFunction"}
+    assert template["Outputs"]["CanaryFunctionName"]["Condition"] == "HasCanaryFunction"
+    schedule = parts["CanaryFunctionSchedule"]["Properties"]
+    assert schedule["State"] == {"Fn::If": ["HasCanary", "ENABLED", "DISABLED"]}
+    alarms = template["Resources"]["Watch"]["Properties"]["Parameters"]
+    assert alarms["Canary"] == {"Fn::If": ["HasCanary", "on", "off"]}
+
+
+def test_everything_waits_for_what_examines_the_deployment_first() -> None:
+    resources = transformed()["Resources"]
+    assert resources["MigrationsFunction"]["Properties"]["Handler"] == "infra.deployment.handler"
+    functions = {name: one for name, one in resources.items() if one["Type"] == "AWS::Lambda::Function"}
+    for name in functions.keys() - {"MigrationsFunction"}:
+        waits_for = functions[name]["DependsOn"]
+        assert "Migrations" in ([waits_for] if isinstance(waits_for, str) else waits_for)
+
+
 def test_no_policy_names_all_actions_or_all_resources() -> None:
     found = 0
     for resource in transformed()["Resources"].values():
