@@ -20,7 +20,9 @@ from werkzeug.serving import make_server
 from functions.graphql.handler import GraphqlHandler
 from infra.cli import app
 from infra.operations.load.figures import Figures, Sent, percentile
+from infra.operations.load.producer import Producer
 from infra.operations.load.watch import GraphqlWatch
+from tests.support import faulty_api
 from tests.support.gateway import Gateway
 from tests.support.graphql import Insert
 from tests.support.page_server import serving
@@ -110,6 +112,24 @@ def test_a_system_that_accepts_nothing_fails_with_its_answers(
     assert "20 were in failed requests" in result.output
     away = run("--url", "http://127.0.0.1:1", "--seconds", "1", "--rate", "2")
     assert (away.exit_code, "2 requests: ConnectError" in away.output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("faults", "accepted", "again", "failed"),
+    [(["reset"], 2, 1, 0), (["answer is cut"], 2, 1, 0), (["reset", "reset"], 0, 1, 1), (["503"], 0, 0, 1)],
+)
+def test_a_request_without_an_answer_is_sent_once_more_with_the_same_events(
+    faults: list[str], accepted: int, again: int, failed: int
+) -> None:
+    figures = Figures()
+    events = ({"event": "request_duo_chat_response", "id": str(uuid4()), "user_id": 1} for _ in range(2))
+    with faulty_api.serve() as api, httpx.Client() as client:
+        api.fail(faults)
+        producer = Producer(client, f"{api.url}v1/events", 2, 1, 0, events, figures, threading.Event())
+        producer.run(time.monotonic())
+        assert all(len(texts) == 1 for texts in api.written.values())
+    sent_again = sum(number for reason, number in figures.reasons.items() if reason.endswith(", sent again"))
+    assert (figures.accepted, sent_again, figures.reasons.total() - sent_again) == (accepted, again, failed)
 
 
 def test_graphql_is_paged_until_every_event_is_found(api: GraphqlHandler, insert: Insert) -> None:

@@ -63,7 +63,7 @@ class Figures:
 
     Attributes:
         seconds: what was sent, by the second of the run.
-        reasons: numbers of failed requests.
+        reasons: numbers of failed requests, and of those that were sent again.
         unsent: events that producers had no time for.
         accepted: events that were accepted until now.
     """
@@ -95,6 +95,11 @@ class Figures:
         with self._lock:
             self.seconds[second].failed += events
             self.reasons[reason] += 1
+
+    def sent_again(self, reason: str) -> None:
+        """Records a request that had no answer, and is sent once more."""
+        with self._lock:
+            self.reasons[f"{reason}, sent again"] += 1
 
     def late(self, events: int) -> None:
         """Records events that were not sent, because earlier requests took too long."""

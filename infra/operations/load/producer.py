@@ -15,6 +15,9 @@ from infra.operations.load.figures import Figures
 
 EVENTS_A_REQUEST = 1000
 
+# The request may have arrived. Sent again with the same ids, its events are stored once all the same.
+_WITHOUT_AN_ANSWER = (httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError)
+
 
 @dataclass(frozen=True, slots=True)
 class Producer:
@@ -55,7 +58,7 @@ class Producer:
     def _send(self, second: int, events: tuple[dict[str, Any], ...]) -> None:
         begin = time.monotonic()
         try:
-            response = self.client.post(self.url, json=events)
+            response = self._answered(events)
         except httpx.HTTPError as error:
             self.figures.failed(second, len(events), type(error).__name__)
             return
@@ -67,3 +70,15 @@ class Producer:
             return
         ids = [identifier for identifier in answer.ids if identifier is not None]
         self.figures.answered(second, begin, took, ids, len(events) - len(ids))
+
+    def _answered(self, events: tuple[dict[str, Any], ...]) -> httpx.Response:
+        """Sends a request, and once more if it has no answer, as producers do.
+
+        Raises:
+            httpx.HTTPError: the API can't be reached, or did not answer twice.
+        """
+        try:
+            return self.client.post(self.url, json=events)
+        except _WITHOUT_AN_ANSWER as error:
+            self.figures.sent_again(type(error).__name__)
+            return self.client.post(self.url, json=events)
