@@ -519,3 +519,17 @@ def test_the_shipped_definitions_keep_their_names_and_ids() -> None:
         "summarize_review": "summarizeReviewEvents",
         "troubleshoot_job": "troubleshootJobEvents",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('Feature("usage_events_canary", owner="o").events(x=1)', "feature 'usage_events_canary' is reserved"),
+        ('Feature("a", owner="o").events(usage_events_canary=1)', "event 'usage_events_canary' is reserved"),
+        ('Feature("a", owner="o").deprecated_events(usage_events_canary=1)', "event 'usage_events_canary' is reserved"),
+        ('Feature("a", owner="o").events(x=0)', "id 0 of x is outside 1..32767"),
+    ],
+)
+def test_no_definition_has_what_the_canary_has(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        load_from(folder, one=text)
