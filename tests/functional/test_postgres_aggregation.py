@@ -152,3 +152,26 @@ def test_what_is_counted_of_a_project_is_found_by_its_index(connection: psycopg.
     assert count == EVENTS // 199 + 1
     (plan,) = plans
     assert "project_id_timestamp_id_idx" in plan, plan
+
+
+@pytest.mark.parametrize("kinds", [("FEATURES",), ("FEATURES", "USERS")], ids=str)
+def test_more_features_are_counted_than_a_number_has_bits(
+    kinds: tuple[str, ...], connection: psycopg.Connection
+) -> None:
+    feature_of = {event: f"feature_{event // 2}" for event in range(2, 302)}  # 150 features of two events
+    connection.execute(
+        """
+        INSERT INTO ai_usage_events (id, timestamp, event, user_id, payload)
+        SELECT gen_random_uuid(), %s, event, event %% 7, '{}'
+        FROM unnest(%s::int[]) AS event
+        """,
+        [MOMENT, list(feature_of)[:-2]],  # all but the last feature
+    )
+    selection = Selection(None, MOMENT, MOMENT + timedelta(hours=1), tuple(feature_of))
+    measures = tuple(Measure(MeasureKind[kind]) for kind in kinds)
+    total = read_aggregation(Aggregation(selection, feature_of, measures), connection)
+    assert total == [(149, 7)[: len(kinds)]]
+    by_feature = Aggregation(selection, feature_of, measures, dimensions=(Dimension.FEATURE,), limit=1000)
+    rows = read_aggregation(by_feature, connection)
+    assert [row[0] for row in rows] == sorted(set(feature_of.values()) - {"feature_150"})
+    assert {row[1:] for row in rows} == {(1, 2)[: len(kinds)]}
