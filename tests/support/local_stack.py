@@ -5,9 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
+from infra.local.process import RECORD
 from tests.support.environment import without_the_callers_system
 
 START_SECONDS = 600  # the first time, tools are installed
@@ -38,3 +41,16 @@ def running(checkout: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
         process.terminate()
         assert process.wait() == 0
         assert not stack_file.exists()
+        assert left_of(checkout) == []
+
+
+def left_of(checkout: Path) -> list[str]:
+    """Returns the command lines of the processes that the stack of a checkout started, or that work in it."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # the process ended, or belongs to another user
+            command = process.cmdline()
+            marks = (*command, process.cwd(), process.environ().get(RECORD, ""))
+            if any(str(checkout) in mark for mark in marks):
+                found.append(" ".join(command))
+    return found
