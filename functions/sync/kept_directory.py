@@ -116,6 +116,8 @@ TABLES = (
     KeptTable("releases", ("number",)),
     KeptTable("event_types", ("id",)),
     KeptTable("payload_keys", ("feature", "path")),
+    KeptTable("reprocessings", ("number",)),
+    KeptTable("tenant_usage", ("day", "tenant", "shard")),
     KeptTable("refills", ("epoch",)),
     KeptTable("sync_state", ("target",)),
     KeptTable(ORIGIN),

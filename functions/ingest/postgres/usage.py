@@ -12,7 +12,7 @@ from functions.shared.tenant import NOBODY, root_of
 
 _PATH = attrgetter("namespace_path")
 
-# The backends that run at the same time rarely have the same number, see migration 0017. All transactions write in the
+# The backends that run at the same time rarely have the same number, see migration 0015. All transactions write in the
 # same order, and write nothing after that, so no two of them wait for each other.
 _ADD = """
     INSERT INTO tenant_usage AS known (day, tenant, shard, events, stored, bytes)

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0024"
-down_revision = "0022"
+revision = "0019"
+down_revision = "0018"
 
 # Null for events that were rejected before, and for rows that ClickHouse refused.
 REQUEST_ID = "ALTER TABLE rejected_events ADD COLUMN request_id text"

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0019"
-down_revision = "0017"
+revision = "0016"
+down_revision = "0015"
 
 # A database that is restored from a dump has the id of the former one, and one that is refilled takes it over. A
 # database with another id must not replace the copy.

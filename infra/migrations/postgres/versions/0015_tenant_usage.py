@@ -2,7 +2,7 @@
 
 from alembic import op
 
-revision = "0017"
+revision = "0015"
 down_revision = "0014"
 
 # One row for each tenant, day and shard. Transactions that write at the same time rarely share a shard, so that none

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0021"
-down_revision = "0019"
+revision = "0017"
+down_revision = "0016"
 
 # A run reads events from `end_at` backwards, and has read those at and after (`read_to_timestamp`, `read_to_id`). A run
 # that is asked for with an equal `request` goes on where an unfinished one stopped.

@@ -4,8 +4,8 @@ from alembic import op
 
 from infra.migrations.steps import ChangeRows
 
-revision = "0022"
-down_revision = "0021"
+revision = "0018"
+down_revision = "0017"
 
 # `mark` counts how often the sync was about to copy rows, and ClickHouse is told the number; `server` identifies the
 # server from which rows were copied: see `functions.sync.marks`.
