@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -94,12 +96,13 @@ class Flow(threading.Thread):
             self.accepted.append(published["id"])
 
     def _answer(self, event: dict[str, Any]) -> httpx.Response | None:
-        """Sends the event again, as producers do, until there is an answer; returns None if the flow is to end."""
+        """Sends the event again, as producers do, until it is judged; returns None if the flow is to end."""
         while not self._end.is_set():
-            try:
-                return post(self._stack, event)
-            except httpx.TransportError:
-                self._end.wait(PAUSE_SECONDS)
+            with suppress(httpx.TransportError):
+                answer = post(self._stack, event)
+                if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:  # which asks to send it again
+                    return answer
+            self._end.wait(PAUSE_SECONDS)
         return None
 
     def stop(self) -> None:
