@@ -32,7 +32,9 @@ GIVE_IDENTITY = """
             LIMIT 1
         );
     BEGIN
-        EXECUTE format('ALTER TABLE %I REPLICA IDENTITY USING INDEX %I', name, index_name);
+        EXECUTE format(
+            'ALTER TABLE %I REPLICA IDENTITY %s', name, coalesce('USING INDEX ' || quote_ident(index_name), 'FULL')
+        );
     END
     $$;
 
@@ -49,7 +51,8 @@ MAKE_PARTITION = """
             RAISE EXCEPTION 'a month begins on its first day, not on %', month;
         END IF;
         EXECUTE format(
-            'CREATE TABLE IF NOT EXISTS %I (LIKE ai_usage_events INCLUDING ALL, CONSTRAINT %I UNIQUE (id))',
+            'CREATE TABLE IF NOT EXISTS %I (LIKE ai_usage_events INCLUDING ALL, CONSTRAINT %I UNIQUE (id)) '
+            'WITH (autovacuum_vacuum_insert_scale_factor = 0.02)',
             name,
             name || '_id_key'
         );
