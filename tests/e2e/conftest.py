@@ -10,10 +10,9 @@ import pytest
 
 from infra import stack_file
 from infra.local import deploy
-from tests.e2e import translation
+from tests.e2e import live_version, translation
 from tests.support import checkout, documentation, local_stack
 
-ALIAS = "live"
 _CLICKHOUSE_SECRET = "ai-usage-events-clickhouse"
 
 if TYPE_CHECKING:
@@ -72,9 +71,7 @@ def with_clickhouse(stack: Stack) -> Iterator[Stack]:
     def configure(**changes: str) -> None:
         for name, values in before.items():
             lambdas.update_function_configuration(FunctionName=name, Environment={"Variables": values | changes})
-            if lambdas.list_aliases(FunctionName=name)["Aliases"]:
-                version = lambdas.publish_version(FunctionName=name)["Version"]
-                lambdas.update_alias(FunctionName=name, Name=ALIAS, FunctionVersion=version)
+            live_version.publish(lambdas, name)
 
     try:
         configure(CLICKHOUSE_SECRET_ARN=secret)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from infra.local import deploy
-from tests.e2e.conftest import ALIAS, Stack
+from tests.e2e.conftest import Stack
+from tests.e2e.live_version import ALIAS
 from tests.support import plain_http
 
 WAIT = {"Delay": 1, "MaxAttempts": 300}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.local import deploy
+from tests.e2e import live_version
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -45,7 +46,7 @@ def mend(checkout: Path, aws_endpoint_url: str) -> None:
     names = {output["OutputKey"]: output["OutputValue"] for output in outputs["Stacks"][0]["Outputs"]}
     consumer = names["ConsumerFunctionName"]
     functions.update_function_code(FunctionName=consumer, ZipFile=_built_consumer(checkout))
-    functions.get_waiter("function_updated_v2").wait(FunctionName=consumer)
+    live_version.publish(functions, consumer)
 
 
 def _built_consumer(checkout: Path) -> bytes:
