@@ -29,7 +29,7 @@ _day_of = itemgetter(slice(_ID_LENGTH + 1, _ID_LENGTH + 11))
 
 TRANSACTION_DIGITS = 15
 
-EPOCH_FACTOR = 10**TRANSACTION_DIGITS
+EPOCH_FACTOR: int = 10**TRANSACTION_DIGITS
 """A version is the epoch times this, plus the number of the transaction."""
 
 # The planner does not know that a range of the index is small, and would read and sort whole partitions, or hash them.
