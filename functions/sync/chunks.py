@@ -29,6 +29,9 @@ _day_of = itemgetter(slice(_ID_LENGTH + 1, _ID_LENGTH + 11))
 
 TRANSACTION_DIGITS = 15
 
+EPOCH_FACTOR: int = 10**TRANSACTION_DIGITS
+"""A version is the epoch times this, plus the number of the transaction."""
+
 # The planner does not know that a range of the index is small, and would read and sort whole partitions, or hash them.
 PLANNER_OPTIONS = (
     "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c enable_hashjoin=off -c enable_mergejoin=off "
@@ -64,7 +67,7 @@ def row_columns(table: str, is_deleted: sql.Composable) -> sql.Composed:
     parts = {
         "epoch": sql.SQL("%(epoch)s"),
         "xact_id": sql.Identifier(table, "xact_id"),
-        "epoch_factor": sql.Literal(10**TRANSACTION_DIGITS),
+        "epoch_factor": sql.Literal(EPOCH_FACTOR),
     }
     return sql.SQL(", ").join(
         is_deleted

@@ -1,5 +1,6 @@
 """Keeps the sync cursor, the epoch and the removed keys that wait for the sync, in PostgreSQL."""
 
+from collections.abc import Iterable
 from typing import NoReturn
 from uuid import UUID
 
@@ -12,9 +13,9 @@ from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection
 from functions.shared.rollup_days import forget_rollups
 from functions.shared.sync_state import BEGINNING, SyncPosition, Watermark, foreign_position, read_state
-from functions.sync.chunks import TRANSACTION_DIGITS
+from functions.sync.chunks import EPOCH_FACTOR
 from functions.sync.error import SyncError
-from functions.sync.marks import is_same_server, mark, told, was_put_back
+from functions.sync.marks import mark, remember_server, replacement, told
 
 _HAS_ROWS = "SELECT EXISTS (SELECT * FROM ai_usage_events)"
 
@@ -35,6 +36,9 @@ _EPOCH = "SELECT epoch FROM sync_state WHERE target = %s"
 
 # Counts all rows, also those that were replaced or deleted.
 _NEWEST_VERSION = "SELECT max(version) FROM ai_usage_events"
+
+# A refill translates the transaction numbers of rows of earlier epochs, also when another one follows it.
+_REFILLED_EPOCHS = "SELECT epoch FROM refills"
 
 _BEGIN_EPOCH = """
     INSERT INTO sync_state (target, epoch, xact_id, id, updated_at)
@@ -96,8 +100,8 @@ class Cursor(msgspec.Struct, frozen=True):
         row = connection.execute(_EPOCH, [str(target)]).fetchone()
         if row is not None:
             return cls(connection, target, row[0])
-        newest = int(client.query(_NEWEST_VERSION).result_rows[0][0])
-        epoch = max(newest // 10**TRANSACTION_DIGITS, told(client, target)[0]) + 1
+        refilled = connection.execute(_REFILLED_EPOCHS).fetchall()
+        epoch = next_epoch(client, target, (known for (known,) in refilled))
         connection.execute(_BEGIN_EPOCH, {"target": str(target), "epoch": epoch} | BEGINNING.values())
         return cls(connection, target, epoch)
 
@@ -121,10 +125,10 @@ class Cursor(msgspec.Struct, frozen=True):
                 ClickHouse has from later moments.
             ClickHouseError: ClickHouse did not answer or returned an error.
         """
-        if not is_same_server(self.connection, self.target):
-            self._stop("PostgreSQL was restored from another server, or upgraded")
-        if was_put_back(self.connection, client, self.target):
-            self._stop("PostgreSQL was restored to an earlier moment than ClickHouse")
+        reason = replacement(self.connection, client, self.target)
+        if reason is not None:
+            self._stop(reason)
+        remember_server(self.connection, self.target)
 
     def mark(self, client: Client) -> None:
         """Tells ClickHouse that rows are about to come; see `functions.sync.marks`."""
@@ -150,6 +154,19 @@ class Cursor(msgspec.Struct, frozen=True):
         """Records that everything below the watermark is in ClickHouse."""
         values = {"target": str(self.target), "epoch": self.epoch, "caught_up_at": watermark.complete_until}
         self.connection.execute(_CAUGHT_UP, values)
+
+
+def next_epoch(client: Client, target: UUID, known: Iterable[int]) -> int:
+    """Returns an epoch after those of all rows that the table has or was about to get.
+
+    Args:
+        known: other epochs that must be earlier.
+
+    Raises:
+        ClickHouseError: ClickHouse did not answer or returned an error.
+    """
+    newest = int(client.query(_NEWEST_VERSION).result_rows[0][0])
+    return max(newest // EPOCH_FACTOR, told(client, target)[0], *known) + 1
 
 
 def has_lost_everything(connection: Connection, client: Client, target: UUID) -> bool:

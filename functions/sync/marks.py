@@ -57,22 +57,34 @@ def ensure_marks(client: Client, cluster: str | None, *, durable: bool) -> None:
 
 def is_same_server(connection: Connection, target: UUID) -> bool:
     """Whether PostgreSQL is the server from which rows were copied before, as far as it can be asked."""
+    found, known = _server(connection), connection.execute(_KNOWN_SERVER, [str(target)]).fetchone()
+    return found is None or known is None or known[0] in (None, found)
+
+
+def remember_server(connection: Connection, target: UUID) -> None:
+    """Remembers the server from which rows are about to be copied for the first time, if it can be asked."""
+    found = _server(connection)
+    if found is not None:
+        connection.execute(_REMEMBER_SERVER, [found, str(target)])
+
+
+def _server(connection: Connection) -> str | None:
     if connection.execute(_MAY_ASK).fetchone() != (True,):
-        return True
+        return None
     try:
         found = connection.execute(_SERVER).fetchone()
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported):
-        return True
-    known = connection.execute(_KNOWN_SERVER, [str(target)]).fetchone()
-    if found is None or known is None:
-        return True
-    if known[0] is None:
-        connection.execute(_REMEMBER_SERVER, [found[0], str(target)])
-    return known[0] in (None, found[0])
+        return None
+    return None if found is None else str(found[0])
 
 
 def told(client: Client, target: UUID) -> tuple[int, int]:
-    """Returns the highest epoch that ClickHouse was told of a table of events, and the highest count of that epoch."""
+    """Returns the highest epoch that ClickHouse was told of a table of events, and the highest count of that epoch.
+
+    A ClickHouse that was never told any has no table of marks, like one that was restored from a backup of events.
+    """
+    if not columns_of(client, MARKS):
+        return 0, 0
     epoch, count = client.query(_TOLD, parameters={"target": target}).result_rows[0][0]
     return int(epoch), int(count)
 
@@ -81,6 +93,19 @@ def was_put_back(connection: Connection, client: Client, target: UUID) -> bool:
     """Whether PostgreSQL counts less than the table's ClickHouse was told."""
     row = connection.execute(_READ, [str(target)]).fetchone()
     return row is not None and (row[0], row[1]) < told(client, target)
+
+
+def replacement(connection: Connection, client: Client, target: UUID) -> str | None:
+    """Returns what took the place of the PostgreSQL whose rows were copied; None if it is the same one.
+
+    Raises:
+        ClickHouseError: ClickHouse did not answer or returned an error.
+    """
+    if not is_same_server(connection, target):
+        return "PostgreSQL was restored from another server, or upgraded"
+    if was_put_back(connection, client, target):
+        return "PostgreSQL was restored to an earlier moment than ClickHouse"
+    return None
 
 
 def mark(connection: Connection, client: Client, target: UUID, epoch: int) -> None:

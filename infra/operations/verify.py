@@ -20,6 +20,7 @@ from functions.shared.postgres import Connection, advisory_lock_released
 from functions.shared.sync_state import SyncPosition, foreign_position, read_state
 from functions.sync.error import SyncError
 from functions.sync.kept_directory import is_of_another
+from functions.sync.marks import replacement
 from infra.operations.month_contents import Contents, Key, MonthContents, Sums, are_same
 from infra.operations.refill.record import is_unfinished
 
@@ -143,8 +144,10 @@ class Verification:
         if target is None:
             raise SyncError("ClickHouse has no table of events yet: run `usage-events sync`")
         cursor = read_state(self.connection, target).cursor
-        if foreign_position(self.connection, cursor) is not None:
-            raise SyncError("PostgreSQL was restored from another server: run `usage-events sync --reset`")
+        reason = replacement(self.connection, self.client, target)
+        if foreign_position(self.connection, cursor) is not None or reason is not None:
+            reason = reason or "PostgreSQL was restored from another server"
+            raise SyncError(f"{reason}: run `usage-events sync --reset`")
         return cursor
 
     def _compare_minutes(

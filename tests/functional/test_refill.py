@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from functions.graphql.store_router import StoreRouter
 from functions.ingest.consumer_handler import ConsumerHandler, build
-from functions.shared.clickhouse import columns_of
+from functions.shared.clickhouse import columns_of, readable_target_of
 from functions.shared.postgres import Database, TimeLimits
-from functions.sync import kept_directory
+from functions.sync import kept_directory, sync
+from functions.sync.chunks import EPOCH_FACTOR
 from functions.sync.moves import Mover
 from functions.sync.sync import Sync
 from infra.operations.canonical_payload import canonical_payload
@@ -28,7 +29,7 @@ from infra.operations.erasure.subject import Subject
 from infra.operations.refill import month
 from infra.operations.refill.error import RefillError
 from infra.operations.refill.refill import Refill
-from infra.operations.refill.thresholds import EPOCH_FACTOR, Translation, translated_version
+from infra.operations.refill.thresholds import Translation, translated_version
 from tests.conftest import RETENTION_MONTHS
 from tests.functional.test_sync import LAST_MONTH, MANY, count, in_clickhouse, in_postgres, insert, payloads, storable
 from tests.support.checkout import ROOT
@@ -162,6 +163,37 @@ def test_the_sync_goes_on_without_copying_anything_again(
     loss.sync()
     assert loss.differences() == []
     assert in_postgres(loss.new) == in_clickhouse(client)
+
+
+def test_a_database_that_was_lost_while_a_copy_began_is_refilled_and_synced(
+    loss: Loss, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(loss.connection)
+    loss.bring()
+    old = Sync(loss.url, loss.clickhouse_url)
+    old.reset(SECONDS)
+    with monkeypatch.context() as patched:
+        patched.setattr(sync, "insert", lost)
+        with pytest.raises(ConnectionError):
+            old.run(SECONDS)  # ClickHouse was told of the new epoch, and has no row of it
+    loss.refill()
+    insert(loss.new)
+    assert (loss.sync(), loss.differences()) == (1, [])
+
+
+def lost(*_: object) -> None:
+    raise ConnectionError
+
+
+def test_a_new_clickhouse_of_a_refilled_database_begins_after_the_refill(loss: Loss, client: Client) -> None:
+    insert(loss.connection)
+    loss.bring()
+    loss.refill()
+    for (name,) in client.query("SHOW TABLES").result_rows:
+        client.command(f"DROP TABLE `{name}` SYNC")
+    assert loss.sync() == 1
+    begun = "SELECT max(epoch) > (SELECT max(epoch) FROM refills) FROM sync_state WHERE target = %s"
+    assert loss.new.execute(begun, [str(readable_target_of(client))]).fetchone() == (True,)
 
 
 def test_a_refill_that_is_killed_again_and_again_brings_everything_once(loss: Loss, consumer: ConsumerHandler) -> None:

@@ -84,6 +84,15 @@ def test_what_a_version_keeps_is_in_the_digest_that_publishes_the_next() -> None
     }
 
 
+def test_a_resource_that_is_replaced_publishes_the_versions_that_use_it() -> None:
+    template = transformed()
+    settings = json.dumps(template["Resources"]["Migrations"]["Properties"]["Settings"])
+    for function in SERVING:
+        used = json.dumps(template["Resources"][function]["Properties"]["Environment"])
+        resources = set(re.findall(r'"Ref": "(\w+)"', used)) & template["Resources"].keys()
+        assert all(f'{{"Ref": "{name}"}}' in settings for name in resources), resources
+
+
 def test_a_version_that_was_replaced_is_deleted() -> None:
     # With SnapStart it would cost for ever; and Lambda refuses to publish the code of the newest version again.
     versions = of_type(transformed(), "AWS::Lambda::Version")

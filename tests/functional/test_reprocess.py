@@ -274,6 +274,21 @@ def test_two_runs_at_once_are_one_too_many(database_url: str, apply: Applying, d
             run.apply(selection(), {}, "a test", saving)
 
 
+def test_while_a_refill_still_brings_events_none_is_changed_or_judged(
+    connection: psycopg.Connection, database_url: str, apply: Applying, defined: Registry, tmp_path: Path
+) -> None:
+    store(connection, 1, {"seconds": 1, "old": 1})
+    connection.execute("INSERT INTO refills (epoch, target, thresholds, last_xact) VALUES (2, '', '{}', 1)")
+    with pytest.raises(ReprocessError, match="usage-events refill"):
+        apply()
+    with pytest.raises(ReprocessError, match="usage-events refill"):
+        Reprocess(database_url, defined, rules_of()).preview(selection())
+    with pytest.raises(ReprocessError, match="usage-events refill"):
+        undo_saved(database_url, tmp_path / "none", "a test", apply=True)
+    connection.execute("UPDATE refills SET finished_at = now()")
+    assert apply().outcomes[Outcome.changed] == 1
+
+
 def test_an_undo_leaves_alone_what_changed_since(connection: psycopg.Connection, apply: Applying) -> None:
     for number in range(4):
         store(connection, number, {"seconds": number, "old": 10**19 + 1})

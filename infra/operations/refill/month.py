@@ -12,7 +12,7 @@ from functions.shared import event_columns
 from functions.shared.clickhouse import READ_SETTINGS
 from functions.shared.partitions import first_moment, later_month
 from functions.shared.postgres import Connection
-from infra.operations.refill.thresholds import EPOCH_FACTOR
+from functions.sync.chunks import EPOCH_FACTOR
 
 ROWS_AT_ONCE = 200_000
 """One transaction adds about as many events, unless a single hour has more."""

@@ -16,12 +16,13 @@ from functions.shared import clickhouse, locks
 from functions.shared.clickhouse import readable_target_of
 from functions.shared.partitions import partitions
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
+from functions.sync.cursor import next_epoch
 from infra.operations.refill import record as records
 from infra.operations.refill.directory import KeptDirectory, tables_with_rows
 from infra.operations.refill.error import RefillError
 from infra.operations.refill.month import Excluded, Month
 from infra.operations.refill.record import Record
-from infra.operations.refill.thresholds import EPOCH_FACTOR, Translation, thresholds_of, translated_version
+from infra.operations.refill.thresholds import Translation, thresholds_of, translated_version
 
 _POLL_SECONDS = 0.2
 _RUN_SECONDS = 24 * 60 * 60
@@ -31,8 +32,6 @@ _LOCK = "SELECT pg_advisory_lock(%s)"
 _IS_MIGRATED = "SELECT to_regclass('refilled_months') IS NOT NULL"
 
 _HAS_EVENTS = "SELECT EXISTS (SELECT FROM ai_usage_events)"
-
-_NEWEST_VERSION = "SELECT max(version) FROM ai_usage_events"
 
 _TAKE_NUMBER = "SELECT pg_current_xact_id()::text::bigint"
 
@@ -180,11 +179,10 @@ def _planned(connection: Connection, client: Client, kept: KeptDirectory) -> Rec
     if not kept.is_whole:
         raise RefillError("ClickHouse keeps no whole copy of a directory: the sync has never finished one")
     _require_empty(connection)
-    newest = int(client.query(_NEWEST_VERSION).result_rows[0][0])
     thresholds = thresholds_of((before, late) for _, before, late in _moves(kept))
     complete = [row["caught_up_at"] for row in kept.rows("sync_state") if row["target"] == str(target)]
     return Record(
-        epoch=max([newest // EPOCH_FACTOR, *(one.epoch for one in _earlier(kept))]) + 1,
+        epoch=next_epoch(client, target, (one.epoch for one in _earlier(kept))),
         target=str(target),
         thresholds=thresholds,
         last_xact=len(thresholds) + 1,

@@ -12,9 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from functions.sync.chunks import TRANSACTION_DIGITS
-
-EPOCH_FACTOR = 10**TRANSACTION_DIGITS
+from functions.sync.chunks import EPOCH_FACTOR
 
 
 class Translation(NamedTuple):

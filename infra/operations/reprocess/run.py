@@ -26,6 +26,7 @@ from functions.shared.postgres import (
 from functions.shared.rejection import Rejection
 from functions.shared.secret import UrlSource
 from functions.shared.timestamp import utc_now
+from infra.operations.refill.record import is_unfinished
 from infra.operations.reprocess import record as records
 from infra.operations.reprocess.context import StoredContext
 from infra.operations.reprocess.findings import Findings
@@ -78,10 +79,12 @@ class Reprocess:
         """Judges all selected events, and changes nothing.
 
         Raises:
+            ReprocessError: a refill has yet to bring events.
             psycopg.Error: the connection to PostgreSQL failed.
         """
         findings, position = Findings(), Position.before(selection.end)
         with connect(self.database_url, LIMITS, _OPTIONS) as connection, closing(self._prefetching()) as database:
+            _require_all_events(connection)
             while page := next_page(connection, selection, position):
                 findings.add(self._judged(page.events, database))
                 position = page.after
@@ -101,7 +104,8 @@ class Reprocess:
             The record, what was found now, and the counts of the whole run, also before it was killed.
 
         Raises:
-            ReprocessError: another run is under way, or events of moved namespaces do not come to their place.
+            ReprocessError: another run is under way, a refill has yet to bring events, or events of moved namespaces
+                do not come to their place.
             psycopg.Error: the connection to PostgreSQL failed.
         """
         findings = Findings()
@@ -202,7 +206,7 @@ def undo_saved(
     """Puts back what a run has changed; see `undo`.
 
     Raises:
-        ReprocessError: a run is under way.
+        ReprocessError: a run is under way, or a refill has yet to bring events.
         SavedError: the file can't be read.
         psycopg.Error: the connection to PostgreSQL failed.
     """
@@ -220,7 +224,14 @@ def undo_saved(
     return undone
 
 
+def _require_all_events(connection: Connection) -> None:
+    """Makes sure that no refill brings events later, which would stay as they are."""
+    if is_unfinished(connection):
+        raise ReprocessError("PostgreSQL still lacks events: let `usage-events refill` finish first")
+
+
 def _lock(connection: Connection) -> None:
+    _require_all_events(connection)
     if not try_advisory_lock(connection, locks.REPROCESS):
         raise ReprocessError("another `usage-events reprocess` is running")
 

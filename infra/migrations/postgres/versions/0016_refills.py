@@ -8,7 +8,7 @@ down_revision = "0015"
 # A database that is restored from a dump has the id of the former one, and one that is refilled takes it over. A
 # database with another id must not replace the copy.
 DIRECTORY_ORIGIN = """
-    CREATE TABLE directory_origin (id uuid NOT NULL);
+    CREATE TABLE directory_origin (id uuid PRIMARY KEY);
     INSERT INTO directory_origin VALUES (gen_random_uuid());
 """
 
