@@ -172,13 +172,14 @@ def test_an_export_has_no_canary(sent: Report, ways: WaysIn, api: GraphqlHandler
 
 
 def test_a_canary_is_counted_for_no_tenant_and_no_query(
-    ways: WaysIn, api: GraphqlHandler, capsys: pytest.CaptureFixture[str]
+    ways: WaysIn, api: GraphqlHandler, query: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with stack(ways, api, lambda: store(ways)) as sender:
         sender.run(SECONDS)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     assert [line["tenant"] for line in lines if "AcceptedEvents" in line] == ["canary"]
     assert [line for line in lines if "Queries" in line] == []
+    assert query("SELECT * FROM tenant_usage") == []
 
 
 def test_a_canary_leaves_nothing_in_the_directory(sent: Report, query: Callable[..., Any]) -> None:
