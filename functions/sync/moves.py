@@ -199,14 +199,12 @@ class _Run:
     deadline: float
 
     def move_all(self) -> None:
-        """Carries out each open move once, until time is over, or PostgreSQL keeps rows locked."""
+        """Carries out each open move once, until time is over."""
         carried_out = set[int]()
-        try:
+        with suppress(OutOfTime):
             while moves := [move for move in self._open() if move.number not in carried_out]:
                 carried_out.update(move.number for move in moves)
                 _by_turns(map(self._carry_out_all, _by_root(moves)))
-        except (OutOfTime, psycopg.errors.LockNotAvailable):
-            return
 
     def _carry_out_all(self, moves: Iterable[OpenMove]) -> Iterator[None]:
         for move in moves:
@@ -216,7 +214,7 @@ class _Run:
         return [OpenMove(*row) for row in self.connection.execute(_OPEN)]
 
     def _carry_out(self, move: OpenMove) -> Iterator[None]:
-        """Examines everything under the former path once; yields after each transaction that examined events.
+        """Examines everything under the former path once; yields after each transaction.
 
         Whoever writes there later knows of the move, or finds under the directory's lock that it did not, and has the
         move repeated.
@@ -225,7 +223,9 @@ class _Run:
         if move.kind == "project":
             yield from self._move_events(move, move.old_path)
         else:
-            self.report.names += move_names(move.number, move.old_path, self.connection, self.require_time)
+            for names in move_names(move.number, move.old_path, self.connection, self.require_time):
+                self.report.names += names
+                yield
             values = {"path": move.old_path, "upper_bound": namespace_upper_bound(move.old_path)}
             path = self._path(_FIRST_PATH, values)
             while path is not None:
@@ -291,12 +291,16 @@ def _by_root(moves: Iterable[OpenMove]) -> Collection[Sequence[OpenMove]]:
 
 
 def _by_turns(works: Iterable[Iterator[None]]) -> None:
-    """Does a step of each work in turn until all are done, so that a long work of one tenant does not delay others."""
+    """Does a step of each work in turn until all are done, so that a long work of one tenant does not delay others.
+
+    A work that meets locked rows is given up; a later run continues it.
+    """
     turns = deque(works)
     while turns:
         steps = turns.popleft()
-        if next(steps, _END) is not _END:
-            turns.append(steps)
+        with suppress(psycopg.errors.LockNotAvailable):
+            if next(steps, _END) is not _END:
+                turns.append(steps)
 
 
 def _count_open(connection: Connection) -> int:
