@@ -8,7 +8,7 @@ from typing import Protocol
 
 from psycopg.errors import LockNotAvailable
 
-from functions.shared.tenant import root_of
+from functions.shared.traversal_path import root_of
 
 _END = object()
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from functions.ingest.postgres.row import Row
 from functions.shared import canary
 from functions.shared.postgres import Connection
-from functions.shared.tenant import NOBODY, root_of
+from functions.shared.tenant import NOBODY
+from functions.shared.traversal_path import root_of
 
 _PATH = attrgetter("namespace_path")
 
