@@ -300,6 +300,35 @@ def test_a_token_is_taken_from_a_secret_or_fetched_from_the_issuer(aws: None) ->
         token_source(settings(token=Secret("CANARY_TOKEN_SECRET_ARN", malformed, str)))()
 
 
+@pytest.mark.parametrize(("expires_in", "kept_seconds"), [(3600, 240), (100, 50), (None, 60)])
+def test_a_fetched_token_serves_all_requests_of_a_canary(
+    expires_in: int | None, kept_seconds: int, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued: list[str] = []
+
+    def issue(*_: object) -> dict[str, Any]:
+        issued.append(f"token {len(issued)}")
+        body = {"access_token": issued[-1]} | ({"expires_in": expires_in} if expires_in else {})
+        return {"statusCode": 200, "headers": {}, "body": json.dumps(body)}
+
+    now = 1000.0
+    monkeypatch.setattr("functions.canary.token.monotonic", lambda: now)
+    manager = boto3.client("secretsmanager")
+    with serving({"/token": issue}) as url:
+        credentials = {"token_url": f"{url}/token", "client_id": "one", "client_secret": "two"}
+        arn = manager.create_secret(Name="fetched", SecretString=json.dumps(credentials))["ARN"]
+        secret = Secret("CANARY_TOKEN_SECRET_ARN", arn, str)
+        get = token_source(settings(token=secret))
+        assert [get(), get()] == ["token 0"] * 2
+        now += kept_seconds - 1
+        assert get() == "token 0"
+        now += 1
+        assert [get(), get()] == ["token 1"] * 2
+        manager.put_secret_value(SecretId=arn, SecretString=json.dumps(credentials | {"client_secret": "three"}))
+        secret.read_again(0)
+        assert get() == "token 2"
+
+
 @pytest.mark.parametrize(
     "text",
     [
