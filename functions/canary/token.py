@@ -1,7 +1,11 @@
 """Gets the tokens of canaries: signed here, given by an operator, or fetched from the issuer."""
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -9,10 +13,16 @@ import msgspec
 from functions.canary.https import Unanswered, post
 from functions.shared.grant import CANARY
 from functions.shared.json_web_token import jwt
+from functions.shared.secret import Secret
 from functions.shared.settings import CanarySettings
 
 LIFE_SECONDS = 60
 """Lifetime of a signed token: each request has its own."""
+
+_LONGEST_KEPT_SECONDS = 240
+"""A fetched token is used for at most this time, so that each canary fetches one: issuers charge for tokens."""
+
+_KEPT_SECONDS = 60  # if the issuer does not say how long the token is valid
 
 _SUB = "canary"
 
@@ -28,8 +38,7 @@ class ClientCredentials(msgspec.Struct, frozen=True):
 
 def token_source(settings: CanarySettings) -> Callable[[], str]:
     """Returns the function that returns a token for one request."""
-    secret = settings.token
-    return (lambda: _signed(settings)) if secret is None else (lambda: _given(secret.current()))
+    return (lambda: _signed(settings)) if settings.token is None else _Given(settings.token)
 
 
 def _signed(settings: CanarySettings) -> str:
@@ -40,14 +49,43 @@ def _signed(settings: CanarySettings) -> str:
     return jwt.encode(claims, settings.signing.current()[0], algorithm="HS256")
 
 
-def _given(text: str) -> str:
-    """Returns the token in a secret, or the one that the credentials in it fetch.
+@dataclass(slots=True)
+class _Given:
+    """The token in a secret, or the one that the credentials in it fetch."""
+
+    secret: Secret[str]
+    _credentials: str = ""
+    _token: str = ""
+    _kept_until: float = -math.inf
+
+    def __call__(self) -> str:
+        """Returns a token for one request.
+
+        Raises:
+            Unanswered: the credentials are malformed, or the issuer gave no token.
+        """
+        text = self.secret.current()
+        if not text.startswith("{"):
+            return text
+        if text != self._credentials or monotonic() >= self._kept_until:
+            answer = _answer_of_issuer(text)
+            self._credentials, self._token = text, answer["access_token"]
+            self._kept_until = monotonic() + _kept_seconds(answer)
+        return self._token
+
+
+def _kept_seconds(answer: dict[str, Any]) -> float:
+    """Returns how long to use a token: for half of its lifetime, and for one canary at most."""
+    life = answer.get("expires_in")
+    return min(_LONGEST_KEPT_SECONDS, life / 2) if isinstance(life, int) else _KEPT_SECONDS
+
+
+def _answer_of_issuer(text: str) -> dict[str, Any]:
+    """Returns the issuer's answer to the credentials in a secret, with a token.
 
     Raises:
         Unanswered: the credentials are malformed, or the issuer gave no token.
     """
-    if not text.startswith("{"):
-        return text
     try:
         credentials = msgspec.json.decode(text, type=ClientCredentials)
     except msgspec.DecodeError as error:
@@ -61,4 +99,4 @@ def _given(text: str) -> str:
     answer = post(credentials.token_url, None, form=urlencode(form).encode())
     if not isinstance(answer.get("access_token"), str):
         raise Unanswered("the issuer answered without an access_token")
-    return str(answer["access_token"])
+    return answer

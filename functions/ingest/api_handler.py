@@ -127,10 +127,10 @@ class IngestHandler(msgspec.Struct):
         if self.limiter is not None:
             self.limiter.require_room(grant)
         events = events_of(request, form)
-        if self.limiter is not None:
-            self.limiter.count(grant, len(events.raw))
         with span("take in"):
             answer = self.intake.take_in(events, grant, self.now(), request.idempotency_key)
+        if self.limiter is not None:
+            self.limiter.count(grant, len(events.raw))
         accepted = compress(events.raw, answer.ids)  # an id is true
         return answer, tenant_of(grant), sum(map(len, accepted))
 

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from functions.shared.grant import Grant, is_traversal_path
-from functions.shared.tenant import EVERYONE, MAX_GROUP_CHARACTERS, root_of, tenant_group
+from functions.shared.tenant import EVERYONE, MAX_GROUP_CHARACTERS, tenant_group
+from functions.shared.traversal_path import root_of
 
 MANY_MESSAGES = 30
 """A tenant with so many messages in a batch is stored after the others, in a transaction of its own."""

@@ -9,6 +9,7 @@ import msgspec
 from functions.shared import canary
 from functions.shared.identifier import IdSpace
 from functions.shared.rejection import Rejection, quoted
+from functions.shared.traversal_path import root_of
 
 READ = "events:read"
 READ_OWN = "events:read:own"
@@ -115,7 +116,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
         """Returns the sorted root namespaces of the grant; empty if the grant covers everything or nothing."""
         if self.is_everywhere:
             return ()
-        return tuple(sorted({f"{path.partition('/')[0]}/" for path in self.namespaces if is_traversal_path(path)}))
+        return tuple(sorted({root_of(path) for path in self.namespaces if is_traversal_path(path)}))
 
     def covers(self, namespace_path: str | None) -> bool:
         """Whether the grant covers the namespace; only `*` covers events without a namespace (None)."""

@@ -51,14 +51,5 @@ def tenant_group(grant: Grant) -> str:
     return roots if len(roots) <= MAX_GROUP_CHARACTERS else f"roots-{_hashed(roots)}"
 
 
-def root_of(path: str) -> str:
-    """Returns the root namespace of a traversal path.
-
-    >>> root_of("27/28/")
-    '27/'
-    """
-    return f"{path.partition('/')[0]}/"
-
-
 def _hashed(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]

@@ -11,7 +11,8 @@ from functions.shared.tenant import EVERYONE, MAX_GROUP_CHARACTERS
 MINUTE_SECONDS = 60
 DAY_SECONDS = 24 * 60 * 60
 
-_OVERRIDE = re.compile(r"([^:;\s]+):([0-9]{1,15})(?::([0-9]{1,15}))?")
+_GROUP = r"\*|(?:user|roots)-[0-9a-f]+|[1-9][0-9]*/(?:,[1-9][0-9]*/)*"  # see `tenant_group`
+_OVERRIDE = re.compile(rf"({_GROUP}):([0-9]{{1,15}})(?::([0-9]{{1,15}}))?")
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -68,18 +69,19 @@ def parse_own_limits(text: str, name: str) -> dict[str, Limits]:
 
     Args:
         text: groups, separated by semicolons, each with its events a minute and, if it has such a limit, a day. 0 means
-            no limit.
+            no limit. The root namespaces of a group may be in any order.
         name: the setting, for messages.
 
     Raises:
-        SettingError: the text has another form, or names a group twice.
+        SettingError: the text has another form, names what can be no group, or names a group twice.
     """
     own: dict[str, Limits] = {}
     for entry in filter(None, (part.strip() for part in text.split(";"))):
         match = _OVERRIDE.fullmatch(entry)
         if match is None or len(match[1]) > MAX_GROUP_CHARACTERS:
             raise SettingError(f"{name} must be like 27/:60000;9/:600:100000, but holds {entry[:100]!r}")
-        if match[1] in own:
-            raise SettingError(f"{name} names {match[1]} twice")
-        own[match[1]] = Limits(int(match[2]), int(match[3] or 0))
+        group = ",".join(sorted(match[1].split(",")))
+        if group in own:
+            raise SettingError(f"{name} names {group} twice")
+        own[group] = Limits(int(match[2]), int(match[3] or 0))
     return own

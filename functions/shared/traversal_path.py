@@ -1,4 +1,4 @@
-"""Ranges and parents of traversal paths."""
+"""Ranges, parents and roots of traversal paths."""
 
 
 def namespace_upper_bound(path: str) -> str:
@@ -9,3 +9,12 @@ def namespace_upper_bound(path: str) -> str:
 def parent_of(path: str) -> str:
     """The path of the namespace above; empty for a root."""
     return path[: path.rfind("/", 0, -1) + 1]
+
+
+def root_of(path: str) -> str:
+    """The root namespace of a path.
+
+    >>> root_of("27/28/")
+    '27/'
+    """
+    return f"{path.partition('/')[0]}/"

@@ -22,6 +22,7 @@ from functions.sync.changed_days import ChangedDays
 from functions.sync.durability import make_durable
 from functions.sync.places import Places
 from functions.sync.table import ONE_BLOCK_SETTINGS
+from functions.sync.turns import by_turns
 
 ROWS_AT_ONCE = 200_000
 """About as many events move with one statement, but never less than a day of them."""
@@ -133,13 +134,21 @@ def move_in_clickhouse(
     make_durable(client, durable=durable)
     changed = ChangedDays(connection, target)
     moved = 0
-    for row in connection.execute(_PENDING, {"target": str(target)}).fetchall():
-        move = PendingMove(*row)
+
+    def carried_out(move: PendingMove) -> Iterator[None]:
+        nonlocal moved
         for month in _months_of_clickhouse_only(connection, client):
-            require_time()
-            while moved_now := _move_month(move, month, Places(connection), client, require_time, changed):
+            moved_now = -1
+            while moved_now:  # until none of its events are elsewhere
+                require_time()
+                moved_now = 0
+                for events in _move_month(move, month, Places(connection), client, require_time, changed):
+                    moved_now += events
+                    yield
                 moved += moved_now
         connection.execute(_DONE, {"number": move.number, "target": str(target), "opened": move.opened})
+
+    by_turns([PendingMove(*row) for row in connection.execute(_PENDING, {"target": str(target)})], carried_out)
     changed.confirm()
     return moved
 
@@ -168,8 +177,8 @@ def _move_month(
     client: Client,
     require_time: Callable[[], None],
     changed: ChangedDays,
-) -> int:
-    """Moves all events of a month that are elsewhere; returns their number, so that 0 means that none is left."""
+) -> Iterator[int]:
+    """Moves all events of a month that are elsewhere, and yields their number portion by portion; none if none is."""
     is_project = move.kind == "project"
     values = {
         "path": move.old_path,
@@ -182,15 +191,13 @@ def _move_month(
         place = places.of(path, project or None)
         if place != path:
             days[day][path, project] = place, count
-    moved = 0
     for some_days in _in_portions(days):
         found = {place: to for day in some_days for place, (to, _) in days[day].items()}
         for some in batched(found.items(), _PATHS_AT_ONCE, strict=False):
             require_time()
             changed.record(some_days)
             _move(some, some_days[0], some_days[-1], client)
-        moved += sum(count for day in some_days for _, count in days[day].values())
-    return moved
+        yield sum(count for day in some_days for _, count in days[day].values())
 
 
 def _in_portions(days: dict[date, dict[Place, tuple[str, int]]]) -> Iterator[list[date]]:

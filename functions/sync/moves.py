@@ -1,25 +1,22 @@
 """Moves stored events and names to where the directory says that their namespaces and projects are now."""
 
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-import psycopg
-
 from functions.shared import clickhouse, locks
 from functions.shared.directory_lock import shared_directory_lock
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect, try_advisory_lock
 from functions.shared.secret import UrlSource
-from functions.shared.tenant import root_of
 from functions.shared.traversal_path import namespace_upper_bound
 from functions.sync.clickhouse_moves import count_pending, may_be_pending, move_in_clickhouse
 from functions.sync.names import move_names
 from functions.sync.places import Places
+from functions.sync.turns import by_turns
 
 ROWS_AT_ONCE = 2_000
 """Events that one transaction moves; a sender or reader waits no longer than for these."""
@@ -96,8 +93,6 @@ _DONE = """
     SET done_at = now(), late_xacts = '{}'
     WHERE number = %(number)s AND opened = %(opened)s
 """
-
-_END = object()
 
 _AFTER_ALL_EVENTS = {"timestamp": datetime.max.replace(tzinfo=UTC), "id": UUID(int=2**128 - 1)}
 
@@ -199,24 +194,18 @@ class _Run:
     deadline: float
 
     def move_all(self) -> None:
-        """Carries out each open move once, until time is over, or PostgreSQL keeps rows locked."""
+        """Carries out each open move once, until time is over."""
         carried_out = set[int]()
-        try:
+        with suppress(OutOfTime):
             while moves := [move for move in self._open() if move.number not in carried_out]:
                 carried_out.update(move.number for move in moves)
-                _by_turns(map(self._carry_out_all, _by_root(moves)))
-        except (OutOfTime, psycopg.errors.LockNotAvailable):
-            return
-
-    def _carry_out_all(self, moves: Iterable[OpenMove]) -> Iterator[None]:
-        for move in moves:
-            yield from self._carry_out(move)
+                by_turns(moves, self._carry_out)
 
     def _open(self) -> list[OpenMove]:
         return [OpenMove(*row) for row in self.connection.execute(_OPEN)]
 
     def _carry_out(self, move: OpenMove) -> Iterator[None]:
-        """Examines everything under the former path once; yields after each transaction that examined events.
+        """Examines everything under the former path once; yields after each transaction.
 
         Whoever writes there later knows of the move, or finds under the directory's lock that it did not, and has the
         move repeated.
@@ -225,7 +214,9 @@ class _Run:
         if move.kind == "project":
             yield from self._move_events(move, move.old_path)
         else:
-            self.report.names += move_names(move.number, move.old_path, self.connection, self.require_time)
+            for names in move_names(move.number, move.old_path, self.connection, self.require_time):
+                self.report.names += names
+                yield
             values = {"path": move.old_path, "upper_bound": namespace_upper_bound(move.old_path)}
             path = self._path(_FIRST_PATH, values)
             while path is not None:
@@ -280,23 +271,6 @@ class _Run:
         """Raises `OutOfTime` if the run's time is over."""
         if time.monotonic() >= self.deadline:
             raise OutOfTime
-
-
-def _by_root(moves: Iterable[OpenMove]) -> Collection[Sequence[OpenMove]]:
-    """Returns the moves of each root namespace."""
-    of_roots: dict[str, list[OpenMove]] = defaultdict(list)
-    for move in moves:
-        of_roots[root_of(move.old_path)].append(move)
-    return of_roots.values()
-
-
-def _by_turns(works: Iterable[Iterator[None]]) -> None:
-    """Does a step of each work in turn until all are done, so that a long work of one tenant does not delay others."""
-    turns = deque(works)
-    while turns:
-        steps = turns.popleft()
-        if next(steps, _END) is not _END:
-            turns.append(steps)
 
 
 def _count_open(connection: Connection) -> int:

@@ -1,6 +1,6 @@
 """Moves the names of users with the namespaces in which the names were stated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from functions.shared.directory_lock import exclusive_directory_lock, next_version
 from functions.shared.postgres import Connection
@@ -58,14 +58,13 @@ _MOVE = """
 _MARK_CHANGED = "UPDATE namespace_moves SET version = %(version)s WHERE number = %(number)s"
 
 
-def move_names(number: int, old_path: str, connection: Connection, require_time: Callable[[], None]) -> int:
-    """Moves the names under a former path of a namespace, and returns how many were moved.
+def move_names(number: int, old_path: str, connection: Connection, require_time: Callable[[], None]) -> Iterator[int]:
+    """Moves the names under a former path of a namespace; yields how many each transaction moved.
 
     Args:
         number: number of the move.
         require_time: called before each transaction; raises if no time is left.
     """
-    moved = 0
     values = {"path": old_path, "upper_bound": namespace_upper_bound(old_path)}
     places = Places(connection)
     for (path,) in connection.execute(_PATHS, values).fetchall():
@@ -75,8 +74,7 @@ def move_names(number: int, old_path: str, connection: Connection, require_time:
         while moved_now == NAMES_AT_ONCE:
             require_time()
             moved_now = _move_some(number, path, connection)
-            moved += moved_now
-    return moved
+            yield moved_now
 
 
 def _move_some(number: int, path: str, connection: Connection) -> int:

@@ -172,13 +172,14 @@ def test_an_export_has_no_canary(sent: Report, ways: WaysIn, api: GraphqlHandler
 
 
 def test_a_canary_is_counted_for_no_tenant_and_no_query(
-    ways: WaysIn, api: GraphqlHandler, capsys: pytest.CaptureFixture[str]
+    ways: WaysIn, api: GraphqlHandler, query: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with stack(ways, api, lambda: store(ways)) as sender:
         sender.run(SECONDS)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     assert [line["tenant"] for line in lines if "AcceptedEvents" in line] == ["canary"]
     assert [line for line in lines if "Queries" in line] == []
+    assert query("SELECT * FROM tenant_usage") == []
 
 
 def test_a_canary_leaves_nothing_in_the_directory(sent: Report, query: Callable[..., Any]) -> None:
@@ -297,6 +298,35 @@ def test_a_token_is_taken_from_a_secret_or_fetched_from_the_issuer(aws: None) ->
     malformed = manager.create_secret(Name="malformed", SecretString='{"token_url": 1}')["ARN"]
     with pytest.raises(Unanswered, match="CANARY_TOKEN_SECRET_ARN"):
         token_source(settings(token=Secret("CANARY_TOKEN_SECRET_ARN", malformed, str)))()
+
+
+@pytest.mark.parametrize(("expires_in", "kept_seconds"), [(3600, 240), (100, 50), (None, 60)])
+def test_a_fetched_token_serves_all_requests_of_a_canary(
+    expires_in: int | None, kept_seconds: int, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued: list[str] = []
+
+    def issue(*_: object) -> dict[str, Any]:
+        issued.append(f"token {len(issued)}")
+        body = {"access_token": issued[-1]} | ({"expires_in": expires_in} if expires_in else {})
+        return {"statusCode": 200, "headers": {}, "body": json.dumps(body)}
+
+    now = 1000.0
+    monkeypatch.setattr("functions.canary.token.monotonic", lambda: now)
+    manager = boto3.client("secretsmanager")
+    with serving({"/token": issue}) as url:
+        credentials = {"token_url": f"{url}/token", "client_id": "one", "client_secret": "two"}
+        arn = manager.create_secret(Name="fetched", SecretString=json.dumps(credentials))["ARN"]
+        secret = Secret("CANARY_TOKEN_SECRET_ARN", arn, str)
+        get = token_source(settings(token=secret))
+        assert [get(), get()] == ["token 0"] * 2
+        now += kept_seconds - 1
+        assert get() == "token 0"
+        now += 1
+        assert [get(), get()] == ["token 1"] * 2
+        manager.put_secret_value(SecretId=arn, SecretString=json.dumps(credentials | {"client_secret": "three"}))
+        secret.read_again(0)
+        assert get() == "token 2"
 
 
 @pytest.mark.parametrize(

@@ -158,3 +158,10 @@ def test_what_could_not_be_known_is_logged_and_stops_nothing(
     environment.delenv("DATABASE_READER_URL")
     assert deployed(environment)[0] == "SUCCESS"
     assert any(message.startswith("Settings: writer: not set") for message in caplog.messages)
+
+
+def test_one_server_of_several_that_answers_is_enough(roles: Roles, environment: pytest.MonkeyPatch) -> None:
+    port = urlsplit(roles.owner).port
+    for name, url in (("DATABASE", roles.owner), ("DATABASE_WRITER", roles.writer), ("DATABASE_READER", roles.reader)):
+        environment.setenv(f"{name}_URL", url.replace(f":{port}/", f":{ports.free()},127.0.0.1:{port}/"))
+    assert deployed(environment) == ("SUCCESS", "")

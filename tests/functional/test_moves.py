@@ -15,7 +15,7 @@ from functions.ingest.pipeline import Consumer
 from functions.shared.catalog import registry
 from functions.shared.grant import Grant
 from functions.shared.postgres import Database, TimeLimits
-from functions.sync import moves
+from functions.sync import moves, names
 from functions.sync.handler import build
 from functions.sync.moves import Mover, MoveReport
 from infra.migrations.migrate import migrate
@@ -417,3 +417,36 @@ def test_a_large_move_of_one_tenant_does_not_delay_that_of_another(
     assert Mover(database_url, progress=note).run(60).open == 0
     assert next(large for large, small in left if small == 0) >= 54
     assert left[-1] == (0, 0)
+
+
+def test_a_move_that_a_lock_holds_up_does_not_delay_that_of_another_tenant(
+    consumer: Consumer, query: Query, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "_OPTIONS", moves._OPTIONS.replace("lock_timeout=5s", "lock_timeout=100ms"))
+    monkeypatch.setattr(moves, "ROWS_AT_ONCE", 3)
+    say(consumer, *(at("27/28/", user, 3) for user in range(1, 7)), *(at("9/7/", user, 3) for user in range(7, 20)))
+    say(consumer, at("31/28/", 20, 1), at("3/7/", 21, 1))
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT FROM ai_usage_events WHERE namespace_path = '27/28/' FOR UPDATE")
+        report = Mover(database_url).run(60)
+        assert (report.events, report.open) == (13, 1)
+    assert Mover(database_url).run(60).open == 0
+    assert {"27/28/", "9/7/"}.isdisjoint(paths(query).values())
+
+
+def test_many_names_of_one_tenant_do_not_delay_the_move_of_another(
+    consumer: Consumer, query: Query, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "NAMES_AT_ONCE", 2)
+    say(consumer, *(at("27/7/", one, 3) | {"user": {"id": one, "username": f"name {one}"}} for one in range(1, 21)))
+    say(consumer, at("9/28/", 21, 3))
+    say(consumer, at("31/7/", 22, 1), at("3/28/", 23, 1))
+    left: list[int] = []
+
+    def note(_: MoveReport) -> None:
+        if not left and "9/28/" not in paths(query).values():
+            left.append(query("SELECT count(*) FROM user_names WHERE namespace_path = '27/7/'")[0]["count"])
+
+    assert Mover(database_url, progress=note).run(60).open == 0
+    assert left[0] > 10
+    assert query("SELECT count(*) FROM user_names WHERE namespace_path = '27/7/'")[0]["count"] == 0

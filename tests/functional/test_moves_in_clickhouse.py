@@ -128,6 +128,33 @@ def test_history_in_clickhouse_moves_back_and_a_project_leaves(
     assert [row[1] for row in old_rows(client)] == ["40/28/", "50/", "40/28/"]
 
 
+def test_a_large_move_in_clickhouse_does_not_delay_that_of_another_tenant(
+    consumers: list[Consumer],
+    connection: psycopg.Connection,
+    sync: Sync,
+    mover: Mover,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [(user, "27/7/", None) for user in range(40)]
+    keep_in_clickhouse_only(connection, sync, [*rows, (99, "9/28/", None)])
+    monkeypatch.setattr(clickhouse_moves, "ROWS_AT_ONCE", 3)
+    for user, path in enumerate(("27/7/", "9/28/", "31/7/", "3/28/")):
+        say(consumers[0], at(path, 1_000 + user, 5 - user))
+    move, left = clickhouse_moves._move, list[int]()
+
+    def watched(*arguments: Any) -> None:
+        move(*arguments)
+        paths = [row[1] for row in old_rows(client)]
+        if "9/28/" not in paths:
+            left.append(paths.count("27/7/"))
+
+    monkeypatch.setattr(clickhouse_moves, "_move", watched)
+    assert mover.run(SECONDS).open == 0
+    assert left[0] > 30
+    assert left[-1] == 0
+
+
 def test_readers_of_clickhouse_find_the_history_under_the_new_path(
     consumers: list[Consumer],
     connection: psycopg.Connection,

@@ -1,6 +1,8 @@
 """What infra/template.yaml becomes once SAM has transformed it."""
 
 import json
+import re
+from typing import Any
 
 import pytest
 
@@ -88,13 +90,25 @@ def test_the_canary_has_all_its_parts_or_none_and_a_switch() -> None:
     assert alarms["Canary"] == {"Fn::If": ["HasCanary", "on", "off"]}
 
 
+def awaited(name: str, resources: dict[str, Any]) -> set[str]:
+    """The resources that CloudFormation makes before this one: those that it names, and those that they name."""
+    found, left = set[str](), [name]
+    while left:
+        one = resources[left.pop()]
+        after = one.get("DependsOn", [])
+        named = {after} if isinstance(after, str) else {*after}
+        named |= {*re.findall(r'(?:"(?:Ref|Fn::GetAtt)": \[?"|\$\{)(\w+)', json.dumps(one))} & resources.keys()
+        left += named - found
+        found |= named
+    return found
+
+
 def test_everything_waits_for_what_examines_the_deployment_first() -> None:
     resources = transformed()["Resources"]
     assert resources["MigrationsFunction"]["Properties"]["Handler"] == "infra.deployment.handler"
-    functions = {name: one for name, one in resources.items() if one["Type"] == "AWS::Lambda::Function"}
-    for name in functions.keys() - {"MigrationsFunction"}:
-        waits_for = functions[name]["DependsOn"]
-        assert "Migrations" in ([waits_for] if isinstance(waits_for, str) else waits_for)
+    functions = {name for name, one in resources.items() if one["Type"] == "AWS::Lambda::Function"}
+    for name in functions - {"MigrationsFunction"}:
+        assert "Migrations" in awaited(name, resources), name
 
 
 def test_no_policy_names_all_actions_or_all_resources() -> None:

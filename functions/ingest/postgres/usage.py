@@ -7,8 +7,10 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from functions.ingest.postgres.row import Row
+from functions.shared import canary
 from functions.shared.postgres import Connection
-from functions.shared.tenant import NOBODY, root_of
+from functions.shared.tenant import NOBODY
+from functions.shared.traversal_path import root_of
 
 _PATH = attrgetter("namespace_path")
 
@@ -69,9 +71,14 @@ class BatchUsage:
         self._stored.update(map(_PATH, rows))
 
     def by_tenant(self) -> dict[str, TenantUsage]:
-        """Returns what each tenant used, by its root namespace; `none` for events without a namespace."""
+        """Returns what each tenant used, by its root namespace; `none` for events without a namespace.
+
+        Canaries are of no tenant.
+        """
         usage: dict[str, TenantUsage] = {}
         for path, events in (self._stored if self._offered is None else self._offered).items():
+            if path == canary.NAMESPACE_PATH:
+                continue
             tenant = root_of(path) if path else NOBODY
             known = usage.get(tenant, TenantUsage())
             size = self.sizes.get(path, 0)
