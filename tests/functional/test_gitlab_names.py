@@ -135,6 +135,18 @@ def test_fields_with_arguments_are_measured_in_one_read(either: GraphqlHandler) 
 
 
 @pytest.mark.usefixtures("used")
+@pytest.mark.parametrize("length", [1, 5_000], ids=["many figures", "long arguments"])
+def test_as_many_fields_with_arguments_as_may_be_are_answered(length: int, either: GraphqlHandler) -> None:
+    selecting = 'codeSuggestions(languages: ["ruby", $other, "{}"]) {{ ...figures }}'
+    fields = " ".join(f"field_{number}: {selecting.format(number)}" for number in range(20))
+    figures = "shownCount acceptedCount contributorsCount acceptanceRate"
+    query = f"""query ($other: String!) {{ aiInstanceMetrics {{ {fields} }} }}
+        fragment figures on CodeSuggestionsMetrics {{ {figures} }}"""
+    found = ask(either, query, other="x" * length)["aiInstanceMetrics"]
+    assert [tuple(values.values()) for values in found.values()] == [(6, 3, 2, 0.5)] * 20
+
+
+@pytest.mark.usefixtures("used")
 def test_arguments_of_metrics_select_the_events_of_each_user(either: GraphqlHandler) -> None:
     figures = "{ shownCount contributorsCount languages acceptanceRate }"
     query = f"""{{ aiInstanceUserMetrics(sort: CODE_SUGGESTIONS_TOTAL_COUNT_DESC, first: 3) {{ nodes {{

@@ -1,6 +1,6 @@
 """Measured values of all events or of one user's, with what it takes to measure fewer of these events."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -15,6 +15,10 @@ from functions.graphql.types.use import of_use
 
 type Request = tuple[tuple[Condition, ...], tuple[Measure, ...]]
 """Further conditions that events must fulfil, and what to measure of those that do."""
+
+# Limits of what is measured by one statement: its columns, and its conditions, which it repeats for each measure.
+_MAX_COLUMNS = 50
+_MAX_CHARACTERS = 20_000
 
 
 class MeasuredEvents(msgspec.Struct, frozen=True):
@@ -55,24 +59,19 @@ class MeasuredEvents(msgspec.Struct, frozen=True):
         return MetricValues(dict(zip(measures, row, strict=True)))
 
     def measure_together(self, requests: Iterable[Request]) -> None:
-        """Measures all events for several requests at once, so that `values` need not read them for each."""
-        together = [
-            (conditions, measures)
-            for conditions, measures in requests
-            if conditions and not any(measure.kind is MeasureKind.DISTINCT for measure in measures)
-        ]
-        if len(together) < 2 or self.user_ids is not None:
-            return
-        parts = [
-            _where(of_use(measure, self.counted), conditions)
-            for conditions, measures in together
-            for measure in measures
-        ]
-        aggregation = Aggregation(self.selection, self.context.registry.feature_of, tuple(parts))
-        (row,) = self.context.events.aggregate(aggregation)
-        values = iter(row)
-        for conditions, measures in together:
-            self.found[conditions, measures] = {None: tuple(islice(values, len(measures)))}
+        """Measures events for many requests at once, so that `values` need not read them for each; not by user."""
+        for together in _statements(requests):
+            if len(together) > 1:
+                measures = tuple(
+                    _where(of_use(measure, self.counted), conditions)
+                    for conditions, measures in together
+                    for measure in measures
+                )
+                aggregation = Aggregation(self.selection, self.context.registry.feature_of, measures)
+                (row,) = self.context.events.aggregate(aggregation)
+                values = iter(row)
+                for request in together:
+                    self.found[request] = {None: tuple(islice(values, len(request[1])))}
 
     def where(self, conditions: tuple[Condition, ...]) -> "MeasuredEvents":
         """Those of the events that fulfil the conditions."""
@@ -96,6 +95,22 @@ class MeasuredEvents(msgspec.Struct, frozen=True):
             selection, feature_of, measures, dimensions=(Dimension.USER,), limit=max(1, len(self.user_ids))
         )
         return {user_id: row for user_id, *row in self.context.events.aggregate(by_user)}
+
+
+def _statements(requests: Iterable[Request]) -> Iterator[list[Request]]:
+    """The requests that can be measured together, those of each statement."""
+    together: list[Request] = []
+    columns = characters = 0
+    for conditions, measures in dict.fromkeys(requests):
+        if not conditions or any(measure.kind is MeasureKind.DISTINCT for measure in measures):
+            continue
+        width, length = len(measures), len(measures) * len(repr(conditions))
+        if columns + width > _MAX_COLUMNS or characters + length > _MAX_CHARACTERS:
+            yield together
+            together, columns, characters = [], 0, 0
+        together.append((conditions, measures))
+        columns, characters = columns + width, characters + length
+    yield together
 
 
 def _where(measure: Measure, conditions: tuple[Condition, ...]) -> Measure:
