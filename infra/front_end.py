@@ -83,6 +83,24 @@ def check(root: Path = ROOT) -> None:
                 raise FrontEndError(f"npm run {script} fails in {SOURCE}.")
 
 
+def printed(script: str, given: str, root: Path = ROOT) -> str:
+    """Run a script of the source, and return what it prints.
+
+    Args:
+        script: file in `scripts`.
+        given: what the script reads from the standard input.
+
+    Raises:
+        FrontEndError: a package can't be installed, or the script fails; it has printed why.
+    """
+    with _copy(root) as source:
+        command: list[str | Path] = [NODE, Path("scripts", script)]
+        done = subprocess.run(command, cwd=source, input=given, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            raise FrontEndError(f"{script} fails in {SOURCE}.")
+        return done.stdout
+
+
 def npm_folder(folder: Path, cache: Path) -> Path:
     """Return where the packages of a folder's lock are, or will be."""
     return cache / f"node-{_digest(folder, [Path(name) for name in _LOCKS if (folder / name).exists()])}"

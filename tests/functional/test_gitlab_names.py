@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import pytest
 
 from functions.graphql.handler import GraphqlHandler
+from functions.graphql.query.reads import MeasuredEvents
 from tests.support.clock import NOW
 from tests.support.graphql import Insert, ask, request
 
@@ -117,6 +119,34 @@ def test_arguments_of_metrics_select_events_by_their_payload(either: GraphqlHand
 
 
 @pytest.mark.usefixtures("used")
+def test_fields_with_arguments_are_measured_in_one_read(either: GraphqlHandler) -> None:
+    figures = "{ shownCount acceptedCount contributorsCount acceptanceRate }"
+    selecting = [(given, expected) for given, expected in ARGUMENTS if given and "null" not in given]
+    fields = [f"field_{number}: codeSuggestions{given} {figures}" for number, (given, _) in enumerate(selecting)]
+    fields.append('agentPlatform(flowTypes: ["chat"]) { startedSessionEventCount usersCount: contributorsCount }')
+    aggregate = MeasuredEvents.aggregate
+    with patch.object(MeasuredEvents, "aggregate", autospec=True, side_effect=aggregate) as reads:
+        *found, sessions = metrics(either, " ".join(fields)).values()
+    assert reads.call_count == 1
+    for (given, (shown, accepted, contributors, _)), values in zip(selecting, found, strict=True):
+        rate = accepted / shown if shown else None
+        assert tuple(values.values()) == (shown, accepted, contributors, rate), given
+    assert sessions == {"startedSessionEventCount": 3, "usersCount": 1}
+
+
+@pytest.mark.usefixtures("used")
+@pytest.mark.parametrize("length", [1, 5_000], ids=["many figures", "long arguments"])
+def test_as_many_fields_with_arguments_as_may_be_are_answered(length: int, either: GraphqlHandler) -> None:
+    selecting = 'codeSuggestions(languages: ["ruby", $other, "{}"]) {{ ...figures }}'
+    fields = " ".join(f"field_{number}: {selecting.format(number)}" for number in range(20))
+    figures = "shownCount acceptedCount contributorsCount acceptanceRate"
+    query = f"""query ($other: String!) {{ aiInstanceMetrics {{ {fields} }} }}
+        fragment figures on CodeSuggestionsMetrics {{ {figures} }}"""
+    found = ask(either, query, other="x" * length)["aiInstanceMetrics"]
+    assert [tuple(values.values()) for values in found.values()] == [(6, 3, 2, 0.5)] * 20
+
+
+@pytest.mark.usefixtures("used")
 def test_arguments_of_metrics_select_the_events_of_each_user(either: GraphqlHandler) -> None:
     figures = "{ shownCount contributorsCount languages acceptanceRate }"
     query = f"""{{ aiInstanceUserMetrics(sort: CODE_SUGGESTIONS_TOTAL_COUNT_DESC, first: 3) {{ nodes {{
@@ -174,7 +204,11 @@ def test_other_names_of_orders_are_the_same_order(name: str, sort: str, either: 
     ],
 )
 def test_an_argument_of_metrics_that_can_not_be_used_is_named(arguments: str, said: str, api: GraphqlHandler) -> None:
-    _, answer = request(api, {"query": f"{{ aiInstanceMetrics {{ codeSuggestions{arguments} {{ shownCount }} }} }}"})
+    others = " ".join(
+        f'{name}: codeSuggestions(languages: ["{name}"]) {{ acceptedCount }}' for name in ("go", "ruby", "java")
+    )
+    fields = f"{others} codeSuggestions{arguments} {{ shownCount }}"
+    _, answer = request(api, {"query": f"{{ aiInstanceMetrics {{ {fields} }} }}"})
     assert said in answer["errors"][0]["message"]
 
 

@@ -94,6 +94,20 @@ def test_what_needs_no_payload_is_counted_from_the_index_alone(
     assert plan.count(" Scan using ") == plan.count("Index Only Scan"), plan
 
 
+@pytest.mark.parametrize(("dimensions", "left_out"), [((), True), ((Dimension.USER,), False)], ids=str)
+def test_events_that_nothing_is_measured_of_are_left_out_of_one_group(
+    dimensions: tuple[Dimension, ...], connection: psycopg.Connection, plans: list[str], *, left_out: bool
+) -> None:
+    registry = load()
+    measures = (Measure(MeasureKind.EVENTS, event_ids=(3, 2)), Measure(MeasureKind.EVENTS, event_ids=(4,)))
+    selection = Selection((LEAF,), MOMENT - timedelta(days=7), MOMENT, (1, 2, 3, 4, 5))
+    aggregation = Aggregation(selection, registry.feature_of, measures, dimensions=dimensions, limit=100)
+    rows = read_aggregation(aggregation, connection)
+    assert sum(row[len(dimensions)] for row in rows) == EVENTS // 100
+    (plan,) = plans
+    assert ("{2,3,4}" if left_out else "{1,2,3,4,5}") in plan, plan
+
+
 @pytest.mark.parametrize("earlier", Earlier)
 @pytest.mark.parametrize("period", Period)
 def test_the_course_of_users_is_read_from_indexes_alone(

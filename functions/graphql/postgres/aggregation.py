@@ -110,6 +110,7 @@ _SHOWN: dict[Dimension, sql.SQL] = {Dimension.FEATURE: _FEATURE_NAME, **dict.fro
 
 def read_aggregation(aggregation: Aggregation, connection: SlottedConnection | Connection) -> list[tuple[Any, ...]]:
     """Reads the rows of `EventStore.aggregate`."""
+    aggregation = _of_measured_events(aggregation)
     if aggregation.selection.selects_nothing:
         return empty_rows(aggregation)
     values: dict[str, Any] = {}
@@ -118,6 +119,19 @@ def read_aggregation(aggregation: Aggregation, connection: SlottedConnection | C
     if any(measure.kind is MeasureKind.DISTINCT for measure in aggregation.measures):
         rows = _with_distinct(aggregation, rows, connection)
     return list(answer_rows(aggregation, rows))
+
+
+def _of_measured_events(aggregation: Aggregation) -> Aggregation:
+    """Leaves out events that nothing is measured of, before their payloads are looked at. Groups keep all events."""
+    parts = [part for measure in aggregation.measures for part in measure.with_parts if not part.of]
+    measured: set[int] = set()
+    for part in parts:
+        if part.event_ids is None or aggregation.is_grouped:
+            return aggregation
+        measured.update(part.event_ids)
+    event_ids = tuple(event for event in aggregation.selection.event_ids if event in measured)
+    selection = msgspec.structs.replace(aggregation.selection, event_ids=event_ids)
+    return msgspec.structs.replace(aggregation, selection=selection)
 
 
 def _statement(aggregation: Aggregation, values: dict[str, Any]) -> sql.Composed:

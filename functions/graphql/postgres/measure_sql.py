@@ -205,10 +205,11 @@ class MeasureSql:
             event_ids = sql.Placeholder(add_value(self._values, list(measure.event_ids)))
             matches.append(sql.SQL("event = ANY({}::smallint[])").format(event_ids))
         if measure.conditions:
-            passes = sql.Identifier(f"passes_{label}")
+            # Payloads are looked at only of the events that the measure is about.
             passed = [payload_sql.condition(condition, self._values) for condition in measure.conditions]
-            self._event_columns.append(sql.SQL(", {} AS {}").format(sql.SQL(" AND ").join(passed), passes))
-            matches.append(passes)
+            passes = sql.Identifier(f"passes_{label}")
+            self._event_columns.append(sql.SQL(", {} AS {}").format(sql.SQL(" AND ").join([*matches, *passed]), passes))
+            matches = [passes]
         counted = [_IS_CURRENT, *matches] if self._aggregation.looks_back else matches
         counts = sql.SQL(" AND ").join(counted)
         yield "matches", sql.SQL(" AND ").join(matches or [_TRUE])

@@ -14,30 +14,34 @@ from functions.graphql.query.bind import add_value
 from functions.graphql.query.sessions import Sessions
 from functions.graphql.query.slots import SlottedConnection
 
+# Only what is needed of events is kept, and sorted by what tells most of them apart. What sessions are grouped by is
+# computed once each.
 _SESSIONS = sql.SQL("""
     WITH found AS (
-        SELECT found.*, NULLIF(CASE {session_keys} END, '') AS session_key{paths}
+        SELECT id, timestamp, event, user_id, project_id, place, feature, matches{path_values},
+               NULLIF(CASE {session_keys} END, '') COLLATE "C" AS session_key
         FROM ({found}) AS found
     ), begun AS (
-        SELECT DISTINCT ON (feature, place, session_key) *
+        SELECT DISTINCT ON (session_key, place, feature) *
         FROM found
         WHERE session_key IS NOT NULL AND event = ANY(%(begins)s::smallint[])
-        ORDER BY feature, place, session_key, timestamp, id
+        ORDER BY session_key, place, feature, timestamp, id
     ), ended AS (
-        SELECT feature, place, session_key, max(timestamp) FILTER (WHERE event = ANY(%(ends)s::smallint[])) AS ended,
+        SELECT session_key, place, feature, max(timestamp) AS ended,
                max(timestamp) FILTER (WHERE event = ANY(%(completes)s::smallint[])) AS completed,
                max(timestamp) FILTER (WHERE event = ANY(%(abandons)s::smallint[])) AS abandoned
         FROM found
-        WHERE session_key IS NOT NULL
+        WHERE session_key IS NOT NULL AND event = ANY(%(ends)s::smallint[])
         GROUP BY 1, 2, 3
     ), sessions AS (
-        SELECT begun.*, coalesce(completed >= timestamp, false) AS is_completed,
+        SELECT event, user_id, project_id, place, feature, timestamp{paths},
+               coalesce(completed >= timestamp, false) AS is_completed,
                coalesce(abandoned >= timestamp, false) AND NOT coalesce(completed >= timestamp, false) AS is_abandoned,
                CASE WHEN ended >= timestamp
                     THEN (extract(epoch FROM ended - timestamp) * 1000000)::double precision
                END AS duration
         FROM begun
-        JOIN ended USING (feature, place, session_key)
+        LEFT JOIN ended USING (session_key, place, feature)
         WHERE matches
     )
     {answer}
@@ -59,7 +63,7 @@ _HAVING = sql.SQL("HAVING ROW(-count(*), {keys}) {after} ROW({position})")
 _FOUND = sql.SQL("""
     SELECT events.id, events.timestamp, events.event, events.user_id, events.project_id,
            coalesce(events.namespace_path, '') COLLATE "C" AS place, CASE {features} END COLLATE "C" AS feature,
-           coalesce({matches}, false) AS matches{columns}
+           coalesce(events.event = ANY(%(begins)s::smallint[]) AND {matches}, false) AS matches{columns}
     FROM ai_usage_events AS events
     WHERE {conditions}
       AND (events.event = ANY(%(begins)s::smallint[]) AND events.timestamp < %(matched_end)s
@@ -98,11 +102,15 @@ def _statement(question: Sessions, values: dict[str, Any]) -> sql.Composed:
         session_keys.append(_WHEN.format(event_ids=ids, value=value))
     values |= question.bind_values
     at_paths = [part for path in question.paths for part in reader.scalar_key(path)]
+    path_values = [
+        part for path in dict.fromkeys(question.paths) for part in (reader.value(path), reader.numeric(path))
+    ]
     path_names = [sql.Identifier(f"path_{number}") for number in range(KEY_COLUMNS * len(question.paths))]
     keys = [*(_KEYS[dimension] for dimension in question.dimensions), *path_names]
     found = _FOUND.format(features=_each(names), matches=matches, columns=reader.columns, conditions=conditions)
     return _SESSIONS.format(
         found=reader.read(found),
+        path_values=_each(sql.SQL(", {}").format(value) for value in path_values),
         session_keys=_each(session_keys),
         paths=_each(sql.SQL(", {} AS {}").format(part, name) for part, name in zip(at_paths, path_names, strict=True)),
         answer=_answer(question, keys, values),

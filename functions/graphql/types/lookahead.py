@@ -42,6 +42,14 @@ class Lookahead:
         """The fields of these names one level below."""
         return Lookahead(self._info, (node for name in names for node in self._fields().get(name, ())))
 
+    def apart(self) -> Iterator["Lookahead"]:
+        """The fields that are answered apart, each with all that is selected below it."""
+        by_key: dict[str, list[FieldNode]] = {}
+        for node in self._nodes:
+            by_key.setdefault((node.alias or node.name).value, []).append(node)
+        for nodes in by_key.values():
+            yield Lookahead(self._info, nodes)
+
     def without_arguments(self) -> "Lookahead":
         """The field where it is written without arguments."""
         return Lookahead(self._info, (node for node in self._nodes if not node.arguments))

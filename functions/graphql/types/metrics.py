@@ -1,9 +1,11 @@
 """`aiMetrics` and `aiUserMetrics`: metrics of the selected events, in total and by user."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 from ariadne import EnumType, ObjectType, SchemaBindable
+from graphql import GraphQLError, GraphQLObjectType
 
 from functions.graphql.context import Coverage, Info, Usernames, UserNode
 from functions.graphql.query.aggregation import (
@@ -15,6 +17,7 @@ from functions.graphql.query.aggregation import (
     Order,
     UserPosition,
 )
+from functions.graphql.query.errors import InvalidArgument
 from functions.graphql.query.metric_fields import (
     EVENTS,
     USERS,
@@ -31,7 +34,7 @@ from functions.graphql.types.arguments import select
 from functions.graphql.types.connection import ConnectionPage, PageRequest
 from functions.graphql.types.cursor import from_user_cursor, to_user_cursor
 from functions.graphql.types.lookahead import Lookahead
-from functions.graphql.types.measured import MeasuredEvents, TotalValues, UserMetricValues
+from functions.graphql.types.measured import MeasuredEvents, Request, TotalValues, UserMetricValues
 from functions.graphql.types.metrics_arguments import argument_conditions, arguments_text, filter_type_text
 from functions.graphql.types.sdl import (
     FILTERS,
@@ -116,10 +119,23 @@ class Metrics:
     def resolve_metrics(self, coverage: Coverage, info: Info, **filters: Any) -> MetricValues:
         """Resolves `aiMetrics`."""
         context = info.context
-        measures = _unique(measures_of(Lookahead.of(info), self._total, self._of_fields))
+        selected = Lookahead.of(info)
+        measures = _unique(measures_of(selected, self._total, self._of_fields))
         selection = select(coverage, context.registry, context.today, filters)
         events = MeasuredEvents(selection, context, coverage, filters, counted_ids(context.registry, filters))
+        events.measure_together(self._requests(selected, info))
         return TotalValues(events.values(None, (), measures).values, events)
+
+    def _requests(self, selected: Lookahead, info: Info) -> Iterator[Request]:
+        """What to measure for the features' fields with arguments; without those whose arguments are invalid."""
+        metrics_type = cast("GraphQLObjectType", info.schema.get_type("AiMetrics"))
+        for feature in self._features:
+            for below in selected.below(*feature.metrics_fields).apart():
+                measures = _unique(measures_below(below, self._of_feature[feature.name]))
+                with suppress(InvalidArgument, GraphQLError):
+                    conditions = argument_conditions(feature, next(below.arguments(metrics_type)))
+                    if measures:
+                        yield conditions, measures
 
     def resolve_user_metrics(self, coverage: Coverage, info: Info, **given: Any) -> ConnectionPage[UserMetricValues]:
         """Resolves `aiUserMetrics`."""
