@@ -92,7 +92,7 @@ def test_clickhouse_understands_the_statements_of_the_pages(client: Client) -> N
         assert client.command(f"EXPLAIN AST {statement}")
 
 
-def test_tables_of_clickhouse_itself_that_the_functions_read_are_granted_to_the_sync() -> None:
+def test_tables_of_clickhouse_itself_that_functions_read_are_granted_to_the_sync() -> None:
     folders = (ROOT / "functions", ROOT / "infra" / "operations")
     text = "".join(file.read_text() for folder in folders for file in folder.rglob("*.py"))
     needed = set(re.findall(r"\b(?:FROM|JOIN) system\.(\w+)", text)) - ALWAYS_READABLE

@@ -264,7 +264,7 @@ def test_an_id_whose_event_was_given_a_time_near_another_month_is_looked_up_ther
     assert write(connection, *rows, looks_up=is_looked_up_at_first)[:2] == (1, [])
 
 
-def test_rows_that_another_transaction_stores_after_the_look_up_are_not_stored_twice(
+def test_rows_that_another_transaction_stores_after_the_look_up_are_stored_once(
     connection: psycopg.Connection, database_url: str, query: Query
 ) -> None:
     far = MONTH + 100 * HOUR

@@ -328,7 +328,7 @@ def test_a_server_that_was_filled_by_logical_replication_takes_over(
         assert erased.exit_code == 0, erased.output
 
 
-def test_only_runs_that_copy_rows_count_and_a_count_that_clickhouse_missed_does_no_harm(
+def test_only_runs_that_copy_count_and_a_missed_count_does_no_harm(
     sync: Sync, connection: psycopg.Connection, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert(connection)

@@ -233,7 +233,7 @@ def test_a_prefetch_reads_for_many_events_at_once_and_its_failure_changes_none(
     assert payloads(connection) == {0: {"name": "ann"}, 1: {"name": "bob"}, 2: {}, 3: {"seconds": 1}}
 
 
-def test_an_event_that_changes_moves_or_goes_meanwhile_is_neither_overwritten_nor_put_back(
+def test_an_event_that_changes_meanwhile_is_neither_overwritten_nor_put_back(
     connection: psycopg.Connection, defined: Registry, apply: Applying, query: Query
 ) -> None:
     for number in range(5):
