@@ -15,7 +15,6 @@ import httpx
 import psycopg
 import pytest
 from typer.testing import CliRunner, Result
-from werkzeug.serving import make_server
 
 from functions.graphql.handler import GraphqlHandler
 from infra.cli import app
@@ -25,6 +24,7 @@ from infra.operations.load.watch import GraphqlWatch
 from tests.support import faulty_api
 from tests.support.gateway import Gateway
 from tests.support.graphql import Insert
+from tests.support.http_server import served
 from tests.support.page_server import serving
 from tests.support.ways_in import WaysIn, token
 
@@ -35,7 +35,7 @@ COUNT = "SELECT count(*), count(DISTINCT user_id) > 1, bool_and(namespace_path L
 
 
 @contextmanager
-def served(ways: WaysIn, *, is_stored: bool) -> Iterator[str]:
+def ingest_served(ways: WaysIn, *, is_stored: bool) -> Iterator[str]:
     """Serves the ingest API; yields its address.
 
     Args:
@@ -51,15 +51,8 @@ def served(ways: WaysIn, *, is_stored: bool) -> Iterator[str]:
                 ways.consume_waiting()
             return answer
 
-    server = make_server("127.0.0.1", 0, application, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(application) as address:
+        yield address
 
 
 @pytest.fixture
@@ -80,7 +73,7 @@ def test_all_that_is_accepted_is_stored_and_counted(
     run: Callable[..., Result], ways: WaysIn, connection: psycopg.Connection, tmp_path: Path
 ) -> None:
     file = tmp_path / "load.csv"
-    with served(ways, is_stored=True) as url:
+    with ingest_served(ways, is_stored=True) as url:
         result = run("--url", url, "--csv", str(file))
     assert result.exit_code == 0, result.output
     assert "Accepted: 20 events" in result.output
@@ -94,7 +87,7 @@ def test_all_that_is_accepted_is_stored_and_counted(
 
 
 def test_events_that_are_not_stored_in_time_are_counted_and_fail(run: Callable[..., Result], ways: WaysIn) -> None:
-    with served(ways, is_stored=False) as url:
+    with ingest_served(ways, is_stored=False) as url:
         result = run("--url", url, "--wait", "1")
     assert result.exit_code == 1
     assert "Still on their way: 20" in result.output
@@ -105,7 +98,7 @@ def test_a_system_that_accepts_nothing_fails_with_its_answers(
     run: Callable[..., Result], ways: WaysIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("USAGE_EVENTS_TOKEN", "no token")
-    with served(ways, is_stored=True) as url:
+    with ingest_served(ways, is_stored=True) as url:
         result = run("--url", url)
     assert result.exit_code == 1
     assert "4 requests: status 401" in result.output

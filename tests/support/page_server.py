@@ -7,17 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from werkzeug import Request, Response
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from functions.graphql.handler import GraphqlHandler
+from tests.support.http_server import served
 
 STAGE = "/live"
 _ROUTES = ("/graphql", "/dashboard")
-
-
-class _QuietHandler(WSGIRequestHandler):
-    def log_request(self, *_: Any) -> None:
-        pass
 
 
 @contextmanager
@@ -34,15 +29,8 @@ def serving(handler: GraphqlHandler) -> Iterator[str]:
             answer = handler(event, None)
         return Response(answer["body"], answer["statusCode"], answer["headers"])
 
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_QuietHandler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}{STAGE}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(application) as address:
+        yield f"{address}{STAGE}"
 
 
 def _event(request: Request) -> dict[str, Any] | None:

@@ -7,14 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from werkzeug import Request, Response
-from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.support.http_server import served
 
 type Function = Callable[[dict[str, Any], Any], dict[str, Any]]
-
-
-class _QuietHandler(WSGIRequestHandler):
-    def log_request(self, *_: Any) -> None:
-        pass
 
 
 @contextmanager
@@ -41,12 +37,5 @@ def serving(functions: dict[str, Function], after_request: Callable[[], object] 
             after_request()
         return Response(answer["body"], answer["statusCode"], answer["headers"])
 
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_QuietHandler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(application) as address:
+        yield address
