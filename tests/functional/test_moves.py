@@ -177,6 +177,21 @@ def test_a_late_event_with_the_old_path_follows_the_move(consumer: Consumer, mov
     assert {user: path for user, path in paths(query).items() if user > 5} == dict.fromkeys((6, 7, 8), "27/30/")
 
 
+def test_a_late_event_follows_its_project_to_a_namespace_that_moved(consumers: list[Consumer], query: Query) -> None:
+    say(consumers[0], event(9, project=project(4, "27/28/")), event(5, project=project(4, "31/30/")), at("40/31/", 1, 4))
+    say(consumers[1], event(8, user_id=2, project=project(4, "27/28/")))
+    assert paths(query)[2] == "40/31/30/"
+
+
+def test_a_late_event_follows_what_its_consumer_knew_and_others_changed_since(
+    consumers: list[Consumer], query: Query
+) -> None:
+    say(consumers[0], at("2/", 1, 50), at("4/2/1/6/", 2, 51), at("6/1/", 3, 58))
+    say(consumers[1], at("2/1/", 4, 54))
+    say(consumers[1], at("6/", 5, 57))
+    assert paths(query)[5] == "2/1/6/"
+
+
 def test_a_move_and_the_move_back_leave_every_event_where_it_belongs(
     consumer: Consumer, move: Move, query: Query
 ) -> None:

@@ -87,7 +87,7 @@ class BatchDirectory:
         self._known.read(self._subjects, connection)
         facts = [facts for subject in self.stated for facts in (self.stated[subject], self._known.facts(subject))]
         stated = [one.value for each in facts for (property_name, _), one in each.items() if property_name == "path"]
-        self._known.read_places([path for path in stated if path is not None], connection)
+        self._known.read_places([path for path in stated if path is not None], [], connection)
         self._paths.clear()
 
     def load_places(self, places: Collection[tuple[str, int | None]], connection: Connection) -> bool:
@@ -97,8 +97,8 @@ class BatchDirectory:
             Whether any of the events may be elsewhere.
         """
         self._refresh(connection)
-        self._known.read([("project", project) for _, project in places if project is not None], connection)
-        self._known.read_places({path for path, _ in places}, connection)
+        projects = {project for _, project in places if project is not None}
+        self._known.read_places({path for path, _ in places}, projects, connection)
         return any(self._known.may_be_elsewhere(path, project) for path, project in places)
 
     def _refresh(self, connection: Connection) -> None:

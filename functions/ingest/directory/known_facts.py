@@ -80,6 +80,7 @@ class KnownFacts:
         self._connection: Connection | None = None
         self.version = -1
         self._facts: dict[Subject, Facts] = {}
+        self._traced = set[Subject]()
         self._paths: dict[Subject, str | None] = {}
         self._movable: dict[tuple[str, int | None], bool] = {}
         self._contested: set[Subject] = set()
@@ -100,6 +101,7 @@ class KnownFacts:
             for kind, number in connection.execute(_CHANGED, [self.version]):
                 self._facts.pop((kind, number), None)
             self._movable.clear()
+            self._traced.clear()
             for (moved,) in connection.execute(_MOVED, [self.version]):
                 for path in [path for path in self.names if path.startswith(moved)]:
                     del self.names[path]
@@ -140,20 +142,24 @@ class KnownFacts:
                 subject for subject, facts in read.items() if is_contested(facts, *held.get(subject, unknown))
             }
 
-    def read_places(self, paths: Iterable[str], connection: Connection) -> None:
-        """Loads what decides where these paths are now: the namespaces on them, and those on the paths of these."""
-        unread = _namespaces_on(paths)
-        while unread := {subject for subject in unread if subject not in self._facts}:
-            self.read(unread, connection)
-            stated = [unlimited_path(self._facts[subject]) for subject in unread]
-            unread = _namespaces_on(statement.value or "" for statement in stated if statement is not None)
+    def read_places(self, paths: Iterable[str], projects: Iterable[int], connection: Connection) -> None:
+        """Loads what decides where these paths and projects are now: the namespaces on them, and those on their paths.
+
+        A subject in the cache does not tell whether those on its path are there, because these change by themselves.
+        """
+        untraced = _namespaces_on(paths) | {("project", project) for project in projects}
+        while untraced := untraced - self._traced:
+            self.read(untraced, connection)
+            self._traced |= untraced
+            stated = [unlimited_path(self._facts[subject]) for subject in untraced]
+            untraced = _namespaces_on(statement.value or "" for statement in stated if statement is not None)
 
     def path(self, subject: Subject) -> str | None:
         """Returns the path of a subject that was read before."""
         return self._paths.get(subject)
 
     def may_be_elsewhere(self, path: str, project_id: int | None) -> bool:
-        """Whether an event at this path may belong elsewhere; `read_places`, and the project, must have been read."""
+        """Whether an event at this path may belong elsewhere; `read_places` must have read both."""
         key = path, project_id
         if key not in self._movable:
             self._movable[key] = may_be_elsewhere(path, project_id, self.facts)
