@@ -178,7 +178,9 @@ def test_a_late_event_with_the_old_path_follows_the_move(consumer: Consumer, mov
 
 
 def test_a_late_event_follows_its_project_to_a_namespace_that_moved(consumers: list[Consumer], query: Query) -> None:
-    say(consumers[0], event(9, project=project(4, "27/28/")), event(5, project=project(4, "31/30/")), at("40/31/", 1, 4))
+    say(
+        consumers[0], event(9, project=project(4, "27/28/")), event(5, project=project(4, "31/30/")), at("40/31/", 1, 4)
+    )
     say(consumers[1], event(8, user_id=2, project=project(4, "27/28/")))
     assert paths(query)[2] == "40/31/30/"
 

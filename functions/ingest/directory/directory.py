@@ -84,7 +84,7 @@ class BatchDirectory:
         """Loads the known facts about all recorded references."""
         self._refresh(connection)
         self.collect_statements()
-        self._known.read(self._subjects, connection)
+        self._known.read(self._subjects | self.stated.keys(), connection)
         facts = [facts for subject in self.stated for facts in (self.stated[subject], self._known.facts(subject))]
         stated = [one.value for each in facts for (property_name, _), one in each.items() if property_name == "path"]
         self._known.read_places([path for path in stated if path is not None], [], connection)

@@ -55,8 +55,6 @@ _READ_USERS = """
     WHERE id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)::bigint))
 """
 
-_NOTHING: Facts = {}
-
 
 class KnownFacts:
     """A cache of the facts in PostgreSQL. `refresh` removes entries that other consumers changed.
@@ -125,8 +123,12 @@ class KnownFacts:
         )
 
     def facts(self, subject: Subject) -> Facts:
-        """Returns the facts of a subject that was read before."""
-        return self._facts.get(subject, _NOTHING)
+        """Returns the facts of a subject that was read before.
+
+        Raises:
+            KeyError: it was not read, so that nothing may be concluded from it.
+        """
+        return self._facts[subject]
 
     def read(self, subjects: Iterable[Subject], connection: Connection) -> None:
         """Loads the facts of the subjects that are not in the cache."""
@@ -147,7 +149,8 @@ class KnownFacts:
 
         A subject in the cache does not tell whether those on its path are there, because these change by themselves.
         """
-        untraced = _namespaces_on(paths) | {("project", project) for project in projects}
+        untraced = _namespaces_on(paths)
+        untraced.update(("project", project) for project in projects)
         while untraced := untraced - self._traced:
             self.read(untraced, connection)
             self._traced |= untraced
