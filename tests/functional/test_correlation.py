@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["api", "sqs"]  # fixtures
 
 REQUEST = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
+MAX_LINE_BYTES = 256 * 1024  # CloudWatch cuts longer lines
 
 
 class Context(FakeContext):
@@ -50,6 +51,16 @@ def sent(body: Any, request_id: Any = REQUEST) -> dict[str, Any]:
         "body": json.dumps(body),
         "isBase64Encoded": False,
         "requestContext": {"requestId": request_id},
+    }
+
+
+def record_of(request_id: str, body: str) -> dict[str, Any]:
+    """Returns a message of a request as Lambda passes it to the consumer."""
+    return {
+        "messageId": f"message-{request_id}",
+        "body": body,
+        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1796000000000"},
+        "messageAttributes": {correlation.ATTRIBUTE: {"dataType": "String", "stringValue": request_id}},
     }
 
 
@@ -141,6 +152,21 @@ def test_a_batch_that_is_not_stored_names_its_requests(
     assert [(line["message"], line["requests"]) for line in log.lines()] == [
         ("PostgreSQL did not store the batch", [REQUEST])
     ]
+
+
+@pytest.mark.parametrize(("message", "is_stored"), [("consumed", True), ("PostgreSQL did not store the batch", False)])
+def test_a_batch_names_each_of_its_requests_however_many_there_are(
+    message: str, consumer: ConsumerHandler, connection: Any, log: Log, *, is_stored: bool
+) -> None:
+    if not is_stored:
+        connection.execute("ALTER TABLE ai_usage_events RENAME TO elsewhere")
+    ids = [f"{number:064}" for number in range(6_000)]
+    consume(consumer, *(record_of(one, "[]" if is_stored else json.dumps(CHAT)) for one in ids))
+    lines = log.lines()
+    assert {line["message"] for line in lines} == {message}
+    assert sorted(one for line in lines for one in line["requests"]) == ids
+    assert sum(line["messages"] for line in lines) == len(ids)
+    assert max(len(json.dumps(line)) for line in lines) < MAX_LINE_BYTES
 
 
 def test_a_message_straight_on_the_queue_is_known_by_its_own_id(
