@@ -27,7 +27,10 @@ LIMITED_REQUESTS = Metric(
     "Requests refused because their tenant reached its limit: 1 or 0 for each. The line has the tenant.",
 )
 UNCOUNTED_EVENTS = Metric(
-    "UncountedEvents", "Count", "Failed attempts to add a tenant's events to the counter that all instances share."
+    "UncountedEvents",
+    "Count",
+    "Events that an instance counted for itself alone, because the counter that all instances share did not answer now "
+    "or a moment before. An event that counts for a minute and for a day is counted twice.",
 )
 REQUEST_MILLISECONDS = Metric("RequestMilliseconds", "Milliseconds", "How long the function took for an answer.")
 
@@ -95,6 +98,7 @@ def count_refused(status: int, reason: str, milliseconds: float, request_id: str
     emit({REFUSED_REQUESTS: 1}, {"reason": reason}, only_by=True)
 
 
-def count_uncounted() -> None:
-    """Counts a failed attempt to count a tenant's events."""
-    emit({UNCOUNTED_EVENTS: 1})
+def count_uncounted(events: int) -> None:
+    """Counts the events that were not added to the counter that all instances share."""
+    if events:
+        emit({UNCOUNTED_EVENTS: events})
