@@ -5,6 +5,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import batched
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -37,7 +38,7 @@ from functions.shared.tracing import span
 MAX_BYTES_AT_ONCE = 32 * 1024 * 1024
 MAX_EVENTS_AT_ONCE = 5_000  # an event takes much more memory than its bytes
 MAX_IDS_LOGGED = 10
-MAX_REQUESTS_LOGGED = 5_000  # a line of the log may have 256 KB
+MAX_MESSAGES_AT_ONCE = 3_500  # a line of the log names the request of each, and may have 256 KB
 # Counted from the start of the invocation. A transaction may take 50 s more, and the function has at least 60 s.
 LAST_START_SECONDS = 10
 
@@ -139,15 +140,16 @@ class ConsumerHandler:
     def _note_database_failure(self, error: psycopg.Error, message_ids: Set[str]) -> None:
         """Logs and counts that PostgreSQL stored none of the messages."""
         self.metrics.has_database_failed, self.proven_events = True, 0
-        self.logger.warning(
-            "PostgreSQL did not store the batch",
-            extra={
-                "messages": len(message_ids),
-                "sqlstate": error.sqlstate,
-                "reason": reason_of(error),
-                "requests": self._requests_of(message_ids),
-            },
-        )
+        for some in batched(sorted(message_ids), MAX_MESSAGES_AT_ONCE, strict=False):
+            self.logger.warning(
+                "PostgreSQL did not store the batch",
+                extra={
+                    "messages": len(some),
+                    "sqlstate": error.sqlstate,
+                    "reason": reason_of(error),
+                    "requests": self._requests_of(some),
+                },
+            )
 
     def _postpone(
         self, records: Sequence[dict[str, Any]], seconds_taken: float, seconds_left: Callable[[], float]
@@ -167,10 +169,11 @@ class ConsumerHandler:
     ) -> Iterator[Upcoming | list[Message]]:
         """Yields groups of messages to consume together; a message over the limits forms its own group.
 
-        A group gets smaller the more often its messages were delivered, because PostgreSQL may fail on many events but
-        not on few. Once PostgreSQL stores them, as after an outage, groups double. Messages for which no time is left
-        before `deadline` stay in `waiting`. The messages read by then are consumed all the same, so slow messages don't
-        block the queue. Before a message is read, yields what reading it may take.
+        A group has no more messages than a line of the log can name. It gets smaller the more often its messages were
+        delivered, because PostgreSQL may fail on many events but not on few. Once PostgreSQL stores them, as after an
+        outage, groups double. Messages for which no time is left before `deadline` stay in `waiting`. The messages read
+        by then are consumed all the same, so slow messages don't block the queue. Before a message is read, yields what
+        reading it may take.
 
         Args:
             of_busy_tenants: how many of the last messages are of tenants with many. They form groups of their own, so
@@ -185,7 +188,8 @@ class ConsumerHandler:
                 own_size, own_events = sum(map(len, message.batch.events)), len(message.batch.events)
                 share = min(1.0, max(1 / message.deliveries, 2 * self.proven_events / self.max_events))
                 group_max_bytes, group_max_events = (int(limit * share) for limit in (self.max_bytes, self.max_events))
-                if group and (size + own_size > group_max_bytes or events + own_events > group_max_events):
+                is_full = len(group) == MAX_MESSAGES_AT_ONCE
+                if group and (is_full or size + own_size > group_max_bytes or events + own_events > group_max_events):
                     yield group
                     group, size, events = [], 0, 0
                 group.append(message)
@@ -261,7 +265,7 @@ class ConsumerHandler:
 
     def _requests_of(self, message_ids: Iterable[str]) -> list[str]:
         """Returns the ids of the requests of the messages, for the log."""
-        return sorted({self.requests[message_id] for message_id in message_ids})[:MAX_REQUESTS_LOGGED]
+        return sorted({self.requests[message_id] for message_id in message_ids})
 
 
 def _seconds_left(context: object) -> Callable[[], float]:

@@ -8,6 +8,7 @@ from collections import Counter
 
 from functions.ingest.contract import Answer
 from functions.shared.metrics import Metric, emit
+from functions.shared.tenant import logged_group
 
 ACCEPTED_EVENTS = Metric(
     "AcceptedEvents",
@@ -27,7 +28,10 @@ LIMITED_REQUESTS = Metric(
     "Requests refused because their tenant reached its limit: 1 or 0 for each. The line has the tenant.",
 )
 UNCOUNTED_EVENTS = Metric(
-    "UncountedEvents", "Count", "Failed attempts to add a tenant's events to the counter that all instances share."
+    "UncountedEvents",
+    "Count",
+    "Events that an instance counted for itself alone, because the counter that all instances share did not answer now "
+    "or a moment before. An event that counts for a minute and for a day is counted twice.",
 )
 REQUEST_MILLISECONDS = Metric("RequestMilliseconds", "Milliseconds", "How long the function took for an answer.")
 
@@ -91,10 +95,11 @@ def count_refused(status: int, reason: str, milliseconds: float, request_id: str
     if group is None:
         emit(values, request_id=request_id)
     else:
-        emit(values, tenant=group, request_id=request_id)
+        emit(values, tenant=logged_group(group), request_id=request_id)
     emit({REFUSED_REQUESTS: 1}, {"reason": reason}, only_by=True)
 
 
-def count_uncounted() -> None:
-    """Counts a failed attempt to count a tenant's events."""
-    emit({UNCOUNTED_EVENTS: 1})
+def count_uncounted(events: int) -> None:
+    """Counts the events that were not added to the counter that all instances share."""
+    if events:
+        emit({UNCOUNTED_EVENTS: events})

@@ -125,6 +125,6 @@ class Limiter:
         """
         total = self.counter.add(group, begins, seconds, period.unreported)
         if total is None:
-            intake_metrics.count_uncounted()
+            intake_metrics.count_uncounted(period.unreported)
         period.known = period.events if total is None else total
         period.unreported, period.asked_at = 0, now

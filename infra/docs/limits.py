@@ -1,4 +1,4 @@
-"""Tables of the limits that users meet, and of all constants whose names begin with `MAX_`."""
+"""Tables of limits and thresholds that users meet, and of all constants whose names begin with `MAX_`."""
 
 import ast
 import inspect
@@ -179,6 +179,56 @@ LIMITS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         ),
     ),
 }
+
+
+_VERDICT = "functions/retention/contract/verdict.py"
+
+# What is judged, where its constant is, the constant, and what it decides.
+THRESHOLDS: tuple[tuple[str, str, str, str], ...] = (
+    (
+        "Days before, with which a day is compared",
+        _VERDICT,
+        "DAYS_BEFORE",
+        "A share is compared with the lowest of them",
+    ),
+    (
+        "Events of a type on a day, at least",
+        _VERDICT,
+        "MIN_EVENTS",
+        "A day with fewer is not judged, and no other day is compared with it",
+    ),
+    (
+        "Days before with so many events, at least",
+        _VERDICT,
+        "MIN_DAYS",
+        "With fewer, neither the event nor its keys are judged",
+    ),
+    (
+        "Events that should carry a key by the lowest share, at least",
+        _VERDICT,
+        "MIN_EXPECTED",
+        "With fewer, the key is not judged",
+    ),
+    ("Part of the lowest share", _VERDICT, "FALLEN_BELOW", "A key fell only if its share is below"),
+    (
+        "Standard deviations below the lowest share",
+        _VERDICT,
+        "DEVIATIONS",
+        "A key fell only if its share is below, so that chance alone raises no alarm",
+    ),
+    (
+        "Seconds that each statement of the comparison takes, at most",
+        "functions/retention/handler.py",
+        "CONTRACT_SECONDS",
+        "Beyond it, the day is not compared, and `ContractFailures` counts it",
+    ),
+)
+
+
+def thresholds() -> str:
+    """Returns a table of the thresholds by which the contract watch judges."""
+    rows = [[what, shown(constant(path, name), name), decides] for what, path, name, decides in THRESHOLDS]
+    return table(["what", "value", "what it decides"], rows)
 
 
 def limits() -> str:

@@ -27,6 +27,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "schema": schema.schema,
     "shipped-events": definitions.events,
     "shipped-payloads": definitions.payloads,
+    "thresholds": limits.thresholds,
 }
 
 

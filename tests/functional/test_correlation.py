@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ from unittest.mock import patch
 
 import psycopg
 import pytest
-from aws_lambda_powertools import Logger
 from typer.testing import CliRunner
 
 from functions.graphql.handler import GraphqlHandler
@@ -26,6 +24,7 @@ from tests.functional.test_ingest_api import CHAT, api, sqs
 from tests.support.consuming import Queues, consume
 from tests.support.graphql import built
 from tests.support.lambda_context import FakeContext
+from tests.support.logged import logged_to
 from tests.support.ways_in import token
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["api", "sqs"]  # fixtures
 
 REQUEST = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
+MAX_LINE_BYTES = 256 * 1024  # CloudWatch cuts longer lines
 
 
 class Context(FakeContext):
@@ -53,6 +53,16 @@ def sent(body: Any, request_id: Any = REQUEST) -> dict[str, Any]:
     }
 
 
+def record_of(request_id: str, body: str) -> dict[str, Any]:
+    """Returns a message of a request as Lambda passes it to the consumer."""
+    return {
+        "messageId": f"message-{request_id}",
+        "body": body,
+        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1796000000000"},
+        "messageAttributes": {correlation.ATTRIBUTE: {"dataType": "String", "stringValue": request_id}},
+    }
+
+
 class Log:
     """What the functions of this process log."""
 
@@ -69,11 +79,9 @@ class Log:
 @pytest.fixture
 def log() -> Iterator[Log]:
     """The log of the functions, which share one logger in this process."""
-    log, handler = Log(), Logger().registered_handler
-    assert isinstance(handler, logging.StreamHandler)
-    before, handler.stream = handler.stream, log.stream  # setStream would flush the stream of a test that is over
-    yield log
-    handler.stream = before
+    log = Log()
+    with logged_to(log.stream):
+        yield log
 
 
 def test_a_request_is_found_by_its_id_from_the_answer_to_the_stored_batch(
@@ -141,6 +149,21 @@ def test_a_batch_that_is_not_stored_names_its_requests(
     assert [(line["message"], line["requests"]) for line in log.lines()] == [
         ("PostgreSQL did not store the batch", [REQUEST])
     ]
+
+
+@pytest.mark.parametrize(("message", "is_stored"), [("consumed", True), ("PostgreSQL did not store the batch", False)])
+def test_a_batch_names_each_of_its_requests_however_many_there_are(
+    message: str, consumer: ConsumerHandler, connection: Any, log: Log, *, is_stored: bool
+) -> None:
+    if not is_stored:
+        connection.execute("ALTER TABLE ai_usage_events RENAME TO elsewhere")
+    ids = [f"{number:064}" for number in range(6_000)]
+    consume(consumer, *(record_of(one, "[]" if is_stored else json.dumps(CHAT)) for one in ids))
+    lines = log.lines()
+    assert {line["message"] for line in lines} == {message}
+    assert sorted(one for line in lines for one in line["requests"]) == ids
+    assert sum(line["messages"] for line in lines) == len(ids)
+    assert max(len(json.dumps(line)) for line in lines) < MAX_LINE_BYTES
 
 
 def test_a_message_straight_on_the_queue_is_known_by_its_own_id(

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,21 @@ def alarms(stack: str = "a-stack") -> dict[str, dict[str, Any]]:
 
 ALARMS = alarms()
 NOTIFYING = {name for name, alarm in ALARMS.items() if "AlarmActions" in alarm}
+
+
+def dashboard() -> str:
+    """Returns the text of the dashboard, as the template has it."""
+    text: str = cfn_yaml.load(str(FILES[2]))["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    return text
+
+
+def shown() -> list[list[str]]:
+    """Returns namespace, name and dimensions of the metrics that the dashboard of a stack shows."""
+    text = dashboard()
+    for name, value in (PARAMETERS | {"StackName": "a-stack"}).items():
+        text = text.replace(f"${{{name}}}", value)
+    rows = [row for widget in json.loads(text)["widgets"] for row in widget["properties"].get("metrics", [])]
+    return [[part for part in row if isinstance(part, str)] for row in rows if isinstance(row[0], str)]
 
 
 def metrics(alarm: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -128,14 +144,23 @@ def test_cloudwatch_takes_the_alarms_periods() -> None:
         assert period * alarm["EvaluationPeriods"] <= longest, name
 
 
+def test_the_dashboard_names_parameters_that_it_has() -> None:
+    assert set(re.findall(r"\$\{(\w+)\}", dashboard())) <= cfn_yaml.load(str(FILES[2]))["Parameters"].keys()
+
+
 def test_the_dashboard_shows_metrics_that_functions_emit() -> None:
-    content = cfn_yaml.load(str(FILES[2]))
-    text = content["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    widgets = json.loads(text)["widgets"]
-    shown = [metric for widget in widgets for metric in widget["properties"].get("metrics", []) if len(metric) > 1]
-    own = [metric for metric in shown if metric[0] == NAMESPACE]
+    own = [metric for metric in shown() if metric[0] == NAMESPACE]
     assert len(own) > 20
     for metric in own:
-        assert metric[2:4] == ["stack", "${StackName}"]
+        assert metric[2:4] == ["stack", "a-stack"]
         assert (metric[5], metric[1]) in EMITTED
-    assert set(re.findall(r"\$\{(\w+)\}", text)) <= content["Parameters"].keys()
+
+
+def test_the_dashboard_shows_every_metric_that_an_alarm_watches() -> None:
+    on_dashboard = [metric[:2] + ["=".join(pair) for pair in batched(metric[2:], 2, strict=True)] for metric in shown()]
+    watched = [
+        [metric["Namespace"], metric["MetricName"], *(f"{one['Name']}={one['Value']}" for one in metric["Dimensions"])]
+        for alarm in ALARMS.values()
+        for metric in metrics(alarm)
+    ]
+    assert [metric for metric in watched if metric not in on_dashboard] == []

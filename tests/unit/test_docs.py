@@ -14,6 +14,7 @@ from graphql import GraphQLSchema, build_schema, parse, validate
 from functions.graphql.schema import schema_text
 from functions.shared.catalog import registry
 from infra.docs.commands import PROGRAM, all_commands
+from infra.docs.limits import THRESHOLDS
 from infra.docs.pages import BLOCKS, block_names, stale_pages
 from infra.stack_file import Stack
 from tests.support import checkout, documentation
@@ -42,6 +43,12 @@ def test_the_generated_parts_are_as_the_code_makes_them() -> None:
 
 def test_every_generated_part_is_on_one_page() -> None:
     assert sorted(name for page in documentation.pages() for name in block_names(page.read_text())) == sorted(BLOCKS)
+
+
+def test_every_threshold_of_the_contract_watch_is_in_the_reference() -> None:
+    (file,) = {file for _, file, name, _ in THRESHOLDS if name == "MIN_EVENTS"}
+    constants = set(re.findall(r"^([A-Z]\w+) = [\d.]+$", (ROOT / file).read_text(), re.MULTILINE))
+    assert constants == {name for _, path, name, _ in THRESHOLDS if path == file}
 
 
 def test_the_readme_is_short() -> None:

@@ -67,14 +67,15 @@ const richer = extendSchema(
   schema,
   parse(`type FurtherFlow { flowType: String } extend type CodeSuggestionsMetrics {
     furtherFlows: [FurtherFlow!]! furtherFlow: FurtherFlow furtherCount(of: String!): Long! furtherRate(of: String): Float
+    furtherPart: Float
   }`),
 );
 
-function factsIn(of: GraphQLSchema): Facts {
+function factsIn(of: GraphQLSchema, definitions = metricDefinitions): Facts {
   const { data, errors } = graphqlSync({
     schema: of,
     source: FACTS_QUERY,
-    rootValue: { eventDefinitions, metricDefinitions },
+    rootValue: { eventDefinitions, metricDefinitions: definitions },
   });
   expect(errors).toBeUndefined();
   return factsOf(JSON.parse(JSON.stringify(data)) as FactsAnswer);
@@ -159,7 +160,26 @@ test("a feature's metrics come from the schema: totals, what is declared, then i
 test("a metric is a field of numbers or texts that needs no argument", () => {
   const feature = factsIn(richer).features.find(({ name }) => name === "code_suggestions");
   const further = feature?.metrics.filter(({ name }) => name.startsWith("further"));
-  expect(further?.map(({ name, kind }) => [name, kind])).toEqual([["furtherRate", "rate"]]);
+  expect(further?.map(({ name, kind }) => [name, kind])).toEqual([
+    ["furtherRate", "rate"],
+    ["furtherPart", "decimal"],
+  ]);
+});
+
+test.each([
+  ["acceptanceRate", "ratio", "", "50%", "50%"],
+  ["acceptanceRate", "ratio", "%", "50%", "50%"],
+  ["furtherPart", "ratio", "%", "50%", "50%"],
+  ["acceptanceRate", "avg", "%", "0.5\u00a0%", "0.5\u00a0%"],
+  ["acceptanceRate", "ratio", "lines", "0.5\u00a0lines", "0.5\u00a0lines"],
+  ["acceptanceRate", "ratio", "s", "0.5 s", "0.5 s"],
+])("half of %s, declared as %s in '%s', is %s, on an axis %s", (name, kind, unit, shown, tick) => {
+  const definition = { name, feature: "code_suggestions", kind, unit, description: "" };
+  const feature = factsIn(richer, [definition]).features.find((each) => each.name === "code_suggestions");
+  const metric = feature?.metrics.find((each) => each.name === name);
+  const formats = new Formats("en-GB");
+  expect(formats.value(0.5, metric?.kind ?? "text", metric?.unit)).toBe(shown);
+  expect(formats.tick(0.5, metric?.kind ?? "text", metric?.unit)).toBe(tick);
 });
 
 test("without introspection, pages show what the definitions alone say", () => {

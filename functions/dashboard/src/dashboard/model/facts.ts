@@ -136,12 +136,14 @@ function featureOf(
   };
 }
 
-/** What the definition itself says of a metric. */
-function declared({ name }: Metric, feature: string, definitions: readonly MetricDefinition[]): Partial<Metric> {
-  const found = definitions.find((each) => each.feature === feature && each.name === name);
+/** What the definition itself says of a metric. A ratio in percent is a share; any other number in a unit is none. */
+function declared(metric: Metric, feature: string, definitions: readonly MetricDefinition[]): Partial<Metric> {
+  const found = definitions.find((each) => each.feature === feature && each.name === metric.name);
   if (!found) return {};
   const { description, unit } = found;
-  return { description, ...(unit && { unit }) };
+  if (!unit) return { description };
+  if (unit === "%" && found.kind === "ratio") return { description, kind: "rate" };
+  return { description, unit, kind: metric.kind === "rate" ? "decimal" : metric.kind };
 }
 
 /** A field of numbers, or of a list of texts, as a metric; none for other fields. */
