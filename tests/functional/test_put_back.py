@@ -4,8 +4,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,14 +31,19 @@ from tests.support.clock import NOW
 from tests.support.consuming import consume
 from tests.support.erasing import chat, message
 from tests.support.refilling import SECONDS, bring, differences, directory_of, kept_texts
-from tests.support.replacing_postgres import Primary, primary, restored
+from tests.support.replacing_postgres import Primary, environment, primary, restored, running
 
 MANY_EVENTS = 200_000 if os.environ.get("SOAK") else 2_000
 KILLS = 200 if os.environ.get("SOAK") else 12
 RETENTION_MONTHS = 3
 PLACE = {"namespace": {"path": "27/28/", "full_path": "acme/team"}}
 OTHER = {"namespace": {"path": "40/", "full_path": "other"}}
+THIRD = {"namespace": {"path": "70/", "full_path": "third"}}
 ID = "00000000-0000-0000-0000-{:012}"
+MEANT_TO_STAY = """
+    INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload)
+    VALUES (%s, now(), 6, %s, '40/', '{}')
+"""
 FIRST = 90_000  # others' users have lower ids
 
 
@@ -96,7 +101,8 @@ def later(minutes: int = 5) -> str:
 def before_the_moment(connection: psycopg.Connection, consumer: ConsumerHandler) -> None:
     """Stores users 1 to 9 in 27/28/, and some thousand other events."""
     connection.execute(MANY, [MANY_EVENTS])
-    assert consume(consumer, message([numbered(number, **PLACE) for number in range(1, 10)])) == []
+    sent = [*(numbered(number, **PLACE) for number in range(1, 10)), numbered(10, **OTHER)]
+    assert consume(consumer, message(sent)) == []
 
 
 def after_the_moment(server: Primary, consumer: ConsumerHandler, clickhouse_url: str) -> None:
@@ -116,27 +122,55 @@ def after_the_moment(server: Primary, consumer: ConsumerHandler, clickhouse_url:
         connection.execute(
             "INSERT INTO directory_changes VALUES (now(), 'somebody', 'set', 'namespace', 28, '{}', '{}')"
         )
+        assert consume(consumer, message([numbered(31, namespace={"path": "50/40/"}, timestamp=later())])) == []
+        connection.execute(MEANT_TO_STAY, [ID.format(32), FIRST + 32])
     bring(server.url, clickhouse_url)
+    Mover(server.url, clickhouse_url).run(SECONDS)  # of which ClickHouse never hears
+
+
+@contextmanager
+def restored_to_the_moment(old: Primary, folder: Path, lose: Callable[[], None]) -> Iterator[str]:
+    """Puts a server back by its log."""
+    old.back_up(folder)
+    moment = old.now()
+    lose()
+    old.archive_everything()
+    old.stop()
+    with restored(folder, old.folder / "archive", moment) as url:
+        yield url
+
+
+@contextmanager
+def loaded_from_a_dump(old: Primary, folder: Path, lose: Callable[[], None]) -> Iterator[str]:
+    """Loads a dump of the moment into a new server, whose transactions have lower numbers."""
+    with running(folder) as url:
+        dump = "pg_dump --format custom --file events.dump $OLD"
+        load = "pg_restore --exit-on-error --dbname $NEW events.dump"
+        for command in (dump, load):
+            subprocess.run(["bash", "-ec", command], env=environment(old.url, url), check=True, cwd=old.folder)
+        lose()
+        old.stop()
+        yield url
 
 
 @pytest.fixture
-def put_back(old: Primary, clickhouse_url: str, open_folder: Path) -> Iterator[PutBack]:
-    with consumer_of(old.url) as consumer, psycopg.connect(old.url, autocommit=True) as lost:
+def put_back(old: Primary, clickhouse_url: str, open_folder: Path, request: pytest.FixtureRequest) -> Iterator[PutBack]:
+    put_back_by = getattr(request, "param", restored_to_the_moment)
+    last: list[Any] = []
+    with ExitStack() as stack:
+        consumer = stack.enter_context(consumer_of(old.url))
+        lost = stack.enter_context(psycopg.connect(old.url, autocommit=True))
         before_the_moment(lost, consumer)
         bring(old.url, clickhouse_url)
-        backup = open_folder / f"put-back-{time.monotonic_ns()}"
-        old.back_up(backup)
-        moment = old.now()
-        after_the_moment(old, consumer, clickhouse_url)
-        events, directory, usage = in_postgres(lost), directory_of(lost), read_usage(lost, 2)
-        old.archive_everything()
-    old.stop()
-    with (
-        restored(backup, old.folder / "archive", moment) as url,
-        consumer_of(url) as consumer,
-        psycopg.connect(url, autocommit=True) as connection,
-    ):
-        yield PutBack(url, connection, clickhouse_url, consumer, events, directory, usage)
+
+        def lose() -> None:
+            after_the_moment(old, consumer, clickhouse_url)
+            last.extend([in_postgres(lost), directory_of(lost), read_usage(lost, 2)])
+            lost.close()
+
+        url = stack.enter_context(put_back_by(old, open_folder / f"put-back-{time.monotonic_ns()}", lose))
+        connection = stack.enter_context(psycopg.connect(url, autocommit=True))
+        yield PutBack(url, connection, clickhouse_url, stack.enter_context(consumer_of(url)), *last)
 
 
 def but_for(events: list[tuple[Any, ...]], *numbers: int) -> list[tuple[Any, ...]]:
@@ -169,6 +203,7 @@ def without_versions(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name != "changed_in"} for row in rows]
 
 
+@pytest.mark.parametrize("put_back", [restored_to_the_moment, loaded_from_a_dump], indirect=True)
 def test_all_that_only_clickhouse_has_comes_back(put_back: PutBack, client: Client) -> None:
     with pytest.raises(SyncError, match="usage-events refill"):
         Sync(put_back.url, put_back.clickhouse_url).run(SECONDS)
@@ -178,7 +213,7 @@ def test_all_that_only_clickhouse_has_comes_back(put_back: PutBack, client: Clie
     assert (directory_of(put_back.connection), in_postgres(put_back.connection)) == before
     assert in_clickhouse(client) == there
     done = put_back.refill()
-    assert (done.added, sum(planned.events.values())) == (MANY_EVENTS + 19, MANY_EVENTS + 19)
+    assert (done.added, sum(planned.events.values())) == (MANY_EVENTS + 21, MANY_EVENTS + 21)
     assert (done.directory_rows, done.differing) == (planned.directory_rows, planned.differing)
     assert done.unfinished_erasures == planned.unfinished_erasures == [f"user {FIRST + 1}"]
     assert put_back.refill().was_finished
@@ -217,9 +252,9 @@ def test_what_arrives_moves_and_is_erased_before_and_during_a_refill_counts(
         Verification(put_back.connection, other, None, NOW.date()).compare(NOW.date().replace(day=1), repair=True)
     last_month = {"timestamp": LAST_MONTH.isoformat()}
     arriving = [
-        numbered(13, **OTHER),
-        numbered(14, **OTHER, **last_month),
-        numbered(50, **OTHER),
+        numbered(13, **THIRD),
+        numbered(14, **THIRD, **last_month),
+        numbered(50, **THIRD),
         numbered(15, **PLACE),
     ]
     bring_events, arrived = LostEvents.bring, list[list[str]]()
@@ -240,10 +275,42 @@ def test_what_arrives_moves_and_is_erased_before_and_during_a_refill_counts(
     assert but_for(present, 1, 2, 3, 13, 14, 15, 50) == but_for(put_back.events, 1, 2, 3, 12, 13, 14, 15)
     places = {row[3] - FIRST: (row[1] > NOW - timedelta(days=2), row[4]) for row in present}
     assert {number: places[number] for number in (13, 14, 15, 50)} == {
-        13: (True, "40/"),
+        13: (True, "70/"),
         15: (True, "31/28/"),
-        14: (False, "40/"),
-        50: (True, "40/"),
+        14: (False, "70/"),
+        50: (True, "70/"),
     }
     assert (len({row[0] for row in present}), in_clickhouse(client)) == (len(present), present)
     assert put_back.connection.execute("SELECT id FROM users WHERE id = %s", [FIRST + 12]).fetchall() == []
+
+
+def test_what_is_lost_again_while_and_after_a_refill_comes_back_too(
+    put_back: PutBack, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(LostEvents, "bring", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            put_back.refill()
+    lose_again(put_back, 61)
+    assert put_back.refill().added == MANY_EVENTS + 21 + 1
+    lose_again(put_back, 62)
+    assert put_back.refill().added == 1
+    assert put_back.refill().was_finished
+    put_back.settle()
+    assert {row[3] - FIRST for row in in_postgres(put_back.connection)} >= {61, 62}
+    assert (put_back.differences(), in_clickhouse(client)) == ([], in_postgres(put_back.connection))
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def lose_again(put_back: PutBack, number: int) -> None:
+    """Stores and copies an event, and puts PostgreSQL back to before, as far as the event and the marks tell."""
+    bring(put_back.url, put_back.clickhouse_url)
+    put_back.connection.execute(MEANT_TO_STAY, [ID.format(number), FIRST + number])
+    Sync(put_back.url, put_back.clickhouse_url).run(SECONDS)
+    with put_back.connection.transaction():
+        put_back.connection.execute("SET LOCAL session_replication_role = replica")
+        put_back.connection.execute("DELETE FROM ai_usage_events WHERE id = %s", [ID.format(number)])
+        put_back.connection.execute("UPDATE sync_state SET mark = mark - 1")

@@ -74,7 +74,8 @@ class Refilled(msgspec.Struct):
         added: number of events that this run added.
         differing: number of events that both stores have, and that stay as PostgreSQL has them.
         was_finished: whether an earlier run had finished, so that there was nothing to do.
-        unfinished_erasures: users and namespaces whose erasure must be repeated, because it was interrupted.
+        unfinished_erasures: users and namespaces whose erasure must be repeated: it was interrupted, or PostgreSQL has
+            again what it removed.
     """
 
     directory_rows: dict[str, int]
@@ -125,10 +126,13 @@ class Refill:
         kept, known = KeptDirectory(client), records.read(connection)
         unfinished = known[-1] if known and known[-1].finished_at is None else None
         if unfinished.is_of_put_back if unfinished else was_put_back(connection, client):
-            return self._refill_put_back(connection, client, kept, dry_run=dry_run)
-        refilled = self._refill_new(connection, client, kept, known, dry_run=dry_run)
-        if not dry_run and was_put_back(connection, client):  # while it was being filled
-            return self._refill_put_back(connection, client, kept, dry_run=False)
+            refilled = self._refill_put_back(connection, client, kept, dry_run=dry_run)
+        else:
+            refilled = self._refill_new(connection, client, kept, known, dry_run=dry_run)
+        if not dry_run and was_put_back(connection, client):  # to a moment at which a refill was not finished
+            again = self._refill_put_back(connection, client, kept, dry_run=False)
+            again.added += refilled.added
+            return again
         return refilled
 
     def _refill_new(
