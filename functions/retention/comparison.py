@@ -10,7 +10,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from psycopg.errors import QueryCanceled
 
-from functions.retention.month_ids import MAX_NAMED_IDS, MonthIds, RowsInUse
+from functions.retention.month_ids import MAX_NAMED_IDS, MonthIds, RowsInUse, RowsMoving
 from functions.retention.monthly_tables import MonthlyTable
 from functions.shared.clickhouse import reason_of
 from functions.shared.partitions import later_month
@@ -23,6 +23,8 @@ MAX_IDS_AT_ONCE = 500_000
 _TIMEOUT_EXCEEDED = 159  # from ClickHouse's src/Common/ErrorCodes.cpp
 
 _IN_USE = "other transactions use some of its rows"
+
+_MOVING = "namespaces have moved, and their events have not yet"
 
 _OUT_OF_TIME = "no time was left to compare it with ClickHouse"
 
@@ -85,6 +87,8 @@ class Comparison:
             missing.failure = _OUT_OF_TIME
         except RowsInUse:
             missing.failure = _IN_USE
+        except RowsMoving:
+            missing.failure = _MOVING
         except ClickHouseError as error:
             out_of_time = getattr(error, "code", None) == _TIMEOUT_EXCEEDED
             missing.failure = _OUT_OF_TIME if out_of_time else f"ClickHouse can't be queried: {reason_of(error)}"

@@ -13,6 +13,7 @@ from clickhouse_connect.driver.client import Client
 from psycopg import sql
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 
+from functions.shared.directory_lock import shared_directory_lock
 from functions.shared.postgres import Connection
 from functions.shared.sync_state import SyncPosition
 
@@ -84,6 +85,9 @@ _PUT_BACK = sql.SQL("""
     WHERE {is_missing}
 """)
 
+# The mover leaves events alone that changed after their namespace has moved.
+_OPEN_MOVES = "SELECT EXISTS (SELECT FROM namespace_moves WHERE done_at IS NULL)"
+
 # The planner can't know how many ids are compared, and might compare each id with each other one.
 _LIMITS = "SELECT set_config('statement_timeout', %s, true), set_config('enable_nestloop', 'off', true)"
 
@@ -93,6 +97,10 @@ type Sums = dict[int, tuple[int, int]]
 
 class RowsInUse(Exception):
     """Other transactions are changing the rows."""
+
+
+class RowsMoving(Exception):
+    """Namespaces have moved, and their events have not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +149,13 @@ class MonthIds:
 
         Raises:
             RowsInUse: another transaction is changing one of the rows. No row was changed.
+            RowsMoving: the rows may be about to move. No row was changed.
         """
         try:
-            self._execute(_PUT_BACK, self._values(buckets, present), is_missing=_IS_MISSING)
+            with shared_directory_lock(self.connection):
+                if self.connection.execute(_OPEN_MOVES).fetchone() == (True,):
+                    raise RowsMoving
+                self._execute(_PUT_BACK, self._values(buckets, present), is_missing=_IS_MISSING)
         except (LockNotAvailable, DeadlockDetected) as error:
             raise RowsInUse from error
 

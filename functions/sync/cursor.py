@@ -15,7 +15,7 @@ from functions.shared.rollup_days import forget_rollups
 from functions.shared.sync_state import BEGINNING, SyncPosition, Watermark, foreign_position, read_state
 from functions.sync.chunks import EPOCH_FACTOR
 from functions.sync.error import SyncError
-from functions.sync.marks import mark, remember_server, replacement, told
+from functions.sync.marks import START_ANEW, mark, remember_server, replacement, told
 
 _HAS_ROWS = "SELECT EXISTS (SELECT * FROM ai_usage_events)"
 
@@ -114,7 +114,7 @@ class Cursor(msgspec.Struct, frozen=True):
         """
         position = read_state(self.connection, self.target).cursor
         if foreign_position(self.connection, position) is not None:
-            self._stop("PostgreSQL was restored from a server with newer transactions")
+            self._stop(f"PostgreSQL was restored from a server with newer transactions: run {START_ANEW}")
         return position
 
     def require_same_postgresql(self, client: Client) -> None:
@@ -136,7 +136,7 @@ class Cursor(msgspec.Struct, frozen=True):
 
     def _stop(self, reason: str) -> NoReturn:
         self.connection.execute(_MARK_RESTORED, [str(self.target)])
-        raise SyncError(f"{reason}: run `usage-events sync --reset` to start from the first row")
+        raise SyncError(reason)
 
     def move(self, position: SyncPosition, *, past_removed_keys: bool) -> None:
         """Moves the cursor, and deletes the removed keys that it has passed; call it within a transaction.

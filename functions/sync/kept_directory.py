@@ -15,9 +15,9 @@ from uuid import uuid4
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
-from functions.shared.clickhouse import INSERT_SETTINGS, columns_of
+from functions.shared.clickhouse import INSERT_SETTINGS, columns_of, readable_target_of
 from functions.shared.postgres import Connection
-from functions.sync import migrations
+from functions.sync import marks, migrations
 
 TABLE = "ai_usage_directory"
 
@@ -74,9 +74,15 @@ _COLUMNS = ["key", "hash", "source", "version", "is_deleted", "row"]
 
 _VERSIONS = "SELECT source, max(version) FROM ai_usage_directory GROUP BY source"
 
-_KEPT_ORIGIN = "SELECT row FROM ai_usage_directory FINAL WHERE source = {source:String}"
+_KEPT_ORIGIN = "SELECT JSONExtractString(row, 'id') FROM ai_usage_directory FINAL WHERE source = {source:String}"
 
-_OWN_ORIGIN = "SELECT to_jsonb(origin)::text FROM directory_origin AS origin"
+_OWN_ORIGIN = "SELECT id::text FROM directory_origin"
+
+_PUT_BACK_FROM = "SELECT origin::text FROM put_back_from"
+
+_LEAVE_ORIGIN = "INSERT INTO put_back_from SELECT id FROM directory_origin"
+
+_NEW_ORIGIN = "UPDATE directory_origin SET id = gen_random_uuid()"
 
 # A replicated table would refuse a condition with a subquery, whose answer could be another one on each replica.
 _REMOVE_OUTDATED = """
@@ -131,6 +137,7 @@ NOT_KEPT = frozenset(
         "claimed_ids",  # empty but within a transaction
         "migration_steps",
         "partitions_without_projects",
+        "put_back_from",  # of the database's own refill
         "refilled_months",  # of the database's own refill
         "rejected_events",  # may hold anything that somebody sent
         "rejection_history",
@@ -166,12 +173,46 @@ def has_copy(client: Client) -> bool:
 
 
 def is_of_another(connection: Connection, client: Client) -> bool:
-    """Whether ClickHouse keeps the directory of another PostgreSQL, which this one must not replace."""
-    if not has_copy(client):
+    """Whether ClickHouse keeps the directory of another PostgreSQL, which this one must not replace.
+
+    A PostgreSQL that was put back to an earlier moment is another one until it has been refilled.
+    """
+    kept = _kept_origin(client)
+    return kept is not None and (_own_origin(connection) != kept or _counts_less(connection, client))
+
+
+def was_put_back(connection: Connection, client: Client) -> bool:
+    """Whether this PostgreSQL was put back to a moment before ClickHouse's copy, and has not been refilled since."""
+    kept = _kept_origin(client)
+    if kept is None:
         return False
-    kept = client.query(_KEPT_ORIGIN, parameters={"source": ORIGIN}).result_rows
-    own = connection.execute(_OWN_ORIGIN).fetchone()
-    return bool(kept) and own is not None and kept[0][0] != own[0]
+    if _own_origin(connection) == kept:
+        return _counts_less(connection, client)
+    return (kept,) in connection.execute(_PUT_BACK_FROM).fetchall()
+
+
+def leave_origin(connection: Connection, client: Client) -> None:
+    """Makes a PostgreSQL that was put back another one, although its sync starts anew. Call it in a transaction."""
+    if _own_origin(connection) == _kept_origin(client) and _counts_less(connection, client):
+        connection.execute(_LEAVE_ORIGIN)
+        connection.execute(_NEW_ORIGIN)
+
+
+def _kept_origin(client: Client) -> str | None:
+    """Returns the origin of the directory that ClickHouse keeps; None without a whole copy."""
+    if not has_copy(client):
+        return None
+    rows = client.query(_KEPT_ORIGIN, parameters={"source": ORIGIN}).result_rows
+    return str(rows[0][0]) if rows else None
+
+
+def _own_origin(connection: Connection) -> str:
+    return str(connection.execute(_OWN_ORIGIN).fetchall()[0][0])
+
+
+def _counts_less(connection: Connection, client: Client) -> bool:
+    target = readable_target_of(client)
+    return target is not None and marks.was_put_back(connection, client, target)
 
 
 def copy_directory(connection: Connection, client: Client, cluster: str | None, looks: Looks | None = None) -> int:

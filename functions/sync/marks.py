@@ -21,6 +21,8 @@ from functions.sync.error import SyncError
 
 MARKS = "ai_usage_sync_marks"
 
+START_ANEW = "`usage-events sync --reset` to start from the first row"
+
 # Not every role may ask, and not every service answers.
 _MAY_ASK = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE')"
 
@@ -96,15 +98,18 @@ def was_put_back(connection: Connection, client: Client, target: UUID) -> bool:
 
 
 def replacement(connection: Connection, client: Client, target: UUID) -> str | None:
-    """Returns what took the place of the PostgreSQL whose rows were copied; None if it is the same one.
+    """Returns what took the place of the PostgreSQL whose rows were copied, and what to do; None if it is the same one.
 
     Raises:
         ClickHouseError: ClickHouse did not answer or returned an error.
     """
-    if not is_same_server(connection, target):
-        return "PostgreSQL was restored from another server, or upgraded"
     if was_put_back(connection, client, target):
-        return "PostgreSQL was restored to an earlier moment than ClickHouse"
+        return (
+            "PostgreSQL was restored to an earlier moment than ClickHouse: run `usage-events refill` to bring back what"
+            f" only ClickHouse has, or {START_ANEW}"
+        )
+    if not is_same_server(connection, target):
+        return f"PostgreSQL was restored from another server, or upgraded: run {START_ANEW}"
     return None
 
 

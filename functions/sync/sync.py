@@ -23,6 +23,7 @@ from functions.sync.chunks import CHUNK_BYTES, PLANNER_OPTIONS, Chunk, copied_ro
 from functions.sync.cursor import Cursor, forget_cursor, forget_cursors, has_lost_everything
 from functions.sync.durability import make_durable
 from functions.sync.error import SyncError
+from functions.sync.kept_directory import leave_origin
 from functions.sync.marks import ensure_marks
 from functions.sync.migrations import PayloadPath
 from functions.sync.rebuild import Rebuild
@@ -126,10 +127,13 @@ class Sync:
 
         Raises:
             SyncError: another sync does not end within `wait_seconds`.
+            ClickHouseError: the connection to ClickHouse failed.
         """
-        with self._connect(_LONG_SECONDS) as control:
+        with self._connect(_LONG_SECONDS) as control, self._clickhouse(_LONG_SECONDS) as client:
             _wait_for_lock(control, wait_seconds)
             with advisory_lock_released(control, locks.SYNC):
+                with control.transaction():
+                    leave_origin(control, client)
                 return forget_cursors(control)
 
     def replay(self, wait_seconds: float) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""`usage-events refill`: fills a new PostgreSQL from ClickHouse."""
+"""`usage-events refill`: fills a PostgreSQL from ClickHouse that is new, or was put back to an earlier moment."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def refill(
     *, dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be restored, and check.")] = False
 ) -> None:
-    """Fill a new, migrated, empty PostgreSQL with the directory and the events that ClickHouse has."""
+    """Fill PostgreSQL with the directory and the events that only ClickHouse has.
+
+    PostgreSQL is either new, migrated and empty, or was put back to an earlier moment.
+    """
     from infra.operations.refill.refill import Refill
 
     use_local_stack()
@@ -34,7 +37,7 @@ def _dry_lines(refilled: "Refilled") -> Iterator[str]:
         yield f"{table}: {rows:,} rows"
     for month, events in refilled.events.items():
         yield f"{month:%Y-%m}: {events:,} events"
-    yield from _lost(refilled)
+    yield from _notes(refilled)
 
 
 def _lines(refilled: "Refilled") -> Iterator[str]:
@@ -42,13 +45,16 @@ def _lines(refilled: "Refilled") -> Iterator[str]:
         yield "This database was refilled before; there is nothing to do."
         return
     yield f"{refilled.added:,} events of {sum(map(bool, refilled.events.values()))} months were restored."
-    yield from _lost(refilled)
+    yield from _notes(refilled)
     yield "Now run `usage-events migrate`, `usage-events sync` and `usage-events verify`."
 
 
-def _lost(refilled: "Refilled") -> Iterator[str]:
+def _notes(refilled: "Refilled") -> Iterator[str]:
+    if refilled.is_put_back:
+        yield f"Events that both stores have otherwise stay as PostgreSQL has them: {refilled.differing:,}."
     until = "the last sync" if refilled.complete_to is None else format_moment(refilled.complete_to)
     yield f"What the lost PostgreSQL stored, changed or deleted after {until} may be missing; what waits on the queue"
     yield "arrives by itself. Rejected events do not come back, and neither do events that ClickHouse had refused."
     for subject in refilled.unfinished_erasures:
-        yield f"Its erasure was interrupted, so repeat it: usage-events {subject.split()[0]} erase {subject.split()[1]}"
+        kind, name = subject.split()
+        yield f"Not all is erased that was to be, so repeat it: usage-events {kind} erase {name}"

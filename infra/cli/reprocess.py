@@ -14,6 +14,7 @@ import msgspec
 import typer
 from rich.table import Table
 
+from functions.ingest.contract import MAX_ID
 from functions.shared import settings
 from functions.shared.postgres import connect
 from functions.shared.timestamp import format_timestamp, utc_now
@@ -44,6 +45,10 @@ End = Annotated[
     str | None, typer.Option(help="Last day in UTC, or a time or age before which events are; default: all.")
 ]
 Namespace = Annotated[str | None, typer.Option(help="Only this namespace with all below it, like 27/28/.")]
+Users = Annotated[
+    list[int] | None,
+    typer.Option("--user", min=1, max=MAX_ID, help="Only events of the user with this id; repeatable."),
+]
 MayLack = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY", help="Context key that a transformation may look for in vain; repeatable."),
@@ -69,6 +74,7 @@ def reprocess(
     start: Start = None,
     end: End = None,
     namespace: Namespace = None,
+    user: Users = None,
     may_lack: MayLack = None,
     may_drop: MayDrop = None,
     once: Once = False,
@@ -93,7 +99,7 @@ def reprocess(
     events = _event_ids(registry, event or [], feature or [])
     use_local_stack()
     with errors_reported():
-        selection = _selection(events, start, end, namespace)
+        selection = _selection(events, start, end, namespace, tuple(user or ()))
         request = {
             "events": sorted(events),
             "start": start,
@@ -103,6 +109,8 @@ def reprocess(
             "may_drop": sorted(may_drop or []),
             "once": once,
         }
+        if selection.users:  # without them, a run of an earlier release goes on
+            request["users"] = sorted(selection.users)
         _run(registry, selection, request, save if apply else None, by or getpass.getuser())
 
 
@@ -163,11 +171,18 @@ def _event_ids(registry: "Registry", names: list[str], features: list[str]) -> t
     return tuple(sorted(ids))
 
 
-def _selection(events: tuple[int, ...], start: str | None, end: str | None, namespace: str | None) -> "Selection":
-    """Returns the events of the months that PostgreSQL has; says so if some may be only in ClickHouse."""
+def _selection(
+    events: tuple[int, ...], start: str | None, end: str | None, namespace: str | None, users: tuple[int, ...]
+) -> "Selection":
+    """Returns the selected events of the months that PostgreSQL has.
+
+    Raises:
+        ReprocessError: the time that was asked for begins before.
+    """
     from functions.shared.grant import is_traversal_path
     from infra.operations.reprocess.run import LIMITS
     from infra.operations.reprocess.stored_events import Selection, first_kept_moment
+    from infra.operations.reprocess.transaction import ReprocessError
 
     if namespace is not None and not is_traversal_path(namespace):
         raise typer.BadParameter(f"{namespace!r} is not like 27/28/", param_hint="--namespace")
@@ -175,9 +190,14 @@ def _selection(events: tuple[int, ...], start: str | None, end: str | None, name
     last = _end(end) if end else utc_now() + _MOST_AHEAD
     with connect(settings.database_url(), LIMITS) as connection:
         kept = first_kept_moment(connection) or last
-    if settings.clickhouse_url() is not None and (first is None or first < kept):
+    if first is not None and first < kept:
+        raise ReprocessError(
+            f"PostgreSQL has no events before {kept:%Y-%m-%d}, and only what it has can be changed and put back:"
+            f" begin with --start {kept:%Y-%m-%d}, or leave --start out"
+        )
+    if first is None and settings.clickhouse_url() is not None:
         typer.echo(f"Events before {kept:%Y-%m-%d} are only in ClickHouse, and stay as they are.", err=True)
-    return Selection(events, max(first, kept) if first else kept, last, namespace)
+    return Selection(events, first or kept, last, namespace, users)
 
 
 def _end(text: str) -> datetime:

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from psycopg import sql
 from rich.console import Group
@@ -25,7 +27,10 @@ from functions.shared.sync_state import (
     read_watermark,
 )
 from functions.sync.clickhouse_moves import count_pending
+from functions.sync.kept_directory import was_put_back
+from functions.sync.marks import START_ANEW, replacement
 from infra.cli.terminal import format_moment
+from infra.cli.unfinished import unfinished as unfinished_runs
 from infra.operations.dead_letters import NoDeadLetterQueue, dead_letter_queue_url
 from infra.operations.erasure.record import unfinished
 from infra.operations.moves import open_moves
@@ -54,6 +59,7 @@ def status(connection: Connection, clickhouse_url: str | None) -> Group:
         *_moves(connection),
         _rejected(connection),
         *_unfinished_erasures(connection),
+        *unfinished_runs(connection),
     )
 
 
@@ -83,14 +89,25 @@ def _state(connection: Connection, clickhouse_url: str | None) -> tuple[SyncStat
         with closing(clickhouse.connect(clickhouse_url, _CLICKHOUSE_SECONDS)) as client:
             target = clickhouse.target_of(client)
             moves = count_pending(connection, client)
+            reason = _replaced(connection, client, target)
     except ClickHouseError as error:
         return None, f"can't be reached: {clickhouse.reason_of(error)}"
     if target is None:
         return SyncState(), "has no table yet"
     state = read_state(connection, target)
+    if reason is not None:
+        return None, f"unknown: {reason}"
     if foreign_position(connection, state.cursor) is not None:
-        return None, "unknown: PostgreSQL was restored from another server; run `usage-events sync --reset`"
+        return None, f"unknown: PostgreSQL was restored from another server: run {START_ANEW}"
     return state, f"table {target}" + (f", where {counted(moves, 'move', 'is')} not done" if moves else "")
+
+
+def _replaced(connection: Connection, client: Client, target: UUID | None) -> str | None:
+    """Returns what took the place of the PostgreSQL that was copied, and what to do; None if nothing did."""
+    reason = replacement(connection, client, target) if target is not None else None
+    if reason is None and was_put_back(connection, client):
+        return "ClickHouse has what PostgreSQL lost: run `usage-events refill`"
+    return reason
 
 
 def _partitions(connection: Connection, state: SyncState | None) -> Table:

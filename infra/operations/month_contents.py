@@ -5,6 +5,7 @@ as PostgreSQL does if it has no nested values and no unusual numbers. With other
 and its events are compared one by one.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -19,6 +20,9 @@ from functions.shared.partitions import partition_name
 from functions.shared.postgres import Connection
 from functions.shared.sync_state import SyncPosition
 from infra.operations.canonical_payload import canonical_payload
+
+MAX_ROWS_AT_ONCE = 50_000
+"""At most this many events are compared one by one at once, unless a single minute has more."""
 
 _HASHES = 2**64
 
@@ -175,6 +179,26 @@ class MonthContents:
     def _table(self) -> sql.Identifier:
         # The partition by its name: if the retention drops it meanwhile, the statement fails.
         return sql.Identifier(partition_name(self.month))
+
+
+def differing_minutes(postgres: Sums, clickhouse: Sums) -> Iterator[tuple[int, int]]:
+    """Yields ranges of minutes, each with its first and last one, that hold all minutes whose sums differ.
+
+    A range has at most `MAX_ROWS_AT_ONCE` events, unless it is a single minute.
+    """
+    first, last, rows = None, None, 0
+    for minute in sorted(postgres.keys() | clickhouse.keys()):
+        here, there = postgres.get(minute, (0, 0)), clickhouse.get(minute, (0, 0))
+        rows += max(here[0], there[0])
+        if first is not None and last is not None and rows > MAX_ROWS_AT_ONCE:
+            yield first, last
+            first, rows = None, max(here[0], there[0])
+        if here != there:
+            if first is None:
+                first, rows = minute, max(here[0], there[0])
+            last = minute
+    if first is not None and last is not None:
+        yield first, last
 
 
 def are_same(one: Rest, other: Rest) -> bool:

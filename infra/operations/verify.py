@@ -20,12 +20,9 @@ from functions.shared.postgres import Connection, advisory_lock_released
 from functions.shared.sync_state import SyncPosition, foreign_position, read_state
 from functions.sync.error import SyncError
 from functions.sync.kept_directory import is_of_another
-from functions.sync.marks import replacement
-from infra.operations.month_contents import Contents, Key, MonthContents, Sums, are_same
+from functions.sync.marks import START_ANEW, replacement
+from infra.operations.month_contents import Contents, Key, MonthContents, are_same, differing_minutes
 from infra.operations.refill.record import is_unfinished
-
-MAX_ROWS_AT_ONCE = 50_000
-"""At most this many events are compared one by one at once, unless a single minute has more."""
 
 MAX_NAMED_IDS = 10
 
@@ -145,9 +142,10 @@ class Verification:
             raise SyncError("ClickHouse has no table of events yet: run `usage-events sync`")
         cursor = read_state(self.connection, target).cursor
         reason = replacement(self.connection, self.client, target)
-        if foreign_position(self.connection, cursor) is not None or reason is not None:
-            reason = reason or "PostgreSQL was restored from another server"
-            raise SyncError(f"{reason}: run `usage-events sync --reset`")
+        if reason is None and foreign_position(self.connection, cursor) is not None:
+            reason = f"PostgreSQL was restored from another server: run {START_ANEW}"
+        if reason is not None:
+            raise SyncError(reason)
         return cursor
 
     def _compare_minutes(
@@ -190,26 +188,6 @@ class Verification:
             with self.connection.cursor() as cursor:
                 cursor.executemany(_REMOVE_KEY, extra)
             self.connection.execute(_COPY_AGAIN.format(table=table), [list(ids)])
-
-
-def differing_minutes(postgres: Sums, clickhouse: Sums) -> Iterator[tuple[int, int]]:
-    """Yields ranges of minutes, each with its first and last one, that hold all minutes whose sums differ.
-
-    A range has at most `MAX_ROWS_AT_ONCE` events, unless it is a single minute.
-    """
-    first, last, rows = None, None, 0
-    for minute in sorted(postgres.keys() | clickhouse.keys()):
-        here, there = postgres.get(minute, (0, 0)), clickhouse.get(minute, (0, 0))
-        rows += max(here[0], there[0])
-        if first is not None and last is not None and rows > MAX_ROWS_AT_ONCE:
-            yield first, last
-            first, rows = None, max(here[0], there[0])
-        if here != there:
-            if first is None:
-                first, rows = minute, max(here[0], there[0])
-            last = minute
-    if first is not None and last is not None:
-        yield first, last
 
 
 def _compared(contents: Contents) -> tuple[list[Key], list[Key], list[Key]]:

@@ -64,7 +64,7 @@ def test_an_export_has_each_event_of_both_stores_once(stores: Stores, tmp_path: 
     assert [line["username"] for line in found if line["record"] == "user"] == ["name-5"]
     rejected = [line for line in found if line["record"] == "rejected_event"]
     assert [json.loads(line["body"])["secret"] for line in rejected] == [MARKER] * 3
-    counts = {"events": len(events), "names": 3, "namespaces and projects": 0, "rejected events": 3}
+    counts = {"events": len(events), "names": 3, "namespaces and projects": 0, "daily counts": 0, "rejected events": 3}
     recorded = "SELECT kind, subject, requested_by, counts, finished_at IS NOT NULL FROM exports"
     assert stores.connection.execute(recorded).fetchall() == [("user", "5", "privacy desk", counts, True)]
 
@@ -87,10 +87,18 @@ def test_the_export_of_a_namespace_has_what_lies_within(stores: Stores) -> None:
         "namespace",
         "namespace",
         "project",
+        "usage",
         "rejected_event",
     ]
+    assert (found[5]["tenant"], found[5]["events"], found[5]["stored"]) == ("27/", 1, 1)
     assert [line["id"] for line in found[2:5]] == [27, 28, 4]
     assert {fact["value"] for fact in found[4]["facts"]} == {"27/28/", "acme/team/app"}
+
+
+def test_the_export_of_a_namespace_below_a_root_has_no_daily_counts(stores: Stores) -> None:
+    stores.consume(chat(5, **TEAM))
+    found = lines(export(stores, "namespace", "27/28/", CLICKHOUSE_URL="").stdout)
+    assert [line["record"] for line in found] == ["event", "name", "namespace", "project"]
 
 
 def test_an_export_of_many_events_takes_little_memory(stores: Stores) -> None:

@@ -191,16 +191,18 @@ def test_after_a_restore_to_a_moment_nothing_is_hidden_lost_or_twice(
     second = system.store(3)
     system.sync.run(SECONDS)
     moment = old.now()
-    lost = system.store(4)
-    Analysis(old.url, clickhouse_url).run(SECONDS)
-    Eraser(old.url, clickhouse_url).erase(Subject("user", "99"), "a test")
+    third = system.store(4)
     put_in(old.url, "UPDATE ai_usage_events SET namespace_path = '31/' WHERE id = %s", UUID(int=1))
     put_in(old.url, "UPDATE ai_usage_events SET payload = '{\"n\": 1}' WHERE id = %s", UUID(int=2))
     put_in(old.url, "DELETE FROM ai_usage_events WHERE id = %s", UUID(int=3))
+    Eraser(old.url, clickhouse_url).erase(Subject("user", "4"), "a test")
     system.sync.run(SECONDS)
+    Analysis(old.url, clickhouse_url).run(SECONDS)
+    last = stored(old.url)
     old.archive_everything()
     with restored(backup, old.folder / "archive", moment) as new:
-        assert {row[0] for row in stored(new)} == first | second
+        before = stored(new)
+        assert {row[0] for row in before} == first | second
         shell = Shell("PostgreSQL is restored to a moment", old.url, new)
         shell.run("aws lambda")
         waiting = system.send(2)
@@ -209,27 +211,26 @@ def test_after_a_restore_to_a_moment_nothing_is_hidden_lost_or_twice(
         shell.run("aws secretsmanager")
         old.stop()
         system.later()
-        shell.run("aws lambda")
-        system.consume()
-        put_in(new, "UPDATE ai_usage_events SET payload = '{\"m\": 2}' WHERE id = %s", UUID(int=2))
-        assert "sync --reset" in shell.run_text(".venv/bin/usage-events verify --repair", exit_code=1)
+        assert "usage-events refill" in shell.run_text(".venv/bin/usage-events verify --repair", exit_code=1)
         put_in(new, "SELECT 1 / (SELECT count(*) = 0 FROM removed_keys)::int")  # ClickHouse's events stay
         for _ in range(2):
-            with pytest.raises(SyncError, match=r"earlier moment.*sync --reset|restored.*sync --reset"):
+            with pytest.raises(SyncError, match=r"earlier moment.*usage-events refill"):
                 system.sync.run(SECONDS)
-        (ask_for_erasures,) = documentation.blocks(documentation.section(PAGE, shell.heading), "sql")
-        ((*erased, _),) = client.query(ask_for_erasures.replace("2026-11-30 09:00:00", f"{moment:%F %T}")).result_rows
-        assert erased == ["user", "99"]
-        shell.run(".venv/bin/usage-events sync --reset")
-        told = shell.run(".venv/bin/usage-events verify", exit_code=1)
-        assert "only in ClickHouse: " in told
-        assert f"elsewhere in ClickHouse too: {UUID(int=1)}" in told
-        shell.run(".venv/bin/usage-events verify --repair --keep-extra", exit_code=1)
+        shell.run(".venv/bin/usage-events migrate")
+        assert f"{moment:%Y-%m}: 4 events" in shell.run(".venv/bin/usage-events refill")
+        told = shell.run(".venv/bin/usage-events refill")
+        assert "\n4 events of 1 months were restored.\n" in told
+        assert "usage-events user erase 4" in told
+        shell.run("aws lambda")
+        system.consume()
+        shell.run(".venv/bin/usage-events sync")
+        shell.run(".venv/bin/usage-events verify")
         shell.end()
-        here, there = stored(new), in_clickhouse(client)
-        assert {row[0] for row in here} == first | second | waiting
-        assert [row for row in there if row[0] not in lost] == here
-        assert {row[0] for row in there} == first | second | waiting | lost
+        here = stored(new)
+        assert {row[0] for row in here} == first | second | third | waiting
+        assert [row for row in here if row[0] in third] == [row for row in last if row[0] in third]
+        assert [row for row in here if row[0] in first | second] == before
+        assert in_clickhouse(client) == here
 
 
 @pytest.mark.parametrize("epoch", [0, 1])

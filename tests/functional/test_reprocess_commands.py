@@ -1,6 +1,8 @@
 """`usage-events reprocess` as an operator uses it, by the very commands of its page."""
 
+import re
 import shlex
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 from infra.cli import app
 from tests.functional.test_sync import insert
 from tests.support import documentation
+from tests.support.clock import NOW
 from tests.support.documentation import DOCS
 
 PAGE = DOCS / "howto" / "reprocess.md"
@@ -70,6 +73,46 @@ def test_what_a_run_was_asked_for_by_whom_and_what_it_did_stays(connection: psyc
     assert Path("before.ndjson").stat().st_mode & 0o777 == 0o600
 
 
+def test_time_namespace_and_user_select_the_events_that_change(connection: psycopg.Connection) -> None:
+    ours, path = {"event": FINISHED, "user_id": 5}, "27/28/"
+    wanted = insert(connection, WRONG, **ours, namespace_path=path)
+    for more in ({"namespace_path": "29/"}, {"namespace_path": path, "timestamp": NOW - timedelta(days=9)}):
+        insert(connection, WRONG, **ours | more)
+    insert(connection, WRONG, event=FINISHED, user_id=6, namespace_path=path)
+    limits = f"--start 2d --end {NOW + timedelta(hours=1):%FT%TZ} --namespace 27/ --user 5 --user 7"
+    assert "Read 1 events" in run(f".venv/bin/usage-events reprocess --event finish_mcp_tool_call {limits}")
+    run(f".venv/bin/usage-events reprocess --event finish_mcp_tool_call {limits} --apply --save before.ndjson")
+    changed = connection.execute("SELECT id FROM ai_usage_events WHERE payload ? 'mcp_session_id'").fetchall()
+    assert changed == [(wanted,)]
+
+
+def test_status_names_the_commands_that_go_on_with_what_was_interrupted(connection: psycopg.Connection) -> None:
+    insert(connection, WRONG, event=FINISHED)
+    assert "Unfinished" not in run(".venv/bin/usage-events status")
+    asked = "--feature mcp --namespace 27/ --user 1 --may-lack 'a b' --once --apply --save before.ndjson --by ann"
+    run(f".venv/bin/usage-events reprocess {asked}")
+    run(".venv/bin/usage-events reprocess --undo before.ndjson --apply")
+    connection.execute("UPDATE reprocessings SET finished_at = NULL")
+    connection.execute("INSERT INTO refills VALUES (2, 'a table', '{}', 1)")
+    connection.execute("INSERT INTO refilled_months VALUES (2, '2026-11-01', now(), 700)")
+    said = run(".venv/bin/usage-events status")
+    assert "700 restored" in said
+    refill, change, undo = re.findall("^Go on: (.*)$", said, re.MULTILINE)
+    assert refill == "usage-events refill"
+    connection.execute("DELETE FROM refills")
+    assert "Went on with run 1" in run(f".venv/bin/{change.replace('FILE', 'before.ndjson')}")
+    run(f".venv/bin/{undo}")
+    assert "Unfinished" not in run(".venv/bin/usage-events status")
+    assert connection.execute("SELECT count(*) FROM reprocessings").fetchone() == (2,)
+
+
+def test_months_that_postgresql_no_longer_has_are_refused_with_the_first_it_has() -> None:
+    said = run(".venv/bin/usage-events reprocess --event finish_mcp_tool_call --start 400d", 1)
+    (first,) = set(re.findall(r"--start ([-0-9]{10})", said))
+    assert f"PostgreSQL has no events before {first}" in " ".join(said.split())
+    run(f".venv/bin/usage-events reprocess --event finish_mcp_tool_call --start {first}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -79,6 +122,7 @@ def test_what_a_run_was_asked_for_by_whom_and_what_it_did_stays(connection: psyc
         ("--feature mcp --apply", "name a file with --save"),
         ("--feature mcp --namespace acme", "is not like 27/28/"),
         ("--feature mcp --start yesterday", "is not like"),
+        ("--feature mcp --user 0", "Invalid value for '--user'"),
         ("--feature mcp --undo before.ndjson", "from the file"),
     ],
 )

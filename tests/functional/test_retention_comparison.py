@@ -22,7 +22,9 @@ from functions.retention.retention import Retention, RetentionError
 from functions.shared import clickhouse
 from functions.shared.partitions import later_month, make_partitions, partition_name, partitions
 from functions.shared.sync_state import BEGINNING
+from functions.sync.moves import Mover
 from functions.sync.sync import Sync
+from infra.operations import moves
 from tests.functional.test_retention import INSERT, OLD, OLDER, RUN_SECONDS, THIS_MONTH, UNSYNCED, Stores, handler
 from tests.support.clickhouse_front import serve_front
 from tests.support.clock import NOW
@@ -276,6 +278,20 @@ def test_missing_rows_that_are_locked_are_reported_and_put_back_by_a_later_run(s
     assert kept_rows(stores.retain()) == [(partition_name(OLD), 1, LOST)]
     stores.sync()
     assert stores.synced() == {lost}
+
+
+def test_missing_rows_of_a_namespace_that_has_moved_still_move(stores: Stores) -> None:
+    lost = stores.store(OLD)
+    stores.connection.execute("UPDATE ai_usage_events SET namespace_path = '27/28/'")
+    stores.sync()
+    lose(stores)
+    moves.state_move(stores.connection, "27/28/", "31/28/", "a test")
+    moving = "namespaces have moved, and their events have not yet"
+    assert kept_rows(stores.retain()) == [(partition_name(OLD), 1, f"{LOST}; {moving}")]
+    Mover(stores.retention.database_url).run(RUN_SECONDS)
+    stores.sync()
+    assert stores.connection.execute("SELECT id, namespace_path FROM ai_usage_events").fetchall() == [(lost, "31/28/")]
+    assert stores.retain().dropped == [partition_name(OLD)]
 
 
 @pytest.mark.parametrize(("code", "reason"), [(209, "ClickHouse can't be queried"), (159, OUT_OF_TIME)])

@@ -18,7 +18,7 @@ from functions.sync.error import SyncError
 from functions.sync.moves import Mover
 from functions.sync.sync import Sync
 from infra.cli import app
-from infra.operations import moves, verify
+from infra.operations import month_contents, moves
 from infra.operations.verify import Difference, Verification
 from tests.functional.test_sync import (
     INSERT,
@@ -210,7 +210,7 @@ def test_an_event_that_is_elsewhere_in_clickhouse_too_is_there_once_after_a_repa
 def test_single_differences_among_many_events_are_found_whatever_is_read_at_once(
     rows_at_once: int, sync: Sync, connection: psycopg.Connection, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "MAX_ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(month_contents, "MAX_ROWS_AT_ONCE", rows_at_once)
     connection.execute(MANY, [600])
     sync.run(SECONDS)
     changed = {row[0] for row in in_postgres(connection)[::100]}

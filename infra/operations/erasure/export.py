@@ -15,6 +15,7 @@ from functions.shared.postgres import Connection, TimeLimits, connect
 from infra.operations.erasure import exported_events, rejected_events
 from infra.operations.erasure.exported_names import directory_lines, name_lines
 from infra.operations.erasure.subject import Subject, Within, read_within
+from infra.operations.erasure.usage import usage_lines
 
 _SECONDS = 24 * 60 * 60
 _LINES_BETWEEN_MESSAGES = 10_000
@@ -84,12 +85,12 @@ class Exporter(msgspec.Struct, frozen=True):
     progress: Callable[[str], None] = lambda _: None
 
     def export(self, subject: Subject, requested_by: str, output: BinaryIO) -> Mapping[str, int]:
-        """Writes a line for each event, name and rejected event; returns the numbers of lines by kind.
+        """Writes a line for each event, name, daily count and rejected event; returns the numbers of lines by kind.
 
         Raises:
             psycopg.Error, ClickHouseError: a store can't be read; what was written is incomplete.
         """
-        counts = dict.fromkeys(("events", "names", "namespaces and projects", "rejected events"), 0)
+        counts = dict.fromkeys(("events", "names", "namespaces and projects", "daily counts", "rejected events"), 0)
         limits = TimeLimits(_SECONDS, _SECONDS)
         with connect(self.database_url, limits) as recording, connect(self.database_url, limits) as connection:
             ((identifier,),) = recording.execute(_BEGIN, subject.values() | {"requested_by": requested_by}).fetchall()
@@ -115,6 +116,8 @@ class Exporter(msgspec.Struct, frozen=True):
             yield "names", name
         for line in directory_lines(connection, within):
             yield "namespaces and projects", line
+        for usage in usage_lines(connection, subject):
+            yield "daily counts", usage
         for found in rejected_events.find(connection, within):
             for rejected in _rejected(connection, found.own):
                 yield "rejected events", rejected

@@ -37,6 +37,16 @@ _COLUMNS = """
 
 _EMPTY = sql.SQL("DELETE FROM {table}")
 
+# What a later release has added is NULL.
+_LIKE = sql.SQL("CREATE TEMPORARY TABLE {kept} ON COMMIT DROP AS SELECT * FROM {table} WITH NO DATA")
+
+_LOAD = sql.SQL("""
+    INSERT INTO {kept}
+    SELECT restored.*
+    FROM jsonb_array_elements(%s::jsonb) AS kept (row)
+    CROSS JOIN LATERAL jsonb_populate_record(NULL::{table}, kept.row) AS restored
+""")
+
 _INSERT = sql.SQL("""
     INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE
     SELECT {columns}
@@ -77,6 +87,16 @@ class KeptDirectory:
         """Inserts all rows, and returns how many there are. Call it within a transaction."""
         return sum(self._restore(connection, table.name) for table in TABLES if table.name not in NOT_RESTORED)
 
+    def load(self, connection: Connection, table: str) -> list[str]:
+        """Makes a temporary table `kept_…` of a table's kept rows; returns the columns that they have."""
+        parts = {"kept": sql.Identifier(f"kept_{table}"), "table": sql.Identifier(table)}
+        connection.execute(_LIKE.format(**parts))
+        names: list[str] = []
+        for rows in self._portions(table):
+            names = names or _columns(connection, table, rows[0])
+            connection.execute(_LOAD.format(**parts), [f"[{','.join(rows)}]"])
+        return names
+
     def _restore(self, connection: Connection, table: str) -> int:
         if table not in self.counts:
             return 0
@@ -86,10 +106,7 @@ class KeptDirectory:
         restored, statement = 0, None
         for rows in self._portions(table):
             if statement is None:
-                kept = msgspec.json.decode(rows[0])
-                # A column that a later release has added keeps its default.
-                names = [name for (name,) in connection.execute(_COLUMNS, [table]) if name in kept]
-                columns = sql.SQL(", ").join(map(sql.Identifier, names))
+                columns = sql.SQL(", ").join(map(sql.Identifier, _columns(connection, table, rows[0])))
                 statement = _INSERT.format(table=identifier, columns=columns)
             restored += connection.execute(statement, [f"[{','.join(rows)}]"]).rowcount
         for (column,) in connection.execute(_IDENTITY_COLUMNS, [table]).fetchall():
@@ -118,6 +135,12 @@ class KeptDirectory:
             for block in blocks:
                 for (text,) in block:
                     yield text
+
+
+def _columns(connection: Connection, table: str, row: str) -> list[str]:
+    """Returns the columns of a table that a kept row has. A column that a later release has added keeps its default."""
+    kept = msgspec.json.decode(row)
+    return [name for (name,) in connection.execute(_COLUMNS, [table]) if name in kept]
 
 
 def tables_with_rows(connection: Connection) -> list[str]:

@@ -1,31 +1,32 @@
 """The record of a refill in the database that is refilled: what it fills from, and whether it is finished."""
 
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
+from functions.shared.partitions import first_moment
 from functions.shared.postgres import Connection
+from functions.shared.sync_state import BEGINNING, SyncPosition
 from infra.operations.refill.thresholds import Translation
 
 _LAST_ID = UUID(int=2**128 - 1)
 
 _READ = """
-    SELECT epoch, target, thresholds, last_xact, complete_to, begun_at, finished_at
+    SELECT epoch, target, thresholds, last_xact, complete_to, base_xact, begun_at, finished_at
     FROM refills
     ORDER BY epoch
 """
 
 _BEGIN = """
-    INSERT INTO refills (epoch, target, thresholds, last_xact, complete_to)
-    VALUES (%(epoch)s, %(target)s, %(thresholds)s, %(last_xact)s, %(complete_to)s)
+    INSERT INTO refills (epoch, target, thresholds, last_xact, complete_to, base_xact)
+    VALUES (%(epoch)s, %(target)s, %(thresholds)s, %(last_xact)s, %(complete_to)s, %(base_xact)s)
 """
 
-# Readers may use ClickHouse at once, which has everything. The sync copies rows of later transactions only.
 _BEGIN_SYNC = """
     INSERT INTO sync_state (target, epoch, xact_id, id, updated_at, caught_up_at)
-    VALUES (%(target)s, %(epoch)s, %(last_xact)s::text::xid8, %(id)s, now(), now())
+    VALUES (%(target)s, %(epoch)s, %(xact_id)s, %(id)s, now(), CASE WHEN %(is_complete)s THEN now() END)
     ON CONFLICT (target) DO UPDATE SET
         epoch = excluded.epoch,
         xact_id = excluded.xact_id,
@@ -47,11 +48,30 @@ _REMOVE_STORED_AGAIN = """
     USING ai_usage_events AS stored
     WHERE stored.xact_id > %(last_xact)s::text::xid8
       AND refilled.id = stored.id
+      AND refilled.xact_id > %(base_xact)s::text::xid8
       AND refilled.xact_id <= %(last_xact)s::text::xid8
       AND (refilled.event, refilled.user_id) = (stored.event, stored.user_id)
 """
 
 _FINISH = "UPDATE refills SET finished_at = now() WHERE epoch = %(epoch)s"
+
+_PROGRESS = """
+    INSERT INTO refilled_months AS known (epoch, month, filled_to, events)
+    VALUES (%(epoch)s, %(month)s, %(end)s, %(events)s)
+    ON CONFLICT (epoch, month) DO UPDATE SET
+        filled_to = excluded.filled_to, events = known.events + excluded.events
+"""
+
+_FILLED_TO = "SELECT filled_to FROM refilled_months WHERE epoch = %s AND month = %s"
+
+_UNFINISHED = """
+    SELECT begun_at, coalesce(sum(events), 0)::bigint
+    FROM refills
+    LEFT JOIN refilled_months USING (epoch)
+    WHERE finished_at IS NULL
+    GROUP BY epoch
+    ORDER BY epoch
+"""
 
 _IS_UNFINISHED = """
     SELECT EXISTS (
@@ -69,6 +89,7 @@ class Record(msgspec.Struct, frozen=True):
         thresholds: see `Translation`.
         last_xact: greatest transaction number of a refilled row.
         complete_to: everything committed before was copied from the lost database; None if unknown.
+        base_xact: refilled rows have numbers after this one; 0 in a database that was new.
     """
 
     epoch: int
@@ -76,13 +97,19 @@ class Record(msgspec.Struct, frozen=True):
     thresholds: list[int]
     last_xact: int
     complete_to: datetime | None
+    base_xact: int = 0
     begun_at: datetime | None = None
     finished_at: datetime | None = None
 
     @property
     def translation(self) -> Translation:
         """Returns how this refill translates transaction numbers."""
-        return Translation(self.epoch, self.thresholds)
+        return Translation(self.epoch, self.thresholds, self.base_xact)
+
+    @property
+    def is_of_put_back(self) -> bool:
+        """Whether the database had events, because it was put back to an earlier moment."""
+        return self.base_xact > 0
 
 
 def read(connection: Connection) -> list[Record]:
@@ -91,10 +118,26 @@ def read(connection: Connection) -> list[Record]:
 
 
 def begin(connection: Connection, record: Record) -> None:
-    """Records a refill, and makes the sync go on after the refilled rows. Call it within a transaction."""
-    values: dict[str, Any] = msgspec.structs.asdict(record) | {"id": _LAST_ID}
+    """Records a refill, and where the sync goes on. Call it within a transaction.
+
+    ClickHouse has all that a new database gets, and readers may use it at once: the sync copies rows of later
+    transactions only. What a database has that was put back, the sync copies from the first row.
+    """
+    values: dict[str, Any] = msgspec.structs.asdict(record)
     connection.execute(_BEGIN, values)
-    connection.execute(_BEGIN_SYNC, values)
+    start = BEGINNING if record.is_of_put_back else SyncPosition(record.last_xact, _LAST_ID)
+    connection.execute(_BEGIN_SYNC, values | start.values() | {"is_complete": not record.is_of_put_back})
+
+
+def filled_to(connection: Connection, record: Record, month: date) -> datetime:
+    """Returns the moment up to which the month is filled."""
+    row = connection.execute(_FILLED_TO, [record.epoch, month]).fetchone()
+    return row[0] if row else first_moment(month)
+
+
+def progress(connection: Connection, record: Record, month: date, end: datetime, events: int) -> None:
+    """Records how far a month is filled. Call it in the transaction that adds the events."""
+    connection.execute(_PROGRESS, {"epoch": record.epoch, "month": month, "end": end, "events": events})
 
 
 def finish(connection: Connection, record: Record) -> None:
@@ -109,3 +152,19 @@ def finish(connection: Connection, record: Record) -> None:
 def is_unfinished(connection: Connection) -> bool:
     """Whether events are still missing that a refill will bring."""
     return connection.execute(_IS_UNFINISHED).fetchone() == (True,)
+
+
+class UnfinishedRefill(NamedTuple):
+    """A refill that was interrupted, or is under way.
+
+    Attributes:
+        events: number of events that it has added.
+    """
+
+    begun_at: datetime
+    events: int
+
+
+def unfinished(connection: Connection) -> list[UnfinishedRefill]:
+    """Returns the refills that are not finished."""
+    return [UnfinishedRefill(*row) for row in connection.execute(_UNFINISHED)]

@@ -1,4 +1,7 @@
-"""Fills a new PostgreSQL from ClickHouse. It may be interrupted at any point; the next run goes on."""
+"""Fills a PostgreSQL from ClickHouse that is new, or was put back to an earlier moment.
+
+It may be interrupted at any point; the next run goes on.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -6,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import LiteralString
+from uuid import UUID
 
 import msgspec
 from clickhouse_connect.driver.client import Client
@@ -14,13 +18,18 @@ from psycopg.errors import LockNotAvailable
 
 from functions.shared import clickhouse, locks
 from functions.shared.clickhouse import readable_target_of
-from functions.shared.partitions import partitions
+from functions.shared.directory_lock import exclusive_directory_lock
+from functions.shared.partitions import partition_name, partitions
 from functions.shared.postgres import Connection, TimeLimits, advisory_lock_released, connect
-from functions.sync.cursor import next_epoch
+from functions.sync.cursor import forget_cursors, next_epoch
+from functions.sync.kept_directory import was_put_back
 from infra.operations.refill import record as records
 from infra.operations.refill.directory import KeptDirectory, tables_with_rows
 from infra.operations.refill.error import RefillError
-from infra.operations.refill.month import Excluded, Month
+from infra.operations.refill.kept_events import Excluded, KeptEvents
+from infra.operations.refill.lost_events import LostEvents
+from infra.operations.refill.merged_directory import Merging
+from infra.operations.refill.month import Month
 from infra.operations.refill.record import Record
 from infra.operations.refill.thresholds import Translation, thresholds_of, translated_version
 
@@ -43,7 +52,13 @@ _TRANSLATE_MOVE = """
     WHERE number = %(number)s
 """
 
-_UNFINISHED_ERASURES = "SELECT DISTINCT kind, subject FROM erasures WHERE finished_at IS NULL AND subject IS NOT NULL"
+_UNFINISHED_ERASURES = """
+    SELECT DISTINCT kind, subject, clickhouse = 'done'
+    FROM erasures
+    WHERE finished_at IS NULL AND subject IS NOT NULL
+"""
+
+_IS_RESTORED = "The directory is restored: functions may use this database from now on."
 
 _ANALYZE = sql.SQL("ANALYZE {table}")
 
@@ -52,18 +67,23 @@ class Refilled(msgspec.Struct):
     """What a run found or did.
 
     Attributes:
-        directory_rows: number of rows of the directory, by table.
+        is_put_back: whether the database has events, and was put back to an earlier moment.
+        directory_rows: number of rows of the directory that are restored, by table.
         complete_to: everything committed before was copied from the lost PostgreSQL; None if unknown.
         events: by month, number of events in ClickHouse that PostgreSQL lacked when the run began.
         added: number of events that this run added.
+        differing: number of events that both stores have, and that stay as PostgreSQL has them.
         was_finished: whether an earlier run had finished, so that there was nothing to do.
-        unfinished_erasures: users and namespaces whose erasure must be repeated, because it was interrupted.
+        unfinished_erasures: users and namespaces whose erasure must be repeated: it was interrupted, or PostgreSQL has
+            again what it removed.
     """
 
     directory_rows: dict[str, int]
+    is_put_back: bool = False
     complete_to: datetime | None = None
     events: dict[date, int] = {}
     added: int = 0
+    differing: int = 0
     was_finished: bool = False
     unfinished_erasures: list[str] = []
 
@@ -85,9 +105,11 @@ class Refill:
     def run(self, *, dry_run: bool = False) -> Refilled:
         """Restores the directory in one transaction, and then the events, the newest month first.
 
+        A database that was put back gets what it lacks, and keeps what it has. No sync runs meanwhile.
+
         Raises:
-            RefillError: the database is not migrated or not empty, ClickHouse lacks what is needed, or another process
-                holds a lock for too long.
+            RefillError: the database is not migrated, or neither empty nor put back; ClickHouse lacks what is needed;
+                or another process holds a lock for too long.
             psycopg.Error: the connection to PostgreSQL failed.
             ClickHouseError: the connection to ClickHouse failed, or a statement did.
         """
@@ -102,45 +124,103 @@ class Refill:
 
     def _run(self, connection: Connection, client: Client, *, dry_run: bool) -> Refilled:
         kept, known = KeptDirectory(client), records.read(connection)
+        unfinished = known[-1] if known and known[-1].finished_at is None else None
+        if unfinished.is_of_put_back if unfinished else was_put_back(connection, client):
+            refilled = self._refill_put_back(connection, client, kept, dry_run=dry_run)
+        else:
+            refilled = self._refill_new(connection, client, kept, known, dry_run=dry_run)
+        if not dry_run and was_put_back(connection, client):  # to a moment at which a refill was not finished
+            again = self._refill_put_back(connection, client, kept, dry_run=False)
+            again.added += refilled.added
+            return again
+        return refilled
+
+    def _refill_new(
+        self, connection: Connection, client: Client, kept: KeptDirectory, known: list[Record], *, dry_run: bool
+    ) -> Refilled:
         refilled = Refilled(kept.counts)
         if not known:
-            record = _planned(connection, client, kept)
+            _require_copy(client, kept)
+            _require_empty(connection)
+            record = _planned(client, kept, thresholds_of((before, late) for _, before, late in _moves(kept)))
             if not dry_run:
                 self.progress(f"Restoring {sum(kept.counts.values()):,} rows of the directory …")
                 self._begin(connection, kept, record)
-                self.progress("The directory is restored: functions may use this database from now on.")
+                self.progress(_IS_RESTORED)
             known = [*_earlier(kept), record] if dry_run else records.read(connection)
         elif known[-1].finished_at is not None:
             refilled.was_finished = True
         record, refilled.complete_to = known[-1], known[-1].complete_to
-        if str(readable_target_of(client)) != record.target:
-            raise RefillError("ClickHouse has another table of events than the refill began with")
-        excluded = _excluded(connection, kept, dry_run=dry_run)
-        refilled.unfinished_erasures = [*map("user {}".format, excluded.users)]
-        refilled.unfinished_erasures += map("namespace {}".format, excluded.paths)
+        _require_target(client, record)
+        excluded, refilled.unfinished_erasures = _erasures(connection, kept)
         if not refilled.was_finished:
-            xact_id = translated_version([one.translation for one in known])
+            events = KeptEvents(client, record.epoch, _xact_id(known), excluded)
             for month in _months(connection):
-                filling = Month(connection, client, month, record.epoch, record.last_xact, xact_id, excluded)
-                self._fill(filling, refilled, dry_run=dry_run)
+                self._fill(Month(connection, events, month, record), refilled, dry_run=dry_run)
             if not dry_run:
                 records.finish(connection, record)
         return refilled
 
+    def _refill_put_back(
+        self, connection: Connection, client: Client, kept: KeptDirectory, *, dry_run: bool
+    ) -> Refilled:
+        refilled, known = Refilled({}, is_put_back=True), records.read(connection)
+        with _locked(connection, locks.SYNC, "sync"):
+            excluded, refilled.unfinished_erasures = _erasures(connection, kept)
+            if not known or known[-1].finished_at is not None:
+                record = self._merge(connection, client, kept, excluded, refilled, dry_run=dry_run)
+                known = [*known, record] if dry_run else records.read(connection)
+            record, refilled.complete_to = known[-1], known[-1].complete_to
+            _require_target(client, record)
+            if not dry_run:
+                _use_up_numbers(connection, record.last_xact)
+            events = KeptEvents(client, record.epoch, _xact_id(known), excluded)
+            for month in _months(connection):
+                self._bring(LostEvents(connection, events, month, record), refilled, dry_run=dry_run)
+            if not dry_run:
+                records.finish(connection, record)
+        return refilled
+
+    def _merge(
+        self,
+        connection: Connection,
+        client: Client,
+        kept: KeptDirectory,
+        excluded: Excluded,
+        refilled: Refilled,
+        *,
+        dry_run: bool,
+    ) -> Record:
+        """Restores what the directory lacks, and records the refill, in one transaction; a dry run undoes it."""
+        self.progress("Comparing the directory …")
+        with connection.transaction(force_rollback=dry_run):
+            forget_cursors(connection)
+            with exclusive_directory_lock(connection):
+                merging = Merging.of(connection, kept, excluded)
+                moves = merging.moves()
+                thresholds = thresholds_of((move.before, move.late) for move in moves)
+                base = _number(connection, _TAKE_NUMBER)
+                record = _planned(client, kept, thresholds, base, records.read(connection))
+                refilled.directory_rows = merging.merge(moves, record.translation)
+                records.begin(connection, record)
+                _, refilled.unfinished_erasures = _erasures(connection, kept)
+        if not dry_run:
+            self.progress(_IS_RESTORED)
+        return record
+
     def _begin(self, connection: Connection, kept: KeptDirectory, record: Record) -> None:
         """Restores the directory, and records the refill, in one transaction; no sync runs meanwhile."""
         with _locked(connection, locks.SYNC, "sync"):
-            self._use_up_numbers(connection, record.last_xact)
+            _use_up_numbers(connection, record.last_xact)
+            self._wait_for_numbers(connection, record.last_xact)
             with connection.transaction():
                 _require_empty(connection)
                 kept.restore(connection)
                 _translate_moves(connection, kept, record.translation)
                 records.begin(connection, record)
 
-    def _use_up_numbers(self, connection: Connection, last: int) -> None:
-        """Makes the server's transactions have greater numbers than the refilled rows."""
-        while _number(connection, _TAKE_NUMBER) <= last:
-            pass
+    def _wait_for_numbers(self, connection: Connection, last: int) -> None:
+        """Waits until no transaction up to this number is open."""
         give_up = time.monotonic() + self.wait_seconds
         while _number(connection, _OLDEST_OPEN) <= last:
             if time.monotonic() > give_up:
@@ -158,8 +238,21 @@ class Refill:
             refilled.added += month.fill(step)
             done += step.events
             self.progress(f"{month.month:%Y-%m}: {done:,} of {events:,} events …")
-        table = sql.Identifier(f"ai_usage_events_{month.month:%Y%m}")
-        month.connection.execute(_ANALYZE.format(table=table))
+        _analyze(month.connection, month.month)
+
+    def _bring(self, month: LostEvents, refilled: Refilled, *, dry_run: bool) -> None:
+        """Brings what a month of PostgreSQL lacks, or only counts it."""
+        self.progress(f"{month.month:%Y-%m}: comparing both stores …")
+        refilled.events[month.month] = 0
+        for start, end in month.ranges():
+            found = month.count(start, end) if dry_run else month.bring(start, end)
+            refilled.events[month.month] += found.lost
+            refilled.differing += found.differing
+            self.progress(f"{month.month:%Y-%m}: {refilled.events[month.month]:,} events …")
+        if dry_run or not refilled.events[month.month]:
+            return
+        refilled.added += refilled.events[month.month]
+        _analyze(month.connection, month.month)
 
 
 def _require_migrated(connection: Connection) -> None:
@@ -167,27 +260,50 @@ def _require_migrated(connection: Connection) -> None:
         raise RefillError("the database is not migrated: run `usage-events migrate`")
 
 
-def _planned(connection: Connection, client: Client, kept: KeptDirectory) -> Record:
-    """Returns what a refill of this database is to record.
+def _planned(
+    client: Client, kept: KeptDirectory, thresholds: list[int], base: int = 0, known: Sequence[Record] = ()
+) -> Record:
+    """Returns what a refill of a database is to record.
+
+    Args:
+        base: number after which those of refilled rows begin.
+        known: refills that the database knows of.
+    """
+    target = _require_copy(client, kept)
+    complete = [row["caught_up_at"] for row in kept.rows("sync_state") if row["target"] == str(target)]
+    epoch = next_epoch(client, target, (one.epoch for one in (*_earlier(kept), *known)))
+    return Record(
+        epoch=epoch,
+        target=str(target),
+        thresholds=thresholds,
+        last_xact=Translation(epoch, thresholds, base).last,
+        complete_to=datetime.fromisoformat(complete[0]) if complete and complete[0] else None,
+        base_xact=base,
+    )
+
+
+def _require_copy(client: Client, kept: KeptDirectory) -> UUID:
+    """Returns the id of ClickHouse's table of events.
 
     Raises:
-        RefillError: the database or ClickHouse is not as it must be.
+        RefillError: ClickHouse is not as it must be.
     """
     target = readable_target_of(client)
     if target is None:
         raise RefillError("ClickHouse has no table of events")
     if not kept.is_whole:
         raise RefillError("ClickHouse keeps no whole copy of a directory: the sync has never finished one")
-    _require_empty(connection)
-    thresholds = thresholds_of((before, late) for _, before, late in _moves(kept))
-    complete = [row["caught_up_at"] for row in kept.rows("sync_state") if row["target"] == str(target)]
-    return Record(
-        epoch=next_epoch(client, target, (one.epoch for one in _earlier(kept))),
-        target=str(target),
-        thresholds=thresholds,
-        last_xact=len(thresholds) + 1,
-        complete_to=datetime.fromisoformat(complete[0]) if complete and complete[0] else None,
-    )
+    return target
+
+
+def _require_target(client: Client, record: Record) -> None:
+    if str(readable_target_of(client)) != record.target:
+        raise RefillError("ClickHouse has another table of events than the refill began with")
+
+
+def _xact_id(known: Sequence[Record]) -> str:
+    """Returns ClickHouse's expression for the number of a refilled row, after all these refills."""
+    return translated_version([one.translation for one in known])
 
 
 def _require_empty(connection: Connection) -> None:
@@ -203,6 +319,12 @@ def _require_empty(connection: Connection) -> None:
 
 def _number(connection: Connection, statement: LiteralString) -> int:
     return int(connection.execute(statement).fetchall()[0][0])
+
+
+def _use_up_numbers(connection: Connection, last: int) -> None:
+    """Makes the server's transactions have greater numbers than the refilled rows."""
+    while _number(connection, _TAKE_NUMBER) <= last:
+        pass
 
 
 def _translate_moves(connection: Connection, kept: KeptDirectory, translation: Translation) -> None:
@@ -224,18 +346,24 @@ def _earlier(kept: KeptDirectory) -> list[Record]:
     return sorted((msgspec.convert(row, Record) for row in kept.rows("refills")), key=lambda record: record.epoch)
 
 
-def _excluded(connection: Connection, kept: KeptDirectory, *, dry_run: bool) -> Excluded:
-    found: list[tuple[str, str]] = connection.execute(_UNFINISHED_ERASURES).fetchall()
-    if dry_run and not found:
-        rows = kept.rows("erasures")
-        found = [(row["kind"], row["subject"]) for row in rows if not row["finished_at"] and row["subject"]]
-    users = {int(subject) for kind, subject in found if kind == "user"}
-    return Excluded(sorted(users), sorted({subject for kind, subject in found if kind == "namespace"}))
+def _erasures(connection: Connection, kept: KeptDirectory) -> tuple[Excluded, list[str]]:
+    """Returns whose events ClickHouse may have although they were to be erased, and which erasures must be repeated."""
+    found: list[tuple[str, str, bool]] = connection.execute(_UNFINISHED_ERASURES).fetchall()
+    rows = kept.rows("erasures")
+    found += [(row["kind"], row["subject"], False) for row in rows if not row["finished_at"] and row["subject"]]
+    users = {int(subject) for kind, subject, is_done in found if kind == "user" and not is_done}
+    paths = {subject for kind, subject, is_done in found if kind == "namespace" and not is_done}
+    repeated = {(kind != "user", f"{kind} {subject}") for kind, subject, _ in found}
+    return Excluded(sorted(users), sorted(paths)), [text for _, text in sorted(repeated)]
 
 
 def _months(connection: Connection) -> list[date]:
     """Returns the months that PostgreSQL keeps, newest first."""
     return [date(int(name[-6:-2]), int(name[-2:]), 1) for name in reversed(partitions(connection))]
+
+
+def _analyze(connection: Connection, month: date) -> None:
+    connection.execute(_ANALYZE.format(table=sql.Identifier(partition_name(month))))
 
 
 @contextmanager

@@ -18,6 +18,13 @@ _UNFINISHED = """
     LIMIT 1
 """
 
+_ALL_UNFINISHED = """
+    SELECT number, kind, request, requested_by, begun_at, counts
+    FROM reprocessings
+    WHERE finished_at IS NULL
+    ORDER BY number
+"""
+
 _BEGIN = """
     INSERT INTO reprocessings (kind, request, requested_by, end_at, read_to_timestamp, read_to_id)
     VALUES (%(kind)s, %(request)s, %(requested_by)s, %(end)s, %(end)s, '00000000-0000-0000-0000-000000000000')
@@ -86,3 +93,19 @@ def finish(connection: Connection, record: Record, counts: Mapping[str, int]) ->
 
 def _total(record: Record, counts: Mapping[str, int]) -> dict[str, int]:
     return {name: record.counts.get(name, 0) + number for name, number in counts.items()}
+
+
+class UnfinishedRun(NamedTuple):
+    """A run that was interrupted, or is under way."""
+
+    number: int
+    kind: str
+    request: dict[str, Any]
+    requested_by: str
+    begun_at: datetime
+    counts: dict[str, int]
+
+
+def unfinished(connection: Connection) -> list[UnfinishedRun]:
+    """Returns the runs that are not finished, oldest first."""
+    return [UnfinishedRun(*row) for row in connection.execute(_ALL_UNFINISHED)]

@@ -20,6 +20,7 @@ _SELECTED = f"""
     SELECT {_COLUMNS}
     FROM ai_usage_events AS event
     WHERE event = ANY(%(events)s)
+      AND (%(users)s::bigint[] IS NULL OR user_id = ANY(%(users)s::bigint[]))
       AND timestamp >= %(first)s
       AND timestamp <= %(timestamp)s
       AND (timestamp, id) < (%(timestamp)s, %(id)s)
@@ -94,12 +95,14 @@ class Selection(msgspec.Struct, frozen=True):
         start: moment of the first events.
         end: moment before which the last events are.
         namespace: traversal path of a namespace, which stands for all below it too; None for everything.
+        users: ids of users; empty for all.
     """
 
     events: tuple[int, ...]
     start: datetime
     end: datetime
     namespace: str | None = None
+    users: tuple[int, ...] = ()
 
 
 class Page(NamedTuple):
@@ -124,6 +127,7 @@ def next_page(connection: Connection, selection: Selection, position: Position) 
         "timestamp": position.timestamp,
         "id": position.id,
         "path": path,
+        "users": list(selection.users) or None,
         "upper_bound": None if path is None else namespace_upper_bound(path),
         "limit": ROWS_AT_ONCE,
     }
