@@ -30,13 +30,6 @@ def store_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def api(api: GraphqlHandler) -> GraphqlHandler:
-    """The function, with time for queries of many fields on a busy machine."""
-    api.max_seconds = 60
-    return api
-
-
-@pytest.fixture
 def events(connection: psycopg.Connection) -> list[Event]:
     made = random_people(Random(11))
     store(connection, made)

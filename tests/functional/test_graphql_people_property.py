@@ -77,13 +77,6 @@ def store_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def api(api: GraphqlHandler) -> GraphqlHandler:
-    """The function, with time for queries of many fields on a busy machine."""
-    api.max_seconds = 60
-    return api
-
-
 class Stored:
     """Events that are stored, and the same ones for the model."""
 

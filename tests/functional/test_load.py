@@ -23,7 +23,7 @@ from infra.operations.load.producer import Producer
 from infra.operations.load.watch import GraphqlWatch
 from tests.support import faulty_api
 from tests.support.gateway import Gateway
-from tests.support.graphql import Insert
+from tests.support.graphql import MAX_SECONDS, Insert
 from tests.support.http_server import served
 from tests.support.page_server import serving
 from tests.support.ways_in import WaysIn, token
@@ -130,7 +130,7 @@ def test_graphql_is_paged_until_every_event_is_found(api: GraphqlHandler, insert
     stored = {UUID(insert(datetime.now(UTC))): Sent(0, time.monotonic()) for _ in range(1010)}
     missing = {uuid4(): Sent(0, time.monotonic())}
     headers = {"Authorization": f"Bearer {token(namespaces=['*'], scope='events:read')}"}
-    with serving(api) as url, httpx.Client(headers=headers) as client:
+    with serving(api) as url, httpx.Client(headers=headers, timeout=MAX_SECONDS) as client:
         watch = GraphqlWatch(client, f"{url}/graphql")
         assert watch.look(stored | missing).shown == stored.keys()
         assert watch.look({}).shown == set()

@@ -18,6 +18,8 @@ from functions.shared.settings import AuthSettings
 from tests.support import clock
 
 SECRET = "a secret of thirty-two characters, at least"
+MAX_SECONDS = 600.0
+"""Time limit of a query, unless a test sets one: how long a query takes says more about the machine's other work."""
 
 _schemas: dict[tuple[int, ...], tuple[Registry, GraphQLSchema]] = {}
 """The schemas made so far by the features that they are of, which are kept so that no other gets the id of one."""
@@ -27,17 +29,23 @@ type Insert = Callable[..., str]
 
 @contextmanager
 def built(database_url: str, **settings: Any) -> Iterator[GraphqlHandler]:
-    """Yields the function's handler with these settings and a fixed clock."""
-    with patch.object(functions.graphql.handler, "executable_schema", _schema_made_once):
-        handler = build(auth=AuthSettings(secret=SECRET), database_url=database_url, **settings)
+    """Yields the function's handler with these settings, a fixed clock and time for queries on a busy machine."""
+    handler = build_with_known_schema(auth=AuthSettings(secret=SECRET), database_url=database_url, **settings)
     handler.now = clock.now
+    handler.max_seconds = MAX_SECONDS
     try:
         yield handler
     finally:
         handler.database.close()
 
 
-def _schema_made_once(registry: Registry) -> GraphQLSchema:
+def build_with_known_schema(**settings: Any) -> GraphqlHandler:
+    """Returns the function's handler with these settings; makes a schema only for definitions that have none yet."""
+    with patch.object(functions.graphql.handler, "executable_schema", schema_of):
+        return build(**settings)
+
+
+def schema_of(registry: Registry) -> GraphQLSchema:
     """Returns the schema of these definitions, made once because making it takes longer than most queries."""
     features = tuple(map(id, registry.features.values()))
     if features not in _schemas:
