@@ -57,6 +57,16 @@ def statements(template: Any, function: str) -> list[Any]:
     ]
 
 
+@pytest.mark.parametrize("environment", ["default", "local"])
+def test_a_deployment_acknowledges_what_the_template_makes(template: Any, environment: str) -> None:
+    made = {resource["Type"] for resource in template["Resources"].values()}
+    needed = {"CAPABILITY_IAM"} if "AWS::IAM::ManagedPolicy" in made else set()
+    # CloudFormation asks for it where a template has both a transformation and nested stacks.
+    needed |= {"CAPABILITY_AUTO_EXPAND"} if "AWS::CloudFormation::Stack" in made else set()
+    samconfig = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    assert {*samconfig[environment]["deploy"]["parameters"]["capabilities"]} == needed
+
+
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.stem)
 def test_a_template_is_without_fault(template: Path) -> None:
     linter = Path(sys.executable).with_name("cfn-lint")
