@@ -186,8 +186,9 @@ QUERIES = (NAMESPACE, "FailedQueries", {"stack": "stack", "service": "graphql"})
         (QUERIES, [1] + [0] * 99, set()),
     ],
 )
-def test_a_fault_of_the_new_version_raises_its_alarm_within_a_minute(
-    metric: tuple[str, str, dict[str, str]], values: list[float], expected: set[str]
+@pytest.mark.parametrize("late_seconds", [0, 180])
+def test_a_fault_of_the_new_version_raises_its_alarm_even_if_its_metric_is_late(
+    metric: tuple[str, str, dict[str, str]], values: list[float], expected: set[str], late_seconds: float
 ) -> None:
     watching = of_type(transformed(GRADUAL), "AWS::CloudWatch::Alarm")
     alarms = {
@@ -196,7 +197,7 @@ def test_a_fault_of_the_new_version_raises_its_alarm_within_a_minute(
     metrics = Metrics()
     assert raised(alarms, metrics, now=600) == set()
     metrics.record(*metric, 590, *values)
-    assert raised(alarms, metrics, now=600) == expected
+    assert raised(alarms, metrics, now=600 + late_seconds) == expected
 
 
 def test_a_release_is_rolled_back_by_metrics_that_the_functions_emit() -> None:

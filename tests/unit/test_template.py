@@ -57,6 +57,22 @@ def statements(template: Any, function: str) -> list[Any]:
     ]
 
 
+@pytest.mark.parametrize("environment", ["default", "local"])
+def test_a_deployment_acknowledges_what_the_template_makes(template: Any, environment: str) -> None:
+    made = {resource["Type"] for resource in template["Resources"].values()}
+    needed = {"CAPABILITY_IAM"} if "AWS::IAM::ManagedPolicy" in made else set()
+    # CloudFormation asks for it where a template has both a transformation and nested stacks.
+    needed |= {"CAPABILITY_AUTO_EXPAND"} if "AWS::CloudFormation::Stack" in made else set()
+    samconfig = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    assert {*samconfig[environment]["deploy"]["parameters"]["capabilities"]} == needed
+
+
+def test_a_deployment_goes_to_the_region_in_which_its_secrets_and_subnets_were_made() -> None:
+    samconfig = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    # sam prefers a region of this file to that of the account's configuration, which the other commands use.
+    assert not [name for name in samconfig["default"] if "region" in samconfig["default"][name]["parameters"]]
+
+
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.stem)
 def test_a_template_is_without_fault(template: Path) -> None:
     linter = Path(sys.executable).with_name("cfn-lint")
@@ -256,6 +272,18 @@ def test_what_changes_tables_logs_in_as_their_owner(template: Any, function: str
 def test_what_runs_through_a_proxy_connects_to_its_address(template: Any, function: str) -> None:
     host = variables_of(template, function)["DATABASE_HOST"]["Fn::If"]
     assert host == ["HasDatabaseProxy", {"Ref": "DatabaseProxyHost"}, {"Ref": "DatabaseHost"}]
+    port = variables_of(template, function)["DATABASE_PORT"]["Fn::If"]
+    assert port == ["HasDatabaseProxy", {"Ref": "DatabaseProxyPort"}, {"Ref": "DatabasePort"}]
+    assert template["Parameters"]["DatabaseProxyPort"]["Default"] == 5432  # RDS Proxy has no other
+
+
+@pytest.mark.parametrize(("function", "seconds"), [("SyncFunction", 60), ("CanaryFunction", 300)])
+def test_runs_that_could_not_start_do_not_pile_up(template: Any, function: str, seconds: int) -> None:
+    properties = template["Resources"][function]["Properties"]
+    schedule = properties["Events"]["Schedule"]["Properties"]["ScheduleExpression"]
+    assert schedule == f"rate({seconds // 60} minute{'s' if seconds > 60 else ''})"
+    # Lambda keeps throttled runs for six hours, unless it is told otherwise.
+    assert properties["EventInvokeConfig"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
 
 
 @pytest.mark.parametrize("name", ["Ingest", "Consumer", "Graphql", "Sync"])
