@@ -82,7 +82,7 @@ class Engine:
                 connection.close()
 
     def _connect(self, database: str, settings: Mapping[str, str]) -> Connection:
-        connection = chdb.connect(self._path)
+        connection: Connection = chdb.connect(self._path)
         try:
             connection.query(f"USE {quoted(database, '`')}")
             if settings:
