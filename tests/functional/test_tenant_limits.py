@@ -17,10 +17,11 @@ from functions.ingest import shared_counter
 from functions.ingest.api_handler import IngestHandler, build
 from functions.ingest.limiter import REPORT_SECONDS, REPORTED_SHARE, Limiter, TooManyEvents
 from functions.ingest.shared_counter import SharedCounter
-from functions.shared import settings
+from functions.shared import canary, settings
 from functions.shared.grant import Grant
 from functions.shared.setting_error import SettingError
 from functions.shared.settings import AuthSettings
+from functions.shared.tenant import CANARIES
 from functions.shared.tenant_limits import DAY_SECONDS, Limits, TenantLimits, parse_own_limits
 from infra.docs.deployment import template
 from tests.support.consuming import ACCOUNT, Queues
@@ -79,9 +80,13 @@ def sends(limiter: Limiter, events: int = 1, grant: Grant = TENANT) -> bool:
 
 
 def post(api: IngestHandler, events: int = 1, namespaces: tuple[str, ...] = ("27/",)) -> tuple[int, Mapping[str, Any]]:
-    claims = {"sub": "5", "scope": "events:write", "namespaces": namespaces, "exp": time.time() + 60}
-    headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}", "Content-Type": "application/json"}
-    answer = api({"headers": headers, "body": json.dumps([CHAT] * events), "resource": "/v1/events"}, None)
+    return post_events(api, [CHAT] * events, namespaces=namespaces)
+
+
+def post_events(api: IngestHandler, events: list[Any], **claims: Any) -> tuple[int, Mapping[str, Any]]:
+    own = {"sub": "5", "scope": "events:write", "namespaces": ["27/"], "exp": time.time() + 60} | claims
+    headers = {"Authorization": f"Bearer {jwt.encode(own, SECRET)}", "Content-Type": "application/json"}
+    answer = api({"headers": headers, "body": json.dumps(events), "resource": "/v1/events"}, None)
     return answer["statusCode"], answer
 
 
@@ -216,6 +221,17 @@ def test_the_memory_of_an_instance_is_bounded_however_many_tenants_there_are(
     for number in range(1, 1000):
         assert sends(instance, 1, Grant("5", ("events:write",), (f"{number}/",)))
     assert len(instance._periods) == 100
+
+
+@pytest.mark.parametrize("namespaces", [[], ["27/"], ["*"]])
+def test_a_canary_is_never_limited_and_uses_up_nobodys_limit(namespaces: list[str], queues: Queues) -> None:
+    api, counter = build(auth=AuthSettings(secret=SECRET), queue_url=queues.url, retention_months=3), CountedTogether()
+    api.limiter = Limiter(limited(1, 1, **{"*": Limits(1), "27/": Limits(1)}), counter)
+    for _ in range(3):
+        assert post_events(api, [{"event": canary.NAME}], scope="canary", namespaces=namespaces)[0] == 202
+    assert (counter.calls, counter.events.total()) == (0, 0)
+    assert {record["attributes"]["MessageGroupId"] for record in queues.records()} == {CANARIES}
+    assert [post(api)[0], post(api)[0]] == [202, 429]
 
 
 @pytest.mark.parametrize(
