@@ -130,6 +130,26 @@ def test_what_the_queue_did_not_take_uses_up_no_limit(queues: Queues) -> None:
     assert [post(api, 10)[0], post(api)[0]] == [202, 429]
 
 
+def test_of_a_request_that_is_partly_queued_the_rest_uses_up_no_limit(queues: Queues) -> None:
+    api = build(auth=AuthSettings(secret=SECRET), queue_url=queues.url, retention_months=3)
+    api.limiter, intake = Limiter(limited(10), CountedTogether()), api.intake
+    api.intake = replace(intake, send=lambda bodies, **_: set(range(len(bodies) - 1)))
+    large = [CHAT | {"extra": {"text": "x" * 60_000}}] * 9
+    answers = [post_events(api, large) for _ in range(9)]
+    assert {status for status, _ in answers} == {207}
+    assert sum(json.loads(answer["body"])["accepted"] for _, answer in answers) == 9
+    api.intake = intake
+    assert [post(api)[0], post(api)[0]] == [202, 429]
+
+
+def test_events_that_are_rejected_use_up_no_limit(queues: Queues) -> None:
+    api = build(auth=AuthSettings(secret=SECRET), queue_url=queues.url, retention_months=3)
+    api.limiter = Limiter(limited(10), CountedTogether())
+    unknown = [{"event": "nobody_defined_this", "user_id": 5}] * 20
+    assert [post_events(api, unknown)[0], post_events(api, [CHAT, *unknown])[0]] == [400, 207]
+    assert [post(api, 9)[0], post(api)[0]] == [202, 429]
+
+
 def test_instances_count_together_in_dynamodb(dynamodb: Any, clock: Clock) -> None:
     instances = [Limiter(limited(1000, 1500), SharedCounter(TABLE), clock) for _ in range(10)]
     taken = sum(sends(instances[number % 10], 3) for number in range(2000)) * 3
