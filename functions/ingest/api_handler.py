@@ -130,7 +130,7 @@ class IngestHandler(msgspec.Struct):
         with span("take in"):
             answer = self.intake.take_in(events, grant, self.now(), request.idempotency_key)
         if self.limiter is not None:
-            self.limiter.count(grant, len(events.raw))
+            self.limiter.count(grant, answer.accepted)
         accepted = compress(events.raw, answer.ids)  # an id is true
         return answer, tenant_of(grant), sum(map(len, accepted))
 

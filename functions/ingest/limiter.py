@@ -101,7 +101,7 @@ class Limiter:
                 raise TooManyEvents(group, name, max(1, math.ceil(begins + seconds - now)))
 
     def count(self, grant: Grant, events: int) -> None:
-        """Counts the events of a request that is taken in."""
+        """Counts events that were accepted."""
         group, now = tenant_group(grant), self.now()
         for seconds, limit in self.limits.of(group).windows():
             begins = int(now // seconds) * seconds

@@ -40,11 +40,14 @@ def tenant_group(grant: Grant) -> str:
     """Returns the name of those who share a rate and a turn in the queue: all senders with the same root namespaces.
 
     A token without root namespaces that writes its own user's events alone forms a group with that user's other tokens.
-    The name has at most `MAX_GROUP_CHARACTERS` characters, and no id of a user.
+    All canaries are one group, which is no tenant's. The name has at most `MAX_GROUP_CHARACTERS` characters, and no id
+    of a user.
 
     >>> tenant_group(Grant(sub="1", scopes=(), namespaces=("27/28/", "9/")))
     '27/,9/'
     """
+    if grant.is_canary:
+        return CANARIES
     if grant.is_unlimited:
         return EVERYONE
     roots = ",".join(grant.root_namespaces)

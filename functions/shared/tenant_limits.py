@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from functions.shared.setting_error import SettingError
-from functions.shared.tenant import EVERYONE, MAX_GROUP_CHARACTERS
+from functions.shared.tenant import CANARIES, EVERYONE, MAX_GROUP_CHARACTERS
 
 MINUTE_SECONDS = 60
 DAY_SECONDS = 24 * 60 * 60
 
+_WITHOUT_DEFAULT = (EVERYONE, CANARIES)
 _GROUP = r"\*|(?:user|roots)-[0-9a-f]+|[1-9][0-9]*/(?:,[1-9][0-9]*/)*"  # see `tenant_group`
 _OVERRIDE = re.compile(rf"({_GROUP}):([0-9]{{1,15}})(?::([0-9]{{1,15}}))?")
 
@@ -44,7 +45,7 @@ class TenantLimits(msgspec.Struct, frozen=True):
     """The limits of all senders.
 
     Attributes:
-        default: limits of each group that has none of its own; tokens for `*` have none by default.
+        default: limits of each group that has none of its own; tokens for `*` have none by default, and canaries never.
         own: limits by group.
         table: DynamoDB table in which the functions count together.
     """
@@ -58,7 +59,7 @@ class TenantLimits(msgspec.Struct, frozen=True):
 
     def of(self, group: str) -> Limits:
         """Returns the limits of a group."""
-        return self.own.get(group, NO_LIMITS if group == EVERYONE else self.default)
+        return self.own.get(group, NO_LIMITS if group in _WITHOUT_DEFAULT else self.default)
 
 
 NO_TENANT_LIMITS = TenantLimits()

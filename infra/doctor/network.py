@@ -14,7 +14,7 @@ from infra.doctor.finding import Finding, Page, failed, ok, warning
 from infra.doctor.system import System
 
 CONNECT_SECONDS = 3
-_SERVICES = ("secretsmanager", "sqs", "lambda", "s3")
+_SERVICES = ("secretsmanager", "sqs", "lambda", "cloudformation", "s3")
 _CLICKHOUSE_PORTS = {"clickhouse": 8123, "clickhouses": 8443, "http": 8123, "https": 8443}
 
 

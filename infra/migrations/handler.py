@@ -4,6 +4,9 @@ CloudFormation waits up to an hour for the answer, but an invocation ends after 
 ends before the migrations do, the handler invokes its function again with the same request, and leaves the answer to
 the last invocation. CloudFormation invokes the function asynchronously. So if the next invocation can't be requested (a
 VPC may have no way to Lambda's API), the handler raises, and Lambda retries the request.
+
+A rollback must succeed while PostgreSQL is away. So the handler answers its request first, and then adapts the database
+as far as it can. See docs/decisions/0008-rollbacks.md.
 """
 
 import hashlib
@@ -27,8 +30,10 @@ from infra.migrations.budget import Unfinished
 from infra.migrations.migrate import migrate
 from infra.migrations.not_ready import NotReady
 from infra.migrations.roles import roles_of_settings
+from infra.migrations.stack_status import stack_status
 
 _RESERVE_SECONDS = 20  # time reserved for the answer
+_AFTER_ROLLBACK_SECONDS = 30  # less than until the next deployment comes to its migrations
 _MAX_REASON_CHARACTERS = 1000
 _DIGEST_CHARACTERS = 16
 
@@ -97,6 +102,7 @@ class MigrationsHandler:
         send: called with CloudFormation's URL and the answer.
         invoke: called with the function's ARN and the request, if the migrations need more time.
         clock: seconds since 1970, which the next invocation has to understand too.
+        status: returns the status of the stack with an id. See `stack_status`.
     """
 
     logger: Logger
@@ -104,6 +110,7 @@ class MigrationsHandler:
     send: Callable[[str, dict[str, Any]], None] = put_answer
     invoke: Callable[[str, dict[str, Any]], None] = invoke_again
     clock: Callable[[], float] = time.time
+    status: Callable[[str], str] = stack_status
 
     @redact_errors(Unfinished)
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -112,24 +119,64 @@ class MigrationsHandler:
         Returns:
             The answer, or the request to the next invocation.
         """
+        if event["RequestType"] == "Delete":
+            return self._answer(event, "SUCCESS")
+        if self._is_rollback(event):
+            answer = self._answer(event, "SUCCESS")
+            self._adapt_to_older_release(context)
+            return answer
+        return self._deploy(event, context)
+
+    def _is_rollback(self, event: dict[str, Any]) -> bool:
+        """Whether the request belongs to a rollback; False if CloudFormation can't be asked.
+
+        A rollback of a creation deletes.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if event["RequestType"] != "Update" or _BEGUN_AT in event:
+            return False
+        try:
+            return "ROLLBACK_IN_PROGRESS" in self.status(event["StackId"])
+        except (BotoCoreError, ClientError) as error:
+            self.logger.warning(
+                "CloudFormation can't be asked whether this is a rollback; it is handled as a deployment",
+                extra={"reason": class_and_code(error)},
+            )
+            return False
+
+    def _adapt_to_older_release(self, context: LambdaContext) -> None:
+        """Records the older definitions, and sets the roles as they were, if PostgreSQL is there."""
+        try:
+            self.migrate(int(min(_seconds_left(context), _AFTER_ROLLBACK_SECONDS)), self.logger.info)
+        except Exception as error:
+            self.logger.exception(
+                "The rollback left roles, definitions and partitions as they are; run usage-events migrate",
+                extra={"reason": _reason(error)[:_MAX_REASON_CHARACTERS]},
+                exc_info=redacted(error),
+            )
+
+    def _deploy(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         begun_at = float(event.get(_BEGUN_AT, self.clock()))
-        seconds = context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS
+        seconds = _seconds_left(context)
         total = float(event.get("ResourceProperties", {}).get("TotalSeconds", _DEFAULT_TOTAL_SECONDS))
         left = begun_at + total - _RESERVE_SECONDS - self.clock()
         try:
-            if event["RequestType"] != "Delete":
-                self.migrate(max(1, int(min(seconds, left))), self.logger.info)
-            status, reason = "SUCCESS", ""
+            self.migrate(max(1, int(min(seconds, left))), self.logger.info)
         except Unfinished as unfinished:
             if left > seconds:
                 return self._go_on(event | {_BEGUN_AT: begun_at}, context, unfinished)
             reason = f"After {total:.0f} s, {unfinished}."[:_MAX_REASON_CHARACTERS]
             self.logger.warning("The migrations did not end in time", extra={"reason": reason})
-            status = "FAILED"
+            return self._answer(event, "FAILED", reason)
         except Exception as error:
             reason = _reason(error)[:_MAX_REASON_CHARACTERS]
             self.logger.exception("The migrations failed", extra={"reason": reason}, exc_info=redacted(error))
-            status = "FAILED"
+            return self._answer(event, "FAILED", reason)
+        return self._answer(event, "SUCCESS")
+
+    def _answer(self, event: dict[str, Any], status: str, reason: str = "") -> dict[str, Any]:
+        """Sends CloudFormation the answer to a request, and returns the answer."""
         answer = {
             "Status": status,
             "Reason": reason,
@@ -159,11 +206,16 @@ class MigrationsHandler:
         return event
 
 
+def _seconds_left(context: LambdaContext) -> float:
+    """Seconds that the invocation may spend on the migrations."""
+    return context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS
+
+
 def _reason(error: Exception) -> str:
     """Describes the error for CloudFormation and the log, without quoting rows."""
     error = getattr(error, "orig", error)  # SQLAlchemy wraps psycopg's error
     match error:
-        case DefinitionError() | NotReady() | settings.SettingError():
+        case DefinitionError() | NotReady() | settings.SettingError() | Unfinished():
             return str(error)
         case psycopg.Error():
             return reason_of(error)

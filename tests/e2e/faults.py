@@ -31,6 +31,16 @@ def kill_postgres(stack: Stack) -> None:
         assert postgres.start(stack.postgres_data, stack.postgres_log) == stack.database_url
 
 
+@contextmanager
+def without_postgres(stack: Stack) -> Iterator[None]:
+    """Stops PostgreSQL while the block runs."""
+    postgres.stop(stack.postgres_data)
+    try:
+        yield
+    finally:
+        assert postgres.start(stack.postgres_data, stack.postgres_log) == stack.database_url
+
+
 def kill_consumer(stack: Stack) -> None:
     """Kills a process of the consumer while it processes a batch."""
     give_up = time.monotonic() + GIVE_UP_SECONDS

@@ -1,4 +1,4 @@
-"""The deployed function of the migrations tells CloudFormation why a deployment can't work."""
+"""A deployment that can't work: the function of the migrations says why, and the stack is rolled back."""
 
 import json
 import threading
@@ -11,7 +11,9 @@ import pytest
 
 from infra.local import deploy, ports
 from tests.e2e.conftest import Stack
-from tests.e2e.use import rows
+from tests.e2e.faults import without_postgres
+from tests.e2e.parameters import deployed, update
+from tests.e2e.use import logged, rows
 
 REQUEST = {"RequestType": "Update", "StackId": "stack", "RequestId": "request", "LogicalResourceId": "Migrations"}
 
@@ -81,3 +83,13 @@ def test_the_deployed_migrations_name_what_keeps_a_deployment_from_working(stack
         assert reason in answer["Reason"]
     assert rows(stack, "SELECT count(*) FROM releases") == releases
     assert migrations()["Status"] == "SUCCESS"
+
+
+def test_a_deployment_that_fails_without_postgresql_is_rolled_back(stack: Stack) -> None:
+    before = deployed(stack)
+    changed = before | {"MigrationsTotalTimeout": "3000"}
+    with without_postgres(stack):
+        assert update(stack, changed) == "UPDATE_ROLLBACK_COMPLETE"
+    assert deployed(stack) == before
+    assert any("The rollback left" in line for line in logged(stack, "MigrationsLogs"))
+    assert [update(stack, parameters) for parameters in (changed, before)] == ["UPDATE_COMPLETE"] * 2

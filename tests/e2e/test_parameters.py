@@ -1,38 +1,12 @@
 """Parameters that are changed while the stack runs, without a new release."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from infra.local import deploy
 from tests.e2e.conftest import Stack
 from tests.e2e.live_version import ALIAS
+from tests.e2e.parameters import changed
 from tests.support import plain_http
 
-WAIT = {"Delay": 1, "MaxAttempts": 300}
 INTROSPECTION = "{ __schema { queryType { name } } }"
-
-
-@contextmanager
-def changed(stack: Stack, **parameters: str) -> Iterator[None]:
-    """Changes parameters of the deployed stack while the block runs."""
-    formation = deploy.client("cloudformation", stack.aws_endpoint_url)
-    (deployed,) = formation.describe_stacks(StackName=deploy.STACK)["Stacks"]
-    before = {one["ParameterKey"]: one["ParameterValue"] for one in deployed["Parameters"]}
-
-    def update(values: dict[str, str]) -> None:
-        formation.update_stack(
-            StackName=deploy.STACK,
-            UsePreviousTemplate=True,
-            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
-            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-        )
-        formation.get_waiter("stack_update_complete").wait(StackName=deploy.STACK, WaiterConfig=WAIT)
-
-    update(before | parameters)
-    try:
-        yield
-    finally:
-        update(before)
 
 
 def live_version(stack: Stack, function: str) -> str:

@@ -15,6 +15,7 @@ import psycopg
 
 from functions.ingest.message.origin import ATTRIBUTE, Origin
 from functions.shared.identifier import derived_id
+from infra.local import deploy
 from tests.e2e.conftest import Stack
 from tests.support import plain_http
 
@@ -86,6 +87,16 @@ def consumer_log(stack: Stack) -> list[Any]:
     lines = (stack.folder / "log" / "aws.log").read_text(errors="replace").splitlines()
     said = (json.loads(line) for line in lines if line.startswith("{"))
     return [line for line in said if line.get("service") == "consumer" and "_aws" not in line]
+
+
+def logged(stack: Stack, log_group: str) -> list[str]:
+    """Returns the lines of a log group, which is named as in the template."""
+    formation, logs = (deploy.client(service, stack.aws_endpoint_url) for service in ("cloudformation", "logs"))
+    detail = formation.describe_stack_resource(StackName=deploy.STACK, LogicalResourceId=log_group)
+    pages = logs.get_paginator("filter_log_events").paginate(
+        logGroupName=detail["StackResourceDetail"]["PhysicalResourceId"]
+    )
+    return [event["message"] for page in pages for event in page["events"]]
 
 
 def eventually(look: Callable[[], Any], wanted: Any, seconds: float = STORED_WITHIN_SECONDS) -> None:

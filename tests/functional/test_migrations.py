@@ -228,7 +228,8 @@ def test_the_deployment_is_told_whether_the_migrations_went_well(
     names = {"StackId": "stack", "RequestId": "request", "LogicalResourceId": "Migrations"}
     port = cloudformation.server_address[1]
     event = names | {"RequestType": request_type, "ResponseURL": f"http://127.0.0.1:{port}/answer"}
-    build(settings.database_url, settings.retention_months)(event, FakeContext())
+    built = build(settings.database_url, settings.retention_months)
+    replace(built, status=lambda _: "UPDATE_IN_PROGRESS")(event, FakeContext())
     (answer,) = cloudformation.answers
     assert reason in answer.pop("Reason")
     assert answer.pop("Data").keys() == {"Settings"}
@@ -307,7 +308,12 @@ class Lambda:
 
     def run(self, event: dict[str, Any]) -> None:
         handler = MigrationsHandler(
-            Logger(), self.migrate, lambda _, answer: self.answers.append(answer), self.invoke, lambda: self.now
+            Logger(),
+            self.migrate,
+            lambda _, answer: self.answers.append(answer),
+            self.invoke,
+            lambda: self.now,
+            lambda _: "UPDATE_IN_PROGRESS",
         )
         self._requests.append(event)
         while self._requests:

@@ -17,11 +17,11 @@ from functions.ingest import shared_counter
 from functions.ingest.api_handler import IngestHandler, build
 from functions.ingest.limiter import REPORT_SECONDS, REPORTED_SHARE, Limiter, TooManyEvents
 from functions.ingest.shared_counter import SharedCounter
-from functions.shared import settings
+from functions.shared import canary, settings
 from functions.shared.grant import Grant
 from functions.shared.setting_error import SettingError
 from functions.shared.settings import AuthSettings
-from functions.shared.tenant import tenant_group
+from functions.shared.tenant import CANARIES, tenant_group
 from functions.shared.tenant_limits import DAY_SECONDS, Limits, TenantLimits, parse_own_limits
 from infra.docs.deployment import template
 from tests.support.consuming import ACCOUNT, Queues
@@ -79,12 +79,14 @@ def sends(limiter: Limiter, events: int = 1, grant: Grant = TENANT) -> bool:
     return True
 
 
-def post(
-    api: IngestHandler, events: int = 1, namespaces: tuple[str, ...] = ("27/",), scope: str = "events:write"
-) -> tuple[int, Mapping[str, Any]]:
-    claims = {"sub": "5", "scope": scope, "namespaces": namespaces, "exp": time.time() + 60}
-    headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}", "Content-Type": "application/json"}
-    answer = api({"headers": headers, "body": json.dumps([CHAT] * events), "resource": "/v1/events"}, None)
+def post(api: IngestHandler, events: int = 1, namespaces: tuple[str, ...] = ("27/",)) -> tuple[int, Mapping[str, Any]]:
+    return post_events(api, [CHAT] * events, namespaces=namespaces)
+
+
+def post_events(api: IngestHandler, events: list[Any], **claims: Any) -> tuple[int, Mapping[str, Any]]:
+    own = {"sub": "5", "scope": "events:write", "namespaces": ["27/"], "exp": time.time() + 60} | claims
+    headers = {"Authorization": f"Bearer {jwt.encode(own, SECRET)}", "Content-Type": "application/json"}
+    answer = api({"headers": headers, "body": json.dumps(events), "resource": "/v1/events"}, None)
     return answer["statusCode"], answer
 
 
@@ -124,7 +126,7 @@ def test_the_log_names_no_user_who_is_refused_nor_a_hash_of_one(
 ) -> None:
     api = build(auth=AuthSettings(secret=SECRET), queue_url=queues.url, retention_months=3)
     api.limiter = Limiter(limited(1), CountedTogether())
-    assert [post(api, 1, (), "events:write:own")[0] for _ in range(2)] == [202, 429]
+    assert [post_events(api, [CHAT], scope="events:write:own", namespaces=[])[0] for _ in range(2)] == [202, 429]
     output = capsys.readouterr()
     assert '"tenant":"user"' in output.out
     assert tenant_group(Grant("5", ("events:write:own",), ())) not in output.out + output.err
@@ -137,6 +139,26 @@ def test_what_the_queue_did_not_take_uses_up_no_limit(queues: Queues) -> None:
     assert [post(api, 10)[0] for _ in range(3)] == [503] * 3
     api.intake = intake
     assert [post(api, 10)[0], post(api)[0]] == [202, 429]
+
+
+def test_of_a_request_that_is_partly_queued_the_rest_uses_up_no_limit(queues: Queues) -> None:
+    api = build(auth=AuthSettings(secret=SECRET), queue_url=queues.url, retention_months=3)
+    api.limiter, intake = Limiter(limited(10), CountedTogether()), api.intake
+    api.intake = replace(intake, send=lambda bodies, **_: set(range(len(bodies) - 1)))
+    large = [CHAT | {"extra": {"text": "x" * 60_000}}] * 9
+    answers = [post_events(api, large) for _ in range(9)]
+    assert {status for status, _ in answers} == {207}
+    assert sum(json.loads(answer["body"])["accepted"] for _, answer in answers) == 9
+    api.intake = intake
+    assert [post(api)[0], post(api)[0]] == [202, 429]
+
+
+def test_events_that_are_rejected_use_up_no_limit(queues: Queues) -> None:
+    api = build(auth=AuthSettings(secret=SECRET), queue_url=queues.url, retention_months=3)
+    api.limiter = Limiter(limited(10), CountedTogether())
+    unknown = [{"event": "nobody_defined_this", "user_id": 5}] * 20
+    assert [post_events(api, unknown)[0], post_events(api, [CHAT, *unknown])[0]] == [400, 207]
+    assert [post(api, 9)[0], post(api)[0]] == [202, 429]
 
 
 def test_instances_count_together_in_dynamodb(dynamodb: Any, clock: Clock) -> None:
@@ -231,6 +253,17 @@ def test_the_memory_of_an_instance_is_bounded_however_many_tenants_there_are(
     for number in range(1, 1000):
         assert sends(instance, 1, Grant("5", ("events:write",), (f"{number}/",)))
     assert len(instance._periods) == 100
+
+
+@pytest.mark.parametrize("namespaces", [[], ["27/"], ["*"]])
+def test_a_canary_is_never_limited_and_uses_up_nobodys_limit(namespaces: list[str], queues: Queues) -> None:
+    api, counter = build(auth=AuthSettings(secret=SECRET), queue_url=queues.url, retention_months=3), CountedTogether()
+    api.limiter = Limiter(limited(1, 1, **{"*": Limits(1), "27/": Limits(1)}), counter)
+    for _ in range(3):
+        assert post_events(api, [{"event": canary.NAME}], scope="canary", namespaces=namespaces)[0] == 202
+    assert (counter.calls, counter.events.total()) == (0, 0)
+    assert {record["attributes"]["MessageGroupId"] for record in queues.records()} == {CANARIES}
+    assert [post(api)[0], post(api)[0]] == [202, 429]
 
 
 @pytest.mark.parametrize(

@@ -38,5 +38,5 @@ def test_the_network_has_subnets_in_two_zones_and_the_endpoints(session: Session
         assert {subnet["VpcId"] for subnet in subnets} == {outputs["VpcId"]}
         endpoints = ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-id", "Values": [outputs["VpcId"]]}])
         services = {one["ServiceName"].rpartition(".")[2] for one in endpoints["VpcEndpoints"]}
-        assert services == {"secretsmanager", "sqs", "lambda", "s3"}
+        assert services == {"secretsmanager", "sqs", "lambda", "cloudformation", "s3"}
         assert "NatAddress" not in outputs

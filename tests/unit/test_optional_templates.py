@@ -13,7 +13,7 @@ from tests.templates import TEMPLATES
 WIDE = {
     "S3Endpoint": ({"Principal"}, "AWS takes no other principal in the policy of a gateway endpoint"),
 }
-ENDPOINTS = {"secretsmanager": "Interface", "sqs": "Interface", "lambda": "Interface", "s3": "Gateway"}
+ENDPOINTS = dict.fromkeys(("secretsmanager", "sqs", "lambda", "cloudformation"), "Interface") | {"s3": "Gateway"}
 
 
 def read(name: str) -> Any:

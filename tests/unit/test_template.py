@@ -168,7 +168,7 @@ def test_a_function_may_do_nothing_to_all_resources(template: Any, function: str
         ("SyncFunction", {"secretsmanager:GetSecretValue"}),
         ("RetentionFunction", {"secretsmanager:GetSecretValue"}),
         ("GraphqlFunction", {"secretsmanager:GetSecretValue"}),
-        ("MigrationsFunction", {"secretsmanager:GetSecretValue"}),
+        ("MigrationsFunction", {"secretsmanager:GetSecretValue", "cloudformation:DescribeStacks"}),
         ("CanaryFunction", {"secretsmanager:GetSecretValue"}),
     ],
 )
@@ -178,6 +178,11 @@ def test_a_function_may_do_what_it_needs_alone(template: Any, function: str, act
         action = statement["Action"]
         allowed.update([action] if isinstance(action, str) else action)
     assert allowed == actions
+
+
+def test_the_migrations_may_ask_about_their_own_stack_alone(template: Any) -> None:
+    asking = [one for one in statements(template, "MigrationsFunction") if "DescribeStacks" in str(one["Action"])]
+    assert [one["Resource"] for one in asking] == [{"Ref": "AWS::StackId"}]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -203,7 +203,7 @@ class GeneralWay(TypedEvents):
 class NothingKnown(KnownFacts):
     """Facts of an empty directory, known without a database."""
 
-    def facts(self, subject: Subject) -> Facts:
+    def facts(self, _: Subject) -> Facts:
         return {}
 
 
