@@ -38,6 +38,32 @@ _RECORD_EVENT_TYPES = sql.SQL("""
       AND id IN (SELECT DISTINCT event FROM {table})
 """)
 
+_TAKE_NUMBER = "SELECT pg_current_xact_id()"
+
+# The moves that leave behind what a detached table has at their former paths. A move that is recorded after this
+# transaction has its number takes the rows along by itself.
+_MOVES_THAT_MISSED = sql.SQL("""
+    WITH places AS MATERIALIZED (
+        SELECT namespace_path, project_id, min(xact_id) AS first_xact
+        FROM {table}
+        WHERE namespace_path IS NOT NULL
+        GROUP BY namespace_path, project_id
+    )
+    SELECT DISTINCT number
+    FROM namespace_moves AS move
+    JOIN places ON first_xact < before_xact
+        AND CASE kind
+            WHEN 'project' THEN places.project_id = move.id AND namespace_path = old_path
+            ELSE starts_with(namespace_path, old_path)
+        END
+""")
+
+_REPEAT_MOVES = """
+    UPDATE namespace_moves
+    SET opened = opened + 1, late_xacts = late_xacts || pg_current_xact_id(), done_at = NULL
+    WHERE number = ANY(%s)
+"""
+
 _SYNC_AGAIN = sql.SQL("UPDATE {table} SET xact_id = pg_current_xact_id()")
 
 # All readers and writers wait for this lock, so the server ends a transaction whose process died or froze. The settings
@@ -97,15 +123,20 @@ def attach(connection: Connection, table: MonthlyTable) -> None:
 
     The sync moves its cursor past the rows of a detached table without seeing them. This transaction rewrites the rows,
     so that they come after the cursor. The lock is held until the commit; otherwise a sync could pass this
-    transaction before its connection learns of the new partition.
+    transaction before its connection learns of the new partition. Events that namespaces left behind in the table while
+    it was detached will move after them.
 
     Raises:
         psycopg.errors.LockNotAvailable: a transaction that uses `ai_usage_events` did not end in time.
     """
     with connection.transaction():
         make_partitions(connection, [table.month])
-        connection.execute(_SYNC_AGAIN.format(table=sql.Identifier(table.name)))
+        identifier = sql.Identifier(table.name)
+        connection.execute(_TAKE_NUMBER)
+        missed = [number for (number,) in connection.execute(_MOVES_THAT_MISSED.format(table=identifier))]
+        connection.execute(_SYNC_AGAIN.format(table=identifier))
         connection.execute(_LOCK_EVENTS)
+        connection.execute(_REPEAT_MOVES, [missed])  # after that lock: a consumer that holds a move's row holds it too
 
 
 def record_event_types(connection: Connection, table: str) -> None:

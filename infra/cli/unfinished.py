@@ -29,7 +29,8 @@ def unfinished(connection: Connection) -> Iterator[RenderableType]:
     """Yields a table of refills and runs that are not finished, and their commands; nothing if there are none."""
     table = Table("what", "asked for by", "since", "events", title="Unfinished, or under way", title_justify="left")
     commands: list[str] = []
-    for refill in refills.unfinished(connection):
+    refill = refills.unfinished(connection)
+    if refill is not None:
         table.add_row("refill", "", format_moment(refill.begun_at), f"{refill.events:,} restored")
         commands.append("usage-events refill")
     for run in reprocessings.unfinished(connection):

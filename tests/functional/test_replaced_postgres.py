@@ -216,6 +216,8 @@ def test_after_a_restore_to_a_moment_nothing_is_hidden_lost_or_twice(
         for _ in range(2):
             with pytest.raises(SyncError, match=r"earlier moment.*usage-events refill"):
                 system.sync.run(SECONDS)
+        said = shell.run_text(".venv/bin/usage-events status").replace("│", " ")
+        assert "run `usage-events refill` to bring back what only ClickHouse has" in " ".join(said.split())
         shell.run(".venv/bin/usage-events migrate")
         assert f"{moment:%Y-%m}: 4 events" in shell.run(".venv/bin/usage-events refill")
         told = shell.run(".venv/bin/usage-events refill")

@@ -294,6 +294,21 @@ def test_missing_rows_of_a_namespace_that_has_moved_still_move(stores: Stores) -
     assert stores.retain().dropped == [partition_name(OLD)]
 
 
+def test_rows_that_were_detached_while_their_namespace_moved_move_once_attached(stores: Stores) -> None:
+    left_behind, place = stores.store(THIS_MONTH), "SELECT id, namespace_path FROM ai_usage_events ORDER BY 2"
+    stores.connection.execute("UPDATE ai_usage_events SET namespace_path = '27/28/'")
+    stores.detach(THIS_MONTH)
+    moves.state_move(stores.connection, "27/28/", "31/28/", "a test")
+    mover = Mover(stores.retention.database_url)
+    mover.run(RUN_SECONDS)
+    assert stores.retain().made == [partition_name(THIS_MONTH)]
+    mover.run(RUN_SECONDS)
+    assert stores.connection.execute(place).fetchall() == [(left_behind, "31/28/")]
+    stores.detach(THIS_MONTH)
+    assert stores.retain().made == [partition_name(THIS_MONTH)]
+    assert moves.open_moves(stores.connection) == []
+
+
 @pytest.mark.parametrize(("code", "reason"), [(209, "ClickHouse can't be queried"), (159, OUT_OF_TIME)])
 @pytest.mark.parametrize("statement", [b"SHA256", b"has("])
 def test_a_failing_clickhouse_keeps_the_partition_and_fails_the_run(

@@ -68,15 +68,8 @@ _UNFINISHED = """
     SELECT begun_at, coalesce(sum(events), 0)::bigint
     FROM refills
     LEFT JOIN refilled_months USING (epoch)
-    WHERE finished_at IS NULL
+    WHERE finished_at IS NULL AND epoch = (SELECT max(epoch) FROM refills)
     GROUP BY epoch
-    ORDER BY epoch
-"""
-
-_IS_UNFINISHED = """
-    SELECT EXISTS (
-        SELECT FROM refills WHERE epoch = (SELECT max(epoch) FROM refills) AND finished_at IS NULL
-    )
 """
 
 
@@ -151,7 +144,7 @@ def finish(connection: Connection, record: Record) -> None:
 
 def is_unfinished(connection: Connection) -> bool:
     """Whether events are still missing that a refill will bring."""
-    return connection.execute(_IS_UNFINISHED).fetchone() == (True,)
+    return unfinished(connection) is not None
 
 
 class UnfinishedRefill(NamedTuple):
@@ -165,6 +158,7 @@ class UnfinishedRefill(NamedTuple):
     events: int
 
 
-def unfinished(connection: Connection) -> list[UnfinishedRefill]:
-    """Returns the refills that are not finished."""
-    return [UnfinishedRefill(*row) for row in connection.execute(_UNFINISHED)]
+def unfinished(connection: Connection) -> UnfinishedRefill | None:
+    """Returns the refill of this database if it is not finished. Those of lost databases count no more."""
+    row = connection.execute(_UNFINISHED).fetchone()
+    return UnfinishedRefill(*row) if row else None
