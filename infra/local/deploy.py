@@ -52,13 +52,16 @@ def auth_secret(folder: Path) -> str:
     return secret_file.read_or_create(folder / "auth_secret")
 
 
-def check_definitions() -> None:
+def check_definitions(*options: str) -> None:
     """Checks that the definitions are consistent.
+
+    Args:
+        options: options of `usage-events definitions check`.
 
     Raises:
         StartError: the definitions contradict each other; the message names the files.
     """
-    command = [sys.executable, "-m", "infra.cli", "definitions", "check"]
+    command = [sys.executable, "-m", "infra.cli", "definitions", "check", *options]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise StartError(f"The definitions contradict each other:\n{result.stderr.strip()}")
@@ -139,7 +142,7 @@ def build(folder: Path, log: Path, *, for_this_machine: bool) -> None:
     Raises:
         StartError: the definitions contradict each other, or `sam build` failed.
     """
-    check_definitions()
+    check_definitions("--offline")
     environment = {"PACKAGES_FOR": "host" if for_this_machine else "template", "DEFINITIONS_CHECKED": "yes"}
     build = folder / "sam" / "build"
     _sam(["build", "--build-dir", str(build)], "The build", log, environment)
