@@ -53,7 +53,7 @@ def parameters() -> str:
 def environment() -> str:
     """Returns a table of the environment variables, the functions that have them, and the parameters that set them."""
     functions: dict[str, list[str]] = defaultdict(list)
-    values: dict[str, Any] = {}
+    set_by: dict[str, set[str]] = defaultdict(set)
     resources = template()
     shared = resources["Globals"]["Function"]["Environment"]["Variables"]
     for name, resource in resources["Resources"].items():
@@ -61,12 +61,12 @@ def environment() -> str:
             continue
         for variable, value in (shared | resource["Properties"]["Environment"]["Variables"]).items():
             functions[variable].append(name.removesuffix("Function").lower())
-            values[variable] = value
+            set_by[variable] |= {code(one) for one in _references(value)}
     rows = [
         [
             code(variable),
             ", ".join(sorted(names)),
-            ", ".join(sorted({code(one) for one in _references(values[variable])})),
+            ", ".join(sorted(set_by[variable])),
         ]
         for variable, names in sorted(functions.items())
         if variable != "POWERTOOLS_SERVICE_NAME"
@@ -113,7 +113,8 @@ def _condition(alarm: dict[str, Any]) -> str:
     if "Metrics" in alarm:
         result, *queries = alarm["Metrics"]
         names = "; ".join(f"`{query['Id']}`: {_metric(query['MetricStat']['Metric'])}" for query in queries)
-        what = f"{code(result['Expression'])} ({names})"
+        expression = result["Expression"]
+        what = f"{code(expression if isinstance(expression, str) else expression['Sub'])} ({names})"
     else:
         statistic: str = alarm.get("Statistic") or alarm["ExtendedStatistic"]
         what = f"the {statistic.lower()} of {_metric(alarm)}"

@@ -13,6 +13,7 @@ from graphql import GraphQLSchema, build_schema, parse, validate
 
 from functions.graphql.schema import schema_text
 from functions.shared.catalog import registry
+from infra.docs import deployment
 from infra.docs.commands import PROGRAM, all_commands
 from infra.docs.pages import BLOCKS, block_names, stale_pages
 from infra.stack_file import Stack
@@ -154,3 +155,13 @@ def test_every_key_of_the_local_stacks_file_is_explained() -> None:
     page = documentation.section(DOCS / "reference/local-stack.md", "`.local/stack.json`")
     rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
     assert {key for row in rows for key in re.findall(r"`(\w+)`", row)} == set(Stack.__struct_fields__)
+
+
+def test_a_table_names_every_parameter_that_sets_a_variable_of_any_function() -> None:
+    (row,) = [line for line in deployment.environment().splitlines() if line.startswith("| `DATABASE_SECRET_ARN` |")]
+    assert row.endswith("| `DatabaseReaderSecretArn`, `DatabaseSecretArn`, `DatabaseWriterSecretArn` |")
+
+
+def test_a_table_of_alarms_shows_expressions_as_they_are_written() -> None:
+    assert "`age - ${VisibilityTimeout}`" in deployment.alarms()
+    assert "{'" not in deployment.alarms()
