@@ -7,7 +7,7 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 import msgspec
 
@@ -36,18 +36,13 @@ def url_of_secret(text: str, host: str | None, port: str | None, name: str | Non
 
     Args:
         text: a URL, or JSON in one of the forms of RDS and Secrets Manager.
-        host: wins over the secret's host, like `port` and `name`; only a secret of JSON may be combined with them.
+        host: wins over the secret's host, like `port` and `name`.
 
     Raises:
         SettingError: the text is neither, or a part is missing; the message names the setting that adds it.
     """
     if not text.startswith("{"):
-        if host or port or name:
-            raise SettingError(
-                "DATABASE_HOST, DATABASE_PORT and DATABASE_NAME must not be set: DATABASE_SECRET_ARN names a secret "
-                "with a URL, which holds them"
-            )
-        return checked_url(text, "the secret that DATABASE_SECRET_ARN names")
+        return checked_url(_placed(text, host, port, name), "the secret that DATABASE_SECRET_ARN names")
     try:
         secret = msgspec.json.decode(text, type=_DatabaseSecret)
     except msgspec.DecodeError as error:
@@ -56,12 +51,37 @@ def url_of_secret(text: str, host: str | None, port: str | None, name: str | Non
         ) from error
     address = _required(host or secret.host, "host", "DATABASE_HOST")
     database = _required(name or secret.dbname, "dbname", "DATABASE_NAME")
-    number = str(port or secret.port or _DEFAULT_PORT)
-    if not (number.isascii() and number.isdecimal() and 0 < int(number) < 2**16):
-        raise SettingError("DATABASE_PORT, or the port in the secret that DATABASE_SECRET_ARN names, is not a port")
+    number = _checked_port(str(port or secret.port or _DEFAULT_PORT))
     user, password = quote(secret.username, safe=""), quote(secret.password, safe="")
     shown = f"[{address}]" if ":" in address else quote(address, safe="")
     return f"postgresql://{user}:{password}@{shown}:{number}/{quote(database, safe='')}"
+
+
+def _placed(url: str, host: str | None, port: str | None, name: str | None) -> str:
+    """Returns the URL with another address, as parameters, which win in libpq."""
+    parts = urlsplit(url)
+    added = {"port": _only_port(parts)} if host and "port" not in dict(parse_qsl(parts.query)) else {}
+    added |= {"host": host} if host else {}
+    added |= {"port": _checked_port(port)} if port else {}
+    added |= {"dbname": name} if name else {}
+    if not added:
+        return url
+    replaced = added.keys() | ({"hostaddr"} if host else set())
+    kept = [one for one in parts.query.split("&") if one and one.partition("=")[0] not in replaced]
+    return parts._replace(query="&".join([*kept, urlencode(added, quote_via=quote)])).geturl()
+
+
+def _only_port(parts: SplitResult) -> str:
+    try:
+        return str(parts.port or _DEFAULT_PORT)
+    except ValueError:  # there are several hosts
+        return _DEFAULT_PORT
+
+
+def _checked_port(number: str) -> str:
+    if not (number.isascii() and number.isdecimal() and 0 < int(number) < 2**16):
+        raise SettingError("DATABASE_PORT, or the port in the secret that DATABASE_SECRET_ARN names, is not a port")
+    return number
 
 
 def checked_url(url: str, name: str) -> str:

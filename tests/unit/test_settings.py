@@ -105,6 +105,7 @@ ADDRESS = {"DATABASE_HOST": "cluster.rds", "DATABASE_PORT": "5434", "DATABASE_NA
     ("secret", "given", "url"),
     [
         ("postgresql://a:b@c:5432/d", {}, "postgresql://a:b@c:5432/d"),
+        ("postgresql:///d", {}, "postgresql:///d"),
         (json.dumps(WHOLE), {}, "postgresql://us%20er:p%40ss%2F@db:5433/events"),
         (json.dumps(WHOLE | {"port": "5433"}), {}, "postgresql://us%20er:p%40ss%2F@db:5433/events"),
         (json.dumps(WHOLE), ADDRESS, "postgresql://us%20er:p%40ss%2F@cluster.rds:5434/usage"),
@@ -124,6 +125,41 @@ def test_the_database_is_found_by_every_shape_of_its_secret(
 
 @mock_aws
 @pytest.mark.parametrize(
+    ("url", "given", "expected"),
+    [
+        ("postgresql://a:b%2F@c:5433/d", ADDRESS, ("cluster.rds", "5434", "usage")),
+        ("postgresql://a:b%2F@c:5433/d", {"DATABASE_HOST": "proxy.rds"}, ("proxy.rds", "5433", "d")),
+        ("postgresql://a:b%2F@c/d", {"DATABASE_HOST": "proxy.rds"}, ("proxy.rds", "5432", "d")),
+        ("postgresql://a:b%2F@c:1,d:2/d", {"DATABASE_HOST": "proxy.rds"}, ("proxy.rds", "5432", "d")),
+        (
+            "postgresql://a:b%2F@c?hostaddr=10.0.0.1&port=7",
+            ADDRESS | {"DATABASE_PORT": ""},
+            ("cluster.rds", "7", "usage"),
+        ),
+        ("postgresql://a:b%2F@c:5433/d", {"DATABASE_NAME": "usage"}, ("c", "5433", "usage")),
+        ("postgresql://a:b%2F@c/d?options=-c%20a%3Db+c", {"DATABASE_HOST": "e"}, ("e", "5432", "d")),
+    ],
+)
+def test_a_setting_wins_over_the_address_in_a_secret_with_a_url(
+    url: str, given: dict[str, str], expected: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = boto3.client("secretsmanager").create_secret(Name="database", SecretString=url)["ARN"]
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    for variable, read in (
+        ("DATABASE_SECRET_ARN", settings.database_url),
+        ("DATABASE_WRITER_SECRET_ARN", settings.database_writer_url),
+    ):
+        monkeypatch.setenv(variable, arn)
+        known = conninfo_to_dict(str(read()))
+        assert (known["host"], str(known.get("port", "5432")), known["dbname"]) == expected
+        assert (known["user"], known["password"]) == ("a", "b/")
+        assert "hostaddr" not in known
+        assert known.get("options") == ("-c a=b+c" if "options" in url else None)
+
+
+@mock_aws
+@pytest.mark.parametrize(
     ("secret", "given", "named"),
     [
         (json.dumps(LOGIN), {}, "DATABASE_HOST"),
@@ -132,7 +168,8 @@ def test_the_database_is_found_by_every_shape_of_its_secret(
         (json.dumps(WHOLE | {"port": "first"}), {}, "DATABASE_PORT"),
         (json.dumps({"username": "a"}), ADDRESS, "neither a URL nor the JSON"),
         ("postgresql://a:b@c", {}, "name of the database"),
-        ("postgresql://a:b@c/d", ADDRESS, "DATABASE_HOST"),
+        ("postgresql://a:b@c", {"DATABASE_HOST": "db"}, "name of the database"),
+        ("postgresql://a:b@c/d", {"DATABASE_PORT": "first"}, "DATABASE_PORT"),
     ],
 )
 def test_a_secret_without_an_address_is_an_error_that_names_what_adds_it(

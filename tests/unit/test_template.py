@@ -266,6 +266,9 @@ def test_what_changes_tables_logs_in_as_their_owner(template: Any, function: str
 def test_what_runs_through_a_proxy_connects_to_its_address(template: Any, function: str) -> None:
     host = variables_of(template, function)["DATABASE_HOST"]["Fn::If"]
     assert host == ["HasDatabaseProxy", {"Ref": "DatabaseProxyHost"}, {"Ref": "DatabaseHost"}]
+    port = variables_of(template, function)["DATABASE_PORT"]["Fn::If"]
+    assert port == ["HasDatabaseProxy", {"Ref": "DatabaseProxyPort"}, {"Ref": "DatabasePort"}]
+    assert template["Parameters"]["DatabaseProxyPort"]["Default"] == 5432  # RDS Proxy has no other
 
 
 @pytest.mark.parametrize("name", ["Ingest", "Consumer", "Graphql", "Sync"])
