@@ -1,5 +1,6 @@
 """Checks which addresses can be reached from the machine that runs the check."""
 
+import os
 import socket
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -47,9 +48,9 @@ def _addresses(system: System) -> Iterator[Address]:
 
 
 def postgres_addresses(name: str, url: str) -> Iterator[Address]:
-    """Yields the addresses of a URL, which may name several; none for sockets."""
+    """Yields the addresses of a URL, which may name several; none for sockets. libpq's `PGHOSTADDR` wins over hosts."""
     known = conninfo_to_dict(url)
-    hosts = str(known.get("hostaddr") or known.get("host") or "").split(",")
+    hosts = str(known.get("hostaddr") or os.environ.get("PGHOSTADDR") or known.get("host") or "").split(",")
     ports = str(known.get("port") or 5432).split(",")
     for number, host in enumerate(hosts):
         if host and not host.startswith("/"):

@@ -7,6 +7,8 @@ import pytest
 
 from functions.shared import settings
 from functions.shared.postgres import TimeLimits, connect
+from infra.doctor.finding import Outcome
+from infra.doctor.network import postgres_addresses, reached
 from tests.support.tls_front import Authority, tls_front
 
 LIMITS = TimeLimits(10, 10)
@@ -69,3 +71,17 @@ def test_a_server_is_only_connected_to_if_the_trusted_authority_vouches_for_it(
         with connect(settings.database_url(), LIMITS) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
             assert connection.pgconn.ssl_in_use is (mode != "disable")
+
+
+def test_a_forwarded_port_leads_to_a_server_that_is_verified_by_its_own_name(
+    database_url: str, authority: Authority, folder_of_certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tls_front(database_url, authority.server(folder_of_certificates, "db.invalid")) as url:
+        monkeypatch.setenv("DATABASE_URL", url.replace("@127.0.0.1:", "@db.invalid:"))
+        monkeypatch.setenv("DATABASE_CA", str(authority.certificate))
+        monkeypatch.setenv("PGHOSTADDR", "127.0.0.1")
+        with connect(settings.database_url(), LIMITS) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+            assert connection.pgconn.ssl_in_use
+        (address,) = postgres_addresses("PostgreSQL", settings.database_url())
+        assert reached(address).outcome is Outcome.OK
