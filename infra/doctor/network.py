@@ -71,7 +71,7 @@ def _check_aws(system: System, known: set[tuple[str, int]]) -> Iterator[Finding]
         try:
             endpoint = _endpoint(service)
         except (BotoCoreError, ValueError) as error:
-            remedy = "Name the region in AWS_REGION."
+            remedy = "Name the region in AWS_DEFAULT_REGION."
             yield failed("Network: AWS", f"no address for {service}: {error}", remedy, Page.NETWORK)
             return
         address = _address_of(f"AWS, {service}", endpoint)

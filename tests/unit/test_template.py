@@ -67,6 +67,12 @@ def test_a_deployment_acknowledges_what_the_template_makes(template: Any, enviro
     assert {*samconfig[environment]["deploy"]["parameters"]["capabilities"]} == needed
 
 
+def test_a_deployment_goes_to_the_region_in_which_its_secrets_and_subnets_were_made() -> None:
+    samconfig = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    # sam prefers a region of this file to that of the account's configuration, which the other commands use.
+    assert not [name for name in samconfig["default"] if "region" in samconfig["default"][name]["parameters"]]
+
+
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.stem)
 def test_a_template_is_without_fault(template: Path) -> None:
     linter = Path(sys.executable).with_name("cfn-lint")
