@@ -277,6 +277,15 @@ def test_what_runs_through_a_proxy_connects_to_its_address(template: Any, functi
     assert template["Parameters"]["DatabaseProxyPort"]["Default"] == 5432  # RDS Proxy has no other
 
 
+@pytest.mark.parametrize(("function", "seconds"), [("SyncFunction", 60), ("CanaryFunction", 300)])
+def test_runs_that_could_not_start_do_not_pile_up(template: Any, function: str, seconds: int) -> None:
+    properties = template["Resources"][function]["Properties"]
+    schedule = properties["Events"]["Schedule"]["Properties"]["ScheduleExpression"]
+    assert schedule == f"rate({seconds // 60} minute{'s' if seconds > 60 else ''})"
+    # Lambda keeps throttled runs for six hours, unless it is told otherwise.
+    assert properties["EventInvokeConfig"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+
+
 @pytest.mark.parametrize("name", ["Ingest", "Consumer", "Graphql", "Sync"])
 def test_executions_can_be_kept_for_a_function(template: Any, name: str) -> None:
     kept = template["Resources"][f"{name}Function"]["Properties"]["ReservedConcurrentExecutions"]["Fn::If"]
