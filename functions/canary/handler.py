@@ -1,5 +1,7 @@
 """Handler of the canary function, invoked every five minutes."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,21 +27,27 @@ def build(settings: CanarySettings, log_level: str = "INFO") -> "CanaryHandler":
 
 @dataclass(frozen=True, slots=True)
 class CanaryHandler:
-    """Sends a canary event at each invocation."""
+    """Sends a canary event at each invocation.
+
+    Attributes:
+        now: seconds since 1970.
+    """
 
     logger: Logger
     canary: Canary
+    now: Callable[[], float] = time.time
 
     @redact_errors()
     def __call__(self, _: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Returns what became of the event. A failure is logged and counted, and is no error of the function."""
         invocation = invocation_of(context)
         self.logger.append_keys(invocation=invocation)
+        sent_at = self.now()
         report = self.canary.run(max(1, context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS))
         answer: dict[str, Any] = msgspec.to_builtins(report)
         if report.failure:
             self.logger.warning("A canary event can't be read", extra=answer)
         else:
             self.logger.info("a canary event was read", extra=answer)
-        canary_metrics.count(report, invocation)
+        canary_metrics.count(report, invocation, sent_at)
         return answer

@@ -36,13 +36,21 @@ class Metric(NamedTuple):
 _NOTHING: Mapping[str, str] = {}
 
 
-def emit(values: Values, by: Mapping[str, str] = _NOTHING, *, only_by: bool = False, **properties: object) -> None:
+def emit(
+    values: Values,
+    by: Mapping[str, str] = _NOTHING,
+    *,
+    only_by: bool = False,
+    at: float | None = None,
+    **properties: object,
+) -> None:
     """Writes the values; writes nothing if there are none.
 
     Args:
         by: further dimensions. The values then count twice: with these dimensions and without them. CloudWatch charges
             for each combination of dimensions, so a dimension has few values.
         only_by: whether the values count with `by` only, because they were counted without it.
+        at: when the values count, in seconds since 1970; None for now.
         properties: what the line says beside the metrics, for queries of the log.
     """
     if not values:
@@ -53,7 +61,7 @@ def emit(values: Values, by: Mapping[str, str] = _NOTHING, *, only_by: bool = Fa
         sets.insert(0, list(of_function))
     definitions = [{"Name": metric.name, "Unit": metric.unit} for metric in values]
     directive = {"Namespace": NAMESPACE, "Dimensions": sets, "Metrics": definitions}
-    about = {"_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}}
+    about = {"_aws": {"Timestamp": int((time.time() if at is None else at) * 1000), "CloudWatchMetrics": [directive]}}
     for some in _in_lines({metric.name: value for metric, value in values.items()}):
         line: dict[str, Any] = about | of_function | dict(by) | properties | some
         directive["Metrics"] = [metric for metric in definitions if metric["Name"] in some]
