@@ -61,5 +61,5 @@ class QueryMetrics:
         }
         emit(values, by, request_id=request_id)
         for name, read in reads.by_field.items():
-            of_field: Values = {READ_MILLISECONDS: read.milliseconds, ROWS_READ: read.rows}
-            emit(of_field, by, field=name, tenant=self.tenant, request_id=request_id)
+            read_values: Values = {READ_MILLISECONDS: read.milliseconds, ROWS_READ: read.rows}
+            emit(read_values, by, field=name, tenant=self.tenant, request_id=request_id)

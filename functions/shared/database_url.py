@@ -64,9 +64,11 @@ def _placed(url: str, host: str | None, port: str | None, name: str | None) -> s
     added |= {"host": host} if host else {}
     added |= {"port": _checked_port(port)} if port else {}
     added |= {"dbname": name} if name else {}
+    if not added:
+        return url
     replaced = added.keys() | ({"hostaddr"} if host else set())
     kept = [one for one in parts.query.split("&") if one and one.partition("=")[0] not in replaced]
-    return parts._replace(query="&".join([*kept, *filter(None, [urlencode(added, quote_via=quote)])])).geturl()
+    return parts._replace(query="&".join([*kept, urlencode(added, quote_via=quote)])).geturl()
 
 
 def _only_port(parts: SplitResult) -> str:

@@ -13,8 +13,8 @@ from graphql import GraphQLSchema, build_schema, parse, validate
 
 from functions.graphql.schema import schema_text
 from functions.shared.catalog import registry
+from infra.docs import deployment
 from infra.docs.commands import PROGRAM, all_commands
-from infra.docs.deployment import alarms, environment
 from infra.docs.limits import THRESHOLDS
 from infra.docs.pages import BLOCKS, block_names, stale_pages
 from infra.stack_file import Stack
@@ -165,10 +165,10 @@ def test_every_key_of_the_local_stacks_file_is_explained() -> None:
 
 
 def test_a_table_names_every_parameter_that_sets_a_variable_of_any_function() -> None:
-    (row,) = [line for line in environment().splitlines() if line.startswith("| `DATABASE_SECRET_ARN` |")]
+    (row,) = [line for line in deployment.environment().splitlines() if line.startswith("| `DATABASE_SECRET_ARN` |")]
     assert row.endswith("| `DatabaseReaderSecretArn`, `DatabaseSecretArn`, `DatabaseWriterSecretArn` |")
 
 
 def test_a_table_of_alarms_shows_expressions_as_they_are_written() -> None:
-    assert "`age - ${VisibilityTimeout}`" in alarms()
-    assert "{'" not in alarms()
+    assert "`age - ${VisibilityTimeout}`" in deployment.alarms()
+    assert "{'" not in deployment.alarms()

@@ -105,6 +105,7 @@ ADDRESS = {"DATABASE_HOST": "cluster.rds", "DATABASE_PORT": "5434", "DATABASE_NA
     ("secret", "given", "url"),
     [
         ("postgresql://a:b@c:5432/d", {}, "postgresql://a:b@c:5432/d"),
+        ("postgresql:///d", {}, "postgresql:///d"),
         (json.dumps(WHOLE), {}, "postgresql://us%20er:p%40ss%2F@db:5433/events"),
         (json.dumps(WHOLE | {"port": "5433"}), {}, "postgresql://us%20er:p%40ss%2F@db:5433/events"),
         (json.dumps(WHOLE), ADDRESS, "postgresql://us%20er:p%40ss%2F@cluster.rds:5434/usage"),
