@@ -290,12 +290,14 @@ def test_a_move_takes_along_the_same_events_as_before(loss: Loss, losses: int, c
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     thresholds=st.lists(st.lists(st.integers(1, 60), max_size=5, unique=True).map(sorted), min_size=1, max_size=3),
+    bases=st.lists(st.sampled_from([0, 0, 20, 40]), min_size=3, max_size=3),
     numbers=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 70)), min_size=1, max_size=20),
 )
 def test_clickhouse_translates_transaction_numbers_refill_after_refill(
-    client: Client, thresholds: list[list[int]], numbers: list[tuple[int, int]]
+    client: Client, thresholds: list[list[int]], bases: list[int], numbers: list[tuple[int, int]]
 ) -> None:
-    translations = [Translation(epoch, of_moves) for epoch, of_moves in enumerate(thresholds, 2)]
+    of_refills = zip(thresholds, bases, strict=False)
+    translations = [Translation(epoch, of_moves, base) for epoch, (of_moves, base) in enumerate(of_refills, 2)]
     versions = [epoch * EPOCH_FACTOR + number for epoch, number in numbers]
     statement = f"SELECT {translated_version(translations)} FROM (SELECT arrayJoin({versions}) AS version)"
     expected = []
