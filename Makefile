@@ -141,7 +141,8 @@ build-MigrationsFunction: EXTRA := migrations
 build-MigrationsFunction: CODE := infra/__init__.py infra/deployment.py infra/doctor infra/migrations
 
 $(BUILDS): OWN = definitions functions/__init__.py functions/shared $(CODE)
-$(BUILDS): check-definitions
+# `sam build` makes each package by a make of its own; who has checked the definitions before them all says so.
+$(BUILDS): $(if $(DEFINITIONS_CHECKED),setup,check-definitions)
 	@$(PYTHON) -m infra.package --uv $(UV) --extra $(EXTRA) --platform "$(PLATFORM_OF_$(PACKAGES_FOR))" \
 		--into $(ARTIFACTS_DIR) $(OWN)
 	@$(PAGES)

@@ -20,6 +20,8 @@ from infra.kept_folder import link_or_copy, rename_unless_there
 
 CACHE = Path(".local", "packages")
 COMPILED = "__pycache__"
+NOTE = ".dependencies"
+"""Suffix of the file beside a package that names the folder of the package's dependencies, below `CACHE`."""
 
 
 def main() -> None:
@@ -37,6 +39,7 @@ def main() -> None:
         sys.exit(f"The dependencies in requirements/{arguments.extra}.txt can't be installed.")
     shutil.copytree(dependencies, arguments.into, symlinks=True, copy_function=link_or_copy, dirs_exist_ok=True)
     copy_own(arguments.own, arguments.into)
+    arguments.into.with_suffix(NOTE).write_text(dependencies.name)
 
 
 def install_dependencies(uv: Path, extra: str, platform: str) -> Path:

@@ -16,7 +16,8 @@ import psutil
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 
-from infra.local import secret_file, tools
+from infra import package
+from infra.local import secret_file, tools, zipped
 from infra.local.process import StartError, run
 from infra.stack_file import ACCOUNT, REGION
 
@@ -51,13 +52,16 @@ def auth_secret(folder: Path) -> str:
     return secret_file.read_or_create(folder / "auth_secret")
 
 
-def check_definitions() -> None:
+def check_definitions(*options: str) -> None:
     """Checks that the definitions are consistent.
+
+    Args:
+        options: options of `usage-events definitions check`.
 
     Raises:
         StartError: the definitions contradict each other; the message names the files.
     """
-    command = [sys.executable, "-m", "infra.cli", "definitions", "check"]
+    command = [sys.executable, "-m", "infra.cli", "definitions", "check", *options]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise StartError(f"The definitions contradict each other:\n{result.stderr.strip()}")
@@ -128,7 +132,7 @@ def require_functions(endpoint: str) -> None:
 
 
 def build(folder: Path, log: Path, *, for_this_machine: bool) -> None:
-    """Builds the functions' packages.
+    """Checks the definitions, builds the functions' packages, and zips them.
 
     Args:
         for_this_machine: whether the functions run as processes on this machine. Their packages then hold wheels for
@@ -136,10 +140,13 @@ def build(folder: Path, log: Path, *, for_this_machine: bool) -> None:
             system and processor, otherwise wheels for the template's architecture.
 
     Raises:
-        StartError: `sam build` failed.
+        StartError: the definitions contradict each other, or `sam build` failed.
     """
-    environment = {"PACKAGES_FOR": "host" if for_this_machine else "template"}
-    _sam(["build", "--build-dir", str(folder / "sam" / "build")], "The build", log, environment)
+    check_definitions("--offline")
+    environment = {"PACKAGES_FOR": "host" if for_this_machine else "template", "DEFINITIONS_CHECKED": "yes"}
+    build = folder / "sam" / "build"
+    _sam(["build", "--build-dir", str(build)], "The build", log, environment)
+    zipped.zip_packages(build, tools.ROOT / package.CACHE)
 
 
 def deploy(folder: Path, endpoint: str, parameters: dict[str, str], log: Path) -> dict[str, str]:
