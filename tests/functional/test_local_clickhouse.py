@@ -117,6 +117,20 @@ def test_settings_hold_for_their_query_alone(client: Client) -> None:
     assert client.query(read).result_rows == before
 
 
+@pytest.mark.parametrize(
+    ("statement", "left"),
+    [
+        ("SET max_block_size = 1234", "SELECT 1 FROM system.settings WHERE name = 'max_block_size' AND value = '1234'"),
+        ("CREATE TEMPORARY TABLE left (id UInt8)", "SELECT 1 FROM system.tables WHERE is_temporary"),
+        ("USE system", "SELECT 1 WHERE currentDatabase() = 'system'"),
+    ],
+)
+def test_a_statement_leaves_nothing_to_those_that_follow(client: Client, statement: str, left: str) -> None:
+    assert client.query(left).result_rows == []
+    client.command(statement)
+    assert client.query(left).result_rows == []
+
+
 def test_settings_of_an_insert_are_obeyed(client: Client) -> None:
     client.raw_insert(
         "events",

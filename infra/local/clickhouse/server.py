@@ -5,6 +5,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from email import message_from_bytes, policy
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from infra.local.clickhouse.engine import DEFAULT_FORMAT, Request
 from infra.local.clickhouse.rights import DATABASE
 
 CHUNK = 1024 * 1024
+MAX_KEPT_STATEMENTS = 1000  # most statements are sent again with other parameters
+MAX_KEPT_CHARACTERS = 32 * 1024  # of a statement
 AUTHENTICATION_FAILED, ACCESS_DENIED = 516, 497
 
 # URL parameters that are not settings of the engine.
@@ -101,10 +104,11 @@ class Handler(BaseHTTPRequestHandler):
         for name in settings:
             if not _SETTING_NAME.fullmatch(name):
                 raise ValueError(f"Code: 115. {name!r} is not a setting")
-        text, insert = self._statement(values.get("query", "").encode(), chunks, file)
+        text, printed, insert = self._statement(values.get("query", "").encode(), chunks, file)
         file.flush()
         return Request(
             statement=text,
+            leaves_session=statement.leaves_session(printed),
             insert=insert,
             rows=path,
             parameters={
@@ -115,8 +119,8 @@ class Handler(BaseHTTPRequestHandler):
             default_format=values.get("default_format") or DEFAULT_FORMAT,
         )
 
-    def _statement(self, head: bytes, chunks: Iterator[bytes], file: Any) -> tuple[str, statement.Insert | None]:
-        """Returns the statement and, for an insert, how to insert the rows, which are written to the file.
+    def _statement(self, head: bytes, chunks: Iterator[bytes], file: Any) -> tuple[str, str, statement.Insert | None]:
+        """Returns the statement, as the engine prints it too, and how to insert an insert's rows, written to the file.
 
         Raises:
             Refused: the statement is not allowed or can't be parsed.
@@ -126,24 +130,18 @@ class Handler(BaseHTTPRequestHandler):
         if not head:  # the statement is the body, or the first line of the body if rows follow
             candidate, _, rows = body.partition(b"\n")
         if _INSERT.fullmatch(candidate):
-            text, printed = self._allowed(
-                candidate.rstrip(b"; \t\r")
-            )  # a semicolon may end a statement whose rows are elsewhere
+            text = candidate.rstrip(b"; \t\r").decode()  # a semicolon may end a statement whose rows are elsewhere
+            printed = self.server.printed(text)
             if insert := statement.parse_insert(printed):
                 file.write(rows)
                 file.writelines(chunks)
-                return text, insert
-        text, printed = self._allowed(head + b"\n" * bool(head) + body + b"".join(chunks))
+                return text, printed, insert
+        text = (head + b"\n" * bool(head) + body + b"".join(chunks)).decode()
+        printed = self.server.printed(text)
         insert = statement.parse_insert(printed)
         if insert:
             file.write(statement.inline_rows(text, printed, self.server.engine.ask).encode())
-        return text, insert
-
-    def _allowed(self, text: bytes) -> tuple[str, str]:
-        decoded = text.decode()
-        printed = statement.parse(decoded, self.server.engine.ask)
-        statement.require_allowed(printed)
-        return decoded, printed
+        return text, printed, insert
 
     def _chunks(self) -> Iterator[bytes]:
         """Yields the decompressed body."""
@@ -196,7 +194,21 @@ class Server(ThreadingHTTPServer):
         self.scratch = scratch
         self.password = password
         self.engine = engine.start(data, scratch)
+        self._print_once = lru_cache(MAX_KEPT_STATEMENTS)(self._print)
         super().__init__((ports.HOST, port), Handler)
+
+    def printed(self, text: str) -> str:
+        """Returns an allowed statement as the engine prints it, which takes as long as a short query.
+
+        Raises:
+            Refused: the statement is not allowed or can't be parsed.
+        """
+        return self._print_once(text) if len(text) <= MAX_KEPT_CHARACTERS else self._print(text)
+
+    def _print(self, text: str) -> str:
+        printed = statement.parse(text, self.engine.ask)
+        statement.require_allowed(printed)
+        return printed
 
 
 def _unpacker(encoding: str) -> Any:

@@ -93,6 +93,11 @@ def require_allowed(printed: str) -> None:
         raise Refused(ACCESS_DENIED, f"The local ClickHouse does not allow {clause[1]}.", "ACCESS_DENIED")
 
 
+def leaves_session(printed: str) -> bool:
+    """Whether a statement printed by `parse` only reads or inserts; another may set something for its session."""
+    return printed.startswith(("SELECT", "WITH", "INSERT"))
+
+
 def parse_insert(printed: str) -> Insert | None:
     """Parses a printed insert without rows; returns None for any other statement.
 
