@@ -99,21 +99,40 @@ def store_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def bring(request: pytest.FixtureRequest, store_name: str, api: GraphqlHandler, database_url: str) -> Callable[[], Any]:
-    """Returns a function that makes the API read from one store, and first copies PostgreSQL's events to that store."""
+def bring(
+    request: pytest.FixtureRequest,
+    store_name: str,
+    api: GraphqlHandler,
+    database_url: str,
+    administration: psycopg.Connection,
+) -> Callable[[], Any]:
+    """Returns a function that makes the API read from one store, and first copies PostgreSQL's events to that store.
+
+    Nothing is copied if nothing was written since.
+    """
     if store_name == "postgresql":
         return lambda: None
     url = request.getfixturevalue("clickhouse_url")
     sync, rollups = Sync(database_url, url), Rollups(database_url, url, rebuild_seconds=0)
     sync.run(SYNC_SECONDS)
     api.stores = StoreRouter(api.database, url)
+    brought: object = None
 
     def bring() -> None:
+        nonlocal brought
+        if brought == _end_of_log(administration):
+            return
         sync.run(SYNC_SECONDS)
         if store_name == "rollups":
             rollups.run(SYNC_SECONDS)
+        brought = _end_of_log(administration)
 
     return bring
+
+
+def _end_of_log(administration: psycopg.Connection) -> object:
+    """Returns where the log of PostgreSQL's server ends; whatever is written in any database moves it."""
+    return administration.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
 
 
 class BroughtHandler(GraphqlHandler):
