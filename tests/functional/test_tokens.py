@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from functions.graphql.handler import GraphqlHandler
-from functions.graphql.handler import build as build_graphql
 from functions.ingest.api_handler import IngestHandler
 from functions.ingest.api_handler import build as build_ingest
 from functions.shared import settings
 from functions.shared.settings import AuthSettings
+from tests.support.graphql import build_with_known_schema
 from tests.support.issuer import AUDIENCE, NAME, Issuer, running_issuer
 
 SECRET = "a secret of forty-eight characters, for all HMACs"
@@ -135,7 +135,7 @@ def issuer() -> Iterator[Issuer]:
 
 HANDLERS: dict[str, Callable[[AuthSettings], Handler]] = {
     "ingest": lambda auth: build_ingest(auth=auth, queue_url="http://127.0.0.1:1/queue", retention_months=3),
-    "graphql": lambda auth: build_graphql(auth=auth, database_url="postgresql://127.0.0.1:1/none"),
+    "graphql": lambda auth: build_with_known_schema(auth=auth, database_url="postgresql://127.0.0.1:1/none"),
 }
 
 

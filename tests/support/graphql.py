@@ -30,8 +30,7 @@ type Insert = Callable[..., str]
 @contextmanager
 def built(database_url: str, **settings: Any) -> Iterator[GraphqlHandler]:
     """Yields the function's handler with these settings, a fixed clock and time for queries on a busy machine."""
-    with patch.object(functions.graphql.handler, "executable_schema", _schema_made_once):
-        handler = build(auth=AuthSettings(secret=SECRET), database_url=database_url, **settings)
+    handler = build_with_known_schema(auth=AuthSettings(secret=SECRET), database_url=database_url, **settings)
     handler.now = clock.now
     handler.max_seconds = MAX_SECONDS
     try:
@@ -40,7 +39,13 @@ def built(database_url: str, **settings: Any) -> Iterator[GraphqlHandler]:
         handler.database.close()
 
 
-def _schema_made_once(registry: Registry) -> GraphQLSchema:
+def build_with_known_schema(**settings: Any) -> GraphqlHandler:
+    """Returns the function's handler with these settings; makes a schema only for definitions that have none yet."""
+    with patch.object(functions.graphql.handler, "executable_schema", schema_of):
+        return build(**settings)
+
+
+def schema_of(registry: Registry) -> GraphQLSchema:
     """Returns the schema of these definitions, made once because making it takes longer than most queries."""
     features = tuple(map(id, registry.features.values()))
     if features not in _schemas:
