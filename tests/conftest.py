@@ -114,8 +114,8 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres_folder() -> Iterator[Path]:
-    """A folder for the data of PostgreSQL's servers, in memory if there is room, because a database has 500 files."""
+def data_folder() -> Iterator[Path]:
+    """A folder for the data of servers, in memory if there is room, because a database of PostgreSQL has 500 files."""
     has_room = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES
     with tempfile.TemporaryDirectory(prefix="ai-usage-events-", dir=MEMORY if has_room else None) as folder:
         yield Path(folder)
@@ -130,9 +130,9 @@ def stopped_clock() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(postgres_folder: Path) -> Iterator[str]:
+def postgres_server(data_folder: Path) -> Iterator[str]:
     """A PostgreSQL server; yields the URL of its migrated database, which tests copy and don't write to."""
-    folder = postgres_folder / "postgres"
+    folder = data_folder / "postgres"
     try:
         url = postgres.start(folder / "data", folder / "postgres.log", TEMPLATE)
         with psycopg.connect(url, autocommit=True) as administration:
@@ -175,9 +175,11 @@ def database_url(postgres_server: str, administration: psycopg.Connection) -> It
 
 
 @pytest.fixture(scope="session")
-def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def clickhouse_server(data_folder: Path) -> Iterator[str]:
     """The URL of a ClickHouse server of the tests' own, without a database."""
-    with serve_clickhouse(tmp_path_factory.mktemp("clickhouse")) as url:
+    folder = data_folder / "clickhouse"
+    folder.mkdir()
+    with serve_clickhouse(folder) as url:
         yield url.rpartition("/")[0]
 
 

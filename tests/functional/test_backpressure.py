@@ -27,9 +27,9 @@ EVENT = {"event": "request_duo_chat_response", "user_id": 1}
 
 
 @pytest.fixture(scope="module")
-def server(postgres_folder: Path) -> Iterator[Path]:
+def server(data_folder: Path) -> Iterator[Path]:
     """Data folder of a server that tests may stop; its URL is `database_url`."""
-    data = postgres_folder / "away" / "data"
+    data = data_folder / "away" / "data"
     with stoppable_postgres(data, 3):
         yield data
 

@@ -43,9 +43,9 @@ type Said = Callable[[], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def server(postgres_folder: Path) -> Iterator[Path]:
+def server(data_folder: Path) -> Iterator[Path]:
     """Data folder of a server that allows few connections and that tests may stop; its URL is `database_url`."""
-    data = postgres_folder / "faulty" / "data"
+    data = data_folder / "faulty" / "data"
     with stoppable_postgres(data, RETENTION_MONTHS, f"max_connections = {MOST_CONNECTIONS}"):
         yield data
 

@@ -20,8 +20,8 @@ from infra.local import ports, postgres
 
 
 @pytest.fixture
-def data(postgres_folder: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(dir=postgres_folder)) / "postgres"
+def data(data_folder: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(dir=data_folder)) / "postgres"
     yield folder
     postgres.stop(folder)
 
