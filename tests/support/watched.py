@@ -186,9 +186,12 @@ class Watched:
         return content
 
     def _wait(self, seconds: float) -> None:
-        """Lets a canary wait: the consumer and, after a minute, the sync go on meanwhile."""
+        """Lets a canary wait: the consumer and, after a minute, the sync go on meanwhile.
+
+        Nothing changes between the two, so that the second wait lasts until the minute is over.
+        """
         is_first, had_minute = self.canary_waited == 0, self.canary_waited >= MINUTE
-        self.canary_waited += seconds
+        self.canary_waited = max(self.canary_waited + seconds, 0 if is_first else MINUTE)
         if is_first and self.store in self.due:
             self.store()
         if not had_minute and self.canary_waited >= MINUTE and self.copy in self.due:
