@@ -40,6 +40,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of an unforeseeable name is m
 ROOM_BYTES = 4 * 2**30  # many times what the servers of both processes write
 
 SHARED = ("tests/e2e", "tests/integration")  # the tests of each of these folders share one stack
+OWN_STACK = ("tests/e2e/test_rollback.py",)  # except those of these files, which start one of their own
 
 _numbers = itertools.count(1)
 
@@ -49,12 +50,12 @@ settings.load_profile("any machine")
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Distributes tests: a process runs those on the deployed stack, one those on LocalStack, any those of a file."""
+    """Distributes tests: a process runs those that share the deployed stack, one those on LocalStack, any a file's."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         folder = file.rpartition("/")[0]
-        return folder if folder in SHARED else file
+        return folder if folder in SHARED and file not in OWN_STACK else file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
