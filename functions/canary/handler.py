@@ -20,7 +20,7 @@ RESERVE_SECONDS = 40
 
 def build(settings: CanarySettings, log_level: str = "INFO") -> "CanaryHandler":
     """Returns the handler for these settings; opens no connections."""
-    return CanaryHandler(Logger(level=log_level), Canary(settings.api_url, token_source(settings)))
+    return CanaryHandler(Logger(level=log_level), Canary(settings.api_url, token_source(settings.tokens)))
 
 
 @dataclass(frozen=True, slots=True)

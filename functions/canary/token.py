@@ -14,7 +14,7 @@ from functions.canary.https import Unanswered, post
 from functions.shared.grant import CANARY
 from functions.shared.json_web_token import jwt
 from functions.shared.secret import Secret
-from functions.shared.settings import CanarySettings
+from functions.shared.settings import CanaryTokens
 
 LIFE_SECONDS = 60
 """Lifetime of a signed token: each request has its own."""
@@ -36,17 +36,17 @@ class ClientCredentials(msgspec.Struct, frozen=True):
     scope: str = CANARY
 
 
-def token_source(settings: CanarySettings) -> Callable[[], str]:
+def token_source(tokens: CanaryTokens) -> Callable[[], str]:
     """Returns the function that returns a token for one request."""
-    return (lambda: _signed(settings)) if settings.token is None else _Given(settings.token)
+    return (lambda: _signed(tokens)) if tokens.token is None else _Given(tokens.token)
 
 
-def _signed(settings: CanarySettings) -> str:
-    now, life = int(time.time()), min(LIFE_SECONDS, settings.max_lifetime or LIFE_SECONDS)
+def _signed(tokens: CanaryTokens) -> str:
+    now, life = int(time.time()), min(LIFE_SECONDS, tokens.max_lifetime or LIFE_SECONDS)
     claims = {"sub": _SUB, "scope": CANARY, "namespaces": [], "iat": now, "exp": now + life}
-    claims |= {"iss": settings.issuer} if settings.issuer else {}
-    claims |= {"aud": settings.audience} if settings.audience else {}
-    return jwt.encode(claims, settings.signing.current()[0], algorithm="HS256")
+    claims |= {"iss": tokens.issuer} if tokens.issuer else {}
+    claims |= {"aud": tokens.audience} if tokens.audience else {}
+    return jwt.encode(claims, tokens.signing.current()[0], algorithm="HS256")
 
 
 @dataclass(slots=True)

@@ -42,8 +42,8 @@ class AuthSettings(msgspec.Struct, frozen=True):
     revocations_arn: str | None = None
 
 
-class CanarySettings(msgspec.Struct, frozen=True):
-    """Where canary events are sent, and what their tokens are.
+class CanaryTokens(msgspec.Struct, frozen=True):
+    """What the tokens of canaries are.
 
     Attributes:
         token: secret with a token, or with what fetches one; None if tokens are signed.
@@ -53,12 +53,18 @@ class CanarySettings(msgspec.Struct, frozen=True):
         max_lifetime: longest lifetime in seconds that a token may have; None for no limit.
     """
 
-    api_url: str
     token: Secret[str] | None
     signing: SigningSecrets
     issuer: str | None = None
     audience: str | None = None
     max_lifetime: int | None = None
+
+
+class CanarySettings(msgspec.Struct, frozen=True):
+    """Where canary events are sent, and what their tokens are."""
+
+    api_url: str
+    tokens: CanaryTokens
 
 
 def database_url() -> str:
@@ -223,8 +229,7 @@ def signing_secrets() -> SigningSecrets:
 def canary() -> CanarySettings:
     """Returns where canary events are sent and what with.
 
-    `API_URL` is the address of the API. `CANARY_TOKEN_SECRET_ARN` names the secret with the token, or with what fetches
-    one; without it tokens are signed with `AUTH_SECRET` or `AUTH_SECRET_ARN`.
+    `API_URL` is the address of the API. See `canary_tokens` for the others.
 
     Raises:
         SettingError: settings are missing or malformed.
@@ -232,17 +237,29 @@ def canary() -> CanarySettings:
     url = _text("API_URL")
     if url is None or not _BASE_URL.fullmatch(url):
         raise SettingError(f"API_URL must be an address like https://events.example.com/live, not {url!r}")
-    settings = CanarySettings(
-        api_url=url.rstrip("/"),
+    tokens = canary_tokens()
+    if tokens is None:
+        raise SettingError("CANARY_TOKEN_SECRET_ARN or AUTH_SECRET_ARN must be set")
+    return CanarySettings(url.rstrip("/"), tokens)
+
+
+def canary_tokens() -> CanaryTokens | None:
+    """Returns what the tokens of canaries are; None if there is nothing to make them of.
+
+    `CANARY_TOKEN_SECRET_ARN` names the secret with the token, or with what fetches one. Without it, tokens are signed
+    with `AUTH_SECRET` or `AUTH_SECRET_ARN`.
+
+    Raises:
+        SettingError: a setting is malformed, or a secret can't be read.
+    """
+    tokens = CanaryTokens(
         token=_secret("CANARY_TOKEN_SECRET_ARN", str),
         signing=signing_secrets(),
         issuer=_text("AUTH_ISSUER"),
         audience=_text("AUTH_AUDIENCE"),
         max_lifetime=_auth_max_lifetime(),
     )
-    if settings.token is None and not settings.signing.current():
-        raise SettingError("CANARY_TOKEN_SECRET_ARN or AUTH_SECRET_ARN must be set")
-    return settings
+    return None if tokens.token is None and not tokens.signing.current() else tokens
 
 
 def auth_revocations_arn() -> str | None:

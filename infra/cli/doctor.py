@@ -14,7 +14,7 @@ _COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "failed": 
 
 
 def doctor() -> None:
-    """Check settings, secrets, network, TLS, versions, migrations, privileges and quotas of a system.
+    """Check settings, secrets, network, TLS, versions, migrations, privileges, quotas and the canary of a system.
 
     A line for each check says ok, warning or failed; below it are what to do and where to read more. Exits with code 1
     if a check failed. Nothing is changed.

@@ -14,8 +14,9 @@ def examine(environment: dict[str, str]) -> Iterator[Finding]:
     Args:
         environment: the variables with the settings.
     """
-    # The package of the migrations, which examines a deployment, has neither of them nor what they need.
+    # The package of the migrations, which examines a deployment, has none of them nor what they need.
     from infra.doctor.account import check_account
+    from infra.doctor.canary import check_canary
     from infra.doctor.clickhouse import check_clickhouse
 
     system = read_system(environment)
@@ -24,3 +25,4 @@ def examine(environment: dict[str, str]) -> Iterator[Finding]:
     yield from check_postgres(system)
     yield from check_clickhouse(system)
     yield from check_account(system)
+    yield from check_canary(system)

@@ -26,6 +26,8 @@ class Page(StrEnum):
     RESTORE = "docs/howto/restore.md#postgresql-is-lost"
     RELEASE = "docs/howto/release.md"
     TOKENS = "docs/howto/tokens.md"
+    TOKEN_OF_CANARY = "docs/howto/tokens.md#give-the-canary-a-token"  # noqa: S105 - a page
+    CANARY = "docs/howto/runbook.md#canaryalarm"
     DEAD_LETTERS = "docs/howto/dead-letters.md"
 
 

@@ -15,7 +15,7 @@ _CORRECT = (
 )
 
 
-_OWN = ("DATABASE_", "AUTH_", "CLICKHOUSE_")
+_OWN = ("DATABASE_", "AUTH_", "CANARY_", "CLICKHOUSE_")
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from functions.graphql.store_router import StoreRouter
 from functions.shared import canary
 from functions.shared.auth import Authenticator
 from functions.shared.secret import Secret
-from functions.shared.settings import AuthSettings, CanarySettings
+from functions.shared.settings import AuthSettings, CanarySettings, CanaryTokens
 from functions.shared.signing_secrets import SigningSecrets
 from functions.sync.analysis import Analysis
 from functions.sync.rollups import Rollups
@@ -40,8 +40,8 @@ CANARY_SCOPE = f"Bearer {token(sub='canary', scope='canary', namespaces=[])}"
 CHAT = {"event": "request_duo_chat_response", "user": {"id": 5}, "namespace": {"path": "27/28/"}}
 
 
-def settings(url: str = "http://127.0.0.1:1", **changes: Any) -> CanarySettings:
-    return CanarySettings(**{"api_url": url, "token": None, "signing": SigningSecrets(SECRET), **changes})
+def tokens(**changes: Any) -> CanaryTokens:
+    return CanaryTokens(**{"token": None, "signing": SigningSecrets(SECRET), **changes})
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def stack(ways: WaysIn, api: GraphqlHandler, work: Callable[[], object]) -> Iter
     """Yields a canary of a stack whose consumer and sync work after each request."""
     api.now = lambda: datetime.now(UTC)
     with serving({"/v1/events": ways.api, "/graphql": api}, work) as url:
-        yield Canary(url, token_source(settings(url)), sleep=lambda _: None)
+        yield Canary(url, token_source(tokens()), sleep=lambda _: None)
 
 
 def store(ways: WaysIn) -> None:
@@ -116,14 +116,14 @@ def test_a_canary_says_why_its_event_was_not_accepted(ways: WaysIn, api: Graphql
 
 
 def test_a_canary_says_why_graphql_can_not_be_asked(ways: WaysIn, api: GraphqlHandler) -> None:
-    tokens = iter([token_source(settings())(), "token"])
+    given = iter([token_source(tokens())(), "token"])
     with stack(ways, api, lambda: store(ways)) as sender:
-        report = Canary(sender.api_url, lambda: next(tokens)).run(NEVER)
+        report = Canary(sender.api_url, lambda: next(given)).run(NEVER)
     assert "GraphQL can't be asked: 401 UNAUTHORIZED" in report.failure
 
 
 def test_a_failed_canary_is_no_error_of_the_function(capsys: pytest.CaptureFixture[str]) -> None:
-    handler: CanaryHandler = build(settings())
+    handler: CanaryHandler = build(CanarySettings("http://127.0.0.1:1", tokens()))
     answer = handler({}, FakeContext())
     assert "The event was not accepted" in answer["failure"]
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
@@ -272,7 +272,7 @@ def test_a_canary_can_send_no_other_event(ways: WaysIn) -> None:
     ],
 )
 def test_a_signed_token_is_what_the_functions_ask_for(changes: dict[str, Any], claims: dict[str, Any]) -> None:
-    signed = token_source(settings(**changes))()
+    signed = token_source(tokens(**changes))()
     grant = Authenticator(AuthSettings(secret=SECRET, **changes)).grant({"Authorization": f"Bearer {signed}"})
     assert grant.is_canary
     decoded = jwt.decode(signed, SECRET, ["HS256"], options={"verify_aud": False})
@@ -288,16 +288,16 @@ def test_a_token_is_taken_from_a_secret_or_fetched_from_the_issuer(aws: None) ->
 
     manager = boto3.client("secretsmanager")
     arn = manager.create_secret(Name="canary", SecretString="given")["ARN"]
-    get = token_source(settings(token=Secret("CANARY_TOKEN_SECRET_ARN", arn, str)))
+    get = token_source(tokens(token=Secret("CANARY_TOKEN_SECRET_ARN", arn, str)))
     assert get() == "given"
     with serving({"/token": issue}) as url:
         credentials = {"token_url": f"{url}/token", "client_id": "one", "client_secret": "two"}
         fetched = manager.create_secret(Name="fetched", SecretString=json.dumps(credentials))["ARN"]
-        get = token_source(settings(token=Secret("CANARY_TOKEN_SECRET_ARN", fetched, str)))
+        get = token_source(tokens(token=Secret("CANARY_TOKEN_SECRET_ARN", fetched, str)))
         assert get() == "client_id=one,client_secret=two,grant_type=client_credentials,scope=canary"
     malformed = manager.create_secret(Name="malformed", SecretString='{"token_url": 1}')["ARN"]
     with pytest.raises(Unanswered, match="CANARY_TOKEN_SECRET_ARN"):
-        token_source(settings(token=Secret("CANARY_TOKEN_SECRET_ARN", malformed, str)))()
+        token_source(tokens(token=Secret("CANARY_TOKEN_SECRET_ARN", malformed, str)))()
 
 
 @pytest.mark.parametrize(("expires_in", "kept_seconds"), [(3600, 240), (100, 50), (None, 60)])
@@ -318,7 +318,7 @@ def test_a_fetched_token_serves_all_requests_of_a_canary(
         credentials = {"token_url": f"{url}/token", "client_id": "one", "client_secret": "two"}
         arn = manager.create_secret(Name="fetched", SecretString=json.dumps(credentials))["ARN"]
         secret = Secret("CANARY_TOKEN_SECRET_ARN", arn, str)
-        get = token_source(settings(token=secret))
+        get = token_source(tokens(token=secret))
         assert [get(), get()] == ["token 0"] * 2
         now += kept_seconds - 1
         assert get() == "token 0"

@@ -1,11 +1,15 @@
 """What `usage-events doctor` finds wrong, each time because a test made it wrong."""
 
+import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import jwt
 import psycopg
 import pytest
 from psycopg import sql
@@ -14,7 +18,7 @@ from typer.testing import CliRunner
 from functions.shared.partitions import partition_name, wanted_months
 from infra import doctor as examination
 from infra.cli import app
-from infra.doctor import account, clickhouse, network, postgres
+from infra.doctor import account, canary, clickhouse, network, postgres
 from infra.doctor.finding import Finding, Outcome, Page
 from infra.doctor.system import System, read_system
 from infra.local import ports
@@ -23,7 +27,9 @@ from tests.support.clock import NOW
 from tests.support.consuming import Queues
 from tests.support.database_roles import Roles, database_roles
 from tests.support.refilling import another_database, bring
+from tests.support.stack_in_process import serving
 from tests.support.tls_front import Authority, tls_front
+from tests.support.ways_in import SECRET
 
 Problems = list[tuple[str, Outcome, str]]
 
@@ -38,7 +44,7 @@ def roles(postgres_server: str) -> Iterator[Roles]:
 def unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Leaves no setting of this machine's, and no local stack, to the commands."""
     for name in list(os.environ):
-        if name.startswith(("DATABASE_", "CLICKHOUSE_", "AUTH_", "AWS_", "QUEUE_")):
+        if name.startswith(("DATABASE_", "CLICKHOUSE_", "AUTH_", "AWS_", "CANARY_", "QUEUE_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
@@ -297,6 +303,93 @@ def test_a_queue_and_a_list_of_revoked_tokens_are_read(
     assert only(found(f"{queues.url}-other"))[:2] == ("AWS: queue", Outcome.FAILED)
     boto3.client("secretsmanager").put_secret_value(SecretId=arn, SecretString="no list")
     assert only(found(queues.url))[:2] == ("AWS: revoked tokens", Outcome.FAILED)
+
+
+DAY_SECONDS = 24 * 60 * 60
+
+
+def canary_token(days: float = 90, secret: str = SECRET, **claims: Any) -> str:
+    standard = {"sub": "canary", "scope": "canary", "namespaces": [], "exp": time.time() + days * DAY_SECONDS}
+    return jwt.encode(standard | claims, secret, algorithm="HS256")
+
+
+@pytest.mark.parametrize(
+    ("held", "outcome", "found"),
+    [
+        (None, "ok", "signed for each request"),
+        (canary_token(), "ok", "valid for another 90 days"),
+        (canary_token(5), "warning", "expires in 5 days"),
+        (canary_token(-1), "failed", "the API refuses it: The token has expired."),
+        (canary_token(secret="another secret of at least 32 bytes"), "failed", "the API refuses it: The token is not"),
+        (canary_token(scope="events:write"), "failed", "has the scopes 'events:write', not canary alone"),
+        (canary_token(scope="canary events:read"), "failed", "has the scopes 'canary events:read', not canary alone"),
+        ("no token", "failed", "the API refuses it: The token is not valid."),
+        ('{"token_url": 1}', "failed", "can't be fetched from the issuer: the secret that CANARY_TOKEN_SECRET_ARN"),
+        (
+            '{"token_url": "http://127.0.0.1:1/", "client_id": "one", "client_secret": "two"}',
+            "failed",
+            "can't be fetched from the issuer: URLError: ",
+        ),
+    ],
+    ids=["signed", "good", "expires soon", "expired", "foreign", "other scope", "two scopes", "text", "broken", "away"],
+)
+def test_the_token_of_the_canary_is_checked_as_the_api_does(
+    held: str | None, outcome: str, found: str, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTH_SECRET", SECRET)
+    if held is not None:
+        arn = boto3.client("secretsmanager").create_secret(Name="canary", SecretString=held)["ARN"]
+        monkeypatch.setenv("CANARY_TOKEN_SECRET_ARN", arn)
+    (finding,) = canary.check_canary(System())
+    assert (finding.check, finding.outcome) == ("Canary: token", outcome)
+    assert finding.found.startswith(found)
+
+
+def test_a_token_of_the_canary_that_the_issuer_fetches_is_checked(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTH_SECRET", SECRET)
+
+    def issue(*_: object) -> dict[str, Any]:
+        return {"statusCode": 200, "headers": {}, "body": json.dumps({"access_token": canary_token(0.01)})}
+
+    with serving({"/token": issue}) as url:
+        held = json.dumps({"token_url": f"{url}/token", "client_id": "one", "client_secret": "two"})
+        arn = boto3.client("secretsmanager").create_secret(Name="canary", SecretString=held)["ARN"]
+        monkeypatch.setenv("CANARY_TOKEN_SECRET_ARN", arn)
+        assert list(canary.check_canary(System())) == [
+            Finding("Canary: token", Outcome.OK, "fetched from the issuer for each canary")
+        ]
+
+
+def test_a_canary_without_a_token_or_without_its_secret_is_told(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert only(problems(canary.check_canary(System())))[:2] == ("Canary: token", Outcome.WARNING)
+    monkeypatch.setenv("CANARY_TOKEN_SECRET_ARN", "arn:aws:secretsmanager:us-east-1:123456789012:secret:none")
+    _, outcome, found = only(problems(canary.check_canary(System())))
+    assert outcome == Outcome.FAILED
+    assert found.startswith("the secret that CANARY_TOKEN_SECRET_ARN names can't be read")
+
+
+@pytest.mark.parametrize(
+    ("age", "outcome", "found"),
+    [
+        ("3 seconds", "ok", "the newest is 3 s old"),
+        ("1 hour", "warning", "none in PostgreSQL for 60 minutes"),
+        ("2 days", "warning", "none in PostgreSQL for a day"),
+    ],
+)
+def test_canaries_that_do_not_come_are_noticed(
+    age: str, outcome: str, found: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTH_SECRET", SECRET)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO ai_usage_events (id, timestamp, event, user_id, namespace_path, payload) VALUES"
+            " (gen_random_uuid(), now() - %s::interval, 0, 0, '0/', '{}'),"
+            " (gen_random_uuid(), now(), 6, 1, NULL, '{}')",
+            [age],
+        )
+    _, finding = canary.check_canary(System(owner=database_url))
+    assert (finding.check, finding.outcome) == ("Canary: events", outcome)
+    assert finding.found.startswith(found)
 
 
 @pytest.mark.parametrize("is_broken", [False, True])

@@ -35,7 +35,7 @@ from functions.retention.handler import build as build_retention
 from functions.retention.retention import Retention
 from functions.shared.postgres import Database, TimeLimits
 from functions.shared.secret import UrlSource
-from functions.shared.settings import AuthSettings, CanarySettings
+from functions.shared.settings import AuthSettings, CanaryTokens
 from functions.shared.signing_secrets import SigningSecrets
 from functions.shared.timestamp import utc_now
 from functions.sync.handler import SyncHandler, build
@@ -170,7 +170,7 @@ class Watched:
 
     def built_canary(self, secret: str) -> CanaryHandler:
         """Returns a canary whose requests reach the functions, and whose time is the simulated one."""
-        token = token_source(CanarySettings("https://api", None, SigningSecrets(secret)))
+        token = token_source(CanaryTokens(None, SigningSecrets(secret)))
         canary = Canary("https://api", token, self._answer, self._wait, lambda: self.canary_waited)
         return CanaryHandler(self.ingest.logger, canary)
 
