@@ -8,6 +8,7 @@ from collections import Counter
 
 from functions.ingest.contract import Answer
 from functions.shared.metrics import Metric, emit
+from functions.shared.tenant import logged_group
 
 ACCEPTED_EVENTS = Metric(
     "AcceptedEvents",
@@ -94,7 +95,7 @@ def count_refused(status: int, reason: str, milliseconds: float, request_id: str
     if group is None:
         emit(values, request_id=request_id)
     else:
-        emit(values, tenant=group, request_id=request_id)
+        emit(values, tenant=logged_group(group), request_id=request_id)
     emit({REFUSED_REQUESTS: 1}, {"reason": reason}, only_by=True)
 
 

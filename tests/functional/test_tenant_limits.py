@@ -21,6 +21,7 @@ from functions.shared import settings
 from functions.shared.grant import Grant
 from functions.shared.setting_error import SettingError
 from functions.shared.settings import AuthSettings
+from functions.shared.tenant import tenant_group
 from functions.shared.tenant_limits import DAY_SECONDS, Limits, TenantLimits, parse_own_limits
 from infra.docs.deployment import template
 from tests.support.consuming import ACCOUNT, Queues
@@ -78,8 +79,10 @@ def sends(limiter: Limiter, events: int = 1, grant: Grant = TENANT) -> bool:
     return True
 
 
-def post(api: IngestHandler, events: int = 1, namespaces: tuple[str, ...] = ("27/",)) -> tuple[int, Mapping[str, Any]]:
-    claims = {"sub": "5", "scope": "events:write", "namespaces": namespaces, "exp": time.time() + 60}
+def post(
+    api: IngestHandler, events: int = 1, namespaces: tuple[str, ...] = ("27/",), scope: str = "events:write"
+) -> tuple[int, Mapping[str, Any]]:
+    claims = {"sub": "5", "scope": scope, "namespaces": namespaces, "exp": time.time() + 60}
     headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}", "Content-Type": "application/json"}
     answer = api({"headers": headers, "body": json.dumps([CHAT] * events), "resource": "/v1/events"}, None)
     return answer["statusCode"], answer
@@ -114,6 +117,17 @@ def test_a_request_is_taken_in_whole_or_not_at_all(queues: Queues) -> None:
     api.limiter = Limiter(limited(10), CountedTogether())
     assert json.loads(post(api, 500)[1]["body"])["accepted"] == 500
     assert post(api, 1)[0] == 429
+
+
+def test_the_log_names_no_user_who_is_refused_nor_a_hash_of_one(
+    queues: Queues, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = build(auth=AuthSettings(secret=SECRET), queue_url=queues.url, retention_months=3)
+    api.limiter = Limiter(limited(1), CountedTogether())
+    assert [post(api, 1, (), "events:write:own")[0] for _ in range(2)] == [202, 429]
+    output = capsys.readouterr()
+    assert '"tenant":"user"' in output.out
+    assert tenant_group(Grant("5", ("events:write:own",), ())) not in output.out + output.err
 
 
 def test_what_the_queue_did_not_take_uses_up_no_limit(queues: Queues) -> None:
