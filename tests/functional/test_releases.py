@@ -94,10 +94,11 @@ def test_a_resource_that_is_replaced_publishes_the_versions_that_use_it() -> Non
 
 
 def test_a_version_that_was_replaced_is_deleted() -> None:
-    # With SnapStart it would cost for ever; and Lambda refuses to publish the code of the newest version again.
+    # With SnapStart it would cost for ever; and Lambda refuses to publish the code of the newest version again, as
+    # after a release that was rolled back because its migrations failed.
     versions = of_type(transformed(), "AWS::Lambda::Version")
-    policies = {name: version["DeletionPolicy"] for name, version in versions.items()}
-    assert {policy for name, policy in policies.items() if name.startswith(SERVING)} == {"Delete"}
+    assert len(versions) > len(SERVING)
+    assert {name: version["DeletionPolicy"] for name, version in versions.items()} == dict.fromkeys(versions, "Delete")
 
 
 def test_a_release_all_at_once_needs_no_codedeploy() -> None:
