@@ -18,6 +18,7 @@ from functions.ingest.event.event import read_attributes
 from functions.ingest.redelivery import FAILURE_SECONDS, LONGEST_DELAY_SECONDS, Redelivery
 from infra.local import postgres
 from tests.support.consuming import ACCOUNT, Queues
+from tests.support.logged import logged_to
 from tests.support.simulated_queue import SimulatedQueue, delaying
 from tests.support.stoppable_postgres import start, stoppable_postgres
 
@@ -43,11 +44,9 @@ def database_url(server: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def quiet(consumer: ConsumerHandler) -> Iterator[None]:
-    handler: Any = consumer.logger.registered_handler
-    stream = handler.setStream(io.StringIO())
-    yield
-    handler.setStream(stream)
+def quiet() -> Iterator[None]:
+    with logged_to(io.StringIO()):
+        yield
 
 
 @pytest.fixture

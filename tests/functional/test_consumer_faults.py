@@ -28,6 +28,7 @@ from functions.shared.postgres import Database, TimeLimits
 from functions.shared.timestamp import format_timestamp
 from infra.local import postgres
 from tests.support.consuming import consume
+from tests.support.logged import logged_to
 from tests.support.stoppable_postgres import start, stoppable_postgres
 
 RETENTION_MONTHS = 3
@@ -70,11 +71,9 @@ def query(database_url: str) -> Query:
 
 
 @pytest.fixture
-def lines(consumer: ConsumerHandler) -> Iterator[Lines]:
+def lines() -> Iterator[Lines]:
     """Returns the log lines since the last call, and checks that they quote no event data."""
     log = io.StringIO()
-    handler: Any = consumer.logger.registered_handler
-    stream = handler.setStream(log)
 
     def lines() -> list[dict[str, Any]]:
         logged = log.getvalue()
@@ -83,8 +82,8 @@ def lines(consumer: ConsumerHandler) -> Iterator[Lines]:
         assert SECRET not in logged
         return [json.loads(line) for line in logged.splitlines()]
 
-    yield lines
-    handler.setStream(stream)
+    with logged_to(log):
+        yield lines
 
 
 @pytest.fixture

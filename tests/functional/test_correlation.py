@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ from unittest.mock import patch
 
 import psycopg
 import pytest
-from aws_lambda_powertools import Logger
 from typer.testing import CliRunner
 
 from functions.graphql.handler import GraphqlHandler
@@ -26,6 +24,7 @@ from tests.functional.test_ingest_api import CHAT, api, sqs
 from tests.support.consuming import Queues, consume
 from tests.support.graphql import built
 from tests.support.lambda_context import FakeContext
+from tests.support.logged import logged_to
 from tests.support.ways_in import token
 
 if TYPE_CHECKING:
@@ -80,11 +79,9 @@ class Log:
 @pytest.fixture
 def log() -> Iterator[Log]:
     """The log of the functions, which share one logger in this process."""
-    log, handler = Log(), Logger().registered_handler
-    assert isinstance(handler, logging.StreamHandler)
-    before, handler.stream = handler.stream, log.stream  # setStream would flush the stream of a test that is over
-    yield log
-    handler.stream = before
+    log = Log()
+    with logged_to(log.stream):
+        yield log
 
 
 def test_a_request_is_found_by_its_id_from_the_answer_to_the_stored_batch(

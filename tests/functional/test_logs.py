@@ -6,7 +6,7 @@ import json
 import logging
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from copy import replace
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,6 @@ from uuid import uuid4
 import jwt
 import psycopg
 import pytest
-from aws_lambda_powertools import Logger
 from psycopg.types.json import Jsonb
 
 from functions.graphql.clickhouse.store import ClickHouseStore
@@ -43,6 +42,7 @@ from tests.support.consuming import ACCOUNT
 from tests.support.definitions import write_package
 from tests.support.graphql import built
 from tests.support.lambda_context import FakeContext
+from tests.support.logged import logged_to
 from tests.support.ways_in import SECRET
 
 # In every text that comes from outside; it would be found however a log escapes it.
@@ -150,20 +150,9 @@ def consumer(database_url: str, folder: Path, logs: Logs) -> Iterator[ConsumerHa
     defined = load(write_package(folder, team=DEFINITIONS).name)
     handler = build_consumer(database_url=database_url, retention_months=3)
     handler.consumer = replace(handler.consumer, registry=defined)
-    with written_to(logs, handler.logger):
+    with logged_to(logs.stream):
         yield handler
     handler.consumer.database.close()
-
-
-@contextmanager
-def written_to(logs: Logs, logger: Logger) -> Iterator[None]:
-    """Captures a logger's output, because its stream belongs to the test in which the logger was made."""
-    handler: Any = logger.registered_handler
-    former, handler.stream = handler.stream, logs.stream
-    try:
-        yield
-    finally:
-        handler.stream = former
 
 
 def records(*bodies: str) -> dict[str, Any]:
@@ -268,7 +257,7 @@ def ingest(monkeypatch: pytest.MonkeyPatch, logs: Logs) -> Iterator[IngestHandle
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{ports.free()}")
     monkeypatch.setattr("functions.shared.queue.RETRY_AFTER_SECONDS", ())
     handler = build_ingest(auth=AuthSettings(secret=SECRET), queue_url="https://queue", retention_months=3)
-    with written_to(logs, handler.logger):
+    with logged_to(logs.stream):
         yield handler
 
 
@@ -325,7 +314,7 @@ QUERIES: list[dict[str, Any]] = [
 
 @pytest.fixture
 def graphql(database_url: str, clickhouse_url: str, logs: Logs) -> Iterator[GraphqlHandler]:
-    with built(database_url, clickhouse_url=clickhouse_url) as handler, written_to(logs, handler.logger):
+    with built(database_url, clickhouse_url=clickhouse_url) as handler, logged_to(logs.stream):
         yield handler
 
 
@@ -469,7 +458,7 @@ def test_the_sync_and_the_retention_log_no_contents(
     synced = build_sync(database_url=database_url, clickhouse_url=url)
     retained = build_retention(Retention(database_url, 3, clickhouse_url=url))
     for handler in (synced, retained):
-        with written_to(logs, handler.logger):
+        with logged_to(logs.stream):
             logs.run(handler, {}, FakeContext())
     logged = logs.text()
     assert MARKER not in logged
@@ -488,7 +477,7 @@ def test_the_migrations_log_no_contents(fault: str, database_url: str, logs: Log
     if fault == "contradiction":
         handler = replace(handler, migrate=fail)
     names = {"StackId": "stack", "RequestId": "request", "LogicalResourceId": "Migrations", "ResponseURL": MARKER}
-    with written_to(logs, handler.logger):
+    with logged_to(logs.stream):
         logs.run(handler, names | {"RequestType": "Create"}, FakeContext())
     logged = logs.text()
     assert MARKER not in logged

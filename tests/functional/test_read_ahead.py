@@ -23,6 +23,7 @@ from functions.shared.postgres import Connection, TimeLimits, connect
 from functions.shared.spare_time import spare_time_used
 from tests.support.clock import NOW
 from tests.support.consuming import consume
+from tests.support.logged import logged_to
 
 GRANT = Grant("1", (WRITE,), (EVERYTHING,))
 
@@ -101,11 +102,10 @@ def test_a_message_that_fails_while_it_is_read_ahead_is_reported_alone(
 def test_a_malformed_record_that_is_read_ahead_is_reported_alone_and_logged_as_that(
     key: str, slow_consumer: ConsumerHandler, query: Query
 ) -> None:
-    log = io.StringIO()
-    slow_consumer.logger.registered_handler.setStream(log)  # type: ignore[attr-defined]
     malformed = queued("1")
     del malformed[key]
-    assert consume(slow_consumer, queued("0"), malformed, queued("2")) == ["1"]
+    with logged_to(io.StringIO()) as log:
+        assert consume(slow_consumer, queued("0"), malformed, queued("2")) == ["1"]
     assert query("SELECT count(*) FROM ai_usage_events") == [{"count": 2}]
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     (warned,) = [line for line in lines if line["level"] != "INFO"]
