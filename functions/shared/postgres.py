@@ -1,6 +1,7 @@
 """Connects to PostgreSQL with time limits and keeps connections between invocations."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -193,7 +194,8 @@ def message_of(error: psycopg.Error) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:_MAX_REASON_CHARACTERS]
+    sentences = re.sub(r"(?<![.:,\s])\s*\n", ". ", text.strip())
+    return " ".join(sentences.split())[:_MAX_REASON_CHARACTERS]
 
 
 class Database:

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from infra.cli.environment import use_local_stack
-from infra.cli.terminal import console, errors_reported
+from infra.cli.terminal import console, errors_reported, past_day
 
 if TYPE_CHECKING:
     from functions.retention.contract.verdict import Comparison
@@ -17,7 +17,7 @@ SECONDS = 600
 
 def contract(
     day: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day to look at, in UTC; yesterday by default.")
+        str | None, typer.Option(help="The day to look at, in UTC, like 2026-11-20; yesterday by default.")
     ] = None,
     *,
     fallen: Annotated[bool, typer.Option("--fallen", help="Show only what fell or stopped.")] = False,
@@ -30,14 +30,17 @@ def contract(
     from functions.retention.contract import verdict
     from functions.retention.contract.watch import ContractWatch
 
+    date = (datetime.now(UTC) - timedelta(days=1)).date() if day is None else past_day(day, "--day")
     use_local_stack()
     with errors_reported():
-        date = (datetime.now(UTC) - timedelta(days=1) if day is None else day).date()
         compared = ContractWatch.of_settings().compare(date, SECONDS)
         table = Table("event", "key", "before", date.isoformat(), "verdict", title="Contract", title_justify="left")
         for one in verdict.fallen(compared) if fallen else compared:
             table.add_row(one.event, one.key, *_shown(one), one.verdict)
+    if compared:
         console().print(table)
+    else:
+        typer.echo(f"No event came on {date} or on the days before with which it is compared.")
 
 
 def _shown(one: "Comparison") -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """`usage-events export`: writes events to a file."""
 
 import json
+import re
 import signal
 import sys
 import time
@@ -29,6 +30,17 @@ _SECONDS_BETWEEN_MESSAGES = 2
 _MEGABYTE = 1_000_000
 _SUFFIXES = {".csv": Format.csv, ".ndjson": Format.ndjson, ".jsonl": Format.ndjson, ".parquet": Format.parquet}
 
+_OPTIONS = {
+    "startDate": "--start",
+    "endDate": "--end",
+    "events": "--event",
+    "features": "--feature",
+    "not.events": "--not-event",
+    "not.features": "--not-feature",
+    "userIds": "--user",
+    "projectIds": "--project",
+    "payload": "--payload",
+}
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write; - for standard output.")]
 Kind = Annotated[
     Format | None, typer.Option("--format", help="Format of the file; default: by the file's suffix, else csv.")
@@ -121,7 +133,15 @@ def _selection(namespace: str | None, filters: dict[str, Sequence[str]]) -> "Sel
     try:
         return selection_of(settings.database_url(), load_definitions(), utc_now().date(), namespace, filters)
     except InvalidArgument as error:
-        raise typer.BadParameter(printable(str(error))) from None
+        raise typer.BadParameter(printable(_with_options(str(error)))) from None
+
+
+def _with_options(message: str) -> str:
+    """Returns a message about filters with the names of options, where GraphQL has its own."""
+    name = re.match(r"([\w.]+)(?:\[\d+\])?", message)
+    if name is not None and name[1] in _OPTIONS:
+        message = _OPTIONS[name[1]] + message[name.end() :]
+    return message.replace("startDate", "--start")
 
 
 def _write(

@@ -26,8 +26,13 @@ def lost_requests(
 
     requests = Requests()
     for log in logs:
-        with log.open() as lines:
+        with log.open(errors="replace") as lines:
             requests.read(lines)
+    if not requests.accepted:
+        typer.echo("These logs have no accepted request: name those of the ingest function, not compressed.", err=True)
+        raise typer.Exit(1)
+    if not requests.consumed:
+        typer.echo("These logs have no consumed request. Is the log of the consumer function among them?", err=True)
     lost = requests.lost()
     events = sum(one.events for one in lost)
     typer.echo(f"{len(lost):,} of {len(requests.accepted):,} accepted requests were never consumed: {events:,} events.")

@@ -50,7 +50,7 @@ def list_rejected(
 
 
 @app.command()
-def show(identifier: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
+def show(identifier: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Print a rejected event: its reason, the sender's grant, earlier attempts and the body.
 
     ID is an id from the list, the event id that the sender received, or the id of the request that a log names. Several
@@ -59,14 +59,16 @@ def show(identifier: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
     from infra.operations.rejected_events import history, of_event, of_request, read
 
     with _database() as connection:
-        found = (
-            read(connection, [identifier])
-            or read(connection, of_event(connection, identifier))
-            or read(connection, of_request(connection, str(identifier)))
-        )
+        found = read(connection, of_request(connection, identifier))
+        if (of_this := _uuid(identifier)) is not None:
+            found = read(connection, [of_this]) or read(connection, of_event(connection, of_this)) or found
         former = [history(connection, event.id) for event in found]
     if not found:
-        typer.echo(f"There is no rejected event {identifier}.", err=True)
+        typer.echo(
+            f"No rejected event is known by {printable(identifier)}: not as its own id, its event's or its request's. "
+            "`usage-events rejected list` lists the newest ones.",
+            err=True,
+        )
         raise typer.Exit(1)
     for event, attempts in zip(found, former, strict=True):
         for line in _lines(event, attempts):
@@ -123,6 +125,13 @@ def drop(
         if chosen and not yes:
             typer.confirm(f"Delete {counted(len(chosen), 'rejected event')} permanently?", abort=True)
         typer.echo(f"{counted(delete(connection, chosen), 'rejected event', 'was')} deleted.")
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 @contextmanager

@@ -28,13 +28,13 @@ class Format(StrEnum):
     csv = "csv"
 
 
-def _price(text: str) -> Decimal:
+def _price(text: str, option: str) -> Decimal:
     try:
         price = Decimal(text)
     except InvalidOperation:
         price = Decimal("NaN")
     if not price.is_finite() or price < 0:
-        raise typer.BadParameter(f"{text!r} is not an amount like 1234.50")
+        raise typer.BadParameter(f"{text!r} is not an amount like 1234.50", param_hint=option)
     return price
 
 
@@ -54,7 +54,11 @@ def tenants(
     Counted are the tenant's events, those that were stored, and the bytes of their payloads, on the day on which they
     were stored.
     """
-    prices = Prices(_price(bill), _price(per_million_events), _price(per_gibibyte))
+    prices = Prices(
+        _price(bill, "--bill"),
+        _price(per_million_events, "--per-million-events"),
+        _price(per_gibibyte, "--per-gibibyte"),
+    )
     use_local_stack()
     with errors_reported(), connect(settings.database_url(), _LIMITS) as connection:
         usages = read_usage(connection, days)

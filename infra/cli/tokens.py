@@ -46,9 +46,11 @@ def create_token(
     from functions.shared import grant
     from infra.operations.token import sign
 
+    if not sub:
+        raise typer.BadParameter("the API refuses a token without a user", param_hint="--sub")
     for name in scope:
         if name not in grant.SCOPES:
-            raise typer.BadParameter(f"{name!r} is not a scope", param_hint="--scope")
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(grant.SCOPES)}", param_hint="--scope")
     for path in namespace or ():
         if path != grant.EVERYTHING and not grant.is_traversal_path(path):
             raise typer.BadParameter(f"{path!r} is neither * nor like 27/28/", param_hint="--namespace")
@@ -88,6 +90,8 @@ def revoke_token(
 
     if not (token or jti or sub):
         raise typer.BadParameter("give one of these options", param_hint="--token, --jti or --sub")
+    if before and not sub:
+        raise typer.BadParameter("goes with --sub: a token is revoked whenever it was issued", param_hint="--before")
     now = datetime.now(UTC)
     until = int((now + duration(keep, "--keep")).timestamp()) if keep else None
     revocations = [Revocation(jti=one, issuer=issuer, until=until) for one in jti or ()]

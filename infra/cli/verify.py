@@ -33,6 +33,8 @@ def verify(
     ] = False,
 ) -> None:
     """Compare ClickHouse with PostgreSQL, event by event; exit with code 1 if any differ."""
+    if keep_extra and not repair:
+        raise typer.BadParameter("goes with --repair: a comparison alone removes nothing", param_hint="--keep-extra")
     wanted = [_month(text) for text in month or []]
     use_local_stack()
     with errors_reported():

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from functions.shared.partitions import make_partitions
 from infra.cli import app
+from infra.cli.terminal import ASK_DOCTOR, NOT_MIGRATED
 from tests.support import checkout
 from tests.support.checkout import ROOT
 from tests.support.consuming import Queues
@@ -95,6 +96,67 @@ def test_definitions_are_compared_with_those_deployed(
     assert "to job_id:str\npayload key job_id changes from int to str" in refused.stderr
     assert run_changed(tmp_path, database_url, "check", "--offline").returncode == 0
     assert run_changed(tmp_path, "postgresql://127.0.0.1:1/none", "check").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "reason", "advice"),
+    [
+        ("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none", "Connection refused. Is the server", ASK_DOCTOR),
+        ("DATABASE_URL", "postgresql://no-such-host.invalid/none", "failed to resolve host", ASK_DOCTOR),
+        ("DATABASE_URL", "{server}/template1", "a table does not exist", NOT_MIGRATED),
+        ("CLICKHOUSE_URL", "clickhouse://127.0.0.1:1/none", "ClickHouse at 127.0.0.1:1 does not answer", ASK_DOCTOR),
+    ],
+    ids=["away", "no host", "no tables", "ClickHouse away"],
+)
+def test_an_error_of_a_store_says_what_to_do(
+    name: str,
+    url: str,
+    reason: str,
+    advice: str,
+    database_url: str,
+    clickhouse_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("CLICKHOUSE_URL", clickhouse_url)
+    monkeypatch.setenv(name, url.format(server=database_url.rpartition("/")[0]))
+    result = CliRunner().invoke(app, ["verify"])
+    assert result.exit_code == 1
+    first, second = result.stderr.splitlines()
+    assert reason in first
+    assert second == advice
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("contract --day yesterday", "--day: 'yesterday' is not a day like 2026-11-20"),
+        ("contract --day 2026-13-01", "--day: '2026-13-01' is not a day like 2026-11-20"),
+        ("contract --day 2999-01-01", "--day: 2999-01-01 is not over: name a day before"),
+        ("export --start soon", "--start: 'soon' is not a day like 2026-11-20"),
+        ("export --start 2026-11-30 --end 2026-11-01", "--end 2026-11-01 is before --start 2026-11-30"),
+        ("export --event none", "--event: Value 'NONE' does not exist"),
+        ("export --not-feature none", "--not-feature: Value 'NONE' does not exist"),
+        ("export --user abc", "--user: 'abc' is not a user's id"),
+        ("export --payload text", "--payload must be JSON like"),
+        (
+            "rejected list --since once",
+            "--since: 'once' is neither a date or time like 2026-11-20, nor an age like 30m,",
+        ),
+        ("token create --scope events:read --sub=", "--sub: the API refuses a token without a user"),
+        ("token create --sub 1 --scope read", "--scope: 'read' is none of events:read, events:read:own, events:write,"),
+        ("token revoke --jti x --before 1h", "--before: goes with --sub"),
+        ("verify --keep-extra", "--keep-extra: goes with --repair"),
+        ("tenants --per-gibibyte -3", "--per-gibibyte: '-3' is not an amount like 1234.50"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_option(
+    command: str, said: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, command.split())
+    assert result.exit_code == 2
+    assert said in result.output
 
 
 def test_definitions_that_are_deployed_do_not_differ(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,18 @@ def test_a_rejected_event_is_found_by_the_id_of_its_request(
     assert rows == [(1, direct), (2, REQUEST)]
 
 
+def test_a_rejected_event_is_found_by_the_id_that_a_producer_gave_its_message(
+    queues: Queues, consumer: ConsumerHandler, database_url: str
+) -> None:
+    queues.send('{"event": "unknown"}', **{correlation.ATTRIBUTE: "nightly-import_7"})
+    queues.consume(consumer)
+    with patch.dict(os.environ, {"DATABASE_URL": database_url}):
+        shown = CliRunner().invoke(app, ["rejected", "show", "nightly-import_7"])
+        unknown = CliRunner().invoke(app, ["rejected", "show", "nightly-import_8"])
+    assert (shown.exit_code, "request      nightly-import_7\n" in shown.output) == (0, True)
+    assert (unknown.exit_code, "No rejected event is known by nightly-import_8" in unknown.output) == (1, True)
+
+
 def test_a_refused_request_has_its_id_in_answer_and_log(api: IngestHandler, log: Log) -> None:
     refused = api(sent(CHAT) | {"headers": {}}, None)
     assert (refused["statusCode"], refused["headers"][correlation.HEADER]) == (401, REQUEST)

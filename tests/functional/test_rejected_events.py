@@ -487,7 +487,7 @@ def test_one_event_is_shown_wholly(command: Command, query: Query) -> None:
     ):
         assert part in output
     missing = command("show", str(uuid4()))
-    assert (missing.exit_code, "There is no rejected event" in missing.output) == (1, True)
+    assert (missing.exit_code, "No rejected event is known by" in missing.output) == (1, True)
 
 
 ORDERS = "\x1b[2J\x9b2J\u202e\x08"

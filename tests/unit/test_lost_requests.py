@@ -2,9 +2,12 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from infra.cli import app
 from infra.operations.lost_requests import AcceptedRequest, Requests, by_tenant
 
 
@@ -41,6 +44,24 @@ def test_other_lines_count_for_nothing(line: str) -> None:
     requests = Requests()
     requests.read([line])
     assert requests == Requests()
+
+
+@pytest.mark.parametrize(
+    ("logs", "exit_code", "said"),
+    [
+        ([b"\x1f\x8b\xff no log"], 1, "These logs have no accepted request"),
+        ([consumed("a").encode()], 1, "These logs have no accepted request"),
+        ([accepted("a", 2).encode()], 0, "These logs have no consumed request"),
+        ([accepted("a", 2).encode(), consumed("a").encode()], 0, "0 of 1 accepted requests were never consumed"),
+    ],
+    ids=["compressed", "without ingest", "without consumer", "both"],
+)
+def test_the_command_says_which_log_is_missing(logs: list[bytes], exit_code: int, said: str, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.log" for number in range(len(logs))]
+    for file, content in zip(files, logs, strict=True):
+        file.write_bytes(content)
+    result = CliRunner().invoke(app, ["lost-requests", *map(str, files)])
+    assert (result.exit_code, said in result.output) == (exit_code, True)
 
 
 def test_a_line_may_begin_with_the_time_that_a_tool_puts_there() -> None:
