@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -14,7 +14,15 @@ from functions.shared import settings
 from functions.shared.counted import counted
 from functions.shared.postgres import Connection, TimeLimits, connect
 from infra.cli.environment import use_local_stack
-from infra.cli.terminal import console, errors_reported, format_moment, past_moment, printable, printable_lines
+from infra.cli.terminal import (
+    ASK_DOCTOR,
+    console,
+    errors_reported,
+    format_moment,
+    past_moment,
+    printable,
+    printable_lines,
+)
 
 if TYPE_CHECKING:
     from infra.operations.rejected_events import FormerAttempt, ReasonCount, RejectedEvent
@@ -104,6 +112,7 @@ def replay(*, ids: Ids = None, code: Code = None, event: EventName = None, since
         )
     if done.unsent:
         typer.echo(f"{counted(done.unsent, 'event', 'is')} still waiting: the queue took no more.", err=True)
+        typer.echo(ASK_DOCTOR, err=True)
     if done.too_large or done.unsent:
         raise typer.Exit(1)
 
@@ -191,9 +200,12 @@ def _lines(event: "RejectedEvent", former: "list[FormerAttempt]") -> Iterator[st
     yield f"source       {event.source}"
     yield f"grant        {printable(grant)}"
     for attempt in former:
-        replayed = f", replayed {format_moment(attempt.replayed_at)}" if attempt.replayed_at else ""
-        yield f"attempt {attempt.attempt:<4} {attempt.code}: {printable(attempt.message)}{replayed}"
-    replayed = f", replayed {format_moment(event.replayed_at)}" if event.replayed_at else ""
-    yield f"attempt {event.attempts:<4} {event.code}: {printable(event.message)}{replayed}"
+        yield _attempt(attempt.attempt, attempt.code, attempt.message, attempt.replayed_at)
+    yield _attempt(event.attempts, event.code, event.message, event.replayed_at)
     yield "body"
     yield from printable_lines(event.body)
+
+
+def _attempt(number: int, code: str, message: str, replayed_at: datetime | None) -> str:
+    said = f"attempt {number:<4} {code}: {printable(message)}"
+    return f"{said.removesuffix('.')}, replayed {format_moment(replayed_at)}" if replayed_at else said

@@ -232,9 +232,9 @@ def test_names_are_exported_and_a_namespace_is_found_by_its_full_path(
     [
         (["--namespace", "nowhere"], 1, "no namespace or project is known as nowhere"),
         (["--event", "nothing"], 2, "'NOTHING' does not exist in 'AiUsageEventType'"),
-        (["--user", "x"], 2, "userIds: 'x' is not a user's id"),
+        (["--user", "x"], 2, "--user: 'x' is not a user's id"),
         (["--start", "yesterday"], 2, "is not a day like 2026-11-20"),
-        (["--start", "2026-11-20", "--end", "2026-11-19"], 2, "is before startDate"),
+        (["--start", "2026-11-20", "--end", "2026-11-19"], 2, "--end 2026-11-19 is before --start 2026-11-20"),
         (["--payload", "language"], 2, "payload must be JSON like"),
         (["--payload", '{"path": "a", "about": 1}'], 2, "about"),
         (["--output", "/nowhere/events.csv"], 1, "can't be written: there is no such folder"),
