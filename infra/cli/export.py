@@ -41,6 +41,7 @@ _OPTIONS = {
     "projectIds": "--project",
     "payload": "--payload",
 }
+
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write; - for standard output.")]
 Kind = Annotated[
     Format | None, typer.Option("--format", help="Format of the file; default: by the file's suffix, else csv.")
