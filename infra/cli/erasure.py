@@ -1,12 +1,9 @@
 """`usage-events user` and `usage-events namespace`: erase and export everything that is stored of one of them."""
 
 import getpass
-import os
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,7 +28,7 @@ Path_ = Annotated[str, typer.Argument(metavar="PATH", help="Traversal path of th
 By = Annotated[str | None, typer.Option("--by", help="Who asks for it, for the record; default: you.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")]
 Wait = Annotated[int, typer.Option(min=1, help="Seconds to wait for open transactions and for a running sync.")]
-Output = Annotated[Path | None, typer.Option(help="File to write; default: standard output.")]
+Output = Annotated[Path, typer.Option(help="File to write; - for standard output.")]
 
 
 @user.command("erase")
@@ -46,7 +43,7 @@ def erase_user(*, number: UserId, by: By = None, wait: Wait = WAIT_SECONDS, yes:
 
 
 @user.command("export")
-def export_user(*, number: UserId, by: By = None, output: Output = None) -> None:
+def export_user(*, number: UserId, by: By = None, output: Output = Path("-")) -> None:
     """Export a user as lines of JSON: events of both stores, names and where they were stated, rejected events."""
     from infra.operations.erasure.subject import Subject
 
@@ -65,7 +62,7 @@ def erase_namespace(*, path: Path_, by: By = None, wait: Wait = WAIT_SECONDS, ye
 
 
 @namespace.command("export")
-def export_namespace(*, path: Path_, by: By = None, output: Output = None) -> None:
+def export_namespace(*, path: Path_, by: By = None, output: Output = Path("-")) -> None:
     """Export a namespace with all below it as lines of JSON: events, names, facts, rejected events."""
     _export(_namespace(path), by, output)
 
@@ -123,11 +120,12 @@ def _lines(erased: "Erased") -> Iterator[str]:
         yield from map(str, erased.shared_rejected)
 
 
-def _export(subject: "Subject", by: str | None, output: Path | None) -> None:
+def _export(subject: "Subject", by: str | None, output: Path) -> None:
     from infra.operations.erasure.export import Exporter
+    from infra.operations.export.output import opened
 
     use_local_stack()
-    with errors_reported(), _opened(output) as file:
+    with errors_reported(), opened(output) as file:
         exporter = Exporter(
             settings.database_url(),
             registry.load(),
@@ -144,15 +142,3 @@ def _all(counts: Mapping[str, int]) -> str:
         f"{number:,} {name}" if " and " in name else counted(number, name.removesuffix("s"))
         for name, number in counts.items()
     )
-
-
-@contextmanager
-def _opened(output: Path | None) -> Iterator[BinaryIO]:
-    """Opens the file, which only its owner may read."""
-    if output is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        yield file

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_MESSAGES = 5
 _REQUEST_SECONDS = 30
 TOKEN_VARIABLE = "USAGE_EVENTS_TOKEN"  # noqa: S105 - the name of a variable
+
+_ADDRESS = re.compile(r"https?://[^/]")
 
 
 class ShownIn(StrEnum):
@@ -63,9 +66,13 @@ def load(
     import httpx
 
     from functions.shared.catalog.registry import load as load_definitions
+    from infra.operations.export.output import explained
     from infra.operations.load import Load, LoadError
 
     base, token = _system(url)
+    with errors_reported(), explained(str(csv)):
+        if csv is not None:
+            csv.touch()  # before a run whose figures could not be written
     with errors_reported():
         headers = {"Authorization": f"Bearer {token}"}
         limits = httpx.Limits(max_connections=producers + 1, max_keepalive_connections=producers + 1)
@@ -78,7 +85,8 @@ def load(
                     typer.echo(error, err=True)
                     raise typer.Exit(1) from None
         if csv is not None:
-            figures.write_csv(csv)
+            with explained(str(csv)):
+                figures.write_csv(csv)
     for line in figures.lines(seconds, watch.name):
         typer.echo(line)
     total = figures.total()
@@ -93,6 +101,8 @@ def _system(url: str) -> tuple[str, str]:
     file = stack_file()
     token = os.environ.get(TOKEN_VARIABLE, "")
     if url:
+        if not _ADDRESS.match(url):
+            raise typer.BadParameter(f"{url!r} is not an address like https://api.example.com", param_hint="--url")
         if not token:
             typer.echo(f"--url needs a token for the system in the variable {TOKEN_VARIABLE}.", err=True)
             raise typer.Exit(1)

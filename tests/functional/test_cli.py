@@ -146,6 +146,7 @@ def test_an_error_of_a_store_says_what_to_do(
         ("token create --scope events:read --sub=", "--sub: the API refuses a token without a user"),
         ("token create --sub 1 --scope read", "--scope: 'read' is none of events:read, events:read:own, events:write,"),
         ("token revoke --jti x --before 1h", "--before: goes with --sub"),
+        ("load --url nothing", "--url: 'nothing' is not an address like https://api.example.com"),
         ("verify --keep-extra", "--keep-extra: goes with --repair"),
         ("tenants --per-gibibyte -3", "--per-gibibyte: '-3' is not an amount like 1234.50"),
     ],
@@ -157,6 +158,18 @@ def test_a_wrong_value_is_named_with_its_option(
     result = CliRunner(env={"COLUMNS": "200"}).invoke(app, command.split())
     assert result.exit_code == 2
     assert said in result.output
+
+
+@pytest.mark.parametrize(
+    "command", ["user export 5 --output", "namespace export 27/ --output", "load --url http://127.0.0.1:1 --csv"]
+)
+def test_a_file_that_can_not_be_written_is_explained(
+    command: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("USAGE_EVENTS_TOKEN", "token")
+    result = CliRunner().invoke(app, [*command.split(), "/nowhere/file"])
+    assert (result.exit_code, result.stderr) == (1, "/nowhere/file can't be written: there is no such folder\n")
 
 
 def test_definitions_that_are_deployed_do_not_differ(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

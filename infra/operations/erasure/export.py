@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import datetime
-from typing import BinaryIO
 from uuid import UUID
 
 import msgspec
@@ -15,6 +14,7 @@ from functions.shared.postgres import Connection, TimeLimits, connect
 from infra.operations.erasure import exported_events, rejected_events
 from infra.operations.erasure.exported_names import directory_lines, name_lines
 from infra.operations.erasure.subject import Subject, Within, read_within
+from infra.operations.export.output import CountedOutput
 
 _SECONDS = 24 * 60 * 60
 _LINES_BETWEEN_MESSAGES = 10_000
@@ -83,7 +83,7 @@ class Exporter(msgspec.Struct, frozen=True):
     clickhouse_url: str | None = None
     progress: Callable[[str], None] = lambda _: None
 
-    def export(self, subject: Subject, requested_by: str, output: BinaryIO) -> Mapping[str, int]:
+    def export(self, subject: Subject, requested_by: str, output: CountedOutput) -> Mapping[str, int]:
         """Writes a line for each event, name and rejected event; returns the numbers of lines by kind.
 
         Raises:
