@@ -19,6 +19,7 @@ from infra.operations.tenant_usage import Measure, Prices, Usage, costs, read_us
 _LIMITS = TimeLimits(statement=60, transaction=60)
 _HEADER = ("tenant", "events", "stored", "bytes", "share")
 _MAX_DAYS = 400
+_LARGEST_PRICE = 10**15
 
 
 class Format(StrEnum):
@@ -33,7 +34,7 @@ def _price(text: str, option: str) -> Decimal:
         price = Decimal(text)
     except InvalidOperation:
         price = Decimal("NaN")
-    if not price.is_finite() or price < 0:
+    if not price.is_finite() or not 0 <= price < _LARGEST_PRICE:
         raise typer.BadParameter(f"{text!r} is not an amount like 1234.50", param_hint=option)
     return price
 

@@ -19,6 +19,7 @@ NOT_MIGRATED = (
     "The tables are not those of this release. If this is the system's database, run `usage-events migrate`, or use "
     "the release that is deployed."
 )
+_FIRST_DAY = date(1970, 1, 1)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -93,6 +94,8 @@ def past_day(text: str, option: str) -> date:
         day = date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a day like 2026-11-20", param_hint=option) from None
+    if day < _FIRST_DAY:
+        raise typer.BadParameter(f"{day} is before {_FIRST_DAY}, the first day of events", param_hint=option)
     if day >= (today := datetime.now(UTC).date()):
         raise typer.BadParameter(f"{day} is not over: name a day before {today}, in UTC", param_hint=option)
     return day

@@ -133,6 +133,8 @@ def test_an_error_of_a_store_says_what_to_do(
         ("contract --day yesterday", "--day: 'yesterday' is not a day like 2026-11-20"),
         ("contract --day 2026-13-01", "--day: '2026-13-01' is not a day like 2026-11-20"),
         ("contract --day 2999-01-01", "--day: 2999-01-01 is not over: name a day before"),
+        ("contract --day 0001-01-01", "--day: 0001-01-01 is before 1970-01-01"),
+        ("tenants --bill 1e400", "--bill: '1e400' is not an amount like 1234.50"),
         ("export --start soon", "--start: 'soon' is not a day like 2026-11-20"),
         ("export --start 2026-11-30 --end 2026-11-01", "--end 2026-11-01 is before --start 2026-11-30"),
         ("export --event none", "--event: Value 'NONE' does not exist"),

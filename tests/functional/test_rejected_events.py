@@ -249,9 +249,8 @@ def test_an_event_that_is_rejected_again_keeps_its_row_and_its_history(
         (row,) = query("SELECT * FROM rejected_events")
         assert row == first | {"attempts": attempt}
     shown = said(command("show", str(first["id"])))
-    for attempt in (1, 2, 3):
-        assert f"attempt {attempt}    unknown_event: No definition names the event 'unknown'." in shown
-    assert shown.count(", replayed ") == 2
+    for attempt, end in ((1, ", replayed "), (2, ", replayed "), (3, ".\n")):
+        assert f"attempt {attempt}    unknown_event: No definition names the event 'unknown'{end}" in shown
     assert first["body"] in shown
 
 
