@@ -34,7 +34,7 @@ class Stack(msgspec.Struct, frozen=True):
     database_reader_secret_arn: str = ""
 
 
-def stack_file() -> Path | None:
+def find() -> Path | None:
     """Returns the file of the local stack, from this folder or one above; None without a stack."""
     for folder in (Path.cwd(), *Path.cwd().parents):
         file = folder / ".local" / "stack.json"

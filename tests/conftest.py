@@ -20,9 +20,10 @@ from xdist.scheduler import LoadScopeScheduling
 import infra.migrations.migrate
 from functions.ingest.consumer_handler import ConsumerHandler, build
 from functions.shared.catalog import registry
+from infra import stack_file
 from infra.local import postgres
 from infra.migrations.migrate import migrate
-from tests.support import clock
+from tests.support import checkout, clock
 from tests.support.clickhouse import serve_clickhouse
 from tests.support.environment import without_the_callers_system
 
@@ -99,11 +100,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def callers_environment() -> Iterator[Mapping[str, str]]:
-    """Hides the caller's own system from tests and programs that they start; yields the caller's environment."""
-    before = dict(os.environ)
+    """Hides the caller's own system from tests and programs that they start; yields the caller's environment.
+
+    A local stack that runs in this checkout is hidden from commands within the process.
+    """
+    before, find = dict(os.environ), stack_file.find
+
+    def find_elsewhere() -> Path | None:
+        file = find()
+        return None if file is not None and file.is_relative_to(checkout.ROOT) else file
+
     with pytest.MonkeyPatch.context() as patch:
         for name in before.keys() - without_the_callers_system(before).keys():
             patch.delenv(name)
+        patch.setattr(stack_file, "find", find_elsewhere)
         yield before
 
 

@@ -7,9 +7,9 @@ import typer
 
 from functions.shared import settings
 from functions.shared.counted import counted
+from infra import stack_file
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import errors_reported
-from infra.stack_file import stack_file
 
 _EVENTS_BETWEEN_MESSAGES = 5_000
 
@@ -33,7 +33,7 @@ def demo_data(
     from functions.shared.catalog.registry import load
     from infra.operations.demo_data import demo_events, send
 
-    if not queue_url and stack_file() is None:
+    if not queue_url and stack_file.find() is None:
         typer.echo("No local stack runs: start it (make start), or name another queue with --queue-url.", err=True)
         raise typer.Exit(1)
     use_local_stack()

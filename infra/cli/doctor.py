@@ -6,9 +6,9 @@ from collections import Counter
 
 import typer
 
+from infra import stack_file
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import printable
-from infra.stack_file import stack_file
 
 _COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "failed": typer.colors.RED}
 
@@ -37,7 +37,7 @@ def doctor() -> None:
 
 def _use_local_signing_secret() -> None:
     """Points the unset settings of tokens to the secret of the running local stack, if that is the system."""
-    file = stack_file()
+    file = stack_file.find()
     if file is None or any(os.environ.get(name) for name in ("AUTH_SECRET", "AUTH_SECRET_ARN", "AUTH_JWKS_URL")):
         return
     stack = json.loads(file.read_text())

@@ -3,7 +3,7 @@
 import json
 import os
 
-from infra.stack_file import ACCOUNT, stack_file
+from infra import stack_file
 
 _VARIABLES = {
     "DATABASE_URL": "database_url",
@@ -23,16 +23,16 @@ def names_database() -> bool:
 
 def names_system() -> bool:
     """Whether the settings name a database, or a local stack runs in this checkout."""
-    return names_database() or stack_file() is not None
+    return names_database() or stack_file.find() is not None
 
 
 def use_local_stack() -> None:
     """Points unset settings to the running local stack, unless the environment names a database."""
-    file = stack_file()
+    file = stack_file.find()
     if file is None or names_database():
         return
     stack = json.loads(file.read_text())
     os.environ.pop("DATABASE_URL", None)
     known = {name: stack[key] for name, key in _VARIABLES.items() if key in stack}
     os.environ.update({name: value for name, value in known.items() if name not in os.environ})
-    os.environ.update(ACCOUNT)
+    os.environ.update(stack_file.ACCOUNT)

@@ -13,9 +13,9 @@ import typer
 
 from functions.shared import settings
 from functions.shared.counted import counted
+from infra import stack_file
 from infra.cli.environment import names_database, use_local_stack
 from infra.cli.terminal import errors_reported
-from infra.stack_file import stack_file
 
 if TYPE_CHECKING:
     import httpx
@@ -98,7 +98,7 @@ def load(
 
 def _system(url: str) -> tuple[str, str]:
     """Returns the address of the API and a token for it."""
-    file = stack_file()
+    file = stack_file.find()
     token = os.environ.get(TOKEN_VARIABLE, "")
     if url:
         if not _ADDRESS.match(url):

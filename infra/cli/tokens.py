@@ -11,9 +11,9 @@ import typer
 from rich.table import Table
 
 from functions.shared import settings
+from infra import stack_file
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import console, duration, errors_reported, format_moment, past_moment, printable
-from infra.stack_file import stack_file
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -179,7 +179,7 @@ def _auth_secret() -> str:
         secret = settings.auth_secret()
     if secret is not None:
         return secret
-    file = stack_file()
+    file = stack_file.find()
     if file is not None:
         return str(json.loads(file.read_text())["auth_secret"])
     typer.echo(

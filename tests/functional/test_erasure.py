@@ -213,10 +213,7 @@ def test_it_asks_before_it_erases(stores: Stores) -> None:
     ("database_url", "said"),
     [("", "no setting names a database"), ("postgresql://127.0.0.1:1/none?sslmode=disable", "connection failed")],
 )
-def test_it_does_not_ask_where_there_is_no_system_to_reach(
-    database_url: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("infra.cli.environment.stack_file", lambda: None)
+def test_it_does_not_ask_where_there_is_no_system_to_reach(database_url: str, said: str) -> None:
     for arguments in (["user", "erase", "5"], ["namespace", "erase", "27/"]):
         result = CliRunner().invoke(app, arguments, env={"DATABASE_URL": database_url})
         assert result.exit_code == 1
