@@ -121,7 +121,7 @@ def test_months_that_postgresql_no_longer_has_are_refused_with_the_first_it_has(
         ("--feature nothing", "no definition names the feature 'nothing'"),
         ("--feature mcp --apply", "name a file with --save"),
         ("--feature mcp --namespace acme", "is not like 27/28/"),
-        ("--feature mcp --start yesterday", "is not like"),
+        ("--feature mcp --start yesterday", "is neither a date or time like"),
         ("--feature mcp --user 0", "Invalid value for '--user'"),
         ("--feature mcp --undo before.ndjson", "from the file"),
     ],
