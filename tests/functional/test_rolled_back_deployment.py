@@ -126,6 +126,21 @@ def test_a_status_that_can_not_be_read_is_logged() -> None:
     assert line["reason"] == "ClientError AccessDenied"
 
 
+def test_what_is_examined_takes_of_the_time_after_a_rollback(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+
+    def examine(_: Callable[[str], None]) -> None:
+        nonlocal now
+        now += 31
+
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    built = build(settings.database_url, settings.retention_months, examine, lambda: now)
+    with pytest.raises(Unfinished):
+        built.migrate(30, print)
+
+
 def test_migrations_that_go_on_are_of_no_rollback() -> None:
     deployment = Deployment(ROLLBACK)
     deployment.handle(UPDATE | {"BegunAt": 0})
