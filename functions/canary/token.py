@@ -30,7 +30,7 @@ _SUB = "canary"
 class ClientCredentials(msgspec.Struct, frozen=True):
     """What fetches a token from an issuer (RFC 6749, section 4.4)."""
 
-    token_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[A-Za-z0-9.:-]+(/[!-~]*)?$")]
+    token_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[A-Za-z0-9_.:-]+(/[!-~]*)?$")]
     client_id: str
     client_secret: str
     scope: str = CANARY
