@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -30,7 +30,7 @@ _SUB = "canary"
 class ClientCredentials(msgspec.Struct, frozen=True):
     """What fetches a token from an issuer (RFC 6749, section 4.4)."""
 
-    token_url: str
+    token_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[A-Za-z0-9_.:-]+(/[!-~]*)?$")]
     client_id: str
     client_secret: str
     scope: str = CANARY

@@ -127,6 +127,8 @@ class IngestHandler(msgspec.Struct):
         if self.limiter is not None:
             self.limiter.require_room(grant)
         events = events_of(request, form)
+        if grant.is_canary and len(events.raw) > 1:  # nothing else limits a canary
+            raise Forbidden("The token of a canary sends one event in a request.")
         with span("take in"):
             answer = self.intake.take_in(events, grant, self.now(), request.idempotency_key)
         if self.limiter is not None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+import os
 import re
 import ssl
 import tempfile
@@ -68,7 +69,11 @@ def _placed(url: str, host: str | None, port: str | None, name: str | None) -> s
         return url
     replaced = added.keys() | ({"hostaddr"} if host else set())
     kept = [one for one in parts.query.split("&") if one and one.partition("=")[0] not in replaced]
-    return parts._replace(query="&".join([*kept, urlencode(added, quote_via=quote)])).geturl()
+    return _with_query(url, "&".join([*kept, urlencode(added, quote_via=quote)]))
+
+
+def _with_query(url: str, query: str) -> str:
+    return f"{url.partition('?')[0]}?{query}"  # urllib drops the slashes before an empty host
 
 
 def _only_port(parts: SplitResult) -> str:
@@ -126,8 +131,7 @@ def verified_url(url: str, mode: str | None, ca: str | None) -> str:
     missing = {name: value for name, value in added.items() if name not in given}
     if not missing:
         return url
-    query = "&".join(filter(None, [parts.query, urlencode(missing, quote_via=quote, safe="/")]))
-    return parts._replace(query=query).geturl()
+    return _with_query(url, "&".join(filter(None, [parts.query, urlencode(missing, quote_via=quote, safe="/")])))
 
 
 def _required(value: str | None, key: str, setting: str) -> str:
@@ -137,25 +141,32 @@ def _required(value: str | None, key: str, setting: str) -> str:
 
 
 def _is_local(url: str) -> bool:
-    hosts = list(_hosts(url))
-    return all(_is_this_machine(host) for host in hosts)
+    return all(map(is_this_machine, _hosts(url)))
 
 
 def _hosts(url: str) -> Iterator[str]:
-    """Yields the hosts of a URL, which may name several; none for libpq's default, a socket."""
+    """Yields the names and addresses of the servers that libpq connects to by a URL; none for its default, a socket.
+
+    A name beside an address counts too: a forwarded port of this machine leads to a server elsewhere.
+    """
     parts = urlsplit(url)
-    parameters = dict(parse_qsl(parts.query))
-    named = parameters.get("hostaddr") or parameters.get("host")
-    if named is not None:
+    given = dict(parse_qsl(parts.query))
+    addresses = given.get("hostaddr") or os.environ.get("PGHOSTADDR")
+    names = given.get("host") or ",".join(_names(parts)) or os.environ.get("PGHOST")
+    for named in filter(None, (addresses, names)):
         yield from named.split(",")
-        return
+
+
+def _names(parts: SplitResult) -> Iterator[str]:
+    """Yields the hosts before a URL's path."""
     for part in parts.netloc.rpartition("@")[2].split(","):
         address = part[1:].partition("]")[0] if part.startswith("[") else part.partition(":")[0]
         if address:
             yield unquote(address)
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether the name or address of a host, or the folder of a socket, is one of this machine."""
     if host.startswith("/") or host == "localhost":
         return True
     try:

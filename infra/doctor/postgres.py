@@ -9,6 +9,7 @@ import psycopg
 from alembic.script import ScriptDirectory
 from psycopg.conninfo import conninfo_to_dict
 
+from functions.shared.database_url import is_this_machine
 from functions.shared.partitions import partition_name, partitions, wanted_months
 from functions.shared.postgres import Connection, TimeLimits, connect, reason_of
 from infra.doctor.finding import Finding, Page, failed, listed, ok, warning
@@ -95,7 +96,7 @@ def _check_tls(check: str, connection: Connection) -> Finding:
             return ok(check, "encrypted, and the server's certificate is verified")
         remedy = "Leave out DATABASE_SSLMODE, so that it is verify-full, and name the authority in DATABASE_CA."
         return warning(check, f"encrypted, but with sslmode {mode} another server could answer", remedy, Page.TLS)
-    if connection.info.host.startswith("/") or connection.info.hostaddr in ("127.0.0.1", "::1"):
+    if all(map(is_this_machine, filter(None, (connection.info.host, connection.info.hostaddr)))):
         return ok(check, "not encrypted; the server is on this machine")
     return warning(check, "not encrypted", "Set DATABASE_SSLMODE to verify-full.", Page.TLS)
 

@@ -52,6 +52,7 @@ def build(
     database_url: Callable[[], str],
     retention_months: Callable[[], int],
     require_ready: Callable[[Callable[[str], None]], None] = _require_nothing,
+    clock: Callable[[], float] = time.monotonic,
 ) -> "MigrationsHandler":
     """Builds the handler; the settings are read at each deployment.
 
@@ -59,12 +60,14 @@ def build(
 
     Args:
         require_ready: called before anything is changed; raises `NotReady` if the deployment could not work.
+        clock: seconds since some moment, by which what is examined takes of the time for the migrations.
     """
 
     def migrate_by_definitions(seconds: int, progress: Callable[[str], None]) -> None:
+        give_up = clock() + seconds
         require_ready(progress)
-        accepted, roles = settings.accept_unreadable(), roles_of_settings()
-        migrate(database_url(), registry.load(), retention_months(), seconds, accepted, roles, progress)
+        accepted, roles, definitions = settings.accept_unreadable(), roles_of_settings(), registry.load()
+        migrate(database_url(), definitions, retention_months(), give_up - clock(), accepted, roles, progress)
 
     return MigrationsHandler(Logger(), migrate_by_definitions)
 

@@ -208,6 +208,13 @@ def test_a_certificate_of_a_stranger_fails_and_one_unverified_warns(tmp_path: Pa
         assert ("PostgreSQL, owner: TLS", Outcome.WARNING) in [check[:2] for check in checks]
 
 
+def test_a_forwarded_port_without_tls_does_not_lead_to_this_machine(database_url: str) -> None:
+    elsewhere = database_url.replace("@127.0.0.1:", "@db.invalid:")
+    found = list(postgres.check_postgres(System(owner=f"{elsewhere}?hostaddr=127.0.0.1&sslmode=disable")))
+    (tls,) = [finding for finding in found if finding.check == "PostgreSQL, owner: TLS"]
+    assert (tls.outcome, tls.found) == (Outcome.WARNING, "not encrypted")
+
+
 def test_servers_that_do_not_answer_are_named() -> None:
     port = ports.free()
     system = System(
@@ -326,12 +333,35 @@ def canary_token(days: float = 90, secret: str = SECRET, **claims: Any) -> str:
         ("no token", "failed", "the API refuses it: The token is not valid."),
         ('{"token_url": 1}', "failed", "can't be fetched from the issuer: the secret that CANARY_TOKEN_SECRET_ARN"),
         (
+            '{"token_url": "issuer.example/token", "client_id": "one", "client_secret": "two"}',
+            "failed",
+            "can't be fetched from the issuer: the secret that CANARY_TOKEN_SECRET_ARN",
+        ),
+        (
+            '{"token_url": "file:///etc/hostname", "client_id": "one", "client_secret": "two"}',
+            "failed",
+            "can't be fetched from the issuer: the secret that CANARY_TOKEN_SECRET_ARN",
+        ),
+        (
             '{"token_url": "http://127.0.0.1:1/", "client_id": "one", "client_secret": "two"}',
             "failed",
             "can't be fetched from the issuer: URLError: ",
         ),
     ],
-    ids=["signed", "good", "expires soon", "expired", "foreign", "other scope", "two scopes", "text", "broken", "away"],
+    ids=[
+        "signed",
+        "good",
+        "expires soon",
+        "expired",
+        "foreign",
+        "other scope",
+        "two scopes",
+        "text",
+        "broken",
+        "no URL",
+        "file",
+        "away",
+    ],
 )
 def test_the_token_of_the_canary_is_checked_as_the_api_does(
     held: str | None, outcome: str, found: str, aws: None, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ from infra.migrations.not_ready import NotReady
 from infra.migrations.stack_status import stack_status
 from tests.support.database_roles import Roles, database_roles
 from tests.support.lambda_context import FakeContext
+from tests.support.logged import logged_to
 
 UPDATE = {
     "RequestType": "Update",
@@ -40,18 +41,19 @@ class Deployment:
         status: the stack's status, or the error that asking for it raises.
         fault: what the migrations raise; None if they succeed.
         seen: `asked`, `migrated`, and the status of each answer.
+        seconds: time that the migrations have.
         log: what the function logs.
     """
 
     status: str | Exception
     fault: Exception | None = None
     seen: list[str] = field(default_factory=list)
+    seconds: int = 0
     log: io.StringIO = field(default_factory=io.StringIO)
 
     def handle(self, request: dict[str, Any]) -> None:
-        logger = Logger()
-        logger.registered_handler.setStream(self.log)  # type: ignore[attr-defined]
-        MigrationsHandler(logger, self._migrate, self._send, status=self._status)(request, FakeContext())
+        with logged_to(self.log):
+            MigrationsHandler(Logger(), self._migrate, self._send, status=self._status)(request, FakeContext())
 
     def logged(self) -> dict[str, Any]:
         """Returns the only line of the log."""
@@ -60,7 +62,7 @@ class Deployment:
 
     def _migrate(self, seconds: int, _: Callable[[str], None]) -> None:
         self.seen.append("migrated")
-        assert 0 < seconds <= 100
+        self.seconds = seconds
         if self.fault is not None:
             raise self.fault
 
@@ -124,6 +126,28 @@ def test_a_status_that_can_not_be_read_is_logged() -> None:
     line = deployment.logged()
     assert "can't be asked whether this is a rollback" in line["message"]
     assert line["reason"] == "ClientError AccessDenied"
+
+
+@pytest.mark.parametrize(("status", "seconds"), [(ROLLBACK, 30), ("UPDATE_IN_PROGRESS", 100)])
+def test_what_follows_a_rollback_ends_before_the_next_deployment(status: str, seconds: int) -> None:
+    deployment = Deployment(status)
+    deployment.handle(UPDATE)
+    assert deployment.seconds == seconds
+
+
+def test_what_is_examined_takes_of_the_time_after_a_rollback(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+
+    def examine(_: Callable[[str], None]) -> None:
+        nonlocal now
+        now += 31
+
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    built = build(settings.database_url, settings.retention_months, examine, lambda: now)
+    with pytest.raises(Unfinished):
+        built.migrate(30, print)
 
 
 def test_migrations_that_go_on_are_of_no_rollback() -> None:

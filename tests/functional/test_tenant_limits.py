@@ -261,6 +261,7 @@ def test_a_canary_is_never_limited_and_uses_up_nobodys_limit(namespaces: list[st
     api.limiter = Limiter(limited(1, 1, **{"*": Limits(1), "27/": Limits(1)}), counter)
     for _ in range(3):
         assert post_events(api, [{"event": canary.NAME}], scope="canary", namespaces=namespaces)[0] == 202
+    assert post_events(api, [{"event": canary.NAME}] * 2, scope="canary", namespaces=namespaces)[0] == 403
     assert (counter.calls, counter.events.total()) == (0, 0)
     assert {record["attributes"]["MessageGroupId"] for record in queues.records()} == {CANARIES}
     assert [post(api)[0], post(api)[0]] == [202, 429]

@@ -97,6 +97,19 @@ def test_two_stacks_share_no_name_and_no_metric() -> None:
         assert not own or len(of_both) > len(list(metrics(alarm)))
 
 
+def test_stacks_of_one_name_in_two_regions_have_dashboards_of_their_own() -> None:
+    properties = cfn_yaml.load(str(FILES[2]))["Resources"]["Dashboard"]["Properties"]
+    assert properties["DashboardName"] == {"Fn::Sub": "${StackName}-${AWS::Region}"}
+
+
+def test_a_run_a_day_that_ends_later_than_the_day_before_ends_no_alarm() -> None:
+    watched = {name: {metric["MetricName"] for metric in metrics(alarm)} for name, alarm in ALARMS.items()}
+    daily = [name for name, of in watched.items() if of & {"PartitionsKept", "FallenKeys", "ContractFailures"}]
+    assert len(daily) == 2
+    for name in daily:
+        assert ALARMS[name]["EvaluationPeriods"] * 3600 > 24 * 3600
+
+
 def test_without_clickhouse_nothing_watches_it() -> None:
     parameters = PARAMETERS | {"ClickHouse": "off"}
     left = [name for file in FILES[:2] for name in load_alarms(file, parameters)]

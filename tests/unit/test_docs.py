@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,13 @@ def test_the_readme_is_short() -> None:
 def test_every_link_leads_to_a_file(page: str) -> None:
     folder = (ROOT / page).parent
     assert [link for link in documentation.links(ROOT / page) if not (folder / link.partition("#")[0]).exists()] == []
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE)
+def test_a_page_says_nothing_twice(page: str) -> None:
+    paragraphs = re.split(r"\n\s*\n", (ROOT / page).read_text())
+    counted = Counter(one for one in paragraphs if len(one) > 100 or one.startswith("#"))
+    assert [one for one, times in counted.items() if times > 1] == []
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE)

@@ -32,7 +32,9 @@ def test_a_zip_holds_the_files_of_its_package_and_is_named_in_the_template(tmp_p
     zip_packages(build, kept)
     made = build / "SyncFunction.zip"
     with ZipFile(made) as file:
-        texts = {name: file.read(name).decode() for name in file.namelist()}
+        names = file.namelist()
+        texts = {name: file.read(name).decode() for name in names}
+    assert len(names) == len(texts)
     assert texts == {"library/module.py": "1", "other/module.py": "2", "functions/module.py": "own"}
     assert (build / "template.yaml").read_text() == TEMPLATE.replace("SyncFunction\n", "SyncFunction.zip\n")
 

@@ -70,7 +70,9 @@ class Engine:
     def _connection(self, request: Request) -> Iterator[Connection]:
         """Yields a connection with the request's database and settings; closes it if the request fails or sets more."""
         key = (request.database, *(part for setting in request.settings.items() for part in setting))
-        connection = self._kept.pop(key, None) or self._connect(request.database, request.settings)
+        with self._keeping:
+            kept = self._kept.pop(key, None)
+        connection = kept or self._connect(request.database, request.settings)
         is_as_before = False
         try:
             yield connection
