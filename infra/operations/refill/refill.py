@@ -52,6 +52,13 @@ _TRANSLATE_MOVE = """
     WHERE number = %(number)s
 """
 
+# ClickHouse may have the events where they were before.
+_REPEAT_MOVES = """
+    UPDATE namespace_moves
+    SET opened = opened + 1, done_at = NULL
+    WHERE done_at > coalesce(%s, '-infinity')
+"""
+
 _UNFINISHED_ERASURES = """
     SELECT DISTINCT kind, subject, clickhouse = 'done'
     FROM erasures
@@ -217,6 +224,7 @@ class Refill:
                 _require_empty(connection)
                 kept.restore(connection)
                 _translate_moves(connection, kept, record.translation)
+                connection.execute(_REPEAT_MOVES, [record.complete_to])
                 records.begin(connection, record)
 
     def _wait_for_numbers(self, connection: Connection, last: int) -> None:
