@@ -103,7 +103,7 @@ _CHANGED_MOVES = """
     ORDER BY kept.number
 """
 
-# It moves what this server has, and counts as recorded now, so that the end of the refill has it repeated.
+# It moves what this server has.
 _RESTORE_MOVE = """
     INSERT INTO namespace_moves AS known (kind, id, old_path, new_path, version, before_xact, late_xacts)
     VALUES (
@@ -117,6 +117,17 @@ _RESTORE_MOVE = """
         late_xacts = excluded.late_xacts,
         progress = 0,
         done_at = NULL
+"""
+
+# The lost server did not know of these moves, or had yet to copy them: all that comes back follows.
+_TAKE_ALONG = """
+    UPDATE namespace_moves
+    SET opened = opened + 1,
+        late_xacts = late_xacts || ARRAY(
+            SELECT number::text::xid8 FROM generate_series(%(base)s::bigint + 1, %(last)s) AS number
+        ),
+        done_at = NULL
+    WHERE (kind, id, old_path) NOT IN (SELECT kind, id, old_path FROM kept_namespace_moves)
 """
 
 _ADD_RESTATED = "INSERT INTO restated_facts (statements) SELECT statements FROM kept_restated_facts"
@@ -300,6 +311,7 @@ class Merging(NamedTuple):
                 for move in moves
             ]
             self.connection.cursor().executemany(_RESTORE_MOVE, values)
+        self.connection.execute(_TAKE_ALONG, {"base": translation.base, "last": translation.last})
         return len(moves)
 
 

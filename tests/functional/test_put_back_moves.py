@@ -1,0 +1,117 @@
+"""Moves and erasures of namespaces count in a PostgreSQL that was put back to a moment."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from functions.ingest.consumer_handler import build
+from functions.sync.moves import Mover
+from infra.operations.refill.lost_events import Found, LostEvents
+from infra.operations.refill.refill import Refill
+from tests.conftest import RETENTION_MONTHS
+from tests.functional.test_sync import in_postgres, insert
+from tests.support.consuming import consume
+from tests.support.erasing import chat, message
+from tests.support.refilling import SECONDS, bring, differences, put_back_later
+
+LEAVE = """
+    UPDATE namespace_moves
+    SET opened = opened + 1, done_at = NULL, late_xacts = (SELECT array_agg(xact_id) FROM ai_usage_events WHERE id = %s)
+"""
+
+
+class Server(NamedTuple):
+    """A PostgreSQL, and the ClickHouse of both."""
+
+    url: str
+    clickhouse_url: str
+
+    def store(self, *events: dict[str, Any]) -> None:
+        handler = build(database_url=self.url, retention_months=RETENTION_MONTHS)
+        with closing(handler.consumer.database):
+            assert consume(handler, message(list(events))) == []
+
+    def bring(self) -> None:
+        bring(self.url, self.clickhouse_url)
+
+    def move(self) -> None:
+        Mover(self.url, self.clickhouse_url).run(SECONDS)
+
+    def refill(self) -> Any:
+        return Refill(self.url, self.clickhouse_url).run()
+
+    def settle(self) -> dict[int, str]:
+        """Moves and copies all that is left; returns the namespace path of each user's event."""
+        for _ in range(2):
+            self.move()
+            self.bring()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            present = in_postgres(connection)
+        assert differences(self.url, self.clickhouse_url) == []
+        return {row[3]: row[4] for row in present}
+
+
+@pytest.fixture
+def lost(database_url: str, clickhouse_url: str) -> Server:
+    """A server with an event of user 1 in the namespace 80."""
+    server = Server(database_url, clickhouse_url)
+    server.store(chat(1, **at("80/")))
+    server.bring()
+    return server
+
+
+@pytest.fixture
+def put_back(lost: Server) -> Iterator[Server]:
+    """The server when it is put back to this moment."""
+    with put_back_later(lost.url) as url:
+        yield lost._replace(url=url)
+
+
+def at(path: str, minutes: int = 0) -> dict[str, Any]:
+    moment = datetime.now(UTC) + timedelta(minutes=minutes)
+    return {"namespace": {"path": path}, "timestamp": moment.isoformat()}
+
+
+def test_what_comes_back_follows_a_namespace_that_moved_before_the_refill(lost: Server, put_back: Server) -> None:
+    lost.store(chat(2, **at("80/")))
+    lost.bring()
+    put_back.store(chat(3, **at("81/80/", 5)))
+    put_back.move()
+    put_back.refill()
+    assert put_back.settle() == {1: "81/80/", 2: "81/80/", 3: "81/80/"}
+
+
+def test_of_the_moves_in_both_servers_the_newest_counts(lost: Server, put_back: Server) -> None:
+    lost.store(chat(2, **at("80/")))
+    lost.store(chat(3, **at("82/80/", 5)))
+    lost.move()
+    lost.store(chat(4, **at("82/80/", 5)))
+    lost.bring()
+    put_back.store(chat(5, **at("81/80/", 10)))
+    put_back.refill()
+    assert put_back.settle() == dict.fromkeys(range(1, 6), "81/80/")
+
+
+def test_a_move_that_ends_during_the_refill_takes_along_what_comes_later(
+    lost: Server, put_back: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost.store(chat(2, **at("81/80/", 5)))
+    lost.move()
+    lost.bring()
+    with psycopg.connect(lost.url, autocommit=True) as connection:
+        connection.execute(LEAVE, [insert(connection, namespace_path="80/", user_id=3)])
+        insert(connection, namespace_path="80/", user_id=4)
+    lost.bring()
+    bring_events = LostEvents.bring
+
+    def after_the_move(events: LostEvents, start: datetime, end: datetime) -> Found:
+        put_back.move()
+        return bring_events(events, start, end)
+
+    monkeypatch.setattr(LostEvents, "bring", after_the_move)
+    put_back.refill()
+    assert put_back.settle() == {1: "81/80/", 2: "81/80/", 3: "81/80/", 4: "80/"}
