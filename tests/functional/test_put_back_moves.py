@@ -10,6 +10,8 @@ import pytest
 
 from functions.ingest.consumer_handler import build
 from functions.sync.moves import Mover
+from infra.operations.erasure.erase import Eraser
+from infra.operations.erasure.subject import Subject
 from infra.operations.refill.lost_events import Found, LostEvents
 from infra.operations.refill.refill import Refill
 from tests.conftest import RETENTION_MONTHS
@@ -40,6 +42,9 @@ class Server(NamedTuple):
 
     def move(self) -> None:
         Mover(self.url, self.clickhouse_url).run(SECONDS)
+
+    def erase(self, path: str) -> None:
+        Eraser(self.url, self.clickhouse_url).erase(Subject("namespace", path), "a test")
 
     def refill(self) -> Any:
         return Refill(self.url, self.clickhouse_url).run()
@@ -115,3 +120,15 @@ def test_a_move_that_ends_during_the_refill_takes_along_what_comes_later(
     monkeypatch.setattr(LostEvents, "bring", after_the_move)
     put_back.refill()
     assert put_back.settle() == {1: "81/80/", 2: "81/80/", 3: "81/80/", 4: "80/"}
+
+
+def test_what_was_erased_after_a_move_can_be_erased_again(lost: Server, put_back: Server) -> None:
+    lost.store(chat(2, **at("81/80/", 5)), chat(3, **at("70/")))
+    lost.move()
+    lost.bring()
+    lost.erase("81/80/")
+    to_repeat = put_back.refill().unfinished_erasures
+    assert to_repeat == ["namespace 80/", "namespace 81/80/"]
+    for subject in to_repeat:
+        put_back.erase(subject.split()[1])
+    assert put_back.settle() == {3: "70/"}

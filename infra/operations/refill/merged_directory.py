@@ -164,6 +164,29 @@ _ADD_ERASURES = """
     ORDER BY id
 """
 
+# A namespace that moved after the moment, and was erased then, is where it was before. The last id of a path is that of
+# its namespace, so nothing else is there.
+_ERASE_WHERE_THEY_ARE = """
+    WITH present AS MATERIALIZED (
+        SELECT erasures.id AS erasure, namespaces.id AS namespace, path
+        FROM erasures
+        JOIN namespaces ON namespaces.id = ANY(namespace_ids)
+        WHERE kind = 'namespace' AND finished_at IS NULL AND NOT starts_with(path, subject)
+    )
+    INSERT INTO erasures (
+        kind, subject, namespace_ids, requested_by, requested_at, repels_until, postgresql, clickhouse
+    )
+    SELECT kind, path, ARRAY[namespace], requested_by, requested_at, repels_until, postgresql, clickhouse
+    FROM present
+    JOIN erasures ON erasures.id = present.erasure
+    WHERE NOT EXISTS (
+        SELECT
+        FROM present AS above
+        WHERE above.erasure = present.erasure AND above.path <> present.path AND starts_with(present.path, above.path)
+    )
+    ORDER BY erasures.id
+"""
+
 _ADD_EXPORTS = """
     INSERT INTO exports (kind, subject, requested_by, requested_at, counts, finished_at)
     SELECT kind, subject, requested_by, requested_at, counts, finished_at
@@ -268,6 +291,7 @@ class Merging(NamedTuple):
             ("tenant_usage", _ADD_USAGE),
         ):
             added[table] = self.connection.execute(statement, self.excluded._asdict()).rowcount
+        added["erasures"] += self.connection.execute(_ERASE_WHERE_THEY_ARE).rowcount
         self.connection.execute(_TAKE_ORIGIN)
         self.connection.execute(_FORGET_FORMER)
         return added
