@@ -20,6 +20,7 @@ from tests.support.consuming import consume
 from tests.support.erasing import chat, message
 from tests.support.refilling import SECONDS, bring, differences, put_back_later
 
+CHANGE = "INSERT INTO directory_changes VALUES (now(), 'somebody', 'set', 'namespace', 82, '{}', '{\"a\": 1}')"
 LEAVE = """
     UPDATE namespace_moves
     SET opened = opened + 1, done_at = NULL, late_xacts = (SELECT array_agg(xact_id) FROM ai_usage_events WHERE id = %s)
@@ -120,6 +121,25 @@ def test_a_move_that_ends_during_the_refill_takes_along_what_comes_later(
     monkeypatch.setattr(LostEvents, "bring", after_the_move)
     put_back.refill()
     assert put_back.settle() == {1: "81/80/", 2: "81/80/", 3: "81/80/", 4: "80/"}
+
+
+def test_what_is_being_erased_does_not_come_back(lost: Server, put_back: Server) -> None:
+    below = at("80/82/")["namespace"] | {"full_path": "of/somebody"}
+    project = {"id": 9, "full_path": "of/somebody/app", "namespace": below}
+    lost.store(chat(2, namespace=below, project=project), chat(3, **at("70/")))
+    with psycopg.connect(lost.url, autocommit=True) as connection:
+        connection.execute(CHANGE)
+    lost.bring()
+    put_back.erase("80/")
+    put_back.refill()
+    with psycopg.connect(put_back.url, autocommit=True) as connection:
+        found = {
+            table: connection.execute(f"SELECT id FROM {table}").fetchall() for table in ("namespaces", "projects")
+        }
+        changes = connection.execute("SELECT before, after FROM directory_changes").fetchall()
+    assert (found, changes) == ({"namespaces": [(70,)], "projects": []}, [({}, {})])
+    put_back.erase("80/")
+    assert put_back.settle() == {3: "70/"}
 
 
 def test_what_was_erased_after_a_move_can_be_erased_again(lost: Server, put_back: Server) -> None:

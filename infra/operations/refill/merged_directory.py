@@ -5,14 +5,15 @@ what follows from it is written as always. Records of operators are added if the
 moves are translated; see `infra.operations.refill.thresholds`.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
-from itertools import batched
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import batched, groupby
+from operator import itemgetter
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg import sql
 
-from functions.ingest.directory.fact import PropertyName, Statement, Subject
+from functions.ingest.directory.fact import Facts, Statement, Subject
 from functions.ingest.directory.subjects import change_subjects
 from functions.ingest.directory.user_names import change_names
 from functions.ingest.directory.users import StatedNames
@@ -34,19 +35,52 @@ _RAISE_VERSION = """
     SET number = greatest(number, (SELECT max(number) FROM kept_directory_version))
 """
 
-# Who is being erased does not come back.
+# Who is being erased does not come back: users, and namespaces with all that either server knew to be below them.
 _LEAVE_OUT = (
-    "DELETE FROM kept_users WHERE id = ANY(%(users)s)",
+    "CREATE TEMPORARY TABLE left_out (kind text, id bigint) ON COMMIT DROP",
+    """
+    INSERT INTO left_out
+    SELECT 'user', unnest(%(users)s::bigint[])
+    UNION
+    SELECT 'namespace', id
+    FROM kept_namespaces
+    JOIN unnest(%(paths)s::text[]) AS erased ON starts_with(path, erased)
+    UNION
+    SELECT 'project', id
+    FROM kept_projects
+    JOIN unnest(%(paths)s::text[]) AS erased ON starts_with(namespace_path, erased)
+    UNION
+    SELECT within.*
+    FROM (
+        SELECT kind, subject, namespace_ids, project_ids FROM erasures
+        UNION ALL
+        SELECT kind, subject, namespace_ids, project_ids FROM kept_erasures
+    ) AS erasure
+    CROSS JOIN LATERAL (
+        SELECT 'namespace', unnest(namespace_ids)
+        UNION ALL
+        SELECT 'project', unnest(project_ids)
+    ) AS within
+    WHERE erasure.kind = 'namespace' AND erasure.subject = ANY(%(paths)s)
+    """,
     """
     DELETE FROM kept_user_names
     WHERE user_id = ANY(%(users)s)
        OR EXISTS (SELECT FROM unnest(%(paths)s::text[]) AS path WHERE starts_with(namespace_path, path))
     """,
+    "DELETE FROM kept_users WHERE ('user', id) IN (SELECT kind, id FROM left_out)",
+    "DELETE FROM kept_facts WHERE (kind, id) IN (SELECT kind, id FROM left_out)",
+    "DELETE FROM kept_namespaces WHERE ('namespace', id) IN (SELECT kind, id FROM left_out)",
+    "DELETE FROM kept_projects WHERE ('project', id) IN (SELECT kind, id FROM left_out)",
     """
-    DELETE FROM kept_facts AS kept
-    USING erasures
-    WHERE erasures.kind = 'namespace' AND erasures.subject = ANY(%(paths)s)
-      AND kept.id = ANY(CASE kept.kind WHEN 'namespace' THEN namespace_ids ELSE project_ids END)
+    UPDATE kept_directory_changes
+    SET before = '{}', after = '{}'
+    WHERE (kind, id) IN (SELECT kind, id FROM left_out)
+    """,
+    """
+    UPDATE kept_exports
+    SET subject = NULL
+    WHERE kind = 'user' AND subject = ANY(%(users)s::bigint[]::text[])
     """,
 )
 
@@ -307,20 +341,27 @@ class Merging(NamedTuple):
         return self.connection.execute(statement.format(**parts)).rowcount
 
     def _state_facts(self) -> int:
-        stated = defaultdict[Subject, dict[tuple[PropertyName, str], Statement]](dict)
-        rows = self.connection.execute(_DIFFERING_FACTS).fetchall()
-        for kind, number, attribute, scope, value, stated_at, issuer, sub, namespaces, received_at in rows:
-            statement = Statement(value, stated_at, issuer, sub, tuple(namespaces), received_at)
-            stated[kind, number][attribute, scope] = statement
-        for some in batched(stated.items(), _AT_ONCE, strict=False):
-            change_subjects(dict(some), self.connection)
-        return len(rows)
+        number = 0
+        with self._rows("differing_facts", _DIFFERING_FACTS) as rows:
+            for some in batched(_stated_facts(rows), _AT_ONCE, strict=False):
+                change_subjects(dict(some), self.connection)
+                number += sum(len(facts) for _, facts in some)
+        return number
 
     def _state_names(self) -> int:
-        rows = self.connection.execute(_DIFFERING_NAMES).fetchall()
-        for some in batched(rows, _AT_ONCE, strict=False):
-            change_names([one for row in some for one in _stated_names(*row)], self.connection)
-        return len(rows)
+        number = 0
+        with self._rows("differing_names", _DIFFERING_NAMES) as rows:
+            for some in batched(rows, _AT_ONCE, strict=False):
+                change_names([one for row in some for one in _stated_names(*row)], self.connection)
+                number += len(some)
+        return number
+
+    @contextmanager
+    def _rows(self, name: str, statement: LiteralString) -> Iterator[Iterator[Any]]:
+        """Opens a cursor of the server: the rows of a whole directory may not fit into memory."""
+        with self.connection.cursor(name=name) as cursor:
+            cursor.itersize = _AT_ONCE
+            yield iter(cursor.execute(statement))
 
     def _restore_moves(self, moves: Sequence[Move], translation: Translation) -> int:
         if moves:
@@ -337,6 +378,18 @@ class Merging(NamedTuple):
             self.connection.cursor().executemany(_RESTORE_MOVE, values)
         self.connection.execute(_TAKE_ALONG, {"base": translation.base, "last": translation.last})
         return len(moves)
+
+
+def _stated_facts(rows: Iterable[Any]) -> Iterator[tuple[Subject, Facts]]:
+    """Yields each subject with the statements that its rows tell of."""
+    for subject, of_subject in groupby(rows, itemgetter(0, 1)):
+        yield (
+            subject,
+            {
+                (attribute, scope): Statement(value, stated_at, issuer, sub, tuple(namespaces), received_at)
+                for _, _, attribute, scope, value, stated_at, issuer, sub, namespaces, received_at in of_subject
+            },
+        )
 
 
 def _stated_names(
