@@ -9,9 +9,10 @@ import psycopg
 import pytest
 
 from functions.ingest.consumer_handler import build
+from functions.retention.erasures import forget_users
 from functions.sync.moves import Mover
 from infra.operations.erasure.erase import Eraser
-from infra.operations.erasure.subject import Subject
+from infra.operations.erasure.subject import Kind, Subject
 from infra.operations.refill.lost_events import Found, LostEvents
 from infra.operations.refill.refill import Refill
 from tests.conftest import RETENTION_MONTHS
@@ -44,8 +45,8 @@ class Server(NamedTuple):
     def move(self) -> None:
         Mover(self.url, self.clickhouse_url).run(SECONDS)
 
-    def erase(self, path: str) -> None:
-        Eraser(self.url, self.clickhouse_url).erase(Subject("namespace", path), "a test")
+    def erase(self, name: str, kind: Kind = "namespace") -> None:
+        Eraser(self.url, self.clickhouse_url).erase(Subject(kind, name), "a test")
 
     def refill(self) -> Any:
         return Refill(self.url, self.clickhouse_url).run()
@@ -140,6 +141,39 @@ def test_what_is_being_erased_does_not_come_back(lost: Server, put_back: Server)
     assert (found, changes) == ({"namespaces": [(70,)], "projects": []}, [({}, {})])
     put_back.erase("80/")
     assert put_back.settle() == {3: "70/"}
+
+
+def test_users_whose_erasure_is_forgotten_are_named_if_only_postgresql_knows_them(
+    lost: Server, put_back: Server
+) -> None:
+    lost.store(chat(2, **at("70/")))
+    lost.erase("1", "user")
+    with psycopg.connect(lost.url, autocommit=True) as connection:
+        connection.execute("UPDATE erasures SET repels_until = now()")
+        assert forget_users(connection) == 1
+    lost.bring()
+    refill = Refill(put_back.url, put_back.clickhouse_url)
+    planned, done = refill.run(dry_run=True), refill.run()
+    for refilled in (planned, done):
+        assert (refilled.forgotten_erasures, refilled.erased_users) == (1, [1])
+
+
+def test_what_an_erased_user_sent_later_comes_back_with_a_refill_that_goes_on(
+    lost: Server, put_back: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost.erase("1", "user")
+    lost.store(chat(1, **at("70/")))
+    lost.bring()
+
+    def interrupt(*_: object) -> Found:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LostEvents, "bring", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            put_back.refill()
+    put_back.bring()
+    assert (put_back.refill().added, put_back.refill().was_finished) == (1, True)
 
 
 def test_what_was_erased_after_a_move_can_be_erased_again(lost: Server, put_back: Server) -> None:

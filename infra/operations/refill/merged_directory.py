@@ -198,6 +198,22 @@ _ADD_ERASURES = """
     ORDER BY id
 """
 
+# Nothing but an erasure removes a user. This server may have got new users since.
+_FORGOTTEN_ERASURES = """
+    SELECT count(*), ARRAY(
+        SELECT id
+        FROM users
+        WHERE id NOT IN (SELECT id FROM kept_users)
+          AND ('user', id) NOT IN (SELECT kind, id FROM left_out)
+          AND id::text NOT IN (SELECT subject FROM kept_erasures WHERE kind = 'user' AND subject IS NOT NULL)
+        ORDER BY id
+    )
+    FROM kept_erasures AS kept
+    WHERE kind = 'user' AND subject IS NULL AND NOT EXISTS (
+        SELECT FROM erasures AS known WHERE (known.kind, known.requested_at) = (kept.kind, kept.requested_at)
+    )
+"""
+
 # A namespace that moved after the moment, and was erased then, is where it was before. The last id of a path is that of
 # its namespace, so nothing else is there.
 _ERASE_WHERE_THEY_ARE = """
@@ -304,6 +320,14 @@ class Merging(NamedTuple):
     def moves(self) -> list[Move]:
         """Returns the moves of which this server does not know, or not all. Call it before `merge`."""
         return [Move(*row) for row in self.connection.execute(_CHANGED_MOVES)]
+
+    def forgotten_erasures(self) -> tuple[int, list[int]]:
+        """Returns the number of erasures of which only their times are known, and the users whom they may have erased.
+
+        Call it before `merge`.
+        """
+        number, users = self.connection.execute(_FORGOTTEN_ERASURES).fetchall()[0]
+        return number, users if number else []
 
     def merge(self, moves: Sequence[Move], translation: Translation) -> dict[str, int]:
         """Writes what is missing; returns the number of rows, by table."""
