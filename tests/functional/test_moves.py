@@ -30,7 +30,7 @@ AS_BEFORE_MOVES = """
     ALTER TABLE directory_version DROP COLUMN rows_removed_in;
     DROP TABLE namespace_moves_in_clickhouse, namespace_moves;
     DROP INDEX facts_path, projects_namespace_path, user_names_namespace_path;
-    DROP TABLE reprocessings, refilled_months, refills, directory_origin, tenant_usage, migration_steps;
+    DROP TABLE put_back_from, reprocessings, refilled_months, refills, directory_origin, tenant_usage, migration_steps;
     DROP FUNCTION make_event_partition, give_replica_identity;
     ALTER TABLE sync_state DROP COLUMN mark, DROP COLUMN server;
     ALTER TABLE rejected_events DROP COLUMN request_id;
