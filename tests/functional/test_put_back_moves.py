@@ -10,6 +10,7 @@ import pytest
 
 from functions.ingest.consumer_handler import build
 from functions.retention.erasures import forget_users
+from functions.sync.error import SyncError
 from functions.sync.moves import Mover
 from infra.operations.erasure.erase import Eraser
 from infra.operations.erasure.subject import Kind, Subject
@@ -81,6 +82,19 @@ def put_back(lost: Server) -> Iterator[Server]:
 def at(path: str, minutes: int = 0) -> dict[str, Any]:
     moment = datetime.now(UTC) + timedelta(minutes=minutes)
     return {"namespace": {"path": path}, "timestamp": moment.isoformat()}
+
+
+def test_a_moment_before_the_first_sync_is_noticed(database_url: str, clickhouse_url: str) -> None:
+    lost = Server(database_url, clickhouse_url)
+    lost.store(chat(1, **at("80/")))
+    with put_back_later(lost.url) as url:
+        lost.store(chat(2, **at("70/")))
+        lost.bring()
+        put_back = lost._replace(url=url)
+        with pytest.raises(SyncError, match="usage-events refill"):
+            put_back.bring()
+        assert put_back.refill().added == 1
+        assert put_back.settle() == {1: "80/", 2: "70/"}
 
 
 def test_what_comes_back_follows_a_namespace_that_moved_before_the_refill(lost: Server, put_back: Server) -> None:
