@@ -155,13 +155,17 @@ _RESTORE_MOVE = """
 
 # The lost server did not know of these moves, or had yet to copy them: all that comes back follows.
 _TAKE_ALONG = """
-    UPDATE namespace_moves
+    UPDATE namespace_moves AS known
     SET opened = opened + 1,
         late_xacts = late_xacts || ARRAY(
             SELECT number::text::xid8 FROM generate_series(%(base)s::bigint + 1, %(last)s) AS number
         ),
         done_at = NULL
-    WHERE (kind, id, old_path) NOT IN (SELECT kind, id, old_path FROM kept_namespace_moves)
+    WHERE NOT EXISTS (
+        SELECT
+        FROM kept_namespace_moves AS kept
+        WHERE (kept.kind, kept.id, kept.old_path) = (known.kind, known.id, known.old_path)
+    )
 """
 
 _ADD_RESTATED = "INSERT INTO restated_facts (statements) SELECT statements FROM kept_restated_facts"
@@ -198,20 +202,22 @@ _ADD_ERASURES = """
     ORDER BY id
 """
 
-# Nothing but an erasure removes a user. This server may have got new users since.
 _FORGOTTEN_ERASURES = """
-    SELECT count(*), ARRAY(
-        SELECT id
-        FROM users
-        WHERE id NOT IN (SELECT id FROM kept_users)
-          AND ('user', id) NOT IN (SELECT kind, id FROM left_out)
-          AND id::text NOT IN (SELECT subject FROM kept_erasures WHERE kind = 'user' AND subject IS NOT NULL)
-        ORDER BY id
-    )
+    SELECT count(*)
     FROM kept_erasures AS kept
     WHERE kind = 'user' AND subject IS NULL AND NOT EXISTS (
         SELECT FROM erasures AS known WHERE (known.kind, known.requested_at) = (kept.kind, kept.requested_at)
     )
+"""
+
+# Nothing but an erasure removes a user. This server may have got new users since.
+_ERASED_USERS = """
+    SELECT id
+    FROM users
+    WHERE NOT EXISTS (SELECT FROM kept_users WHERE kept_users.id = users.id)
+      AND NOT EXISTS (SELECT FROM left_out WHERE (left_out.kind, left_out.id) = ('user', users.id))
+      AND NOT EXISTS (SELECT FROM kept_erasures WHERE (kind, subject) = ('user', users.id::text))
+    ORDER BY id
 """
 
 # A namespace that moved after the moment, and was erased then, is where it was before. The last id of a path is that of
@@ -326,8 +332,8 @@ class Merging(NamedTuple):
 
         Call it before `merge`.
         """
-        number, users = self.connection.execute(_FORGOTTEN_ERASURES).fetchall()[0]
-        return number, users if number else []
+        ((number,),) = self.connection.execute(_FORGOTTEN_ERASURES).fetchall()
+        return number, [user for (user,) in self.connection.execute(_ERASED_USERS)] if number else []
 
     def merge(self, moves: Sequence[Move], translation: Translation) -> dict[str, int]:
         """Writes what is missing; returns the number of rows, by table."""
