@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -14,10 +15,11 @@ from functions.sync.error import SyncError
 from functions.sync.moves import Mover
 from infra.operations.erasure.erase import Eraser
 from infra.operations.erasure.subject import Kind, Subject
+from infra.operations.refill.error import RefillError
 from infra.operations.refill.lost_events import Found, LostEvents
 from infra.operations.refill.refill import Refill
 from tests.conftest import RETENTION_MONTHS
-from tests.functional.test_sync import in_postgres, insert
+from tests.functional.test_sync import LAST_MONTH, in_postgres, insert
 from tests.support.consuming import consume
 from tests.support.erasing import chat, message
 from tests.support.refilling import SECONDS, bring, differences, put_back_later
@@ -136,6 +138,22 @@ def test_a_move_that_ends_during_the_refill_takes_along_what_comes_later(
     monkeypatch.setattr(LostEvents, "bring", after_the_move)
     put_back.refill()
     assert put_back.settle() == {1: "81/80/", 2: "81/80/", 3: "81/80/", 4: "80/"}
+
+
+def test_an_event_that_an_open_transaction_stores_in_another_month_is_stored_once(
+    lost: Server, put_back: Server
+) -> None:
+    identifier = uuid4()
+    lost.store(chat(2, id=str(identifier), **at("70/")))
+    lost.bring()
+    with psycopg.connect(put_back.url) as stores:
+        insert(stores, id=identifier, timestamp=LAST_MONTH, user_id=2, namespace_path="70/")
+        with pytest.raises(RefillError, match="a transaction of the server"):
+            Refill(put_back.url, put_back.clickhouse_url, wait_seconds=1).run()
+    put_back.refill()
+    put_back.settle()
+    with psycopg.connect(put_back.url) as connection:
+        assert sorted(row[3] for row in in_postgres(connection)) == [1, 2]
 
 
 def test_what_is_being_erased_does_not_come_back(lost: Server, put_back: Server) -> None:

@@ -186,6 +186,7 @@ class Refill:
             _require_target(client, record)
             if not dry_run:
                 _use_up_numbers(connection, record.last_xact)
+                self._wait_for_numbers(connection, record.last_xact)
             events = KeptEvents(client, record.epoch, _xact_id(known), excluded)
             for month in _months(connection):
                 self._bring(LostEvents(connection, events, month, record), refilled, dry_run=dry_run)
