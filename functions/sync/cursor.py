@@ -15,7 +15,8 @@ from functions.shared.rollup_days import forget_rollups
 from functions.shared.sync_state import BEGINNING, SyncPosition, Watermark, foreign_position, read_state
 from functions.sync.chunks import EPOCH_FACTOR
 from functions.sync.error import SyncError
-from functions.sync.marks import START_ANEW, mark, remember_server, replacement, told
+from functions.sync.kept_directory import lacks_changes
+from functions.sync.marks import PUT_BACK, START_ANEW, mark, remember_server, replacement, told
 
 _HAS_ROWS = "SELECT EXISTS (SELECT * FROM ai_usage_events)"
 
@@ -95,11 +96,14 @@ class Cursor(msgspec.Struct, frozen=True):
         been emptied since.
 
         Raises:
+            SyncError: PostgreSQL was put back to a moment before the table was made.
             ClickHouseError: ClickHouse did not answer or returned an error.
         """
         row = connection.execute(_EPOCH, [str(target)]).fetchone()
         if row is not None:
             return cls(connection, target, row[0])
+        if lacks_changes(connection, client):
+            raise SyncError(PUT_BACK)
         refilled = connection.execute(_REFILLED_EPOCHS).fetchall()
         epoch = next_epoch(client, target, (known for (known,) in refilled))
         connection.execute(_BEGIN_EPOCH, {"target": str(target), "epoch": epoch} | BEGINNING.values())

@@ -76,6 +76,15 @@ _VERSIONS = "SELECT source, max(version) FROM ai_usage_directory GROUP BY source
 
 _KEPT_ORIGIN = "SELECT JSONExtractString(row, 'id') FROM ai_usage_directory FINAL WHERE source = {source:String}"
 
+# A copy that is under way has the former version too.
+_KEPT_VERSION = """
+    SELECT max(JSONExtractInt(row, 'number'))
+    FROM ai_usage_directory FINAL
+    WHERE source = 'directory_version'
+"""
+
+_OWN_VERSION = "SELECT number FROM directory_version"
+
 _OWN_ORIGIN = "SELECT id::text FROM directory_origin"
 
 _PUT_BACK_FROM = "SELECT origin::text FROM put_back_from"
@@ -178,7 +187,7 @@ def is_of_another(connection: Connection, client: Client) -> bool:
     A PostgreSQL that was put back to an earlier moment is another one until it has been refilled.
     """
     kept = _kept_origin(client)
-    return kept is not None and (_own_origin(connection) != kept or _counts_less(connection, client))
+    return kept is not None and (_own_origin(connection) != kept or _is_behind(connection, client))
 
 
 def was_put_back(connection: Connection, client: Client) -> bool:
@@ -187,13 +196,13 @@ def was_put_back(connection: Connection, client: Client) -> bool:
     if kept is None:
         return False
     if _own_origin(connection) == kept:
-        return _counts_less(connection, client)
+        return _is_behind(connection, client)
     return (kept,) in connection.execute(_PUT_BACK_FROM).fetchall()
 
 
 def leave_origin(connection: Connection, client: Client) -> None:
     """Makes a PostgreSQL that was put back another one, although its sync starts anew. Call it in a transaction."""
-    if _own_origin(connection) == _kept_origin(client) and _counts_less(connection, client):
+    if _own_origin(connection) == _kept_origin(client) and _is_behind(connection, client):
         connection.execute(_LEAVE_ORIGIN)
         connection.execute(_NEW_ORIGIN)
 
@@ -210,9 +219,23 @@ def _own_origin(connection: Connection) -> str:
     return str(connection.execute(_OWN_ORIGIN).fetchall()[0][0])
 
 
-def _counts_less(connection: Connection, client: Client) -> bool:
+def lacks_changes(connection: Connection, client: Client) -> bool:
+    """Whether this PostgreSQL's directory is older than ClickHouse's copy of it.
+
+    Tells of a PostgreSQL that was put back to a moment before ClickHouse's table was made, and so knows no mark of it.
+    """
+    return _own_origin(connection) == _kept_origin(client) and _has_lower_version(connection, client)
+
+
+def _is_behind(connection: Connection, client: Client) -> bool:
     target = readable_target_of(client)
-    return target is not None and marks.was_put_back(connection, client, target)
+    counts_less = target is not None and marks.was_put_back(connection, client, target)
+    return counts_less or _has_lower_version(connection, client)
+
+
+def _has_lower_version(connection: Connection, client: Client) -> bool:
+    kept = int(client.query(_KEPT_VERSION).result_rows[0][0])
+    return int(connection.execute(_OWN_VERSION).fetchall()[0][0]) < kept
 
 
 def copy_directory(connection: Connection, client: Client, cluster: str | None, looks: Looks | None = None) -> int:

@@ -23,6 +23,11 @@ MARKS = "ai_usage_sync_marks"
 
 START_ANEW = "`usage-events sync --reset` to start from the first row"
 
+PUT_BACK = (
+    "PostgreSQL was restored to an earlier moment than ClickHouse: run `usage-events refill` to bring back what only"
+    f" ClickHouse has, or {START_ANEW}"
+)
+
 # Not every role may ask, and not every service answers.
 _MAY_ASK = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE')"
 
@@ -104,10 +109,7 @@ def replacement(connection: Connection, client: Client, target: UUID) -> str | N
         ClickHouseError: ClickHouse did not answer or returned an error.
     """
     if was_put_back(connection, client, target):
-        return (
-            "PostgreSQL was restored to an earlier moment than ClickHouse: run `usage-events refill` to bring back what"
-            f" only ClickHouse has, or {START_ANEW}"
-        )
+        return PUT_BACK
     if not is_same_server(connection, target):
         return f"PostgreSQL was restored from another server, or upgraded: run {START_ANEW}"
     return None

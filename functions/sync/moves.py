@@ -87,11 +87,13 @@ _MOVE = """
 
 _PROGRESS = "UPDATE namespace_moves SET progress = progress + %(moved)s WHERE number = %(number)s"
 
-# Fails if a batch of events had the move repeated meanwhile; see `repeat_moves` of the ingest.
+# Fails if a batch of events had the move repeated meanwhile; see `repeat_moves` of the ingest. Until a refill is
+# finished, it brings events to former paths.
 _DONE = """
     UPDATE namespace_moves
     SET done_at = now(), late_xacts = '{}'
     WHERE number = %(number)s AND opened = %(opened)s
+      AND (SELECT finished_at IS NULL FROM refills ORDER BY epoch DESC LIMIT 1) IS NOT TRUE
 """
 
 _AFTER_ALL_EVENTS = {"timestamp": datetime.max.replace(tzinfo=UTC), "id": UUID(int=2**128 - 1)}

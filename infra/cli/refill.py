@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from functions.shared import settings
+from functions.shared.counted import counted
 from infra.cli.environment import use_local_stack
 from infra.cli.terminal import errors_reported, format_moment
 
@@ -58,3 +59,7 @@ def _notes(refilled: "Refilled") -> Iterator[str]:
     for subject in refilled.unfinished_erasures:
         kind, name = subject.split()
         yield f"Not all is erased that was to be, so repeat it: usage-events {kind} erase {name}"
+    if refilled.forgotten_erasures:
+        users = ", ".join(map(str, refilled.erased_users)) or "none"
+        yield f"{counted(refilled.forgotten_erasures, 'user', 'was')} erased after the moment, and no record tells who."
+        yield f"Find out who of those is back whom PostgreSQL knows and ClickHouse does not, and erase them: {users}"

@@ -20,6 +20,7 @@ from functions.ingest.consumer_handler import ConsumerHandler, build
 from functions.shared.clickhouse import columns_of, readable_target_of
 from functions.shared.postgres import Database, TimeLimits
 from functions.sync import kept_directory, sync
+from functions.sync.analysis import Analysis
 from functions.sync.chunks import EPOCH_FACTOR
 from functions.sync.moves import Mover
 from functions.sync.sync import Sync
@@ -248,6 +249,31 @@ def test_a_namespace_that_moves_meanwhile_takes_its_events_along(
     def move(*given: Any) -> int:
         later = {"namespace": {"path": "31/28/", "full_path": "acme/team"}, "timestamp": soon().isoformat()}
         consume(new_consumer, message([chat(50, **later)]))
+        mover.run(SECONDS)
+        return fill_step(*given)
+
+    mover, fill_step = Mover(loss.new_url, loss.clickhouse_url), month.Month.fill
+    monkeypatch.setattr(month.Month, "fill", move)
+    loss.refill()
+    mover.run(SECONDS)
+    loss.sync()
+    assert {row[4] for row in in_postgres(loss.new)} == {"31/28/"}
+    assert loss.differences() == []
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_move_that_clickhouse_never_heard_of_is_repeated_until_all_is_filled(
+    loss: Loss, is_done: bool, consumer: ConsumerHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consume(consumer, message([chat(number, **PLACE) for number in range(1, 40)]))
+    loss.bring()
+    later = {"namespace": {"path": "31/28/", "full_path": "acme/team"}, "timestamp": soon().isoformat()}
+    consume(consumer, message([chat(50, **later)]))
+    if is_done:
+        Mover(loss.url, loss.clickhouse_url).run(SECONDS)
+    Analysis(loss.url, loss.clickhouse_url).run(SECONDS)
+
+    def move(*given: Any) -> int:
         mover.run(SECONDS)
         return fill_step(*given)
 

@@ -29,15 +29,28 @@ _ROWS = sql.SQL("SELECT to_jsonb(kept)::text FROM {} AS kept ORDER BY 1")
 @contextmanager
 def another_database(url: str) -> Iterator[str]:
     """Makes a database that is migrated and empty, on the server of the one at the URL."""
+    with _copied(url, TEMPLATE, "refilled") as other_url:
+        with psycopg.connect(other_url, autocommit=True) as connection:
+            connection.execute("UPDATE directory_origin SET id = %s", [uuid4()])
+        yield other_url
+
+
+@contextmanager
+def put_back_later(url: str) -> Iterator[str]:
+    """Makes a copy of the database at the URL, which is the database when it is put back to the present moment."""
+    with _copied(url, url.rpartition("/")[2], "put_back") as other_url:
+        yield other_url
+
+
+@contextmanager
+def _copied(url: str, template: str, suffix: str) -> Iterator[str]:
     server, _, name = url.rpartition("/")
-    other = f"{name}_refilled"
+    other = f"{name}_{suffix}"
     with psycopg.connect(f"{server}/postgres", autocommit=True) as administration:
-        identifiers = {"other": sql.Identifier(other), "template": sql.Identifier(TEMPLATE)}
+        identifiers = {"other": sql.Identifier(other), "template": sql.Identifier(template)}
         statement = sql.SQL("CREATE DATABASE {other} TEMPLATE {template} STRATEGY FILE_COPY").format(**identifiers)
         administration.execute(statement)
         try:
-            with psycopg.connect(f"{server}/{other}", autocommit=True) as connection:
-                connection.execute("UPDATE directory_origin SET id = %s", [uuid4()])
             yield f"{server}/{other}"
         finally:
             administration.execute(sql.SQL("DROP DATABASE {other} WITH (FORCE)").format(**identifiers))

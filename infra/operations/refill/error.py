@@ -2,4 +2,4 @@
 
 
 class RefillError(Exception):
-    """The database can't be refilled as it is; the message says why, and nothing was changed."""
+    """The refill can't go on; the message says why. What it did before stays, and the next run goes on."""

@@ -5,14 +5,15 @@ what follows from it is written as always. Records of operators are added if the
 moves are translated; see `infra.operations.refill.thresholds`.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
-from itertools import batched
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import batched, groupby
+from operator import itemgetter
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg import sql
 
-from functions.ingest.directory.fact import PropertyName, Statement, Subject
+from functions.ingest.directory.fact import Facts, Statement, Subject
 from functions.ingest.directory.subjects import change_subjects
 from functions.ingest.directory.user_names import change_names
 from functions.ingest.directory.users import StatedNames
@@ -34,19 +35,52 @@ _RAISE_VERSION = """
     SET number = greatest(number, (SELECT max(number) FROM kept_directory_version))
 """
 
-# Who is being erased does not come back.
+# Who is being erased does not come back: users, and namespaces with all that either server knew to be below them.
 _LEAVE_OUT = (
-    "DELETE FROM kept_users WHERE id = ANY(%(users)s)",
+    "CREATE TEMPORARY TABLE left_out (kind text, id bigint) ON COMMIT DROP",
+    """
+    INSERT INTO left_out
+    SELECT 'user', unnest(%(users)s::bigint[])
+    UNION
+    SELECT 'namespace', id
+    FROM kept_namespaces
+    JOIN unnest(%(paths)s::text[]) AS erased ON starts_with(path, erased)
+    UNION
+    SELECT 'project', id
+    FROM kept_projects
+    JOIN unnest(%(paths)s::text[]) AS erased ON starts_with(namespace_path, erased)
+    UNION
+    SELECT within.*
+    FROM (
+        SELECT kind, subject, namespace_ids, project_ids FROM erasures
+        UNION ALL
+        SELECT kind, subject, namespace_ids, project_ids FROM kept_erasures
+    ) AS erasure
+    CROSS JOIN LATERAL (
+        SELECT 'namespace', unnest(namespace_ids)
+        UNION ALL
+        SELECT 'project', unnest(project_ids)
+    ) AS within
+    WHERE erasure.kind = 'namespace' AND erasure.subject = ANY(%(paths)s)
+    """,
     """
     DELETE FROM kept_user_names
     WHERE user_id = ANY(%(users)s)
        OR EXISTS (SELECT FROM unnest(%(paths)s::text[]) AS path WHERE starts_with(namespace_path, path))
     """,
+    "DELETE FROM kept_users WHERE ('user', id) IN (SELECT kind, id FROM left_out)",
+    "DELETE FROM kept_facts WHERE (kind, id) IN (SELECT kind, id FROM left_out)",
+    "DELETE FROM kept_namespaces WHERE ('namespace', id) IN (SELECT kind, id FROM left_out)",
+    "DELETE FROM kept_projects WHERE ('project', id) IN (SELECT kind, id FROM left_out)",
     """
-    DELETE FROM kept_facts AS kept
-    USING erasures
-    WHERE erasures.kind = 'namespace' AND erasures.subject = ANY(%(paths)s)
-      AND kept.id = ANY(CASE kept.kind WHEN 'namespace' THEN namespace_ids ELSE project_ids END)
+    UPDATE kept_directory_changes
+    SET before = '{}', after = '{}'
+    WHERE (kind, id) IN (SELECT kind, id FROM left_out)
+    """,
+    """
+    UPDATE kept_exports
+    SET subject = NULL
+    WHERE kind = 'user' AND subject = ANY(%(users)s::bigint[]::text[])
     """,
 )
 
@@ -103,7 +137,7 @@ _CHANGED_MOVES = """
     ORDER BY kept.number
 """
 
-# It moves what this server has, and counts as recorded now, so that the end of the refill has it repeated.
+# It moves what this server has.
 _RESTORE_MOVE = """
     INSERT INTO namespace_moves AS known (kind, id, old_path, new_path, version, before_xact, late_xacts)
     VALUES (
@@ -117,6 +151,21 @@ _RESTORE_MOVE = """
         late_xacts = excluded.late_xacts,
         progress = 0,
         done_at = NULL
+"""
+
+# The lost server did not know of these moves, or had yet to copy them: all that comes back follows.
+_TAKE_ALONG = """
+    UPDATE namespace_moves AS known
+    SET opened = opened + 1,
+        late_xacts = late_xacts || ARRAY(
+            SELECT number::text::xid8 FROM generate_series(%(base)s::bigint + 1, %(last)s) AS number
+        ),
+        done_at = NULL
+    WHERE NOT EXISTS (
+        SELECT
+        FROM kept_namespace_moves AS kept
+        WHERE (kept.kind, kept.id, kept.old_path) = (known.kind, known.id, known.old_path)
+    )
 """
 
 _ADD_RESTATED = "INSERT INTO restated_facts (statements) SELECT statements FROM kept_restated_facts"
@@ -151,6 +200,47 @@ _ADD_ERASURES = """
         SELECT FROM erasures AS known WHERE (known.kind, known.requested_at) = (kept.kind, kept.requested_at)
     )
     ORDER BY id
+"""
+
+_FORGOTTEN_ERASURES = """
+    SELECT count(*)
+    FROM kept_erasures AS kept
+    WHERE kind = 'user' AND subject IS NULL AND NOT EXISTS (
+        SELECT FROM erasures AS known WHERE (known.kind, known.requested_at) = (kept.kind, kept.requested_at)
+    )
+"""
+
+# Nothing but an erasure removes a user. This server may have got new users since.
+_ERASED_USERS = """
+    SELECT id
+    FROM users
+    WHERE NOT EXISTS (SELECT FROM kept_users WHERE kept_users.id = users.id)
+      AND NOT EXISTS (SELECT FROM left_out WHERE (left_out.kind, left_out.id) = ('user', users.id))
+      AND NOT EXISTS (SELECT FROM kept_erasures WHERE (kind, subject) = ('user', users.id::text))
+    ORDER BY id
+"""
+
+# A namespace that moved after the moment, and was erased then, is where it was before. The last id of a path is that of
+# its namespace, so nothing else is there.
+_ERASE_WHERE_THEY_ARE = """
+    WITH present AS MATERIALIZED (
+        SELECT erasures.id AS erasure, namespaces.id AS namespace, path
+        FROM erasures
+        JOIN namespaces ON namespaces.id = ANY(namespace_ids)
+        WHERE kind = 'namespace' AND finished_at IS NULL AND NOT starts_with(path, subject)
+    )
+    INSERT INTO erasures (
+        kind, subject, namespace_ids, requested_by, requested_at, repels_until, postgresql, clickhouse
+    )
+    SELECT kind, path, ARRAY[namespace], requested_by, requested_at, repels_until, postgresql, clickhouse
+    FROM present
+    JOIN erasures ON erasures.id = present.erasure
+    WHERE NOT EXISTS (
+        SELECT
+        FROM present AS above
+        WHERE above.erasure = present.erasure AND above.path <> present.path AND starts_with(present.path, above.path)
+    )
+    ORDER BY erasures.id
 """
 
 _ADD_EXPORTS = """
@@ -237,6 +327,14 @@ class Merging(NamedTuple):
         """Returns the moves of which this server does not know, or not all. Call it before `merge`."""
         return [Move(*row) for row in self.connection.execute(_CHANGED_MOVES)]
 
+    def forgotten_erasures(self) -> tuple[int, list[int]]:
+        """Returns the number of erasures of which only their times are known, and the users whom they may have erased.
+
+        Call it before `merge`.
+        """
+        ((number,),) = self.connection.execute(_FORGOTTEN_ERASURES).fetchall()
+        return number, [user for (user,) in self.connection.execute(_ERASED_USERS)] if number else []
+
     def merge(self, moves: Sequence[Move], translation: Translation) -> dict[str, int]:
         """Writes what is missing; returns the number of rows, by table."""
         self.connection.execute(_RAISE_VERSION)
@@ -257,6 +355,7 @@ class Merging(NamedTuple):
             ("tenant_usage", _ADD_USAGE),
         ):
             added[table] = self.connection.execute(statement, self.excluded._asdict()).rowcount
+        added["erasures"] += self.connection.execute(_ERASE_WHERE_THEY_ARE).rowcount
         self.connection.execute(_TAKE_ORIGIN)
         self.connection.execute(_FORGET_FORMER)
         return added
@@ -272,20 +371,27 @@ class Merging(NamedTuple):
         return self.connection.execute(statement.format(**parts)).rowcount
 
     def _state_facts(self) -> int:
-        stated = defaultdict[Subject, dict[tuple[PropertyName, str], Statement]](dict)
-        rows = self.connection.execute(_DIFFERING_FACTS).fetchall()
-        for kind, number, attribute, scope, value, stated_at, issuer, sub, namespaces, received_at in rows:
-            statement = Statement(value, stated_at, issuer, sub, tuple(namespaces), received_at)
-            stated[kind, number][attribute, scope] = statement
-        for some in batched(stated.items(), _AT_ONCE, strict=False):
-            change_subjects(dict(some), self.connection)
-        return len(rows)
+        number = 0
+        with self._rows("differing_facts", _DIFFERING_FACTS) as rows:
+            for some in batched(_stated_facts(rows), _AT_ONCE, strict=False):
+                change_subjects(dict(some), self.connection)
+                number += sum(len(facts) for _, facts in some)
+        return number
 
     def _state_names(self) -> int:
-        rows = self.connection.execute(_DIFFERING_NAMES).fetchall()
-        for some in batched(rows, _AT_ONCE, strict=False):
-            change_names([one for row in some for one in _stated_names(*row)], self.connection)
-        return len(rows)
+        number = 0
+        with self._rows("differing_names", _DIFFERING_NAMES) as rows:
+            for some in batched(rows, _AT_ONCE, strict=False):
+                change_names([one for row in some for one in _stated_names(*row)], self.connection)
+                number += len(some)
+        return number
+
+    @contextmanager
+    def _rows(self, name: str, statement: LiteralString) -> Iterator[Iterator[Any]]:
+        """Opens a cursor of the server: the rows of a whole directory may not fit into memory."""
+        with self.connection.cursor(name=name) as cursor:
+            cursor.itersize = _AT_ONCE
+            yield iter(cursor.execute(statement))
 
     def _restore_moves(self, moves: Sequence[Move], translation: Translation) -> int:
         if moves:
@@ -300,7 +406,20 @@ class Merging(NamedTuple):
                 for move in moves
             ]
             self.connection.cursor().executemany(_RESTORE_MOVE, values)
+        self.connection.execute(_TAKE_ALONG, {"base": translation.base, "last": translation.last})
         return len(moves)
+
+
+def _stated_facts(rows: Iterable[Any]) -> Iterator[tuple[Subject, Facts]]:
+    """Yields each subject with the statements that its rows tell of."""
+    for subject, of_subject in groupby(rows, itemgetter(0, 1)):
+        yield (
+            subject,
+            {
+                (attribute, scope): Statement(value, stated_at, issuer, sub, tuple(namespaces), received_at)
+                for _, _, attribute, scope, value, stated_at, issuer, sub, namespaces, received_at in of_subject
+            },
+        )
 
 
 def _stated_names(

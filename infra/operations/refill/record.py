@@ -35,12 +35,8 @@ _BEGIN_SYNC = """
         caught_up_at = excluded.caught_up_at
 """
 
-# A namespace that moved meanwhile left behind what was not filled in yet.
-_REPEAT_MOVES = """
-    UPDATE namespace_moves
-    SET opened = opened + 1, done_at = NULL
-    WHERE recorded_at >= %(begun_at)s
-"""
+# Whoever is carrying out a move now may not have seen what was filled in last.
+_REPEAT_MOVES = "UPDATE namespace_moves SET opened = opened + 1 WHERE done_at IS NULL"
 
 # Of an event that was stored again in another month at the very moment, the later row stays.
 _REMOVE_STORED_AGAIN = """
@@ -138,7 +134,7 @@ def finish(connection: Connection, record: Record) -> None:
     values = msgspec.structs.asdict(record)
     with connection.transaction():
         connection.execute(_REMOVE_STORED_AGAIN, values)
-        connection.execute(_REPEAT_MOVES, values)
+        connection.execute(_REPEAT_MOVES)
         connection.execute(_FINISH, values)
 
 

@@ -52,6 +52,13 @@ _TRANSLATE_MOVE = """
     WHERE number = %(number)s
 """
 
+# ClickHouse may have the events where they were before.
+_REPEAT_MOVES = """
+    UPDATE namespace_moves
+    SET opened = opened + 1, done_at = NULL
+    WHERE done_at > coalesce(%s, '-infinity')
+"""
+
 _UNFINISHED_ERASURES = """
     SELECT DISTINCT kind, subject, clickhouse = 'done'
     FROM erasures
@@ -76,6 +83,9 @@ class Refilled(msgspec.Struct):
         was_finished: whether an earlier run had finished, so that there was nothing to do.
         unfinished_erasures: users and namespaces whose erasure must be repeated: it was interrupted, or PostgreSQL has
             again what it removed.
+        forgotten_erasures: number of erasures of users that must be repeated too, but no longer tell of whom. Known to
+            the run that restores the directory, and to a dry run before.
+        erased_users: users whom only PostgreSQL knows, if there are such erasures.
     """
 
     directory_rows: dict[str, int]
@@ -86,6 +96,8 @@ class Refilled(msgspec.Struct):
     differing: int = 0
     was_finished: bool = False
     unfinished_erasures: list[str] = []
+    forgotten_erasures: int = 0
+    erased_users: list[int] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +186,7 @@ class Refill:
             _require_target(client, record)
             if not dry_run:
                 _use_up_numbers(connection, record.last_xact)
+                self._wait_for_numbers(connection, record.last_xact)
             events = KeptEvents(client, record.epoch, _xact_id(known), excluded)
             for month in _months(connection):
                 self._bring(LostEvents(connection, events, month, record), refilled, dry_run=dry_run)
@@ -201,6 +214,7 @@ class Refill:
                 thresholds = thresholds_of((move.before, move.late) for move in moves)
                 base = _number(connection, _TAKE_NUMBER)
                 record = _planned(client, kept, thresholds, base, records.read(connection))
+                refilled.forgotten_erasures, refilled.erased_users = merging.forgotten_erasures()
                 refilled.directory_rows = merging.merge(moves, record.translation)
                 records.begin(connection, record)
                 _, refilled.unfinished_erasures = _erasures(connection, kept)
@@ -217,6 +231,7 @@ class Refill:
                 _require_empty(connection)
                 kept.restore(connection)
                 _translate_moves(connection, kept, record.translation)
+                connection.execute(_REPEAT_MOVES, [record.complete_to])
                 records.begin(connection, record)
 
     def _wait_for_numbers(self, connection: Connection, last: int) -> None:
@@ -350,7 +365,11 @@ def _erasures(connection: Connection, kept: KeptDirectory) -> tuple[Excluded, li
     """Returns whose events ClickHouse may have although they were to be erased, and which erasures must be repeated."""
     found: list[tuple[str, str, bool]] = connection.execute(_UNFINISHED_ERASURES).fetchall()
     rows = kept.rows("erasures")
-    found += [(row["kind"], row["subject"], False) for row in rows if not row["finished_at"] and row["subject"]]
+    found += [
+        (row["kind"], row["subject"], row["clickhouse"] == "done")
+        for row in rows
+        if not row["finished_at"] and row["subject"]
+    ]
     users = {int(subject) for kind, subject, is_done in found if kind == "user" and not is_done}
     paths = {subject for kind, subject, is_done in found if kind == "namespace" and not is_done}
     repeated = {(kind != "user", f"{kind} {subject}") for kind, subject, _ in found}
