@@ -244,10 +244,10 @@ def canary() -> CanarySettings:
 
 
 def canary_tokens() -> CanaryTokens | None:
-    """Returns what the tokens of canaries are; None if there is nothing to make them of.
+    """Returns where the canary gets its tokens; None if no setting says it.
 
-    `CANARY_TOKEN_SECRET_ARN` names the secret with the token, or with what fetches one. Without it, tokens are signed
-    with `AUTH_SECRET` or `AUTH_SECRET_ARN`.
+    `CANARY_TOKEN_SECRET_ARN` names a secret that holds the token, or the credentials with which the canary fetches one
+    from the issuer. Without this setting, the canary signs tokens with `AUTH_SECRET` or `AUTH_SECRET_ARN`.
 
     Raises:
         SettingError: a setting is malformed, or a secret can't be read.

@@ -192,7 +192,7 @@ def _selection(
         kept = first_kept_moment(connection) or last
     if first is not None and first < kept:
         raise ReprocessError(
-            f"PostgreSQL has no events before {kept:%Y-%m-%d}, and only what it has can be changed and put back:"
+            f"PostgreSQL has no events before {kept:%Y-%m-%d}, and only its events can be reprocessed:"
             f" begin with --start {kept:%Y-%m-%d}, or leave --start out"
         )
     if first is None and settings.clickhouse_url() is not None:

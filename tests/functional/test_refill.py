@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -240,25 +240,36 @@ def test_events_that_arrive_again_meanwhile_are_stored_once(
     assert in_postgres(loss.new) == in_clickhouse(client)
 
 
+def assert_all_moves(
+    loss: Loss, monkeypatch: pytest.MonkeyPatch, before_each_step: Callable[[], None] = lambda: None
+) -> None:
+    """Refills while the mover runs before each step; all events must then be where their namespace is now."""
+
+    def move_and_fill(*given: Any) -> int:
+        before_each_step()
+        mover.run(SECONDS)
+        return fill_step(*given)
+
+    mover, fill_step = Mover(loss.new_url, loss.clickhouse_url), month.Month.fill
+    monkeypatch.setattr(month.Month, "fill", move_and_fill)
+    loss.refill()
+    mover.run(SECONDS)
+    loss.sync()
+    assert {row[4] for row in in_postgres(loss.new)} == {"31/28/"}
+    assert loss.differences() == []
+
+
 def test_a_namespace_that_moves_meanwhile_takes_its_events_along(
     loss: Loss, consumer: ConsumerHandler, new_consumer: ConsumerHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     consume(consumer, message([chat(number, **PLACE) for number in range(1, 40)]))
     loss.bring()
 
-    def move(*given: Any) -> int:
+    def state() -> None:
         later = {"namespace": {"path": "31/28/", "full_path": "acme/team"}, "timestamp": soon().isoformat()}
         consume(new_consumer, message([chat(50, **later)]))
-        mover.run(SECONDS)
-        return fill_step(*given)
 
-    mover, fill_step = Mover(loss.new_url, loss.clickhouse_url), month.Month.fill
-    monkeypatch.setattr(month.Month, "fill", move)
-    loss.refill()
-    mover.run(SECONDS)
-    loss.sync()
-    assert {row[4] for row in in_postgres(loss.new)} == {"31/28/"}
-    assert loss.differences() == []
+    assert_all_moves(loss, monkeypatch, before_each_step=state)
 
 
 @pytest.mark.parametrize("is_done", [False, True])
@@ -273,17 +284,7 @@ def test_a_move_that_clickhouse_never_heard_of_is_repeated_until_all_is_filled(
         Mover(loss.url, loss.clickhouse_url).run(SECONDS)
     Analysis(loss.url, loss.clickhouse_url).run(SECONDS)
 
-    def move(*given: Any) -> int:
-        mover.run(SECONDS)
-        return fill_step(*given)
-
-    mover, fill_step = Mover(loss.new_url, loss.clickhouse_url), month.Month.fill
-    monkeypatch.setattr(month.Month, "fill", move)
-    loss.refill()
-    mover.run(SECONDS)
-    loss.sync()
-    assert {row[4] for row in in_postgres(loss.new)} == {"31/28/"}
-    assert loss.differences() == []
+    assert_all_moves(loss, monkeypatch)
 
 
 @pytest.mark.parametrize("losses", [1, 2])

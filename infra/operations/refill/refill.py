@@ -163,10 +163,9 @@ class Refill:
         elif known[-1].finished_at is not None:
             refilled.was_finished = True
         record, refilled.complete_to = known[-1], known[-1].complete_to
-        _require_target(client, record)
         excluded, refilled.unfinished_erasures = _erasures(connection, kept)
+        events = _kept_events(client, known, excluded)
         if not refilled.was_finished:
-            events = KeptEvents(client, record.epoch, _xact_id(known), excluded)
             for month in _months(connection):
                 self._fill(Month(connection, events, month, record), refilled, dry_run=dry_run)
             if not dry_run:
@@ -183,11 +182,9 @@ class Refill:
                 record = self._merge(connection, client, kept, excluded, refilled, dry_run=dry_run)
                 known = [*known, record] if dry_run else records.read(connection)
             record, refilled.complete_to = known[-1], known[-1].complete_to
-            _require_target(client, record)
+            events = _kept_events(client, known, excluded)
             if not dry_run:
-                _use_up_numbers(connection, record.last_xact)
-                self._wait_for_numbers(connection, record.last_xact)
-            events = KeptEvents(client, record.epoch, _xact_id(known), excluded)
+                self._use_up_numbers(connection, record.last_xact)
             for month in _months(connection):
                 self._bring(LostEvents(connection, events, month, record), refilled, dry_run=dry_run)
             if not dry_run:
@@ -225,8 +222,7 @@ class Refill:
     def _begin(self, connection: Connection, kept: KeptDirectory, record: Record) -> None:
         """Restores the directory, and records the refill, in one transaction; no sync runs meanwhile."""
         with _locked(connection, locks.SYNC, "sync"):
-            _use_up_numbers(connection, record.last_xact)
-            self._wait_for_numbers(connection, record.last_xact)
+            self._use_up_numbers(connection, record.last_xact)
             with connection.transaction():
                 _require_empty(connection)
                 kept.restore(connection)
@@ -234,8 +230,14 @@ class Refill:
                 connection.execute(_REPEAT_MOVES, [record.complete_to])
                 records.begin(connection, record)
 
-    def _wait_for_numbers(self, connection: Connection, last: int) -> None:
-        """Waits until no transaction up to this number is open."""
+    def _use_up_numbers(self, connection: Connection, last: int) -> None:
+        """Makes the server's transactions have greater numbers than the refilled rows; waits for those that have not.
+
+        Raises:
+            RefillError: one of these does not end.
+        """
+        while _number(connection, _TAKE_NUMBER) <= last:
+            pass
         give_up = time.monotonic() + self.wait_seconds
         while _number(connection, _OLDEST_OPEN) <= last:
             if time.monotonic() > give_up:
@@ -311,14 +313,16 @@ def _require_copy(client: Client, kept: KeptDirectory) -> UUID:
     return target
 
 
-def _require_target(client: Client, record: Record) -> None:
+def _kept_events(client: Client, known: Sequence[Record], excluded: Excluded) -> KeptEvents:
+    """Returns the events that the last of these refills brings, numbered as after all of them.
+
+    Raises:
+        RefillError: ClickHouse has another table of events.
+    """
+    record = known[-1]
     if str(readable_target_of(client)) != record.target:
         raise RefillError("ClickHouse has another table of events than the refill began with")
-
-
-def _xact_id(known: Sequence[Record]) -> str:
-    """Returns ClickHouse's expression for the number of a refilled row, after all these refills."""
-    return translated_version([one.translation for one in known])
+    return KeptEvents(client, record.epoch, translated_version([one.translation for one in known]), excluded)
 
 
 def _require_empty(connection: Connection) -> None:
@@ -334,12 +338,6 @@ def _require_empty(connection: Connection) -> None:
 
 def _number(connection: Connection, statement: LiteralString) -> int:
     return int(connection.execute(statement).fetchall()[0][0])
-
-
-def _use_up_numbers(connection: Connection, last: int) -> None:
-    """Makes the server's transactions have greater numbers than the refilled rows."""
-    while _number(connection, _TAKE_NUMBER) <= last:
-        pass
 
 
 def _translate_moves(connection: Connection, kept: KeptDirectory, translation: Translation) -> None:
